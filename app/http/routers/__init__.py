@@ -1,0 +1,1 @@
+"""The routes, one module per audience: operator, worker, senior, events, health."""

@@ -1,0 +1,1 @@
+"""Layers, one behaviour per module, each wrapping any spawner and being a spawner itself."""
