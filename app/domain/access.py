@@ -1,0 +1,167 @@
+"""Who may do what: roles, verbs, and the gate between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from app.domain.errors import RoleViolation
+
+
+class Role(StrEnum):
+    """What a credential's holder is."""
+
+    OPERATOR = "operator"
+    WORKER = "worker"
+    OBSERVER = "observer"
+    SENIOR = "senior"
+
+
+class Verb(StrEnum):
+    """What can be asked of the engine. Every verb is enforced by some operation."""
+
+    START_TASK = "start_task"
+    DISPATCH_ATTEMPT = "dispatch_attempt"
+    MINT_WORKER_TOKEN = "mint_worker_token"  # noqa: S105 - a verb's name, not a secret
+    READ_TASK_STATE = "read_task_state"
+    CANCEL_TASK = "cancel_task"
+    QUERY_SENIOR = "query_senior"
+    MARK_PASS = "mark_pass"  # noqa: S105 - a verb's name, not a secret
+    MARK_BLOCKED = "mark_blocked"
+    ATTACH_SESSION = "attach_session"
+    DETACH_SESSION = "detach_session"
+    HEARTBEAT = "heartbeat"
+    POLL_TASK = "poll_task"
+    POST_RESULT = "post_result"
+    VERIFY_TOKEN = "verify_token"  # noqa: S105 - a verb's name, not a secret
+    FETCH_PROMPT = "fetch_prompt"
+    FETCH_DATA = "fetch_data"
+    EMIT_OUTPUT = "emit_output"
+    SUBSCRIBE_EVENTS = "subscribe_events"
+    READ_TRACE = "read_trace"
+    ANSWER_QUERY = "answer_query"
+    OVERRIDE_VERDICT = "override_verdict"
+    PAUSE_LOOP = "pause_loop"
+    RESUME_LOOP = "resume_loop"
+    INJECT_DIRECTIVE = "inject_directive"
+
+
+_V = Verb
+
+DEFAULT_TABLE: Mapping[Role, frozenset[Verb]] = {
+    # An operator's answer_query reaches only questions addressed to a backend id that it holds.
+    Role.OPERATOR: frozenset(
+        {
+            _V.START_TASK,
+            _V.DISPATCH_ATTEMPT,
+            _V.MINT_WORKER_TOKEN,
+            _V.READ_TASK_STATE,
+            _V.CANCEL_TASK,
+            _V.QUERY_SENIOR,
+            _V.MARK_PASS,
+            _V.MARK_BLOCKED,
+            _V.ATTACH_SESSION,
+            _V.DETACH_SESSION,
+            _V.HEARTBEAT,
+            _V.POLL_TASK,
+            _V.POST_RESULT,
+            _V.VERIFY_TOKEN,
+            _V.FETCH_DATA,
+            _V.SUBSCRIBE_EVENTS,
+            _V.READ_TRACE,
+            _V.ANSWER_QUERY,
+        }
+    ),
+    Role.WORKER: frozenset(
+        {
+            _V.FETCH_PROMPT,
+            _V.FETCH_DATA,
+            _V.POST_RESULT,
+            _V.VERIFY_TOKEN,
+            _V.EMIT_OUTPUT,
+            _V.QUERY_SENIOR,
+            _V.START_TASK,
+            _V.DISPATCH_ATTEMPT,
+            _V.READ_TASK_STATE,
+            _V.POLL_TASK,
+            _V.CANCEL_TASK,
+        }
+    ),
+    Role.OBSERVER: frozenset(
+        {
+            _V.SUBSCRIBE_EVENTS,
+            _V.READ_TRACE,
+            _V.READ_TASK_STATE,
+            _V.POLL_TASK,
+            _V.HEARTBEAT,
+            _V.DETACH_SESSION,
+        }
+    ),
+    Role.SENIOR: frozenset(
+        {
+            _V.ANSWER_QUERY,
+            _V.OVERRIDE_VERDICT,
+            _V.PAUSE_LOOP,
+            _V.RESUME_LOOP,
+            _V.INJECT_DIRECTIVE,
+            _V.READ_TASK_STATE,
+            _V.SUBSCRIBE_EVENTS,
+            _V.READ_TRACE,
+            _V.HEARTBEAT,
+            _V.DETACH_SESSION,
+        }
+    ),
+}
+
+
+class RoleVerbGate:
+    """A fixed role × verb table. Build another one with `allowing` or `denying`; none is ever changed."""
+
+    __slots__ = ("_table",)
+
+    def __init__(self, table: Mapping[Role, Iterable[Verb]] = DEFAULT_TABLE) -> None:
+        self._table = {role: frozenset(table.get(role, ())) for role in Role}
+
+    def allows(self, role: Role, verb: Verb) -> bool:
+        """Whether the role includes the verb."""
+        return verb in self._table[role]
+
+    def check(self, role: Role, verb: Verb, scope: frozenset[Verb] | None = None) -> None:
+        """Raise RoleViolation unless the role, narrowed by the token's scope, includes the verb."""
+        if verb not in self._table[role] or (scope is not None and verb not in scope):
+            raise RoleViolation(role.value, verb.value)
+
+    def verbs(self, role: Role) -> frozenset[Verb]:
+        """All verbs of a role."""
+        return self._table[role]
+
+    def denying(self, role: Role, *verbs: Verb) -> RoleVerbGate:
+        """This gate with less."""
+        return RoleVerbGate({**self._table, role: self._table[role] - set(verbs)})
+
+    def allowing(self, role: Role, *verbs: Verb) -> RoleVerbGate:
+        """This gate with more."""
+        return RoleVerbGate({**self._table, role: self._table[role] | set(verbs)})
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is calling, after its credential was checked. Made only by `engine.ops.access`.
+
+    `task_id` and `attempt` bind a worker; `jti` is the token's record (what is minted by this caller hangs below
+    it); `via` is how the credential was presented.
+    """
+
+    role: Role
+    subject: str
+    via: str  # token | handle | trusted | engine
+    jti: str | None = None
+    session_id: str | None = None
+    task_id: str | None = None
+    attempt: int | None = None
+    scope: frozenset[Verb] | None = None
+
+
+ENGINE = Caller(role=Role.OPERATOR, subject="engine", via="engine")
+"""The engine acting by itself: timers, recovery, retries."""

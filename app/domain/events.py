@@ -1,0 +1,67 @@
+"""The durable feed: every change that others may want to know of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from app.domain.clock import Instant
+from app.domain.json import Json
+
+
+class EventKind(StrEnum):
+    """What happened. Names are past tense and stable."""
+
+    SESSION_ATTACHED = "session_attached"
+    SESSION_DETACHED = "session_detached"
+    TASK_CREATED = "task_created"
+    TASK_ATTEMPT_STARTED = "task_attempt_started"
+    TASK_ATTEMPT_COMPLETED = "task_attempt_completed"
+    TASK_RETRY_SCHEDULED = "task_retry_scheduled"
+    WORKER_OUTPUT = "worker_output"
+    WORKER_CLAIMED = "worker_claimed"
+    RESULT_POSTED = "result_posted"
+    TASK_PASS = "task_pass"  # noqa: S105 - an event, not a secret
+    TASK_BLOCKED = "task_blocked"
+    TASK_SUSPENDED = "task_suspended"
+    TASK_RESUMED = "task_resumed"
+    TASK_CANCELLED = "task_cancelled"
+    SENIOR_QUERIED = "senior_queried"
+    SENIOR_ANSWERED = "senior_answered"
+    QUESTION_ESCALATED = "question_escalated"
+    QUESTION_EXPIRED = "question_expired"
+    QUESTION_WITHDRAWN = "question_withdrawn"
+    DIRECTIVE_INJECTED = "directive_injected"
+    VERDICT_OVERRIDDEN = "verdict_overridden"
+    LATE_RESULT = "late_result"
+    LATE_RESULT_ADOPTED = "late_result_adopted"
+    LEASE_LOST = "lease_lost"
+    ATTEMPT_TIMED_OUT = "attempt_timed_out"
+    ATTEMPT_HELD_LONG = "attempt_held_long"
+    LOOP_PAUSED = "loop_paused"
+    LOOP_RESUMED = "loop_resumed"
+    TOKEN_REVOKED = "token_revoked"  # noqa: S105 - an event, not a secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One row of the feed. `cursor` grows in commit order; `data` holds the fields of its kind."""
+
+    cursor: int
+    kind: str
+    at: Instant
+    task_id: str | None
+    session_id: str | None
+    attempt: int | None
+    data: Json | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lagged:
+    """Said to a subscriber that fell behind: `cursor` is where it stands; what follows is read from the store.
+
+    `lost` is true when retention already removed events behind that cursor.
+    """
+
+    cursor: int
+    lost: bool

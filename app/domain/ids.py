@@ -1,0 +1,82 @@
+"""Names of things: a prefix and a 128-bit id whose text sorts by time.
+
+The number is a UUIDv7 (RFC 9562, section 5.7) written as 26 characters of lower-case Crockford base32. An id
+names and never grants: only a token, a handle or a key does.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+
+from app.domain.clock import Clock, system_clock
+
+ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+"""Crockford base32 in lower case: no i, l, o, u."""
+
+ID_LENGTH = 26
+_PAIRS = tuple(a + b for a in ALPHABET for b in ALPHABET)
+_ID = re.compile(rf"^(?:T|S|R|K|N|W)-[0-7][{ALPHABET}]{{25}}$")
+_COUNTER_BITS = 12
+
+
+def encode_base32(number: int, length: int) -> str:
+    """`number` as `length` characters of the alphabet, most significant first."""
+    out: list[str] = []
+    while length > 1:
+        out.append(_PAIRS[number & 1023])
+        number >>= 10
+        length -= 2
+    if length:
+        out.append(ALPHABET[number & 31])
+    out.reverse()
+    return "".join(out)
+
+
+def is_id(text: str, prefix: str) -> bool:
+    """Whether `text` is a well-formed id with this prefix (`T`, `S`, `R`, `K`, `N` or `W`)."""
+    return text.startswith(prefix + "-") and _ID.match(text) is not None
+
+
+class IdSource:
+    """Makes ids that grow: later calls of one source give greater ids, also when the clock steps back.
+
+    Within one millisecond a 12-bit counter orders the ids; 62 bits are random. Not safe for several threads at
+    once: each transaction lane has its own source or calls it under its own lock.
+    """
+
+    __slots__ = ("_clock", "_counter", "_last", "_random")
+
+    def __init__(self, *, clock: Clock = system_clock, random: Callable[[int], bytes] = os.urandom) -> None:
+        self._clock = clock
+        self._random = random
+        self._last = 0
+        self._counter = 0
+
+    def new(self, prefix: str) -> str:
+        """A fresh id, e.g. `T-01jd…`."""
+        now = self._clock()
+        if now > self._last:
+            self._last = now
+            self._counter = 0
+        else:
+            self._counter += 1
+            if self._counter >> _COUNTER_BITS:
+                self._last += 1
+                self._counter = 0
+        tail = int.from_bytes(self._random(8), "big") & 0x3FFF_FFFF_FFFF_FFFF
+        number = (self._last << 80) | (7 << 76) | (self._counter << 64) | (2 << 62) | tail
+        return f"{prefix}-{encode_base32(number, ID_LENGTH)}"
+
+    def task(self) -> str:
+        """A task id, `T-…`."""
+        return self.new("T")
+
+    def session(self) -> str:
+        """A session id, `S-…`."""
+        return self.new("S")
+
+    def resume_key(self) -> str:
+        """A question's key, `R-…`."""
+        return self.new("R")

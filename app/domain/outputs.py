@@ -1,0 +1,86 @@
+"""What a worker sends while and when it works."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from app.domain.clock import Instant
+from app.domain.json import Json
+
+
+class OutputType(StrEnum):
+    """Kinds of output events."""
+
+    PROGRESS = "progress"
+    PARTIAL = "partial"
+    ARTIFACT = "artifact"
+    FINAL = "final"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputEvent:
+    """One output. `body` holds the fields of its type: stage and note; chunk; name and content; content and ok."""
+
+    type: OutputType
+    body: Json
+
+    @classmethod
+    def final(cls, value: Any, *, ok: bool = True) -> OutputEvent:
+        """The Final of an attempt, with an inline value."""
+        return cls(
+            type=OutputType.FINAL, body=Json.of({"content": {"kind": "inline", "value": value}, "ok": ok})
+        )
+
+    @classmethod
+    def progress(cls, stage: str, note: str | None = None) -> OutputEvent:
+        """How far the worker is."""
+        return cls(type=OutputType.PROGRESS, body=Json.of({"stage": stage, "note": note}))
+
+    @classmethod
+    def partial(cls, chunk: Any) -> OutputEvent:
+        """A piece of a result."""
+        return cls(type=OutputType.PARTIAL, body=Json.of({"chunk": chunk}))
+
+    @classmethod
+    def artifact(cls, name: str, content: Any) -> OutputEvent:
+        """A named product, inline."""
+        return cls(
+            type=OutputType.ARTIFACT, body=Json.of({"name": name, "content": {"kind": "inline", "value": content}})
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Final:
+    """The end of an attempt's work: a value and whether it is good."""
+
+    value: Json
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """One row of `outputs`: event number `seq` (from 1) of an attempt."""
+
+    task_id: str
+    attempt: int
+    seq: int
+    type: OutputType
+    body: Json
+    at: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LateResult:
+    """One row of `late_results`: what came after the attempt was over, kept to be adopted. `index` from 0."""
+
+    task_id: str
+    attempt: int
+    index: int
+    value: Json
+    ok: bool
+    reason: str
+    at: Instant
+    adopted_at: Instant | None
+    adopted_by: str | None

@@ -1,0 +1,81 @@
+"""Sessions: attached operators, seniors and observers; and who decides for an agent (the OperatorKind cascade)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from app.domain.access import Role
+from app.domain.clock import Instant
+from app.domain.json import Json
+
+
+class OperatorKind(StrEnum):
+    """How an operator's agents are run: by the server alone, by a main AI, or by both together."""
+
+    AUTOMATE = "automate"
+    MAIN_AI = "main_ai"
+    COMPOSITE = "composite"
+
+
+def collapse_operator_kind(
+    agent: str,
+    *,
+    runtime_agents: Mapping[str, OperatorKind],
+    runtime_global: OperatorKind | None,
+    blueprint_agents: Mapping[str, OperatorKind],
+    blueprint_global: OperatorKind | None,
+) -> OperatorKind | None:
+    """The first tier that says something: runtime per agent, runtime global, blueprint per agent, blueprint global.
+
+    None when no tier says anything: the session then runs as `automate`, but a layer asked for by name acts.
+    """
+    return runtime_agents.get(agent) or runtime_global or blueprint_agents.get(agent) or blueprint_global
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """One row of `sessions`. `rebuildable` is false for inline objects, which no restart brings back."""
+
+    id: str
+    operator_id: str
+    role: Role
+    jti: str
+    kind: OperatorKind | None
+    bridge_id: str | None
+    hook_id: str | None
+    operator_backend_id: str | None
+    operator_kind_overrides: Json
+    bp_agent_kinds: Json
+    bp_global_kind: OperatorKind | None
+    rebuildable: bool
+    attached: bool
+    attached_at: Instant
+    detached_at: Instant | None
+    last_seen: Instant
+    expires_at: Instant
+
+    def kind_for(self, agent: str) -> OperatorKind | None:
+        """The cascade for one agent; None when no tier says anything."""
+        return collapse_operator_kind(
+            agent,
+            runtime_agents={k: OperatorKind(v) for k, v in self.operator_kind_overrides.value.items()},
+            runtime_global=self.kind,
+            blueprint_agents={k: OperatorKind(v) for k, v in self.bp_agent_kinds.value.items()},
+            blueprint_global=self.bp_global_kind,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionOptions:
+    """What an attach may say beyond who it is. Ids name registered objects, now or later."""
+
+    kind: OperatorKind | None = None
+    bridge_id: str | None = None
+    hook_id: str | None = None
+    operator_backend_id: str | None = None
+    operator_kind_overrides: Mapping[str, OperatorKind] | None = None
+    bp_agent_kinds: Mapping[str, OperatorKind] | None = None
+    bp_global_kind: OperatorKind | None = None
+    rebuildable: bool = True

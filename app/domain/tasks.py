@@ -1,0 +1,177 @@
+"""Tasks and the table of their states.
+
+The table below is the only place that says which step leads where; `engine.ops` asks it before every change.
+
+    pending ──dispatch──▶ running ──final ok / mark / override──▶ pass      (terminal)
+       │                   │  ▲  ╲
+       │             query │  │ resume
+       │                   ▼  │    ╲──final not ok, failure, timeout, lost──▶ blocked ──dispatch──▶ running
+       └──query──────▶ suspended ──deadline with `block`──▶ blocked
+    anything but pass ──cancel──▶ cancelled                               (terminal)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from app.domain.clock import Instant
+from app.domain.errors import InvalidTransition
+from app.domain.json import Json
+
+
+class Status(StrEnum):
+    """Where a task stands."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUSPENDED = "suspended"
+    PASS = "pass"  # noqa: S105 - a status, not a secret
+    BLOCKED = "blocked"
+    CANCELLED = "cancelled"
+
+
+class Step(StrEnum):
+    """What can happen to a task."""
+
+    DISPATCH = "dispatch"
+    SUSPEND = "query_senior"
+    RESUME = "resume"
+    DEADLINE_BLOCK = "deadline_block"
+    FINAL_OK = "final_ok"
+    FINAL_FAILED = "final_failed"
+    WORKER_FAILED = "worker_failed"
+    SPAWN_FAILED = "spawn_failed"
+    ATTEMPT_TIMEOUT = "attempt_timeout"
+    LEASE_LOST = "lease_lost"
+    CANCEL = "cancel_task"
+    MARK_PASS = "mark_pass"  # noqa: S105 - a step, not a secret
+    MARK_BLOCKED = "mark_blocked"
+    OVERRIDE_PASS = "override_verdict to pass"  # noqa: S105 - a step, not a secret
+    OVERRIDE_BLOCKED = "override_verdict to blocked"
+
+
+_S, _P = Status, Step
+_OPEN = (_S.PENDING, _S.RUNNING, _S.SUSPENDED, _S.BLOCKED)
+_JUDGED = (_S.RUNNING, _S.SUSPENDED, _S.PASS, _S.BLOCKED)
+
+TRANSITIONS: dict[tuple[Status, Step], Status] = {
+    **{(s, _P.DISPATCH): _S.RUNNING for s in (_S.PENDING, _S.RUNNING, _S.BLOCKED)},
+    **{(s, _P.SUSPEND): _S.SUSPENDED for s in (_S.PENDING, _S.RUNNING, _S.SUSPENDED)},
+    (_S.SUSPENDED, _P.RESUME): _S.RUNNING,
+    (_S.SUSPENDED, _P.DEADLINE_BLOCK): _S.BLOCKED,
+    **{(s, _P.FINAL_OK): _S.PASS for s in (_S.RUNNING, _S.SUSPENDED)},
+    **{(s, _P.FINAL_FAILED): _S.BLOCKED for s in (_S.RUNNING, _S.SUSPENDED)},
+    **{(s, _P.WORKER_FAILED): _S.BLOCKED for s in (_S.RUNNING, _S.SUSPENDED)},
+    (_S.RUNNING, _P.SPAWN_FAILED): _S.BLOCKED,
+    (_S.RUNNING, _P.ATTEMPT_TIMEOUT): _S.BLOCKED,
+    (_S.RUNNING, _P.LEASE_LOST): _S.BLOCKED,
+    **{(s, _P.CANCEL): _S.CANCELLED for s in _OPEN},
+    **{(s, _P.MARK_PASS): _S.PASS for s in _OPEN},
+    **{(s, _P.MARK_BLOCKED): _S.BLOCKED for s in _OPEN},
+    **{(s, _P.OVERRIDE_PASS): _S.PASS for s in _JUDGED},
+    **{(s, _P.OVERRIDE_BLOCKED): _S.BLOCKED for s in _JUDGED},
+}
+"""Every legal step. What is not here raises InvalidTransition and changes nothing."""
+
+TERMINAL = frozenset({Status.PASS, Status.CANCELLED})
+SETTLED = frozenset({Status.PASS, Status.BLOCKED, Status.CANCELLED})
+"""Waiting callers return; `blocked` may be dispatched again."""
+
+AWAITED = SETTLED | {Status.SUSPENDED}
+"""`poll_task` returns in these."""
+
+
+def step(task_id: str, status: Status, what: Step) -> Status:
+    """The status after the step, or InvalidTransition."""
+    after = TRANSITIONS.get((status, what))
+    if after is None:
+        raise InvalidTransition(task_id, status.value, what.value)
+    return after
+
+
+class RetryOn(StrEnum):
+    """Which endings of an attempt a retry policy covers."""
+
+    BLOCKED = "blocked"
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """When the engine itself dispatches again. Seconds; `max_attempts` counts the first one.
+
+    The delay before attempt n + 1 is `backoff × multiplier^(n-1)`, at most `max_backoff`, spread by ± `jitter`
+    (a share of it, 0 … 1).
+    """
+
+    max_attempts: int = 1
+    backoff: float = 1.0
+    multiplier: float = 2.0
+    max_backoff: float = 300.0
+    jitter: float = 0.1
+    on: tuple[str, ...] = (RetryOn.FAILED.value, RetryOn.TIMEOUT.value, RetryOn.LOST.value)
+
+    def delay_ms(self, attempt: int, spread: float) -> int:
+        """The pause after attempt number `attempt`, in ms; `spread` in [-1, 1] is the injected randomness."""
+        exponent = min(attempt - 1, 64)
+        plain = min(self.backoff * self.multiplier**exponent, self.max_backoff)
+        return max(0, round(1000 * plain * (1 + self.jitter * spread)))
+
+    def covers(self, attempt: int, ending: str) -> bool:
+        """Whether another attempt follows attempt number `attempt` that ended so."""
+        return attempt < self.max_attempts and ending in self.on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSpec:
+    """What is asked of an agent. `attempt_timeout_ms` bounds each attempt, not counting suspension."""
+
+    agent: str
+    initial_directive: str
+    labels: dict[str, str] | None = None
+    retry: RetryPolicy | None = None
+    attempt_timeout_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One row of `tasks`; immutable: a change is a new row under a greater `version`.
+
+    `live` tells whether attempt number `attempt` is live. `asked` counts all questions ever asked and
+    `open_questions` those not settled. `next_prompt` was injected for the next attempt. `retry_at` is set while
+    the engine waits to dispatch again by the retry policy.
+    """
+
+    id: str
+    agent: str
+    directive: Json
+    status: Status
+    attempt: int
+    live: bool
+    last_result: Json | None
+    spawn_depth: int
+    parent_task_id: str | None
+    session_id: str | None
+    creator_jti: str | None
+    labels: Json
+    retry: Json | None
+    attempt_timeout_ms: int | None
+    asked: int
+    open_questions: int
+    next_prompt: Json | None
+    retry_at: Instant | None
+    version: int
+    created_at: Instant
+    updated_at: Instant
+    settled_at: Instant | None
+
+    def retry_policy(self) -> RetryPolicy | None:
+        """The policy, decoded."""
+        if self.retry is None:
+            return None
+        fields = dict(self.retry.value)
+        fields["on"] = tuple(fields["on"])
+        return RetryPolicy(**fields)

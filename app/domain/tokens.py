@@ -1,0 +1,236 @@
+"""Capability tokens: signed JWTs whose rights never grow.
+
+Claims: `iss`, `aud`, `sub`, `role`, `scope`, `iat`, `nbf`, `exp`, `jti`, optional `max_uses`, and for workers `tid` and
+`att`. The header names the key (`kid`) and the role's own `typ`. The algorithm is the server's, never the token's
+(RFC 8725, sections 3.1 and 3.11).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import jwt
+
+from app.domain.access import Role, Verb
+from app.domain.clock import Clock, Instant, system_clock
+from app.domain.errors import BadSignature, InvalidRequest, TokenExpired
+
+ALGORITHM = "HS256"
+ISSUER = "swarmhold"
+AUDIENCE = "swarmhold"
+TYPES = {role: f"swarmhold-{role.value}+jwt" for role in Role}
+_KID = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
+
+
+@dataclass(frozen=True, slots=True)
+class CapToken:
+    """A token as its holder has it: the signed text. Its repr tells nothing."""
+
+    text: str
+
+    def __repr__(self) -> str:
+        return f"CapToken({fingerprint(self.text)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """A worker handle as its holder has it. Its repr tells nothing."""
+
+    text: str
+
+    def __repr__(self) -> str:
+        return f"Handle({fingerprint(self.text)})"
+
+
+Bearer = CapToken | Handle
+"""What a worker may present."""
+
+
+def fingerprint(secret: str) -> str:
+    """Twelve hexadecimal characters that name a secret in logs without telling it."""
+    return sha256(secret.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claims:
+    """What a token says of its holder. Instants in ms here, in seconds inside the JWT (RFC 7519, section 2)."""
+
+    subject: str
+    role: Role
+    jti: str
+    issued_at: Instant
+    expires_at: Instant
+    scope: frozenset[Verb] | None = None
+    max_uses: int | None = None
+    task_id: str | None = None
+    attempt: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """One key of the ring: its id and 32 or more random bytes."""
+
+    kid: str
+    secret: bytes
+
+    def __post_init__(self) -> None:
+        if not _KID.match(self.kid):
+            raise InvalidRequest("a key id has 1 to 64 letters, digits, '_' or '-'", "kid")
+        if len(self.secret) < 32:
+            raise InvalidRequest("a signing key has 32 bytes or more", "secret")
+
+    def __repr__(self) -> str:
+        return f"SigningKey({self.kid})"
+
+
+class TokenSigner:
+    """Signs with the first key of the ring and verifies with all, so that keys rotate without downtime.
+
+    Verified claims are remembered by the token's digest (bounded, never past expiry): the signature is checked once.
+    Revocation and uses are not this class's concern: they are checked in the state at every call.
+    """
+
+    def __init__(self, ring: Sequence[SigningKey], *, clock: Clock = system_clock, remembered: int = 20_000) -> None:
+        if not ring:
+            raise InvalidRequest("the key ring is empty", "ring")
+        self._ring = {key.kid: key for key in ring}
+        self._first = ring[0]
+        self._clock = clock
+        self._remembered: OrderedDict[bytes, Claims] = OrderedDict()
+        self._limit = remembered
+
+    @property
+    def key_ids(self) -> tuple[str, ...]:
+        """Ids of the ring's keys, the signing one first."""
+        return tuple(self._ring)
+
+    def sign(self, claims: Claims) -> CapToken:
+        """The token for these claims. The same claims give the same token while the first key stays."""
+        payload: dict[str, Any] = {
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "sub": claims.subject,
+            "role": claims.role.value,
+            "scope": "*" if claims.scope is None else " ".join(sorted(claims.scope)),
+            "iat": claims.issued_at // 1000,
+            "nbf": claims.issued_at // 1000,
+            "exp": -(-claims.expires_at // 1000),
+            "jti": claims.jti,
+        }
+        for name, value in (("max_uses", claims.max_uses), ("tid", claims.task_id), ("att", claims.attempt)):
+            if value is not None:
+                payload[name] = value
+        headers = {"kid": self._first.kid, "typ": TYPES[claims.role]}
+        return CapToken(jwt.encode(payload, self._first.secret, algorithm=ALGORITHM, headers=headers))
+
+    def verify(self, token: CapToken) -> Claims:
+        """The claims, after signature, issuer, audience, type and times. Raises BadSignature or TokenExpired."""
+        digest = sha256(token.text.encode(errors="replace")).digest()
+        claims = self._remembered.get(digest)
+        if claims is None:
+            claims = self._decode(token.text)
+            self._remembered[digest] = claims
+            if len(self._remembered) > self._limit:
+                self._remembered.popitem(last=False)
+        if claims.expires_at <= self._clock():
+            self._remembered.pop(digest, None)
+            raise TokenExpired
+        return claims
+
+    def _decode(self, text: str) -> Claims:
+        try:
+            header = jwt.get_unverified_header(text)
+            key = self._ring[header["kid"]]
+            payload: dict[str, Any] = jwt.decode(
+                text,
+                key.secret,
+                algorithms=[ALGORITHM],
+                issuer=ISSUER,
+                audience=AUDIENCE,
+                # Times are compared with the injected clock by the caller.
+                options={
+                    "require": ["iss", "aud", "sub", "iat", "nbf", "exp", "jti"],
+                    "verify_exp": False,
+                    "verify_nbf": False,
+                    "verify_iat": False,
+                },
+            )
+            role = Role(payload["role"])
+            if header.get("typ") != TYPES[role]:
+                raise BadSignature
+            return _claims(payload, role)
+        except (jwt.InvalidTokenError, KeyError, ValueError, TypeError, UnicodeError) as error:
+            raise BadSignature from error
+
+
+def _claims(payload: dict[str, Any], role: Role) -> Claims:
+    scope = str(payload["scope"])
+    return Claims(
+        subject=str(payload["sub"]),
+        role=role,
+        jti=str(payload["jti"]),
+        issued_at=int(payload["iat"]) * 1000,
+        expires_at=int(payload["exp"]) * 1000,
+        scope=None if scope == "*" else frozenset(Verb(verb) for verb in scope.split()),
+        max_uses=payload.get("max_uses"),
+        task_id=payload.get("tid"),
+        attempt=payload.get("att"),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRecord:
+    """One row of `tokens`: the server's side of a token. `uses_left` is None when unlimited.
+
+    `parent_jti` is the token that it was minted with: revoking that one revokes this one.
+    """
+
+    jti: str
+    role: Role
+    subject: str
+    scope: str | None
+    parent_jti: str | None
+    task_id: str | None
+    session_id: str | None
+    issued_at: Instant
+    expires_at: Instant
+    max_uses: int | None
+    uses_left: int | None
+    revoked_at: Instant | None
+
+    def claims(self) -> Claims:
+        """What the token says; signing this again gives the same token."""
+        return Claims(
+            subject=self.subject,
+            role=self.role,
+            jti=self.jti,
+            issued_at=self.issued_at,
+            expires_at=self.expires_at,
+            scope=None if self.scope is None else frozenset(Verb(verb) for verb in self.scope.split()),
+            max_uses=self.max_uses,
+            task_id=self.task_id,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey:
+    """One row of `api_keys`: the right to attach as some roles. Only the digest of its text is stored."""
+
+    id: str
+    name: str
+    roles: str
+    digest: str
+    root: bool
+    created_at: Instant
+    expires_at: Instant | None
+    revoked_at: Instant | None
+
+    @property
+    def role_set(self) -> frozenset[Role]:
+        """The roles that a session attached by this key may take."""
+        return frozenset(Role(role) for role in self.roles.split())
