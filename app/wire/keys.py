@@ -1,0 +1,40 @@
+"""API keys, as the holder of the root key sees them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from app.domain.access import Role
+from app.wire.instants import Instant, Seconds
+from app.wire.names import Name
+from app.wire.shapes import Request, Shape
+
+__all__ = ["ApiKey", "CreatedKey", "KeyRequest"]
+
+
+class KeyRequest(Request):
+    """A key that may attach as `roles`; without `ttl` (seconds) it lives until revoked."""
+
+    name: Name
+    roles: Annotated[list[Role], Field(min_length=1, max_length=4)]
+    ttl: Seconds | None = None
+
+
+class CreatedKey(Shape):
+    """The one answer that shows the key itself."""
+
+    id: str
+    key: str = Field(repr=False)
+
+
+class ApiKey(Shape):
+    """A key by its id; the secret is kept nowhere."""
+
+    id: str
+    name: str
+    roles: list[str]
+    created_at: Instant
+    expires_at: Instant | None = None
+    revoked_at: Instant | None = None

@@ -1,0 +1,42 @@
+"""Constrained texts: ids, names, labels. Constraints are stated once, here."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+__all__ = [
+    "Labels",
+    "Name",
+    "PageLimit",
+    "QuestionKey",
+    "SessionId",
+    "TaskId",
+    "Text",
+]
+
+_ID_BODY = "[0-7][0-9a-hjkmnp-tv-z]{25}"
+_NO_CONTROLS = r"^[^\x00-\x1f\x7f-\x9f]*$"
+
+TaskId = Annotated[str, StringConstraints(pattern=f"^T-{_ID_BODY}$")]
+SessionId = Annotated[str, StringConstraints(pattern=f"^S-{_ID_BODY}$")]
+QuestionKey = Annotated[str, StringConstraints(pattern=f"^R-{_ID_BODY}$")]
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_NO_CONTROLS)]
+"""What people call an agent, a queue, a bridge: short, on one line."""
+
+Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
+"""Any text of any length but for the NUL character, which PostgreSQL cannot store as text."""
+
+_LabelKey = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=100, pattern=r"^[^:\x00-\x1f\x7f-\x9f]*$"),
+]
+_LabelValue = Annotated[str, StringConstraints(max_length=1000, pattern=_NO_CONTROLS)]
+
+Labels = Annotated[dict[_LabelKey, _LabelValue], Field(max_length=64)]
+"""At most 64 pairs. A key holds no colon, because a filter is written `key:value`."""
+
+PageLimit = Annotated[int, Field(ge=1, le=200)]
+"""How many items one page holds."""

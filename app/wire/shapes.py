@@ -1,0 +1,67 @@
+"""The two families of wire models: strict requests and tolerant answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetJsonSchemaHandler,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+__all__ = ["JsonObject", "JsonValue", "Request", "Shape", "WireModel"]
+
+JsonValue = Any
+"""Any JSON value. Not pydantic's recursive type: values may be large, and are not ours to walk."""
+
+JsonObject = dict[str, Any]
+
+
+class WireModel(BaseModel):
+    """A frozen model in which absent and null differ.
+
+    An optional field that was never set is left out when the model is written; one that was set
+    to null is written as null. `has` tells the two apart on the reading side.
+    """
+
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="null")
+
+    def has(self, field: str) -> bool:
+        """Whether `field` was given, be it as null."""
+        return field in self.model_fields_set
+
+    # No return annotation on purpose: with one, pydantic describes every model as a bare object.
+    @model_serializer(mode="wrap")
+    def _leave_out_absent(self, handler: SerializerFunctionWrapHandler):
+        written: JsonObject = handler(self)
+        for name, field in type(self).model_fields.items():
+            if field.default is None and name not in self.model_fields_set:
+                written.pop(name, None)
+        return written
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler, /) -> JsonSchemaValue:
+        """Describe the field that tells models apart as required: only Python may leave it out."""
+        described = handler(schema)
+        body = handler.resolve_ref_schema(described)
+        tags = [name for name, field in body.get("properties", {}).items() if "const" in field]
+        if tags:
+            body["required"] = [*tags, *(name for name in body.get("required", []) if name not in tags)]
+        return described
+
+
+class Request(WireModel):
+    """A body that a client sends: unknown fields are refused, so that a typing error is heard."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Shape(WireModel):
+    """An object that the server sends: unknown fields are kept, so that adding one is free."""
+
+    model_config = ConfigDict(extra="allow")

@@ -1,0 +1,58 @@
+"""Workers' own calls: prompt, heartbeat and claim."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from app.wire.instants import Hold, Instant
+from app.wire.names import Name
+from app.wire.shapes import JsonValue, Request, Shape
+
+__all__ = ["AnsweredQuestion", "ClaimRequest", "ClaimedJob", "Heartbeat", "WorkerPrompt"]
+
+
+class AnsweredQuestion(Shape):
+    """A question that the task asked earlier, and its answer."""
+
+    key: str
+    question: JsonValue
+    answer: JsonValue
+    answered_by: str | None = None
+    answered_at: Instant | None = None
+
+
+class WorkerPrompt(Shape):
+    """What one attempt's worker is told. `answers` runs from the oldest to the newest."""
+
+    task_id: str
+    attempt: int
+    agent: str
+    system: str | None = None
+    prompt: str
+    answers: list[AnsweredQuestion]
+
+
+class Heartbeat(Shape):
+    """The lease's new end (null: no lease), and whether the worker should stop."""
+
+    expires_at: Instant | None
+    cancelled: bool
+
+
+class ClaimRequest(Request):
+    """Ask a queue for work, for `agents` or for anybody; `hold` is in seconds."""
+
+    queue: Name
+    agents: Annotated[list[Name], Field(min_length=1, max_length=200)] | None = None
+    hold: Hold = 50.0
+    worker_name: Name | None = None
+
+
+class ClaimedJob(WorkerPrompt):
+    """A claimed attempt: its prompt, the handle that works on it, and when the lease ends."""
+
+    worker_handle: str = Field(repr=False)
+    lease_expires_at: Instant | None = None
+    base_url: str | None = None
