@@ -1,0 +1,82 @@
+"""The durable event feed and its cursors, which never skip.
+
+SQLite has one writer, so row ids are in commit order. PostgreSQL commits in any order: there a cursor is made of the
+transaction's id and the event's place in it, and readers stop before the oldest transaction that is still open
+(`pg_snapshot_xmin`). `feed_offset` keeps cursors growing when a database was restored into a cluster whose
+transaction ids are smaller.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.domain.events import Event
+from app.domain.json import Json
+from app.state.statements import Connection
+
+PLACES = 65_536
+"""Events that one transaction can append on PostgreSQL."""
+
+_COLUMNS = "cursor, kind, at, task_id, session_id, attempt, data"
+_APPEND_SQLITE = "INSERT INTO events (kind, at, task_id, session_id, attempt, data) VALUES (?, ?, ?, ?, ?, ?)"
+_APPEND_POSTGRES = (
+    f"INSERT INTO events ({_COLUMNS}) VALUES ("
+    f"(pg_current_xact_id()::text::bigint + %s) * {PLACES} + %s, %s, %s, %s, %s, %s, %s)"
+)
+_HORIZON = f"(pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %s) * {PLACES}"  # noqa: S608 - constants
+
+
+def append(
+    db: Connection,
+    place: int,
+    kind: str,
+    at: int,
+    task_id: str | None,
+    session_id: str | None,
+    attempt: int | None,
+    data: str | None,
+) -> None:
+    """Add one event; `place` counts the events of this transaction from 0."""
+    cells = (kind, at, task_id, session_id, attempt, data)
+    if db.dialect == "sqlite":
+        db.change(_APPEND_SQLITE, cells)
+    else:
+        db.change(_APPEND_POSTGRES, (db.feed_offset, place, *cells))
+
+
+def page(db: Connection, after: int, limit: int, task_id: str | None = None) -> list[Event]:
+    """The next events behind `after`, oldest first, none of them passing one that is not yet committed."""
+    mark = "?" if db.dialect == "sqlite" else "%s"
+    where, args = f"cursor > {mark}", [after]
+    if task_id is not None:
+        where, args = f"{where} AND task_id = {mark}", [*args, task_id]
+    if db.dialect == "postgresql":
+        where, args = f"{where} AND cursor < {_HORIZON}", [*args, db.feed_offset]
+    sql = f"SELECT {_COLUMNS} FROM events WHERE {where} ORDER BY cursor LIMIT {mark}"  # noqa: S608 - constants
+    return [_event(row) for row in db.query(sql, (*args, limit))]
+
+
+def head(db: Connection) -> int:
+    """The cursor behind which everything is still to come."""
+    if db.dialect == "sqlite":
+        rows = db.query("SELECT seq FROM sqlite_sequence WHERE name = 'events'", ())
+        return int(rows[0][0]) if rows else 0
+    return int(db.query(f"SELECT {_HORIZON} - 1", (db.feed_offset,))[0][0])  # noqa: S608 - constants
+
+
+def oldest(db: Connection) -> int | None:
+    """The oldest event's cursor; None when there is none."""
+    return db.query("SELECT min(cursor) FROM events", ())[0][0]
+
+
+def _event(row: tuple[Any, ...]) -> Event:
+    cursor, kind, at, task_id, session_id, attempt, data = row
+    return Event(
+        cursor=cursor,
+        kind=kind,
+        at=at,
+        task_id=task_id,
+        session_id=session_id,
+        attempt=attempt,
+        data=Json(data) if data is not None else None,
+    )

@@ -1,0 +1,172 @@
+"""Rows to values and back: a table whose columns are the fields of a frozen, slotted dataclass, in order."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.sql import ColumnElement
+
+from app.domain.json import Json
+from app.state.statements import Connection, Statement
+
+R = TypeVar("R")
+
+
+class Shape(Generic[R]):
+    """How one row type is read and written."""
+
+    __slots__ = ("_decoders", "_encoders", "_row", "_setters", "key", "names", "table")
+
+    def __init__(self, table: sa.Table, row: type[R]) -> None:
+        fields = [field.name for field in dataclasses.fields(row)]  # pyright: ignore[reportArgumentType]
+        columns = [column.name for column in table.columns]
+        if fields != columns:
+            raise TypeError(f"{row.__name__} has the fields {fields}, table {table.name} the columns {columns}")
+        hints = typing.get_type_hints(row)
+        self.table = table
+        self.names = tuple(fields)
+        self.key = tuple(column.name for column in table.primary_key)
+        self._row = row
+        self._setters = tuple(row.__dict__[name].__set__ for name in fields)
+        kinds = [_kind(hints[name]) for name in fields]
+        self._decoders = tuple((i, _DECODE[k](t)) for i, (k, t) in enumerate(kinds) if k in _DECODE)
+        self._encoders = {name: _ENCODE[k] for name, (k, _) in zip(fields, kinds, strict=True) if k in _ENCODE}
+
+    def decode(self, values: tuple[Any, ...]) -> R:
+        """The row as its value."""
+        cells = list(values)
+        for index, convert in self._decoders:
+            if cells[index] is not None:
+                cells[index] = convert(cells[index])
+        row = object.__new__(self._row)
+        for put, cell in zip(self._setters, cells, strict=True):
+            put(row, cell)
+        return row
+
+    def encode(self, changes: dict[str, Any]) -> dict[str, Any]:
+        """Column values for the named fields."""
+        encoders = self._encoders
+        return {
+            name: encoders[name](value) if value is not None and name in encoders else value
+            for name, value in changes.items()
+        }
+
+
+def _kind(hint: Any) -> tuple[str, Any]:
+    """Which conversion a field's type needs."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        hint = next(part for part in typing.get_args(hint) if part is not type(None))
+    if hint is Json:
+        return "json", hint
+    if hint is bool:
+        return "flag", hint
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return "enum", hint
+    return "plain", hint
+
+
+def _enum_decoder(kind: Any) -> Callable[[Any], Any]:
+    members: dict[str, Any] = {member.value: member for member in kind}
+    return members.__getitem__
+
+
+_DECODE: dict[str, Callable[[Any], Callable[[Any], Any]]] = {
+    "json": lambda _: Json,
+    "flag": lambda _: bool,
+    "enum": _enum_decoder,
+}
+_ENCODE: dict[str, Callable[[Any], Any]] = {
+    "json": lambda value: value.text,
+    "flag": int,
+    "enum": lambda value: value.value,
+}
+
+
+class Rows(Generic[R]):
+    """One table: get, lock, insert, change, delete by primary key, and named searches.
+
+    Made once per table at import; every call takes the transaction's connection.
+    """
+
+    def __init__(self, table: sa.Table, row: type[R]) -> None:
+        self.shape = Shape(table, row)
+        self.table = table
+        by_key = [table.c[name] == sa.bindparam(f"key_{name}") for name in self.shape.key]
+        self._key = tuple(f"key_{name}" for name in self.shape.key)
+        self._by_key = sa.and_(*by_key)
+        self._get = Statement(sa.select(table).where(self._by_key))
+        self._lock = Statement(sa.select(table).where(self._by_key).with_for_update())
+        self._insert = Statement(sa.insert(table))
+        self._delete = Statement(sa.delete(table).where(self._by_key))
+        self._updates: dict[tuple[str, ...], Statement] = {}
+
+    def get(self, connection: Connection, *key: Any) -> R | None:
+        """The row of this primary key."""
+        return self._one(self._get.query(connection, **dict(zip(self._key, key, strict=True))))
+
+    def lock(self, connection: Connection, *key: Any) -> R | None:
+        """The row, held against every other transaction until this one ends."""
+        return self._one(self._lock.query(connection, **dict(zip(self._key, key, strict=True))))
+
+    def insert(self, connection: Connection, row: R) -> None:
+        """Add a row."""
+        names = self.shape.names
+        self._insert.change(connection, **self.shape.encode({name: getattr(row, name) for name in names}))
+
+    def update(self, connection: Connection, *key: Any, **changes: Any) -> int:
+        """Set these fields of one row; 1 when it existed."""
+        names = tuple(changes)
+        statement = self._updates.get(names)
+        if statement is None:
+            values = {name: sa.bindparam(f"to_{name}") for name in names}
+            statement = self._updates[names] = Statement(sa.update(self.table).where(self._by_key).values(values))
+        encoded = {f"to_{name}": value for name, value in self.shape.encode(changes).items()}
+        return statement.change(connection, **dict(zip(self._key, key, strict=True)), **encoded)
+
+    def delete(self, connection: Connection, *key: Any) -> int:
+        """Remove one row; 1 when it existed."""
+        return self._delete.change(connection, **dict(zip(self._key, key, strict=True)))
+
+    def search(
+        self,
+        *where: ColumnElement[bool],
+        order: tuple[Any, ...] = (),
+        limit: bool = False,
+        lock: bool = False,
+        skip_locked: bool = False,
+    ) -> Search[R]:
+        """A named search: conditions over `self.table.c` with `sa.bindparam`s; `limit` adds a parameter `limit`."""
+        clause = sa.select(self.table).where(*where).order_by(*order)
+        if limit:
+            clause = clause.limit(sa.bindparam("limit"))
+        if lock or skip_locked:
+            clause = clause.with_for_update(skip_locked=skip_locked)
+        return Search(self.shape, Statement(clause))
+
+    def _one(self, rows: list[tuple[Any, ...]]) -> R | None:
+        return self.shape.decode(rows[0]) if rows else None
+
+
+class Search(Generic[R]):
+    """A prepared search over one table."""
+
+    __slots__ = ("_shape", "_statement")
+
+    def __init__(self, shape: Shape[R], statement: Statement) -> None:
+        self._shape = shape
+        self._statement = statement
+
+    def all(self, connection: Connection, **values: Any) -> list[R]:
+        """Every row found."""
+        return [self._shape.decode(row) for row in self._statement.query(connection, **values)]
+
+    def first(self, connection: Connection, **values: Any) -> R | None:
+        """The first row found."""
+        rows = self._statement.query(connection, **values)
+        return self._shape.decode(rows[0]) if rows else None

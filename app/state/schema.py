@@ -1,0 +1,335 @@
+"""The tables, once for both databases.
+
+Instants and durations are milliseconds in 64-bit integers, truth values are 0 and 1, JSON is text as orjson writes it
+(never a native JSON type: those lose the spelling of numbers and refuse `\\u0000`). Columns stand in the order of the
+row types in `app.domain`; `app.state.rows` checks that at import.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy import BigInteger, Column, Index, SmallInteger, Text
+
+metadata = sa.MetaData()
+
+
+def _text(name: str, *, null: bool = False, key: bool = False) -> Column[str]:
+    return Column(name, Text, nullable=null, primary_key=key)
+
+
+def _int(name: str, *, null: bool = False, key: bool = False) -> Column[int]:
+    return Column(name, BigInteger, nullable=null, primary_key=key, autoincrement=False)
+
+
+def _flag(name: str, *, null: bool = False) -> Column[int]:
+    return Column(name, SmallInteger, nullable=null)
+
+
+tasks = sa.Table(
+    "tasks",
+    metadata,
+    _text("id", key=True),
+    _text("agent"),
+    _text("directive"),
+    _text("status"),
+    _int("attempt"),
+    _flag("live"),
+    _text("last_result", null=True),
+    _int("spawn_depth"),
+    _text("parent_task_id", null=True),
+    _text("session_id", null=True),
+    _text("creator_jti", null=True),
+    _text("labels"),
+    _text("retry", null=True),
+    _int("attempt_timeout_ms", null=True),
+    _int("asked"),
+    _int("open_questions"),
+    _text("next_prompt", null=True),
+    _int("retry_at", null=True),
+    _int("version"),
+    _int("created_at"),
+    _int("updated_at"),
+    _int("settled_at", null=True),
+    Index("tasks_status", "status", "id"),
+    Index("tasks_agent", "agent", "id"),
+    Index("tasks_parent", "parent_task_id", "id"),
+    Index("tasks_session", "session_id", "id"),
+    Index(
+        "tasks_retry",
+        "retry_at",
+        sqlite_where=sa.text("retry_at IS NOT NULL"),
+        postgresql_where=sa.text("retry_at IS NOT NULL"),
+    ),
+    Index(
+        "tasks_settled",
+        "settled_at",
+        sqlite_where=sa.text("settled_at IS NOT NULL"),
+        postgresql_where=sa.text("settled_at IS NOT NULL"),
+    ),
+)
+
+task_labels = sa.Table(
+    "task_labels",
+    metadata,
+    _text("name", key=True),
+    _text("value", key=True),
+    _text("task_id", key=True),
+    Index("task_labels_task", "task_id"),
+)
+
+attempts = sa.Table(
+    "attempts",
+    metadata,
+    _text("task_id", key=True),
+    _int("attempt", key=True),
+    _text("phase"),
+    _text("prompt", null=True),
+    _text("system", null=True),
+    _text("kind"),
+    _text("spawner"),
+    _text("layers"),
+    _text("session_id", null=True),
+    _text("jti"),
+    _text("parent_jti", null=True),
+    _text("worker_id", null=True),
+    _text("process", null=True),
+    _int("lease_ms", null=True),
+    _int("lease_expires_at", null=True),
+    _int("timeout_at", null=True),
+    _int("handle_expires_at"),
+    _int("paused_at", null=True),
+    _int("due_at", null=True),
+    _text("queue", null=True),
+    _int("priority"),
+    _text("owner", null=True),
+    _int("epoch"),
+    _int("last_seen_at", null=True),
+    _text("final", null=True),
+    _flag("final_ok", null=True),
+    _text("outcome", null=True),
+    _text("reason", null=True),
+    _text("detail", null=True),
+    _int("outputs"),
+    _int("late"),
+    _int("started_at"),
+    _int("ended_at", null=True),
+    Index(
+        "attempts_due",
+        "due_at",
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+    ),
+    Index(
+        "attempts_open",
+        "kind",
+        "task_id",
+        sqlite_where=sa.text("phase <> 'ended'"),
+        postgresql_where=sa.text("phase <> 'ended'"),
+    ),
+    Index(
+        "attempts_queued",
+        "queue",
+        "priority",
+        "started_at",
+        "task_id",
+        sqlite_where=sa.text("phase = 'queued'"),
+        postgresql_where=sa.text("phase = 'queued'"),
+    ),
+    Index(
+        "attempts_below",
+        "parent_jti",
+        sqlite_where=sa.text("phase <> 'ended'"),
+        postgresql_where=sa.text("phase <> 'ended'"),
+    ),
+)
+
+handles = sa.Table(
+    "handles",
+    metadata,
+    _text("digest", key=True),
+    _text("task_id"),
+    _int("attempt"),
+    _int("created_at"),
+    Index("handles_attempt", "task_id", "attempt"),
+)
+
+tokens = sa.Table(
+    "tokens",
+    metadata,
+    _text("jti", key=True),
+    _text("role"),
+    _text("subject"),
+    _text("scope", null=True),
+    _text("parent_jti", null=True),
+    _text("task_id", null=True),
+    _text("session_id", null=True),
+    _int("issued_at"),
+    _int("expires_at"),
+    _int("max_uses", null=True),
+    _int("uses_left", null=True),
+    _int("revoked_at", null=True),
+    Index("tokens_parent", "parent_jti"),
+    Index("tokens_expiry", "expires_at"),
+    Index("tokens_task", "task_id"),
+)
+
+api_keys = sa.Table(
+    "api_keys",
+    metadata,
+    _text("id", key=True),
+    _text("name"),
+    _text("roles"),
+    _text("digest"),
+    _flag("root"),
+    _int("created_at"),
+    _int("expires_at", null=True),
+    _int("revoked_at", null=True),
+    Index("api_keys_digest", "digest", unique=True),
+)
+
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    _text("id", key=True),
+    _text("operator_id"),
+    _text("role"),
+    _text("jti"),
+    _text("kind", null=True),
+    _text("bridge_id", null=True),
+    _text("hook_id", null=True),
+    _text("operator_backend_id", null=True),
+    _text("operator_kind_overrides"),
+    _text("bp_agent_kinds"),
+    _text("bp_global_kind", null=True),
+    _flag("rebuildable"),
+    _flag("attached"),
+    _int("attached_at"),
+    _int("detached_at", null=True),
+    _int("last_seen"),
+    _int("expires_at"),
+    Index("sessions_jti", "jti", unique=True),
+    Index("sessions_seen", "attached", "last_seen"),
+    Index("sessions_expiry", "expires_at"),
+)
+
+questions = sa.Table(
+    "questions",
+    metadata,
+    _text("key", key=True),
+    _text("task_id"),
+    _int("attempt"),
+    _text("agent"),
+    _text("purpose"),
+    _text("asked_by"),
+    _text("asker_role"),
+    _text("question"),
+    _text("answer_schema", null=True),
+    _text("choices", null=True),
+    _text("bridge_id", null=True),
+    _int("deadline", null=True),
+    _text("on_deadline"),
+    _text("default_answer", null=True),
+    _text("escalate_to", null=True),
+    _text("status"),
+    _text("answer", null=True),
+    _text("answered_by", null=True),
+    _text("reason", null=True),
+    _int("asked_at"),
+    _int("answered_at", null=True),
+    _text("delivered_to"),
+    _int("due_at", null=True),
+    Index("questions_task", "task_id", "key"),
+    Index("questions_status", "status", "key"),
+    Index("questions_bridge", "bridge_id", "status", "key"),
+    Index(
+        "questions_due",
+        "due_at",
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+    ),
+)
+
+outputs = sa.Table(
+    "outputs",
+    metadata,
+    _text("task_id", key=True),
+    _int("attempt", key=True),
+    _int("seq", key=True),
+    _text("type"),
+    _text("body"),
+    _int("at"),
+)
+
+late_results = sa.Table(
+    "late_results",
+    metadata,
+    _text("task_id", key=True),
+    _int("attempt", key=True),
+    Column("index", BigInteger, primary_key=True, autoincrement=False),
+    _text("value"),
+    _flag("ok"),
+    _text("reason"),
+    _int("at"),
+    _int("adopted_at", null=True),
+    _text("adopted_by", null=True),
+)
+
+resources = sa.Table(
+    "resources",
+    metadata,
+    _text("key", key=True),
+    _text("value"),
+    _int("updated_at"),
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    # SQLite: the row id, never used again. PostgreSQL: transaction id and place in the transaction (see `feed`).
+    Column("cursor", BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True, autoincrement=True),
+    _text("kind"),
+    _int("at"),
+    _text("task_id", null=True),
+    _text("session_id", null=True),
+    _int("attempt", null=True),
+    _text("data", null=True),
+    Index(
+        "events_task",
+        "task_id",
+        "cursor",
+        sqlite_where=sa.text("task_id IS NOT NULL"),
+        postgresql_where=sa.text("task_id IS NOT NULL"),
+    ),
+    sqlite_autoincrement=True,
+)
+
+idempotency = sa.Table(
+    "idempotency",
+    metadata,
+    _text("scope", key=True),
+    _text("key", key=True),
+    _text("fingerprint"),
+    _text("result"),
+    _int("created_at"),
+    Index("idempotency_age", "created_at"),
+)
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    _int("seq", key=True),
+    _int("at"),
+    _text("action"),
+    _text("actor"),
+    _text("credential", null=True),
+    _text("target", null=True),
+    _text("detail", null=True),
+    _text("digest"),
+)
+
+meta = sa.Table(
+    "meta",
+    metadata,
+    _text("name", key=True),
+    _text("value"),
+)

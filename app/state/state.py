@@ -1,0 +1,79 @@
+"""The state as one transaction sees it.
+
+An operation is a plain function of a `State`. It reads and writes rows, appends events and names what should be woken
+once its transaction is committed; it does nothing else, because the database may ask for it to be run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from app.domain.clock import Instant
+from app.domain.errors import EngineError
+from app.domain.events import EventKind
+from app.domain.ids import IdSource
+from app.domain.json import Json
+from app.state import feed
+from app.state.statements import Connection
+
+E = TypeVar("E", bound=EngineError)
+
+
+@dataclass(slots=True)
+class Effects:
+    """What follows a commit: topics to wake, the earliest new due instant, and whether the feed grew."""
+
+    wakes: set[str] = field(default_factory=set[str])
+    due: Instant | None = None
+    events: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Keep(Generic[E]):
+    """An operation's answer when it refuses but what it wrote must stay (a late result, say).
+
+    The transaction commits; whoever ran it then raises `error`.
+    """
+
+    error: E
+
+
+class State:
+    """One transaction. Valid only inside the function that it was given to.
+
+    `now` is one instant for the whole transaction; `spread()` is injected randomness in [-1, 1].
+    """
+
+    __slots__ = ("db", "effects", "ids", "now", "spread")
+
+    def __init__(self, db: Connection, *, now: Instant, ids: IdSource, spread: Callable[[], float]) -> None:
+        self.db = db
+        self.now = now
+        self.ids = ids
+        self.spread = spread
+        self.effects = Effects()
+
+    def wake(self, topic: str) -> None:
+        """After the commit, tell whoever waits on this topic to look again. A hint: waiters re-read the rows."""
+        self.effects.wakes.add(topic)
+
+    def due(self, at: Instant) -> None:
+        """After the commit, make sure that the timers look at `at` or sooner."""
+        if self.effects.due is None or at < self.effects.due:
+            self.effects.due = at
+
+    def emit(
+        self,
+        kind: EventKind,
+        *,
+        task_id: str | None = None,
+        session_id: str | None = None,
+        attempt: int | None = None,
+        **data: Any,
+    ) -> None:
+        """Append an event to the feed in this transaction. `data` must be JSON-ready and free of secrets."""
+        body = Json.of(data).text if data else None
+        feed.append(self.db, self.effects.events, kind.value, self.now, task_id, session_id, attempt, body)
+        self.effects.events += 1
