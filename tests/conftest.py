@@ -1,0 +1,99 @@
+"""Fixtures that every kind of test may use: real stores, real servers, nothing imitated.
+
+Servers are started when a test first asks for one and are shared by the tests of one process; databases, data
+directories and nodes are each test's own.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.chromium import find_chromium
+from tests.support.nats import NatsServer, running_nats
+from tests.support.postgres import PostgresCluster, running_postgres
+from tests.support.processes import ServerProcess
+
+StartServer = Callable[..., ServerProcess]
+
+STORES = ("sqlite-file", "sqlite-memory", "postgres")
+
+
+@pytest.fixture(scope="session")
+def postgres_cluster() -> Iterator[PostgresCluster]:
+    """A PostgreSQL server for this process's tests."""
+    with running_postgres() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def postgres_url(postgres_cluster: PostgresCluster) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database of this test's own."""
+    url = postgres_cluster.create_database()
+    yield url
+    postgres_cluster.drop_database(url)
+
+
+@pytest.fixture(scope="session")
+def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    """A NATS server for this process's tests; a test that kills or pauses one starts its own with `running_nats`."""
+    with running_nats(tmp_path_factory.mktemp("nats") / "nats.log") as server:
+        yield server
+
+
+@pytest.fixture
+def nats_url(nats_server: NatsServer) -> str:
+    """The URL of a running NATS server."""
+    return nats_server.url
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """An empty data directory."""
+    directory = tmp_path / "data"
+    directory.mkdir(mode=0o700)
+    return directory
+
+
+@pytest.fixture(params=STORES)
+def store_url(request: pytest.FixtureRequest, data_dir: Path) -> str:
+    """The URL of an empty store, once per kind of store."""
+    match request.param:
+        case "sqlite-file":
+            return f"sqlite:///{data_dir / 'swarmhold.db'}"
+        case "sqlite-memory":
+            return "sqlite:///:memory:"
+        case _:
+            return request.getfixturevalue("postgres_url")
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[StartServer]:
+    """A function that starts a node and returns it when it is ready; all of them are ended after the test.
+
+    It takes the fields of `ServerProcess` by keyword; without `data_dir` each node gets an empty one of its own.
+    """
+    with contextlib.ExitStack() as started:
+
+        def start(*, data_dir: Path | None = None, **fields: object) -> ServerProcess:
+            count = len(list(tmp_path.glob("node-*.log")))
+            server = ServerProcess(data_dir or tmp_path / f"node-{count}", **fields)  # pyright: ignore[reportArgumentType] - checked by the call itself
+            started.callback(server.kill)
+            server.start()
+            return server
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Path:
+    """The Chromium to drive. Without one the test is skipped, except in CI, where it fails."""
+    found = find_chromium()
+    if found is None:
+        reason = "no Chromium is installed; `make browser-deps` as root installs it"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found

@@ -1,0 +1,24 @@
+"""Free ports of the loopback interface."""
+
+import socket
+
+LOOPBACK = "127.0.0.1"
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nothing listens on now.
+
+    Another process may take it before the caller does, so a server that fails to bind is started again on a new one.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def accepts(port: int, *, within: float = 0.25) -> bool:
+    """Whether a connection to `port` of 127.0.0.1 is accepted within so many seconds."""
+    try:
+        with socket.create_connection((LOOPBACK, port), timeout=within):
+            return True
+    except OSError:
+        return False

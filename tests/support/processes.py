@@ -1,0 +1,171 @@
+"""A node as its users run it: `swarmhold serve` in a process of its own, which may be killed and started again."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from tests.support.ports import LOOPBACK, free_port
+from tests.support.waiting import wait_until
+
+START_TRIES = 3
+
+
+class ServerFailedError(RuntimeError):
+    """The node ended instead of becoming ready; the message holds the end of its log."""
+
+
+@dataclass(slots=True)
+class ServerProcess:
+    """A node with its own data directory and port.
+
+    `settings` are `SWARMHOLD_*` variables; those of the tests' own environment do not reach it. Every method blocks
+    its caller: use `asyncio.to_thread` inside a running loop. Not safe for concurrent use. Leaving it as a context
+    stops it.
+    """
+
+    data_dir: Path
+    settings: Mapping[str, str] = field(default_factory=dict[str, str])
+    port: int = 0
+    arguments: tuple[str, ...] = ()
+    log_file: Path | None = None
+    _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def url(self) -> str:
+        """The root of its HTTP routes, without a slash at the end."""
+        return f"http://{LOOPBACK}:{self.port}"
+
+    @property
+    def websocket_url(self) -> str:
+        """The root of its WebSocket routes, without a slash at the end."""
+        return f"ws://{LOOPBACK}:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """The node's process id while it runs."""
+        assert self._process is not None, "the server is not running"
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is alive."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self, *, within: float = 30.0) -> None:
+        """Start the node and return when `/readyz` answers 200.
+
+        After `kill` or `stop` it starts on the same port and data directory. Raises `ServerFailedError` as soon as the
+        process ends, and `DeadlinePassedError` when it is not ready in time; the process is then ended.
+        """
+        assert not self.running, "the server is running already"
+        chosen = self.port
+        for remaining in reversed(range(START_TRIES)):
+            self.port = chosen or free_port()
+            try:
+                self._launch(within=within)
+                return
+            except ServerFailedError as failure:
+                # Another process may have taken the port in between; one that clients know already is never changed.
+                if chosen or not remaining or "address already in use" not in str(failure).lower():
+                    raise
+
+    def kill(self) -> None:
+        """End the node at once, as a crash or a power cut would."""
+        self._end(signal.SIGKILL, within=10.0)
+
+    def stop(self, *, within: float = 30.0) -> int:
+        """Ask the node to end in good order and return its exit status.
+
+        Raises `subprocess.TimeoutExpired` when it takes longer, after killing it.
+        """
+        return self._end(signal.SIGTERM, within=within)
+
+    def restart(self, *, within: float = 30.0) -> None:
+        """Kill the node and start it again."""
+        self.kill()
+        self.start(within=within)
+
+    def root_key(self) -> str:
+        """The key of all roles: the one it was given, or the one that it made on its first start."""
+        given = self.settings.get("SWARMHOLD_ROOT_KEY")
+        return given or (self.data_dir / "root.key").read_text().strip()
+
+    def logs(self) -> str:
+        """Everything the node wrote in all its lives."""
+        log = self._log_file
+        return log.read_text(errors="replace") if log.exists() else ""
+
+    def __enter__(self) -> Self:
+        if not self.running:
+            self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def _log_file(self) -> Path:
+        return self.log_file or self.data_dir.with_name(f"{self.data_dir.name}.log")
+
+    def _environment(self) -> dict[str, str]:
+        own = {name: value for name, value in os.environ.items() if not name.startswith("SWARMHOLD_")}
+        place = {
+            "SWARMHOLD_HOST": LOOPBACK,
+            "SWARMHOLD_PORT": str(self.port),
+            "SWARMHOLD_DATA_DIR": str(self.data_dir),
+        }
+        return {**own, "PYTHONUNBUFFERED": "1", **place, **self.settings}
+
+    def _launch(self, *, within: float) -> None:
+        self._log_file.parent.mkdir(parents=True, exist_ok=True)
+        with self._log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                [str(Path(sys.executable).with_name("swarmhold")), "serve", *self.arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self._environment(),
+                start_new_session=True,
+            )
+        try:
+            wait_until(self._ready, within=within, awaited=f"{self.url}/readyz to answer 200")
+        except AssertionError:
+            sys.stderr.write(self._last_lines())
+            self.kill()
+            raise
+
+    def _ready(self) -> bool:
+        assert self._process is not None
+        if self._process.poll() is not None:
+            status = self._process.returncode
+            raise ServerFailedError(f"swarmhold serve ended with status {status}:\n{self._last_lines()}")
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=2.0, trust_env=False).status_code == httpx.codes.OK
+        except httpx.TransportError:
+            return False
+
+    def _last_lines(self, count: int = 80) -> str:
+        return "\n".join(self.logs().splitlines()[-count:]) + "\n"
+
+    def _end(self, how: signal.Signals, *, within: float) -> int:
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        if process.poll() is None:
+            process.send_signal(how)
+        try:
+            return process.wait(timeout=within)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
