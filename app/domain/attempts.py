@@ -33,7 +33,7 @@ LIVE = frozenset({Phase.WAITING, Phase.QUEUED, Phase.SPAWNING, Phase.RUNNING, Ph
 class Outcome(StrEnum):
     """What an attempt (or a wait for one) came to."""
 
-    PASS = "pass"  # noqa: S105 - an outcome, not a secret
+    PASS = "pass"
     BLOCKED = "blocked"
     SUSPENDED = "suspended"
     CANCELLED = "cancelled"

@@ -21,7 +21,7 @@ class EventKind(StrEnum):
     WORKER_OUTPUT = "worker_output"
     WORKER_CLAIMED = "worker_claimed"
     RESULT_POSTED = "result_posted"
-    TASK_PASS = "task_pass"  # noqa: S105 - an event, not a secret
+    TASK_PASS = "task_pass"
     TASK_BLOCKED = "task_blocked"
     TASK_SUSPENDED = "task_suspended"
     TASK_RESUMED = "task_resumed"
@@ -40,7 +40,7 @@ class EventKind(StrEnum):
     ATTEMPT_HELD_LONG = "attempt_held_long"
     LOOP_PAUSED = "loop_paused"
     LOOP_RESUMED = "loop_resumed"
-    TOKEN_REVOKED = "token_revoked"  # noqa: S105 - an event, not a secret
+    TOKEN_REVOKED = "token_revoked"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

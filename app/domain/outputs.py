@@ -29,9 +29,7 @@ class OutputEvent:
     @classmethod
     def final(cls, value: Any, *, ok: bool = True) -> OutputEvent:
         """The Final of an attempt, with an inline value."""
-        return cls(
-            type=OutputType.FINAL, body=Json.of({"content": {"kind": "inline", "value": value}, "ok": ok})
-        )
+        return cls(type=OutputType.FINAL, body=Json.of({"content": {"kind": "inline", "value": value}, "ok": ok}))
 
     @classmethod
     def progress(cls, stage: str, note: str | None = None) -> OutputEvent:

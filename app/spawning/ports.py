@@ -1,0 +1,295 @@
+"""What a spawner, its worker and a layer promise, and what the engine gives them.
+
+A spawner starts the worker of one attempt. A layer wraps spawners: it may shape the attempt before it is prepared, stand
+around the spawn, decide what a Final means, and act after the attempt is settled. Decisions (`prepare`, `settle`,
+`resolve`) are plain functions that run inside the engine's transaction, so they are durable by construction and may run
+more than once; steps that wait (`spawn`, `after`) run outside any transaction, at least once, and begin again after a
+restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from app.domain.attempts import Outcome, Phase
+from app.domain.json import Json
+from app.domain.outputs import Final, OutputEvent
+from app.domain.sessions import OperatorKind
+from app.domain.tokens import CapToken
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is known of an attempt in every step of its life. `kind` is None when no tier of the cascade spoke."""
+
+    task_id: str
+    attempt: int
+    agent: str
+    spawner: str
+    layers: tuple[str, ...]
+    session_id: str | None
+    kind: OperatorKind | None
+    hook_id: str | None
+    bridge_id: str | None
+    operator_backend_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """An attempt about to be prepared. `notes` are added to its started event."""
+
+    facts: Facts
+    prompt: str
+    system: str | None = None
+    notes: tuple[tuple[str, Any], ...] = ()
+
+
+Lookup = Callable[[str], Json | None]
+"""Reads a named resource inside the transaction."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Escalate:
+    """A layer's decision to hold a Final back and ask a senior. The answer goes to the layer's `resolve`."""
+
+    layer: str
+    question: Json
+    original: Final
+    answer_schema: Json | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One attempt as its spawner sees it. `process` is what an earlier server process recorded of the worker."""
+
+    facts: Facts
+    spec: Json
+    prompt: str
+    system: str | None
+    base_url: str
+    started_at: int
+    timeout_at: int | None
+    process: Json | None
+
+    @property
+    def task_id(self) -> str:
+        """The task."""
+        return self.facts.task_id
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt of the task."""
+        return self.facts.attempt
+
+    @property
+    def agent(self) -> str:
+        """Who shall do it."""
+        return self.facts.agent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """How an attempt ended, for the steps after."""
+
+    outcome: Outcome
+    value: Json | None
+    reason: str
+
+
+class Control(Protocol):
+    """What a running attempt may ask of the engine. Every call raises AttemptSuperseded or Cancelled when fenced off."""
+
+    async def mint_handle(self) -> str:
+        """A fresh handle for this attempt; earlier ones stay good."""
+        ...
+
+    async def worker_token(self) -> CapToken:
+        """The attempt's worker token."""
+        ...
+
+    async def record_process(self, info: dict[str, Any]) -> None:
+        """Keep durably what is needed to find the worker again (a process group and its start time, say)."""
+        ...
+
+    async def output(self, event: OutputEvent) -> None:
+        """Append an output event (progress, partial, artifact) in the worker's name."""
+        ...
+
+    async def bake_system(self, system: str | None) -> None:
+        """Set the system prompt that the worker fetches."""
+        ...
+
+    async def held_long(self, held_s: float) -> None:
+        """Put on the feed that the attempt outlived its limit. Once per attempt, however often it is called."""
+        ...
+
+    async def ended(self) -> None:
+        """Return when the attempt is no longer live, whatever ended it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """How a worker went. `final` is what it returned, if it returned rather than submitted; `detail` names a failure.
+
+    A worker that exits without `final` and has not submitted is a failure that names itself by `detail`.
+    """
+
+    final: Final | None = None
+    detail: str = "the worker ended without a result"
+
+
+class Worker(Protocol):
+    """A started worker that the server watches."""
+
+    async def join(self) -> Exit:
+        """Wait for its end. Cancelling this wait does not stop the worker."""
+        ...
+
+    async def stop(self, grace_s: float) -> None:
+        """Tell it to stop, make it stop after the grace period, and return when nothing of it is alive. Idempotent."""
+        ...
+
+
+class SpawnRefused(Exception):
+    """Raised by a spawner or layer that refuses the attempt for a reason: the attempt is blocked with it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class SpawnFailed(Exception):
+    """Raised by a spawner whose worker could not be started: the attempt fails with this detail."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+@runtime_checkable
+class SpawnerAdapter(Protocol):
+    """Starts the worker of an attempt."""
+
+    @property
+    def kind(self) -> str:
+        """The name of its kind on the wire."""
+        ...
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What is recorded with the attempt, `{kind, …}`: enough to build the same spawner again."""
+        ...
+
+    @property
+    def first_phase(self) -> Phase:
+        """`running` when nothing is started (external), `queued` when a queue holds it, else `spawning`."""
+        ...
+
+    @property
+    def outlives_server(self) -> bool:
+        """Whether its workers go on when the server dies; such attempts are re-joined, others are lost."""
+        ...
+
+    @property
+    def default_lease_ms(self) -> int | None:
+        """The lease when the dispatcher asks for none; None is no lease."""
+        ...
+
+    async def spawn(self, job: Job, control: Control) -> Worker:
+        """Start the worker. Raises SpawnRefused or SpawnFailed. Cancelling leaves nothing started."""
+        ...
+
+    async def rejoin(self, job: Job, control: Control) -> Worker:
+        """Watch a worker that an earlier server process started. Raises SpawnFailed when it is gone."""
+        ...
+
+    async def reap(self, job: Job, grace_s: float) -> None:
+        """End what a dead server process left of this attempt's worker, going by `job.process`. Idempotent."""
+        ...
+
+
+Spawn = Callable[[Job, Control], Awaitable[Worker]]
+
+
+class Layer:
+    """Wraps spawners. Subclass and override what the layer does; each default does nothing."""
+
+    key: ClassVar[str]
+    """The name by which it is asked for."""
+
+    drives: ClassVar[bool] = False
+    """Whether it overrides `spawn` or `after`, so that the server itself must walk the attempt through its steps."""
+
+    gates: ClassVar[bool] = False
+    """Whether workers must wait (NotStarted) until its `spawn` has let the attempt through."""
+
+    def applies(self, facts: Facts) -> bool:
+        """Whether the layer acts on this attempt at all."""
+        del facts
+        return True
+
+    def prepare(self, draft: Draft, look: Lookup) -> Draft:
+        """Shape the attempt inside the prepare transaction. Plain, repeatable."""
+        del look
+        return draft
+
+    async def spawn(self, job: Job, control: Control, inner: Spawn) -> Worker:
+        """Stand around the spawn; call `inner` to go on. Raises SpawnRefused to block the attempt with a reason."""
+        return await inner(job, control)
+
+    def settle(self, final: Final, facts: Facts) -> Final | Escalate:
+        """What the Final means, inside the settling transaction. Plain, repeatable."""
+        del facts
+        return final
+
+    def resolve(self, original: Final, answer: Json, facts: Facts) -> Final:
+        """What the answer to this layer's Escalate makes of the Final. Plain, repeatable."""
+        del answer, facts
+        return original
+
+    async def after(self, job: Job, control: Control, settled: Settled) -> None:
+        """A step after the end, at least once, also after a restart."""
+
+
+class HasLayers(Protocol):
+    """What `link` needs of an engine."""
+
+    @property
+    def layer_registry(self) -> LayerRegistry:
+        """The layers that exist."""
+        ...
+
+    @property
+    def strict_hints(self) -> bool:
+        """Whether an unknown hint is refused rather than skipped."""
+        ...
+
+
+class LayerRegistry:
+    """Base layers, always there and in order, and hint layers, asked for by key."""
+
+    def __init__(self, *, base: Sequence[Layer] = (), hints: Sequence[Layer] = ()) -> None:
+        self._base = tuple(base)
+        self._hints = {layer.key: layer for layer in hints}
+
+    @property
+    def base(self) -> tuple[Layer, ...]:
+        """The base layers, innermost first."""
+        return self._base
+
+    def keys(self) -> list[str]:
+        """Every key: base layers first, then hints by name."""
+        return [layer.key for layer in self._base] + sorted(self._hints)
+
+    def unknown(self, keys: Sequence[str]) -> list[str]:
+        """The keys that name no layer."""
+        base = {layer.key for layer in self._base}
+        return [key for key in keys if key not in self._hints and key not in base]
+
+    def stack(self, keys: Sequence[str]) -> tuple[Layer, ...]:
+        """Base layers, then the hint layers in the order asked, outermost last; each once, unknown ones skipped."""
+        asked = dict.fromkeys(key for key in keys if key in self._hints)
+        return self._base + tuple(self._hints[key] for key in asked)
