@@ -1,0 +1,147 @@
+"""The files that build, run and check the project agree with each other."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
+from fnmatch import fnmatch
+
+import pytest
+import yaml
+
+from tests.support.sources import ROOT
+
+
+def _instructions() -> list[tuple[str, str]]:
+    """The Dockerfile's instructions and their arguments, continued lines joined."""
+    text = re.sub(r"\\\n", " ", (ROOT / "Dockerfile").read_text())
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    return [(word.upper(), rest.strip()) for word, _, rest in (line.partition(" ") for line in lines)]
+
+
+def _last_stage() -> list[tuple[str, str]]:
+    """The instructions of the image that is shipped."""
+    instructions = _instructions()
+    start = max(index for index, (word, _) in enumerate(instructions) if word == "FROM")
+    return instructions[start:]
+
+
+def _copied_from_the_context() -> Iterator[str]:
+    """What the image takes from the repository."""
+    for word, rest in _instructions():
+        if word == "COPY" and not rest.startswith("--from="):
+            yield from shlex.split(rest)[:-1]
+
+
+def _compose() -> dict:
+    return yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+
+
+def test_the_image_is_small_and_does_not_run_as_root() -> None:
+    """Two stages, and the last one names a user by number, so that a cluster can check it."""
+    stages = [rest for word, rest in _instructions() if word == "FROM"]
+    users = [rest for word, rest in _last_stage() if word == "USER"]
+
+    assert len(stages) == 2
+    assert all("-slim" in stage for stage in stages)
+    assert [re.fullmatch(r"[1-9]\d*:[1-9]\d*", user) is not None for user in users] == [True]
+
+
+def test_the_image_says_where_it_listens_what_it_keeps_and_how_it_feels() -> None:
+    """Port, volume, settings and health check name the same things."""
+    stage = dict(_last_stage())
+    settings = dict(re.findall(r"(SWARMHOLD_\w+)=(\S+)", stage["ENV"]))
+
+    assert (stage["EXPOSE"], settings["SWARMHOLD_PORT"], settings["SWARMHOLD_HOST"]) == ("7777", "7777", "0.0.0.0")
+    assert stage["VOLUME"] == settings["SWARMHOLD_DATA_DIR"] == "/data"
+    assert "/readyz" in stage["HEALTHCHECK"]
+    assert (stage["ENTRYPOINT"], stage["CMD"]) == ('["swarmhold"]', '["serve"]')
+
+
+def test_every_install_of_the_image_is_locked() -> None:
+    """Dependencies come with their digests, the package itself comes without dependencies."""
+    runs = [rest for word, rest in _instructions() if word == "RUN"]
+    installs = [step for run in runs for step in re.findall(r"pip (?:install|wheel) [^&]+", run)]
+
+    assert len(installs) == 4
+    assert [step for step in installs if "--require-hashes" not in step and "--no-deps" not in step] == []
+
+
+def test_the_build_context_holds_what_the_image_copies_and_no_more() -> None:
+    """Each copied file exists and is let through, and nothing else is."""
+    lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    let_through = {line.removeprefix("!") for line in lines if line.startswith("!")}
+
+    assert lines[0] == "*"
+    assert set(_copied_from_the_context()) == let_through
+    assert [name for name in let_through if not (ROOT / name).exists()] == []
+
+
+def test_compose_runs_one_confined_node() -> None:
+    """One service with a volume for its data, read-only otherwise, reachable from this machine alone."""
+    compose = _compose()
+    node = compose["services"]["swarmhold"]
+
+    assert list(compose["services"]) == ["swarmhold"]
+    assert node["volumes"] == ["data:/data"]
+    assert "data" in compose["volumes"]
+    assert (node["read_only"], node["cap_drop"]) == (True, ["ALL"])
+    assert [fnmatch(port, "${SWARMHOLD_PUBLISH:-127.0.0.1:*}:7777") for port in node["ports"]] == [True]
+
+
+def test_compose_gives_the_root_key_as_a_secret_file() -> None:
+    """The key is in no environment variable, and its file can be neither committed nor built in."""
+    compose = _compose()
+    node = compose["services"]["swarmhold"]
+
+    assert "SWARMHOLD_ROOT_KEY" not in node["environment"]
+    assert node["environment"]["SWARMHOLD_ROOT_KEY_FILE"] == f"/run/secrets/{node['secrets'][0]}"
+    assert set(node["secrets"]) <= set(compose["secrets"])
+    assert "/secrets/" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def test_compose_is_accepted_by_its_client() -> None:
+    """`docker compose config` reads the file, where there is such a client."""
+    docker = shutil.which("docker")
+    client = docker and subprocess.run([docker, "compose", "version"], capture_output=True).returncode == 0
+    if not client:
+        pytest.skip("there is no docker compose client here")
+    command = [docker, "compose", "--file", str(ROOT / "docker-compose.yml"), "config", "--quiet"]
+    read = subprocess.run(command, capture_output=True, text=True)
+
+    assert (read.returncode, read.stderr) == (0, "")
+
+
+def _targets() -> dict[str, list[str]]:
+    """The Makefile's targets and what each needs."""
+    found = re.findall(r"^([a-z-]+):([^=#\n]*)", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    return {name: needs.split() for name, needs in found}
+
+
+def test_before_a_commit_runs_what_is_checked_later() -> None:
+    """The hooks are the parts of `make check`, and none is fetched from elsewhere."""
+    repositories = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    hooks = [hook for repository in repositories for hook in repository["hooks"]]
+
+    assert [repository["repo"] for repository in repositories] == ["local"]
+    assert [hook["entry"].removeprefix("make ") for hook in hooks] == _targets()["check"]
+
+
+def test_every_target_is_phony_or_a_file() -> None:
+    """A folder that is called like a target must not switch it off."""
+    phony = re.search(r"^\.PHONY:((?:[^\n]|\\\n)*)", (ROOT / "Makefile").read_text().replace("\\\n", " "), re.MULTILINE)
+
+    assert phony is not None
+    assert set(_targets()) - set(phony[1].split()) == set()
+
+
+def test_the_last_thing_that_is_run_is_the_tests() -> None:
+    """`.ci/run` can be executed and ends with `make test`, whose summary is its last line."""
+    script = ROOT / ".ci" / "run"
+    lines = [line for line in script.read_text().splitlines() if line.strip()]
+
+    assert os.access(script, os.X_OK)
+    assert "set -euo pipefail" in lines
+    assert lines[-2:] == ["make check", "make test"]
