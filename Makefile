@@ -123,8 +123,8 @@ lock: $(VENV)/.dev ## Write the lock files anew (UPGRADE=1 takes newer versions)
 	$(subst pyproject.toml,,$(COMPILE)) --group build -o requirements-build.lock
 
 audit: $(VENV)/.dev ## Look the locked versions up among the known vulnerabilities
-	$(BIN)/pip-audit --require-hashes --disable-pip -r requirements.lock
-	$(BIN)/pip-audit --require-hashes --disable-pip -r requirements-dev.lock
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip -r requirements.lock
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip -r requirements-dev.lock
 
 # The browser tests drive the system's Chromium, since a browser is no Python package.
 browser-deps: ## Install Chromium for the browser tests, where that is possible
