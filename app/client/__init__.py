@@ -1,4 +1,45 @@
 """The Python client that other programs use to talk to a node: typed calls over HTTP and frames over WebSocket.
 
 It imports the wire shapes and the domain values, never the server, so that it stays small wherever it is installed.
+`SwarmholdClient` is the way in: it hands out an `Operator`, `Senior`, `Observer`, `Worker`, `QueueWorker` or `Admin`,
+one for each kind of credential. Calls that fail on a busy or absent server are sent again when that is safe; refusals are
+`ApiProblem`, and the whole tree of errors is in `app.client.errors`.
 """
+
+from app.client.admin import Admin
+from app.client.backend import Backend
+from app.client.console import Console
+from app.client.errands import BackendHandlers, Finished, Refused
+from app.client.errors import AnswerRejected, ApiProblem, ClientError, Disconnected, Unanswered, Unreachable
+from app.client.jobs import Job, JobFailed
+from app.client.node import SwarmholdClient
+from app.client.observer import Observer
+from app.client.operator import Operator
+from app.client.patience import Patience
+from app.client.queue_worker import QueueWorker
+from app.client.senior import Senior
+from app.client.worker import Worker
+
+__all__ = [
+    "Admin",
+    "AnswerRejected",
+    "ApiProblem",
+    "Backend",
+    "BackendHandlers",
+    "ClientError",
+    "Console",
+    "Disconnected",
+    "Finished",
+    "Job",
+    "JobFailed",
+    "Observer",
+    "Operator",
+    "Patience",
+    "QueueWorker",
+    "Refused",
+    "Senior",
+    "SwarmholdClient",
+    "Unanswered",
+    "Unreachable",
+    "Worker",
+]

@@ -18,7 +18,7 @@ class KeyRequest(Request):
     """A key that may attach as `roles`; without `ttl` (seconds) it lives until revoked."""
 
     name: Name
-    roles: Annotated[list[Role], Field(min_length=1, max_length=4)]
+    roles: Annotated[tuple[Role, ...], Field(min_length=1, max_length=4)]
     ttl: Seconds | None = None
 
 

@@ -15,4 +15,4 @@ class Page(Shape, Generic[Item]):
     """`next_cursor` is null on the last page; else it is handed back as `cursor`."""
 
     items: list[Item]
-    next_cursor: str | None
+    next_cursor: str | None = None

@@ -24,7 +24,7 @@ class MintRequest(Request):
     role: MintableRole
     ttl: Seconds
     max_uses: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
-    scopes: Annotated[list[Verb], Field(max_length=64)] | None = None
+    scopes: Annotated[tuple[Verb, ...], Field(max_length=64)] | None = None
     task_id: TaskId | None = None
 
 

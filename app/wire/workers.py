@@ -45,7 +45,7 @@ class ClaimRequest(Request):
     """Ask a queue for work, for `agents` or for anybody; `hold` is in seconds."""
 
     queue: Name
-    agents: Annotated[list[Name], Field(min_length=1, max_length=200)] | None = None
+    agents: Annotated[tuple[Name, ...], Field(min_length=1, max_length=200)] | None = None
     hold: Hold = 50.0
     worker_name: Name | None = None
 

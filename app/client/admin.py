@@ -1,0 +1,36 @@
+"""API keys, for whoever holds the root key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from app.client.callers import Caller
+from app.client.listings import every_item
+from app.client.tasks import seconds
+from app.client.transport import part
+from app.domain.access import Role
+from app.wire.keys import ApiKey, CreatedKey, KeyRequest
+from app.wire.pages import Page
+
+_PATH = "/v1/admin/keys"
+
+
+class Admin(Caller):
+    """Making, listing and revoking API keys."""
+
+    async def create_key(
+        self, name: str, roles: Sequence[Role], *, ttl: timedelta | None = None, idempotency_key: str | None = None
+    ) -> CreatedKey:
+        """A new key; this reply is the only one that shows it."""
+        body = KeyRequest(name=name, roles=tuple(roles), ttl=seconds(ttl))
+        reply = await self._transport.create(_PATH, body, key=idempotency_key)
+        return CreatedKey.model_validate_json(reply.content)
+
+    async def keys(self) -> list[ApiKey]:
+        """The keys, without their secrets."""
+        return await every_item(self._transport, _PATH, Page[ApiKey])
+
+    async def revoke_key(self, key_id: str) -> None:
+        """Revoke a key: nothing can attach or claim with it any more."""
+        await self._transport.delete(f"{_PATH}/{part(key_id)}")

@@ -1,0 +1,65 @@
+"""Waiting for tasks: long polls, repeated for as long as the caller likes."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from app.client.callers import Caller
+from app.client.transport import part
+from app.domain.tasks import Status
+from app.wire.tasks import Task
+
+DEFAULT_HOLD = timedelta(seconds=50)
+"""Short enough for the proxies on the way; the next poll follows at once."""
+
+
+class WaitCalls(Caller):
+    """Reading and awaiting tasks; operators, observers, seniors and workers may do it."""
+
+    async def task(self, task_id: str) -> Task:
+        """The task as it stands."""
+        reply = await self._transport.get(f"{self._prefix}/tasks/{part(task_id)}")
+        return Task.model_validate_json(reply.content)
+
+    async def poll(self, task_id: str, *, hold: timedelta = DEFAULT_HOLD, since: int | None = None) -> Task:
+        """The task once it is settled, suspended or newer than version `since`; at the end of `hold`, as it stands.
+
+        Cancelling is safe: a poll changes nothing.
+        """
+        reply = await self._transport.get(
+            f"{self._prefix}/tasks/{part(task_id)}/poll",
+            params={"hold": hold.total_seconds(), "since": since},
+            hold=hold,
+        )
+        return Task.model_validate_json(reply.content)
+
+    async def wait_for(
+        self,
+        task_id: str,
+        *,
+        deadline: timedelta | None = None,
+        or_suspended: bool = False,
+        hold: timedelta = DEFAULT_HOLD,
+    ) -> Task:
+        """The task once it is settled (pass, blocked, cancelled), or suspended if `or_suspended`.
+
+        Polls in chunks of `hold` and outlives restarts of the server within the client's patience. A blocked task
+        counts as settled also when its retry policy will dispatch it again. Cancelling is safe.
+
+        Raises:
+            TimeoutError: `deadline` passed first.
+            ApiProblem: the task cannot be read.
+        """
+        async with asyncio.timeout(None if deadline is None else deadline.total_seconds()):
+            since: int | None = None
+            unchanged = 0
+            while True:
+                task = await self.poll(task_id, hold=hold, since=since)
+                if task.settled or (or_suspended and task.status is Status.SUSPENDED):
+                    return task
+                # A suspended task ends every poll at once, so the pace has to come from here.
+                unchanged = unchanged + 1 if task.version == since and task.status is Status.SUSPENDED else 0
+                since = task.version
+                if unchanged:
+                    await self._transport.rest(unchanged)
