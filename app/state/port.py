@@ -70,8 +70,11 @@ class Store(Protocol):
         """
         ...
 
-    async def read(self, fn: Callable[[State], R]) -> R:
-        """Run `fn` on a committed snapshot that includes everything acknowledged before this call. Writes fail."""
+    async def read(self, fn: Callable[[State], R], *, bulk: bool = False) -> R:
+        """Run `fn` on a committed snapshot that includes everything acknowledged before this call.
+
+        A write raises TypeError. `bulk` marks a read that may take long.
+        """
         ...
 
     async def check(self) -> None:

@@ -1,0 +1,218 @@
+"""SQLite as the store, in a file or in memory: what `SqliteWriter` writes is read on connections of their own.
+
+Point reads run on the event loop's thread, each on one snapshot of what is committed; bulk reads on a thread and a
+connection beside it. A database in memory has one connection: its reads take place between batches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import apsw
+
+from app.domain.clock import Clock, system_clock
+from app.domain.errors import StoreUnavailable
+from app.domain.ids import IdSource
+from app.state import migrations
+from app.state.file_lock import FileLock
+from app.state.holding import run_held
+from app.state.lane import Lane
+from app.state.port import Committed, HoldPolicy
+from app.state.sqlite_connection import (
+    MEMORY,
+    OLDEST,
+    SqliteConnection,
+    SqliteReader,
+    copy_database,
+    unavailable,
+)
+from app.state.sqlite_writer import SqliteWriter
+from app.state.state import State
+from app.state.tables import get_meta, set_meta
+
+R = TypeVar("R")
+
+_PATIENT = HoldPolicy(max_hold_ms=float("inf"))
+_CHECK = "checked_at"
+
+
+def even_spread() -> float:
+    """A random number in [-1, 1]."""
+    return random.uniform(-1, 1)  # noqa: S311 - it spreads retries and guards nothing
+
+
+class SqliteStore:
+    """The store on one SQLite file, or in memory. Belongs to the event loop that opens it.
+
+    One process per file, held by a lock on `<path>.lock`. `ids` makes a source of ids, `spread` is the randomness that
+    operations see, `policy` holds where `transact` is given none.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        clock: Clock = system_clock,
+        ids: Callable[[], IdSource] | None = None,
+        policy: HoldPolicy | None = None,
+        spread: Callable[[], float] = even_spread,
+    ) -> None:
+        self._memory = str(path) == MEMORY
+        self.path = MEMORY if self._memory else os.path.realpath(path)
+        self._clock = clock
+        self._ids = ids or (lambda: IdSource(clock=clock))
+        self._policy = policy or HoldPolicy()
+        self._spread = spread
+        self._listener: Committed | None = None
+        self._lock = FileLock(Path(f"{self.path}.lock"))
+        self._writer: SqliteWriter | None = None
+
+    async def open(self) -> None:
+        """Take the lock, connect, migrate. Raises StoreUnavailable."""
+        if self._writer is not None:
+            return
+        _check_library()
+        loop = asyncio.get_running_loop()
+        self._lane = Lane("swarmhold-writer", loop)
+        self._scans = Lane("swarmhold-scans", loop)
+        self._reader: SqliteReader | None = None
+        self._read_ids, self._scan_ids = self._ids(), self._ids()
+        writer = SqliteWriter(
+            self._connect,
+            self._lane,
+            loop,
+            clock=self._clock,
+            ids=self._ids(),
+            spread=self._spread,
+            inline=self._memory,
+        )
+        try:
+            if not self._memory:
+                self._lock.acquire()
+            await writer.open(_bring_up_to_date)
+        except BaseException as error:
+            await self._release()
+            if isinstance(error, apsw.Error):
+                raise unavailable(error) from error
+            raise
+        writer.listener = self._listener
+        self._writer = writer
+
+    async def close(self) -> None:
+        """Finish what was accepted, refuse what comes, release everything. Safe to call twice."""
+        writer, self._writer = self._writer, None
+        if writer is None:
+            return
+        await writer.close()
+        if self._reader is not None:
+            self._reader.close()
+        await self._release()
+
+    def on_commit(self, listener: Committed) -> None:
+        """Set the one listener for effects."""
+        self._listener = listener
+        if self._writer is not None:
+            self._writer.listener = listener
+
+    async def transact(
+        self, op: str, fn: Callable[[State], R], *, policy: HoldPolicy | None = None, bulk: bool = False
+    ) -> R:
+        """Run `fn` in one transaction and return its result after the commit: see `Store.transact`.
+
+        `try_only` refuses while a bulk operation or another process has the database. A commit under way is nobody's
+        hold: the operation joins the next batch.
+        """
+        return await self._opened().submit(op, fn, policy or self._policy, bulk=bulk)
+
+    async def read(self, fn: Callable[[State], R], *, bulk: bool = False) -> R:
+        """Run `fn` on a committed snapshot: see `Store.read`."""
+        writer = self._opened()
+        if self._memory:
+            db = await writer.free()
+            return self._read(SqliteReader.beside(db), fn, self._read_ids, self._policy)
+        if bulk:
+            return await self._scans.run(lambda: self._scan(fn))
+        if self._reader is None:
+            self._reader = _open_reader(self.path)
+        try:
+            return self._read(self._reader, fn, self._read_ids, self._policy)
+        except StoreUnavailable:
+            self._reader.close()
+            self._reader = None
+            raise
+
+    async def check(self) -> None:
+        """Commit a row and read it back. Raises StoreUnavailable."""
+        await self.transact("check", lambda state: set_meta(state.db, _CHECK, str(state.now)))
+        await self.read(lambda state: get_meta(state.db, _CHECK))
+
+    async def backup(self, target: str) -> None:
+        """Write a consistent copy beside the running server to a new file. Raises StoreUnavailable."""
+        self._opened()
+        if self._memory:
+            raise StoreUnavailable("a database in memory cannot be backed up; keep it in a file")
+        await asyncio.to_thread(copy_database, self.path, Path(target))
+
+    def _opened(self) -> SqliteWriter:
+        if self._writer is None:
+            raise StoreUnavailable("the store is closed")
+        return self._writer
+
+    def _read(self, reader: SqliteReader, fn: Callable[[State], R], ids: IdSource, policy: HoldPolicy) -> R:
+        reader.begin()
+        try:
+            return run_held("read", fn, State(reader, now=self._clock(), ids=ids, spread=self._spread), policy)
+        finally:
+            reader.end()
+
+    def _scan(self, fn: Callable[[State], R]) -> R:
+        reader = _open_reader(self.path)
+        try:
+            return self._read(reader, fn, self._scan_ids, _PATIENT)
+        finally:
+            reader.close()
+
+    def _connect(self) -> SqliteConnection:
+        if not self._memory:
+            _create_privately(Path(self.path))
+        return SqliteConnection(self.path)
+
+    async def _release(self) -> None:
+        await asyncio.to_thread(self._lane.stop)
+        await asyncio.to_thread(self._scans.stop)
+        self._lock.release()
+
+
+def _check_library() -> None:
+    if tuple(int(part) for part in apsw.sqlite_lib_version().split(".")) < OLDEST:
+        raise StoreUnavailable(f"SQLite {apsw.sqlite_lib_version()} is too old; install apsw's own build")
+
+
+def _create_privately(path: Path) -> None:
+    """SQLite gives the log the rights of the database, so those are set first."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise StoreUnavailable(f"cannot open the database file {path}: {error.strerror}") from error
+
+
+def _bring_up_to_date(db: SqliteConnection) -> None:
+    db.begin()
+    try:
+        db.start_operation()
+        migrations.migrate(db)
+        db.commit()
+    finally:
+        db.rollback()
+
+
+def _open_reader(path: str) -> SqliteReader:
+    try:
+        return SqliteReader.open(path)
+    except apsw.Error as error:
+        raise unavailable(error) from error
