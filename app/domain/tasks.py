@@ -175,3 +175,16 @@ class Task:
         fields = dict(self.retry.value)
         fields["on"] = tuple(fields["on"])
         return RetryPolicy(**fields)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskState:
+    """A task as callers see it: its row and the keys of its open questions, oldest first."""
+
+    task: Task
+    suspended_on: tuple[str, ...]
+
+    @property
+    def status(self) -> Status:
+        """Where it stands."""
+        return self.task.status

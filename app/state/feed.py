@@ -23,7 +23,7 @@ _APPEND_POSTGRES = (
     f"INSERT INTO events ({_COLUMNS}) VALUES ("
     f"(pg_current_xact_id()::text::bigint + %s) * {PLACES} + %s, %s, %s, %s, %s, %s, %s)"
 )
-_HORIZON = f"(pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %s) * {PLACES}"  # noqa: S608 - constants
+_HORIZON = f"(pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %s) * {PLACES}"
 
 
 def append(
@@ -61,7 +61,7 @@ def head(db: Connection) -> int:
     if db.dialect == "sqlite":
         rows = db.query("SELECT seq FROM sqlite_sequence WHERE name = 'events'", ())
         return int(rows[0][0]) if rows else 0
-    return int(db.query(f"SELECT {_HORIZON} - 1", (db.feed_offset,))[0][0])  # noqa: S608 - constants
+    return int(db.query(f"SELECT {_HORIZON} - 1", (db.feed_offset,))[0][0])
 
 
 def oldest(db: Connection) -> int | None:

@@ -1,0 +1,222 @@
+"""Who is calling: the server-side half of a credential's check, inside the transaction of what it asks for.
+
+Signature, expiry and role × verb need no state and are checked before (`app.engine.access`); the record, its uses and
+the ownership of the task are checked here, so that revoking and spending are atomic with the work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from app.domain.access import Caller, Role, Verb
+from app.domain.attempts import Attempt, Phase, Reason
+from app.domain.errors import (
+    AttemptSuperseded,
+    Cancelled,
+    NotStarted,
+    TaskNotFound,
+    TokenExpired,
+    TokenNotFound,
+    TokenRevoked,
+    TokenTaskMismatch,
+    TokenUsesExhausted,
+)
+from app.domain.tasks import Status, Task
+from app.domain.tokens import Claims
+from app.state import schema
+from app.state.state import State
+from app.state.statements import Statement
+from app.state.tables import ATTEMPTS, SESSIONS, TASKS, TOKENS
+
+REACHES_DOWN = frozenset({Verb.READ_TASK_STATE, Verb.POLL_TASK, Verb.CANCEL_TASK})
+"""What a worker may do to tasks that were spawned under its own."""
+
+_H, _T = schema.handles.c, schema.tokens.c
+_HANDLE = Statement(sa.select(_H.task_id, _H.attempt).where(_H.digest == sa.bindparam("key")))
+_SPEND = Statement(
+    sa.update(schema.tokens).where(_T.jti == sa.bindparam("key"), _T.uses_left > 0).values(uses_left=_T.uses_left - 1)
+)
+_SHARE = Statement(sa.select(_T.revoked_at).where(_T.jti == sa.bindparam("key")).with_for_update(read=True))
+_SESSION_OF = SESSIONS.search(schema.sessions.c.jti == sa.bindparam("jti"))
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """A handle by its keyed digest."""
+
+    text: str
+
+
+Presented = Claims | Digest
+"""A credential whose stateless checks are done."""
+
+
+class Reach(NamedTuple):
+    """A worker's caller with the rows that it is bound to."""
+
+    caller: Caller
+    task: Task
+    attempt: Attempt
+
+
+def admit(state: State, presented: Presented, *, consume: bool = True) -> Caller:
+    """The caller behind a credential. Raises TokenNotFound, TokenRevoked, TokenUsesExhausted, TokenExpired.
+
+    A worker credential of an ended attempt is admitted: what it asks for decides which conflict it earns.
+    """
+    if isinstance(presented, Digest):
+        return _admit_handle(state, presented)
+    if presented.attempt is not None and presented.task_id is not None:
+        return _admit_attempt_token(state, presented, presented.task_id, presented.attempt)
+    record = TOKENS.get(state.db, presented.jti)
+    if record is None:
+        raise TokenNotFound
+    if record.revoked_at is not None:
+        raise TokenRevoked
+    if record.uses_left is not None and consume and not _SPEND.change(state.db, key=record.jti):
+        raise TokenUsesExhausted
+    return Caller(
+        role=record.role,
+        subject=record.subject,
+        via="token",
+        jti=record.jti,
+        session_id=record.session_id,
+        task_id=record.task_id,
+        scope=presented.scope,
+    )
+
+
+def _admit_handle(state: State, presented: Digest) -> Caller:
+    found = _HANDLE.query(state.db, key=presented.text)
+    if not found:
+        raise TokenNotFound
+    task_id, number = found[0]
+    attempt = ATTEMPTS.get(state.db, task_id, number)
+    if attempt is None:
+        raise TokenNotFound
+    return _bound(state, attempt, "handle")
+
+
+def _admit_attempt_token(state: State, claims: Claims, task_id: str, number: int) -> Caller:
+    attempt = ATTEMPTS.get(state.db, task_id, number)
+    if attempt is None or attempt.jti != claims.jti:
+        raise TokenNotFound
+    return _bound(state, attempt, "token")
+
+
+def _bound(state: State, attempt: Attempt, via: str) -> Caller:
+    if attempt.reason is Reason.REVOKED:
+        raise TokenRevoked
+    if attempt.is_live and attempt.paused_at is None and attempt.handle_expires_at <= state.now:
+        raise TokenExpired
+    return Caller(
+        role=Role.WORKER,
+        subject=attempt.worker_id or f"{attempt.task_id}#{attempt.attempt}",
+        via=via,
+        jti=attempt.jti,
+        session_id=attempt.session_id,
+        task_id=attempt.task_id,
+        attempt=attempt.attempt,
+    )
+
+
+def hold_credential(state: State, caller: Caller) -> None:
+    """Keep the caller's token from being revoked until this transaction ends; for what mints below it.
+
+    Without this a revocation that runs at the same time could miss the new credential.
+    """
+    if caller.via != "token" or caller.attempt is not None:
+        return
+    rows = _SHARE.query(state.db, key=caller.jti)
+    if not rows or rows[0][0] is not None:
+        raise TokenRevoked
+
+
+def own(state: State, caller: Caller, task_id: str, verb: Verb) -> None:
+    """The ownership gate for workers; others may touch any task. Raises TokenTaskMismatch, TaskNotFound."""
+    if caller.role is not Role.WORKER:
+        return
+    if caller.task_id is None:
+        raise TokenTaskMismatch(None)
+    if verb is Verb.DISPATCH_ATTEMPT:
+        _require_child(state, caller.task_id, task_id)
+    elif caller.task_id != task_id and not (verb in REACHES_DOWN and is_below(state, task_id, caller.task_id)):
+        _require_task(state, task_id)
+        raise TokenTaskMismatch(task_id)
+
+
+def _require_child(state: State, parent_id: str, task_id: str) -> None:
+    task = _require_task(state, task_id)
+    if task.parent_task_id != parent_id:
+        raise TokenTaskMismatch(task_id)
+
+
+def _require_task(state: State, task_id: str) -> Task:
+    task = TASKS.get(state.db, task_id)
+    if task is None:
+        raise TaskNotFound(task_id)
+    return task
+
+
+def is_below(state: State, task_id: str, ancestor_id: str) -> bool:
+    """Whether the task was spawned under the ancestor, at any depth."""
+    task = TASKS.get(state.db, task_id)
+    while task is not None and task.parent_task_id is not None:
+        if task.parent_task_id == ancestor_id:
+            return True
+        task = TASKS.get(state.db, task.parent_task_id)
+    return False
+
+
+def lock_task(state: State, task_id: str) -> Task:
+    """The task, held against every other transaction. Raises TaskNotFound."""
+    task = TASKS.lock(state.db, task_id)
+    if task is None:
+        raise TaskNotFound(task_id)
+    return task
+
+
+def bound_rows(state: State, caller: Caller, *, lock: bool = True, attempt: int | None = None) -> Reach:
+    """The task and attempt that a worker's credential is bound to; a minted token means the latest attempt.
+
+    Raises TokenTaskMismatch when it is bound to none or to another attempt, NotStarted when there is none yet.
+    """
+    if caller.task_id is None:
+        raise TokenTaskMismatch(None)
+    task = lock_task(state, caller.task_id) if lock else _require_task(state, caller.task_id)
+    number = caller.attempt or attempt or task.attempt
+    if attempt is not None and attempt != number:
+        raise TokenTaskMismatch(task.id)
+    row = ATTEMPTS.get(state.db, task.id, number)
+    if row is None:
+        raise NotStarted(task.id, number)
+    return Reach(caller, task, row)
+
+
+def require_live(reach: Reach) -> None:
+    """Raise the conflict that a spent credential earns: Cancelled, AttemptSuperseded, or NotStarted too early."""
+    if reach.attempt.is_live:
+        if reach.attempt.phase in (Phase.WAITING, Phase.QUEUED):
+            raise NotStarted(reach.task.id, reach.attempt.attempt)
+        if reach.attempt.phase is Phase.HELD:
+            raise AttemptSuperseded(reach.task.id, reach.attempt.attempt, "its final result is with a senior")
+        return
+    if reach.task.status is Status.CANCELLED or reach.attempt.reason is Reason.CANCELLED:
+        raise Cancelled(reach.task.id)
+    raise AttemptSuperseded(reach.task.id, reach.attempt.attempt, ended_because(reach.attempt))
+
+
+def ended_because(attempt: Attempt) -> str:
+    """The reason of an ended attempt, for people."""
+    return attempt.reason.value if attempt.reason is not None else "ended"
+
+
+def session_of(state: State, caller: Caller) -> str | None:
+    """The session that the caller acts in."""
+    if caller.session_id is not None or caller.jti is None:
+        return caller.session_id
+    session = _SESSION_OF.first(state.db, jti=caller.jti)
+    return session.id if session is not None else None

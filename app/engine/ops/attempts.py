@@ -1,0 +1,275 @@
+"""Preparing an attempt, starting it, and what a worker may read of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from app.domain.access import Caller
+from app.domain.attempts import Attempt, Dispatched, Outcome, Phase, Reason, WorkerPayload
+from app.domain.errors import AttemptNotFound, AttemptSuperseded, Cancelled, InvalidTransition, TaskNotFound
+from app.domain.events import EventKind
+from app.domain.handles import HandleMint
+from app.domain.json import Json
+from app.domain.questions import QuestionStatus
+from app.domain.sessions import OperatorKind
+from app.domain.tasks import RetryOn, Step, Task, step
+from app.engine.ops import clocks, loop
+from app.engine.ops.access import ended_because, hold_credential, lock_task, session_of
+from app.engine.ops.endings import change, fail
+from app.engine.ops.rules import EngineCfg
+from app.spawning.ports import Draft, Facts
+from app.spawning.stack import LinkedSpawner
+from app.state import schema
+from app.state.state import State
+from app.state.statements import Statement
+from app.state.tables import ATTEMPTS, QUESTIONS, SESSIONS, TASKS
+
+_Q, _R = schema.questions.c, schema.resources.c
+_ANSWERED = QUESTIONS.search(
+    _Q.task_id == sa.bindparam("task_id"), _Q.status == QuestionStatus.ANSWERED.value, order=(_Q.answered_at, _Q.key)
+)
+_RESOURCE = Statement(sa.select(_R.value).where(_R.key == sa.bindparam("name")))
+_INSERT_HANDLE = Statement(sa.insert(schema.handles))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What a dispatcher asks for. `linked` is the spawner with its layers; `owner` the server process."""
+
+    linked: LinkedSpawner
+    lease_ms: int | None
+    owner: str
+
+
+def facts_of(state: State, task: Task, number: int, kind: str, hints: tuple[str, ...], session_id: str | None) -> Facts:
+    """What every step of an attempt knows, with the session's part of it."""
+    session = SESSIONS.get(state.db, session_id) if session_id else None
+    operator_kind: OperatorKind | None = session.kind_for(task.agent) if session else None
+    return Facts(
+        task_id=task.id,
+        attempt=number,
+        agent=task.agent,
+        spawner=kind,
+        layers=hints,
+        session_id=session_id,
+        kind=operator_kind,
+        hook_id=session.hook_id if session else None,
+        bridge_id=session.bridge_id if session else None,
+        operator_backend_id=session.operator_backend_id if session else None,
+    )
+
+
+def facts_for(state: State, task: Task, attempt: Attempt) -> Facts:
+    """The facts of an attempt that was prepared before."""
+    return facts_of(state, task, attempt.attempt, attempt.kind, tuple(attempt.layers.value), attempt.session_id)
+
+
+def prepare(
+    state: State, cfg: EngineCfg, mint: HandleMint, caller: Caller, task_id: str, order: Order
+) -> tuple[Dispatched, Attempt]:
+    """Phase one of a dispatch: a new live attempt, or InvalidTransition, LoopPaused; nothing else changes."""
+    task = lock_task(state, task_id)
+    hold_credential(state, caller)
+    loop.require_running(state)
+    after = step(task.id, task.status, Step.DISPATCH)
+    if task.live:
+        raise InvalidTransition(task.id, task.status.value, Step.DISPATCH.value, f"attempt {task.attempt} is live")
+    session_id = session_of(state, caller) or task.session_id
+    router, number = order.linked.router, task.attempt + 1
+    facts = facts_of(state, task, number, router.kind, order.linked.hints, session_id)
+    original = (task.next_prompt or task.directive).value
+    draft = order.linked.prepare(Draft(facts=facts, prompt=original), lambda name: _resource(state, name))
+    attempt = _new_attempt(state, cfg, caller, task, order, facts, draft)
+    ATTEMPTS.insert(state.db, attempt)
+    handle = None
+    if router.kind == "external":
+        handle = new_handle(state, mint, task.id, number)
+    task = change(
+        state, task, status=after, attempt=number, live=True, next_prompt=None, retry_at=None, settled_at=None
+    )
+    state.emit(
+        EventKind.TASK_ATTEMPT_STARTED,
+        task_id=task.id,
+        session_id=session_id,
+        attempt=number,
+        agent=task.agent,
+        spawner=router.kind,
+        **dict(draft.notes),
+    )
+    if attempt.due_at is not None:
+        state.due(attempt.due_at)
+    if attempt.queue is not None:
+        state.wake(f"queue:{attempt.queue}")
+    expires = attempt.handle_expires_at if handle else None
+    return Dispatched(task_id=task.id, attempt=number, handle=handle, expires_at=expires), attempt
+
+
+def _new_attempt(
+    state: State, cfg: EngineCfg, caller: Caller, task: Task, order: Order, facts: Facts, draft: Draft
+) -> Attempt:
+    router = order.linked.router
+    lease_ms = order.lease_ms if order.lease_ms is not None else router.default_lease_ms
+    gated = any(layer.gates for layer in order.linked.acting(facts))
+    phase = Phase.WAITING if gated else router.first_phase
+    ticking = phase is not Phase.QUEUED and not (gated and router.first_phase is Phase.QUEUED)
+    timed = task.attempt_timeout_ms is not None and ticking
+    timeout_at = state.now + (task.attempt_timeout_ms or 0) if timed else None
+    lease_at = state.now + lease_ms if lease_ms is not None and phase is not Phase.WAITING and ticking else None
+    handle_at = state.now + clocks.life_ms(cfg, lease_ms)
+    spec = router.spec
+    queue = spec.get("queue") if router.first_phase is Phase.QUEUED else None
+    # While nobody holds the attempt, nothing of it can run out but its timeout.
+    unheld = phase in (Phase.WAITING, Phase.QUEUED)
+    return Attempt(
+        task_id=task.id,
+        attempt=task.attempt + 1,
+        phase=phase,
+        prompt=_own_prompt(task, draft),
+        system=Json.of(draft.system) if draft.system is not None else None,
+        kind=router.kind,
+        spawner=Json.of(spec),
+        layers=Json.of(list(order.linked.hints)),
+        session_id=facts.session_id,
+        jti=state.ids.new("W"),
+        parent_jti=caller.jti or task.creator_jti,
+        worker_id=None,
+        process=None,
+        lease_ms=lease_ms,
+        lease_expires_at=lease_at,
+        timeout_at=timeout_at,
+        handle_expires_at=handle_at,
+        paused_at=None,
+        due_at=timeout_at if unheld else clocks.next_due(lease_at, timeout_at, handle_at),
+        queue=queue,
+        priority=int(spec.get("priority") or 0),
+        owner=order.owner,
+        epoch=1,
+        last_seen_at=None,
+        final=None,
+        final_ok=None,
+        outcome=None,
+        reason=None,
+        detail=None,
+        outputs=0,
+        late=0,
+        started_at=state.now,
+        ended_at=None,
+    )
+
+
+def _own_prompt(task: Task, draft: Draft) -> Json | None:
+    """The prompt column: empty when the task's own directive is the prompt."""
+    prompt = Json.of(draft.prompt)
+    return None if prompt.text == task.directive.text else prompt
+
+
+def _resource(state: State, name: str) -> Json | None:
+    rows = _RESOURCE.query(state.db, name=name)
+    return Json(rows[0][0]) if rows else None
+
+
+def new_handle(state: State, mint: HandleMint, task_id: str, number: int) -> str:
+    """A fresh handle for the attempt, of which only the digest stays. Earlier ones stay good."""
+    handle = mint.new()
+    _INSERT_HANDLE.change(state.db, digest=mint.digest(handle), task_id=task_id, attempt=number, created_at=state.now)
+    return handle
+
+
+def require_own_attempt(state: State, task_id: str, number: int, *, epoch: int | None = None) -> tuple[Task, Attempt]:
+    """The live attempt that a driver of this epoch walks. Raises AttemptSuperseded or Cancelled when fenced off."""
+    task = lock_task(state, task_id)
+    attempt = ATTEMPTS.get(state.db, task_id, number)
+    if attempt is None:
+        raise AttemptNotFound(task_id, number)
+    if not attempt.is_live:
+        if attempt.reason is Reason.CANCELLED:
+            raise Cancelled(task_id)
+        raise AttemptSuperseded(task_id, number, ended_because(attempt))
+    if epoch is not None and attempt.epoch != epoch:
+        raise AttemptSuperseded(task_id, number, "another server process took it over")
+    return task, attempt
+
+
+def started(state: State, cfg: EngineCfg, task_id: str, number: int, *, epoch: int, into: Phase) -> None:
+    """Phase two done: a worker has the attempt (or its queue has it); its clocks run from now."""
+    _, attempt = require_own_attempt(state, task_id, number, epoch=epoch)
+    if attempt.phase not in (Phase.WAITING, Phase.SPAWNING):
+        return
+    changes: dict[str, Any] = {"phase": into}
+    if into is Phase.RUNNING:
+        lease = state.now + attempt.lease_ms if attempt.lease_ms is not None else None
+        handle = state.now + clocks.life_ms(cfg, attempt.lease_ms)
+        due = clocks.next_due(lease, attempt.timeout_at, handle)
+        changes |= {"lease_expires_at": lease, "handle_expires_at": handle}
+        if attempt.paused_at is None:
+            changes["due_at"] = due
+            state.due(due)
+    ATTEMPTS.update(state.db, task_id, number, **changes)
+    if into is Phase.QUEUED and attempt.queue is not None:
+        state.wake(f"queue:{attempt.queue}")
+    state.wake(f"attempt:{task_id}")
+
+
+def spawn_failed(
+    state: State, task_id: str, number: int, *, epoch: int, reason: Reason, detail: str, drives: bool
+) -> None:
+    """A spawn that was refused or went wrong, or a worker that ended without a Final: blocked, or retried."""
+    task, attempt = require_own_attempt(state, task_id, number, epoch=epoch)
+    fail(
+        state,
+        task,
+        attempt,
+        # A question asked in between suspends the task; the failure of its worker ends that too.
+        what=Step.WORKER_FAILED,
+        outcome=Outcome.BLOCKED,
+        reason=reason,
+        retry_on=RetryOn.FAILED,
+        detail=detail,
+        drives=drives,
+    )
+
+
+def payload(state: State, task: Task, attempt: Attempt) -> WorkerPayload:
+    """What the worker of this attempt needs to begin, with the answers given so far, oldest first."""
+    answers: list[dict[str, object]] = []
+    if task.asked:
+        answers = [
+            {
+                "key": question.key,
+                "question": question.question.value,
+                "answer": question.answer.value if question.answer else None,
+                "answered_by": question.answered_by,
+                "answered_at": question.answered_at,
+            }
+            for question in _ANSWERED.all(state.db, task_id=task.id)
+        ]
+    return WorkerPayload(
+        task_id=task.id,
+        attempt=attempt.attempt,
+        agent=task.agent,
+        prompt=(attempt.prompt or task.directive).value,
+        system=attempt.system.value if attempt.system else None,
+        answers=answers,
+    )
+
+
+def bake_system(state: State, task_id: str, number: int, system: str | None) -> None:
+    """Set the attempt's system prompt. Raises TaskNotFound, AttemptNotFound."""
+    lock_task(state, task_id)
+    value = Json.of(system) if system is not None else None
+    if not ATTEMPTS.update(state.db, task_id, number, system=value):
+        raise AttemptNotFound(task_id, number)
+
+
+def require_attempt(state: State, task_id: str, number: int) -> tuple[Task, Attempt]:
+    """The rows, unlocked. Raises TaskNotFound, AttemptNotFound."""
+    task = TASKS.get(state.db, task_id)
+    if task is None:
+        raise TaskNotFound(task_id)
+    attempt = ATTEMPTS.get(state.db, task_id, number)
+    if attempt is None:
+        raise AttemptNotFound(task_id, number)
+    return task, attempt

@@ -1,0 +1,237 @@
+"""API keys and minted tokens: making them, listing them, revoking them with everything below."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+
+import sqlalchemy as sa
+
+from app.domain.access import Caller, Role, Verb
+from app.domain.attempts import Attempt, Outcome, Reason
+from app.domain.errors import (
+    InvalidRequest,
+    KeyNotFound,
+    RoleViolation,
+    TaskNotFound,
+    TokenRevoked,
+    Unauthenticated,
+)
+from app.domain.events import EventKind
+from app.domain.ids import ALPHABET
+from app.domain.tasks import RetryOn, Status, Step
+from app.domain.tokens import ApiKey, TokenRecord
+from app.engine.ops import audit
+from app.engine.ops.access import hold_credential, lock_task
+from app.engine.ops.endings import fail
+from app.state import schema
+from app.state.state import State
+from app.state.tables import API_KEYS, ATTEMPTS, TASKS, TOKENS
+
+KEY_PREFIX = "shk_"
+_K, _T, _A = schema.api_keys.c, schema.tokens.c, schema.attempts.c
+_BY_DIGEST = API_KEYS.search(_K.digest == sa.bindparam("digest"))
+_ALL_KEYS = API_KEYS.search(order=(_K.id,))
+_ROOTS = API_KEYS.search(_K.root == 1, _K.revoked_at.is_(None), order=(_K.id,))
+_BELOW = TOKENS.search(_T.parent_jti == sa.bindparam("parent"), _T.revoked_at.is_(None))
+_ATTEMPTS_BELOW = ATTEMPTS.search(_A.parent_jti == sa.bindparam("parent"), sa.text("phase <> 'ended'"))
+
+
+def new_key_text() -> str:
+    """The text of a fresh API key: 200 random bits."""
+    return KEY_PREFIX + "".join(secrets.choice(ALPHABET) for _ in range(40))
+
+
+def find_key(state: State, digest: str) -> ApiKey:
+    """The living key of this digest. Raises Unauthenticated."""
+    key = _BY_DIGEST.first(state.db, digest=digest)
+    if key is None:
+        raise Unauthenticated("unknown key")
+    if key.revoked_at is not None:
+        raise Unauthenticated("revoked key")
+    if key.expires_at is not None and key.expires_at <= state.now:
+        raise Unauthenticated("expired key")
+    return key
+
+
+def require_role(key: ApiKey, role: Role) -> None:
+    """Raise RoleViolation unless the key may attach as the role."""
+    if role not in key.role_set:
+        raise RoleViolation("this API key", f"act as {role.value}")
+
+
+def require_root(key: ApiKey) -> None:
+    """Raise RoleViolation unless it is the root key."""
+    if not key.root:
+        raise RoleViolation("this API key", "manage keys (the root key may)")
+
+
+def create_key(
+    state: State, *, name: str, roles: frozenset[Role], digest: str, ttl: timedelta | None, root: bool = False, by: str
+) -> ApiKey:
+    """Record a new key. Raises InvalidRequest."""
+    if not name or len(name) > 200:
+        raise InvalidRequest("a key's name has 1 to 200 characters", "name")
+    if not roles:
+        raise InvalidRequest("name at least one role", "roles")
+    if ttl is not None and ttl <= timedelta(0):
+        raise InvalidRequest("give more than 0 seconds, or leave it out", "ttl")
+    key = ApiKey(
+        id=state.ids.new("K"),
+        name=name,
+        roles=" ".join(sorted(roles)),
+        digest=digest,
+        root=root,
+        created_at=state.now,
+        expires_at=state.now + round(ttl.total_seconds() * 1000) if ttl else None,
+        revoked_at=None,
+    )
+    API_KEYS.insert(state.db, key)
+    audit.record(state, "key_created", actor=by, target=key.id, name=name, roles=key.roles)
+    return key
+
+
+def renew_key_secret(state: State, key_id: str, digest: str) -> ApiKey:
+    """Give a key that was created before a new secret: the first one was never seen. Raises KeyNotFound."""
+    if not API_KEYS.update(state.db, key_id, digest=digest):
+        raise KeyNotFound(key_id)
+    key = API_KEYS.get(state.db, key_id)
+    assert key is not None  # noqa: S101 - updated in this transaction
+    return key
+
+
+def ensure_root(state: State, digest: str) -> bool:
+    """Make this the root key; False when it was so already. An earlier root key with another text is revoked."""
+    known = False
+    for key in _ROOTS.all(state.db):
+        if key.digest == digest:
+            known = True
+        else:
+            _revoke_key(state, key, by="configuration")
+    if not known:
+        create_key(state, name="root", roles=frozenset(Role), digest=digest, ttl=None, root=True, by="server")
+    return not known
+
+
+def has_root(state: State) -> bool:
+    """Whether there is a living root key."""
+    return bool(_ROOTS.all(state.db))
+
+
+def list_keys(state: State) -> list[ApiKey]:
+    """All keys, oldest first, revoked ones included."""
+    return _ALL_KEYS.all(state.db)
+
+
+def revoke_key(state: State, key_id: str, *, by: str) -> None:
+    """Revoke a key and all that was attached with it. Raises KeyNotFound; InvalidRequest for the last root key."""
+    key = API_KEYS.lock(state.db, key_id)
+    if key is None:
+        raise KeyNotFound(key_id)
+    if key.root and key.revoked_at is None:
+        raise InvalidRequest("the root key is replaced by configuration (SWARMHOLD_ROOT_KEY), not revoked", "id")
+    if key.revoked_at is None:
+        _revoke_key(state, key, by=by)
+
+
+def _revoke_key(state: State, key: ApiKey, *, by: str) -> None:
+    API_KEYS.update(state.db, key.id, revoked_at=state.now)
+    audit.record(state, "key_revoked", actor=by, target=key.id)
+    _revoke_below(state, key.id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mint:
+    """What a minting asks for."""
+
+    agent_id: str
+    role: Role
+    ttl: timedelta
+    max_uses: int | None
+    scopes: frozenset[Verb] | None
+    task_id: str | None
+
+
+def mint(state: State, caller: Caller, caller_expires_at: int, asked: Mint) -> TokenRecord:
+    """A worker or observer token below the caller's own: never longer-lived than that one.
+
+    Raises RoleViolation for other roles, TaskNotFound, InvalidRequest.
+    """
+    if asked.role not in (Role.WORKER, Role.OBSERVER):
+        raise RoleViolation(caller.role.value, f"mint a {asked.role.value} token (worker and observer only)")
+    if asked.ttl <= timedelta(0):
+        raise InvalidRequest("give more than 0 seconds", "ttl")
+    if asked.max_uses is not None and asked.max_uses < 1:
+        raise InvalidRequest("give 1 or more, or leave it out for no limit", "max_uses")
+    hold_credential(state, caller)
+    if asked.task_id is not None:
+        task = TASKS.get(state.db, asked.task_id)
+        if task is None:
+            raise TaskNotFound(asked.task_id)
+    record = TokenRecord(
+        jti=state.ids.new("W"),
+        role=asked.role,
+        subject=asked.agent_id,
+        scope=" ".join(sorted(asked.scopes)) if asked.scopes is not None else None,
+        parent_jti=caller.jti,
+        task_id=asked.task_id if asked.role is Role.WORKER else None,
+        session_id=None,
+        issued_at=state.now,
+        expires_at=min(state.now + round(asked.ttl.total_seconds() * 1000), caller_expires_at),
+        max_uses=asked.max_uses,
+        uses_left=asked.max_uses,
+        revoked_at=None,
+    )
+    TOKENS.insert(state.db, record)
+    audit.by(state, caller, "token_minted", target=record.jti, role=record.role.value, subject=record.subject)
+    return record
+
+
+def minted(state: State, jti: str) -> TokenRecord:
+    """The record of a token that was minted before. Raises KeyNotFound, TokenRevoked."""
+    record = TOKENS.get(state.db, jti)
+    if record is None:
+        raise KeyNotFound(jti)
+    if record.revoked_at is not None:
+        raise TokenRevoked
+    return record
+
+
+def revoke(state: State, caller: Caller, jti: str) -> None:
+    """Revoke a token and everything below it. Revoking twice is no error. Raises KeyNotFound."""
+    record = TOKENS.lock(state.db, jti)
+    if record is None:
+        raise KeyNotFound(jti)
+    if record.revoked_at is None:
+        TOKENS.update(state.db, jti, revoked_at=state.now)
+        state.emit(EventKind.TOKEN_REVOKED, session_id=record.session_id, jti=jti, by=caller.subject)
+        audit.by(state, caller, "token_revoked", target=jti)
+    _revoke_below(state, jti)
+
+
+def _revoke_below(state: State, parent: str) -> None:
+    for record in _BELOW.all(state.db, parent=parent):
+        TOKENS.update(state.db, record.jti, revoked_at=state.now)
+        _revoke_below(state, record.jti)
+    for attempt in _ATTEMPTS_BELOW.all(state.db, parent=parent):
+        _revoke_attempt(state, attempt)
+        _revoke_below(state, attempt.jti)
+
+
+def _revoke_attempt(state: State, found: Attempt) -> None:
+    """The worker of this attempt can do nothing any more, so the attempt is over."""
+    task = lock_task(state, found.task_id)
+    attempt = ATTEMPTS.get(state.db, found.task_id, found.attempt)
+    if attempt is None or not attempt.is_live or task.status not in (Status.RUNNING, Status.SUSPENDED):
+        return
+    fail(
+        state,
+        task,
+        attempt,
+        what=Step.WORKER_FAILED,
+        outcome=Outcome.BLOCKED,
+        reason=Reason.REVOKED,
+        retry_on=RetryOn.LOST,
+        detail="the token that dispatched it was revoked",
+    )

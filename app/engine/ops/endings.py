@@ -1,0 +1,159 @@
+"""How attempts and tasks end: the one place that settles, whatever the cause."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from app.domain.attempts import Attempt, Outcome, Phase, Reason
+from app.domain.events import EventKind
+from app.domain.json import Json
+from app.domain.questions import QuestionStatus
+from app.domain.tasks import SETTLED, RetryOn, Status, Step, Task, step
+from app.state import schema
+from app.state.state import State
+from app.state.tables import ATTEMPTS, QUESTIONS, TASKS
+
+_Q = schema.questions.c
+OPEN_QUESTIONS = QUESTIONS.search(
+    _Q.task_id == sa.bindparam("task_id"), _Q.status == QuestionStatus.OPEN.value, order=(_Q.key,)
+)
+
+_SETTLED_EVENT = {
+    Status.PASS: EventKind.TASK_PASS,
+    Status.BLOCKED: EventKind.TASK_BLOCKED,
+    Status.CANCELLED: EventKind.TASK_CANCELLED,
+}
+REPEATABLE = frozenset({"in_process", "process", "queue", "operator", "http"})
+"""Spawner kinds that the server itself can start again; the others need a dispatcher to hand a new handle on."""
+
+
+def change(state: State, task: Task, **changes: Any) -> Task:
+    """Write the task under a new version and wake who waits for it."""
+    version = task.version + 1
+    TASKS.update(state.db, task.id, **changes, version=version, updated_at=state.now)
+    state.wake(f"task:{task.id}")
+    return replace(task, **changes, version=version, updated_at=state.now)
+
+
+def end_attempt(
+    state: State,
+    attempt: Attempt,
+    *,
+    outcome: Outcome,
+    reason: Reason,
+    detail: str | None = None,
+    drives: bool = False,
+    **changes: Any,
+) -> None:
+    """Close an attempt: its clocks stop, its credentials are spent, its driver is told.
+
+    `drives` keeps it open for the layers' steps after the end.
+    """
+    ATTEMPTS.update(
+        state.db,
+        attempt.task_id,
+        attempt.attempt,
+        phase=Phase.FINISHING if drives else Phase.ENDED,
+        outcome=outcome,
+        reason=reason,
+        detail=detail,
+        ended_at=state.now,
+        due_at=None,
+        paused_at=None,
+        **changes,
+    )
+    state.emit(
+        EventKind.TASK_ATTEMPT_COMPLETED,
+        task_id=attempt.task_id,
+        attempt=attempt.attempt,
+        session_id=attempt.session_id,
+        outcome=outcome.value,
+        reason=reason.value,
+        **({"detail": detail} if detail else {}),
+    )
+    state.wake(f"attempt:{attempt.task_id}")
+
+
+def settle(state: State, task: Task, status: Status, *, result: Json | None, **data: Any) -> Task:
+    """Bring the task to a settled status: open questions are withdrawn, waiters woken, the event appended."""
+    assert status in SETTLED  # noqa: S101 - every caller passes a constant
+    if task.open_questions:
+        withdraw_all(state, task, f"the task is {status.value}")
+    state.emit(_SETTLED_EVENT[status], task_id=task.id, session_id=task.session_id, attempt=task.attempt, **data)
+    return change(
+        state,
+        task,
+        status=status,
+        live=False,
+        last_result=result,
+        open_questions=0,
+        retry_at=None,
+        settled_at=state.now,
+    )
+
+
+def withdraw_all(state: State, task: Task, reason: str) -> None:
+    """Close every open question of the task. The caller writes the task's count."""
+    for question in OPEN_QUESTIONS.all(state.db, task_id=task.id):
+        QUESTIONS.update(
+            state.db,
+            question.key,
+            status=QuestionStatus.WITHDRAWN,
+            reason=reason,
+            answered_at=state.now,
+            due_at=None,
+        )
+        state.emit(
+            EventKind.QUESTION_WITHDRAWN, task_id=task.id, attempt=question.attempt, key=question.key, reason=reason
+        )
+        state.wake(f"question:{question.key}")
+
+
+def fail(
+    state: State,
+    task: Task,
+    attempt: Attempt,
+    *,
+    what: Step,
+    outcome: Outcome,
+    reason: Reason,
+    retry_on: RetryOn,
+    detail: str | None,
+    drives: bool = False,
+) -> Task:
+    """End a live attempt badly: the task is blocked, or waits to be dispatched again by its retry policy."""
+    end_attempt(state, attempt, outcome=outcome, reason=reason, detail=detail, drives=drives)
+    result = Json.of({"reason": reason.value, "detail": detail})
+    return block_or_retry(state, task, attempt, what=what, result=result, retry_on=retry_on, reason=reason)
+
+
+def block_or_retry(
+    state: State, task: Task, attempt: Attempt, *, what: Step, result: Json, retry_on: RetryOn, reason: Reason
+) -> Task:
+    """The task after an attempt that was not good."""
+    after = step(task.id, task.status, what)
+    policy = task.retry_policy()
+    if policy is None or attempt.kind not in REPEATABLE or not policy.covers(attempt.attempt, retry_on.value):
+        return settle(state, task, after, result=result, reason=reason.value)
+    retry_at = state.now + policy.delay_ms(attempt.attempt, state.spread())
+    return wait_for_retry(state, task, result=result, retry_at=retry_at)
+
+
+def wait_for_retry(state: State, task: Task, *, result: Json, retry_at: int) -> Task:
+    """Keep the task running, without a live attempt, until the engine dispatches it again."""
+    if task.open_questions:
+        withdraw_all(state, task, "the attempt that asked is over")
+    state.emit(
+        EventKind.TASK_RETRY_SCHEDULED,
+        task_id=task.id,
+        session_id=task.session_id,
+        attempt=task.attempt,
+        retry_at=retry_at,
+    )
+    state.due(retry_at)
+    return change(
+        state, task, status=Status.RUNNING, live=False, last_result=result, open_questions=0, retry_at=retry_at
+    )

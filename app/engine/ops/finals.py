@@ -1,0 +1,95 @@
+"""What a Final does: passed through its layers, it ends the attempt, or waits for a senior."""
+
+from __future__ import annotations
+
+from app.domain.attempts import Attempt, Outcome, Phase, Reason
+from app.domain.events import EventKind
+from app.domain.json import Json
+from app.domain.outputs import Final, Output, OutputType
+from app.domain.questions import Ask, Purpose
+from app.domain.tasks import RetryOn, Step, Task, step
+from app.engine.ops import clocks, suspension
+from app.engine.ops.attempts import facts_for
+from app.engine.ops.endings import block_or_retry, change, end_attempt, settle, withdraw_all
+from app.engine.ops.rules import EngineCfg
+from app.spawning import stack
+from app.spawning.ports import Escalate, Facts, LayerRegistry
+from app.state.state import State
+from app.state.tables import ATTEMPTS, OUTPUTS
+
+
+def append(state: State, cfg: EngineCfg, attempt: Attempt, kind: OutputType, body: Json, **changes: object) -> None:
+    """One more output row, with what else changes in the attempt; a sign of life."""
+    seq = attempt.outputs + 1
+    OUTPUTS.insert(
+        state.db,
+        Output(task_id=attempt.task_id, attempt=attempt.attempt, seq=seq, type=kind, body=body, at=state.now),
+    )
+    renewal = {} if changes else clocks.renewal(cfg, attempt, state.now)
+    ATTEMPTS.update(state.db, attempt.task_id, attempt.attempt, outputs=seq, **changes, **renewal)
+    state.emit(
+        EventKind.WORKER_OUTPUT,
+        task_id=attempt.task_id,
+        session_id=attempt.session_id,
+        attempt=attempt.attempt,
+        type=kind.value,
+        seq=seq,
+    )
+
+
+def accept(state: State, cfg: EngineCfg, layers: LayerRegistry, task: Task, attempt: Attempt, final: Final) -> Task:
+    """Take a Final of a live attempt and do what its layers make of it, all in this transaction."""
+    body = Json(f'{{"content":{{"kind":"inline","value":{final.value.text}}},"ok":{"true" if final.ok else "false"}}}')
+    append(state, cfg, attempt, OutputType.FINAL, body, final=final.value, final_ok=final.ok)
+    facts = facts_for(state, task, attempt) if attempt.layers.text != "[]" else None
+    decision = stack.settle(layers, facts, final) if facts is not None else final
+    return conclude(state, layers, task, attempt, facts, decision)
+
+
+def conclude(
+    state: State,
+    layers: LayerRegistry,
+    task: Task,
+    attempt: Attempt,
+    facts: Facts | None,
+    decision: Final | Escalate,
+) -> Task:
+    """Carry a decision out: hold the attempt for a senior, pass the task, block it or plan the next attempt."""
+    if isinstance(decision, Escalate):
+        return _hold(state, task, attempt, decision)
+    drives = facts is not None and any(x.drives and x.applies(facts) for x in layers.stack(facts.layers))
+    outcome = Outcome.PASS if decision.ok else Outcome.BLOCKED
+    end_attempt(state, attempt, outcome=outcome, reason=Reason.FINAL, drives=drives)
+    if decision.ok:
+        after = step(task.id, task.status, Step.FINAL_OK)
+        return settle(state, task, after, result=decision.value)
+    return block_or_retry(
+        state,
+        task,
+        attempt,
+        what=Step.FINAL_FAILED,
+        result=decision.value,
+        retry_on=RetryOn.BLOCKED,
+        reason=Reason.FINAL,
+    )
+
+
+def _hold(state: State, task: Task, attempt: Attempt, escalation: Escalate) -> Task:
+    """Suspend the task on a question of the engine's own; the Final waits with the attempt."""
+    if task.open_questions:
+        withdraw_all(state, task, "the worker has finished")
+        task = change(state, task, open_questions=0)
+    ATTEMPTS.update(state.db, attempt.task_id, attempt.attempt, phase=Phase.HELD, due_at=None, detail=escalation.layer)
+    ask = Ask(question=escalation.question, answer_schema=escalation.answer_schema)
+    suspension.put(
+        state,
+        task,
+        attempt,
+        ask,
+        purpose=Purpose.ESCALATION,
+        asked_by=f"layer:{escalation.layer}",
+        asker_role="engine",
+        bridge_id=None,
+    )
+    state.wake(f"attempt:{attempt.task_id}")
+    return task

@@ -1,0 +1,65 @@
+"""Idempotency keys: the same key and body give the same object, committed together with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from app.domain.errors import IdempotencyMismatch
+from app.domain.json import Json
+from app.state import schema
+from app.state.state import State
+from app.state.statements import Statement
+
+R = TypeVar("R")
+
+_I = schema.idempotency.c
+_GET = Statement(
+    sa.select(_I.fingerprint, _I.result).where(_I.scope == sa.bindparam("in_scope"), _I.key == sa.bindparam("of_key"))
+)
+_INSERT = Statement(sa.insert(schema.idempotency))
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """A caller's key and a digest of the request that it came with."""
+
+    key: str
+    fingerprint: str
+
+
+def once(
+    state: State,
+    scope: str,
+    idempotency: Idempotency | None,
+    make: Callable[[], R],
+    *,
+    name: Callable[[R], Any],
+    again: Callable[[Any], R],
+) -> R:
+    """`make()` the first time, and `again(name of the first result)` for a repeat of the same request.
+
+    `scope` names the caller, so that two callers' keys never meet. Raises IdempotencyMismatch for the same key with
+    another request.
+    """
+    if idempotency is None:
+        return make()
+    rows = _GET.query(state.db, in_scope=scope, of_key=idempotency.key)
+    if rows:
+        fingerprint, result = rows[0]
+        if fingerprint != idempotency.fingerprint:
+            raise IdempotencyMismatch(idempotency.key)
+        return again(Json(result).value)
+    made = make()
+    _INSERT.change(
+        state.db,
+        scope=scope,
+        key=idempotency.key,
+        fingerprint=idempotency.fingerprint,
+        result=Json.of(name(made)).text,
+        created_at=state.now,
+    )
+    return made

@@ -1,0 +1,87 @@
+"""Named queues: workers claim attempts, each attempt one worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.domain.attempts import WorkerPayload
+from app.state import schema
+
+_A, _T = schema.attempts.c, schema.tasks.c
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A claimed attempt: its handle, what to do, and until when to give a sign of life."""
+
+    handle: str
+    payload: WorkerPayload
+    lease_expires_at: int | None
+
+
+_JOIN = (
+    sa.select(_A.task_id, _A.attempt)
+    .join(schema.tasks, _T.id == _A.task_id)
+    .where(
+        sa.text("attempts.phase = 'queued'"),
+        _A.queue == sa.bindparam("of_queue"),
+        _T.status == Status.RUNNING.value,
+    )
+    .order_by(_A.priority.desc(), _A.started_at, _A.task_id)
+    .limit(1)
+    .with_for_update(of=schema.tasks, skip_locked=True)
+)
+_NEXT = Statement(_JOIN)
+_NEXT_FOR = Statement(_JOIN.where(_T.agent == sa.bindparam("of_agent")))
+
+
+def claim(
+    state: State, cfg: EngineCfg, mint: HandleMint, *, queue: str, agents: Sequence[str], worker: str
+) -> Claim | None:
+    """Give the worker the next attempt of the queue: highest priority first, then the longest waiting.
+
+    None when nothing waits, or while the loop is paused. Two claims never get the same attempt: the task's row is
+    held, and one that another claim holds is passed over.
+    """
+    if loop.read(state).paused:
+        return None
+    found = _candidate(state, queue, agents)
+    if found is None:
+        return None
+    task = TASKS.get(state.db, found[0])
+    attempt = ATTEMPTS.get(state.db, *found)
+    if task is None or attempt is None or attempt.phase is not Phase.QUEUED:
+        return None
+    lease = state.now + (attempt.lease_ms or cfg.lease_ms)
+    handle_at = state.now + clocks.life_ms(cfg, attempt.lease_ms)
+    timeout = state.now + task.attempt_timeout_ms if task.attempt_timeout_ms is not None else None
+    due = clocks.next_due(lease, timeout, handle_at)
+    ATTEMPTS.update(
+        state.db,
+        task.id,
+        attempt.attempt,
+        phase=Phase.RUNNING,
+        worker_id=worker,
+        lease_ms=attempt.lease_ms or cfg.lease_ms,
+        lease_expires_at=lease,
+        timeout_at=timeout,
+        handle_expires_at=handle_at,
+        due_at=due,
+        last_seen_at=state.now,
+    )
+    state.due(due)
+    state.emit(EventKind.WORKER_CLAIMED, task_id=task.id, attempt=attempt.attempt, worker=worker, queue=queue)
+    state.wake(f"attempt:{task.id}")
+    handle = new_handle(state, mint, task.id, attempt.attempt)
+    return Claim(handle=handle, payload=payload(state, task, attempt), lease_expires_at=lease)
+
+
+def _candidate(state: State, queue: str, agents: Sequence[str]) -> tuple[str, int] | None:
+    if not agents:
+        rows = _NEXT.query(state.db, of_queue=queue)
+        return (rows[0][0], rows[0][1]) if rows else None
+    for agent in agents:
+        rows = _NEXT_FOR.query(state.db, of_queue=queue, of_agent=agent)
+        if rows:
+            return rows[0][0], rows[0][1]
+    return None

@@ -1,0 +1,159 @@
+"""Why a task is where it is, and how the whole stands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from app.domain.attempts import Attempt, Phase
+from app.domain.tasks import Status, Task
+from app.engine.ops import loop
+from app.engine.ops.access import lock_task
+from app.engine.ops.endings import OPEN_QUESTIONS
+from app.engine.ops.verdicts import CHILDREN
+from app.state import schema
+from app.state.state import State
+from app.state.statements import Statement
+from app.state.tables import ATTEMPTS, get_meta
+
+Link = dict[str, Any]
+
+_T, _Q, _S, _A = schema.tasks.c, schema.questions.c, schema.sessions.c, schema.attempts.c
+_BY_STATUS = Statement(sa.select(_T.status, sa.func.count()).group_by(_T.status))
+_QUESTIONS = Statement(sa.select(_Q.status, sa.func.count()).group_by(_Q.status))
+_OLDEST_OPEN = Statement(sa.select(sa.func.min(_Q.asked_at)).where(_Q.status == "open"))
+_ATTACHED = Statement(sa.select(_S.attached, sa.func.count()).group_by(_S.attached))
+_PHASES = Statement(
+    sa.select(_A.kind, _A.phase, sa.func.count()).where(sa.text("phase <> 'ended'")).group_by(_A.kind, _A.phase)
+)
+_QUEUES = Statement(
+    sa.select(_A.queue, sa.func.count()).where(sa.text("phase = 'queued'")).group_by(_A.queue)
+)
+
+
+def why(state: State, task_id: str) -> tuple[Task, str, list[Link]]:
+    """The chain of what the task waits for, nearest first, and a sentence about it. Raises TaskNotFound."""
+    task = lock_task(state, task_id)
+    attempt = ATTEMPTS.get(state.db, task.id, task.attempt) if task.attempt else None
+    chain: list[Link] = []
+    if task.status is Status.SUSPENDED:
+        chain += _questions(state, task)
+    if attempt is not None:
+        chain.append(_attempt(attempt))
+        chain += _timers(attempt)
+    if task.retry_at is not None:
+        chain.append({"kind": "retry", "detail": "the engine dispatches again by the retry policy", "at": task.retry_at})
+    paused = loop.read(state)
+    if paused.paused and task.status in (Status.PENDING, Status.RUNNING):
+        chain.append({"kind": "loop", "detail": f"the loop is paused by {paused.by}", "since": paused.since})
+    chain += _children(state, task)
+    return task, _summary(task, attempt, chain), chain
+
+
+def _questions(state: State, task: Task) -> list[Link]:
+    return [
+        {
+            "kind": "question",
+            "detail": f"waits for an answer{f' from {q.bridge_id}' if q.bridge_id else ' from any senior'}",
+            "key": q.key,
+            "since": q.asked_at,
+            "asked_by": q.asked_by,
+            "bridge_id": q.bridge_id,
+            "seen_by": q.delivered_to.value,
+            "deadline": q.deadline,
+            "on_deadline": q.on_deadline.value,
+        }
+        for q in OPEN_QUESTIONS.all(state.db, task_id=task.id)
+    ]
+
+
+_PHASE_TEXT = {
+    Phase.WAITING: "its spawn hook has not agreed yet",
+    Phase.QUEUED: "no worker has claimed it yet",
+    Phase.SPAWNING: "its worker is being started",
+    Phase.RUNNING: "its worker has it",
+    Phase.HELD: "its final result waits for a senior",
+    Phase.FINISHING: "settled; layers have steps to do",
+    Phase.ENDED: "ended",
+}
+
+
+def _attempt(attempt: Attempt) -> Link:
+    return {
+        "kind": "attempt",
+        "detail": _PHASE_TEXT[attempt.phase],
+        "attempt": attempt.attempt,
+        "phase": attempt.phase.value,
+        "spawner": attempt.kind,
+        "queue": attempt.queue,
+        "since": attempt.started_at,
+        "lease_holder": attempt.worker_id,
+        "owner": attempt.owner,
+        "last_seen_at": attempt.last_seen_at,
+        "outcome": attempt.outcome.value if attempt.outcome else None,
+        "reason": attempt.reason.value if attempt.reason else None,
+        "reason_detail": attempt.detail,
+        "late_results": attempt.late,
+    }
+
+
+def _timers(attempt: Attempt) -> list[Link]:
+    if not attempt.is_live:
+        return []
+    if attempt.paused_at is not None:
+        return [{"kind": "clocks", "detail": "its clocks stand still while it waits", "since": attempt.paused_at}]
+    named = (
+        ("timeout", "the attempt times out", attempt.timeout_at),
+        ("lease", "the lease runs out without a sign of life", attempt.lease_expires_at),
+        ("handle", "the handle expires without a sign of life", attempt.handle_expires_at),
+    )
+    running = [link for link in named if link[2] is not None and attempt.due_at is not None]
+    return [{"kind": "timer", "detail": text, "name": name, "at": at} for name, text, at in sorted(running, key=_at)]
+
+
+def _at(link: tuple[str, str, int | None]) -> int:
+    return link[2] or 0
+
+
+def _children(state: State, task: Task) -> list[Link]:
+    return [
+        {"kind": "child", "detail": f"child task is {child.status.value}", "task_id": child.id, "since": child.updated_at}
+        for child in CHILDREN.all(state.db, parent=task.id)
+        if child.status not in (Status.PASS, Status.CANCELLED)
+    ]
+
+
+def _summary(task: Task, attempt: Attempt | None, chain: list[Link]) -> str:
+    match task.status:
+        case Status.PENDING:
+            return "It was never dispatched."
+        case Status.PASS | Status.CANCELLED:
+            return f"It is {task.status.value}: nothing more will happen."
+        case Status.BLOCKED:
+            reason = attempt.reason.value if attempt and attempt.reason else "a verdict"
+            return f"It is blocked ({reason}) until it is dispatched again, marked or cancelled."
+        case Status.SUSPENDED:
+            count = sum(link["kind"] == "question" for link in chain)
+            return f"It waits for {count} answer{'s' if count != 1 else ''}."
+        case Status.RUNNING:
+            if attempt is None or not attempt.is_live:
+                waits = task.retry_at is not None
+                return "It waits for its next attempt." if waits else "No attempt is live: dispatch it again."
+            return f"Attempt {attempt.attempt} is live: {_PHASE_TEXT[attempt.phase]}."
+
+
+def stats(state: State) -> dict[str, Any]:
+    """Counts of everything that lives."""
+    attached = {bool(flag): count for flag, count in _ATTACHED.query(state.db)}
+    paused = loop.read(state)
+    return {
+        "tasks": dict(_BY_STATUS.query(state.db)),
+        "questions": dict(_QUESTIONS.query(state.db)),
+        "oldest_open_question_at": _OLDEST_OPEN.query(state.db)[0][0],
+        "sessions": {"attached": attached.get(True, 0), "detached": attached.get(False, 0)},
+        "attempts": [{"spawner": kind, "phase": phase, "count": n} for kind, phase, n in _PHASES.query(state.db)],
+        "queues": dict(_QUEUES.query(state.db)),
+        "loop": {"paused": paused.paused, "by": paused.by, "since": paused.since},
+        "schema": get_meta(state.db, "schema"),
+    }

@@ -1,0 +1,35 @@
+"""Named values that any token with `fetch_data` may read."""
+
+from __future__ import annotations
+
+import re
+
+import sqlalchemy as sa
+
+from app.domain.errors import InvalidRequest, ResourceNotFound
+from app.domain.json import Json
+from app.state import schema
+from app.state.state import State
+from app.state.statements import Statement
+
+_R = schema.resources.c
+_GET = Statement(sa.select(_R.value, _R.updated_at).where(_R.key == sa.bindparam("name")))
+_DELETE = Statement(sa.delete(schema.resources).where(_R.key == sa.bindparam("name")))
+_INSERT = Statement(sa.insert(schema.resources))
+_KEY = re.compile(r"^[^\x00-\x1f\x7f]{1,500}$")
+
+
+def put(state: State, key: str, value: Json) -> None:
+    """Set a named value; the last one stands. Raises InvalidRequest."""
+    if not _KEY.match(key):
+        raise InvalidRequest("a resource's name has 1 to 500 characters and no control characters", "key")
+    _DELETE.change(state.db, name=key)
+    _INSERT.change(state.db, key=key, value=value.text, updated_at=state.now)
+
+
+def read(state: State, key: str) -> tuple[Json, int]:
+    """The value and when it was set. Raises ResourceNotFound."""
+    rows = _GET.query(state.db, name=key)
+    if not rows:
+        raise ResourceNotFound(key)
+    return Json(rows[0][0]), rows[0][1]

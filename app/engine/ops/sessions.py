@@ -1,0 +1,139 @@
+"""Sessions: attaching, signs of life, and who has gone silent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from app.domain.access import Caller, Role
+from app.domain.errors import InvalidRequest, SessionNotFound
+from app.domain.events import EventKind
+from app.domain.json import Json
+from app.domain.sessions import Session, SessionOptions
+from app.domain.tokens import TokenRecord
+from app.engine.ops import audit
+from app.engine.ops.access import session_of
+from app.state import schema
+from app.state.state import State
+from app.state.tables import SESSIONS, TOKENS
+
+_S = schema.sessions.c
+LONGEST_TTL = timedelta(days=3650)
+_SILENT = SESSIONS.search(_S.attached == 1, _S.last_seen < sa.bindparam("before"), order=(_S.last_seen,), limit=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attach:
+    """What an attach asks for."""
+
+    operator_id: str
+    role: Role
+    ttl: timedelta
+    options: SessionOptions
+    parent: str | None = None
+
+
+def attach(state: State, asked: Attach) -> tuple[Session, TokenRecord]:
+    """A new session and the record of the token that is bound to it. Raises InvalidRequest."""
+    if not asked.operator_id or len(asked.operator_id) > 200:
+        raise InvalidRequest("an operator id has 1 to 200 characters", "operator_id")
+    if not timedelta(0) < asked.ttl <= LONGEST_TTL:
+        raise InvalidRequest(f"give more than 0 and at most {LONGEST_TTL.total_seconds():.0f} s", "ttl")
+    if asked.role is Role.WORKER:
+        raise InvalidRequest("a worker gets a handle or a minted token; it does not attach", "role")
+    expires_at = state.now + round(asked.ttl.total_seconds() * 1000)
+    session = _session(state, asked, expires_at)
+    record = TokenRecord(
+        jti=session.jti,
+        role=asked.role,
+        subject=asked.operator_id,
+        scope=None,
+        parent_jti=asked.parent,
+        task_id=None,
+        session_id=session.id,
+        issued_at=state.now,
+        expires_at=expires_at,
+        max_uses=None,
+        uses_left=None,
+        revoked_at=None,
+    )
+    SESSIONS.insert(state.db, session)
+    TOKENS.insert(state.db, record)
+    state.emit(EventKind.SESSION_ATTACHED, session_id=session.id, operator_id=session.operator_id, role=session.role)
+    audit.record(
+        state, "attach", actor=f"{session.role}:{session.operator_id}", credential=asked.parent, target=session.id
+    )
+    return session, record
+
+
+def _session(state: State, asked: Attach, expires_at: int) -> Session:
+    options = asked.options
+    return Session(
+        id=state.ids.session(),
+        operator_id=asked.operator_id,
+        role=asked.role,
+        jti=state.ids.new("W"),
+        kind=options.kind,
+        bridge_id=options.bridge_id,
+        hook_id=options.hook_id,
+        operator_backend_id=options.operator_backend_id,
+        operator_kind_overrides=Json.of(dict(options.operator_kind_overrides or {})),
+        bp_agent_kinds=Json.of(dict(options.bp_agent_kinds or {})),
+        bp_global_kind=options.bp_global_kind,
+        rebuildable=options.rebuildable,
+        attached=True,
+        attached_at=state.now,
+        detached_at=None,
+        last_seen=state.now,
+        expires_at=expires_at,
+    )
+
+
+def attached(state: State, session_id: str) -> tuple[Session, TokenRecord]:
+    """A session that was attached before, with its token's record. Raises SessionNotFound."""
+    session = SESSIONS.get(state.db, session_id)
+    record = TOKENS.get(state.db, session.jti) if session else None
+    if session is None or record is None:
+        raise SessionNotFound(session_id)
+    return session, record
+
+
+def of(state: State, caller: Caller) -> Session:
+    """The caller's own session. Raises SessionNotFound."""
+    session_id = session_of(state, caller) if caller.attempt is None else None
+    session = SESSIONS.lock(state.db, session_id) if session_id else None
+    if session is None:
+        raise SessionNotFound
+    return session
+
+
+def heartbeat(state: State, caller: Caller) -> None:
+    """A sign of life; a detached session is attached again."""
+    session = of(state, caller)
+    changes: dict[str, Any] = {"last_seen": max(session.last_seen, state.now)}
+    if not session.attached:
+        changes |= {"attached": True, "attached_at": state.now, "detached_at": None}
+        state.emit(EventKind.SESSION_ATTACHED, session_id=session.id, operator_id=session.operator_id, again=True)
+    SESSIONS.update(state.db, session.id, **changes)
+
+
+def detach(state: State, caller: Caller) -> None:
+    """Mark the caller's session detached; its tasks stay. Detaching twice is no error."""
+    _detach(state, of(state, caller), "asked")
+
+
+def _detach(state: State, session: Session, why: str) -> None:
+    if session.attached:
+        SESSIONS.update(state.db, session.id, attached=False, detached_at=state.now)
+        state.emit(EventKind.SESSION_DETACHED, session_id=session.id, operator_id=session.operator_id, why=why)
+
+
+def detach_silent(state: State, before: int, limit: int) -> int:
+    """Detach sessions not seen since `before`; how many they were."""
+    silent = _SILENT.all(state.db, before=before, limit=limit)
+    for session in silent:
+        _detach(state, session, "missed heartbeats")
+    return len(silent)

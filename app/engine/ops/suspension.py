@@ -1,0 +1,81 @@
+"""Suspending a task on a question: the row, the standing clocks, the events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.domain.attempts import Attempt, Phase
+from app.domain.events import EventKind
+from app.domain.json import Json
+from app.domain.questions import Ask, OnDeadline, Purpose, Question, QuestionStatus
+from app.domain.tasks import Status, Step, Task, step
+from app.engine.ops import clocks
+from app.engine.ops.endings import change
+from app.state.state import State
+from app.state.tables import QUESTIONS, SESSIONS
+
+
+def put(
+    state: State,
+    task: Task,
+    attempt: Attempt | None,
+    asked: Ask,
+    *,
+    purpose: Purpose,
+    asked_by: str,
+    asker_role: str,
+    bridge_id: str | None,
+) -> Question:
+    """The row, the suspension, the events: one step of the task's table."""
+    after = step(task.id, task.status, Step.SUSPEND)
+    if attempt is not None and attempt.phase is not Phase.HELD:
+        clocks.pause(state, attempt)
+    if attempt is not None and bridge_id is None and attempt.session_id and not asked.bridge_id:
+        session = SESSIONS.get(state.db, attempt.session_id)
+        bridge_id = session.bridge_id if session else None
+    question = Question(
+        key=state.ids.resume_key(),
+        task_id=task.id,
+        attempt=task.attempt,
+        agent=task.agent,
+        purpose=purpose,
+        asked_by=asked_by,
+        asker_role=asker_role,
+        question=asked.question,
+        answer_schema=asked.answer_schema,
+        choices=asked.choices,
+        bridge_id=asked.bridge_id or bridge_id,
+        deadline=asked.deadline,
+        on_deadline=asked.on_deadline,
+        default_answer=asked.default_answer,
+        escalate_to=asked.escalate_to,
+        status=QuestionStatus.OPEN,
+        answer=None,
+        answered_by=None,
+        reason=None,
+        asked_at=state.now,
+        answered_at=None,
+        delivered_to=Json("[]"),
+        due_at=asked.deadline if asked.on_deadline is not OnDeadline.KEEP_WAITING else None,
+    )
+    QUESTIONS.insert(state.db, question)
+    if question.due_at is not None:
+        state.due(question.due_at)
+    emit(state, EventKind.SENIOR_QUERIED, question, task, bridge_id=question.bridge_id, by=asked_by)
+    if task.status is not Status.SUSPENDED:
+        emit(state, EventKind.TASK_SUSPENDED, question, task)
+    # Any retry that was planned waits too: the task is not running now.
+    change(state, task, status=after, asked=task.asked + 1, open_questions=task.open_questions + 1, retry_at=None)
+    return question
+
+
+def emit(state: State, kind: EventKind, question: Question, task: Task, **data: Any) -> None:
+    """An event about a question."""
+    state.emit(
+        kind,
+        task_id=task.id,
+        session_id=task.session_id,
+        attempt=question.attempt,
+        key=question.key,
+        **{name: value for name, value in data.items() if value is not None},
+    )

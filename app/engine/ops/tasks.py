@@ -1,0 +1,119 @@
+"""Starting tasks, posting interim results, injecting directives."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+
+import sqlalchemy as sa
+
+from app.domain.access import Caller, Role, Verb
+from app.domain.errors import InvalidRequest, InvalidTransition, SpawnDepthExceeded
+from app.domain.events import EventKind
+from app.domain.json import Json
+from app.domain.tasks import TERMINAL, Status, Task, TaskSpec, TaskState
+from app.engine.ops.access import bound_rows, hold_credential, lock_task, own, require_live, session_of
+from app.engine.ops.endings import OPEN_QUESTIONS, change
+from app.engine.ops.rules import EngineCfg
+from app.state import schema
+from app.state.state import State
+from app.state.statements import Statement
+from app.state.tables import TASKS
+
+_INSERT_LABEL = Statement(sa.insert(schema.task_labels))
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def check_spec(spec: TaskSpec) -> None:
+    """Raise InvalidRequest for an agent, label or timeout that cannot be."""
+    if not 1 <= len(spec.agent) <= 200 or _CONTROL.search(spec.agent):
+        raise InvalidRequest("an agent's name has 1 to 200 characters and no control characters", "agent")
+    for name, value in (spec.labels or {}).items():
+        if not name or ":" in name or _CONTROL.search(name + value):
+            raise InvalidRequest("a label's name is not empty and has no ':' or control character", "labels")
+    if spec.attempt_timeout_ms is not None and spec.attempt_timeout_ms <= 0:
+        raise InvalidRequest("give more than 0, or leave it out for no timeout", "attempt_timeout")
+
+
+def start(state: State, cfg: EngineCfg, caller: Caller, spec: TaskSpec) -> Task:
+    """Create a pending task; a worker's is a child of its own task. Raises SpawnDepthExceeded, InvalidRequest."""
+    check_spec(spec)
+    parent = _parent(state, cfg, caller)
+    task = Task(
+        id=state.ids.task(),
+        agent=spec.agent,
+        directive=Json.of(spec.initial_directive),
+        status=Status.PENDING,
+        attempt=0,
+        live=False,
+        last_result=None,
+        spawn_depth=parent.spawn_depth + 1 if parent else 0,
+        parent_task_id=parent.id if parent else None,
+        session_id=parent.session_id if parent else session_of(state, caller),
+        creator_jti=caller.jti,
+        labels=Json.of(spec.labels or {}),
+        retry=Json.of(asdict(spec.retry)) if spec.retry else None,
+        attempt_timeout_ms=spec.attempt_timeout_ms or cfg.attempt_timeout_ms,
+        asked=0,
+        open_questions=0,
+        next_prompt=None,
+        retry_at=None,
+        version=1,
+        created_at=state.now,
+        updated_at=state.now,
+        settled_at=None,
+    )
+    TASKS.insert(state.db, task)
+    for name, value in (spec.labels or {}).items():
+        _INSERT_LABEL.change(state.db, name=name, value=value, task_id=task.id)
+    state.emit(
+        EventKind.TASK_CREATED,
+        task_id=task.id,
+        session_id=task.session_id,
+        agent=task.agent,
+        **({"parent_task_id": parent.id} if parent else {}),
+    )
+    return task
+
+
+def _parent(state: State, cfg: EngineCfg, caller: Caller) -> Task | None:
+    if caller.role is not Role.WORKER:
+        hold_credential(state, caller)
+        return None
+    reach = bound_rows(state, caller)
+    require_live(reach)
+    depth = reach.task.spawn_depth + 1
+    if depth > cfg.max_spawn_depth:
+        raise SpawnDepthExceeded(depth, cfg.max_spawn_depth)
+    return reach.task
+
+
+def view(state: State, task: Task) -> TaskState:
+    """The task with the keys of its open questions."""
+    if not task.open_questions:
+        return TaskState(task, ())
+    return TaskState(task, tuple(q.key for q in OPEN_QUESTIONS.all(state.db, task_id=task.id)))
+
+
+def post_interim(state: State, caller: Caller, task_id: str, value: Json) -> Task:
+    """Record an interim `last_result`; never a status. Refused on a task whose result is final."""
+    own(state, caller, task_id, Verb.POST_RESULT)
+    if caller.role is Role.WORKER:
+        reach = bound_rows(state, caller)
+        require_live(reach)
+        task = reach.task
+    else:
+        task = lock_task(state, task_id)
+    if task.status in TERMINAL:
+        raise InvalidTransition(task.id, task.status.value, Verb.POST_RESULT.value, "its result is final")
+    state.emit(EventKind.RESULT_POSTED, task_id=task.id, attempt=task.attempt, by=caller.subject)
+    return change(state, task, last_result=value)
+
+
+def inject(state: State, caller: Caller, task_id: str, prompt: str) -> Task:
+    """Set the prompt of the next attempt. Raises InvalidTransition on a terminal task, which has none."""
+    task = lock_task(state, task_id)
+    if task.status in TERMINAL:
+        raise InvalidTransition(task.id, task.status.value, Verb.INJECT_DIRECTIVE.value, "no attempt follows")
+    state.emit(EventKind.DIRECTIVE_INJECTED, task_id=task.id, attempt=task.attempt, by=caller.subject)
+    return change(state, task, next_prompt=Json.of(prompt))
