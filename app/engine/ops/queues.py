@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.domain.attempts import WorkerPayload
+import sqlalchemy as sa
+
+from app.domain.attempts import Phase, WorkerPayload
+from app.domain.events import EventKind
+from app.domain.handles import HandleMint
+from app.domain.tasks import Status
+from app.engine.ops import clocks, loop
+from app.engine.ops.attempts import new_handle, payload
+from app.engine.ops.rules import EngineCfg
 from app.state import schema
+from app.state.state import State
+from app.state.statements import Statement
+from app.state.tables import ATTEMPTS, TASKS
 
 _A, _T = schema.attempts.c, schema.tasks.c
 
