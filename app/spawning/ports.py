@@ -1,7 +1,7 @@
 """What a spawner, its worker and a layer promise, and what the engine gives them.
 
-A spawner starts the worker of one attempt. A layer wraps spawners: it may shape the attempt before it is prepared, stand
-around the spawn, decide what a Final means, and act after the attempt is settled. Decisions (`prepare`, `settle`,
+A spawner starts the worker of one attempt. A layer wraps spawners: it may shape the attempt before it is prepared,
+stand around the spawn, decide what a Final means, and act after the attempt is settled. Decisions (`prepare`, `settle`,
 `resolve`) are plain functions that run inside the engine's transaction, so they are durable by construction and may run
 more than once; steps that wait (`spawn`, `after`) run outside any transaction, at least once, and begin again after a
 restart.
@@ -99,7 +99,7 @@ class Settled:
 
 
 class Control(Protocol):
-    """What a running attempt may ask of the engine. Every call raises AttemptSuperseded or Cancelled when fenced off."""
+    """What a running attempt may ask of the engine. Calls raise AttemptSuperseded or Cancelled when fenced off."""
 
     async def mint_handle(self) -> str:
         """A fresh handle for this attempt; earlier ones stay good."""
@@ -142,10 +142,10 @@ class Exit:
 
 
 class Worker(Protocol):
-    """A started worker that the server watches."""
+    """A started worker that the server watches. One that dies with the server is joined or stopped to its end."""
 
     async def join(self) -> Exit:
-        """Wait for its end. Cancelling this wait does not stop the worker."""
+        """Wait for its end. Cancelling this wait does not stop the worker, and it may be waited for again."""
         ...
 
     async def stop(self, grace_s: float) -> None:
@@ -221,7 +221,7 @@ class Layer:
     """The name by which it is asked for."""
 
     drives: ClassVar[bool] = False
-    """Whether it overrides `spawn` or `after`, so that the server itself must walk the attempt through its steps."""
+    """Whether it overrides `spawn`, `stand_in`, `watch` or `after`: the server itself then drives the attempt."""
 
     gates: ClassVar[bool] = False
     """Whether workers must wait (NotStarted) until its `spawn` has let the attempt through."""
@@ -239,6 +239,19 @@ class Layer:
     async def spawn(self, job: Job, control: Control, inner: Spawn) -> Worker:
         """Stand around the spawn; call `inner` to go on. Raises SpawnRefused to block the attempt with a reason."""
         return await inner(job, control)
+
+    def stand_in(self, facts: Facts) -> SpawnerAdapter | None:
+        """The spawner that takes the attempt over from the dispatched one, in every step of its life. None: nobody.
+
+        The engine goes by the stand-in for phase, lease, rejoining and reaping too.
+        """
+        del facts
+        return None
+
+    def watch(self, job: Job, control: Control, worker: Worker) -> Worker:
+        """Stand around a worker that was started or re-joined. Plain; starts nothing by itself."""
+        del job, control
+        return worker
 
     def settle(self, final: Final, facts: Facts) -> Final | Escalate:
         """What the Final means, inside the settling transaction. Plain, repeatable."""

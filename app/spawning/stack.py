@@ -17,6 +17,7 @@ from app.spawning.ports import (
     Layer,
     LayerRegistry,
     Lookup,
+    Settled,
     Spawn,
     SpawnerAdapter,
     Worker,
@@ -43,15 +44,45 @@ class LinkedSpawner:
             draft = layer.prepare(draft, look)
         return draft
 
+    def adapter(self, facts: Facts) -> SpawnerAdapter:
+        """The spawner that serves this attempt: the outermost layer's stand-in, else `router`.
+
+        Phase, lease, rejoining and reaping of an attempt go by this one.
+        """
+        return next(filter(None, (layer.stand_in(facts) for layer in reversed(self.acting(facts)))), self.router)
+
+    def drives(self, facts: Facts) -> bool:
+        """Whether the server itself must walk the attempt through spawn, join and the steps after."""
+        return any(layer.drives for layer in self.acting(facts))
+
+    def gates(self, facts: Facts) -> bool:
+        """Whether workers must wait until `spawn` let the attempt through."""
+        return any(layer.gates for layer in self.acting(facts))
+
     async def spawn(self, job: Job, control: Control) -> Worker:
         """Start the worker through all layers. Raises SpawnRefused or SpawnFailed."""
-        return await self._through(self.router.spawn, job)(job, control)
-
-    def _through(self, innermost: Spawn, job: Job) -> Spawn:
-        spawn = innermost
+        spawn: Spawn = self.adapter(job.facts).spawn
         for layer in self.acting(job.facts):
             spawn = _around(layer, spawn)
-        return spawn
+        return self._watched(await spawn(job, control), job, control)
+
+    async def rejoin(self, job: Job, control: Control) -> Worker:
+        """Watch, with all layers, a worker that was started before. Raises SpawnFailed when it is gone."""
+        return self._watched(await self.adapter(job.facts).rejoin(job, control), job, control)
+
+    async def reap(self, job: Job, grace_s: float) -> None:
+        """End what a dead server process left of the attempt's worker."""
+        await self.adapter(job.facts).reap(job, grace_s)
+
+    async def after(self, job: Job, control: Control, settled: Settled) -> None:
+        """The steps after the end, innermost layer first. At least once."""
+        for layer in self.acting(job.facts):
+            await layer.after(job, control, settled)
+
+    def _watched(self, worker: Worker, job: Job, control: Control) -> Worker:
+        for layer in self.acting(job.facts):
+            worker = layer.watch(job, control, worker)
+        return worker
 
 
 def _around(layer: Layer, inner: Spawn) -> Spawn:

@@ -1,3 +1,3 @@
-"""Spawners, one technology per module: a function in this process, an operating-system process, a worker that polls,
-a person, an HTTP endpoint.
+"""Spawners, one technology per module: a function in this process, an operating-system process, a queue that workers
+poll, a registered backend, an HTTP endpoint, or nothing at all.
 """

@@ -1,1 +1,76 @@
-"""Layers, one behaviour per module, each wrapping any spawner and being a spawner itself."""
+"""Layers, one behaviour per module, each wrapping any spawner."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.spawning.backends import OperatorBackend, SpawnHook
+from app.spawning.failures import told
+from app.spawning.layers.audit import AuditLayer
+from app.spawning.layers.input_inject import InputInjectLayer
+from app.spawning.layers.long_hold import LongHoldLayer
+from app.spawning.layers.main_ai import MainAiLayer
+from app.spawning.layers.operator_delegate import OperatorDelegateLayer
+from app.spawning.layers.senior_escalation import SeniorEscalationLayer
+from app.spawning.layers.sink import SinkLayer
+from app.spawning.plugins import LAYERS, PluginProblem, load
+from app.spawning.ports import Layer, LayerRegistry
+from app.spawning.registry import Registry
+
+LONG_HOLD_S = 3600.0
+
+__all__ = ["LONG_HOLD_S", "load_layers", "shipped_layers"]
+
+
+def shipped_layers(
+    *,
+    hooks: Registry[SpawnHook],
+    operators: Registry[OperatorBackend],
+    long_hold_s: float = LONG_HOLD_S,
+    extra: Sequence[Layer] = (),
+) -> LayerRegistry:
+    """The layers that ship, and `extra` ones to be asked for by key."""
+    shipped = [
+        MainAiLayer(hooks),
+        SeniorEscalationLayer(),
+        OperatorDelegateLayer(operators),
+        LongHoldLayer(long_hold_s),
+        InputInjectLayer(),
+    ]
+    return LayerRegistry(base=[AuditLayer(), SinkLayer()], hints=[*shipped, *extra])
+
+
+def load_layers() -> tuple[list[Layer], list[PluginProblem]]:
+    """The layers that installed packages offer, for `extra`; and what is wrong with those that cannot be used."""
+    makers, problems = load(LAYERS)
+    layers: list[Layer] = []
+    for name, make in makers.items():
+        try:
+            layers.append(_checked(name, make()))
+        except Exception as error:  # noqa: BLE001 - a package's code may raise anything, and must not end the server
+            problems.append(PluginProblem(group=LAYERS, name=name, reason=told(error)))
+    return layers, problems
+
+
+def _checked(name: str, layer: object) -> Layer:
+    if not isinstance(layer, Layer):
+        raise TypeError(f"{layer!r} is not a Layer")
+    if layer.key != name:
+        raise ValueError(f"its key is {layer.key!r}, not the name of its entry point")
+    if name in _SHIPPED:
+        raise ValueError("a layer of this name ships with the server")
+    return layer
+
+
+_SHIPPED = frozenset(
+    layer.key
+    for layer in (
+        AuditLayer,
+        SinkLayer,
+        MainAiLayer,
+        SeniorEscalationLayer,
+        OperatorDelegateLayer,
+        LongHoldLayer,
+        InputInjectLayer,
+    )
+)

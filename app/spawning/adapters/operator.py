@@ -1,0 +1,125 @@
+"""A registered operator backend executes the attempt: a main AI behind a connection, or a Python object."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import structlog
+
+from app.domain.attempts import Phase
+from app.domain.errors import Conflict
+from app.spawning.backends import OperatorBackend
+from app.spawning.failures import told
+from app.spawning.ports import Control, Exit, Job, Worker
+from app.spawning.registry import Registry
+from app.spawning.specs import only, text
+
+STARTED = {"operator": "started"}
+"""Recorded once the backend said that a worker was started, so that no restart of the server starts a second one."""
+
+_log = structlog.get_logger(__name__)
+
+
+class OperatorSpawner:
+    """`{kind: operator, backend_id}`. While no backend is registered under the id, attempts wait for one.
+
+    A backend whose connection drops before it replied is asked again when it is back: at least once, and the first
+    Final wins. Its workers live behind it, so they outlive the server.
+    """
+
+    kind = "operator"
+    first_phase = Phase.SPAWNING
+    outlives_server = True
+    default_lease_ms: int | None = None
+
+    __slots__ = ("_operators", "backend_id")
+
+    def __init__(self, backend_id: str, operators: Registry[OperatorBackend]) -> None:
+        self.backend_id = backend_id
+        self._operators = operators
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What is recorded with the attempt."""
+        return {"kind": self.kind, "backend_id": self.backend_id}
+
+    async def spawn(self, job: Job, control: Control) -> Worker:
+        """Wait for the backend; it is called when the worker is joined."""
+        await self._operators.wait_for(self.backend_id)
+        return _DelegatedWorker(self.backend_id, self._operators, job, control)
+
+    async def rejoin(self, job: Job, control: Control) -> Worker:
+        """Ask the backend again, unless it had said that the worker was started."""
+        started = job.process is not None and job.process.value == STARTED
+        return _DelegatedWorker(self.backend_id, self._operators, job, control, started=started)
+
+    async def reap(self, job: Job, grace_s: float) -> None:
+        """Nothing was started here."""
+        del job, grace_s
+
+
+class _DelegatedWorker:
+    """An attempt in the hands of a backend."""
+
+    def __init__(
+        self,
+        backend_id: str,
+        operators: Registry[OperatorBackend],
+        job: Job,
+        control: Control,
+        *,
+        started: bool = False,
+    ) -> None:
+        self._backend_id = backend_id
+        self._operators = operators
+        self._job = job
+        self._control = control
+        self._called = started
+        self._started = started
+
+    async def join(self) -> Exit:
+        """Have it executed. Cancelling gives up waiting; joining again asks again, unless the worker was started."""
+        if not self._started:
+            try:
+                exit = await self._operators.run(self._backend_id, self._execute)
+            except Exception as error:  # noqa: BLE001 - whatever a backend raises is the attempt's failure, not the server's
+                return Exit(detail=f"operator {self._backend_id!r}: {told(error)}")
+            if exit is not None:
+                return exit
+            await self._remember()
+        await self._control.ended()
+        return Exit(detail="the attempt is over")
+
+    async def stop(self, grace_s: float) -> None:
+        """Have the backend cancel what it runs. One that is away is waited for during the grace period, then let go."""
+        if not self._called:
+            return
+        try:
+            async with asyncio.timeout(grace_s):
+                await self._operators.run(self._backend_id, lambda backend: backend.cancel(self._job))
+        except Exception as error:  # noqa: BLE001 - the attempt is over in any case: its handle is dead
+            _log.warning("operator_not_told_to_stop", backend_id=self._backend_id, error=told(error))
+
+    async def _execute(self, backend: OperatorBackend) -> Exit | None:
+        self._called = True
+        return await backend.execute(self._job, self._control)
+
+    async def _remember(self) -> None:
+        self._started = True
+        try:
+            await self._control.record_process(STARTED)
+        except Conflict:
+            _log.debug("attempt_over_before_started", task_id=self._job.task_id, attempt=self._job.attempt)
+
+
+class OperatorSpawners:
+    """Builds spawners over one registry of backends."""
+
+    def __init__(self, operators: Registry[OperatorBackend]) -> None:
+        self._operators = operators
+
+    def build(self, spec: dict[str, Any]) -> OperatorSpawner:
+        """From `{kind: operator, backend_id}`; the backend may register later. Raises DispatchFailed."""
+        only(spec, ("backend_id",))
+        return OperatorSpawner(text(spec, "backend_id"), self._operators)

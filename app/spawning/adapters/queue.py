@@ -1,0 +1,54 @@
+"""A named queue holds the attempt until a worker process claims it; claims are the engine's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.domain.attempts import Phase
+from app.spawning.ports import Control, Job, Worker
+from app.spawning.specs import only, text, whole
+from app.spawning.workers import RemoteWorker
+
+LOWEST_PRIORITY = -(2**31)
+HIGHEST_PRIORITY = 2**31 - 1
+LEASE_MS = 60_000
+
+
+class QueueSpawner:
+    """`{kind: queue, queue, priority?}`. Among attempts that wait, those of higher priority are claimed first."""
+
+    kind = "queue"
+    first_phase = Phase.QUEUED
+    outlives_server = True
+    default_lease_ms: int | None = LEASE_MS
+
+    __slots__ = ("priority", "queue")
+
+    def __init__(self, queue: str, *, priority: int = 0) -> None:
+        self.queue = queue
+        self.priority = priority
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What is recorded with the attempt."""
+        return {"kind": self.kind, "queue": self.queue, "priority": self.priority}
+
+    async def spawn(self, job: Job, control: Control) -> Worker:
+        """Start nothing: whoever claims the attempt is its worker."""
+        del job
+        return RemoteWorker(control)
+
+    async def rejoin(self, job: Job, control: Control) -> Worker:
+        """As `spawn`."""
+        return await self.spawn(job, control)
+
+    async def reap(self, job: Job, grace_s: float) -> None:
+        """Nothing was started here."""
+        del job, grace_s
+
+
+def build_queue(spec: dict[str, Any]) -> QueueSpawner:
+    """From `{kind: queue, queue, priority?}`. Raises DispatchFailed."""
+    only(spec, ("queue", "priority"))
+    priority = whole(spec, "priority", default=0, low=LOWEST_PRIORITY, high=HIGHEST_PRIORITY)
+    return QueueSpawner(text(spec, "queue"), priority=priority)

@@ -1,0 +1,59 @@
+"""What sits behind a registered id: operator backends, spawn hooks and senior bridges.
+
+Each may be an object of this process or stand for a connection; then every call may raise BackendGone, and is made
+again on whoever registers next under the same id. So all of them are called at least once, not exactly once.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+from app.spawning.ports import Control, Exit, Job, Settled
+
+
+class BackendGone(Exception):
+    """The connection behind the object is gone, and it cannot be told whether the call was heard."""
+
+
+@runtime_checkable
+class OperatorBackend(Protocol):
+    """Executes attempts: a main AI behind a WebSocket, or a Python object."""
+
+    async def execute(self, job: Job, control: Control) -> Exit | None:
+        """Run the attempt. None: it was started, and its worker submits by itself; else how it went.
+
+        Each call mints its own handle (`control.mint_handle`) if its worker needs one. Raises BackendGone; what else it
+        raises fails the attempt under its own name. It is cancelled when the attempt ends in another way or the server
+        stops: give up waiting then; `cancel` is called if the worker shall stop.
+        """
+        ...
+
+    async def cancel(self, job: Job) -> None:
+        """Stop what runs for this attempt. Idempotent; need not wait for the end. Raises BackendGone."""
+        ...
+
+
+@runtime_checkable
+class SpawnHook(Protocol):
+    """Is asked before an attempt starts, and told how it ended."""
+
+    async def before(self, job: Job) -> None:
+        """Return to let the attempt start. Raises SpawnRefused with a reason to block it, or BackendGone."""
+        ...
+
+    async def after(self, job: Job, settled: Settled) -> None:
+        """The attempt ended so. Raises BackendGone."""
+        ...
+
+
+@runtime_checkable
+class SeniorBridge(Protocol):
+    """Carries questions to a senior. Answers come back through the engine's `resume`."""
+
+    async def ask(self, question: dict[str, Any]) -> None:
+        """Deliver an open question, as it is on the wire. May be called again for the same key. Raises BackendGone."""
+        ...
+
+    async def withdrawn(self, key: str, reason: str) -> None:
+        """Nobody waits for the answer to `key` any more. Raises BackendGone."""
+        ...

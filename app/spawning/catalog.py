@@ -1,0 +1,62 @@
+"""The kinds of spawners that a server knows, and how each is built from its spec."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol, cast
+
+from app.domain.errors import DispatchFailed
+from app.spawning.plugins import SPAWNERS, PluginProblem, load
+from app.spawning.ports import SpawnerAdapter
+
+Build = Callable[[dict[str, Any]], SpawnerAdapter]
+"""Makes a spawner from its spec, an object with at least `kind`. Raises DispatchFailed, saying what is allowed."""
+
+
+class Closing(Protocol):
+    """Something that spawners share and that is closed with the server."""
+
+    async def aclose(self) -> None:
+        """Close it. Idempotent."""
+        ...
+
+
+class SpawnerCatalog:
+    """Kinds to builders. Filled at start, read after."""
+
+    def __init__(self, kinds: Mapping[str, Build], *, owned: Iterable[Closing] = ()) -> None:
+        self._kinds = dict(kinds)
+        self._owned = tuple(owned)
+
+    def kinds(self) -> list[str]:
+        """The kinds, in the order in which they were added."""
+        return list(self._kinds)
+
+    def add(self, kind: str, build: Build) -> None:
+        """Add a kind. Raises ValueError when there is one of this name."""
+        if kind in self._kinds:
+            raise ValueError(f"there is a spawner kind {kind!r} already")
+        self._kinds[kind] = build
+
+    def build(self, spec: dict[str, Any]) -> SpawnerAdapter:
+        """The spawner that the spec asks for. Raises DispatchFailed, saying what is allowed."""
+        kind = spec.get("kind")
+        build = self._kinds.get(kind) if isinstance(kind, str) else None
+        if build is None:
+            raise DispatchFailed(f"there is no spawner of kind {kind!r}; there are {', '.join(self._kinds)}")
+        return build(spec)
+
+    def load_entry_points(self) -> list[PluginProblem]:
+        """Add the kinds that installed packages offer. Returns what is wrong with those that could not be added."""
+        spawners, problems = load(SPAWNERS)
+        for name, build in spawners.items():
+            try:
+                self.add(name, cast(Build, build))
+            except ValueError as error:
+                problems.append(PluginProblem(group=SPAWNERS, name=name, reason=str(error)))
+        return problems
+
+    async def aclose(self) -> None:
+        """Close what the spawners share."""
+        for shared in self._owned:
+            await shared.aclose()

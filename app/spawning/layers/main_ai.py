@@ -1,0 +1,52 @@
+"""The session's spawn hook agrees before an attempt starts, and hears how it ended."""
+
+from __future__ import annotations
+
+import structlog
+
+from app.domain.sessions import OperatorKind
+from app.spawning.backends import SpawnHook
+from app.spawning.failures import told
+from app.spawning.ports import Control, Facts, Job, Layer, Settled, Spawn, SpawnFailed, SpawnRefused, Worker
+from app.spawning.registry import Registry
+
+_log = structlog.get_logger(__name__)
+
+
+class MainAiLayer(Layer):
+    """Acts when the session names a hook and nobody said `automate`. While no hook is registered, attempts wait."""
+
+    key = "main_ai"
+    drives = True
+    gates = True
+
+    def __init__(self, hooks: Registry[SpawnHook]) -> None:
+        self._hooks = hooks
+
+    def applies(self, facts: Facts) -> bool:
+        """A hook is named, and the cascade did not come to `automate`."""
+        return facts.hook_id is not None and facts.kind is not OperatorKind.AUTOMATE
+
+    async def spawn(self, job: Job, control: Control, inner: Spawn) -> Worker:
+        """Ask the hook first. Raises SpawnRefused with its reason; a hook that breaks fails the attempt."""
+        if (hook_id := job.facts.hook_id) is not None:
+            await self._ask(hook_id, job)
+        return await inner(job, control)
+
+    async def after(self, job: Job, control: Control, settled: Settled) -> None:
+        """Tell the hook, or the next one under its id, until one has heard it."""
+        del control
+        if (hook_id := job.facts.hook_id) is None:
+            return
+        try:
+            await self._hooks.run(hook_id, lambda hook: hook.after(job, settled))
+        except Exception as error:  # noqa: BLE001 - the hook heard it; what it does with the news is its own affair
+            _log.warning("spawn_hook_broke", hook_id=hook_id, task_id=job.task_id, error=told(error))
+
+    async def _ask(self, hook_id: str, job: Job) -> None:
+        try:
+            await self._hooks.run(hook_id, lambda hook: hook.before(job))
+        except (SpawnRefused, SpawnFailed):
+            raise
+        except Exception as error:
+            raise SpawnFailed(f"spawn hook {hook_id!r}: {told(error)}") from error

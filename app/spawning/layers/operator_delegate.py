@@ -1,0 +1,28 @@
+"""The session's operator backend takes the whole spawn, whatever spawner was dispatched."""
+
+from __future__ import annotations
+
+from app.domain.sessions import OperatorKind
+from app.spawning.adapters.operator import OperatorSpawner
+from app.spawning.backends import OperatorBackend
+from app.spawning.ports import Facts, Layer, SpawnerAdapter
+from app.spawning.registry import Registry
+
+
+class OperatorDelegateLayer(Layer):
+    """Acts when the session names a backend and nobody said `automate`."""
+
+    key = "operator_delegate"
+    drives = True
+
+    def __init__(self, operators: Registry[OperatorBackend]) -> None:
+        self._operators = operators
+
+    def applies(self, facts: Facts) -> bool:
+        """A backend is named, and the cascade did not come to `automate`."""
+        return facts.operator_backend_id is not None and facts.kind is not OperatorKind.AUTOMATE
+
+    def stand_in(self, facts: Facts) -> SpawnerAdapter | None:
+        """The backend's spawner."""
+        backend_id = facts.operator_backend_id
+        return None if backend_id is None else OperatorSpawner(backend_id, self._operators)

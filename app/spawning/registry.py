@@ -1,0 +1,102 @@
+"""Objects under names, where the last registration wins and late goodbyes are harmless.
+
+An id outlives the objects behind it: whoever needs one may wait until somebody registers, again and again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+from app.spawning.backends import BackendGone
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Registration(Generic[T]):
+    """One holder of an id. `number` grows with every registration of its registry."""
+
+    __slots__ = ("_registry", "id", "number", "value")
+
+    def __init__(self, registry: Registry[T], id: str, value: T, number: int) -> None:
+        self._registry = registry
+        self.id = id
+        self.value = value
+        self.number = number
+
+    @property
+    def current(self) -> bool:
+        """Whether nobody has taken the id over, and it was not unregistered."""
+        return self._registry.current(self.id) is self
+
+    def unregister(self) -> None:
+        """Give the id up. Does nothing once a newer registration holds it."""
+        if self.current:
+            self._registry.unregister(self.id)
+
+
+class Registry(Generic[T]):
+    """Names to objects. Belongs to one event loop; no method but `wait_for` and `run` waits."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, Registration[T]] = {}
+        self._waiting: dict[str, set[asyncio.Future[None]]] = {}
+        self._number = 0
+
+    def register(self, id: str, value: T) -> Registration[T]:
+        """Put `value` under `id`, in place of whatever is there, and wake whoever waits for the id."""
+        self._number += 1
+        registration = self._held[id] = Registration(self, id, value, self._number)
+        for waiter in self._waiting.pop(id, ()):
+            if not waiter.done():
+                waiter.set_result(None)
+        return registration
+
+    def unregister(self, id: str) -> None:
+        """Remove whatever is under `id`; a missing id is a no-op."""
+        self._held.pop(id, None)
+
+    def ids(self) -> list[str]:
+        """The ids that are held now, sorted."""
+        return sorted(self._held)
+
+    def get(self, id: str) -> T | None:
+        """The object under `id`, or None."""
+        registration = self._held.get(id)
+        return None if registration is None else registration.value
+
+    def current(self, id: str) -> Registration[T] | None:
+        """Who holds `id`, or None."""
+        return self._held.get(id)
+
+    async def wait_for(self, id: str, newer_than: Registration[T] | None = None) -> Registration[T]:
+        """Wait until somebody holds `id`, or somebody newer than `newer_than`. Cancelling is safe."""
+        oldest = 0 if newer_than is None else newer_than.number + 1
+        while (registration := self._held.get(id)) is None or registration.number < oldest:
+            await self._next(id)
+        return registration
+
+    async def run(self, id: str, step: Callable[[T], Awaitable[R]]) -> R:
+        """Run `step` on the holder of `id`. Each time it raises BackendGone, wait for the next holder and run it again.
+
+        So `step` runs at least once. Cancelling goes through to it.
+        """
+        registration = await self.wait_for(id)
+        while True:
+            try:
+                return await step(registration.value)
+            except BackendGone:
+                registration = await self.wait_for(id, newer_than=registration)
+
+    async def _next(self, id: str) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.setdefault(id, set())
+        waiting.add(waiter)
+        try:
+            await waiter
+        finally:
+            waiting.discard(waiter)
+            if not waiting and self._waiting.get(id) is waiting:
+                del self._waiting[id]

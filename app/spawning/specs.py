@@ -1,0 +1,41 @@
+"""Reading the fields of a spawner's spec, with words that tell its author what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, cast
+
+from app.domain.errors import DispatchFailed
+
+
+def only(spec: dict[str, Any], fields: Collection[str]) -> None:
+    """Raises DispatchFailed when the spec has fields other than `kind` and these."""
+    unknown = sorted(spec.keys() - {"kind", *fields})
+    if unknown:
+        allowed = ", ".join(fields) or "no fields"
+        raise DispatchFailed(f"spawner {spec['kind']!r} has no {', '.join(map(repr, unknown))}; it takes {allowed}")
+
+
+def text(spec: dict[str, Any], field: str) -> str:
+    """A field that must be there and be a text. Raises DispatchFailed."""
+    value = spec.get(field)
+    if not isinstance(value, str) or not value:
+        raise DispatchFailed(f"spawner {spec['kind']!r} needs {field!r}, a text")
+    return value
+
+
+def texts(spec: dict[str, Any], field: str) -> tuple[str, ...]:
+    """A field that may be missing and is a list of texts. Raises DispatchFailed."""
+    value: Any = spec.get(field, ())
+    items = tuple(cast("list[Any]", value)) if isinstance(value, list | tuple) else (None,)
+    if not all(isinstance(item, str) and "\0" not in item for item in items):
+        raise DispatchFailed(f"spawner {spec['kind']!r}: {field!r} is a list of texts without NUL characters")
+    return cast("tuple[str, ...]", items)
+
+
+def whole(spec: dict[str, Any], field: str, *, default: int, low: int, high: int) -> int:
+    """A field that may be missing and is a whole number from `low` to `high`. Raises DispatchFailed."""
+    value = spec.get(field, default)
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise DispatchFailed(f"spawner {spec['kind']!r}: {field!r} is a whole number from {low} to {high}")
+    return value
