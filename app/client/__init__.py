@@ -2,8 +2,8 @@
 
 It imports the wire shapes and the domain values, never the server, so that it stays small wherever it is installed.
 `SwarmholdClient` is the way in: it hands out an `Operator`, `Senior`, `Observer`, `Worker`, `QueueWorker` or `Admin`,
-one for each kind of credential. Calls that fail on a busy or absent server are sent again when that is safe; refusals are
-`ApiProblem`, and the whole tree of errors is in `app.client.errors`.
+one for each kind of credential. Calls that fail on a busy or absent server are sent again when that is safe. A refusal
+is an `ApiProblem`; the whole tree of errors is in `app.client.errors`.
 """
 
 from app.client.admin import Admin

@@ -12,6 +12,7 @@ from app.client.transport import part
 from app.domain.access import Role
 from app.wire.keys import ApiKey, CreatedKey, KeyRequest
 from app.wire.pages import Page
+from app.wire.shapes import given
 
 _PATH = "/v1/admin/keys"
 
@@ -23,7 +24,7 @@ class Admin(Caller):
         self, name: str, roles: Sequence[Role], *, ttl: timedelta | None = None, idempotency_key: str | None = None
     ) -> CreatedKey:
         """A new key; this reply is the only one that shows it."""
-        body = KeyRequest(name=name, roles=tuple(roles), ttl=seconds(ttl))
+        body = KeyRequest(name=name, roles=tuple(roles), **given(ttl=seconds(ttl)))
         reply = await self._transport.create(_PATH, body, key=idempotency_key)
         return CreatedKey.model_validate_json(reply.content)
 

@@ -30,8 +30,8 @@ async def follow(
 
     After a broken connection it resumes behind the last event that it yielded, so that none is missed or seen twice;
     only before the first event of a feed without `after` is there nothing to resume from. `Lagged` is yielded when the
-    reader fell behind; the feed goes on from there. To end it, close the generator (`contextlib.aclosing`) or cancel the
-    task.
+    reader fell behind; the feed goes on from there. Close the generator (`contextlib.aclosing`) or cancel the task to
+    end it.
 
     Raises:
         ApiProblem: the server refuses the feed.

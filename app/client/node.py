@@ -20,7 +20,7 @@ from app.client.worker import Worker
 from app.domain.access import Role
 from app.domain.sessions import OperatorKind
 from app.wire.sessions import Attached, AttachRequest, SessionRole
-from app.wire.shapes import JsonValue
+from app.wire.shapes import JsonValue, given
 
 
 class SwarmholdClient:
@@ -89,13 +89,15 @@ class SwarmholdClient:
             operator_id=operator_id,
             role=role,
             ttl=ttl.total_seconds(),
-            kind=kind,
-            bridge_id=bridge_id,
-            hook_id=hook_id,
-            operator_backend_id=operator_backend_id,
             operator_kind_overrides=dict(operator_kind_overrides or {}),
             bp_agent_kinds=dict(bp_agent_kinds or {}),
-            bp_global_kind=bp_global_kind,
+            **given(
+                kind=kind,
+                bridge_id=bridge_id,
+                hook_id=hook_id,
+                operator_backend_id=operator_backend_id,
+                bp_global_kind=bp_global_kind,
+            ),
         )
         reply = await self._transport(api_key).create("/v1/operator/sessions", body, key=idempotency_key)
         return Attached.model_validate_json(reply.content)

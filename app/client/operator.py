@@ -16,7 +16,7 @@ from app.domain.access import Verb
 from app.domain.questions import OnDeadline
 from app.wire.questions import Question
 from app.wire.resources import Resource
-from app.wire.shapes import JsonObject, JsonValue
+from app.wire.shapes import JsonObject, JsonValue, given
 from app.wire.tasks import PostResultRequest, Task, VerdictRequest
 from app.wire.tokens import MintableRole, MintedToken, MintRequest, TokenVerdict, VerifyRequest
 
@@ -102,16 +102,14 @@ class Operator(SessionCalls, TaskCalls, TraceCalls, QuestionCalls):
             agent_id=agent_id,
             role=role,
             ttl=ttl.total_seconds(),
-            max_uses=max_uses,
-            scopes=None if scopes is None else tuple(scopes),
-            task_id=task_id,
+            **given(max_uses=max_uses, scopes=None if scopes is None else tuple(scopes), task_id=task_id),
         )
         reply = await self._transport.create(f"{self._prefix}/tokens", body, key=idempotency_key)
         return MintedToken.model_validate_json(reply.content)
 
     async def verify_token(self, token: str, verb: Verb, *, task_id: str | None = None) -> TokenVerdict:
         """May `token` do `verb`? Asking consumes one of its uses, so the call is never sent twice on a doubt."""
-        body = VerifyRequest(token=token, verb=verb, task_id=task_id)
+        body = VerifyRequest(token=token, verb=verb, **given(task_id=task_id))
         reply = await self._transport.post(f"{self._prefix}/tokens/verify", body)
         return TokenVerdict.model_validate_json(reply.content)
 

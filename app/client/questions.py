@@ -13,7 +13,7 @@ from app.client.waits import DEFAULT_HOLD
 from app.domain.questions import OnDeadline, QuestionStatus
 from app.wire.instants import from_datetime, to_rfc3339
 from app.wire.questions import Question, QuestionRequest
-from app.wire.shapes import JsonObject, JsonValue
+from app.wire.shapes import JsonObject, JsonValue, given
 
 
 def compose_question(
@@ -32,15 +32,13 @@ def compose_question(
     Raises:
         ValueError: the parts do not fit together, such as a policy without a deadline.
     """
-    given: JsonObject = {
-        "answer_schema": answer_schema,
-        "choices": None if choices is None else list(choices),
-        "bridge_id": bridge_id,
-        "escalate_to": escalate_to,
-    }
-    body = {name: value for name, value in given.items() if value is not None}
-    if deadline is not None:
-        body["deadline"] = to_rfc3339(from_datetime(deadline))
+    body = given(
+        answer_schema=answer_schema,
+        choices=None if choices is None else list(choices),
+        bridge_id=bridge_id,
+        deadline=None if deadline is None else to_rfc3339(from_datetime(deadline)),
+        escalate_to=escalate_to,
+    )
     if default:
         (body["default"],) = default
     return QuestionRequest(question=question, on_deadline=on_deadline, **body)

@@ -13,7 +13,7 @@ from app.client.leases import clock_skew_ms, renewal_pause
 from app.client.transport import Transport
 from app.client.worker import Worker
 from app.domain.clock import system_clock
-from app.wire.shapes import JsonValue
+from app.wire.shapes import JsonValue, given
 from app.wire.workers import ClaimedJob, ClaimRequest
 
 log = logging.getLogger(__name__)
@@ -50,9 +50,11 @@ class QueueWorker:
         self._concurrency = concurrency
         self._heartbeat = heartbeat
         self._hold = hold
-        given: dict[str, JsonValue] = {"agents": None if agents is None else tuple(agents), "worker_name": name}
-        present = {field: value for field, value in given.items() if value is not None}
-        self._claim_body = ClaimRequest(queue=queue, hold=hold.total_seconds(), **present)
+        self._claim_body = ClaimRequest(
+            queue=queue,
+            hold=hold.total_seconds(),
+            **given(agents=None if agents is None else tuple(agents), worker_name=name),
+        )
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:

@@ -9,6 +9,7 @@ from app.client.transport import part
 from app.client.waits import WaitCalls
 from app.wire.dispatches import Dispatched, DispatchOutcome, DispatchRequest
 from app.wire.retries import Retry
+from app.wire.shapes import given
 from app.wire.spawners import Spawner
 from app.wire.tasks import CancelRequest, StartTaskRequest, Task
 
@@ -34,8 +35,7 @@ class TaskCalls(WaitCalls):
             agent=agent,
             initial_directive=initial_directive,
             labels=dict(labels or {}),
-            retry=retry,
-            attempt_timeout=seconds(attempt_timeout),
+            **given(retry=retry, attempt_timeout=seconds(attempt_timeout)),
         )
         reply = await self._transport.create(f"{self._prefix}/tasks", body, key=idempotency_key)
         return Task.model_validate_json(reply.content)
@@ -55,7 +55,7 @@ class TaskCalls(WaitCalls):
             ApiProblem: `invalid-transition` when the task has a live attempt or is terminal, `dispatch-failed`,
                 `loop-paused`, and the like; nothing was changed.
         """
-        body = DispatchRequest(spawner=spawner, layers=tuple(layers), lease=seconds(lease))
+        body = DispatchRequest(spawner=spawner, layers=tuple(layers), **given(lease=seconds(lease)))
         reply = await self._transport.create(
             f"{self._prefix}/tasks/{part(task_id)}/dispatch", body, key=idempotency_key
         )
@@ -75,7 +75,7 @@ class TaskCalls(WaitCalls):
 
         While a senior has paused the loop, the attempt starts at resume. Cancelling does not stop the attempt.
         """
-        body = DispatchRequest(spawner=spawner, layers=tuple(layers), lease=seconds(lease))
+        body = DispatchRequest(spawner=spawner, layers=tuple(layers), **given(lease=seconds(lease)))
         reply = await self._transport.create(
             f"{self._prefix}/tasks/{part(task_id)}/dispatch",
             body,
@@ -89,9 +89,8 @@ class TaskCalls(WaitCalls):
 
     async def cancel(self, task_id: str, *, reason: str | None = None) -> Task:
         """Cancel the task and everything under it; cancelling a cancelled task changes nothing."""
-        body = CancelRequest() if reason is None else CancelRequest(reason=reason)
         path = f"{self._prefix}/tasks/{part(task_id)}/cancel"
-        reply = await self._transport.post(path, body, repeatable=True)
+        reply = await self._transport.post(path, CancelRequest(**given(reason=reason)), repeatable=True)
         return Task.model_validate_json(reply.content)
 
 

@@ -15,7 +15,7 @@ from app.domain.questions import OnDeadline
 from app.wire.outputs import Artifact, FileRef, Inline, Partial, Progress, WorkerOutput
 from app.wire.questions import Question
 from app.wire.resources import Resource
-from app.wire.shapes import JsonObject, JsonValue
+from app.wire.shapes import JsonObject, JsonValue, given
 from app.wire.tasks import WorkerResultRequest
 from app.wire.workers import Heartbeat, WorkerPrompt
 
@@ -60,7 +60,7 @@ class Worker(TaskCalls, QuestionCalls):
 
     async def post_result(self, task_id: str, value: JsonValue, *, ok: bool = True, attempt: int | None = None) -> None:
         """End the attempt, the server checking that task and attempt are this worker's; else as `submit`."""
-        body = WorkerResultRequest(task_id=task_id, value=value, ok=ok, attempt=attempt)
+        body = WorkerResultRequest(task_id=task_id, value=value, ok=ok, **given(attempt=attempt))
         await self._transport.post(f"{self._prefix}/result", body, repeatable=True)
 
     async def emit(self, output: WorkerOutput) -> None:
@@ -69,7 +69,7 @@ class Worker(TaskCalls, QuestionCalls):
 
     async def progress(self, stage: str, note: str | None = None) -> None:
         """Say how far the work has come."""
-        await self.emit(Progress(stage=stage) if note is None else Progress(stage=stage, note=note))
+        await self.emit(Progress(stage=stage, **given(note=note)))
 
     async def partial(self, chunk: JsonValue) -> None:
         """Append a piece of the result."""
@@ -83,7 +83,7 @@ class Worker(TaskCalls, QuestionCalls):
         self, name: str, path: str, *, mime: str | None = None, size_hint: int | None = None
     ) -> None:
         """Append a reference to a file; only the reference travels."""
-        await self.emit(Artifact(name=name, content=FileRef(path=path, mime=mime, size_hint=size_hint)))
+        await self.emit(Artifact(name=name, content=FileRef(path=path, **given(mime=mime, size_hint=size_hint))))
 
     async def heartbeat(self) -> Heartbeat:
         """Renew the lease, and learn whether to stop."""

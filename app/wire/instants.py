@@ -72,9 +72,10 @@ def from_rfc3339(text: str) -> int:
     day, clock, fraction, offset = match.groups()
     try:
         seconds = datetime.fromisoformat(f"{day}T{clock}{offset.upper().replace('Z', '+00:00')}")
-        whole = from_datetime(seconds)
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         raise ValueError(f"no such instant: {error}") from None
+    whole = from_datetime(seconds)
+    to_datetime(whole)
     return whole + int((fraction or "0").ljust(3, "0")[:3])
 
 

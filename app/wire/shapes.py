@@ -14,7 +14,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-__all__ = ["JsonObject", "JsonValue", "Request", "Shape", "WireModel"]
+__all__ = ["JsonObject", "JsonValue", "Request", "Shape", "WireModel", "given"]
 
 JsonValue = Any
 """Any JSON value. Not pydantic's recursive type: values may be large, and are not ours to walk."""
@@ -53,6 +53,11 @@ class WireModel(BaseModel):
         if tags:
             body["required"] = [*tags, *(name for name in body.get("required", []) if name not in tags)]
         return described
+
+
+def given(**fields: JsonValue) -> JsonObject:
+    """The fields that are not None, for building a body whose other fields stay absent."""
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 class Request(WireModel):
