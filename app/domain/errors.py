@@ -97,15 +97,21 @@ class MaxHoldExceeded(Busy):
 
 
 class StoreUnavailable(Busy):
-    """The database cannot be reached or written; nothing of the operation was kept."""
+    """The database cannot be reached or written.
+
+    Nothing of the operation was kept; but when `unsure`, the connection broke during the commit and nobody knows.
+    """
 
     code = "store-unavailable"
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, unsure: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.unsure = unsure
 
     def __str__(self) -> str:
+        if self.unsure:
+            return f"The store broke while it was committing ({self.reason}). Look whether the change was kept."
         return f"The store cannot be used right now ({self.reason}). Nothing was changed; try again."
 
 

@@ -6,8 +6,9 @@ contract suite holds for all.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from app.state.state import Effects, State
@@ -42,6 +43,10 @@ class HoldPolicy:
         """Ten retries 50 ms apart and growing; hold for at most 200 ms."""
         return cls(max_retry=10, backoff_step_ms=50.0, max_hold_ms=200.0)
 
+    def unbounded(self) -> HoldPolicy:
+        """The same for bulk operations, which may hold the state as long as they need."""
+        return replace(self, max_hold_ms=math.inf, max_hold_panic=False)
+
 
 class Store(Protocol):
     """The database behind the engine."""
@@ -65,8 +70,9 @@ class Store(Protocol):
 
         All of `fn` happens or nothing: an exception from it rolls back and is raised here. `fn` may be run again
         after a conflict, so it must do nothing but work on its State. `bulk` marks an operation that may take
-        long. Cancelling the caller does not undo an operation that is under way. Raises LockBusy,
-        LockBusyAfterRetry, MaxHoldExceeded, StoreUnavailable; TypeError when `fn` is a coroutine function.
+        long: without a policy of its own nobody minds how long it holds. Cancelling the caller does not undo an
+        operation that is under way. Raises LockBusy, LockBusyAfterRetry, MaxHoldExceeded, StoreUnavailable;
+        TypeError when `fn` is a coroutine function.
         """
         ...
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -19,9 +18,9 @@ from app.domain.clock import Clock, system_clock
 from app.domain.errors import StoreUnavailable
 from app.domain.ids import IdSource
 from app.state import migrations
+from app.state.crew import Crew
 from app.state.file_lock import FileLock
 from app.state.holding import run_held
-from app.state.lane import Lane
 from app.state.port import Committed, HoldPolicy
 from app.state.sqlite_connection import (
     MEMORY,
@@ -32,18 +31,12 @@ from app.state.sqlite_connection import (
     unavailable,
 )
 from app.state.sqlite_writer import SqliteWriter
-from app.state.state import State
+from app.state.state import State, even_spread
 from app.state.tables import get_meta, set_meta
 
 R = TypeVar("R")
 
-_PATIENT = HoldPolicy(max_hold_ms=float("inf"))
 _CHECK = "checked_at"
-
-
-def even_spread() -> float:
-    """A random number in [-1, 1]."""
-    return random.uniform(-1, 1)  # noqa: S311 - it spreads retries and guards nothing
 
 
 class SqliteStore:
@@ -67,6 +60,7 @@ class SqliteStore:
         self._clock = clock
         self._ids = ids or (lambda: IdSource(clock=clock))
         self._policy = policy or HoldPolicy()
+        self._bulk_policy = self._policy.unbounded()
         self._spread = spread
         self._listener: Committed | None = None
         self._lock = FileLock(Path(f"{self.path}.lock"))
@@ -78,13 +72,13 @@ class SqliteStore:
             return
         _check_library()
         loop = asyncio.get_running_loop()
-        self._lane = Lane("swarmhold-writer", loop)
-        self._scans = Lane("swarmhold-scans", loop)
+        self._thread = Crew("swarmhold-writer", loop)
+        self._scans = Crew("swarmhold-scans", loop)
         self._reader: SqliteReader | None = None
         self._read_ids, self._scan_ids = self._ids(), self._ids()
         writer = SqliteWriter(
             self._connect,
-            self._lane,
+            self._thread,
             loop,
             clock=self._clock,
             ids=self._ids(),
@@ -127,7 +121,8 @@ class SqliteStore:
         `try_only` refuses while a bulk operation or another process has the database. A commit under way is nobody's
         hold: the operation joins the next batch.
         """
-        return await self._opened().submit(op, fn, policy or self._policy, bulk=bulk)
+        policy = policy or (self._bulk_policy if bulk else self._policy)
+        return await self._opened().submit(op, fn, policy, bulk=bulk)
 
     async def read(self, fn: Callable[[State], R], *, bulk: bool = False) -> R:
         """Run `fn` on a committed snapshot: see `Store.read`."""
@@ -173,7 +168,7 @@ class SqliteStore:
     def _scan(self, fn: Callable[[State], R]) -> R:
         reader = _open_reader(self.path)
         try:
-            return self._read(reader, fn, self._scan_ids, _PATIENT)
+            return self._read(reader, fn, self._scan_ids, self._bulk_policy)
         finally:
             reader.close()
 
@@ -183,8 +178,8 @@ class SqliteStore:
         return SqliteConnection(self.path)
 
     async def _release(self) -> None:
-        await asyncio.to_thread(self._lane.stop)
-        await asyncio.to_thread(self._scans.stop)
+        await self._thread.stop()
+        await self._scans.stop()
         self._lock.release()
 
 

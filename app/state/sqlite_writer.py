@@ -25,8 +25,8 @@ import structlog
 from app.domain.clock import Clock
 from app.domain.errors import LockBusy, LockBusyAfterRetry, StoreUnavailable
 from app.domain.ids import IdSource
+from app.state.crew import Crew
 from app.state.holding import run_held
-from app.state.lane import Lane
 from app.state.port import Committed, HoldPolicy
 from app.state.sqlite_connection import SqliteConnection, unavailable
 from app.state.state import Effects, State
@@ -81,7 +81,7 @@ class SqliteWriter:
     def __init__(
         self,
         connect: Callable[[], SqliteConnection],
-        lane: Lane,
+        thread: Crew,
         loop: asyncio.AbstractEventLoop,
         *,
         clock: Clock,
@@ -90,7 +90,7 @@ class SqliteWriter:
         inline: bool,
     ) -> None:
         self._connect = connect
-        self._lane = lane
+        self._thread = thread
         self._loop = loop
         self._clock = clock
         self._ids = ids
@@ -117,14 +117,14 @@ class SqliteWriter:
                 raise
             return db
 
-        self._db = await self._lane.run(work)
+        self._db = await self._thread.run(work)
 
     async def close(self) -> None:
         """Finish what was accepted and close the connection. Nothing may be submitted any more."""
         while self._queue or self._busy:
             await self._next_turn()
         if self._db is not None:
-            await self._lane.run(self._db.close)
+            await self._thread.run(self._db.close)
             self._db = None
 
     def submit(self, op: str, fn: Callable[[State], Any], policy: HoldPolicy, *, bulk: bool) -> asyncio.Future[Any]:
@@ -178,7 +178,7 @@ class SqliteWriter:
     def _give(self, job: Callable[[], Any], done: Callable[[Any, BaseException | None], None]) -> None:
         """Hand the connection to the writer thread until `done`."""
         self._busy = True
-        self._lane.submit(job, done)
+        self._thread.submit(job, done)
 
     def _drop(self, call: Call) -> None:
         """Forget an operation that never began."""
@@ -312,8 +312,11 @@ class SqliteWriter:
         self._wake()
 
     def _announce(self, batch: list[Call]) -> None:
-        merged = merge([call.effects for call in batch if call.effects is not None])
-        if merged is None or self.listener is None:
+        merged = Effects()
+        for call in batch:
+            if call.effects is not None:
+                merged.add(call.effects)
+        if not merged or self.listener is None:
             return
         try:
             self.listener(merged)
@@ -331,17 +334,6 @@ class SqliteWriter:
         for future in waiting:
             if not future.done():
                 future.set_result(None)
-
-
-def merge(effects: list[Effects]) -> Effects | None:
-    """The effects of several operations as one; None when there are none."""
-    merged = Effects()
-    for one in effects:
-        merged.wakes |= one.wakes
-        merged.events += one.events
-        if one.due is not None and (merged.due is None or one.due < merged.due):
-            merged.due = one.due
-    return merged if merged.wakes or merged.events or merged.due is not None else None
 
 
 def _attempt(job: Callable[[], None]) -> BaseException | None:

@@ -6,6 +6,7 @@ once its transaction is committed; it does nothing else, because the database ma
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -29,6 +30,17 @@ class Effects:
     due: Instant | None = None
     events: int = 0
 
+    def __bool__(self) -> bool:
+        """Whether anything follows."""
+        return bool(self.wakes) or self.events > 0 or self.due is not None
+
+    def add(self, other: Effects) -> None:
+        """What follows both."""
+        self.wakes |= other.wakes
+        self.events += other.events
+        if other.due is not None and (self.due is None or other.due < self.due):
+            self.due = other.due
+
 
 @dataclass(frozen=True, slots=True)
 class Keep(Generic[E]):
@@ -38,6 +50,11 @@ class Keep(Generic[E]):
     """
 
     error: E
+
+
+def even_spread() -> float:
+    """A random number in [-1, 1]."""
+    return random.uniform(-1, 1)  # noqa: S311 - it spreads retries and guards nothing
 
 
 class State:

@@ -1,0 +1,29 @@
+"""Cursors that keep growing when PostgreSQL's transaction ids do not.
+
+A cursor is made of a transaction id (see `feed`). A database that is restored into another cluster meets ids that may
+be smaller than those in its events: from then on the offset is added, and kept in the database.
+"""
+
+from __future__ import annotations
+
+from app.state import feed
+from app.state.statements import Connection
+from app.state.tables import get_meta, set_meta
+
+_OFFSET = "feed_offset"
+_HIGHEST = "feed_highest"
+_MARGIN = 1_000_000
+"""Transaction ids that the old cluster may have used after the copy was made; their cursors are in clients' hands."""
+
+
+def settle_feed_offset(db: Connection) -> int:
+    """The offset for this database in this cluster, made larger when it has to be."""
+    offset = int(get_meta(db, _OFFSET, lock=True) or 0)
+    newest = db.query("SELECT max(cursor) FROM events", ())[0][0]
+    highest = max(int(get_meta(db, _HIGHEST) or 0), (newest or 0) // feed.PLACES)
+    present = int(db.query("SELECT pg_current_xact_id()::text::bigint", ())[0][0])
+    if present + offset <= highest:
+        offset = highest + _MARGIN - present
+        set_meta(db, _OFFSET, str(offset))
+    set_meta(db, _HIGHEST, str(present + offset))
+    return offset

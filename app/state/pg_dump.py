@@ -1,0 +1,52 @@
+"""A consistent copy of a PostgreSQL database, by PostgreSQL's own `pg_dump`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from psycopg import pq
+
+from app.domain.errors import StoreUnavailable
+
+
+def dump(url: str, target: Path) -> None:
+    """Write the database to a new file in `pg_restore`'s custom format. Blocks until it is whole.
+
+    Raises StoreUnavailable, also when `pg_dump` is not installed or older than the server.
+    """
+    program = shutil.which("pg_dump")
+    if program is None:
+        raise StoreUnavailable("a backup of PostgreSQL needs pg_dump; install PostgreSQL's client programs")
+    if target.exists():
+        raise StoreUnavailable(f"{target} exists already; name a new file for the backup")
+    partial = target.with_name(f"{target.name}.partial")
+    try:
+        partial.touch(mode=0o600)
+        done = subprocess.run(
+            [program, "--format=custom", "--no-password", f"--file={partial}"],
+            env=_environment(url),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise StoreUnavailable(f"pg_dump failed: {' '.join(done.stderr.split())}")
+        partial.rename(target)
+    except OSError as error:
+        raise StoreUnavailable(f"the backup to {target} failed: {error.strerror}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _environment(url: str) -> dict[str, str]:
+    """Where to connect, as variables: the arguments of a process are public, and the URL holds the password."""
+    given = {
+        option.envvar.decode(): option.val.decode()
+        for option in pq.Conninfo.parse(url.encode())
+        if option.envvar is not None and option.val is not None
+    }
+    return {**os.environ, **given}
