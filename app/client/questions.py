@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from app.client.callers import Caller
 from app.client.errors import Unanswered
 from app.client.transport import part
-from app.client.waits import DEFAULT_HOLD
+from app.client.waits import DEFAULT_HOLD, Pace
 from app.domain.questions import OnDeadline, QuestionStatus
 from app.wire.instants import from_datetime, to_rfc3339
 from app.wire.questions import Question, QuestionRequest
@@ -77,7 +77,9 @@ class QuestionCalls(Caller):
             TimeoutError: `deadline` passed first.
         """
         async with asyncio.timeout(None if deadline is None else deadline.total_seconds()):
+            pace = Pace(self._transport, hold)
             while True:
                 question = await self.question(key, hold=hold)
                 if not question.is_open:
                     return answer_of(question)
+                await pace.keep(news=False)

@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import timedelta
 
 from app.client.callers import Caller
-from app.client.transport import part
+from app.client.transport import Transport, part
 from app.domain.tasks import Status
 from app.wire.tasks import Task
 
 DEFAULT_HOLD = timedelta(seconds=50)
 """Short enough for the proxies on the way; the next poll follows at once."""
+
+
+class Pace:
+    """Keeps repeated polls from spinning where the server does not hold them, as when it shuts down."""
+
+    def __init__(self, transport: Transport, hold: timedelta) -> None:
+        self._transport = transport
+        self._half = hold.total_seconds() / 2
+        self._began = time.monotonic()
+        self._early = 0
+
+    async def keep(self, *, news: bool) -> None:
+        """Rest before the next poll if the last ones came back early and without news."""
+        held = time.monotonic() - self._began >= self._half
+        self._early = 0 if news or held else self._early + 1
+        if self._early:
+            await self._transport.rest(self._early)
+        self._began = time.monotonic()
 
 
 class WaitCalls(Caller):
@@ -53,13 +72,11 @@ class WaitCalls(Caller):
         """
         async with asyncio.timeout(None if deadline is None else deadline.total_seconds()):
             since: int | None = None
-            unchanged = 0
+            pace = Pace(self._transport, hold)
             while True:
                 task = await self.poll(task_id, hold=hold, since=since)
                 if task.settled or (or_suspended and task.status is Status.SUSPENDED):
                     return task
-                # A suspended task ends every poll at once, so the pace has to come from here.
-                unchanged = unchanged + 1 if task.version == since and task.status is Status.SUSPENDED else 0
+                # A suspended task ends every poll at once.
+                await pace.keep(news=task.version != since)
                 since = task.version
-                if unchanged:
-                    await self._transport.rest(unchanged)

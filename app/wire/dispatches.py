@@ -35,9 +35,10 @@ class Dispatched(Shape):
 class DispatchOutcome(Shape):
     """The attempt ended, or its task was suspended, within the wait.
 
-    `value` comes with pass and blocked, `key` with suspended.
+    `value` comes with pass and blocked, `key` with suspended, `reason` where no worker chose the outcome.
     """
 
     outcome: Outcome
     value: JsonValue = None
     key: str | None = None
+    reason: str | None = None

@@ -26,6 +26,10 @@ class Event(Shape):
 
 
 class Lagged(Shape):
-    """The reader fell behind; it resumes after `cursor` and has missed nothing before it."""
+    """The reader fell behind; it goes on after `cursor` and has missed nothing before it.
+
+    Unless `lost` is true: then retention removed events behind the cursor before they could be read.
+    """
 
     cursor: int | str
+    lost: bool = False

@@ -35,6 +35,7 @@ class ApiKey(Shape):
     id: str
     name: str
     roles: list[str]
+    root: bool | None = None
     created_at: Instant
     expires_at: Instant | None = None
     revoked_at: Instant | None = None

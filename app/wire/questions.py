@@ -68,7 +68,7 @@ class Question(Shape):
     """One senior query, with a life of its own.
 
     `answer` is present once there is one (`has("answer")`); `delivered_to` lists the
-    bridges that have been shown it.
+    bridges that have been shown it, `reason` says why it was closed without an answer.
     """
 
     key: str
@@ -88,6 +88,7 @@ class Question(Shape):
     answered_by: str | None = None
     asked_at: Instant
     answered_at: Instant | None = None
+    reason: str | None = None
     delivered_to: list[str]
 
     @property

@@ -51,7 +51,10 @@ class AttachRequest(Request):
 
 
 class Session(Shape):
-    """One attached operator, senior or observer; never with its token."""
+    """One attached operator, senior or observer; never with its token.
+
+    One that is not `rebuildable` holds inline objects, which no restart brings back.
+    """
 
     id: str
     operator_id: str
@@ -63,6 +66,11 @@ class Session(Shape):
     bridge_id: str | None
     hook_id: str | None = None
     operator_backend_id: str | None = None
+    operator_kind_overrides: dict[str, OperatorKind] | None = None
+    bp_agent_kinds: dict[str, OperatorKind] | None = None
+    bp_global_kind: OperatorKind | None = None
+    rebuildable: bool | None = None
+    detached_at: Instant | None = None
     expires_at: Instant | None = None
 
 
