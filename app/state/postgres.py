@@ -48,7 +48,8 @@ _log: Any = structlog.get_logger(__name__)
 class PostgresStore:
     """The store on one PostgreSQL database. Belongs to the event loop that opens it.
 
-    `connections` point operations run at once; bulk work has two more, and the lock one. `ids` makes a source of ids
+    `connections` point operations run at once; bulk work has two more, and the lock one. A statement that waits longer
+    than `lock_timeout_ms` for a row gives up, and its operation is run again as the policy says. `ids` makes a source of ids
     for each connection, `spread` is the randomness that operations see (called on several threads), `policy` holds
     where `transact` is given none.
     """
@@ -58,6 +59,7 @@ class PostgresStore:
         url: str,
         *,
         connections: int = 8,
+        lock_timeout_ms: int = 1_000,
         clock: Clock = system_clock,
         ids: Callable[[], IdSource] | None = None,
         policy: HoldPolicy | None = None,
@@ -65,6 +67,7 @@ class PostgresStore:
     ) -> None:
         self._url = url
         self._connections = connections
+        self._lock_timeout_ms = lock_timeout_ms
         self._clock = clock
         self._ids = ids or (lambda: IdSource(clock=clock))
         self._policy = policy or HoldPolicy()
@@ -204,9 +207,12 @@ class PostgresStore:
         try:
             db = self._idle.pop()
         except IndexError:
-            db = PostgresConnection(self._url, self._ids())
+            db = self._connect()
         db.feed_offset = self._offset
         return db
+
+    def _connect(self) -> PostgresConnection:
+        return PostgresConnection(self._url, self._ids(), lock_timeout_ms=self._lock_timeout_ms)
 
     def _give_back(self, db: PostgresConnection) -> None:
         """After a failure: the connection goes on only when it can be rolled back."""
@@ -225,7 +231,7 @@ class PostgresStore:
 
     def _prepare(self) -> None:
         """On the setup thread: a session with the server's lock, and a database that is up to date."""
-        db = PostgresConnection(self._url, self._ids())
+        db = self._connect()
         try:
             take_server_lock(db, patience_seconds=_LOCK_PATIENCE_SECONDS)
             db.begin()

@@ -18,14 +18,10 @@ from app.domain.errors import InvalidRequest, StoreUnavailable
 from app.domain.ids import IdSource
 from app.state.statements import Dialect
 
-LOCK_TIMEOUT_MS = 1_000
-"""How long a statement waits for a row before the operation is run again."""
-
 _SETTINGS = (
     "SET application_name = 'swarmhold'; "
     "SET default_transaction_isolation = 'read committed'; "
     "SET timezone = 'UTC'; "
-    f"SET lock_timeout = {LOCK_TIMEOUT_MS}; "
     # A server that stands still in the middle of a transaction must not hold its rows for ever.
     "SET idle_in_transaction_session_timeout = 60000"
 )
@@ -72,13 +68,13 @@ class PostgresConnection:
 
     __slots__ = ("_driver", "_pg", "_prepared", "feed_offset", "ids", "reading")
 
-    def __init__(self, url: str, ids: IdSource) -> None:
+    def __init__(self, url: str, ids: IdSource, *, lock_timeout_ms: int) -> None:
         """Connect. Raises StoreUnavailable."""
         try:
             self._driver = psycopg.connect(
                 url, autocommit=True, connect_timeout=10, keepalives_idle=30, keepalives_interval=10, keepalives_count=3
             )
-            self._driver.execute(_SETTINGS.encode())
+            self._driver.execute(f"{_SETTINGS}; SET lock_timeout = {lock_timeout_ms:d}".encode())
         except psycopg.Error as error:
             raise StoreUnavailable(f"PostgreSQL: {_line(str(error))}") from error
         self._pg = self._driver.pgconn

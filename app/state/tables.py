@@ -27,8 +27,8 @@ _META_GET = Statement(sa.select(schema.meta.c.value).where(schema.meta.c.name ==
 _META_LOCK = Statement(
     sa.select(schema.meta.c.value).where(schema.meta.c.name == sa.bindparam("key_name")).with_for_update()
 )
-_META_DELETE = Statement(sa.delete(schema.meta).where(schema.meta.c.name == sa.bindparam("key_name")))
-_META_INSERT = Statement(sa.insert(schema.meta))
+_META_SET = "INSERT INTO meta (name, value) VALUES ({0}, {0}) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+_META_SETS = {"sqlite": _META_SET.format("?"), "postgresql": _META_SET.format("%s")}
 
 
 def get_meta(db: Connection, name: str, *, lock: bool = False) -> str | None:
@@ -39,5 +39,5 @@ def get_meta(db: Connection, name: str, *, lock: bool = False) -> str | None:
 
 def set_meta(db: Connection, name: str, value: str) -> None:
     """Set a named setting."""
-    _META_DELETE.change(db, key_name=name)
-    _META_INSERT.change(db, name=name, value=value)
+    # The row itself is changed: whoever waits to lock it would not find one that was put in its place.
+    db.change(_META_SETS[db.dialect], (name, value))
