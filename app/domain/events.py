@@ -58,10 +58,6 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lagged:
-    """Said to a subscriber that fell behind: `cursor` is where it stands; what follows is read from the store.
-
-    `lost` is true when retention already removed events behind that cursor.
-    """
+    """Said to a subscriber that fell behind: `cursor` is where it stands; what follows is read from the store."""
 
     cursor: int
-    lost: bool

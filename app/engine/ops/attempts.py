@@ -78,14 +78,15 @@ def prepare(
     if task.live:
         raise InvalidTransition(task.id, task.status.value, Step.DISPATCH.value, f"attempt {task.attempt} is live")
     session_id = session_of(state, caller) or task.session_id
-    router, number = order.linked.router, task.attempt + 1
-    facts = facts_of(state, task, number, router.kind, order.linked.hints, session_id)
+    number = task.attempt + 1
+    facts = facts_of(state, task, number, order.linked.router.kind, order.linked.hints, session_id)
+    adapter = order.linked.adapter(facts)
     original = (task.next_prompt or task.directive).value
     draft = order.linked.prepare(Draft(facts=facts, prompt=original), lambda name: _resource(state, name))
     attempt = _new_attempt(state, cfg, caller, task, order, facts, draft)
     ATTEMPTS.insert(state.db, attempt)
     handle = None
-    if router.kind == "external":
+    if adapter.kind == "external":
         handle = new_handle(state, mint, task.id, number)
     task = change(
         state, task, status=after, attempt=number, live=True, next_prompt=None, retry_at=None, settled_at=None
@@ -96,8 +97,7 @@ def prepare(
         session_id=session_id,
         attempt=number,
         agent=task.agent,
-        spawner=router.kind,
-        **dict(draft.notes),
+        **{"spawner": adapter.kind, **dict(draft.notes)},
     )
     if attempt.due_at is not None:
         state.due(attempt.due_at)
@@ -110,17 +110,16 @@ def prepare(
 def _new_attempt(
     state: State, cfg: EngineCfg, caller: Caller, task: Task, order: Order, facts: Facts, draft: Draft
 ) -> Attempt:
-    router = order.linked.router
-    lease_ms = order.lease_ms if order.lease_ms is not None else router.default_lease_ms
-    gated = any(layer.gates for layer in order.linked.acting(facts))
-    phase = Phase.WAITING if gated else router.first_phase
-    ticking = phase is not Phase.QUEUED and not (gated and router.first_phase is Phase.QUEUED)
+    adapter = order.linked.adapter(facts)
+    lease_ms = order.lease_ms if order.lease_ms is not None else adapter.default_lease_ms
+    phase = Phase.WAITING if order.linked.gates(facts) else adapter.first_phase
+    ticking = adapter.first_phase is not Phase.QUEUED
     timed = task.attempt_timeout_ms is not None and ticking
     timeout_at = state.now + (task.attempt_timeout_ms or 0) if timed else None
     lease_at = state.now + lease_ms if lease_ms is not None and phase is not Phase.WAITING and ticking else None
     handle_at = state.now + clocks.life_ms(cfg, lease_ms)
-    spec = router.spec
-    queue = spec.get("queue") if router.first_phase is Phase.QUEUED else None
+    spec = order.linked.router.spec
+    queue = None if ticking else str(spec["queue"])
     # While nobody holds the attempt, nothing of it can run out but its timeout.
     unheld = phase in (Phase.WAITING, Phase.QUEUED)
     return Attempt(
@@ -129,7 +128,7 @@ def _new_attempt(
         phase=phase,
         prompt=_own_prompt(task, draft),
         system=Json.of(draft.system) if draft.system is not None else None,
-        kind=router.kind,
+        kind=adapter.kind,
         spawner=Json.of(spec),
         layers=Json.of(list(order.linked.hints)),
         session_id=facts.session_id,

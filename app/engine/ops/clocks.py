@@ -66,8 +66,11 @@ def is_stale(cfg: EngineCfg, attempt: Attempt, now: int) -> bool:
 
 def renewal(cfg: EngineCfg, attempt: Attempt, now: int) -> dict[str, Any]:
     """The columns that a sign of life sets; none while the clocks stand still."""
-    if not is_stale(cfg, attempt, now):
-        return {}
+    return forced_renewal(cfg, attempt, now) if is_stale(cfg, attempt, now) else {}
+
+
+def forced_renewal(cfg: EngineCfg, attempt: Attempt, now: int) -> dict[str, Any]:
+    """The same, whether or not it is worth a write: an explicit heartbeat."""
     lease = now + attempt.lease_ms if attempt.lease_ms is not None else None
     handle = max(attempt.handle_expires_at, now + life_ms(cfg, attempt.lease_ms))
     return {

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
+from app.domain.access import Caller
 from app.domain.errors import IdempotencyMismatch
 from app.domain.json import Json
 from app.state import schema
@@ -63,3 +64,8 @@ def once(
         created_at=state.now,
     )
     return made
+
+
+def scope_of(caller: Caller, route: str) -> str:
+    """Names the caller and what it asks for, whatever token it holds at the moment."""
+    return f"{caller.role}:{caller.subject}:{route}"

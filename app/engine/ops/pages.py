@@ -92,18 +92,26 @@ _QUESTION_SEARCHES: dict[frozenset[str], Search[Question]] = {}
 _QUESTION_CONDITIONS = {
     "status": _Q.status == sa.bindparam("of_status"),
     "bridge_id": _Q.bridge_id == sa.bindparam("of_bridge"),
+    "task_id": _Q.task_id == sa.bindparam("of_task"),
     "cursor": _Q.key > sa.bindparam("behind"),
 }
 
 
 def questions(
-    state: State, *, status: QuestionStatus | None, bridge_id: str | None, limit: int, cursor: str | None
+    state: State,
+    *,
+    status: QuestionStatus | None,
+    bridge_id: str | None,
+    task_id: str | None,
+    limit: int,
+    cursor: str | None,
 ) -> Page[Question]:
     """Questions, oldest first."""
     _check_cursor(cursor, "R")
     given = {
         "status": status.value if status else None,
         "bridge_id": bridge_id,
+        "task_id": task_id,
         "cursor": cursor,
     }
     key = frozenset(name for name, value in given.items() if value is not None)
@@ -111,7 +119,9 @@ def questions(
     if search is None:
         where = [_QUESTION_CONDITIONS[name] for name in sorted(key)]
         search = _QUESTION_SEARCHES[key] = QUESTIONS.search(*where, order=(_Q.key,), limit=True)
-    found = search.all(state.db, limit=limit + 1, of_status=given["status"], of_bridge=bridge_id, behind=cursor)
+    found = search.all(
+        state.db, limit=limit + 1, of_status=given["status"], of_bridge=bridge_id, of_task=task_id, behind=cursor
+    )
     return _cut(found, limit, [question.key for question in found])
 
 

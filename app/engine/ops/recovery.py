@@ -23,15 +23,15 @@ DETACHED = ("external", "queue")
 _OPEN = sa.text("phase <> 'ended'")
 _DRIVEN = ATTEMPTS.search(
     _OPEN,
-    _A.kind.not_in(DETACHED),
+    sa.text("kind NOT IN ('external', 'queue')"),
     sa.or_(_A.kind > sa.bindparam("kind"), sa.and_(_A.kind == sa.bindparam("kind"), _A.task_id > sa.bindparam("task"))),
     order=(_A.kind, _A.task_id, _A.attempt),
     limit=True,
 )
 _LAYERED = ATTEMPTS.search(
     _OPEN,
-    _A.kind.in_(DETACHED),
-    sa.or_(_A.layers != "[]", _A.phase.in_([Phase.WAITING.value, Phase.FINISHING.value, Phase.SPAWNING.value])),
+    sa.text("kind IN ('external', 'queue')"),
+    sa.text("(layers <> '[]' OR phase IN ('waiting', 'spawning', 'finishing'))"),
     sa.or_(_A.kind > sa.bindparam("kind"), sa.and_(_A.kind == sa.bindparam("kind"), _A.task_id > sa.bindparam("task"))),
     order=(_A.kind, _A.task_id, _A.attempt),
     limit=True,

@@ -27,9 +27,7 @@ _ATTACHED = Statement(sa.select(_S.attached, sa.func.count()).group_by(_S.attach
 _PHASES = Statement(
     sa.select(_A.kind, _A.phase, sa.func.count()).where(sa.text("phase <> 'ended'")).group_by(_A.kind, _A.phase)
 )
-_QUEUES = Statement(
-    sa.select(_A.queue, sa.func.count()).where(sa.text("phase = 'queued'")).group_by(_A.queue)
-)
+_QUEUES = Statement(sa.select(_A.queue, sa.func.count()).where(sa.text("phase = 'queued'")).group_by(_A.queue))
 
 
 def why(state: State, task_id: str) -> tuple[Task, str, list[Link]]:
@@ -43,7 +41,9 @@ def why(state: State, task_id: str) -> tuple[Task, str, list[Link]]:
         chain.append(_attempt(attempt))
         chain += _timers(attempt)
     if task.retry_at is not None:
-        chain.append({"kind": "retry", "detail": "the engine dispatches again by the retry policy", "at": task.retry_at})
+        chain.append(
+            {"kind": "retry", "detail": "the engine dispatches again by the retry policy", "at": task.retry_at}
+        )
     paused = loop.read(state)
     if paused.paused and task.status in (Status.PENDING, Status.RUNNING):
         chain.append({"kind": "loop", "detail": f"the loop is paused by {paused.by}", "since": paused.since})
@@ -118,7 +118,12 @@ def _at(link: tuple[str, str, int | None]) -> int:
 
 def _children(state: State, task: Task) -> list[Link]:
     return [
-        {"kind": "child", "detail": f"child task is {child.status.value}", "task_id": child.id, "since": child.updated_at}
+        {
+            "kind": "child",
+            "detail": f"child task is {child.status.value}",
+            "task_id": child.id,
+            "since": child.updated_at,
+        }
         for child in CHILDREN.all(state.db, parent=task.id)
         if child.status not in (Status.PASS, Status.CANCELLED)
     ]

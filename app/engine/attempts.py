@@ -1,0 +1,275 @@
+"""The engine's dispatch: prepare in one transaction, then spawn, join and apply, by hand of a driver where needed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from datetime import timedelta
+from typing import Any
+
+import structlog
+
+from app.domain.access import ENGINE, Caller, Role, Verb
+from app.domain.attempts import Attempt, Dispatched, DispatchOutcome, Outcome, Phase
+from app.domain.errors import (
+    DispatchFailed,
+    InvalidRequest,
+    InvalidTransition,
+    LoopPaused,
+    PollTimeout,
+    TaskNotFound,
+)
+from app.domain.tasks import Status
+from app.domain.tokens import Bearer
+from app.engine.access import AccessCalls
+from app.engine.driver import AttemptControl, Driver, needs_driver
+from app.engine.ops import attempts, recovery, tasks
+from app.engine.ops.access import own
+from app.engine.ops.attempts import Order
+from app.engine.ops.idempotency import Idempotency, once, scope_of
+from app.engine.ops.recovery import Walk
+from app.spawning.ports import SpawnerAdapter
+from app.spawning.stack import LinkedSpawner, link
+from app.state.state import State
+from app.state.tables import ATTEMPTS, TASKS
+
+_log = structlog.get_logger(__name__)
+
+
+class AttemptCalls(AccessCalls):
+    """Dispatch."""
+
+    _node: str
+    _drivers: dict[tuple[str, int], asyncio.Task[None]]
+    _custom: dict[tuple[str, int], LinkedSpawner]
+
+    async def dispatch_attempt_with(
+        self,
+        bearer: Bearer,
+        task_id: str,
+        spawner: SpawnerAdapter | LinkedSpawner,
+        *,
+        wait: timedelta | None = None,
+        lease: timedelta | None = None,
+    ) -> DispatchOutcome:
+        """Dispatch one attempt through a spawner (plain, or linked with layers) and wait for how it comes out.
+
+        Without `wait` it waits as long as it takes. Returns `suspended` with the key as soon as a question is asked.
+        Raises InvalidTransition, TaskNotFound, LoopPaused (only with a `wait` of zero), PollTimeout when `wait` ends.
+        Cancelling the caller does not end the attempt.
+        """
+        linked = spawner if isinstance(spawner, LinkedSpawner) else link(spawner, (), self)
+        dispatched, _ = await self._dispatch(bearer, task_id, linked, lease=lease, idempotency=None, hold_s=None)
+        hold_s = None if wait is None else self.check_hold(wait)
+        outcome = await self.join(dispatched.task_id, dispatched.attempt, hold_s)
+        if outcome is None:
+            raise PollTimeout(f"Attempt {dispatched.attempt} of {task_id}", hold_s or 0)
+        return outcome
+
+    async def dispatch(
+        self,
+        bearer: Bearer,
+        task_id: str,
+        spawner: dict[str, Any],
+        *,
+        layers: Sequence[str] = (),
+        lease: timedelta | None = None,
+        wait: timedelta = timedelta(0),
+        idempotency: Idempotency | None = None,
+    ) -> tuple[Dispatched, DispatchOutcome | None]:
+        """Dispatch by a spawner's description, and wait up to `wait` for how it comes out.
+
+        Raises DispatchFailed, InvalidTransition, LoopPaused (without wait), TaskNotFound, RoleViolation.
+        """
+        hold_s = self.check_hold(wait)
+        linked = self.build(spawner, layers)
+        if lease is not None and lease <= timedelta(0):
+            raise InvalidRequest("give more than 0 seconds", "lease")
+        dispatched, left = await self._dispatch(
+            bearer, task_id, linked, lease=lease, idempotency=idempotency, hold_s=hold_s
+        )
+        if hold_s <= 0:
+            return dispatched, None
+        return dispatched, await self.join(dispatched.task_id, dispatched.attempt, left)
+
+    def build(self, spawner: dict[str, Any], layers: Sequence[str] = ()) -> LinkedSpawner:
+        """The stack for a description. Raises DispatchFailed."""
+        return link(self._parts.catalog.build(spawner), layers, self)
+
+    async def _dispatch(
+        self,
+        bearer: Bearer,
+        task_id: str,
+        linked: LinkedSpawner,
+        *,
+        lease: timedelta | None,
+        idempotency: Idempotency | None,
+        hold_s: float | None,
+    ) -> tuple[Dispatched, float]:
+        """Prepare, waiting for a paused loop while the hold lasts; what is left of the hold."""
+        order = Order(linked=linked, lease_ms=round(lease.total_seconds() * 1000) if lease else None, owner=self._node)
+
+        def run(state: State, caller: Caller) -> Dispatched:
+            self._check_dispatcher(state, caller, task_id, linked)
+            return once(
+                state,
+                scope_of(caller, "dispatch"),
+                idempotency,
+                lambda: attempts.prepare(state, self._cfg, self._parts.mint, caller, task_id, order)[0],
+                name=lambda made: [made.task_id, made.attempt],
+                again=lambda made: self._again(state, made[0], made[1]),
+            )
+
+        loop = asyncio.get_running_loop()
+        end = loop.time() + (hold_s if hold_s is not None else self._cfg.longest_hold_ms / 1000)
+        dispatched = await self._when_running(lambda: self._call("dispatch", bearer, Verb.DISPATCH_ATTEMPT, run), end)
+        if linked.router.kind not in self._parts.catalog.kinds():
+            # Only its dispatcher has this adapter: while the process lives, the attempt is walked with it.
+            self._custom[(dispatched.task_id, dispatched.attempt)] = linked
+        await self._drive(dispatched.task_id, dispatched.attempt, linked)
+        return dispatched, max(0.0, end - loop.time())
+
+    def _check_dispatcher(self, state: State, caller: Caller, task_id: str, linked: LinkedSpawner) -> None:
+        own(state, caller, task_id, Verb.DISPATCH_ATTEMPT)
+        if caller.role is Role.WORKER and linked.router.kind not in self._cfg.worker_spawners:
+            allowed = ", ".join(sorted(self._cfg.worker_spawners))
+            raise DispatchFailed(f"a worker may not use the spawner {linked.router.kind!r}; it may use {allowed}")
+
+    def _again(self, state: State, task_id: str, number: int) -> Dispatched:
+        """The same attempt for a repeated request: a fresh handle, since the first one was perhaps never seen."""
+        attempt = ATTEMPTS.get(state.db, task_id, number)
+        if attempt is None:
+            raise TaskNotFound(task_id)
+        handle = None
+        if attempt.kind == "external":
+            handle = attempts.new_handle(state, self._parts.mint, task_id, number)
+        expires = attempt.handle_expires_at if handle else None
+        return Dispatched(task_id=task_id, attempt=number, handle=handle, expires_at=expires)
+
+    async def _when_running(self, prepare: Any, end: float) -> Dispatched:
+        """Prepare now, or as soon as the loop is resumed while there is time."""
+        loop = asyncio.get_running_loop()
+        ear = self._bus.listen("loop")
+        try:
+            while True:
+                ear.clear()
+                try:
+                    return await prepare()
+                except LoopPaused:
+                    left = end - loop.time()
+                    if left <= 0:
+                        raise
+                await ear.wait(min(left, self._cfg.recheck_ms / 1000))
+        finally:
+            ear.close()
+
+    # Driving
+
+    async def _drive(self, task_id: str, number: int, linked: LinkedSpawner | None = None) -> None:
+        """Start walking the attempt here, if it has to be walked and is not already."""
+        if (task_id, number) in self._drivers:
+            return
+        walk = await self._store.read(lambda state: recovery.read(state, task_id, number))
+        stack = linked or self.rebuild(walk)
+        if walk.attempt.phase is not Phase.ENDED and needs_driver(stack, walk):
+            self._launch(walk, stack)
+
+    def rebuild(self, walk: Walk) -> LinkedSpawner:
+        """The stack that an attempt was prepared with, also when settings have changed since."""
+        custom = self._custom.get((walk.task.id, walk.attempt.attempt))
+        if custom is not None:
+            return custom
+        router = self._parts.catalog.rebuild(walk.attempt.spawner.value)
+        hints = tuple(walk.attempt.layers.value)
+        return LinkedSpawner(router, self.layer_registry.stack(hints), hints)
+
+    def _launch(self, walk: Walk, linked: LinkedSpawner) -> None:
+        key = (walk.task.id, walk.attempt.attempt)
+        control = AttemptControl(self, walk, lambda: self.worker_token(*key))
+        driver = Driver(self, walk, linked, control)
+        self._spawn_owned(driver.run(), key)
+
+    def _spawn_owned(self, walking: Coroutine[Any, Any, None], key: tuple[str, int]) -> None:
+        task = asyncio.get_running_loop().create_task(walking, name=f"attempt {key[0]} {key[1]}")
+        self._drivers[key] = task
+        task.add_done_callback(lambda done: self._driven(key, done))
+
+    def _driven(self, key: tuple[str, int], done: asyncio.Task[None]) -> None:
+        self._drivers.pop(key, None)
+        self._custom.pop(key, None)
+        if not done.cancelled() and done.exception() is not None:
+            _log.error("driver_failed", task_id=key[0], attempt=key[1], exc_info=done.exception())
+
+    # Waiting for an attempt
+
+    async def join(self, task_id: str, number: int, hold_s: float | None) -> DispatchOutcome | None:
+        """How the attempt came out; None when the hold ended first. None as hold waits as long as it takes."""
+
+        async def probe() -> DispatchOutcome | None:
+            return await self._store.read(lambda state: _outcome(state, task_id, number))
+
+        if hold_s is not None:
+            return await self._wait(f"task:{task_id}", probe, hold_s)
+        while True:
+            found = await self._wait(f"task:{task_id}", probe, self._cfg.longest_hold_ms / 1000)
+            if found is not None:
+                return found
+
+    # Retries
+
+    async def redispatch(self, task_id: str) -> None:
+        """Dispatch a task again whose retry is due, as it was dispatched before."""
+
+        def run(state: State) -> tuple[str, int] | None:
+            task = TASKS.lock(state.db, task_id)
+            if task is None or task.retry_at is None or task.retry_at > state.now or task.status is not Status.RUNNING:
+                return None
+            last = ATTEMPTS.get(state.db, task.id, task.attempt)
+            if last is None:
+                return None
+            facts = attempts.facts_for(state, task, last)
+            linked = self.rebuild(Walk(task, last, facts))
+            order = Order(linked=linked, lease_ms=last.lease_ms, owner=self._node)
+            caller = Caller(
+                role=ENGINE.role,
+                subject=ENGINE.subject,
+                via=ENGINE.via,
+                jti=last.parent_jti,
+                session_id=last.session_id,
+            )
+            _, attempt = attempts.prepare(state, self._cfg, self._parts.mint, caller, task.id, order)
+            return task.id, attempt.attempt
+
+        try:
+            made = await self._do("redispatch", run)
+        except (LoopPaused, InvalidTransition):
+            return
+        if made is not None:
+            await self._drive(*made)
+
+
+def _outcome(state: State, task_id: str, number: int) -> DispatchOutcome | None:
+    """What a caller who dispatched this attempt is told, if anything yet."""
+    task = TASKS.get(state.db, task_id)
+    attempt = ATTEMPTS.get(state.db, task_id, number)
+    if task is None or attempt is None:
+        raise TaskNotFound(task_id)
+    if task.status is Status.SUSPENDED and task.attempt == number:
+        keys = tasks.view(state, task).suspended_on
+        return DispatchOutcome(outcome=Outcome.SUSPENDED, key=keys[0] if keys else None)
+    if attempt.is_live or task.retry_at is not None:
+        return None
+    if task.attempt > number and task.status not in (Status.PASS, Status.BLOCKED, Status.CANCELLED):
+        return None
+    return _settled_outcome(task.status, task.last_result, attempt if task.attempt == number else None)
+
+
+def _settled_outcome(status: Status, result: Any, attempt: Attempt | None) -> DispatchOutcome:
+    reason = attempt.reason if attempt else None
+    if status is Status.PASS:
+        return DispatchOutcome(outcome=Outcome.PASS, value=result, reason=reason)
+    if status is Status.CANCELLED:
+        return DispatchOutcome(outcome=Outcome.CANCELLED, reason=reason)
+    if attempt is not None and attempt.outcome is Outcome.TIMEOUT:
+        return DispatchOutcome(outcome=Outcome.TIMEOUT, value=result, reason=reason)
+    return DispatchOutcome(outcome=Outcome.BLOCKED, value=result, reason=reason)

@@ -1,0 +1,210 @@
+"""What every part of the engine stands on: the store, the hints, the credentials' stateless checks, the waits."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TypeVar, cast
+
+from app.bus.port import HintBus
+from app.domain.access import Caller, Role, RoleVerbGate, Verb
+from app.domain.clock import Clock
+from app.domain.errors import EngineError, InvalidRequest, RoleViolation
+from app.domain.handles import HandleMint
+from app.domain.tokens import Bearer, Claims, Handle, TokenSigner
+from app.engine.feed import Feed
+from app.engine.ops.access import Digest, Presented, admit
+from app.engine.ops.rules import EngineCfg
+from app.spawning.backends import OperatorBackend, SeniorBridge, SpawnHook
+from app.spawning.catalog import SpawnerCatalog
+from app.spawning.ports import LayerRegistry
+from app.spawning.registry import Registry
+from app.state.port import HoldPolicy, Store
+from app.state.state import Effects, Keep, State
+from app.state.tables import ATTEMPTS
+
+R = TypeVar("R")
+V = TypeVar("V")
+
+StateFn = Callable[[State], R]
+CallerFn = Callable[[State, Caller], R | Keep[EngineError]]
+
+
+@dataclass(frozen=True, slots=True)
+class Registries:
+    """Live objects by id: senior bridges, spawn hooks, operator backends."""
+
+    bridges: Registry[SeniorBridge] = field(default_factory=Registry[SeniorBridge])
+    hooks: Registry[SpawnHook] = field(default_factory=Registry[SpawnHook])
+    operators: Registry[OperatorBackend] = field(default_factory=Registry[OperatorBackend])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What an engine is built of; `app.engine.engine` has the defaults."""
+
+    cfg: EngineCfg
+    open_store: Callable[[], Store]
+    bus: HintBus
+    signer: TokenSigner
+    mint: HandleMint
+    gate: RoleVerbGate
+    layers: LayerRegistry
+    catalog: SpawnerCatalog
+    registries: Registries
+    clock: Clock
+
+
+class Core:
+    """Opens transactions, raises what they refuse, sends out what they recorded, and waits."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._cfg = parts.cfg
+        self._store = parts.open_store()
+        self._bus = parts.bus
+        self._feed = Feed(self._store, self._bus, recheck_s=parts.cfg.recheck_ms / 1000)
+        self._due_soon: Callable[[int], None] | None = None
+        self._store.on_commit(self._committed)
+
+    @property
+    def cfg(self) -> EngineCfg:
+        """The settings that the engine was built with."""
+        return self._cfg
+
+    @property
+    def signer(self) -> TokenSigner:
+        """Signs and verifies tokens."""
+        return self._parts.signer
+
+    @property
+    def layer_registry(self) -> LayerRegistry:
+        """The layers that `link` finds."""
+        return self._parts.layers
+
+    @property
+    def strict_hints(self) -> bool:
+        """Whether unknown layer hints are refused."""
+        return self._cfg.strict_hints
+
+    @property
+    def store(self) -> Store:
+        """The store behind the doorway, for its life and health only."""
+        return self._store
+
+    @property
+    def handle_mint(self) -> HandleMint:
+        """Makes and digests handles."""
+        return self._parts.mint
+
+    @property
+    def registries(self) -> Registries:
+        """The live objects by id."""
+        return self._parts.registries
+
+    # The doorway
+
+    async def with_state(self, op: str, fn: StateFn[R], *, policy: HoldPolicy | None = None) -> R:
+        """Run a plain function of the state in one transaction; all of it happens or nothing.
+
+        Rules of the seed: a coroutine function is refused (R3, TypeError); holding longer than `max_hold` is warned
+        of or raises MaxHoldExceeded (R4). Raises LockBusy under `try_only`, LockBusyAfterRetry, StoreUnavailable.
+        Cancelling the caller does not undo an operation that is under way.
+        """
+        if inspect.iscoroutinefunction(fn):
+            raise TypeError(f"{op}: with_state takes a plain function, not a coroutine function (R3)")
+        return await self._store.transact(op, fn, policy=policy)
+
+    async def _do(self, op: str, fn: Callable[[State], R | Keep[EngineError]], *, bulk: bool = False) -> R:
+        result = await self._store.transact(op, fn, bulk=bulk)
+        if isinstance(result, Keep):
+            raise cast(Keep[EngineError], result).error
+        return result
+
+    async def _call(
+        self, op: str, bearer: Bearer, verbs: Verb | Sequence[Verb], fn: CallerFn[R], *, bulk: bool = False
+    ) -> R:
+        """Check the credential and run `fn` as its caller, in one transaction."""
+        presented = self._present(bearer, verbs)
+        return await self._do(op, lambda state: fn(state, admit(state, presented)), bulk=bulk)
+
+    async def _look(self, bearer: Bearer, verbs: Verb | Sequence[Verb], fn: Callable[[State, Caller], R]) -> R:
+        """The same for a read. A token with limited uses is spent, so that it needs a writing transaction."""
+        presented = self._present(bearer, verbs)
+        if isinstance(presented, Claims) and presented.max_uses is not None:
+            return await self._do("spend", lambda state: fn(state, admit(state, presented)))
+        return await self._store.read(lambda state: fn(state, admit(state, presented)))
+
+    def _present(self, bearer: Bearer, verbs: Verb | Sequence[Verb]) -> Presented:
+        """The checks that need no state: signature, expiry, role × verb (any of several)."""
+        wanted = (verbs,) if isinstance(verbs, Verb) else verbs
+        if isinstance(bearer, Handle):
+            digest = Digest(self._parts.mint.digest(bearer.text))
+            self._gate_any(Role.WORKER, wanted, None)
+            return digest
+        claims = self._parts.signer.verify(bearer)
+        self._gate_any(claims.role, wanted, claims.scope)
+        return claims
+
+    def _gate_any(self, role: Role, verbs: Sequence[Verb], scope: frozenset[Verb] | None) -> None:
+        gate = self._parts.gate
+        if verbs and not any(gate.allows(role, verb) and (scope is None or verb in scope) for verb in verbs):
+            raise RoleViolation(role.value, verbs[0].value)
+
+    # After a commit
+
+    def _committed(self, effects: Effects) -> None:
+        if effects.wakes:
+            self._bus.publish(effects.wakes)
+        if effects.events:
+            self._feed.grew()
+        if effects.due is not None and self._due_soon is not None:
+            self._due_soon(effects.due)
+
+    # Waiting
+
+    async def _wait(
+        self, topics: str | tuple[str, ...], probe: Callable[[], Awaitable[V | None]], hold_s: float
+    ) -> V | None:
+        """Until `await probe()` gives something else than None, or the hold ends: then None.
+
+        No wake-up can be lost: listen first, then read, then wait; and read again now and then without a hint.
+        """
+        found = await probe()
+        if found is not None or hold_s <= 0:
+            return found
+        loop = asyncio.get_running_loop()
+        end = loop.time() + hold_s
+        recheck = self._cfg.recheck_ms / 1000
+        ear = self._bus.listen(*((topics,) if isinstance(topics, str) else topics))
+        try:
+            while True:
+                ear.clear()
+                found = await probe()
+                left = end - loop.time()
+                if found is not None or left <= 0:
+                    return found
+                await ear.wait(min(left, recheck))
+        finally:
+            ear.close()
+
+    async def attempt_ended(self, task_id: str, number: int, epoch: int) -> None:
+        """Return when the attempt is no longer live, or another server process has it."""
+
+        async def probe() -> bool | None:
+            row = await self._store.read(lambda state: ATTEMPTS.get(state.db, task_id, number))
+            return True if row is None or not row.is_live or row.epoch != epoch else None
+
+        while await self._wait(f"attempt:{task_id}", probe, self._cfg.longest_hold_ms / 1000) is None:
+            pass
+
+    def check_hold(self, hold: timedelta) -> float:
+        """The hold in seconds. Raises InvalidRequest outside 0 … the longest hold."""
+        seconds = hold.total_seconds()
+        longest = self._cfg.longest_hold_ms / 1000
+        if not 0 <= seconds <= longest:
+            raise InvalidRequest(f"give 0 to {longest:g} seconds", "hold")
+        return seconds

@@ -1,0 +1,213 @@
+"""Following the event feed: many readers, one tail, no queue that can grow.
+
+One task reads what is new from the store into a ring. A reader that keeps up takes from the ring; one that fell out of
+it is told so (`Lagged`) and reads on from the store, page by page, until it has caught up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from collections import deque
+from types import TracebackType
+
+import structlog
+
+from app.bus.port import HintBus
+from app.domain.errors import Busy
+from app.domain.events import Event, Lagged
+from app.state import feed
+from app.state.port import Store
+
+_log = structlog.get_logger(__name__)
+
+RING = 8192
+PAGE = 500
+TOPIC = "feed"
+
+
+class Feed:
+    """The tail of the feed in this process. Reads nothing while nobody follows.
+
+    The ring holds every event behind `_floor` up to `_tail`; both are None until the first read.
+    """
+
+    def __init__(self, store: Store, bus: HintBus, *, recheck_s: float) -> None:
+        self._store = store
+        self._bus = bus
+        self._recheck_s = recheck_s
+        self._ring: deque[Event] = deque()
+        self._floor: int | None = None
+        self._tail: int | None = None
+        self._streams: set[EventStream] = set()
+        self._runner: asyncio.Task[None] | None = None
+
+    def grew(self) -> None:
+        """New events were committed by this process."""
+        self._bus.publish((TOPIC,))
+
+    def follow(
+        self, *, after: int | None, kinds: frozenset[str] | None = None, task_id: str | None = None
+    ) -> EventStream:
+        """A new reader, from `after` or from now."""
+        stream = EventStream(self, after=after, kinds=kinds, task_id=task_id)
+        self._streams.add(stream)
+        if self._runner is None or self._runner.done():
+            self._runner = asyncio.get_running_loop().create_task(self._run(), name="feed-tail")
+        return stream
+
+    def leave(self, stream: EventStream) -> None:
+        """Called by the stream itself."""
+        self._streams.discard(stream)
+        if not self._streams:
+            self._stop()
+
+    def _stop(self) -> None:
+        if self._runner is not None:
+            self._runner.cancel()
+            self._runner = None
+        self._ring.clear()
+        self._floor = self._tail = None
+
+    async def close(self) -> None:
+        """End every stream."""
+        for stream in list(self._streams):
+            stream.end()
+        self._stop()
+
+    async def head(self) -> int:
+        """The cursor behind which everything is still to come."""
+        return await self._store.read(lambda state: feed.head(state.db))
+
+    async def page(self, after: int, limit: int = PAGE) -> list[Event]:
+        """Events behind `after`, from the store."""
+        return await self._store.read(lambda state: feed.page(state.db, after, limit))
+
+    def recent(self, cursor: int) -> list[Event] | None:
+        """A page of what the ring has behind `cursor`; None when it does not reach back so far."""
+        if self._floor is None or cursor < self._floor:
+            return None
+        start = bisect_right(self._ring, cursor, key=lambda event: event.cursor)
+        return [self._ring[i] for i in range(start, min(len(self._ring), start + PAGE))]
+
+    async def _run(self) -> None:
+        """Read what is new, whenever there is a hint and now and then without one."""
+        ear = self._bus.listen(TOPIC)
+        try:
+            while True:
+                ear.clear()
+                try:
+                    await self._read_new()
+                except Busy as error:
+                    _log.warning("feed_unreadable", reason=str(error))
+                await ear.wait(self._recheck_s)
+        finally:
+            ear.close()
+
+    async def _read_new(self) -> None:
+        if self._tail is None:
+            self._tail = self._floor = await self.head()
+            self._wake()
+        while events := await self.page(self._tail):
+            self._ring.extend(events)
+            self._tail = events[-1].cursor
+            while len(self._ring) > RING:
+                self._floor = self._ring.popleft().cursor
+            self._wake()
+
+    def _wake(self) -> None:
+        for stream in self._streams:
+            stream.wake()
+
+
+class EventStream:
+    """One reader. An async iterator of Event and Lagged; close it, or use it as a context manager.
+
+    Live from the moment of `subscribe` when no cursor was given. Holds one page at most.
+    """
+
+    def __init__(self, hub: Feed, *, after: int | None, kinds: frozenset[str] | None, task_id: str | None) -> None:
+        self._hub = hub
+        self._kinds = kinds
+        self._task_id = task_id
+        self._read_to = after
+        self._cursor = after
+        self._caught_up = False
+        self._ended = False
+        self._pending: deque[Event | Lagged] = deque()
+        self._awake = asyncio.Event()
+        self._start = asyncio.get_running_loop().create_task(hub.head()) if after is None else None
+
+    @property
+    def cursor(self) -> int | None:
+        """Behind which the stream stands: give it as `after` to go on from here. None before a live one has begun."""
+        return self._cursor
+
+    async def open(self) -> int:
+        """Fix the place that the stream starts from, and return it. Optional: iterating does it."""
+        if self._start is not None:
+            self._cursor = self._read_to = await self._start
+            self._start = None
+        return self._read_to or 0
+
+    def wake(self) -> None:
+        """Something new may be there."""
+        self._awake.set()
+
+    def end(self) -> None:
+        """The iteration stops after what it has in hand."""
+        self._ended = True
+        self._awake.set()
+
+    def __aiter__(self) -> EventStream:
+        return self
+
+    async def __anext__(self) -> Event | Lagged:
+        cursor = await self.open()
+        while not self._pending:
+            if self._ended:
+                raise StopAsyncIteration
+            self._awake.clear()
+            cursor = await self._read(cursor)
+        item = self._pending.popleft()
+        self._cursor = item.cursor
+        return item
+
+    async def _read(self, cursor: int) -> int:
+        """Take the next page, or wait until there may be one; where the stream has read to."""
+        events = self._hub.recent(cursor)
+        if events is None:
+            if self._caught_up:
+                self._caught_up = False
+                self._pending.append(Lagged(cursor=cursor))
+            events = await self._hub.page(cursor)
+        if not events:
+            self._caught_up = True
+            await self._awake.wait()
+            return cursor
+        self._pending.extend(event for event in events if self._wants(event))
+        self._read_to = events[-1].cursor
+        if not self._pending:
+            self._cursor = self._read_to
+        return self._read_to
+
+    def _wants(self, event: Event) -> bool:
+        return (self._kinds is None or event.kind in self._kinds) and (
+            self._task_id is None or event.task_id == self._task_id
+        )
+
+    async def aclose(self) -> None:
+        """Leave the feed. Idempotent."""
+        self._ended = True
+        self._awake.set()
+        self._hub.leave(self)
+        if self._start is not None:
+            self._start.cancel()
+
+    async def __aenter__(self) -> EventStream:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
