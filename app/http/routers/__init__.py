@@ -1,1 +1,25 @@
-"""The routes, one module per audience: operator, worker, senior, events, health."""
+"""The routes, one module per kind of caller."""
+
+from __future__ import annotations
+
+from starlette.routing import BaseRoute
+
+from app.http.routers import admin, attempts, events, health, operator, senior, tasks, worker
+
+_ROUTERS = (
+    tasks.routes("/v1/operator", "operator", "token"),
+    operator.router,
+    attempts.router,
+    events.router,
+    tasks.routes(worker.PREFIX, "worker", "worker"),
+    worker.hot,
+    worker.router,
+    senior.router,
+    admin.router,
+    health.router,
+)
+
+
+def all_routes() -> list[BaseRoute]:
+    """Every HTTP route; those that are called most come first."""
+    return [route for router in _ROUTERS for route in router.routes]

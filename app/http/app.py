@@ -1,0 +1,188 @@
+"""The ASGI application: one FastAPI app, with the busiest routes reached by a table instead of a search.
+
+Around every request: its id, its limit, its metrics, and the certainty that whatever goes wrong is a problem document.
+"""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from prometheus_client import CollectorRegistry
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+from starlette.types import Message, Receive, Scope, Send
+
+import app
+from app.domain.errors import EngineError
+from app.engine.engine import Engine
+from app.http import bodies
+from app.http.edge import SCOPE_KEY, Edge
+from app.http.faults import Fault
+from app.http.guessing import Guesses
+from app.http.holds import Holds
+from app.http.metrics import Metrics
+from app.http.refusals import Refusals
+from app.http.replies import Reply
+from app.http.routers import all_routes
+from app.http.routes import PlainRoute
+from app.http.settings import HttpSettings
+from app.http.verdicts import Verdicts
+
+Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
+
+log = structlog.get_logger(__name__)
+
+_REQUEST_ID = b"x-request-id"
+_LONGEST_REQUEST_ID = 128
+
+
+class Application:
+    """What uvicorn serves. Call `drain` when the server begins to stop."""
+
+    def __init__(self, edge: Edge, *, more: Sequence[BaseRoute] = ()) -> None:
+        self.edge = edge
+        self._verdicts = Verdicts(edge)
+        self._inner = self._fastapi(more)
+        self._shortcuts = {
+            (method, route.path): (route, route.endpoint)
+            for route in self._inner.router.routes
+            if isinstance(route, PlainRoute)
+            for method in route.methods or ()
+        }
+        self._id_prefix = secrets.token_hex(6)
+        self._ids = itertools.count(1)
+
+    def _fastapi(self, more: Sequence[BaseRoute]) -> FastAPI:
+        inner = FastAPI(
+            title="swarmhold",
+            version=app.__version__,
+            openapi_url=None,
+            docs_url=None,
+            redoc_url=None,
+            redirect_slashes=False,
+        )
+        inner.router.routes.extend(all_routes())
+        inner.router.routes.extend(more)
+        for kind in (EngineError, Fault, RequestValidationError, HTTPException):
+            inner.add_exception_handler(kind, self._verdicts.handle)
+        return inner
+
+    def drain(self) -> None:
+        """End every parked request with what there is, and every stream and socket. Idempotent."""
+        self.edge.holds.drain()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI entry."""
+        scope[SCOPE_KEY] = self.edge
+        if scope["type"] != "http":
+            await self._inner(scope, receive, send)
+            return
+        request_id = self._request_id(scope)
+        structlog.contextvars.bind_contextvars(request_id=request_id.decode())
+        started = time.perf_counter()
+        found = self._shortcut(scope)
+        exchange = _Exchange(send, request_id)
+        try:
+            if found is None:
+                limit = self.edge.settings.body_limit_bytes
+                await self._inner(scope, bodies.limited(scope, receive, limit), exchange.send)
+            else:
+                await self._answer(found, scope, receive, exchange)
+        except ClientDisconnect:
+            exchange.status = exchange.status or 499
+        except Exception as error:  # noqa: BLE001 - the one place where a fault of ours becomes a reply and a log entry
+            problem = await self._verdicts.of(error, scope)
+            if not exchange.status:
+                await problem.reply()(scope, receive, exchange.send)
+        self._observe(scope, exchange.status, time.perf_counter() - started)
+
+    async def _answer(self, endpoint: Endpoint, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
+        reply = await endpoint(Request(scope, receive))
+        if type(reply) is Reply:
+            headers = [*reply.raw_headers, (_REQUEST_ID, exchange.request_id)]
+            exchange.status = reply.status_code
+            await exchange.raw({"type": "http.response.start", "status": reply.status_code, "headers": headers})
+            await exchange.raw({"type": "http.response.body", "body": reply.body})
+        else:
+            await reply(scope, receive, exchange.send)
+
+    def _shortcut(self, scope: Scope) -> Endpoint | None:
+        """The plain endpoint of this method and path. Of all parameters only a task's id can stand in its path."""
+        method, path = scope["method"], scope["path"]
+        found = self._shortcuts.get((method, path))
+        if found is None:
+            head, tasks, rest = path.partition("/tasks/")
+            task_id, slash, tail = rest.partition("/")
+            if not task_id:
+                return None
+            found = self._shortcuts.get((method, f"{head}{tasks}{{task_id}}{slash}{tail}"))
+            if found is None:
+                return None
+            scope["path_params"] = {"task_id": task_id}
+        scope["route"] = found[0]
+        return found[1]
+
+    def _request_id(self, scope: Scope) -> bytes:
+        """The caller's id for this request when it is a plain one, else a new one."""
+        for name, value in scope["headers"]:
+            if name == _REQUEST_ID:
+                if 0 < len(value) <= _LONGEST_REQUEST_ID and value.isascii() and value.decode().isprintable():
+                    return bytes(value)
+                break
+        return f"{self._id_prefix}{next(self._ids):08x}".encode()
+
+    def _observe(self, scope: Scope, status: int, seconds: float) -> None:
+        path = getattr(scope.get("route"), "path", "other")
+        self.edge.metrics.request(scope["method"], path, status, seconds)
+        if self.edge.settings.access_log:
+            log.info("request", method=scope["method"], path=scope["path"], status=status, seconds=round(seconds, 6))
+
+
+class _Exchange:
+    """One request's way out: remembers the status and adds the request's id."""
+
+    __slots__ = ("raw", "request_id", "status")
+
+    def __init__(self, send: Send, request_id: bytes) -> None:
+        self.raw = send
+        self.request_id = request_id
+        self.status = 0
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message.get("headers", ()), (_REQUEST_ID, self.request_id)]
+        await self.raw(message)
+
+
+def create_app(
+    engine: Engine,
+    settings: HttpSettings | None = None,
+    *,
+    more: Sequence[BaseRoute] = (),
+    registry: CollectorRegistry | None = None,
+) -> Application:
+    """The application over a started engine. `more` are further routes, such as the console's pages.
+
+    The engine is started and stopped by the caller. `registry` may hold metrics of other parts.
+    """
+    settings = settings or HttpSettings()
+    holds, metrics = Holds(), Metrics(registry)
+    metrics.gauge("swarmhold_http_parked", "Requests that wait now.", lambda: holds.parked)
+    edge = Edge(
+        engine=engine,
+        settings=settings,
+        holds=holds,
+        refusals=Refusals(engine, Guesses(settings.guesses)),
+        metrics=metrics,
+    )
+    return Application(edge, more=more)

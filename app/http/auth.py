@@ -1,0 +1,59 @@
+"""Credentials as they travel: in the Authorization header, never in a URL (RFC 6750, section 2.1).
+
+What is read here is only what kind of credential was sent; whether it is any good is checked by the engine, in the same
+transaction as the work.
+"""
+
+from __future__ import annotations
+
+import re
+
+from starlette.types import Scope
+
+from app.domain.errors import Unauthenticated
+from app.domain.handles import PREFIX as HANDLE_PREFIX
+from app.domain.tokens import Bearer, CapToken, Handle
+
+KEY_PREFIX = "shk_"
+LONGEST = 16_384
+
+_TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
+_SCHEME = "bearer "
+
+
+def credential_text(scope: Scope) -> str:
+    """The text after `Bearer`. Raises Unauthenticated when there is none, two, or one of another scheme."""
+    found: bytes | None = None
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            if found is not None:
+                raise Unauthenticated("two Authorization headers")
+            found = value
+    if found is None:
+        raise Unauthenticated("missing")
+    text = found.decode("latin-1")
+    if text[:7].lower() != _SCHEME:
+        raise Unauthenticated("not a Bearer credential")
+    return text[7:].strip()
+
+
+def bearer_of(text: str) -> Bearer:
+    """The token or handle that a text is. Raises Unauthenticated for anything else, API keys included."""
+    if text[:3].lower() == HANDLE_PREFIX:
+        return Handle(text)
+    if len(text) <= LONGEST and _TOKEN.fullmatch(text) is not None:
+        return CapToken(text)
+    raise Unauthenticated("an API key where a token is needed" if text.startswith(KEY_PREFIX) else "no credential")
+
+
+def bearer(scope: Scope) -> Bearer:
+    """The request's token or handle."""
+    return bearer_of(credential_text(scope))
+
+
+def api_key(scope: Scope) -> str:
+    """The request's API key. Raises Unauthenticated for anything else."""
+    text = credential_text(scope)
+    if not text.startswith(KEY_PREFIX) or len(text) > LONGEST or not text.isascii():
+        raise Unauthenticated("no API key where one is needed")
+    return text

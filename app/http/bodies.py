@@ -1,0 +1,151 @@
+"""Reading bodies: bounded while they stream in, decoded by orjson, checked by the wire's models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar, cast
+
+import orjson
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive, Scope
+
+from app.domain.errors import PayloadTooLarge
+from app.domain.json import Json
+from app.http.faults import InvalidBody, MalformedBody, WrongMediaType
+
+DEEPEST = 200
+"""Levels of nesting that a body may have: below what orjson can write again inside a larger document."""
+
+JSON_TYPE = "application/json"
+
+Model = TypeVar("Model", bound=BaseModel)
+Shaped = TypeVar("Shaped")
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """The first header line of this (lower-case) name."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return str(value.decode("latin-1"))
+    return None
+
+
+def limited(scope: Scope, receive: Receive, limit: int) -> Receive:
+    """`receive` that raises PayloadTooLarge as soon as the body passes `limit` bytes, whatever its header said."""
+    seen = 0
+
+    async def counted() -> Message:
+        nonlocal seen
+        message = await receive()
+        if message["type"] == "http.request":
+            seen += len(message.get("body", b""))
+            if seen > limit:
+                raise PayloadTooLarge(limit)
+        return message
+
+    check_length(scope, limit)
+    return counted
+
+
+def check_length(scope: Scope, limit: int) -> None:
+    """Raise PayloadTooLarge when the header already says that the body is too large."""
+    length = header(scope, b"content-length")
+    if length is not None and length.isdigit() and int(length) > limit:
+        raise PayloadTooLarge(limit)
+
+
+async def read(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """The whole body. Raises PayloadTooLarge, or ClientDisconnect when the client left in the middle of it."""
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body", False):
+        body = message.get("body", b"")
+        if len(body) > limit:
+            raise PayloadTooLarge(limit)
+        return body
+    check_length(scope, limit)
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part = message.get("body", b"")
+        size += len(part)
+        if size > limit:
+            raise PayloadTooLarge(limit)
+        parts.append(part)
+        if not message.get("more_body", False):
+            return b"".join(parts)
+        message = await receive()
+
+
+def media_type(scope: Scope) -> tuple[str, str]:
+    """The body's type in lower case and its charset, each empty when not given."""
+    kind, _, rest = (header(scope, b"content-type") or "").partition(";")
+    charset = ""
+    for parameter in rest.split(";"):
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "charset":
+            charset = value.strip().strip('"').lower()
+    return kind.strip().lower(), charset
+
+
+def require_json(scope: Scope, accepted: Sequence[str] = (JSON_TYPE,)) -> None:
+    """Raise WrongMediaType unless the body says that it is JSON, or says nothing."""
+    kind, charset = media_type(scope)
+    if (kind and kind != JSON_TYPE) or charset not in ("", "utf-8", "utf8"):
+        raise WrongMediaType(accepted)
+
+
+def value_of(body: bytes) -> Any:
+    """The JSON value of a body. Raises MalformedBody."""
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise MalformedBody(f"not valid JSON: {error.msg} (at {error.pos})") from None
+    if body.count(b"[") + body.count(b"{") > DEEPEST and _depth(value) > DEEPEST:
+        raise MalformedBody(f"nested deeper than {DEEPEST} levels")
+    return value
+
+
+def _depth(value: Any) -> int:
+    depth, level = 0, [value]
+    while level:
+        depth += 1
+        level = [inner for outer in level for inner in _inside(outer)]
+    return depth
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return cast("dict[str, Any]", value).values()
+    return cast("list[Any]", value) if isinstance(value, list) else ()
+
+
+def json_of(body: bytes) -> Json:
+    """A body as a JSON value in the engine's own spelling. Raises MalformedBody."""
+    return Json.of(value_of(body))
+
+
+def shaped(model: type[Model], value: Any) -> Model:
+    """The model of a decoded body. Raises InvalidBody."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise InvalidBody(complaints(error)) from None
+
+
+def shaped_by(adapter: TypeAdapter[Shaped], value: Any) -> Shaped:
+    """The same for a union of models."""
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        raise InvalidBody(complaints(error)) from None
+
+
+def complaints(error: ValidationError) -> list[dict[str, str]]:
+    """Where a body breaks its schema and why, without what was sent."""
+    return [
+        {"field": ".".join(map(str, item["loc"])), "message": item["msg"]}
+        for item in error.errors(include_url=False, include_context=False, include_input=False)
+    ]

@@ -1,0 +1,63 @@
+"""What every endpoint needs: the engine, the settings, and what this server's requests share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends
+from starlette.requests import Request
+
+from app.domain.tokens import Bearer
+from app.engine.engine import Engine
+from app.engine.ops.idempotency import Idempotency
+from app.http import auth
+from app.http.holds import Holds
+from app.http.idempotency import idempotency_of
+from app.http.metrics import Metrics
+from app.http.refusals import Refusals
+from app.http.settings import HttpSettings
+
+SCOPE_KEY = "swarmhold"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edge:
+    """One server's edge. Put into every request's scope by the application."""
+
+    engine: Engine
+    settings: HttpSettings
+    holds: Holds
+    refusals: Refusals
+    metrics: Metrics
+
+
+def edge_of(request: Request) -> Edge:
+    """The edge that a request came in by."""
+    edge: Edge = request.scope[SCOPE_KEY]
+    return edge
+
+
+# Dependencies are coroutines: FastAPI would run plain functions in a thread each.
+
+
+async def _edge(request: Request) -> Edge:
+    return edge_of(request)
+
+
+async def _bearer(request: Request) -> Bearer:
+    return auth.bearer(request.scope)
+
+
+async def _api_key(request: Request) -> str:
+    return auth.api_key(request.scope)
+
+
+async def _idempotency(request: Request) -> Idempotency | None:
+    return idempotency_of(request.scope, await request.body())
+
+
+EdgeDep = Annotated[Edge, Depends(_edge)]
+Token = Annotated[Any, Depends(_bearer)]
+ApiKeyText = Annotated[str, Depends(_api_key)]
+Once = Annotated[Idempotency | None, Depends(_idempotency)]

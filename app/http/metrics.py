@@ -1,0 +1,43 @@
+"""What Prometheus reads: requests by route, waits and connections of this process, and what the engine counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+__all__ = ["CONTENT_TYPE_LATEST", "Metrics"]
+
+_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
+
+
+class Metrics:
+    """The edge's metrics in a registry that other parts may add theirs to."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry or CollectorRegistry()
+        self._requests = Histogram(
+            "swarmhold_http_request_seconds",
+            "Time from request to reply, parked polls included.",
+            ("method", "route", "status"),
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self._observe: dict[tuple[str, str, int], Callable[[float], None]] = {}
+
+    def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
+        """Show the value that `read` returns at each scrape."""
+        Gauge(name, text, registry=self.registry).set_function(read)
+
+    def request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one answered request. `route` is the template of its path, so that ids make no series."""
+        key = (method, route, status)
+        observe = self._observe.get(key)
+        if observe is None:
+            observe = self._observe[key] = self._requests.labels(method, route, str(status)).observe
+        observe(seconds)
+
+    def text(self) -> bytes:
+        """Everything, in Prometheus's text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,128 @@
+"""The OpenAPI document and the frames' JSON Schema, as they are served, committed and checked for freshness."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+import orjson
+from fastapi.openapi.utils import get_openapi
+from starlette.routing import BaseRoute
+
+import app
+from app.http.idempotency import HEADER, LONGEST
+from app.http.routers import all_routes
+from app.http.routes import CREDENTIAL, IDEMPOTENT, REPLY
+from app.wire.frames import frames_document
+from app.wire.problems import PROBLEM_MEDIA_TYPE, Problem
+
+Operation = dict[str, Any]
+
+_ABOUT = """\
+A durable orchestration server for swarms of agents.
+
+Every route but health and documents needs a credential in the `Authorization: Bearer` header: an API key (`shk_…`), a
+token, or a worker handle (`wh-…`). `x-verbs` names what a token must be allowed to do; any one of them opens the route.
+Refusals are problem documents (RFC 9457); their `code` is stable.
+"""
+
+_SCHEMES: Mapping[str, Mapping[str, str]] = {
+    "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "A session's or minted token."},
+    "handle": {"type": "http", "scheme": "bearer", "description": "A worker handle, wh-…"},
+    "key": {"type": "http", "scheme": "bearer", "description": "An API key, shk_…"},
+}
+_OPENS: Mapping[str, tuple[str, ...]] = {
+    "token": ("token",),
+    "worker": ("token", "handle"),
+    "key": ("key",),
+    "root": ("key",),
+}
+_TEXTS = {
+    "400": "The request is malformed.",
+    "401": "No valid credential was sent.",
+    "403": "The credential may not do this.",
+    "404": "There is no such thing.",
+    "409": "Not possible as things stand; nothing was changed.",
+    "413": "The body is larger than the limit.",
+    "415": "The body is of a type that this route does not take.",
+    "422": "The body breaks its schema, or its content cannot be accepted.",
+    "429": "Too many failed credentials; a good one is still served.",
+    "500": "The server failed; the reference finds it in its log.",
+    "503": "Busy, paused or stopping; try again after Retry-After.",
+}
+_ALWAYS = ("500", "503")
+_GATED = ("400", "401", "403", "404", "409", "429")
+_BODIED = ("413", "415", "422")
+
+_KEY_HEADER = {
+    "name": HEADER,
+    "in": "header",
+    "required": False,
+    "description": "The same key with the same body gives the same object again.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST, "pattern": "^[!-~]+$"},
+}
+
+
+@cache
+def document() -> bytes:
+    """The OpenAPI document of this version."""
+    return orjson.dumps(describe(all_routes()), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def render() -> dict[str, bytes]:
+    """The files that are committed, by their path in the repository."""
+    frames = orjson.dumps(frames_document(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    return {"openapi/openapi.json": document(), "openapi/frames.json": frames}
+
+
+def describe(routes: list[BaseRoute]) -> dict[str, Any]:
+    """FastAPI's document of the routes, completed by what it cannot know."""
+    described = get_openapi(
+        title="swarmhold",
+        version=app.__version__,
+        description=_ABOUT,
+        routes=routes,
+        license_info={"name": "Apache-2.0"},
+    )
+    schemas: dict[str, Any] = described["components"]["schemas"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    schemas["Problem"] = Problem.model_json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
+    described["components"]["schemas"] = dict(sorted(schemas.items()))
+    described["components"]["securitySchemes"] = _SCHEMES
+    described["components"]["responses"] = {f"Problem{status}": _problem(status) for status in _TEXTS}
+    for operation in _operations(described):
+        _complete(operation)
+    return described
+
+
+def _operations(described: Mapping[str, Any]) -> Iterator[Operation]:
+    for path in described["paths"].values():
+        yield from path.values()
+
+
+def _complete(operation: Operation) -> None:
+    responses: dict[str, Any] = operation["responses"]
+    responses.pop("422", None)
+    statuses: set[str] = set(_ALWAYS)
+    if (credential := operation.get(CREDENTIAL)) is not None:
+        operation["security"] = [{scheme: []} for scheme in _OPENS[credential]]
+        statuses.update(_GATED)
+    if "requestBody" in operation:
+        statuses.update(_BODIED)
+    if operation.get(IDEMPOTENT):
+        operation.setdefault("parameters", []).append(_KEY_HEADER)
+    if (reply := operation.pop(REPLY, None)) is not None:
+        responses["200"]["content"] = reply
+    for status in sorted(statuses):
+        responses[status] = {"$ref": f"#/components/responses/Problem{status}"}
+    for status, response in responses.items():
+        if status in ("204", "304"):
+            response.pop("content", None)
+    operation["responses"] = dict(sorted(responses.items()))
+
+
+def _problem(status: str) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {"description": _TEXTS[status], "content": {PROBLEM_MEDIA_TYPE: {"schema": schema}}}

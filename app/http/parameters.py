@@ -1,0 +1,152 @@
+"""Parameters in paths and queries: read strictly, refused with the limit told."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated
+from urllib.parse import parse_qsl
+
+from fastapi import Path, Query
+from pydantic import WithJsonSchema
+from starlette.types import Scope
+
+from app.domain.errors import InvalidRequest
+from app.domain.ids import is_id
+from app.http.routes import parameter
+from app.http.settings import HttpSettings
+from app.wire.names import Name, QuestionKey, SessionId, TaskId
+
+_NUMBER = re.compile(r"[0-9][0-9.eE+-]{0,30}", re.ASCII)
+_WHOLE = re.compile(r"[0-9]{1,18}", re.ASCII)
+_TRUTH = {"true": True, "1": True, "false": False, "0": False}
+_NONE: Mapping[str, str] = {}
+
+# What the document says of them. A server may be configured otherwise and tells its own limit when it refuses.
+_ID = {"type": "string", "pattern": "^T-[0-7][0-9a-hjkmnp-tv-z]{25}$"}
+_SECONDS = {"type": "number", "minimum": 0, "maximum": HttpSettings().longest_hold.total_seconds()}
+_COUNT = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
+
+TASK_ID = parameter("task_id", _ID, "A task's id.", where="path")
+OPTIONAL_TASK_ID = parameter("task_id", _ID, "Checked when given: it must be the worker's own.")
+HOLD = parameter("hold", {**_SECONDS, "default": 50}, "Seconds to wait; 0 is a snapshot.")
+WAIT = parameter("wait", {**_SECONDS, "default": 0}, "Seconds to wait for the outcome.")
+SINCE = parameter("since", _COUNT, "Return as soon as the version is greater.")
+OK = parameter("ok", {"type": "string", "enum": ["true", "false", "1", "0"], "default": "true"}, "Whether it is good.")
+AFTER = parameter("after", _COUNT, "Begin behind this cursor, 0 from the beginning; live without it.")
+TYPES = parameter("types", {"type": "string"}, "Kinds of events, separated by commas.")
+TASK = parameter("task", _ID, "Events of this task only.")
+LAST_EVENT_ID = parameter("Last-Event-ID", _COUNT, "Resume behind this cursor.", where="header")
+
+TaskPath = Annotated[TaskId, Path(description="A task's id.")]
+QuestionPath = Annotated[QuestionKey, Path(description="A question's key.")]
+SessionPath = Annotated[SessionId, Path(description="A session's id.")]
+NamePath = Annotated[Name, Path(description="A name.")]
+AttemptPath = Annotated[int, Path(ge=1, le=2**31 - 1, description="An attempt's number, from 1.")]
+
+Hold = Annotated[str | None, WithJsonSchema(HOLD["schema"]), Query(description=HOLD["description"])]
+Limit = Annotated[
+    int | None,
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": HttpSettings().page_limit, "default": 50}),
+    Query(description="Items per page."),
+]
+Cursor = Annotated[str | None, Query(max_length=1000, description="`next_cursor` of the page before.")]
+NameQuery = Annotated[Name | None, Query()]
+TaskQuery = Annotated[TaskId | None, Query()]
+SessionQuery = Annotated[SessionId | None, Query()]
+LabelFilter = Annotated[
+    str | None,
+    WithJsonSchema({"type": "string", "pattern": "^[^:]+:.*$", "maxLength": 1101}),
+    Query(description="`key:value`"),
+]
+
+
+def query_of(scope: Scope) -> Mapping[str, str]:
+    """The query's parameters; of one that is given twice, the last."""
+    raw = scope["query_string"]
+    if not raw:
+        return _NONE
+    try:
+        return dict(parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=100))
+    except ValueError:
+        raise InvalidRequest("the query is not percent-encoded UTF-8 of at most 100 parameters") from None
+
+
+def hold_of(
+    text: str | None, settings: HttpSettings, *, name: str = "hold", default: timedelta | None = None
+) -> timedelta:
+    """A wait in seconds. Raises InvalidRequest for what is no number from 0 to the longest hold."""
+    if text is None:
+        return settings.default_hold if default is None else default
+    return duration_of(_number(text), settings, name=name)
+
+
+def duration_of(seconds: float | None, settings: HttpSettings, *, name: str = "hold") -> timedelta:
+    """A wait, from its seconds. Raises InvalidRequest outside 0 to the longest hold."""
+    longest = settings.longest_hold.total_seconds()
+    if seconds is None or not 0 <= seconds <= longest:
+        raise InvalidRequest(f"a number of seconds from 0 to {longest:g}", name)
+    return timedelta(seconds=seconds)
+
+
+def _number(text: str) -> float | None:
+    if _NUMBER.fullmatch(text) is None:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def whole_of(text: str | None, name: str) -> int | None:
+    """A whole number from 0, None when not given. Raises InvalidRequest."""
+    if text is None:
+        return None
+    if _WHOLE.fullmatch(text) is None:
+        raise InvalidRequest("a whole number from 0, of at most 18 digits", name)
+    return int(text)
+
+
+def truth_of(text: str | None, name: str, *, default: bool) -> bool:
+    """true, false, 1 or 0. Raises InvalidRequest."""
+    if text is None:
+        return default
+    truth = _TRUTH.get(text)
+    if truth is None:
+        raise InvalidRequest("true, false, 1 or 0", name)
+    return truth
+
+
+def limit_of(limit: int | None, settings: HttpSettings) -> int:
+    """How many items a page may hold. Raises InvalidRequest beyond the limit."""
+    if limit is None:
+        return settings.page_default
+    if not 1 <= limit <= settings.page_limit:
+        raise InvalidRequest(f"a page holds 1 to {settings.page_limit} items", "limit")
+    return limit
+
+
+def label_of(text: str | None) -> tuple[str, str] | None:
+    """A label filter, `key:value`. Raises InvalidRequest."""
+    if text is None:
+        return None
+    key, colon, value = text.partition(":")
+    if not key or not colon:
+        raise InvalidRequest("a label filter is key:value", "label")
+    return key, value
+
+
+def task_id_of(scope: Scope) -> str:
+    """The path's task id. Raises InvalidRequest for one that cannot be any task's."""
+    text: str = scope["path_params"]["task_id"]
+    return checked_task_id(text)
+
+
+def checked_task_id(text: str, name: str = "task_id") -> str:
+    """The text, if it can be a task's id. Raises InvalidRequest."""
+    if not is_id(text, "T"):
+        raise InvalidRequest("a task's id is T- and 26 letters and digits", name)
+    return text

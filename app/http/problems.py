@@ -1,0 +1,154 @@
+"""Problem documents (RFC 9457): the one table from an error's code to a status, and how a problem is written.
+
+Every failed credential gets the same bytes, so that nobody learns which of them ever existed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from app.domain.errors import EngineError, Internal, TooManyGuesses, Unauthenticated
+from app.http.faults import Fault
+from app.http.replies import Reply, content
+from app.wire.instants import to_rfc3339
+from app.wire.problems import PROBLEM_MEDIA_TYPE
+
+STATUS: Mapping[str, tuple[int, str]] = {
+    "poll-timeout": (202, "Not settled yet"),
+    "invalid-request": (400, "Malformed request"),
+    "malformed-body": (400, "Malformed body"),
+    "handle-mistyped": (400, "Mistyped worker handle"),
+    "unauthenticated": (401, "Unauthenticated"),
+    "bad-signature": (401, "Unauthenticated"),
+    "token-expired": (401, "Unauthenticated"),
+    "token-not-found": (401, "Unauthenticated"),
+    "token-revoked": (401, "Unauthenticated"),
+    "token-uses-exhausted": (401, "Unauthenticated"),
+    "role-violation": (403, "Not allowed for this role"),
+    "token-task-mismatch": (403, "Not this credential's task"),
+    "not-found": (404, "Not found"),
+    "task-not-found": (404, "No such task"),
+    "attempt-not-found": (404, "No such attempt"),
+    "session-not-found": (404, "No such session"),
+    "resume-key-not-found": (404, "No such question"),
+    "resource-not-found": (404, "No such resource"),
+    "late-result-not-found": (404, "No such late result"),
+    "key-not-found": (404, "No such key"),
+    "method-not-allowed": (405, "Method not allowed"),
+    "invalid-transition": (409, "Not possible in this state"),
+    "final-conflict": (409, "Another final result stands"),
+    "attempt-superseded": (409, "The attempt is over"),
+    "cancelled": (409, "The task was cancelled"),
+    "not-started": (409, "The attempt has not started"),
+    "already-answered": (409, "Already answered"),
+    "question-closed": (409, "The question is closed"),
+    "spawn-depth-exceeded": (409, "Spawned too deep"),
+    "payload-too-large": (413, "Too large"),
+    "unsupported-media-type": (415, "Type of body not taken"),
+    "invalid-body": (422, "The body breaks its schema"),
+    "answer-invalid": (422, "The answer breaks its schema"),
+    "dispatch-failed": (422, "Cannot be dispatched"),
+    "idempotency-mismatch": (422, "Idempotency key used before"),
+    "too-many-guesses": (429, "Too many failed credentials"),
+    "internal": (500, "Internal error"),
+    "lock-busy": (503, "Busy"),
+    "max-hold-exceeded": (503, "Busy"),
+    "store-unavailable": (503, "Store unavailable"),
+    "loop-paused": (503, "The loop is paused"),
+    "shutting-down": (503, "Shutting down"),
+}
+"""Status and title of every code."""
+
+FAILED_CREDENTIAL = frozenset(
+    {
+        "unauthenticated",
+        "bad-signature",
+        "token-expired",
+        "token-not-found",
+        "token-revoked",
+        "token-uses-exhausted",
+    }
+)
+"""Codes that the outside sees as one."""
+
+_RETRY_AFTER_S = {"lock-busy": 1, "max-hold-exceeded": 1, "store-unavailable": 2, "loop-paused": 5, "shutting-down": 2}
+_INSTANTS = frozenset({"since"})
+# An extension member must not take the place of a standard one.
+_RENAMED = {"status": "state", "type": "kind", "title": "name", "detail": "info", "code": "error_code"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One problem document with its header lines."""
+
+    status: int
+    title: str
+    detail: str
+    code: str
+    fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def document(self) -> dict[str, Any]:
+        """The document's members."""
+        return {
+            "type": "about:blank",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "code": self.code,
+            **self.fields,
+        }
+
+    def reply(self) -> Reply:
+        """The document as a reply."""
+        body = orjson.dumps(self.document(), default=str)
+        return content(body, PROBLEM_MEDIA_TYPE, status=self.status, headers=self.headers)
+
+
+UNAUTHENTICATED = Problem(
+    status=401,
+    title="Unauthenticated",
+    detail=str(Unauthenticated()),
+    code=Unauthenticated.code,
+    headers={"WWW-Authenticate": "Bearer"},
+)
+"""What every failed credential gets."""
+
+
+def problem_of(error: EngineError | Fault) -> Problem:
+    """The problem document of an error."""
+    if error.code in FAILED_CREDENTIAL:
+        return UNAUTHENTICATED
+    status, title = STATUS.get(error.code, (500, "Internal error"))
+    return Problem(
+        status=status,
+        title=title,
+        detail=str(error),
+        code=error.code,
+        fields=_shown(error.fields()),
+        headers={**(error.headers() if isinstance(error, Fault) else {}), **_retry_after(error)},
+    )
+
+
+def internal(reference: str) -> Problem:
+    """What a fault of the server itself shows: where to look, and nothing of what happened."""
+    return problem_of(Internal(reference))
+
+
+def _shown(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        _RENAMED.get(name, name): to_rfc3339(value) if name in _INSTANTS and isinstance(value, int) else value
+        for name, value in fields.items()
+    }
+
+
+def _retry_after(error: EngineError | Fault) -> dict[str, str]:
+    if isinstance(error, TooManyGuesses):
+        return {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
+    seconds = _RETRY_AFTER_S.get(error.code)
+    return {} if seconds is None else {"Retry-After": str(seconds)}

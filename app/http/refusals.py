@@ -1,0 +1,64 @@
+"""What a failed credential gets: one reply for all of them, a row in the audit log, and 429 when there are too many."""
+
+from __future__ import annotations
+
+import structlog
+from starlette.types import Scope
+
+from app.domain.errors import Busy, EngineError, TooManyGuesses, Unauthenticated
+from app.domain.tokens import fingerprint
+from app.engine.engine import Engine
+from app.http.auth import credential_text
+from app.http.guessing import Guesses, source_of
+from app.http.problems import FAILED_CREDENTIAL, UNAUTHENTICATED, Problem, problem_of
+
+log = structlog.get_logger(__name__)
+
+
+class Refusals:
+    """Answers failed credentials and counts them. One per server, shared by routes and sockets."""
+
+    def __init__(self, engine: Engine, guesses: Guesses) -> None:
+        self._engine = engine
+        self._guesses = guesses
+
+    async def problem(self, scope: Scope, error: EngineError) -> Problem:
+        """The problem of a refused call; that of a failed credential tells nothing about it."""
+        if error.code not in FAILED_CREDENTIAL:
+            return problem_of(error)
+        try:
+            await self.record(scope, error)
+        except TooManyGuesses as too_many:
+            return problem_of(too_many)
+        return UNAUTHENTICATED
+
+    async def record(self, scope: Scope, error: EngineError, *, credential: str | None = None) -> None:
+        """Audit a failed credential. Raises TooManyGuesses when its source, or all together, failed too often.
+
+        `credential` is what was presented, where that is not the Authorization header. A call without any credential
+        is no guess, but neither may it fill the audit log.
+        """
+        source = source_of(scope.get("client"))
+        secret = credential or _presented(scope)
+        mark = None if secret is None else fingerprint(secret)
+        try:
+            self._guesses.failed(source, mark)
+        except TooManyGuesses:
+            if secret is None:
+                return
+            raise
+        reason = error.reason if isinstance(error, Unauthenticated) else error.code
+        await self._audit(reason, source, mark)
+
+    async def _audit(self, reason: str, source: str, mark: str | None) -> None:
+        try:
+            await self._engine.record_refusal(reason=reason, source=source, fingerprint=mark)
+        except Busy as busy:
+            log.warning("refusal not audited", reason=reason, source=source, credential=mark, cause=busy.code)
+
+
+def _presented(scope: Scope) -> str | None:
+    try:
+        return credential_text(scope)
+    except Unauthenticated:
+        return None

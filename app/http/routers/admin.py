@@ -1,0 +1,38 @@
+"""API keys, for whoever holds the root key."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from app.http import replies, views
+from app.http.edge import ApiKeyText, EdgeDep, Once
+from app.http.parameters import NamePath
+from app.http.replies import Reply
+from app.http.routes import gate, model_router
+from app.wire.keys import ApiKey, CreatedKey, KeyRequest
+from app.wire.pages import Page
+
+router = model_router("/v1/admin", "admin")
+
+
+@router.post(
+    "/keys", status_code=201, response_model=CreatedKey, openapi_extra=gate(credential="root", idempotent=True)
+)
+async def create_key(edge: EdgeDep, key: ApiKeyText, body: KeyRequest, once: Once) -> Reply:
+    """A new key. This reply is the only one that shows it."""
+    ttl = None if body.ttl is None else timedelta(seconds=body.ttl)
+    row, text = await edge.engine.create_key(key, body.name, frozenset(body.roles), ttl, idempotency=once)
+    return replies.json({"id": row.id, "key": text}, status=201)
+
+
+@router.get("/keys", response_model=Page[ApiKey], openapi_extra=gate(credential="root"))
+async def list_keys(edge: EdgeDep, key: ApiKeyText) -> Reply:
+    """Every key, without its secret."""
+    return replies.json(views.page([views.api_key(row) for row in await edge.engine.list_keys(key)]))
+
+
+@router.delete("/keys/{key_id}", status_code=204, openapi_extra=gate(credential="root"))
+async def revoke_key(edge: EdgeDep, key: ApiKeyText, key_id: NamePath) -> Reply:
+    """Revoke a key and all that was attached with it."""
+    await edge.engine.revoke_key(key, key_id)
+    return replies.nothing()

@@ -1,0 +1,64 @@
+"""A task's attempts: how each went, what it said, and what came too late for it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Path
+
+from app.domain.access import Verb
+from app.http import replies, views
+from app.http.edge import EdgeDep, Token
+from app.http.parameters import AttemptPath, TaskPath
+from app.http.replies import Reply
+from app.http.routers.tasks import shown
+from app.http.routes import gate, model_router
+from app.wire.attempts import Attempt, LateResult
+from app.wire.outputs import OutputRecord
+from app.wire.pages import Page
+from app.wire.tasks import Task
+
+router = model_router("/v1/operator/tasks/{task_id}/attempts", "operator")
+
+_READ = gate(Verb.READ_TRACE, Verb.READ_TASK_STATE)
+MOST_OUTPUTS = 1_000_000
+LateIndex = Annotated[int, Path(ge=0, le=2**31 - 1, description="A late result's place, from 0.")]
+
+
+@router.get("", response_model=Page[Attempt], openapi_extra=_READ)
+async def list_attempts(edge: EdgeDep, token: Token, task_id: TaskPath) -> Reply:
+    """All attempts, the first one first."""
+    rows = await edge.engine.list_attempts(token, task_id)
+    task = await edge.engine.find_task(task_id)
+    return replies.json(views.page([views.attempt(row, task) for row in rows]))
+
+
+@router.get("/{number}", response_model=Attempt, openapi_extra=_READ)
+async def read_attempt(edge: EdgeDep, token: Token, task_id: TaskPath, number: AttemptPath) -> Reply:
+    """One attempt."""
+    row = await edge.engine.read_attempt(token, task_id, number)
+    return replies.json(views.attempt(row, await edge.engine.find_task(task_id)))
+
+
+@router.get("/{number}/output", response_model=Page[OutputRecord], openapi_extra=_READ)
+async def read_outputs(edge: EdgeDep, token: Token, task_id: TaskPath, number: AttemptPath) -> Reply:
+    """Everything that the attempt has said so far, in order."""
+    rows = await edge.engine.read_outputs(token, task_id, number, limit=MOST_OUTPUTS)
+    return replies.json(views.page([views.output(row) for row in rows]))
+
+
+@router.get("/{number}/late", response_model=Page[LateResult], openapi_extra=_READ)
+async def list_late(edge: EdgeDep, token: Token, task_id: TaskPath, number: AttemptPath) -> Reply:
+    """Results that came when the attempt no longer counted."""
+    rows = await edge.engine.list_late(token, task_id, number)
+    return replies.json(views.page([views.late(row) for row in rows]))
+
+
+@router.post(
+    "/{number}/late/{index}/adopt",
+    response_model=Task,
+    openapi_extra=gate(Verb.MARK_PASS, Verb.OVERRIDE_VERDICT),
+)
+async def adopt(edge: EdgeDep, token: Token, task_id: TaskPath, number: AttemptPath, index: LateIndex) -> Reply:
+    """Make a late result the task's own."""
+    return shown(await edge.engine.adopt_late(token, task_id, number, index))

@@ -1,0 +1,133 @@
+"""The event feed as server-sent events (WHATWG HTML, section 9.2)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import orjson
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive, Scope, Send
+
+from app.domain.access import Verb
+from app.domain.errors import Busy, EngineError, InvalidRequest
+from app.domain.events import Event, EventKind, Lagged
+from app.domain.tokens import Bearer
+from app.engine.feed import EventStream
+from app.http import auth, bodies, views
+from app.http.edge import Edge, edge_of
+from app.http.holds import Drained
+from app.http.parameters import AFTER, LAST_EVENT_ID, TASK, TYPES, checked_task_id, query_of, whole_of
+from app.http.replies import Reply
+from app.http.routes import documented, gate, plain_router
+from app.wire.events import LAGGED
+
+router = plain_router("/v1/operator", "operator")
+
+_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    # Proxies that buffer replies are told not to.
+    (b"x-accel-buffering", b"no"),
+    (b"x-content-type-options", b"nosniff"),
+]
+_HELLO = b"retry: 2000\n: swarmhold events\n\n"
+_COMMENT = b": still here\n\n"
+_KINDS = frozenset(kind.value for kind in EventKind)
+
+
+@router.get(
+    "/events",
+    openapi_extra=gate(Verb.SUBSCRIBE_EVENTS)
+    | documented(parameters=(AFTER, TYPES, TASK, LAST_EVENT_ID), reply={"text/event-stream": {"type": "string"}}),
+)
+async def events(request: Request) -> Reply:
+    """Follow the feed: live, or from behind a cursor. It ends when the credential does, or when the server stops."""
+    edge, scope = edge_of(request), request.scope
+    bearer = auth.bearer(scope)
+    query = query_of(scope)
+    last_seen = bodies.header(scope, b"last-event-id")
+    after = whole_of(last_seen, "Last-Event-ID") if last_seen else whole_of(query.get("after"), "after")
+    kinds = _kinds(query.get("types"))
+    task_id = checked_task_id(query["task"], "task") if "task" in query else None
+    await edge.engine.authorize(bearer, Verb.SUBSCRIBE_EVENTS)
+    stream = edge.engine.subscribe(after=after, kinds=kinds, task_id=task_id)
+    return EventsReply(edge, bearer, stream)
+
+
+def _kinds(text: str | None) -> frozenset[str] | None:
+    """The kinds that are asked for, None for all. Raises InvalidRequest."""
+    if not text:
+        return None
+    kinds = frozenset(kind.strip() for kind in text.split(","))
+    if unknown := sorted(kinds - _KINDS):
+        raise InvalidRequest(
+            f"no such kind: {', '.join(unknown)[:200]}; there are {', '.join(sorted(_KINDS))}", "types"
+        )
+    return kinds
+
+
+class EventsReply(Reply):
+    """A reply that goes on until the reader, the credential or the server is gone."""
+
+    def __init__(self, edge: Edge, bearer: Bearer, stream: EventStream) -> None:
+        super().__init__(200, b"", list(_HEADERS))
+        self._edge = edge
+        self._bearer = bearer
+        self._stream = stream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send what comes. Slow readers make only themselves wait: the feed holds one page for each."""
+        try:
+            await self._stream.open()
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            await send({"type": "http.response.body", "body": _HELLO, "more_body": True})
+            await self._edge.holds.park(receive, self._pump(send))
+            await send({"type": "http.response.body", "body": b""})
+        except Drained:
+            await send({"type": "http.response.body", "body": b""})
+        except ClientDisconnect:
+            return
+        finally:
+            await self._stream.aclose()
+
+    async def _pump(self, send: Send) -> None:
+        """Until the feed ends or the credential is no good any more."""
+        settings = self._edge.settings
+        comment_every = settings.sse_comment_every.total_seconds()
+        recheck_every = settings.sse_recheck.total_seconds()
+        recheck_at = time.monotonic() + recheck_every
+        while True:
+            if time.monotonic() >= recheck_at:
+                if not await self._still_good():
+                    return
+                recheck_at = time.monotonic() + recheck_every
+            body = await self._next(min(comment_every, recheck_every))
+            if body is None:
+                return
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+
+    async def _next(self, patience_s: float) -> bytes | None:
+        try:
+            async with asyncio.timeout(patience_s):
+                return _message(await anext(self._stream))
+        except TimeoutError:
+            return _COMMENT
+        except StopAsyncIteration:
+            return None
+
+    async def _still_good(self) -> bool:
+        try:
+            await self._edge.engine.whoami(self._bearer)
+        except Busy:
+            return True
+        except EngineError:
+            return False
+        return True
+
+
+def _message(item: Event | Lagged) -> bytes:
+    if isinstance(item, Lagged):
+        data = orjson.dumps({"cursor": item.cursor})
+        return b"id: %d\nevent: %s\ndata: %s\n\n" % (item.cursor, LAGGED.encode(), data)
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (item.cursor, item.kind.encode(), orjson.dumps(views.event(item)))

@@ -1,0 +1,88 @@
+"""What answers without a credential: life, readiness, the documents, and metrics if they are opened."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from starlette.requests import Request
+
+from app.domain.access import Verb
+from app.http import auth, replies
+from app.http.edge import edge_of
+from app.http.metrics import CONTENT_TYPE_LATEST
+from app.http.replies import Reply
+from app.http.routes import documented, gate, plain_router
+
+router = plain_router("", "health")
+
+_STATIC = Path(__file__).parent.parent / "static"
+_CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_PAGE_HEADERS = {
+    "Content-Security-Policy": _CSP,
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+_OBJECT = {"application/json": {"type": "object"}}
+
+
+@router.get("/healthz", openapi_extra=documented(reply=_OBJECT))
+async def healthz(request: Request) -> Reply:
+    """The process is alive."""
+    del request
+    return replies.json({"status": "ok"})
+
+
+@router.get("/readyz", openapi_extra=documented(reply=_OBJECT))
+async def readyz(request: Request) -> Reply:
+    """Store, bus and migrations are in order."""
+    await edge_of(request).engine.check()
+    return replies.json({"status": "ready"})
+
+
+@router.get("/metrics", openapi_extra=gate(Verb.READ_TRACE) | documented(reply={"text/plain": {"type": "string"}}))
+async def metrics(request: Request) -> Reply:
+    """Metrics for Prometheus. Unless the server opens them, a credential that may read traces is needed."""
+    edge = edge_of(request)
+    if not edge.settings.metrics_open:
+        await edge.engine.authorize(auth.bearer(request.scope), Verb.READ_TRACE)
+    return replies.content(edge.metrics.text(), CONTENT_TYPE_LATEST)
+
+
+@router.get("/openapi.json", include_in_schema=False)
+async def openapi_document(request: Request) -> Reply:
+    """The OpenAPI document."""
+    from app.http.openapi import document
+
+    del request
+    return replies.content(document(), "application/json")
+
+
+@router.get("/docs", include_in_schema=False)
+async def docs(request: Request) -> Reply:
+    """The documentation as a page of its own, without anything from elsewhere."""
+    del request
+    return replies.content(_file("docs.html"), "text/html; charset=utf-8", headers=_PAGE_HEADERS)
+
+
+@router.get("/docs/docs.js", include_in_schema=False)
+async def docs_script(request: Request) -> Reply:
+    """What the page runs."""
+    del request
+    return replies.content(_file("docs.js"), "text/javascript; charset=utf-8", headers=_PAGE_HEADERS)
+
+
+@router.get("/docs/docs.css", include_in_schema=False)
+async def docs_style(request: Request) -> Reply:
+    """How the page looks."""
+    del request
+    return replies.content(_file("docs.css"), "text/css; charset=utf-8", headers=_PAGE_HEADERS)
+
+
+@cache
+def _file(name: str) -> bytes:
+    return (_STATIC / name).read_bytes()

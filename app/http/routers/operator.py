@@ -1,0 +1,229 @@
+"""What operators and observers do besides the tasks' own routes: sessions, lists, judging, tokens, resources."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from fastapi import Request
+
+from app.domain.access import Role, Verb
+from app.domain.json import Json
+from app.domain.tasks import Status
+from app.domain.tokens import CapToken
+from app.http import bodies, replies, views
+from app.http.edge import ApiKeyText, EdgeDep, Once, Token
+from app.http.parameters import (
+    Cursor,
+    Hold,
+    LabelFilter,
+    Limit,
+    NamePath,
+    NameQuery,
+    QuestionPath,
+    SessionPath,
+    SessionQuery,
+    TaskPath,
+    TaskQuery,
+    label_of,
+    limit_of,
+)
+from app.http.replies import Reply
+from app.http.routers.questions import asked_of, watched
+from app.http.routers.tasks import body_of, shown
+from app.http.routes import documented, gate, model_router
+from app.wire.pages import Page
+from app.wire.questions import Question, QuestionRequest
+from app.wire.resources import Resource
+from app.wire.sessions import Attached, AttachRequest, Registry, Session
+from app.wire.stats import Stats
+from app.wire.tasks import PostResultRequest, Task, VerdictRequest, Why
+from app.wire.tokens import MintedToken, MintRequest, TokenVerdict, VerifyRequest
+
+router = model_router("/v1/operator", "operator")
+
+_ATTACHED = [Role.OPERATOR.value, Role.OBSERVER.value, Role.SENIOR.value]
+
+
+@router.post(
+    "/sessions",
+    status_code=201,
+    response_model=Attached,
+    openapi_extra=gate(credential="key", roles=_ATTACHED, idempotent=True),
+)
+async def attach(edge: EdgeDep, key: ApiKeyText, body: AttachRequest, once: Once) -> Reply:
+    """Attach a session. This reply is the only one that shows its token."""
+    attached = await edge.engine.attach_session(
+        key, body.operator_id, body.role, timedelta(seconds=body.ttl), body.options(), idempotency=once
+    )
+    return replies.json({"token": attached.token.text, "session": views.session(attached.session)}, status=201)
+
+
+@router.get("/sessions", response_model=Page[Session], openapi_extra=gate(Verb.READ_TRACE, Verb.ATTACH_SESSION))
+async def list_sessions(edge: EdgeDep, token: Token, limit: Limit = None, cursor: Cursor = None) -> Reply:
+    """Sessions, newest first, without their tokens."""
+    page = await edge.engine.list_sessions(token, limit=limit_of(limit, edge.settings), cursor=cursor)
+    return replies.json(views.page([views.session(row) for row in page.items], page.next_cursor))
+
+
+@router.get("/sessions/{session_id}", response_model=Session, openapi_extra=gate(Verb.READ_TRACE, Verb.ATTACH_SESSION))
+async def read_session(edge: EdgeDep, token: Token, session_id: SessionPath) -> Reply:
+    """One session."""
+    return replies.json(views.session(await edge.engine.read_session(token, session_id)))
+
+
+@router.get("/registry", response_model=Registry, openapi_extra=gate(Verb.READ_TRACE, Verb.ATTACH_SESSION))
+async def registry(edge: EdgeDep, token: Token) -> Reply:
+    """The ids of what is registered now."""
+    return replies.json(await edge.engine.registry(token))
+
+
+@router.get("/stats", response_model=Stats, openapi_extra=gate(Verb.READ_TRACE, Verb.ATTACH_SESSION))
+async def stats(edge: EdgeDep, token: Token) -> Reply:
+    """Counts of the whole server."""
+    return replies.json(views.report(await edge.engine.stats(token)))
+
+
+@router.get("/session", response_model=Session, openapi_extra=gate())
+async def own_session(edge: EdgeDep, token: Token) -> Reply:
+    """The caller's own session."""
+    return replies.json(views.session(await edge.engine.own_session(token)))
+
+
+@router.post("/session/heartbeat", status_code=204, openapi_extra=gate(Verb.HEARTBEAT))
+async def heartbeat(edge: EdgeDep, token: Token) -> Reply:
+    """Say that the caller is still there; it brings a detached session back."""
+    await edge.engine.heartbeat(token)
+    return replies.nothing()
+
+
+@router.delete("/session", status_code=204, openapi_extra=gate(Verb.DETACH_SESSION))
+async def detach(edge: EdgeDep, token: Token) -> Reply:
+    """Leave. Tasks stay."""
+    await edge.engine.detach(token)
+    return replies.nothing()
+
+
+@router.get("/tasks", response_model=Page[Task], openapi_extra=gate(Verb.READ_TASK_STATE))
+async def list_tasks(
+    edge: EdgeDep,
+    token: Token,
+    status: Status | None = None,
+    agent: NameQuery = None,
+    label: LabelFilter = None,
+    parent: TaskQuery = None,
+    session: SessionQuery = None,
+    limit: Limit = None,
+    cursor: Cursor = None,
+) -> Reply:
+    """Tasks, newest first."""
+    page = await edge.engine.list_tasks(
+        token,
+        status=status,
+        agent=agent,
+        label=label_of(label),
+        parent=parent,
+        session=session,
+        limit=limit_of(limit, edge.settings),
+        cursor=cursor,
+    )
+    return replies.json(views.page([views.task(state) for state in page.items], page.next_cursor))
+
+
+@router.get("/tasks/{task_id}/why", response_model=Why, openapi_extra=gate(Verb.READ_TASK_STATE))
+async def why(edge: EdgeDep, token: Token, task_id: TaskPath) -> Reply:
+    """What the task waits for, nearest first."""
+    return replies.json(views.report(await edge.engine.why(token, task_id)))
+
+
+@router.post("/tasks/{task_id}/result", status_code=204, openapi_extra=gate(Verb.POST_RESULT))
+async def post_result(edge: EdgeDep, token: Token, task_id: TaskPath, body: PostResultRequest) -> Reply:
+    """Record an interim result; the status stays."""
+    await edge.engine.post_result(token, task_id, Json.of(body.value))
+    return replies.nothing()
+
+
+@router.post("/tasks/{task_id}/verdict", response_model=Task, openapi_extra=gate(Verb.MARK_PASS, Verb.MARK_BLOCKED))
+async def verdict(edge: EdgeDep, token: Token, task_id: TaskPath, body: VerdictRequest) -> Reply:
+    """Mark the task pass or blocked; a live attempt is ended."""
+    value = Json.of(body.value) if body.has("value") else None
+    return shown(await edge.engine.mark(token, task_id, ok=body.ok, value=value))
+
+
+@router.post(
+    "/tasks/{task_id}/questions",
+    status_code=201,
+    response_model=Question,
+    openapi_extra=gate(Verb.QUERY_SENIOR, idempotent=True),
+)
+async def ask(edge: EdgeDep, token: Token, task_id: TaskPath, body: QuestionRequest, once: Once) -> Reply:
+    """Ask a senior about the task, which is suspended until the answer."""
+    asked = asked_of(body)
+    row = await edge.engine.ask(token, asked, task_id=task_id, idempotency=once)
+    return replies.json(views.question(row), status=201)
+
+
+@router.get(
+    "/questions/{key}",
+    response_model=Question,
+    responses={202: {"model": Question, "description": "Still open when the hold ended."}},
+    openapi_extra=gate(Verb.QUERY_SENIOR, Verb.ANSWER_QUERY),
+)
+async def question(request: Request, edge: EdgeDep, token: Token, key: QuestionPath, hold: Hold = None) -> Reply:
+    """Wait until the question is settled: 200; 202 when `hold` ends first."""
+    return await watched(request, edge, token, key, hold)
+
+
+@router.put(
+    "/resources/{key}",
+    status_code=204,
+    openapi_extra=gate(Verb.START_TASK) | documented(content={bodies.JSON_TYPE: {}}),
+)
+async def put_resource(request: Request, edge: EdgeDep, token: Token, key: NamePath) -> Reply:
+    """Set a named value: the body."""
+    value = bodies.json_of(await body_of(request, edge))
+    await edge.engine.put_resource(token, key, value)
+    return replies.nothing()
+
+
+@router.get("/resources/{key}", response_model=Resource, openapi_extra=gate(Verb.FETCH_DATA))
+async def resource(edge: EdgeDep, token: Token, key: NamePath) -> Reply:
+    """A named value."""
+    value, updated_at = await edge.engine.read_resource(token, key)
+    return replies.json({"key": key, "value": value.fragment, "updated_at": views.at(updated_at)})
+
+
+@router.post(
+    "/tokens",
+    status_code=201,
+    response_model=MintedToken,
+    openapi_extra=gate(Verb.MINT_WORKER_TOKEN, idempotent=True),
+)
+async def mint(edge: EdgeDep, token: Token, body: MintRequest, once: Once) -> Reply:
+    """A token for a worker or an observer. This reply is the only one that shows it."""
+    minted = await edge.engine.mint_token(
+        token,
+        agent_id=body.agent_id,
+        role=body.role,
+        ttl=timedelta(seconds=body.ttl),
+        max_uses=body.max_uses,
+        scopes=None if body.scopes is None else frozenset(body.scopes),
+        task_id=body.task_id,
+        idempotency=once,
+    )
+    record = minted.record
+    shown = {"token": minted.token.text, "jti": record.jti, "expires_at": views.at(record.expires_at)}
+    return replies.json(shown, status=201)
+
+
+@router.post("/tokens/verify", response_model=TokenVerdict, openapi_extra=gate(Verb.VERIFY_TOKEN))
+async def verify(edge: EdgeDep, token: Token, body: VerifyRequest) -> Reply:
+    """May a token do something? Asking consumes one of its uses, as doing it would."""
+    found = await edge.engine.inspect_token(token, CapToken(body.token), body.verb, task_id=body.task_id)
+    return replies.json(views.inspection(found))
+
+
+@router.delete("/tokens/{jti}", status_code=204, openapi_extra=gate(Verb.MINT_WORKER_TOKEN))
+async def revoke(edge: EdgeDep, token: Token, jti: NamePath) -> Reply:
+    """Revoke a token and everything that was minted below it."""
+    await edge.engine.revoke_token(token, jti)
+    return replies.nothing()

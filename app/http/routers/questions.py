@@ -1,0 +1,37 @@
+"""What questions to seniors have in common, whoever asks, waits or reads."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+
+from app.domain.errors import InvalidRequest
+from app.domain.questions import Ask
+from app.domain.tokens import Bearer
+from app.http import replies, views
+from app.http.edge import Edge
+from app.http.faults import InvalidBody
+from app.http.holds import Drained
+from app.http.parameters import hold_of
+from app.http.replies import Reply
+from app.http.routers.tasks import NOTHING
+from app.wire.questions import QuestionRequest
+
+
+def asked_of(body: QuestionRequest) -> Ask:
+    """The question as the engine takes it. Raises InvalidBody when its parts do not fit together."""
+    asked = body.ask()
+    try:
+        asked.check()
+    except InvalidRequest as error:
+        raise InvalidBody([{"field": error.field or "", "message": error.reason}]) from None
+    return asked
+
+
+async def watched(request: Request, edge: Edge, bearer: Bearer, key: str, hold: str | None) -> Reply:
+    """Wait for the question: 200 once it is settled, 202 while it is open."""
+    held = hold_of(hold, edge.settings)
+    try:
+        row, settled = await edge.holds.park(request.receive, edge.engine.watch_question(bearer, key, held))
+    except Drained:
+        row, settled = await edge.engine.watch_question(bearer, key, NOTHING)
+    return replies.json(views.question(row), status=200 if settled else 202)

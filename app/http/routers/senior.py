@@ -1,0 +1,84 @@
+"""What seniors do: answer, overrule, direct, and pause the loop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.domain.access import Verb
+from app.domain.json import Json
+from app.domain.questions import QuestionStatus
+from app.http import replies, views
+from app.http.edge import EdgeDep, Token
+from app.http.parameters import Cursor, Limit, NameQuery, QuestionPath, TaskPath, limit_of
+from app.http.replies import Reply
+from app.http.routers.tasks import shown
+from app.http.routes import gate, model_router
+from app.wire.loops import LoopState
+from app.wire.pages import Page
+from app.wire.questions import AnswerRequest, Question
+from app.wire.tasks import DirectiveRequest, OverrideRequest, Task
+
+router = model_router("/v1/senior", "senior")
+
+
+@router.get("/questions", response_model=Page[Question], openapi_extra=gate(Verb.ANSWER_QUERY))
+async def list_questions(
+    edge: EdgeDep,
+    token: Token,
+    status: QuestionStatus | None = None,
+    bridge_id: NameQuery = None,
+    limit: Limit = None,
+    cursor: Cursor = None,
+) -> Reply:
+    """The inbox, oldest first."""
+    page = await edge.engine.list_questions(
+        token, status=status, bridge_id=bridge_id, limit=limit_of(limit, edge.settings), cursor=cursor
+    )
+    return replies.json(views.page([views.question(row) for row in page.items], page.next_cursor))
+
+
+@router.get("/questions/{key}", response_model=Question, openapi_extra=gate(Verb.ANSWER_QUERY))
+async def read_question(edge: EdgeDep, token: Token, key: QuestionPath) -> Reply:
+    """One question as it stands."""
+    return replies.json(views.question(await edge.engine.read_question(token, key)))
+
+
+@router.post("/questions/{key}/answer", response_model=Question, openapi_extra=gate(Verb.ANSWER_QUERY))
+async def answer(edge: EdgeDep, token: Token, key: QuestionPath, body: AnswerRequest) -> Reply:
+    """Answer it. The first answer wins; the same again changes nothing."""
+    return replies.json(views.question(await edge.engine.answer(token, key, Json.of(body.value))))
+
+
+@router.post("/tasks/{task_id}/verdict", response_model=Task, openapi_extra=gate(Verb.OVERRIDE_VERDICT))
+async def override(edge: EdgeDep, token: Token, task_id: TaskPath, body: OverrideRequest) -> Reply:
+    """Overrule: the task is pass or blocked, whatever it was."""
+    return shown(await edge.engine.override_verdict(token, task_id, ok=body.ok, value=Json.of(body.value)))
+
+
+@router.post("/tasks/{task_id}/directive", status_code=204, openapi_extra=gate(Verb.INJECT_DIRECTIVE))
+async def direct(edge: EdgeDep, token: Token, task_id: TaskPath, body: DirectiveRequest) -> Reply:
+    """Set the prompt of the task's next attempt."""
+    await edge.engine.inject_directive(token, task_id, body.prompt)
+    return replies.nothing()
+
+
+@router.post("/loop/pause", response_model=LoopState, openapi_extra=gate(Verb.PAUSE_LOOP))
+async def pause(edge: EdgeDep, token: Token) -> Reply:
+    """Let no new attempt start."""
+    return _loop(await edge.engine.pause_loop(token))
+
+
+@router.post("/loop/resume", response_model=LoopState, openapi_extra=gate(Verb.RESUME_LOOP))
+async def resume(edge: EdgeDep, token: Token) -> Reply:
+    """Let attempts start again; those that waited go on."""
+    return _loop(await edge.engine.resume_loop(token))
+
+
+@router.get("/loop", response_model=LoopState, openapi_extra=gate(Verb.PAUSE_LOOP, Verb.RESUME_LOOP))
+async def loop(edge: EdgeDep, token: Token) -> Reply:
+    """Whether the loop is paused, by whom and since when."""
+    return _loop(await edge.engine.loop_state(token))
+
+
+def _loop(state: Any) -> Reply:
+    return replies.json({"paused": state.paused, "by": state.by, "since": views.at_or_none(state.since)})

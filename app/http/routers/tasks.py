@@ -1,0 +1,180 @@
+"""Tasks, the same for operators and for workers' own children: create, read, poll, dispatch, cancel.
+
+Plain endpoints: these and the workers' own calls are what a busy swarm makes.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from fastapi import APIRouter
+from starlette.requests import Request
+
+from app.domain.access import Verb
+from app.domain.tasks import TaskSpec, TaskState
+from app.http import auth, bodies, replies, views
+from app.http.edge import Edge, edge_of
+from app.http.faults import ShuttingDown
+from app.http.holds import Drained
+from app.http.idempotency import idempotency_of
+from app.http.parameters import HOLD, SINCE, TASK_ID, WAIT, hold_of, query_of, task_id_of, whole_of
+from app.http.replies import Reply
+from app.http.routes import documented, gate, plain_router
+from app.wire.dispatches import Dispatched, DispatchOutcome, DispatchRequest
+from app.wire.tasks import CancelRequest, StartTaskRequest, Task
+
+NOTHING = timedelta(0)
+
+
+def spec_of(body: StartTaskRequest) -> TaskSpec:
+    """What is asked for, as the engine takes it."""
+    timeout = body.attempt_timeout
+    return TaskSpec(
+        agent=body.agent,
+        initial_directive=body.initial_directive,
+        labels=body.labels or None,
+        retry=body.retry.policy() if body.retry is not None else None,
+        attempt_timeout_ms=None if timeout is None else max(1, round(timeout * 1000)),
+    )
+
+
+async def body_of(request: Request, edge: Edge) -> bytes:
+    """The request's JSON body as bytes, its type and length checked."""
+    bodies.require_json(request.scope)
+    return await bodies.read(request.scope, request.receive, edge.settings.body_limit_bytes)
+
+
+def shown(state: TaskState, *, status: int = 200) -> Reply:
+    """A task with its version as entity tag."""
+    return replies.json(views.task(state), status=status, headers={"ETag": views.etag(state)})
+
+
+async def create(request: Request) -> Reply:
+    """Create a task; a worker's becomes a child of its own."""
+    edge, scope = edge_of(request), request.scope
+    bearer = auth.bearer(scope)
+    body = await body_of(request, edge)
+    spec = spec_of(bodies.shaped(StartTaskRequest, bodies.value_of(body)))
+    state = await edge.engine.create_task(bearer, spec, idempotency=idempotency_of(scope, body))
+    reply = shown(state, status=201)
+    reply.raw_headers.append((b"location", f"{scope['path']}/{state.task.id}".encode()))
+    return reply
+
+
+async def read(request: Request) -> Reply:
+    """The task as it stands. `If-None-Match` with its version gets 304."""
+    edge, scope = edge_of(request), request.scope
+    state = await edge.engine.read_task_state(auth.bearer(scope), task_id_of(scope))
+    known = bodies.header(scope, b"if-none-match")
+    if known is not None and _matches(known, views.etag(state)):
+        return replies.nothing(304, {"ETag": views.etag(state)})
+    return shown(state)
+
+
+def _matches(header: str, etag: str) -> bool:
+    """Whether an If-None-Match header names the tag (RFC 9110, section 13.1.2)."""
+    tags = {tag.strip().removeprefix("W/") for tag in header.split(",")}
+    return etag in tags or "*" in tags
+
+
+async def poll(request: Request) -> Reply:
+    """Wait until the task is settled, suspended or newer than version `since`: 200; 202 when `hold` ends first."""
+    edge, scope = edge_of(request), request.scope
+    bearer, task_id = auth.bearer(scope), task_id_of(scope)
+    query = query_of(scope)
+    hold = hold_of(query.get("hold"), edge.settings)
+    since = whole_of(query.get("since"), "since")
+    try:
+        waiting = edge.engine.watch_task(bearer, task_id, hold, since=since)
+        state, done = await edge.holds.park(request.receive, waiting)
+    except Drained:
+        state, done = await edge.engine.watch_task(bearer, task_id, NOTHING, since=since)
+    return shown(state, status=200 if done else 202)
+
+
+async def dispatch(request: Request) -> Reply:
+    """Start an attempt: 202. With `wait`, 200 and its outcome if it ended within so many seconds."""
+    edge, scope = edge_of(request), request.scope
+    bearer, task_id = auth.bearer(scope), task_id_of(scope)
+    wait = hold_of(query_of(scope).get("wait"), edge.settings, name="wait", default=NOTHING)
+    body = await body_of(request, edge)
+    asked = bodies.shaped(DispatchRequest, bodies.value_of(body))
+    starting = edge.engine.dispatch(
+        bearer,
+        task_id,
+        asked.spawner.model_dump(mode="json"),
+        layers=asked.layers,
+        lease=None if asked.lease is None else timedelta(seconds=asked.lease),
+        wait=wait,
+        idempotency=idempotency_of(scope, body),
+    )
+    if not wait:
+        started, outcome = await starting
+    else:
+        try:
+            started, outcome = await edge.holds.park(request.receive, starting)
+        except Drained:
+            raise ShuttingDown from None
+    if outcome is not None:
+        return replies.json(views.outcome(outcome))
+    return replies.json(views.dispatched(started), status=202)
+
+
+async def cancel(request: Request) -> Reply:
+    """Cancel the task and everything under it. Cancelling a cancelled task changes nothing."""
+    edge, scope = edge_of(request), request.scope
+    bearer, task_id = auth.bearer(scope), task_id_of(scope)
+    body = await body_of(request, edge)
+    reason = bodies.shaped(CancelRequest, bodies.value_of(body)).reason if body else None
+    return shown(await edge.engine.cancel_task(bearer, task_id, reason=reason))
+
+
+def routes(prefix: str, tag: str, credential: str) -> APIRouter:
+    """These routes under a prefix. A worker's handle opens them under the workers' one."""
+    router = plain_router(prefix, tag)
+
+    def opened(verb: Verb, *, idempotent: bool = False) -> dict[str, object]:
+        return gate(verb, credential=credential, idempotent=idempotent)
+
+    router.add_api_route(
+        "/tasks",
+        create,
+        methods=["POST"],
+        status_code=201,
+        response_model=Task,
+        openapi_extra=opened(Verb.START_TASK, idempotent=True) | documented(body=StartTaskRequest),
+    )
+    router.add_api_route(
+        "/tasks/{task_id}",
+        read,
+        methods=["GET"],
+        response_model=Task,
+        responses={304: {"description": "The version named by If-None-Match is the latest."}},
+        openapi_extra=opened(Verb.READ_TASK_STATE) | documented(parameters=(TASK_ID,)),
+    )
+    router.add_api_route(
+        "/tasks/{task_id}/poll",
+        poll,
+        methods=["GET"],
+        response_model=Task,
+        responses={202: {"model": Task, "description": "The hold ended first."}},
+        openapi_extra=opened(Verb.POLL_TASK) | documented(parameters=(TASK_ID, HOLD, SINCE)),
+    )
+    router.add_api_route(
+        "/tasks/{task_id}/dispatch",
+        dispatch,
+        methods=["POST"],
+        status_code=202,
+        response_model=Dispatched,
+        responses={200: {"model": DispatchOutcome, "description": "It ended within the wait."}},
+        openapi_extra=opened(Verb.DISPATCH_ATTEMPT, idempotent=True)
+        | documented(parameters=(TASK_ID, WAIT), body=DispatchRequest),
+    )
+    router.add_api_route(
+        "/tasks/{task_id}/cancel",
+        cancel,
+        methods=["POST"],
+        response_model=Task,
+        openapi_extra=opened(Verb.CANCEL_TASK) | documented(parameters=(TASK_ID,), body=CancelRequest, optional=True),
+    )
+    return router

@@ -1,0 +1,193 @@
+"""What workers do with their handle or token: fetch, submit, report, ask, and claim from queues."""
+
+from __future__ import annotations
+
+from pydantic import TypeAdapter
+from starlette.requests import Request
+
+from app.domain.access import Role, Verb
+from app.domain.json import Json
+from app.domain.outputs import OutputEvent, OutputType
+from app.http import auth, bodies, replies, views
+from app.http.edge import ApiKeyText, EdgeDep, Once, Token, edge_of
+from app.http.faults import MalformedBody, WrongMediaType
+from app.http.holds import Drained
+from app.http.parameters import (
+    OK,
+    OPTIONAL_TASK_ID,
+    Hold,
+    NamePath,
+    QuestionPath,
+    checked_task_id,
+    duration_of,
+    query_of,
+    truth_of,
+)
+from app.http.replies import Reply
+from app.http.routers.questions import asked_of, watched
+from app.http.routers.tasks import body_of
+from app.http.routes import documented, gate, model_router, plain_router
+from app.wire.outputs import WorkerOutput
+from app.wire.questions import Question, QuestionRequest
+from app.wire.resources import Resource
+from app.wire.tasks import WorkerResultRequest
+from app.wire.workers import ClaimedJob, ClaimRequest, Heartbeat, WorkerPrompt
+
+PREFIX = "/v1/worker"
+TEXT = "text/*"
+
+hot = plain_router(PREFIX, "worker")
+router = model_router(PREFIX, "worker")
+
+_OUTPUTS: TypeAdapter[WorkerOutput] = TypeAdapter(WorkerOutput)
+_CHARSETS = frozenset({"", "utf-8", "utf8", "us-ascii"})
+
+
+@hot.get(
+    "/prompt",
+    response_model=WorkerPrompt,
+    openapi_extra=gate(Verb.FETCH_PROMPT, credential="worker") | documented(parameters=(OPTIONAL_TASK_ID,)),
+)
+async def prompt(request: Request) -> Reply:
+    """What this attempt's worker is told."""
+    scope = request.scope
+    bearer = auth.bearer(scope)
+    task_id = _asked_task(scope["query_string"] and query_of(scope).get("task_id"))
+    payload = await edge_of(request).engine.fetch_payload(bearer, task_id=task_id)
+    return replies.json(views.payload(payload))
+
+
+def _asked_task(text: str | None) -> str | None:
+    return checked_task_id(text) if text else None
+
+
+@hot.post(
+    "/submit",
+    status_code=204,
+    openapi_extra=gate(Verb.EMIT_OUTPUT, credential="worker")
+    | documented(parameters=(OK,), content={bodies.JSON_TYPE: {}, TEXT: {"type": "string"}}),
+)
+async def submit(request: Request) -> Reply:
+    """End the attempt: the raw body is its result. Text loses the white space at its end; JSON is taken as a value."""
+    edge, scope = edge_of(request), request.scope
+    bearer = auth.bearer(scope)
+    ok = truth_of(query_of(scope).get("ok"), "ok", default=True)
+    kind = _submitted_kind(*bodies.media_type(scope))
+    body = await bodies.read(scope, request.receive, edge.settings.body_limit_bytes)
+    value = bodies.json_of(body) if kind == bodies.JSON_TYPE else _text(body)
+    await edge.engine.submit_final(bearer, value, ok=ok, verb=Verb.EMIT_OUTPUT)
+    return replies.NO_CONTENT
+
+
+def _submitted_kind(kind: str, charset: str) -> str:
+    """JSON or text. Raises WrongMediaType."""
+    if charset in _CHARSETS:
+        if kind == bodies.JSON_TYPE:
+            return kind
+        if not kind or kind.startswith("text/"):
+            return TEXT
+    raise WrongMediaType((bodies.JSON_TYPE, f"{TEXT} in UTF-8"))
+
+
+def _text(body: bytes) -> Json:
+    try:
+        return Json.of(body.decode().rstrip())
+    except UnicodeDecodeError as error:
+        raise MalformedBody(f"not UTF-8: {error.reason} (at {error.start})") from None
+
+
+@hot.post(
+    "/result",
+    status_code=204,
+    openapi_extra=gate(Verb.POST_RESULT, credential="worker") | documented(body=WorkerResultRequest),
+)
+async def result(request: Request) -> Reply:
+    """End the attempt; `task_id`, and `attempt` if given, must be the worker's own."""
+    edge, scope = edge_of(request), request.scope
+    bearer = auth.bearer(scope)
+    body = bodies.shaped(WorkerResultRequest, bodies.value_of(await body_of(request, edge)))
+    await edge.engine.submit_final(
+        bearer, Json.of(body.value), ok=body.ok, task_id=body.task_id, attempt=body.attempt, verb=Verb.POST_RESULT
+    )
+    return replies.NO_CONTENT
+
+
+@hot.post(
+    "/output",
+    status_code=204,
+    openapi_extra=gate(Verb.EMIT_OUTPUT, credential="worker") | documented(body=WorkerOutput),
+)
+async def output(request: Request) -> Reply:
+    """Append progress, a piece of the result, or a named by-product."""
+    edge, scope = edge_of(request), request.scope
+    bearer = auth.bearer(scope)
+    value = bodies.value_of(await body_of(request, edge))
+    kind = bodies.shaped_by(_OUTPUTS, value).type
+    body = {name: field for name, field in value.items() if name != "type"}
+    await edge.engine.emit_output(bearer, OutputEvent(type=OutputType(kind), body=Json.of(body)))
+    return replies.NO_CONTENT
+
+
+@hot.post("/heartbeat", response_model=Heartbeat, openapi_extra=gate(Verb.EMIT_OUTPUT, credential="worker"))
+async def heartbeat(request: Request) -> Reply:
+    """Renew the lease, and learn whether to stop."""
+    pulse = await edge_of(request).engine.worker_heartbeat(auth.bearer(request.scope))
+    return replies.json({"expires_at": views.at_or_none(pulse.expires_at), "cancelled": pulse.cancelled})
+
+
+@router.post(
+    "/questions",
+    status_code=201,
+    response_model=Question,
+    openapi_extra=gate(Verb.QUERY_SENIOR, credential="worker", idempotent=True),
+)
+async def ask(edge: EdgeDep, bearer: Token, body: QuestionRequest, once: Once) -> Reply:
+    """Ask a senior about the worker's own task, which is suspended until the answer."""
+    asked = asked_of(body)
+    return replies.json(views.question(await edge.engine.ask(bearer, asked, idempotency=once)), status=201)
+
+
+@router.get(
+    "/questions/{key}",
+    response_model=Question,
+    responses={202: {"model": Question, "description": "Still open when the hold ended."}},
+    openapi_extra=gate(Verb.QUERY_SENIOR, Verb.ANSWER_QUERY, credential="worker"),
+)
+async def question(request: Request, edge: EdgeDep, bearer: Token, key: QuestionPath, hold: Hold = None) -> Reply:
+    """Wait until the question is settled: 200; 202 when `hold` ends first."""
+    return await watched(request, edge, bearer, key, hold)
+
+
+@router.get("/resources/{key}", response_model=Resource, openapi_extra=gate(Verb.FETCH_DATA, credential="worker"))
+async def resource(edge: EdgeDep, bearer: Token, key: NamePath) -> Reply:
+    """A named value."""
+    value, updated_at = await edge.engine.read_resource(bearer, key)
+    return replies.json({"key": key, "value": value.fragment, "updated_at": views.at(updated_at)})
+
+
+@router.post(
+    "/claim",
+    response_model=ClaimedJob,
+    responses={204: {"description": "Nothing came within the hold."}},
+    openapi_extra=gate(credential="key", roles=[Role.WORKER.value]),
+)
+async def claim(request: Request, edge: EdgeDep, key: ApiKeyText, body: ClaimRequest) -> Reply:
+    """Take the next attempt of a queue, waiting up to `hold` seconds for one."""
+    hold = duration_of(body.hold, edge.settings)
+    claiming = edge.engine.claim(
+        key, queue=body.queue, agents=body.agents or (), hold=hold, worker_name=body.worker_name
+    )
+    try:
+        claimed = await edge.holds.park(request.receive, claiming)
+    except Drained:
+        return replies.nothing()
+    if claimed is None:
+        return replies.nothing()
+    return replies.json(
+        {
+            **views.payload(claimed.payload),
+            "worker_handle": claimed.handle,
+            "lease_expires_at": views.at_or_none(claimed.lease_expires_at),
+            "base_url": edge.settings.base_url,
+        }
+    )

@@ -1,0 +1,162 @@
+"""Two kinds of routes in one FastAPI application, and what each says of itself in the OpenAPI document.
+
+`ModelRoute` is FastAPI's own way: parameters and body are checked by their annotations. `PlainRoute` hands the request
+to its endpoint as it is, for the calls that workers make all the time; it tells the document by `documented` what
+FastAPI cannot see. Both say by `gate` which credential opens them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.domain.access import Verb
+from app.http.bodies import require_json, value_of
+
+VERBS = "x-verbs"
+CREDENTIAL = "x-credential"
+IDEMPOTENT = "x-idempotency-key"
+REPLY = "x-reply"
+_BODY = "x-body"
+
+Extra = dict[str, Any]
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class _DecodedRequest(Request):
+    """A request whose body is decoded already."""
+
+    @classmethod
+    def of(cls, request: Request, body: bytes) -> _DecodedRequest:
+        """The same request with this body. Raises MalformedBody."""
+        ready = cls(request.scope, request.receive)
+        ready._body = body
+        ready._json = value_of(body)
+        return ready
+
+
+class ModelRoute(APIRoute):
+    """FastAPI's route, with bodies decoded by orjson and refused by their media type first."""
+
+    def get_route_handler(self) -> Handler:
+        """FastAPI's handler behind the decoding of the body."""
+        handle = super().get_route_handler()
+        if self.body_field is None:
+            return handle
+
+        async def decoded(request: Request) -> Response:
+            body = await request.body()
+            if not body:
+                return await handle(request)
+            require_json(request.scope)
+            return await handle(_DecodedRequest.of(request, body))
+
+        return decoded
+
+
+class PlainRoute(APIRoute):
+    """A route whose endpoint takes the request and returns the reply."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        extra: Extra = dict(options.pop("openapi_extra", None) or {})
+        body = extra.pop(_BODY, None)
+        super().__init__(path, endpoint, openapi_extra=extra, **options)
+        if body is not None:
+            self.body_field = _body_field(path, body)
+
+    def get_route_handler(self) -> Handler:
+        """The endpoint itself."""
+        return self.endpoint
+
+
+def _body_field(path: str, body: Any) -> Any:
+    """What FastAPI makes of a body's annotation, for the document alone."""
+
+    async def takes(body: Any) -> None:
+        del body
+
+    annotated = inspect.Parameter("body", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=body)
+    vars(takes)["__signature__"] = inspect.Signature([annotated])
+    return APIRoute(path.partition("{")[0] or "/", takes, methods=["POST"]).body_field
+
+
+def _operation_id(route: APIRoute) -> str:
+    return f"{route.tags[0]}_{route.name}"
+
+
+def model_router(prefix: str, tag: str) -> APIRouter:
+    """A router of FastAPI's own kind. A body without a type is taken to be JSON."""
+    return APIRouter(
+        prefix=prefix,
+        tags=[tag],
+        route_class=ModelRoute,
+        strict_content_type=False,
+        generate_unique_id_function=_operation_id,
+    )
+
+
+def plain_router(prefix: str, tag: str) -> APIRouter:
+    """A router of plain endpoints."""
+    return APIRouter(prefix=prefix, tags=[tag], route_class=PlainRoute, generate_unique_id_function=_operation_id)
+
+
+def gate(*verbs: Verb, credential: str = "token", idempotent: bool = False, **more: Any) -> Extra:
+    """What a route says of its credential: `token` (session or minted), `worker` (that or a handle), `key` or `root`.
+
+    Any one of `verbs` opens it. `idempotent` routes honour the Idempotency-Key header.
+    """
+    extra: Extra = {VERBS: [verb.value for verb in verbs], CREDENTIAL: credential}
+    extra |= {f"x-{name}": value for name, value in more.items()}
+    if idempotent:
+        extra[IDEMPOTENT] = True
+    return extra
+
+
+def documented(
+    *,
+    parameters: tuple[Extra, ...] = (),
+    body: Any = None,
+    optional: bool = False,
+    content: Mapping[str, Any] | None = None,
+    reply: Mapping[str, Any] | None = None,
+) -> Extra:
+    """What the document says of a plain route: its parameters, its body (a model, or types with schemas), its reply."""
+    extra: Extra = {"parameters": list(parameters)} if parameters else {}
+    if body is not None:
+        extra[_BODY] = body | None if optional else body
+    if content is not None:
+        extra["requestBody"] = {
+            "required": True,
+            "content": {kind: {"schema": schema} for kind, schema in content.items()},
+        }
+    if reply is not None:
+        extra[REPLY] = {kind: {"schema": schema} for kind, schema in reply.items()}
+    return extra
+
+
+def parameter(name: str, schema: Mapping[str, Any], text: str, *, where: str = "query") -> Extra:
+    """One parameter in the document."""
+    return {"name": name, "in": where, "required": where == "path", "description": text, "schema": dict(schema)}
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What opens a route, as the running server needs it."""
+
+    verbs: tuple[Verb, ...]
+    credential: str
+
+    @classmethod
+    def of(cls, route: object) -> Gate | None:
+        """The gate of a route, None when it is open to all."""
+        extra: Mapping[str, Any] = getattr(route, "openapi_extra", None) or {}
+        if CREDENTIAL not in extra:
+            return None
+        return cls(tuple(Verb(verb) for verb in extra[VERBS]), extra[CREDENTIAL])

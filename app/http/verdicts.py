@@ -1,0 +1,126 @@
+"""From whatever was raised to the problem that is answered.
+
+Who may not call learns nothing from the shape of its request: before a malformed request is refused as such, its
+credential is checked, and a bad one is what is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Iterable
+
+import structlog
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match
+from starlette.types import Scope
+
+from app.domain.access import Role
+from app.domain.errors import EngineError, InvalidRequest, PayloadTooLarge, RoleViolation
+from app.http import auth
+from app.http.edge import Edge
+from app.http.faults import (
+    Fault,
+    InvalidBody,
+    MalformedBody,
+    MethodNotAllowed,
+    RouteNotFound,
+    WrongMediaType,
+)
+from app.http.problems import Problem, internal, problem_of
+from app.http.routes import Gate
+
+log = structlog.get_logger(__name__)
+
+_PARAMETERS = frozenset({"path", "query", "header", "cookie"})
+_OF_THE_REQUEST = (MalformedBody, InvalidBody, WrongMediaType, InvalidRequest, PayloadTooLarge)
+
+
+class Verdicts:
+    """Decides what a failed request is answered."""
+
+    def __init__(self, edge: Edge) -> None:
+        self._edge = edge
+
+    async def handle(self, request: Request, error: Exception) -> Response:
+        """The reply to what a FastAPI route raised."""
+        return (await self.of(error, request.scope)).reply()
+
+    async def of(self, error: Exception, scope: Scope) -> Problem:
+        """The problem of an error. One that nobody foresaw is logged under a reference, which is all that is shown."""
+        known = _known(error, scope)
+        if known is None:
+            return _unforeseen(error, scope)
+        if isinstance(known, _OF_THE_REQUEST):
+            known = await self._credential_first(scope) or known
+        return await self._edge.refusals.problem(scope, known) if isinstance(known, EngineError) else problem_of(known)
+
+    async def _credential_first(self, scope: Scope) -> EngineError | None:
+        """What is wrong with the request's credential, or None. It counts as a use, as the call itself would."""
+        gate = Gate.of(scope.get("route"))
+        if gate is None:
+            return None
+        try:
+            await self._check(gate, scope)
+        except EngineError as error:
+            return error
+        return None
+
+    async def _check(self, gate: Gate, scope: Scope) -> None:
+        engine = self._edge.engine
+        if gate.credential == "root":
+            await engine.list_keys(auth.api_key(scope))
+        elif gate.credential == "key":
+            # Which role is wanted may stand in the body that could not be read.
+            with contextlib.suppress(RoleViolation):
+                await engine.check_key(auth.api_key(scope), Role.OPERATOR)
+        elif gate.verbs:
+            await engine.authorize(auth.bearer(scope), gate.verbs)
+
+
+def _known(error: Exception, scope: Scope) -> EngineError | Fault | None:
+    """The error as one of the trees that have codes, or None."""
+    if isinstance(error, EngineError | Fault):
+        return error
+    if isinstance(error, RequestValidationError):
+        return _of_validation(error)
+    if isinstance(error, HTTPException):
+        return _of_routing(error, scope)
+    return None
+
+
+def _of_routing(error: HTTPException, scope: Scope) -> EngineError | Fault | None:
+    if error.status_code == 404:
+        return RouteNotFound()
+    if error.status_code == 405:
+        return MethodNotAllowed(_methods(scope))
+    cause = error.__cause__
+    return cause if isinstance(cause, EngineError | Fault) else None
+
+
+def _methods(scope: Scope) -> list[str]:
+    """Every method that the path takes (RFC 9110, section 15.5.6)."""
+    routes = scope["app"].router.routes
+    matching = (route for route in routes if route.matches({**scope, "type": "http"})[0] is not Match.NONE)
+    return sorted({method for route in matching for method in getattr(route, "methods", None) or ()})
+
+
+def _of_validation(error: RequestValidationError) -> EngineError | Fault:
+    for item in error.errors():
+        where, *rest = item["loc"]
+        if where in _PARAMETERS:
+            return InvalidRequest(item["msg"], _path(rest))
+    return InvalidBody([{"field": _path(item["loc"][1:]), "message": item["msg"]} for item in error.errors()])
+
+
+def _path(parts: Iterable[object]) -> str:
+    return ".".join(map(str, parts))
+
+
+def _unforeseen(error: Exception, scope: Scope) -> Problem:
+    reference = secrets.token_hex(8)
+    log.error("request failed", reference=reference, method=scope.get("method"), path=scope.get("path"), exc_info=error)
+    return internal(reference)

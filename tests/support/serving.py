@@ -1,0 +1,120 @@
+"""A node's edge on a real socket, in this process: the engine, the application and uvicorn, without the command line."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import httpx
+import uvicorn
+
+from app.domain.access import Role
+from app.engine.engine import Engine
+from app.engine.ops.rules import EngineCfg
+from app.http.app import Application, create_app
+from app.http.settings import HttpSettings
+from tests.support.ports import LOOPBACK
+from tests.support.waiting import eventually
+
+ROOT_KEY = "shk_" + "root0" * 8
+
+
+class _Quiet(uvicorn.Server):
+    """Leaves the process's signals alone."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@dataclass(slots=True)
+class Node:
+    """A served engine. `http` has no credential; `as_` gives a client that has one."""
+
+    engine: Engine
+    application: Application
+    port: int
+    server: uvicorn.Server
+    serving: asyncio.Task[None]
+    clients: list[httpx.AsyncClient] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        """The root of its HTTP routes."""
+        return f"http://{LOOPBACK}:{self.port}"
+
+    @property
+    def websocket_url(self) -> str:
+        """The root of its WebSocket routes."""
+        return f"ws://{LOOPBACK}:{self.port}"
+
+    def as_(self, credential: str | None) -> httpx.AsyncClient:
+        """A client that sends this credential."""
+        headers = {} if credential is None else {"Authorization": f"Bearer {credential}"}
+        client = httpx.AsyncClient(base_url=self.url, headers=headers, timeout=30, trust_env=False)
+        self.clients.append(client)
+        return client
+
+    async def attach(self, role: Role = Role.OPERATOR, *, name: str = "tester", ttl: float = 3600, **options: object) -> str:
+        """The token of a new session."""
+        body = {"operator_id": name, "role": role.value, "ttl": ttl, **options}
+        reply = await self.as_(ROOT_KEY).post("/v1/operator/sessions", json=body)
+        assert reply.status_code == 201, reply.text
+        return reply.json()["token"]
+
+    async def operator(self, role: Role = Role.OPERATOR, **options: object) -> httpx.AsyncClient:
+        """A client with a new session's token."""
+        return self.as_(await self.attach(role, **options))  # pyright: ignore[reportArgumentType] - options of an attach
+
+    async def worker(self, operator: httpx.AsyncClient, **spec: object) -> tuple[str, httpx.AsyncClient]:
+        """A task that was dispatched outside, and a client with its handle."""
+        body = {"agent": "a", "initial_directive": "work", **spec}
+        task_id = (await operator.post("/v1/operator/tasks", json=body)).json()["id"]
+        reply = await operator.post(f"/v1/operator/tasks/{task_id}/dispatch", json={"spawner": {"kind": "external"}})
+        assert reply.status_code == 202, reply.text
+        return task_id, self.as_(reply.json()["worker_handle"])
+
+
+@contextlib.asynccontextmanager
+async def served(
+    settings: HttpSettings | None = None,
+    *,
+    engine: Engine | None = None,
+    cfg: EngineCfg | None = None,
+    protocols: Sequence[str] = ("httptools", "websockets-sansio"),
+) -> AsyncIterator[Node]:
+    """Serve an engine (in memory unless given) on a free port of 127.0.0.1 until the block ends."""
+    engine = engine or Engine.new(cfg)
+    async with engine:
+        await engine.ensure_root_key(ROOT_KEY)
+        application = create_app(engine, settings)
+        http, ws = protocols
+        config = uvicorn.Config(
+            application,
+            http=http,  # pyright: ignore[reportArgumentType] - one of uvicorn's names
+            ws=ws,  # pyright: ignore[reportArgumentType] - one of uvicorn's names
+            lifespan="off",
+            access_log=False,
+            log_level="warning",
+            timeout_graceful_shutdown=5,
+            ws_max_size=4 * 1024 * 1024,
+        )
+        server = _Quiet(config)
+        bound = socket.create_server((LOOPBACK, 0))
+        port = bound.getsockname()[1]
+        node = Node(engine, application, port, server, asyncio.create_task(server.serve(sockets=[bound])))
+        try:
+            await eventually(lambda: server.started, awaited="uvicorn to listen")
+            yield node
+        finally:
+            await stop(node)
+
+
+async def stop(node: Node) -> None:
+    """Stop serving as a node does: end what is parked, then close."""
+    for client in node.clients:
+        await client.aclose()
+    node.application.drain()
+    node.server.should_exit = True
+    await node.serving
