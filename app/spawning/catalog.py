@@ -6,8 +6,18 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, cast
 
 from app.domain.errors import DispatchFailed
+from app.spawning.adapters.external import ExternalSpawner, build_external
+from app.spawning.adapters.http import HttpSpawner, HttpWorkers
+from app.spawning.adapters.in_process import FunctionRegistry, InProcessSpawner
+from app.spawning.adapters.operator import OperatorSpawner, OperatorSpawners
+from app.spawning.adapters.process import ProcessSpawner, ProgramList
+from app.spawning.adapters.queue import QueueSpawner, build_queue
+from app.spawning.adapters.withdrawn import WithdrawnSpawner
+from app.spawning.backends import OperatorBackend
+from app.spawning.failures import told
 from app.spawning.plugins import SPAWNERS, PluginProblem, load
 from app.spawning.ports import SpawnerAdapter
+from app.spawning.registry import Registry
 
 Build = Callable[[dict[str, Any]], SpawnerAdapter]
 """Makes a spawner from its spec, an object with at least `kind`. Raises DispatchFailed, saying what is allowed."""
@@ -44,7 +54,23 @@ class SpawnerCatalog:
         build = self._kinds.get(kind) if isinstance(kind, str) else None
         if build is None:
             raise DispatchFailed(f"there is no spawner of kind {kind!r}; there are {', '.join(self._kinds)}")
-        return build(spec)
+        try:
+            return build(spec)
+        except DispatchFailed:
+            raise
+        except Exception as error:
+            # A builder of another package may raise anything for a spec that it cannot take.
+            raise DispatchFailed(f"spawner {kind!r} cannot be built: {told(error)}") from error
+
+    def rebuild(self, spec: dict[str, Any]) -> SpawnerAdapter:
+        """The spawner of an attempt that was prepared before, also when the settings allow it no longer.
+
+        What is not allowed any more can be watched and reaped to its end, but not started.
+        """
+        try:
+            return self.build(spec)
+        except DispatchFailed as refusal:
+            return WithdrawnSpawner(spec, refusal.reason)
 
     def load_entry_points(self) -> list[PluginProblem]:
         """Add the kinds that installed packages offer. Returns what is wrong with those that could not be added."""
@@ -60,3 +86,22 @@ class SpawnerCatalog:
         """Close what the spawners share."""
         for shared in self._owned:
             await shared.aclose()
+
+
+def shipped_spawners(
+    *,
+    functions: FunctionRegistry,
+    programs: ProgramList,
+    operators: Registry[OperatorBackend],
+    http: HttpWorkers,
+) -> SpawnerCatalog:
+    """The kinds that ship. The catalog owns what they share and closes it."""
+    kinds: dict[str, Build] = {
+        ExternalSpawner.kind: build_external,
+        InProcessSpawner.kind: functions.build,
+        ProcessSpawner.kind: programs.build,
+        QueueSpawner.kind: build_queue,
+        OperatorSpawner.kind: OperatorSpawners(operators).build,
+        HttpSpawner.kind: http.build,
+    }
+    return SpawnerCatalog(kinds, owned=(programs, functions, http))

@@ -1,18 +1,27 @@
-"""How a failure is told: short, on one line, without anything that a terminal would obey."""
+"""How a failure is told: short, on one line, without secrets and without anything that a terminal would obey."""
 
 from __future__ import annotations
 
+import re
+
 LONGEST = 2000
+
+_SECRET = re.compile(
+    r"\bwh-[0-9a-zA-Z]{8,}"  # handles
+    r"|\bshk_[0-9A-Za-z_-]{8,}"  # API keys
+    r"|\beyJ[\w-]{8,}\.[\w-]+\.[\w-]+"  # tokens (JSON Web Signature, RFC 7515, section 7.1)
+)
 
 
 def printable(text: str, *, longest: int = LONGEST) -> str:
-    """`text` with control characters escaped, its start left out if it is longer than `longest` characters."""
-    shown = "".join(letter if letter.isprintable() else _escaped(letter) for letter in text[-longest:].strip())
-    return f"…{shown}" if len(text) > longest else shown
+    """`text` with secrets taken out and control characters escaped; of a longer one the last `longest` characters."""
+    safe = _SECRET.sub("[secret]", text).strip()
+    shown = "".join(letter if letter.isprintable() else _escaped(letter) for letter in safe[-longest:])
+    return f"…{shown}" if len(safe) > longest else shown
 
 
 def _escaped(letter: str) -> str:
-    return "\\n" if letter == "\n" else letter.encode("unicode_escape", "backslashreplace").decode()
+    return letter.encode("unicode_escape", "backslashreplace").decode()
 
 
 def told(error: BaseException) -> str:

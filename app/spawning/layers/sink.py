@@ -7,10 +7,9 @@ which are named data from then on (`artifact_key`), so that another task's promp
 from __future__ import annotations
 
 import re
-from typing import Any, cast
 
-from app.domain.json import Json
 from app.domain.outputs import Final
+from app.spawning.outputs import as_exact_final
 from app.spawning.ports import Facts, Layer
 
 _TAG = '"type":"final"'
@@ -42,36 +41,7 @@ class SinkLayer(Layer):
         del facts
         if not final.value.text.startswith("{") or _TAG not in final.value.text:
             return final
-        meant = as_final(final.value.value)
+        meant = as_exact_final(final.value.value)
         if meant is None:
             return final
         return Final(value=meant.value, ok=meant.ok and final.ok)
-
-
-def as_final(event: Any) -> Final | None:
-    """The Final that `{type: final, content, ok}` says; None when it is not exactly such an object.
-
-    Inline content is its value; a reference to a file stays a reference.
-    """
-    if not isinstance(event, dict):
-        return None
-    fields = cast("dict[str, Any]", event)
-    ok, content = fields.get("ok"), fields.get("content")
-    if fields.keys() != {"type", "content", "ok"} or fields["type"] != "final" or not isinstance(ok, bool):
-        return None
-    value = content_value(content)
-    return None if value is None else Final(value=value, ok=ok)
-
-
-def content_value(content: Any) -> Json | None:
-    """What output content comes to as a value; None when it is not content."""
-    if not isinstance(content, dict):
-        return None
-    fields = cast("dict[str, Any]", content)
-    match fields.get("kind"):
-        case "inline" if fields.keys() == {"kind", "value"}:
-            return Json.of(fields["value"])
-        case "file_ref" if isinstance(fields.get("path"), str):
-            return Json.of(fields)
-        case _:
-            return None

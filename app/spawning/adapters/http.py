@@ -1,0 +1,236 @@
+"""A worker behind a URL: a signed POST hands it the attempt.
+
+The body is `{task_id, attempt, agent, handle, base_url, prompt, system?}`, signed as `app.spawning.signing` describes,
+with `Idempotency-Key: <task_id>.<attempt>`, since a request whose reply was lost is sent again. The worker replies
+
+- 202, 204, or 200 without a value: it was started, works with the handle and submits by itself;
+- 200 `{value, ok?}` or `{error}`: it is done.
+
+Connection errors, 429, 502, 503 and 504 are tried again with growing pauses. Redirects are not followed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any, cast
+
+import httpx
+import orjson
+import structlog
+
+from app.domain.attempts import Phase
+from app.domain.errors import Conflict
+from app.spawning.failures import printable, told
+from app.spawning.ports import Control, Exit, Job, SpawnFailed, Worker
+from app.spawning.replies import read_reply
+from app.spawning.signing import SHORTEST_SECRET, sign
+from app.spawning.specs import only, text
+from app.spawning.urls import UrlPrefix, allowed
+from app.spawning.workers import FinishedWorker, RemoteWorker
+
+ACCEPTED = {"http": "accepted"}
+"""Recorded once the worker accepted, so that no restart of the server asks it again."""
+
+RETRIED = frozenset({429, 502, 503, 504})
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpSettings:
+    """Which URLs may be called, and how. `secrets` sign, each of 32 bytes or more: the first is the current one.
+
+    `timeout_s` bounds connecting and each silence of a reply; a worker that needs longer replies 202. Pauses between
+    tries start at `backoff_s` and double up to `max_backoff_s`, which also bounds the worker's `Retry-After`.
+    """
+
+    allow: tuple[str, ...]
+    secrets: tuple[bytes, ...]
+    timeout_s: float = 30.0
+    tries: int = 5
+    backoff_s: float = 0.5
+    max_backoff_s: float = 30.0
+    max_reply_bytes: int = 8 * 1024 * 1024
+
+    def __post_init__(self) -> None:
+        if self.allow and (not self.secrets or any(len(secret) < SHORTEST_SECRET for secret in self.secrets)):
+            raise ValueError(f"calls of HTTP workers are signed with secrets of {SHORTEST_SECRET} bytes or more")
+
+
+class HttpWorkers:
+    """Calls workers. The client is made when first needed, unless one is given, and closed by `aclose`."""
+
+    def __init__(
+        self,
+        settings: HttpSettings,
+        *,
+        client: httpx.AsyncClient | None = None,
+        clock_s: Callable[[], float] = time.time,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._settings = settings
+        self._prefixes = [UrlPrefix.parse(prefix) for prefix in settings.allow]
+        self._client = client
+        self._clock_s = clock_s
+        self._jitter = jitter
+
+    def build(self, spec: dict[str, Any]) -> HttpSpawner:
+        """From `{kind: http, url}`. Raises DispatchFailed."""
+        only(spec, ("url",))
+        url = text(spec, "url")
+        return HttpSpawner(self, url, allowed(url, self._prefixes))
+
+    async def aclose(self) -> None:
+        """Close the client."""
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def call(self, url: httpx.URL, body: bytes, idempotency_key: str) -> Exit | None:
+        """POST until a reply counts. None: it was started. Raises SpawnFailed."""
+        failure = "was not called"
+        for number in range(self._settings.tries):
+            try:
+                reply = await self._post(url, body, idempotency_key)
+            except httpx.TransportError as error:
+                failure, asked_s = told(error), 0.0
+            else:
+                if reply.status not in RETRIED:
+                    return reply.read()
+                failure, asked_s = f"replied {reply.status}", reply.retry_after_s
+            if number + 1 < self._settings.tries:
+                _log.info("http_worker_tried_again", url=str(url), tried=number + 1, failure=failure)
+                await asyncio.sleep(self._pause_s(number, asked_s))
+        raise SpawnFailed(f"the worker {failure}, {self._settings.tries} times")
+
+    def _pause_s(self, number: int, asked_s: float) -> float:
+        grown_s = self._settings.backoff_s * 2**number * (0.5 + self._jitter() / 2)
+        return min(max(grown_s, asked_s), self._settings.max_backoff_s)
+
+    async def _post(self, url: httpx.URL, body: bytes, idempotency_key: str) -> _Reply:
+        headers = {
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": "swarmhold",
+            "Idempotency-Key": idempotency_key,
+            **sign(self._settings.secrets, body, at_s=int(self._clock_s())),
+        }
+        async with self._opened().stream(
+            "POST", url, content=body, headers=headers, timeout=self._settings.timeout_s, follow_redirects=False
+        ) as response:
+            return await _Reply.receive(response, self._settings.max_reply_bytes)
+
+    def _opened(self) -> httpx.AsyncClient:
+        if self._client is None:
+            # Neither proxies nor passwords of the environment, and no cookie of one attempt in the next.
+            no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
+            self._client = httpx.AsyncClient(trust_env=False, cookies=no_cookies)
+        return self._client
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    """A worker's reply, its body bounded."""
+
+    status: int
+    retry_after_s: float
+    body: bytes | None
+    """None when it was too long."""
+
+    @classmethod
+    async def receive(cls, response: httpx.Response, limit: int) -> _Reply:
+        asked = response.headers.get("Retry-After", "")
+        retry_after_s = float(asked) if asked.isascii() and asked.isdigit() else 0.0
+        body = bytearray()
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) > limit:
+                return cls(response.status_code, retry_after_s, None)
+        return cls(response.status_code, retry_after_s, bytes(body))
+
+    def read(self) -> Exit | None:
+        """None: it was started. Raises SpawnFailed."""
+        if self.status in (202, 204):
+            return None
+        if 300 <= self.status < 400:
+            raise SpawnFailed(f"the worker replied {self.status}; redirects are not followed")
+        if self.body is None:
+            raise SpawnFailed(f"the worker replied {self.status} with more than is read of a reply")
+        if self.status not in (200, 201):
+            reason = printable(self.body[:2000].decode(errors="replace"))
+            raise SpawnFailed(f"the worker replied {self.status}: {reason}".rstrip(": "))
+        return self._value(self.body)
+
+    def _value(self, body: bytes) -> Exit | None:
+        try:
+            fields: Any = orjson.loads(body) if body.strip() else {}
+            if not isinstance(fields, dict):
+                raise ValueError("it is not an object")
+            return read_reply(cast("dict[str, Any]", fields))
+        except ValueError as error:
+            raise SpawnFailed(f"the worker's reply cannot be read as {{value, ok}}: {printable(str(error))}") from error
+
+
+class HttpSpawner:
+    """`{kind: http, url}`. Its workers are elsewhere and outlive the server."""
+
+    kind = "http"
+    first_phase = Phase.SPAWNING
+    outlives_server = True
+    default_lease_ms: int | None = None
+
+    __slots__ = ("_target", "_workers", "url")
+
+    def __init__(self, workers: HttpWorkers, url: str, target: httpx.URL) -> None:
+        self._workers = workers
+        self.url = url
+        self._target = target
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What is recorded with the attempt."""
+        return {"kind": self.kind, "url": self.url}
+
+    async def spawn(self, job: Job, control: Control) -> Worker:
+        """Hand the attempt to the worker. Raises SpawnFailed.
+
+        Cancelling cannot take back what was sent: such a worker finds its handle dead.
+        """
+        body = _body(job, await control.mint_handle())
+        exit = await self._workers.call(self._target, body, f"{job.task_id}.{job.attempt}")
+        if exit is not None:
+            return FinishedWorker(exit)
+        try:
+            await control.record_process(ACCEPTED)
+        except Conflict:
+            _log.debug("attempt_over_before_accepted", task_id=job.task_id, attempt=job.attempt)
+        return RemoteWorker(control)
+
+    async def rejoin(self, job: Job, control: Control) -> Worker:
+        """Watch a worker that accepted. When that is not known, ask it again under the same idempotency key."""
+        if job.process is not None and job.process.value == ACCEPTED:
+            return RemoteWorker(control)
+        return await self.spawn(job, control)
+
+    async def reap(self, job: Job, grace_s: float) -> None:
+        """Nothing runs here."""
+        del job, grace_s
+
+
+def _body(job: Job, handle: str) -> bytes:
+    fields: dict[str, Any] = {
+        "task_id": job.task_id,
+        "attempt": job.attempt,
+        "agent": job.agent,
+        "handle": handle,
+        "base_url": job.base_url,
+        "prompt": job.prompt,
+    }
+    if job.system is not None:
+        fields["system"] = job.system
+    return orjson.dumps(fields)

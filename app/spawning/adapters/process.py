@@ -1,0 +1,131 @@
+"""A child process from the server's allow-list as the worker: prompt on standard input, result on standard output."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from app.domain.attempts import Phase
+from app.domain.errors import DispatchFailed
+from app.spawning.child import Child
+from app.spawning.failures import printable
+from app.spawning.family import Family, boot_id
+from app.spawning.ports import Control, Job, SpawnFailed, Worker
+from app.spawning.programs import Program, environment
+from app.spawning.specs import only, text, texts
+
+GRACE_S = 5.0
+
+
+class ProgramList:
+    """The allow-list, by name, and the spawners over it.
+
+    A child that ended leaves `grace_s` to what is left of its group; so does one that sent its Final to its own end.
+    """
+
+    def __init__(self, programs: Mapping[str, Program], *, grace_s: float = GRACE_S) -> None:
+        self._programs = dict(programs)
+        self._grace_s = grace_s
+        self._children: set[Child] = set()
+
+    def names(self) -> list[str]:
+        """The names, sorted."""
+        return sorted(self._programs)
+
+    def build(self, spec: dict[str, Any]) -> ProcessSpawner:
+        """From `{kind: process, program, args?}`. Raises DispatchFailed."""
+        only(spec, ("program", "args"))
+        name, args = text(spec, "program"), texts(spec, "args")
+        program = self._programs.get(name)
+        if program is None:
+            allowed = ", ".join(self.names()) or "none"
+            raise DispatchFailed(f"the settings allow no program {name!r}; allowed: {allowed}")
+        if args and not program.allow_args:
+            raise DispatchFailed(f"the settings allow no arguments for program {name!r}")
+        if sys.platform != "linux":
+            raise DispatchFailed("child processes are supported on Linux only")
+        return ProcessSpawner(self, name, args)
+
+    def start(self, name: str, args: tuple[str, ...], job: Job, control: Control, handle: str) -> Child:
+        """Start a child and keep it until it is gone. Raises SpawnFailed."""
+        program = self._programs[name]
+        try:
+            process = subprocess.Popen(
+                [program.path, *program.args, *args],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                cwd=program.cwd,
+                env=environment(program, job, handle),
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise SpawnFailed(f"program {name!r} could not be started: {printable(why)}") from error
+        child = Child(name, program, process, job, control, grace_s=self._grace_s)
+        self._children.add(child)
+        child.task.add_done_callback(lambda _: self._children.discard(child))
+        return child
+
+    async def aclose(self) -> None:
+        """End every child that is still there."""
+        for child in list(self._children):
+            await child.stop(self._grace_s)
+
+
+class ProcessSpawner:
+    """`{kind: process, program, args?}`. No shell, a scrubbed environment, a session and process group of its own."""
+
+    kind = "process"
+    first_phase = Phase.SPAWNING
+    outlives_server = False
+    default_lease_ms: int | None = None
+
+    __slots__ = ("_args", "_name", "_programs")
+
+    def __init__(self, programs: ProgramList, name: str, args: tuple[str, ...]) -> None:
+        self._programs = programs
+        self._name = name
+        self._args = args
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What is recorded with the attempt."""
+        args = {"args": list(self._args)} if self._args else {}
+        return {"kind": self.kind, "program": self._name, **args}
+
+    async def spawn(self, job: Job, control: Control) -> Worker:
+        """Start the program. Raises SpawnFailed. When its record cannot be kept, it is ended again."""
+        handle = await control.mint_handle()
+        child = self._programs.start(self._name, self._args, job, control, handle)
+        try:
+            await control.record_process(child.record)
+        except BaseException:
+            await child.stop(0)
+            raise
+        return child
+
+    async def rejoin(self, job: Job, control: Control) -> Worker:
+        """Raises SpawnFailed: with the server that read its output, the child's result is lost."""
+        del job, control
+        raise SpawnFailed(f"program {self._name!r} lost the server that started it")
+
+    async def reap(self, job: Job, grace_s: float) -> None:
+        """End what a dead server process left running."""
+        await reap(job, grace_s)
+
+
+async def reap(job: Job, grace_s: float) -> None:
+    """End every process that is provably this attempt's: SIGTERM, and SIGKILL after the grace period.
+
+    It goes by the recorded leader while that one is alive, and by the marks in each process's environment: so a server
+    that died before it could record the child leaves none behind either, and a process id that was used again is safe.
+    """
+    record: dict[str, Any] = {} if job.process is None else job.process.value
+    if record.get("boot_id", boot_id()) != boot_id():
+        return
+    leader = (record["pid"], record["start_ticks"]) if "pid" in record else None
+    await Family(job.task_id, job.attempt, leader=leader).end(grace_s)

@@ -1,0 +1,59 @@
+"""Reading output events, `{type: progress | partial | artifact | final, …}`, out of plain JSON values."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from app.domain.json import Json
+from app.domain.outputs import Final, OutputEvent, OutputType
+
+
+def as_event(value: Any) -> OutputEvent | Final | None:
+    """The output event that a decoded value spells; None when it spells none. Further fields are skipped.
+
+    `ok` of a final may be missing and is then true; `note` of a progress may be missing.
+    """
+    fields = _object(value)
+    match fields.get("type"):
+        case "progress" if _is_name(fields.get("stage")) and isinstance(fields.get("note"), str | None):
+            return OutputEvent.progress(fields["stage"], fields.get("note"))
+        case "partial" if "chunk" in fields:
+            return OutputEvent.partial(fields["chunk"])
+        case "artifact" if _is_name(fields.get("name")) and content_value(fields.get("content")) is not None:
+            body = {"name": fields["name"], "content": fields["content"]}
+            return OutputEvent(type=OutputType.ARTIFACT, body=Json.of(body))
+        case "final":
+            return _final(fields)
+        case _:
+            return None
+
+
+def as_exact_final(value: Any) -> Final | None:
+    """The Final that `{type: final, content, ok}`, with exactly these fields, spells; else None."""
+    fields = _object(value)
+    return _final(fields) if fields.keys() == {"type", "content", "ok"} and fields["type"] == "final" else None
+
+
+def content_value(content: Any) -> Json | None:
+    """What output content comes to as a value: inline content its value, a reference to a file itself; else None."""
+    fields = _object(content)
+    match fields.get("kind"):
+        case "inline" if "value" in fields:
+            return Json.of(fields["value"])
+        case "file_ref" if _is_name(fields.get("path")):
+            return Json.of(fields)
+        case _:
+            return None
+
+
+def _final(fields: dict[str, Any]) -> Final | None:
+    value, ok = content_value(fields.get("content")), fields.get("ok", True)
+    return Final(value=value, ok=ok) if value is not None and isinstance(ok, bool) else None
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and value != ""

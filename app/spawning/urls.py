@@ -1,0 +1,103 @@
+"""Which URLs may be called: prefixes of the settings, compared part by part and never as text.
+
+The URL that is compared is the one that is sent, as `httpx.URL` reads it. What two readers could understand differently
+(user information, encoded slashes and dots, backslashes, dot segments, fragments) is refused, not explained.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+import httpx
+
+from app.domain.errors import DispatchFailed
+
+_PORTS = {"http": 80, "https": 443}
+_PLAIN = re.compile(r"[!-~]+")
+_DECODINGS = 4
+
+
+class UrlRefused(Exception):
+    """The URL is not one that is called. Its message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class UrlPrefix:
+    """Scheme, host, port and the first segments of the path."""
+
+    scheme: str
+    host: str
+    port: int
+    segments: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> UrlPrefix:
+        """From an entry of the settings. Raises ValueError for what is no such prefix, queries included."""
+        try:
+            url = _read(text)
+            if url.query:
+                raise UrlRefused("it has a query")
+            return _parts(url)
+        except UrlRefused as refusal:
+            raise ValueError(f"{text!r} is not a URL prefix: {refusal}") from refusal
+
+    def covers(self, other: UrlPrefix) -> bool:
+        """Whether `other` begins with this prefix, whole segments compared."""
+        return (self.scheme, self.host, self.port) == (other.scheme, other.host, other.port) and (
+            other.segments[: len(self.segments)] == self.segments
+        )
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}/{'/'.join(self.segments)}"
+
+
+def allowed(text: str, prefixes: Sequence[UrlPrefix]) -> httpx.URL:
+    """The URL to call. Raises DispatchFailed unless one of the prefixes covers it."""
+    try:
+        url = _read(text)
+        parts = _parts(url)
+    except UrlRefused as refusal:
+        raise DispatchFailed(f"the URL cannot be used: {refusal}") from refusal
+    if not any(prefix.covers(parts) for prefix in prefixes):
+        known = ", ".join(map(str, prefixes)) or "none"
+        raise DispatchFailed(f"the settings do not allow this URL; allowed prefixes: {known}")
+    return url
+
+
+def _read(text: str) -> httpx.URL:
+    if _PLAIN.fullmatch(text) is None or "\\" in text or "#" in text:
+        raise UrlRefused("it holds characters other than plain ASCII, a backslash or a fragment")
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL as error:
+        raise UrlRefused(str(error)) from error
+    if url.scheme not in _PORTS or not url.host:
+        raise UrlRefused("it is not an absolute http or https URL")
+    if url.userinfo or "@" in text.split("://", 1)[-1].split("/", 1)[0]:
+        raise UrlRefused("it holds user information")
+    _segments(text.split("://", 1)[-1].partition("/")[2].partition("?")[0])
+    return url
+
+
+def _parts(url: httpx.URL) -> UrlPrefix:
+    path = url.raw_path.partition(b"?")[0].decode("ascii")
+    return UrlPrefix(url.scheme, url.host, url.port or _PORTS[url.scheme], _segments(path))
+
+
+def _segments(path: str) -> tuple[str, ...]:
+    """The decoded segments of a path without empty ones."""
+    decoded = path
+    for _ in range(_DECODINGS):
+        decoded = unquote(decoded)
+    if unquote(decoded) != decoded:
+        raise UrlRefused("its path is encoded again and again")
+    if decoded.count("/") != path.count("/") or "\\" in decoded or not decoded.isprintable():
+        raise UrlRefused("its path holds an encoded slash, a backslash or a control character")
+    segments = [segment for segment in decoded.split("/") if segment]
+    if any(segment.partition(";")[0] in (".", "..") for segment in segments):
+        raise UrlRefused("its path holds dot segments")
+    return tuple(segments)
