@@ -1,6 +1,7 @@
 """An open store of each kind."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -26,3 +27,11 @@ def effects(store: Store) -> EffectsLog:
     log = EffectsLog()
     store.on_commit(log)
     return log
+
+
+@pytest.fixture(params=["sqlite-file", "postgres"])
+def lasting_store_url(request: pytest.FixtureRequest, data_dir: Path) -> str:
+    """The URL of an empty store of the kinds that outlive their process and read while they write."""
+    if request.param == "postgres":
+        return request.getfixturevalue("postgres_url")
+    return f"sqlite:///{data_dir / 'swarmhold.db'}"

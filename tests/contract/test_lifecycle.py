@@ -1,0 +1,184 @@
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.domain.errors import StoreUnavailable
+from app.state.opening import open_store
+from app.state.port import Store
+from app.state.sqlite import SqliteStore
+from app.state.sqlite_connection import integrity
+from tests.support import notes
+
+
+async def test_close_finishes_what_was_accepted(store: Store) -> None:
+    """Operations accepted before close() are answered; later ones are refused with the reason."""
+    accepted = [asyncio.ensure_future(store.transact("write", notes.write(f"n{n}", "1"))) for n in range(50)]
+    accepted.append(asyncio.ensure_future(store.transact("bulk", notes.write("n50", "1"), bulk=True)))
+    await asyncio.sleep(0)
+    await store.close()
+    assert await asyncio.gather(*accepted) == ["1"] * 51
+    for refused in (store.transact("late", notes.write("a", "1")), store.read(notes.read("a")), store.check()):
+        with pytest.raises(StoreUnavailable, match="closed"):
+            await refused
+
+
+async def test_close_and_open_may_be_repeated(store: Store) -> None:
+    """Closing twice and opening twice does nothing more; a closed store can be opened again."""
+    await store.open()
+    await store.close()
+    await store.close()
+    await store.open()
+    await store.transact("write", notes.write("a", "1"))
+    assert await store.read(notes.read("a")) == "1"
+
+
+async def test_check_passes_on_a_sound_store(store: Store) -> None:
+    """A store that can be read and written passes its check."""
+    await store.check()
+
+
+async def test_data_outlives_the_store(lasting_store_url: str) -> None:
+    """What one store wrote the next one reads."""
+    first = open_store(lasting_store_url)
+    await first.open()
+    await first.transact("write", notes.write("a", "1"))
+    await first.close()
+    second = open_store(lasting_store_url)
+    await second.open()
+    assert await second.read(notes.read("a")) == "1"
+    await second.close()
+
+
+async def test_second_store_is_refused_while_the_first_is_open(lasting_store_url: str) -> None:
+    """One server per database: another is told so and may have it after the first is closed."""
+    first, second = open_store(lasting_store_url), open_store(lasting_store_url)
+    await first.open()
+    with pytest.raises(StoreUnavailable, match="using this database"):
+        await second.open()
+    with pytest.raises(StoreUnavailable):
+        await second.read(notes.read("a"))
+    await first.transact("write", notes.write("a", "1"))
+    await first.close()
+    await second.open()
+    assert await second.read(notes.read("a")) == "1"
+    await second.close()
+
+
+HOLD = """
+import asyncio, sys
+from app.state.opening import open_store
+
+async def main():
+    await open_store(sys.argv[1]).open()
+    print("open", flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+async def test_killed_process_gives_its_database_free(lasting_store_url: str) -> None:
+    """A second process is told who has the database; after kill -9 of the holder it may have it."""
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, lasting_store_url], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "open\n"
+    store = open_store(lasting_store_url)
+    who = str(holder.pid) if isinstance(store, SqliteStore) else "PostgreSQL session"
+    with pytest.raises(StoreUnavailable, match=who):
+        await store.open()
+    holder.kill()
+    holder.wait()
+    holder.stdout.close()
+    await store.open()
+    await store.check()
+    await store.close()
+
+
+async def test_backup_is_a_database_of_its_own(data_dir: Path) -> None:
+    """A copy made while operations run is sound, private, and opens as a store."""
+    store = SqliteStore(data_dir / "swarmhold.db")
+    await store.open()
+    await store.transact("write", notes.write("a", "1"))
+    target = data_dir / "copy.db"
+    writing = [asyncio.ensure_future(store.transact("write", notes.write(f"n{n}", "x" * 500))) for n in range(500)]
+    await store.backup(str(target))
+    await asyncio.gather(*writing)
+    with pytest.raises(StoreUnavailable, match="exists already"):
+        await store.backup(str(target))
+    await store.close()
+    assert target.stat().st_mode & 0o077 == 0
+    assert integrity(target, thorough=True) == ()
+    copy = SqliteStore(target)
+    await copy.open()
+    assert await copy.read(notes.read("a")) == "1"
+    await copy.close()
+    assert sorted(path.name for path in data_dir.iterdir() if "partial" in path.name) == []
+
+
+async def test_backup_says_why_it_cannot_be_made(data_dir: Path) -> None:
+    """A target that cannot be written, and a database in memory, are refused with the reason."""
+    store = SqliteStore(data_dir / "swarmhold.db")
+    await store.open()
+    with pytest.raises(StoreUnavailable, match="No such file"):
+        await store.backup(str(data_dir / "missing" / "copy.db"))
+    await store.close()
+    memory = SqliteStore(":memory:")
+    await memory.open()
+    with pytest.raises(StoreUnavailable, match="memory"):
+        await memory.backup(str(data_dir / "copy.db"))
+    await memory.close()
+
+
+async def test_sqlite_files_are_private(data_dir: Path) -> None:
+    """The database, its log and its lock can be read by their owner alone."""
+    store = SqliteStore(data_dir / "swarmhold.db")
+    await store.open()
+    await store.transact("write", notes.write("a", "1"))
+    modes = {path.name: path.stat().st_mode & 0o777 for path in data_dir.iterdir()}
+    await store.close()
+    assert set(modes.values()) == {0o600}, modes
+
+
+@pytest.mark.parametrize("make", ["directory", "text"])
+async def test_what_is_no_database_is_refused(data_dir: Path, make: str) -> None:
+    """A directory, or a file of something else, is refused with a reason and left as it is."""
+    path = data_dir / "thing"
+    if make == "directory":
+        path.mkdir()
+    else:
+        path.write_text("something else altogether\n" * 100)
+    store = SqliteStore(path)
+    with pytest.raises(StoreUnavailable):
+        await store.open()
+    if make == "text":
+        assert path.read_text() == "something else altogether\n" * 100
+    path.rmdir() if make == "directory" else path.unlink()
+    await store.open()
+    await store.check()
+    await store.close()
+
+
+async def test_missing_directory_is_named(data_dir: Path) -> None:
+    """A database in a directory that does not exist is refused by name."""
+    with pytest.raises(StoreUnavailable, match="missing"):
+        await SqliteStore(data_dir / "missing" / "swarmhold.db").open()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write where nobody may")
+async def test_unwritable_directory_is_refused(data_dir: Path) -> None:
+    """Without the right to write, opening is refused."""
+    data_dir.chmod(0o500)
+    with pytest.raises(StoreUnavailable, match="Permission denied"):
+        await SqliteStore(data_dir / "swarmhold.db").open()
+
+
+async def test_unreachable_postgres_is_refused() -> None:
+    """A server that does not answer is a store that cannot be opened."""
+    store = open_store("postgresql://swarmhold@127.0.0.1:1/none")
+    with pytest.raises(StoreUnavailable, match="PostgreSQL"):
+        await store.open()
+    await store.close()
