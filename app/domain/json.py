@@ -28,7 +28,7 @@ class Json:
     @property
     def value(self) -> Any:
         """The decoded value, made anew at each call."""
-        return cast(Any, orjson.loads(self.text))
+        return orjson.loads(self.text)
 
     @property
     def fragment(self) -> orjson.Fragment:

@@ -7,7 +7,8 @@ from enum import StrEnum
 from typing import Any, cast
 
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError, best_match
+from jsonschema import exceptions as faults
+from jsonschema.exceptions import SchemaError
 from referencing import Registry
 from referencing.exceptions import NoSuchResource, Unresolvable
 
@@ -109,7 +110,9 @@ def _refuse_reference(uri: str) -> Any:
     raise NoSuchResource(ref=uri)
 
 
-_LOCAL_ONLY: Registry[Any] = Registry(retrieve=_refuse_reference)  # pyright: ignore[reportCallIssue]
+_best_match: Any = cast(Any, faults).best_match  # the library leaves its errors' values untyped
+
+_LOCAL_ONLY: Registry[Any] = Registry(retrieve=_refuse_reference)
 """Schemas come from agents: a reference to another document is never fetched."""
 
 
@@ -129,7 +132,8 @@ def check_answer(key: str, answer: Any, schema: Json | None, choices: Json | Non
     if schema is None:
         return
     try:
-        error = best_match(Draft202012Validator(schema.value, registry=_LOCAL_ONLY).iter_errors(answer))
+        validator: Any = Draft202012Validator(schema.value, registry=_LOCAL_ONLY)
+        error: Any = _best_match(validator.iter_errors(answer))
     except (Unresolvable, RecursionError) as unresolved:
         raise AnswerInvalid(key, f"the schema itself cannot be applied: {unresolved}") from unresolved
     if error is not None:

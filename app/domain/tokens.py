@@ -24,6 +24,7 @@ ALGORITHM = "HS256"
 ISSUER = "swarmhold"
 AUDIENCE = "swarmhold"
 TYPES = {role: f"swarmhold-{role.value}+jwt" for role in Role}
+_jwt: Any = jwt  # its types name an optional dependency that is not installed
 _KID = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
 
 
@@ -122,11 +123,10 @@ class TokenSigner:
             "exp": -(-claims.expires_at // 1000),
             "jti": claims.jti,
         }
-        for name, value in (("max_uses", claims.max_uses), ("tid", claims.task_id), ("att", claims.attempt)):
-            if value is not None:
-                payload[name] = value
+        bounds = {"max_uses": claims.max_uses, "tid": claims.task_id, "att": claims.attempt}
+        payload |= {name: value for name, value in bounds.items() if value is not None}
         headers = {"kid": self._first.kid, "typ": TYPES[claims.role]}
-        return CapToken(jwt.encode(payload, self._first.secret, algorithm=ALGORITHM, headers=headers))
+        return CapToken(_jwt.encode(payload, self._first.secret, algorithm=ALGORITHM, headers=headers))
 
     def verify(self, token: CapToken) -> Claims:
         """The claims, after signature, issuer, audience, type and times. Raises BadSignature or TokenExpired."""
@@ -146,7 +146,7 @@ class TokenSigner:
         try:
             header = jwt.get_unverified_header(text)
             key = self._ring[header["kid"]]
-            payload: dict[str, Any] = jwt.decode(
+            payload: dict[str, Any] = _jwt.decode(
                 text,
                 key.secret,
                 algorithms=[ALGORITHM],

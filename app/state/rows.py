@@ -124,7 +124,7 @@ class Rows(Generic[R]):
         names = tuple(changes)
         statement = self._updates.get(names)
         if statement is None:
-            values = {name: sa.bindparam(f"to_{name}") for name in names}
+            values: dict[str, Any] = {name: sa.bindparam(f"to_{name}") for name in names}
             statement = self._updates[names] = Statement(sa.update(self.table).where(self._by_key).values(values))
         encoded = {f"to_{name}": value for name, value in self.shape.encode(changes).items()}
         return statement.change(connection, **dict(zip(self._key, key, strict=True)), **encoded)
@@ -135,7 +135,7 @@ class Rows(Generic[R]):
 
     def search(
         self,
-        *where: ColumnElement[bool],
+        *where: ColumnElement[bool] | sa.TextClause,
         order: tuple[Any, ...] = (),
         limit: bool = False,
         lock: bool = False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -66,12 +67,13 @@ def start(state: State, cfg: EngineCfg, caller: Caller, spec: TaskSpec) -> Task:
     TASKS.insert(state.db, task)
     for name, value in (spec.labels or {}).items():
         _INSERT_LABEL.change(state.db, name=name, value=value, task_id=task.id)
+    below: dict[str, Any] = {"parent_task_id": parent.id} if parent else {}
     state.emit(
         EventKind.TASK_CREATED,
         task_id=task.id,
         session_id=task.session_id,
         agent=task.agent,
-        **({"parent_task_id": parent.id} if parent else {}),
+        **below,
     )
     return task
 
