@@ -1,0 +1,465 @@
+"""What each shipped layer does to an attempt, and in which order they stand."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from app.domain.attempts import Outcome, Phase
+from app.domain.errors import DispatchFailed, PayloadTooLarge
+from app.domain.json import Json
+from app.domain.outputs import Final
+from app.spawning.adapters.external import ExternalSpawner
+from app.spawning.adapters.queue import QueueSpawner
+from app.spawning.backends import OperatorBackend, SpawnHook
+from app.spawning.layers import shipped_layers
+from app.spawning.layers.input_inject import InputInjectLayer
+from app.spawning.layers.sink import artifact_key, parse_artifact_key
+from app.spawning.ports import (
+    Control,
+    Draft,
+    Escalate,
+    Exit,
+    Job,
+    Layer,
+    LayerRegistry,
+    Lookup,
+    Settled,
+    Spawn,
+    SpawnerAdapter,
+    SpawnFailed,
+    SpawnRefused,
+    Worker,
+)
+from app.spawning.registry import Registry
+from app.spawning.stack import LinkedSpawner, link, resolve, settle
+from tests.support.backends import Calls, ScriptedBackend, ScriptedHook
+from tests.support.control import TASK, RecordedControl, automated, facts, job
+
+SETTLED = Settled(outcome=Outcome.PASS, value=Json.of(1), reason="final")
+
+
+class Swarm:
+    """The part of an engine that `link` looks at, with its registries."""
+
+    def __init__(self, *, strict_hints: bool = False, extra: tuple[Layer, ...] = ()) -> None:
+        self.hooks = Registry[SpawnHook]()
+        self.operators = Registry[OperatorBackend]()
+        self.strict_hints = strict_hints
+        self.layer_registry = shipped_layers(hooks=self.hooks, operators=self.operators, long_hold_s=1.0, extra=extra)
+
+    def linked(self, *hints: str, router: SpawnerAdapter | None = None) -> LinkedSpawner:
+        """A stack around a spawner that starts nothing."""
+        return link(router or ExternalSpawner(), hints, self)
+
+
+@pytest.fixture
+def swarm() -> Swarm:
+    """Nobody is registered yet."""
+    return Swarm()
+
+
+def nothing(key: str) -> Json | None:
+    """There are no resources."""
+    return None
+
+
+def resources(values: Mapping[str, Any]) -> Lookup:
+    """These and no others."""
+    return lambda key: Json.of(values[key]) if key in values else None
+
+
+def prepared(swarm: Swarm, prompt: str, values: Mapping[str, Any]) -> Draft:
+    """The draft after the input layer."""
+    draft = Draft(facts=facts(layers=("input_inject",)), prompt=prompt)
+    return swarm.linked("input_inject").prepare(draft, resources(values))
+
+
+# --- the stack -------------------------------------------------------------------------------------------------------
+
+
+class Tracing(Layer):
+    """Notes when it is passed, on the way in and out."""
+
+    drives = True
+
+    def __init__(self, key: str, trace: list[str]) -> None:
+        self.key = key  # pyright: ignore[reportAttributeAccessIssue] - each instance of a test is a layer of its own
+        self._trace = trace
+
+    def prepare(self, draft: Draft, look: Lookup) -> Draft:
+        self._trace.append(f"prepare {self.key}")
+        return draft
+
+    async def spawn(self, job: Job, control: Control, inner: Spawn) -> Worker:
+        self._trace.append(f"into {self.key}")
+        worker = await inner(job, control)
+        self._trace.append(f"out of {self.key}")
+        return worker
+
+    def watch(self, job: Job, control: Control, worker: Worker) -> Worker:
+        self._trace.append(f"watch {self.key}")
+        return worker
+
+    def settle(self, final: Final, facts: Any) -> Final:
+        self._trace.append(f"settle {self.key}")
+        return final
+
+    async def after(self, job: Job, control: Control, settled: Settled) -> None:
+        self._trace.append(f"after {self.key}")
+
+
+class Engine:
+    """Just enough of one for `link`."""
+
+    def __init__(self, registry: LayerRegistry, *, strict_hints: bool = False) -> None:
+        self.layer_registry = registry
+        self.strict_hints = strict_hints
+
+
+async def test_base_layers_are_innermost_and_hints_go_outward_in_the_order_asked() -> None:
+    """Spawns pass the outermost first; everything else goes from the inside out."""
+    trace: list[str] = []
+    layers = {key: Tracing(key, trace) for key in ("base", "a", "b", "unused")}
+    registry = LayerRegistry(base=[layers["base"]], hints=[layers["a"], layers["b"], layers["unused"]])
+    linked = link(ExternalSpawner(), ["b", "a", "b"], Engine(registry))
+    asked = job(layers=("b", "a"))
+
+    linked.prepare(Draft(facts=asked.facts, prompt=""), nothing)
+    await linked.spawn(asked, RecordedControl())
+    settle(registry, asked.facts, Final(value=Json.of(1), ok=True))
+    await linked.after(asked, RecordedControl(), SETTLED)
+
+    assert linked.hints == ("b", "a")
+    assert trace == [
+        *["prepare base", "prepare b", "prepare a"],
+        *["into a", "into b", "into base", "out of base", "out of b", "out of a"],
+        *["watch base", "watch b", "watch a"],
+        *["settle base", "settle b", "settle a"],
+        *["after base", "after b", "after a"],
+    ]
+
+
+def test_unknown_hints_are_skipped_or_refused(swarm: Swarm) -> None:
+    """Lenient engines skip them, strict ones say what there is."""
+    assert swarm.linked("nonsense", "long_hold").hints == ("long_hold",)
+    with pytest.raises(DispatchFailed, match=r"nonsense.*audit.*main_ai"):
+        Swarm(strict_hints=True).linked("long_hold", "nonsense")
+
+
+def test_the_shipped_layers(swarm: Swarm) -> None:
+    """Base layers in order, then hints by name."""
+    assert swarm.layer_registry.keys() == [
+        *["audit", "sink"],
+        *["input_inject", "long_hold", "main_ai", "operator_delegate", "senior_escalation"],
+    ]
+
+
+def test_only_layers_that_act_make_the_server_drive(swarm: Swarm) -> None:
+    """Asking for a layer that does not apply costs nothing."""
+    linked = swarm.linked("main_ai", "operator_delegate")
+
+    assert not linked.drives(facts())
+    assert not linked.drives(automated(hook_id="h", operator_backend_id="o"))
+    assert linked.drives(facts(hook_id="h"))
+    assert linked.gates(facts(hook_id="h"))
+    assert not linked.gates(facts(operator_backend_id="o"))
+    assert swarm.linked("long_hold").drives(facts())
+
+
+# --- audit -----------------------------------------------------------------------------------------------------------
+
+
+def test_audit_notes_who_started_what_through_what(swarm: Swarm) -> None:
+    """Session, spawner and layers, for the started event."""
+    draft = Draft(facts=facts(session_id="S-1", spawner="queue", layers=("long_hold",)), prompt="p")
+
+    assert dict(swarm.linked("long_hold").prepare(draft, nothing).notes) == {
+        "by": "S-1",
+        "spawner": "queue",
+        "layers": ["long_hold"],
+    }
+
+
+# --- sink ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sent", "meant"),
+    [
+        (("text", True), ("text", True)),
+        (({"type": "final"}, True), ({"type": "final"}, True)),
+        (({"type": "final", "content": 1, "ok": True}, True), ({"type": "final", "content": 1, "ok": True}, True)),
+        (({"type": "final", "content": {"kind": "inline", "value": [1]}, "ok": True}, True), ([1], True)),
+        (({"type": "final", "content": {"kind": "inline", "value": None}, "ok": False}, True), (None, False)),
+        (({"ok": True, "content": {"kind": "inline", "value": 1}, "type": "final"}, False), (1, False)),
+        (
+            ({"type": "final", "content": {"kind": "file_ref", "path": "a.txt"}, "ok": True}, True),
+            ({"kind": "file_ref", "path": "a.txt"}, True),
+        ),
+    ],
+)
+def test_a_final_spelled_as_an_output_event_counts_as_that_event(
+    swarm: Swarm, sent: tuple[Any, bool], meant: tuple[Any, bool]
+) -> None:
+    """Value and ok come out of the event; whatever is not exactly one stays as it is."""
+    final = settle(swarm.layer_registry, facts(), Final(value=Json.of(sent[0]), ok=sent[1]))
+
+    assert final == Final(value=Json.of(meant[0]), ok=meant[1])
+
+
+def test_a_plain_final_passes_the_base_layers_untouched(swarm: Swarm) -> None:
+    """The very same object, never decoded."""
+    final = Final(value=Json.of({"big": "x" * 1000}), ok=True)
+
+    assert settle(swarm.layer_registry, facts(), final) is final
+
+
+def test_artifact_keys_name_task_and_artifact() -> None:
+    """A key can be read back, and other keys are not mistaken for one."""
+    assert parse_artifact_key(artifact_key(TASK, "a/b c")) == (TASK, "a/b c")
+    assert parse_artifact_key("notes/artifacts/x") is None
+    assert parse_artifact_key(f"{TASK}/artifacts/") is None
+
+
+# --- main_ai ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_hook_that_agrees_lets_the_spawn_through(swarm: Swarm) -> None:
+    """It is asked once, before anything starts."""
+    calls = Calls()
+    swarm.hooks.register("h", ScriptedHook(calls))
+    await swarm.linked("main_ai").spawn(job(hook_id="h"), RecordedControl())
+
+    assert calls.made == [("before", TASK)]
+
+
+async def test_a_hook_that_refuses_blocks_with_its_reason(swarm: Swarm) -> None:
+    """Nothing inside is started."""
+    swarm.hooks.register("h", ScriptedHook(Calls(), reason="not today"))
+    with pytest.raises(SpawnRefused) as refused:
+        await swarm.linked("main_ai").spawn(job(hook_id="h"), RecordedControl())
+
+    assert refused.value.reason == "not today"
+
+
+async def test_a_hook_that_is_away_is_waited_for_and_one_that_drops_is_asked_again(swarm: Swarm) -> None:
+    """The attempt waits through both, then goes on."""
+    calls = Calls()
+    spawning = asyncio.create_task(swarm.linked("main_ai").spawn(job(hook_id="h"), RecordedControl()))
+    await asyncio.sleep(0)
+    swarm.hooks.register("h", ScriptedHook(calls, gone=True))
+    await calls.seen("before")
+    swarm.hooks.register("h", ScriptedHook(calls))
+    await spawning
+
+    assert calls.made == [("before", TASK)] * 2
+
+
+async def test_a_hook_that_breaks_fails_the_spawn(swarm: Swarm) -> None:
+    """The failure names hook, type and message."""
+
+    class Broken(ScriptedHook):
+        async def before(self, job: Job) -> None:
+            raise LookupError("no such agent")
+
+    swarm.hooks.register("h", Broken(Calls()))
+    with pytest.raises(SpawnFailed) as failed:
+        await swarm.linked("main_ai").spawn(job(hook_id="h"), RecordedControl())
+
+    assert failed.value.detail == "spawn hook 'h': LookupError: no such agent"
+
+
+async def test_a_hook_hears_the_end_at_least_once(swarm: Swarm) -> None:
+    """The next registration hears it again when the first one dropped."""
+    calls = Calls()
+    swarm.hooks.register("h", ScriptedHook(calls, gone=True))
+    ending = asyncio.create_task(swarm.linked("main_ai").after(job(hook_id="h"), RecordedControl(), SETTLED))
+    await calls.seen("after")
+    swarm.hooks.register("h", ScriptedHook(calls))
+    await ending
+
+    assert calls.made == [("after", "final")] * 2
+
+
+async def test_main_ai_leaves_automated_attempts_and_those_without_a_hook_alone(swarm: Swarm) -> None:
+    """No hook is registered, and neither spawn waits for one."""
+    linked = swarm.linked("main_ai")
+
+    await linked.spawn(job(), RecordedControl())
+    await linked.spawn(job(hook_id="h", kind=automated().kind), RecordedControl())
+
+
+# --- senior_escalation -----------------------------------------------------------------------------------------------
+
+FAILED = Final(value=Json.of({"why": "no luck"}), ok=False)
+
+
+def test_a_final_without_ok_is_held_back_for_the_senior(swarm: Swarm) -> None:
+    """The question names reason, agent, attempt and value; a good Final passes."""
+    asked = facts(layers=("senior_escalation",))
+    decision = settle(swarm.layer_registry, asked, FAILED)
+
+    assert isinstance(decision, Escalate)
+    assert (decision.layer, decision.original) == ("senior_escalation", FAILED)
+    assert decision.question.value == {
+        "reason": "worker-failed",
+        "agent": "coder",
+        "task_id": TASK,
+        "attempt": 1,
+        "value": {"why": "no luck"},
+    }
+    assert settle(swarm.layer_registry, asked, Final(value=Json.of(1), ok=True)) == Final(value=Json.of(1), ok=True)
+
+
+@pytest.mark.parametrize("answer", [{"uphold": True}, {"uphold": True, "because": "right"}])
+def test_an_upheld_failure_stands(swarm: Swarm, answer: Any) -> None:
+    """The original comes out, not ok."""
+    asked = facts(layers=("senior_escalation",))
+    assert resolve(swarm.layer_registry, asked, "senior_escalation", FAILED, Json.of(answer)) == FAILED
+
+
+@pytest.mark.parametrize("answer", ["use 42", {"uphold": False}, {"uphold": 1}, {"uphold": "true"}, None, [True], True])
+def test_any_other_answer_makes_it_good(swarm: Swarm, answer: Any) -> None:
+    """Original and answer together, ok."""
+    asked = facts(layers=("senior_escalation",))
+    both = {"original": {"why": "no luck"}, "senior_answer": answer}
+
+    assert resolve(swarm.layer_registry, asked, "senior_escalation", FAILED, Json.of(answer)) == Final(
+        value=Json.of(both), ok=True
+    )
+
+
+# --- operator_delegate -----------------------------------------------------------------------------------------------
+
+
+async def test_the_backend_takes_the_whole_spawn(swarm: Swarm) -> None:
+    """Phase, lease, recovery and worker are the backend's, not the dispatched spawner's."""
+    done = Exit(final=Final(value=Json.of("by the backend"), ok=True))
+    swarm.operators.register("o", ScriptedBackend(Calls(), lambda: done))
+    linked = swarm.linked("operator_delegate", router=QueueSpawner("q"))
+    taken = job(operator_backend_id="o")
+
+    assert linked.adapter(taken.facts).spec == {"kind": "operator", "backend_id": "o"}
+    assert linked.adapter(taken.facts).first_phase is Phase.SPAWNING
+    assert await (await linked.spawn(taken, RecordedControl())).join() == done
+    assert await (await linked.rejoin(taken, RecordedControl())).join() == done
+    assert linked.adapter(automated(operator_backend_id="o")).kind == "queue"
+    assert linked.adapter(facts()).kind == "queue"
+
+
+async def test_the_hook_is_asked_before_the_backend_in_either_order(swarm: Swarm) -> None:
+    """Taking the spawn over does not skip the other layers."""
+    calls = Calls()
+    swarm.hooks.register("h", ScriptedHook(calls, reason="no"))
+    swarm.operators.register("o", ScriptedBackend(calls, lambda: None))
+    both = job(hook_id="h", operator_backend_id="o")
+
+    for hints in (("main_ai", "operator_delegate"), ("operator_delegate", "main_ai")):
+        with pytest.raises(SpawnRefused):
+            await swarm.linked(*hints).spawn(both, RecordedControl())
+    assert calls.made == [("before", TASK)] * 2
+
+
+# --- long_hold -------------------------------------------------------------------------------------------------------
+
+
+async def test_an_attempt_that_outlives_its_limit_is_told(swarm: Swarm) -> None:
+    """An attempt that began long ago is told of at once when it is joined, and goes on."""
+    control = RecordedControl()
+    worker = await swarm.linked("long_hold").spawn(job(started_at=0), control)
+    joining = asyncio.create_task(worker.join())
+    async with asyncio.timeout(10), control.changed:
+        await control.changed.wait_for(lambda: control.held_s)
+    assert not joining.done()
+    await control.end()
+    await joining
+
+    assert len(control.held_s) == 1
+    assert control.held_s[0] > 1
+
+
+async def test_a_rejoined_attempt_is_watched_too(swarm: Swarm) -> None:
+    """After a restart the warning still comes."""
+    control = RecordedControl()
+    worker = await swarm.linked("long_hold").rejoin(job(started_at=0), control)
+    joining = asyncio.create_task(worker.join())
+    async with asyncio.timeout(10), control.changed:
+        await control.changed.wait_for(lambda: control.held_s)
+    await worker.stop(1)
+    await control.end()
+    await joining
+
+
+async def test_an_attempt_that_ends_in_time_is_not_told() -> None:
+    """The clock stops with the worker."""
+    swarm = Swarm()
+    control = RecordedControl()
+    far_off = 2**45
+    worker = await swarm.linked("long_hold").spawn(job(started_at=far_off), control)
+    await control.end()
+    await worker.join()
+
+    assert control.held_s == []
+
+
+# --- input_inject ----------------------------------------------------------------------------------------------------
+
+
+def test_placeholders_are_filled_with_resources(swarm: Swarm) -> None:
+    """Text as it is, other values as compact JSON; white space inside the braces does not matter."""
+    draft = prepared(
+        swarm,
+        "A {{resource:name}}, {{ resource: conf }} and {{resource:a b/c}}.",
+        {"name": "é", "conf": {"k": [1, None]}, "a b/c": 7},
+    )
+
+    assert draft.prompt == 'A é, {"k":[1,null]} and 7.'
+    assert dict(draft.notes)["injected"] == ["name", "conf", "a b/c"]
+    assert "missing_resources" not in dict(draft.notes)
+
+
+def test_a_missing_resource_stays_and_is_named(swarm: Swarm) -> None:
+    """The placeholder is left for whoever reads the prompt."""
+    draft = prepared(swarm, "{{resource:x}} {{resource:y}} {{resource:x}}", {"y": "why"})
+
+    assert draft.prompt == "{{resource:x}} why {{resource:x}}"
+    assert dict(draft.notes)["missing_resources"] == ["x"]
+
+
+def test_what_was_put_in_is_never_looked_at_again(swarm: Swarm) -> None:
+    """A resource that holds placeholders cannot ask for more."""
+    draft = prepared(swarm, "{{resource:a}}{{resource:b}}", {"a": "{{resource:", "b": "{{resource:a}}"})
+
+    assert draft.prompt == "{{resource:{{resource:a}}"
+
+
+@pytest.mark.parametrize("prompt", ["plain", "{{resource:}}", "{{ resource }}", "{resource:a}", "{{other:a}}"])
+def test_other_text_stays_and_costs_no_look_up(prompt: str) -> None:
+    """Only exact placeholders count; without one the draft is the same object."""
+
+    def never(key: str) -> Json | None:
+        raise AssertionError(key)
+
+    draft = Draft(facts=facts(), prompt=prompt)
+    assert InputInjectLayer().prepare(draft, never) is draft
+
+
+def test_a_prompt_cannot_be_blown_up_without_limit() -> None:
+    """Many placeholders of a large resource are refused before the text is built."""
+    draft = Draft(facts=facts(), prompt="{{resource:a}}" * 100)
+    with pytest.raises(PayloadTooLarge):
+        InputInjectLayer(longest_prompt=1000).prepare(draft, resources({"a": "x" * 11}))
+
+
+def test_each_resource_is_looked_up_once() -> None:
+    """All its placeholders get the same value."""
+    looked: list[str] = []
+
+    def look(key: str) -> Json | None:
+        looked.append(key)
+        return Json.of(len(looked))
+
+    draft = InputInjectLayer().prepare(Draft(facts=facts(), prompt="{{resource:a}}{{resource:a}}"), look)
+    assert (draft.prompt, looked) == ("11", ["a"])
