@@ -1,0 +1,1 @@
+"""Programs that measure. Each prints its number next to something comparable that ran beside it on the same machine."""

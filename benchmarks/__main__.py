@@ -1,0 +1,30 @@
+"""Run the measurements named, or all: `python -m benchmarks [hot lives wakes …]`; all of them write `results.md`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from benchmarks import hot, lives, servers, wakes
+from benchmarks.report import Row, table, write
+
+SUITES: dict[str, Callable[[], list[Row]]] = {"hot": hot.main, "lives": lives.main, "wakes": wakes.main}
+
+
+def main(names: list[str]) -> int:
+    """Run the suites; 2 for an unknown name."""
+    unknown = [name for name in names if name not in SUITES]
+    if unknown:
+        sys.stderr.write(f"there is no measurement {', '.join(unknown)}; there are {', '.join(SUITES)}\n")
+        return 2
+    servers.pin({1})
+    rows = [row for name in names or SUITES for row in SUITES[name]()]
+    if names:
+        sys.stdout.write(table(rows) + "\n")
+    else:
+        write(rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,134 @@
+"""A load generator that costs little: prepared bytes over kept-alive connections, replies counted by their framing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import uvloop
+
+Request = bytes
+Reply = tuple[int, bytes]
+
+
+def request(
+    method: str, path: str, credential: str, body: bytes | None = None, kind: str = "application/json"
+) -> bytes:
+    """One HTTP/1.1 request as bytes."""
+    head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {credential}\r\n"
+    if body is None:
+        return head.encode() + b"\r\n"
+    return f"{head}Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+class Connection(asyncio.Protocol):
+    """One kept-alive connection: one request at a time."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._buffer = b""
+        self._waiter: asyncio.Future[Reply] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Connected."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The server went away."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(exc or ConnectionResetError("closed by the server"))
+
+    def data_received(self, data: bytes) -> None:
+        """Collect until a whole reply is there."""
+        buffer = self._buffer + data if self._buffer else data
+        end = buffer.find(b"\r\n\r\n")
+        if end < 0:
+            self._buffer = buffer
+            return
+        length = 0
+        head = buffer[:end].lower()
+        mark = head.find(b"content-length:")
+        if mark >= 0:
+            stop = head.find(b"\r", mark)
+            length = int(head[mark + 15 : stop if stop > 0 else None])
+        if len(buffer) < end + 4 + length:
+            self._buffer = buffer
+            return
+        self._buffer = b""
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result((int(buffer[9:12]), buffer[end + 4 :]))
+
+    def send(self, data: Request) -> asyncio.Future[Reply]:
+        """The reply to come."""
+        assert self._transport is not None
+        self._waiter = asyncio.get_running_loop().create_future()
+        self._transport.write(data)
+        return self._waiter
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._transport is not None:
+            self._transport.close()
+
+
+async def connect(base_url: str) -> Connection:
+    """A connection to the server."""
+    parts = urlsplit(base_url)
+    _, protocol = await asyncio.get_running_loop().create_connection(Connection, parts.hostname, parts.port)
+    return protocol
+
+
+@dataclass
+class Run:
+    """What came of a run. Latencies in seconds."""
+
+    count: int = 0
+    seconds: float = 0.0
+    wrong: dict[int, int] = field(default_factory=dict[int, int])
+    latencies: list[float] = field(default_factory=list[float])
+
+    @property
+    def rate(self) -> float:
+        """Replies per second."""
+        return self.count / self.seconds if self.seconds else 0.0
+
+    def percentile(self, share: float) -> float:
+        """A latency in milliseconds."""
+        ordered = sorted(self.latencies)
+        return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+
+
+async def drive(base_url: str, requests: Iterator[Request], *, connections: int, expect: int, seconds: float) -> Run:
+    """Send until the requests or the seconds run out."""
+    run = Run()
+    lines = [await connect(base_url) for _ in range(connections)]
+    begin = time.perf_counter()
+    end = begin + seconds
+
+    async def pump(line: Connection) -> None:
+        for data in requests:
+            sent = time.perf_counter()
+            status, _ = await line.send(data)
+            now = time.perf_counter()
+            run.latencies.append(now - sent)
+            run.count += 1
+            if status != expect:
+                run.wrong[status] = run.wrong.get(status, 0) + 1
+            if now > end:
+                return
+
+    await asyncio.gather(*(pump(line) for line in lines))
+    run.seconds = time.perf_counter() - begin
+    for line in lines:
+        line.close()
+    return run
+
+
+def run_async(main: Callable[[], object]) -> object:
+    """Run a coroutine function on uvloop."""
+    return uvloop.run(main())  # type: ignore[arg-type]

@@ -1,0 +1,51 @@
+"""The rows of a report, and the report itself."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+LIBRARIES = ("fastapi", "starlette", "uvicorn", "uvloop", "apsw", "orjson")
+RESULTS = Path(__file__).parent / "results.md"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One figure: what was measured, the number, what it is compared with, and the goal."""
+
+    what: str
+    measured: str
+    beside: str
+    goal: str
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows in Markdown."""
+    lines = ["| what | measured | beside it | goal |", "|---|---|---|---|"]
+    lines += [f"| {row.what} | {row.measured} | {row.beside} | {row.goal} |" for row in rows]
+    return "\n".join(lines)
+
+
+def write(rows: Sequence[Row]) -> None:
+    """Write `results.md` with machine and versions."""
+    libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    text = f"""# Results
+
+Made by `make bench` on {datetime.now(UTC):%Y-%m-%d}: Python {platform.python_version()} on {platform.system()}
+{platform.machine()}, {_cores()} cores; {libraries}. The server has one core, the load generator another. Both sides of a
+comparison ran in turn in the same run; medians of the rounds. Machines are noisy: read the ratios.
+
+{table(rows)}
+"""
+    RESULTS.write_text(text)
+    sys.stdout.write(text)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))

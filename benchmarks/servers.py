@@ -1,0 +1,103 @@
+"""Starting the servers under measurement, each on a core of its own where there is one."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server."""
+
+    url: str
+    pid: int
+    data_dir: Path | None
+
+    @property
+    def root_key(self) -> str:
+        """Its root key."""
+        assert self.data_dir is not None
+        return (self.data_dir / "root.key").read_text().strip()
+
+    def memory_kib(self) -> int:
+        """Its resident memory."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1])
+        return 0
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def pin(cores: set[int]) -> None:
+    """Keep this process to these cores, where the machine has them."""
+    there = os.sched_getaffinity(0) & cores
+    if there:
+        os.sched_setaffinity(0, there)
+
+
+@contextmanager
+def _running(command: list[str], url: str, probe: str, data_dir: Path | None, env: dict[str, str]) -> Iterator[Server]:
+    core = {0}
+    process = subprocess.Popen(  # noqa: S603 - our own interpreter and modules
+        command,
+        env={**os.environ, **env},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: pin(core),  # noqa: PLW1509 - no threads run yet
+    )
+    try:
+        _wait_until_up(url + probe)
+        yield Server(url, process.pid, data_dir)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _wait_until_up(url: str) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(url, timeout=1)  # noqa: S310 - our own server
+            return
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            time.sleep(0.05)
+    raise TimeoutError(f"{url} did not come up")
+
+
+@contextmanager
+def bare() -> Iterator[Server]:
+    """The bare server."""
+    port = free_port()
+    command = [sys.executable, "-m", "benchmarks.bare", str(port)]
+    with _running(command, f"http://127.0.0.1:{port}", "/", None, {}) as server:
+        yield server
+
+
+@contextmanager
+def swarmhold(**env: str) -> Iterator[Server]:
+    """The real server on an empty data directory."""
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="swarmhold-bench-") as folder:
+        command = [sys.executable, "-m", "app.cli", "serve", "--port", str(port), "--data-dir", folder]
+        settings = {"SWARMHOLD_LOG_LEVEL": "warning", **env}
+        with _running(command, f"http://127.0.0.1:{port}", "/readyz", Path(folder), settings) as server:
+            yield server
