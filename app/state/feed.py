@@ -18,30 +18,41 @@ PLACES = 65_536
 """Events that one transaction can append on PostgreSQL."""
 
 _COLUMNS = "cursor, kind, at, task_id, session_id, attempt, data"
-_APPEND_SQLITE = "INSERT INTO events (kind, at, task_id, session_id, attempt, data) VALUES (?, ?, ?, ?, ?, ?)"
-_APPEND_POSTGRES = (
-    f"INSERT INTO events ({_COLUMNS}) VALUES ("
-    f"(pg_current_xact_id()::text::bigint + %s) * {PLACES} + %s, %s, %s, %s, %s, %s, %s)"
-)
 _HORIZON = f"(pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %s) * {PLACES}"
 
+Cells = tuple[str, int, str | None, str | None, int | None, str | None]
+"""An event about to be appended: kind, at, task id, session id, attempt, data."""
 
-def append(
-    db: Connection,
-    place: int,
-    kind: str,
-    at: int,
-    task_id: str | None,
-    session_id: str | None,
-    attempt: int | None,
-    data: str | None,
-) -> None:
-    """Add one event; `place` counts the events of this transaction from 0."""
-    cells = (kind, at, task_id, session_id, attempt, data)
-    if db.dialect == "sqlite":
-        db.change(_APPEND_SQLITE, cells)
-    else:
-        db.change(_APPEND_POSTGRES, (db.feed_offset, place, *cells))
+_MOST_AT_ONCE = 16
+
+
+def _sqlite_append(count: int) -> str:
+    rows = ", ".join(["(?, ?, ?, ?, ?, ?)"] * count)
+    return f"INSERT INTO events (kind, at, task_id, session_id, attempt, data) VALUES {rows}"  # noqa: S608 - constants
+
+
+def _postgres_append(count: int) -> str:
+    row = f"((pg_current_xact_id()::text::bigint + %s) * {PLACES} + %s, %s, %s, %s, %s, %s, %s)"
+    return f"INSERT INTO events ({_COLUMNS}) VALUES {', '.join([row] * count)}"  # noqa: S608 - constants
+
+
+_SQLITE_APPEND = [_sqlite_append(count) for count in range(_MOST_AT_ONCE + 1)]
+_POSTGRES_APPEND = [_postgres_append(count) for count in range(_MOST_AT_ONCE + 1)]
+
+
+def append(db: Connection, events: list[Cells]) -> None:
+    """Add the events of one transaction, in order."""
+    for start in range(0, len(events), _MOST_AT_ONCE):
+        some = events[start : start + _MOST_AT_ONCE]
+        args: list[Any] = []
+        if db.dialect == "sqlite":
+            for cells in some:
+                args += cells
+            db.change(_SQLITE_APPEND[len(some)], tuple(args))
+        else:
+            for place, cells in enumerate(some, start):
+                args += (db.feed_offset, place, *cells)
+            db.change(_POSTGRES_APPEND[len(some)], tuple(args))
 
 
 def page(db: Connection, after: int, limit: int, task_id: str | None = None) -> list[Event]:

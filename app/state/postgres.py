@@ -49,9 +49,9 @@ class PostgresStore:
     """The store on one PostgreSQL database. Belongs to the event loop that opens it.
 
     `connections` point operations run at once; bulk work has two more, and the lock one. A statement that waits longer
-    than `lock_timeout_ms` for a row gives up, and its operation is run again as the policy says. `ids` makes a source of ids
-    for each connection, `spread` is the randomness that operations see (called on several threads), `policy` holds
-    where `transact` is given none.
+    than `lock_timeout_ms` for a row gives up, and its operation is run again as the policy says. `ids` makes a source
+    of ids for each connection, `spread` is the randomness that operations see (called on several threads), `policy`
+    holds where `transact` is given none.
     """
 
     def __init__(

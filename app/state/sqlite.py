@@ -25,6 +25,7 @@ from app.state.port import Committed, HoldPolicy
 from app.state.sqlite_connection import (
     MEMORY,
     OLDEST,
+    UNUSABLE,
     SqliteConnection,
     SqliteReader,
     copy_database,
@@ -91,7 +92,7 @@ class SqliteStore:
             await writer.open(_bring_up_to_date)
         except BaseException as error:
             await self._release()
-            if isinstance(error, apsw.Error):
+            if isinstance(error, UNUSABLE):
                 raise unavailable(error) from error
             raise
         writer.listener = self._listener

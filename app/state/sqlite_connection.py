@@ -31,7 +31,7 @@ _PRAGMAS = {
 }
 _CACHED_STATEMENTS = 400
 
-_UNUSABLE = (
+UNUSABLE = (
     apsw.FullError,
     apsw.IOError,
     apsw.BusyError,
@@ -97,7 +97,7 @@ class SqliteConnection:
         try:
             self._execute(sql, args)
             return self._fetch()
-        except _UNUSABLE as error:
+        except UNUSABLE as error:
             raise unavailable(error) from error
 
     def change(self, sql: str, args: tuple[Any, ...]) -> int:
@@ -107,7 +107,7 @@ class SqliteConnection:
         try:
             self._execute(sql, args)
             return self.raw.changes()
-        except _UNUSABLE as error:
+        except UNUSABLE as error:
             raise unavailable(error) from error
 
     def begin(self) -> None:
@@ -177,7 +177,7 @@ class SqliteConnection:
         if self.dirty:
             try:
                 self._execute("SAVEPOINT operation")
-            except _UNUSABLE as error:
+            except UNUSABLE as error:
                 raise unavailable(error) from error
             self._saved = True
         self.dirty = True
@@ -222,7 +222,7 @@ class SqliteReader:
             return self._fetch()
         except apsw.ReadOnlyError as error:
             raise _refused() from error
-        except _UNUSABLE as error:
+        except UNUSABLE as error:
             raise unavailable(error) from error
 
     def change(self, sql: str, args: tuple[Any, ...]) -> int:
@@ -235,7 +235,7 @@ class SqliteReader:
             self._execute("BEGIN")
             if self._shared:
                 self.raw.pragma("query_only", 1)
-        except _UNUSABLE as error:
+        except UNUSABLE as error:
             raise unavailable(error) from error
 
     def end(self) -> None:
@@ -268,7 +268,7 @@ def integrity(path: Path, *, thorough: bool = False) -> tuple[str, ...]:
             found = [str(row[0]) for row in raw.execute(f"PRAGMA {pragma}")]
         finally:
             raw.close(True)
-    except _UNUSABLE as error:
+    except UNUSABLE as error:
         raise unavailable(error) from error
     return tuple(line for line in found if line != "ok")
 

@@ -2,6 +2,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -81,21 +82,34 @@ asyncio.run(main())
 """
 
 
-async def test_killed_process_gives_its_database_free(lasting_store_url: str) -> None:
+@pytest.fixture
+def holder(lasting_store_url: str) -> Iterator[subprocess.Popen[str]]:
+    """Another process that has the store open."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, lasting_store_url], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "open\n"
+        yield process
+        process.kill()
+
+
+async def test_killed_process_gives_its_database_free(lasting_store_url: str, holder: subprocess.Popen[str]) -> None:
     """A second process is told who has the database; after kill -9 of the holder it may have it."""
-    holder = subprocess.Popen([sys.executable, "-c", HOLD, lasting_store_url], stdout=subprocess.PIPE, text=True)
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == "open\n"
     store = open_store(lasting_store_url)
     who = str(holder.pid) if isinstance(store, SqliteStore) else "PostgreSQL session"
     with pytest.raises(StoreUnavailable, match=who):
         await store.open()
     holder.kill()
-    holder.wait()
-    holder.stdout.close()
+    await asyncio.to_thread(holder.wait)
     await store.open()
     await store.check()
     await store.close()
+
+
+def modes_in(directory: Path) -> dict[str, int]:
+    """The rights of each file."""
+    return {path.name: path.stat().st_mode & 0o777 for path in directory.iterdir()}
 
 
 async def test_backup_is_a_database_of_its_own(data_dir: Path) -> None:
@@ -110,13 +124,13 @@ async def test_backup_is_a_database_of_its_own(data_dir: Path) -> None:
     with pytest.raises(StoreUnavailable, match="exists already"):
         await store.backup(str(target))
     await store.close()
-    assert target.stat().st_mode & 0o077 == 0
+    assert modes_in(data_dir)["copy.db"] == 0o600
     assert integrity(target, thorough=True) == ()
     copy = SqliteStore(target)
     await copy.open()
     assert await copy.read(notes.read("a")) == "1"
     await copy.close()
-    assert sorted(path.name for path in data_dir.iterdir() if "partial" in path.name) == []
+    assert not [name for name in modes_in(data_dir) if "partial" in name]
 
 
 async def test_backup_says_why_it_cannot_be_made(data_dir: Path) -> None:
@@ -138,7 +152,7 @@ async def test_sqlite_files_are_private(data_dir: Path) -> None:
     store = SqliteStore(data_dir / "swarmhold.db")
     await store.open()
     await store.transact("write", notes.write("a", "1"))
-    modes = {path.name: path.stat().st_mode & 0o777 for path in data_dir.iterdir()}
+    modes = modes_in(data_dir)
     await store.close()
     assert set(modes.values()) == {0o600}, modes
 
@@ -169,11 +183,11 @@ async def test_missing_directory_is_named(data_dir: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write where nobody may")
-async def test_unwritable_directory_is_refused(data_dir: Path) -> None:
+async def test_unwritable_directory_is_refused(tmp_path: Path) -> None:
     """Without the right to write, opening is refused."""
-    data_dir.chmod(0o500)
+    os.mkdir(tmp_path / "bare", 0o500)  # noqa: PTH102 - made with its rights in one step
     with pytest.raises(StoreUnavailable, match="Permission denied"):
-        await SqliteStore(data_dir / "swarmhold.db").open()
+        await SqliteStore(tmp_path / "bare" / "swarmhold.db").open()
 
 
 async def test_unreachable_postgres_is_refused() -> None:

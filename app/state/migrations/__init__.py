@@ -34,10 +34,7 @@ _EXISTS = {
 
 def head() -> str:
     """The version that this code is made for."""
-    found = _scripts().get_current_head()
-    if found is None:
-        raise RuntimeError("the package holds no migrations")
-    return found
+    return revisions()[-1]
 
 
 def version(db: Connection) -> str | None:
@@ -54,14 +51,13 @@ def migrate(db: Connection) -> tuple[str, ...]:
     Raises StoreUnavailable when a newer server has written the database.
     """
     current = version(db)
-    scripts = _scripts()
-    known = {script.revision for script in scripts.walk_revisions()}
+    known = revisions()
     if current is not None and current not in known:
         raise StoreUnavailable(
-            f"the database is at version {current}, which this server does not know; "
-            f"its own is {scripts.get_current_head()}: upgrade the server"
+            f"the database is at version {current}, which this server does not know (its own is {known[-1]}): "
+            "upgrade the server"
         )
-    missing = tuple(script.revision for script in reversed(list(scripts.iterate_revisions("heads", current or "base"))))
+    missing = known if current is None else known[known.index(current) + 1 :]
     for statement in statements(db.dialect, missing):
         db.change(statement, ())
     if missing:
@@ -69,7 +65,12 @@ def migrate(db: Connection) -> tuple[str, ...]:
     return missing
 
 
-def statements(dialect: Dialect, revisions: Iterable[str]) -> list[str]:
+def revisions() -> tuple[str, ...]:
+    """Every revision, oldest first."""
+    return tuple(script.revision for script in reversed(list(_scripts().walk_revisions())))
+
+
+def statements(dialect: Dialect, wanted: Iterable[str]) -> list[str]:
     """The SQL of these revisions, one statement an item."""
     scripts = _scripts()
     collected = _Statements()
@@ -80,7 +81,7 @@ def statements(dialect: Dialect, revisions: Iterable[str]) -> list[str]:
         opts={"as_sql": True, "output_buffer": collected},
     )
     with Operations.context(context):
-        for revision in revisions:
+        for revision in wanted:
             script: Any = scripts.get_revision(revision)
             script.module.upgrade()
     return collected.found

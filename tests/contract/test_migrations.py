@@ -1,0 +1,113 @@
+import re
+
+import apsw
+import psycopg
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from app.domain.errors import StoreUnavailable
+from app.state import migrations, schema
+from app.state.opening import open_store
+from app.state.postgres import PostgresStore
+from app.state.sqlite import SqliteStore
+from app.state.statements import Dialect
+from tests.support import notes
+
+DIALECTS: dict[str, sa.Dialect] = {"sqlite": sqlite.dialect(), "postgresql": postgresql.dialect()}
+
+PG_COLUMNS = """
+SELECT table_name, column_name, ordinal_position, data_type, is_nullable, column_default, collation_name
+FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'alembic_version'
+ORDER BY 1, 3
+"""
+PG_INDEXES = "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' AND tablename <> 'alembic_version' ORDER BY 1"
+
+
+def created_directly(dialect: Dialect) -> list[str]:
+    """The statements that make `app.state.schema` as it stands."""
+    found: list[str] = []
+    for table in schema.metadata.sorted_tables:
+        found.append(str(CreateTable(table).compile(dialect=DIALECTS[dialect])))
+        indexes = sorted(table.indexes, key=lambda index: str(index.name))
+        found += [str(CreateIndex(index).compile(dialect=DIALECTS[dialect])) for index in indexes]
+    return found
+
+
+def sqlite_objects(statements: list[str]) -> dict[str, str]:
+    """What SQLite says that it holds after these statements, white space aside."""
+    raw = apsw.Connection(":memory:")
+    for statement in statements:
+        raw.execute(statement)
+    rows = raw.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name <> 'alembic_version'")
+    return {str(name): re.sub(r"\s+", "", str(sql)) for name, sql in rows}
+
+
+def all_revisions(dialect: Dialect) -> list[str]:
+    """The statements of every migration, oldest first."""
+    return migrations.statements(dialect, migrations.revisions())
+
+
+def test_migrated_sqlite_is_what_the_schema_says() -> None:
+    """Migrations and schema make the same SQLite database."""
+    assert sqlite_objects(all_revisions("sqlite")) == sqlite_objects(created_directly("sqlite"))
+
+
+def test_migrated_postgres_is_what_the_schema_says(postgres_url: str) -> None:
+    """Migrations and schema make the same PostgreSQL database."""
+    seen: list[list[list[object]]] = []
+    for statements in (all_revisions("postgresql"), created_directly("postgresql")):
+        with psycopg.connect(postgres_url) as raw:
+            for statement in statements:
+                raw.execute(statement.encode())
+            seen.append([[*map(list, raw.execute(query).fetchall())] for query in (PG_COLUMNS, PG_INDEXES)])
+            raw.rollback()
+    assert seen[0] == seen[1]
+    assert len(seen[0][0]) > 100
+
+
+async def test_opening_again_applies_nothing(lasting_store_url: str) -> None:
+    """A database that is up to date is left as it is."""
+    store = open_store(lasting_store_url)
+    await store.open()
+    await store.transact("write", notes.write("a", "1"))
+    assert await store.read(lambda state: migrations.version(state.db)) == migrations.head()
+    assert await store.transact("migrate", lambda state: migrations.migrate(state.db)) == ()
+    await store.close()
+    await store.open()
+    assert await store.read(notes.read("a")) == "1"
+    await store.close()
+
+
+async def test_newer_database_is_refused(lasting_store_url: str) -> None:
+    """A database of a later release is not touched: the server says that it has to be upgraded."""
+    store = open_store(lasting_store_url)
+    await store.open()
+    await store.transact(
+        "pretend", lambda state: state.db.change("UPDATE alembic_version SET version_num = '9999'", ())
+    )
+    await store.close()
+    with pytest.raises(StoreUnavailable, match=r"9999.*upgrade the server"):
+        await store.open()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_failed_migration_leaves_nothing(
+    kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A migration that fails half way is undone as a whole, and opening again starts where it began."""
+    url = ":memory:" if kind == "sqlite" else request.getfixturevalue("postgres_url")
+    store = SqliteStore(request.getfixturevalue("data_dir") / "x.db") if kind == "sqlite" else PostgresStore(url)
+    real = migrations.statements
+
+    def broken(dialect: Dialect, revisions: tuple[str, ...]) -> list[str]:
+        return [*real(dialect, revisions)[:10], "SELECT no_such_function()"]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(migrations, "statements", broken)
+        with pytest.raises((apsw.SQLError, psycopg.errors.UndefinedFunction)):
+            await store.open()
+    await store.open()
+    await store.check()
+    await store.close()
