@@ -16,12 +16,13 @@ _SECRET = re.compile(
 def printable(text: str, *, longest: int = LONGEST) -> str:
     """`text` with secrets taken out and control characters escaped; of a longer one the last `longest` characters."""
     safe = _SECRET.sub("[secret]", text).strip()
-    shown = "".join(letter if letter.isprintable() else _escaped(letter) for letter in safe[-longest:])
+    kept = safe[-longest:]
+    shown = kept if kept.isprintable() else "".join(map(_escaped, kept))
     return f"…{shown}" if len(safe) > longest else shown
 
 
 def _escaped(letter: str) -> str:
-    return letter.encode("unicode_escape", "backslashreplace").decode()
+    return letter if letter.isprintable() else letter.encode("unicode_escape", "backslashreplace").decode()
 
 
 def told(error: BaseException) -> str:

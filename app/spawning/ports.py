@@ -286,12 +286,18 @@ class LayerRegistry:
 
     def __init__(self, *, base: Sequence[Layer] = (), hints: Sequence[Layer] = ()) -> None:
         self._base = tuple(base)
+        self._base_acts = any(type(layer).settle is not Layer.settle or layer.drives for layer in self._base)
         self._hints = {layer.key: layer for layer in hints}
 
     @property
     def base(self) -> tuple[Layer, ...]:
         """The base layers, innermost first."""
         return self._base
+
+    @property
+    def base_acts(self) -> bool:
+        """Whether a base layer has a say in what a Final means, or has steps of its own."""
+        return self._base_acts
 
     def keys(self) -> list[str]:
         """Every key: base layers first, then hints by name."""
