@@ -22,7 +22,7 @@ from app.domain.errors import (
 from app.domain.tasks import Status
 from app.domain.tokens import Bearer
 from app.engine.access import AccessCalls
-from app.engine.driver import AttemptControl, Driver, needs_driver
+from app.engine.driver import AttemptControl, Driver, is_detached, needs_driver
 from app.engine.ops import attempts, recovery, tasks
 from app.engine.ops.access import own
 from app.engine.ops.attempts import Order
@@ -126,7 +126,8 @@ class AttemptCalls(AccessCalls):
         if linked.router.kind not in self._parts.catalog.kinds():
             # Only its dispatcher has this adapter: while the process lives, the attempt is walked with it.
             self._custom[(dispatched.task_id, dispatched.attempt)] = linked
-        await self._drive(dispatched.task_id, dispatched.attempt, linked)
+        if not is_detached(linked):
+            await self._drive(dispatched.task_id, dispatched.attempt, linked)
         return dispatched, max(0.0, end - loop.time())
 
     def _check_dispatcher(self, state: State, caller: Caller, task_id: str, linked: LinkedSpawner) -> None:

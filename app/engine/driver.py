@@ -208,12 +208,12 @@ class Driver:
         if exit.final is None:
             await self._fail(Reason.WORKER_FAILED, exit.detail)
             return
-        final, cfg, layers = exit.final, self._core.cfg, self._core.layer_registry
+        final, layers = exit.final, self._core.layer_registry
 
         def run(state: State) -> None:
             task, attempt = require_own_attempt(state, self._task_id, self._number, epoch=self._epoch)
             if attempt.phase is not Phase.HELD:
-                finals.accept(state, cfg, layers, task, attempt, final)
+                finals.accept(state, layers, task, attempt, final)
 
         await self._settle("apply", run)
 
@@ -274,6 +274,11 @@ def _exit_of(joining: asyncio.Future[Exit]) -> Exit:
     if error is None:
         return joining.result()
     return Exit(detail=f"{type(error).__name__}: {error}")
+
+
+def is_detached(linked: LinkedSpawner) -> bool:
+    """Whether no attempt through this stack ever needs a driver."""
+    return linked.router.kind in DETACHED and not any(layer.drives for layer in linked.layers)
 
 
 def needs_driver(linked: LinkedSpawner, walk: Walk) -> bool:

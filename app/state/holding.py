@@ -19,7 +19,7 @@ _log: Any = structlog.get_logger(__name__)
 
 
 def run_held(op: str, fn: Callable[[State], R], state: State, policy: HoldPolicy) -> R:
-    """`fn(state)`, timed.
+    """`fn(state)` and its events, timed.
 
     Raises TypeError when `fn` is a coroutine function and MaxHoldExceeded when the policy says so; the caller rolls
     back on whatever is raised.
@@ -27,6 +27,7 @@ def run_held(op: str, fn: Callable[[State], R], state: State, policy: HoldPolicy
     started = perf_counter()
     try:
         answer = fn(state)
+        state.flush()
     except StopIteration as error:
         # A future cannot carry it, and inside a coroutine it would read as the end of the coroutine.
         raise RuntimeError(f"{op} let StopIteration out") from error

@@ -21,7 +21,7 @@ R = TypeVar("R")
 class Shape(Generic[R]):
     """How one row type is read and written."""
 
-    __slots__ = ("_decoders", "_encoders", "_row", "_setters", "key", "names", "table")
+    __slots__ = ("_decoders", "_encoders", "_getters", "_row", "_setters", "key", "names", "table")
 
     def __init__(self, table: sa.Table, row: type[R]) -> None:
         fields = [field.name for field in dataclasses.fields(row)]  # pyright: ignore[reportArgumentType]
@@ -34,6 +34,7 @@ class Shape(Generic[R]):
         self.key = tuple(column.name for column in table.primary_key)
         self._row = row
         self._setters = tuple(row.__dict__[name].__set__ for name in fields)
+        self._getters = tuple(row.__dict__[name].__get__ for name in fields)
         kinds = [_kind(hints[name]) for name in fields]
         self._decoders = tuple((i, _DECODE[k](t)) for i, (k, t) in enumerate(kinds) if k in _DECODE)
         self._encoders = {name: _ENCODE[k] for name, (k, _) in zip(fields, kinds, strict=True) if k in _ENCODE}
@@ -48,6 +49,13 @@ class Shape(Generic[R]):
         for put, cell in zip(self._setters, cells, strict=True):
             put(row, cell)
         return row
+
+    def evolve(self, row: R, changes: dict[str, Any]) -> R:
+        """The row with some fields changed; `dataclasses.replace` for much less."""
+        made = object.__new__(self._row)
+        for name, get, put in zip(self.names, self._getters, self._setters, strict=True):
+            put(made, changes[name] if name in changes else get(row))
+        return made
 
     def encode(self, changes: dict[str, Any]) -> dict[str, Any]:
         """Column values for the named fields."""

@@ -63,7 +63,7 @@ class State:
     `now` is one instant for the whole transaction; `spread()` is injected randomness in [-1, 1].
     """
 
-    __slots__ = ("db", "effects", "ids", "now", "spread")
+    __slots__ = ("_events", "db", "effects", "ids", "now", "spread")
 
     def __init__(self, db: Connection, *, now: Instant, ids: IdSource, spread: Callable[[], float]) -> None:
         self.db = db
@@ -71,6 +71,7 @@ class State:
         self.ids = ids
         self.spread = spread
         self.effects = Effects()
+        self._events: list[feed.Cells] = []
 
     def wake(self, topic: str) -> None:
         """After the commit, tell whoever waits on this topic to look again. A hint: waiters re-read the rows."""
@@ -92,5 +93,11 @@ class State:
     ) -> None:
         """Append an event to the feed in this transaction. `data` must be JSON-ready and free of secrets."""
         body = Json.of(data).text if data else None
-        feed.append(self.db, self.effects.events, kind.value, self.now, task_id, session_id, attempt, body)
-        self.effects.events += 1
+        self._events.append((kind.value, self.now, task_id, session_id, attempt, body))
+
+    def flush(self) -> None:
+        """Write the events that were appended. Called by the store when the operation has returned."""
+        if self._events:
+            feed.append(self.db, self._events)
+            self.effects.events += len(self._events)
+            self._events = []

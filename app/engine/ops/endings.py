@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -35,7 +34,7 @@ def change(state: State, task: Task, **changes: Any) -> Task:
     version = task.version + 1
     TASKS.update(state.db, task.id, **changes, version=version, updated_at=state.now)
     state.wake(f"task:{task.id}")
-    return replace(task, **changes, version=version, updated_at=state.now)
+    return TASKS.shape.evolve(task, {**changes, "version": version, "updated_at": state.now})
 
 
 def end_attempt(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from app.domain.attempts import Attempt, Outcome, Phase, Reason
 from app.domain.events import EventKind
 from app.domain.json import Json
@@ -18,15 +20,17 @@ from app.state.state import State
 from app.state.tables import ATTEMPTS, OUTPUTS
 
 
-def append(state: State, cfg: EngineCfg, attempt: Attempt, kind: OutputType, body: Json, **changes: object) -> None:
-    """One more output row, with what else changes in the attempt; a sign of life."""
+Changes = dict[str, Any]
+"""Columns of an attempt's row that are still to be written."""
+
+
+def record(state: State, attempt: Attempt, kind: OutputType, body: Json) -> Changes:
+    """One more output row and its event; what that changes in the attempt's own row is the caller's to write."""
     seq = attempt.outputs + 1
     OUTPUTS.insert(
         state.db,
         Output(task_id=attempt.task_id, attempt=attempt.attempt, seq=seq, type=kind, body=body, at=state.now),
     )
-    renewal = {} if changes else clocks.renewal(cfg, attempt, state.now)
-    ATTEMPTS.update(state.db, attempt.task_id, attempt.attempt, outputs=seq, **changes, **renewal)
     state.emit(
         EventKind.WORKER_OUTPUT,
         task_id=attempt.task_id,
@@ -35,15 +39,24 @@ def append(state: State, cfg: EngineCfg, attempt: Attempt, kind: OutputType, bod
         type=kind.value,
         seq=seq,
     )
+    return {"outputs": seq}
 
 
-def accept(state: State, cfg: EngineCfg, layers: LayerRegistry, task: Task, attempt: Attempt, final: Final) -> Task:
+def append(state: State, cfg: EngineCfg, attempt: Attempt, kind: OutputType, body: Json) -> None:
+    """Progress, partial or artifact of a live attempt; a sign of life."""
+    changes = record(state, attempt, kind, body) | clocks.renewal(cfg, attempt, state.now)
+    ATTEMPTS.update(state.db, attempt.task_id, attempt.attempt, **changes)
+
+
+def accept(state: State, layers: LayerRegistry, task: Task, attempt: Attempt, final: Final) -> Task:
     """Take a Final of a live attempt and do what its layers make of it, all in this transaction."""
     body = Json(f'{{"content":{{"kind":"inline","value":{final.value.text}}},"ok":{"true" if final.ok else "false"}}}')
-    append(state, cfg, attempt, OutputType.FINAL, body, final=final.value, final_ok=final.ok)
-    facts = facts_for(state, task, attempt) if attempt.layers.text != "[]" else None
+    changes = record(state, attempt, OutputType.FINAL, body)
+    changes |= {"final": final.value, "final_ok": final.ok}
+    layered = layers.base_acts or attempt.layers.text != "[]"
+    facts = facts_for(state, task, attempt) if layered else None
     decision = stack.settle(layers, facts, final) if facts is not None else final
-    return conclude(state, layers, task, attempt, facts, decision)
+    return conclude(state, layers, task, attempt, facts, decision, changes)
 
 
 def conclude(
@@ -53,13 +66,14 @@ def conclude(
     attempt: Attempt,
     facts: Facts | None,
     decision: Final | Escalate,
+    changes: Changes,
 ) -> Task:
     """Carry a decision out: hold the attempt for a senior, pass the task, block it or plan the next attempt."""
     if isinstance(decision, Escalate):
-        return _hold(state, task, attempt, decision)
+        return _hold(state, task, attempt, decision, changes)
     drives = facts is not None and any(x.drives and x.applies(facts) for x in layers.stack(facts.layers))
     outcome = Outcome.PASS if decision.ok else Outcome.BLOCKED
-    end_attempt(state, attempt, outcome=outcome, reason=Reason.FINAL, drives=drives)
+    end_attempt(state, attempt, outcome=outcome, reason=Reason.FINAL, drives=drives, **changes)
     if decision.ok:
         after = step(task.id, task.status, Step.FINAL_OK)
         return settle(state, task, after, result=decision.value)
@@ -74,12 +88,13 @@ def conclude(
     )
 
 
-def _hold(state: State, task: Task, attempt: Attempt, escalation: Escalate) -> Task:
+def _hold(state: State, task: Task, attempt: Attempt, escalation: Escalate, changes: Changes) -> Task:
     """Suspend the task on a question of the engine's own; the Final waits with the attempt."""
     if task.open_questions:
         withdraw_all(state, task, "the worker has finished")
         task = change(state, task, open_questions=0)
-    ATTEMPTS.update(state.db, attempt.task_id, attempt.attempt, phase=Phase.HELD, due_at=None, detail=escalation.layer)
+    changes |= {"phase": Phase.HELD, "due_at": None, "detail": escalation.layer}
+    ATTEMPTS.update(state.db, attempt.task_id, attempt.attempt, **changes)
     ask = Ask(question=escalation.question, answer_schema=escalation.answer_schema)
     suspension.put(
         state,

@@ -65,7 +65,7 @@ def submit(
         return refusal
     if reach.attempt.final is not None:
         return reach.task
-    return finals.accept(state, cfg, layers, reach.task, reach.attempt, final)
+    return finals.accept(state, layers, reach.task, reach.attempt, final)
 
 
 def _refusal(state: State, cfg: EngineCfg, reach: Reach, final: Final) -> Keep[EngineError] | None:

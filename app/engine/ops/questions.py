@@ -177,7 +177,7 @@ def _release(state: State, layers: LayerRegistry, task: Task, attempt: Attempt, 
     original = Final(value=attempt.final or Json("null"), ok=bool(attempt.final_ok))
     facts = facts_for(state, task, attempt)
     decision = stack.resolve(layers, facts, attempt.detail or "", original, value)
-    finals.conclude(state, layers, task, attempt, facts, decision)
+    finals.conclude(state, layers, task, attempt, facts, decision, {})
 
 
 def expire(state: State, layers: LayerRegistry, key: str) -> None:
