@@ -1,4 +1,5 @@
-"""The web console: static pages, served by the node itself, that show the swarm live and let a person act on it.
+"""The web console: pages that the server itself serves, without a build step on the user's machine.
 
-The pages use the public API alone, with the token that their user holds.
+`console_routes()` gives the routes to mount. What is served stands in `static/`; `static/vendor/` holds the libraries,
+made by `vendor/build.mjs` from the versions of its lock file and listed with their licences and digests in its manifest.
 """

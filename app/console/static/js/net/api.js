@@ -1,0 +1,49 @@
+// Calls of the HTTP API: JSON in, JSON out, the credential in its header and nowhere else.
+import { Problem } from "./problem.js";
+
+const PATIENCE_MS = 30_000;
+
+/** The path with the parameters that have a value. */
+export function withQuery(path, query = {}) {
+  const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== "");
+  return given.length ? `${path}?${new URLSearchParams(given)}` : path;
+}
+
+/** The decoded reply, null when it has no body. Throws Problem. */
+export async function call(credential, method, path, { body, query, signal, headers } = {}) {
+  const patience = AbortSignal.timeout(PATIENCE_MS);
+  let reply;
+  let text;
+  try {
+    reply = await fetch(withQuery(path, query), {
+      method,
+      headers: {
+        Authorization: `Bearer ${credential}`,
+        ...(body === undefined ? {} : { "Content-Type": "application/json" }),
+        ...headers,
+      },
+      body: body === undefined ? undefined : JSON.stringify(body),
+      cache: "no-store",
+      credentials: "omit",
+      redirect: "error",
+      referrerPolicy: "no-referrer",
+      signal: signal ? AbortSignal.any([signal, patience]) : patience,
+    });
+    text = await reply.text();
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new Problem(0, null);
+  }
+  const value = parsed(text);
+  if (!reply.ok) throw new Problem(reply.status, value, Number(reply.headers.get("Retry-After")) || null);
+  return value;
+}
+
+function parsed(text) {
+  if (!text) return null;
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}

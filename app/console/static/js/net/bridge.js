@@ -1,0 +1,87 @@
+// A senior's WebSocket: questions come as they are asked, and again on every connect for as long as they are open.
+import { signal } from "../../vendor/preact.js";
+import { Backoff, rest } from "./backoff.js";
+
+const PING_MS = 20_000;
+const REFUSED = new Set([4401, 4403]);
+const REPLACED = 4409;
+
+export class Bridge {
+  #credential;
+  #on;
+  #stop = null;
+  #socket = null;
+
+  /** `on` has a function per frame type, and `refused(code)` for a credential that is no good. */
+  constructor(credential, id, on) {
+    this.#credential = credential;
+    this.#on = on;
+    this.id = id;
+    /** connecting | live | offline | replaced */
+    this.state = signal("connecting");
+  }
+
+  /** Connect, and connect again whenever the connection breaks. */
+  start() {
+    if (this.#stop) return;
+    this.#stop = new AbortController();
+    this.#run(this.#stop.signal);
+  }
+
+  /** Disconnect for good. */
+  stop() {
+    this.#stop?.abort();
+    this.#stop = null;
+    this.#socket?.close(1000);
+  }
+
+  /** Take the id back from the connection that replaced this one. */
+  retake() {
+    this.stop();
+    this.start();
+  }
+
+  async #run(ending) {
+    const backoff = new Backoff();
+    while (!ending.aborted) {
+      this.state.value = "connecting";
+      const code = await this.#connection(ending, backoff);
+      if (ending.aborted) return;
+      if (REFUSED.has(code)) return this.#on.refused(code);
+      if (code === REPLACED) {
+        this.state.value = "replaced";
+        return;
+      }
+      this.state.value = "offline";
+      await rest(backoff.pause(), ending);
+    }
+  }
+
+  #connection(ending, backoff) {
+    return new Promise((resolve) => {
+      const scheme = location.protocol === "https:" ? "wss" : "ws";
+      const address = `${scheme}://${location.host}/v1/senior/bridges/${encodeURIComponent(this.id)}/ws`;
+      const socket = new WebSocket(address, ["swarmhold.v1", `swarmhold.bearer.${this.#credential}`]);
+      this.#socket = socket;
+      let heard = true;
+      const ping = setInterval(() => {
+        if (!heard) socket.close(4000);
+        heard = false;
+        if (socket.readyState === WebSocket.OPEN) socket.send('{"type":"ping"}');
+      }, PING_MS);
+      socket.onmessage = (message) => {
+        heard = true;
+        const frame = JSON.parse(message.data);
+        if (frame.type === "welcome") {
+          backoff.reset();
+          this.state.value = "live";
+        }
+        if (!ending.aborted) this.#on[frame.type]?.(frame);
+      };
+      socket.onclose = (event) => {
+        clearInterval(ping);
+        resolve(event.code);
+      };
+    });
+  }
+}

@@ -1,0 +1,2 @@
+// Plots on a canvas.
+export { default as Plot } from "uplot";
