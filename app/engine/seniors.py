@@ -138,6 +138,11 @@ class SeniorCalls(Core):
             lambda s: questions.ADDRESSED.all(s.db, bridge_id=bridge_id, after=after or "", limit=limit)
         )
 
+    async def count_open_questions_for(self, token: CapToken, bridge_id: str, *, addressed_only: bool = False) -> int:
+        """How many `open_questions_for` would list in all; with `addressed_only` without those for any bridge."""
+        self._present(token, Verb.ANSWER_QUERY)
+        return await self._store.read(lambda s: questions.count_open(s, bridge_id, addressed_only=addressed_only))
+
     async def mark_delivered(self, keys: Sequence[str], bridge_id: str) -> None:
         """Note that a bridge has shown these questions."""
         if keys:

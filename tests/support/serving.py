@@ -1,4 +1,4 @@
-"""A node's edge on a real socket, in this process: the engine, the application and uvicorn, without the command line."""
+"""A node's edge on a real socket, in this process: engine, application and uvicorn, without the command line."""
 
 import asyncio
 import contextlib
@@ -14,6 +14,7 @@ from app.engine.engine import Engine
 from app.engine.ops.rules import EngineCfg
 from app.http.app import Application, create_app
 from app.http.settings import HttpSettings
+from app.ws.sockets import Sockets
 from tests.support.ports import LOOPBACK
 from tests.support.waiting import eventually
 
@@ -56,7 +57,9 @@ class Node:
         self.clients.append(client)
         return client
 
-    async def attach(self, role: Role = Role.OPERATOR, *, name: str = "tester", ttl: float = 3600, **options: object) -> str:
+    async def attach(
+        self, role: Role = Role.OPERATOR, *, name: str = "tester", ttl: float = 3600, **options: object
+    ) -> str:
         """The token of a new session."""
         body = {"operator_id": name, "role": role.value, "ttl": ttl, **options}
         reply = await self.as_(ROOT_KEY).post("/v1/operator/sessions", json=body)
@@ -88,7 +91,7 @@ async def served(
     engine = engine or Engine.new(cfg)
     async with engine:
         await engine.ensure_root_key(ROOT_KEY)
-        application = create_app(engine, settings)
+        application = create_app(engine, settings, more=Sockets().routes())
         http, ws = protocols
         config = uvicorn.Config(
             application,

@@ -29,6 +29,7 @@ from app.spawning import stack
 from app.spawning.ports import LayerRegistry
 from app.state import schema
 from app.state.state import State
+from app.state.statements import Statement
 from app.state.tables import ATTEMPTS, QUESTIONS, SESSIONS
 
 _Q = schema.questions.c
@@ -40,6 +41,18 @@ ADDRESSED = QUESTIONS.search(
     order=(_Q.key,),
     limit=True,
 )
+_COUNT_ADDRESSED = Statement(
+    sa.select(sa.func.count()).where(_Q.status == QuestionStatus.OPEN.value, _Q.bridge_id == sa.bindparam("of_bridge"))
+)
+_COUNT_UNADDRESSED = Statement(
+    sa.select(sa.func.count()).where(_Q.status == QuestionStatus.OPEN.value, _Q.bridge_id.is_(None))
+)
+
+
+def count_open(state: State, bridge_id: str, *, addressed_only: bool) -> int:
+    """How many open questions are addressed to the bridge, or also to no bridge in particular."""
+    count = int(_COUNT_ADDRESSED.query(state.db, of_bridge=bridge_id)[0][0])
+    return count if addressed_only else count + int(_COUNT_UNADDRESSED.query(state.db)[0][0])
 
 
 def ask(state: State, caller: Caller, task_id: str | None, asked: Ask) -> Question:

@@ -1,0 +1,101 @@
+"""An operator backend's socket: one connection that executes attempts, agrees to spawns, and answers questions."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import orjson
+from starlette.websockets import WebSocket
+
+from app.domain.json import NULL, Json
+from app.domain.outputs import Final
+from app.http.edge import Edge
+from app.spawning.ports import Control, Exit, Job, Settled, SpawnRefused
+from app.wire.frames import HookAck, SpawnAck
+from app.ws.connection import Connection
+from app.ws.directive import directive_for
+from app.ws.errands import Ack, Errands, req_id_of
+from app.ws.handshake import Guest
+from app.ws.protocol import Acknowledged, Protocol, View
+
+
+class BackendConnection(Connection):
+    """A backend: besides a senior bridge it is an operator backend and a spawn hook (`app.spawning.backends`)."""
+
+    def __init__(self, edge: Edge, socket: WebSocket, guest: Guest, id: str, protocol: Protocol) -> None:
+        super().__init__(edge, socket, guest, id, protocol)
+        self._errands = Errands()
+
+    @contextlib.asynccontextmanager
+    async def _registered(self):
+        engine = self.edge.engine
+        async with super()._registered():
+            hook = await engine.register_spawn_hook(self.id, self)
+            operator = await engine.register_operator(self.id, self)
+            try:
+                yield
+            finally:
+                await engine.unregister_operator(self.id, operator)
+                await engine.unregister_spawn_hook(self.id, hook)
+                self._errands.drop()
+
+    def acknowledged(self, heard: Acknowledged) -> None:
+        """What the backend says of a request."""
+        self._errands.acknowledged(heard.ack)
+
+    # Operator backend
+
+    async def execute(self, job: Job, control: Control) -> Exit | None:
+        """Have the attempt run. None: it was started; else how it went. Raises BackendGone."""
+        handle = await control.mint_handle()
+        directive = directive_for(job, handle)
+        ack = await self._request(
+            "spawn", "spawn", job, worker_handle=handle, base_url=job.base_url, directive=directive
+        )
+        return _exit_of(ack) if isinstance(ack, SpawnAck) else Exit(detail="the backend answered a spawn as a hook")
+
+    async def cancel(self, job: Job) -> None:
+        """Have it stopped. Raises BackendGone."""
+        self.say(self.protocol.request("cancel", req_id_of("cancel", job.task_id, job.attempt), **_about(job)))
+
+    # Spawn hook
+
+    async def before(self, job: Job) -> None:
+        """Ask whether it may start. Raises SpawnRefused, BackendGone."""
+        ack = await self._request("before", "hook_before", job, agent=job.agent)
+        if isinstance(ack, HookAck) and not ack.ok:
+            raise SpawnRefused(ack.reason or "the spawn hook refused")
+
+    async def after(self, job: Job, settled: Settled) -> None:
+        """Tell how it ended. Raises BackendGone."""
+        await self._request("after", "hook_after", job, agent=job.agent, result=_result_of(settled))
+
+    async def _request(self, step: str, kind: str, job: Job, **fields: Any) -> Ack:
+        req_id = req_id_of(step, job.task_id, job.attempt)
+        waiting = self._errands.begin(req_id)
+        if not waiting.done():
+            self.say(self.protocol.request(kind, req_id, **{**_about(job), "agent": job.agent, **fields}))
+        return await self._errands.finish(req_id, waiting)
+
+
+def _about(job: Job) -> View:
+    return {"task_id": job.task_id, "attempt": job.attempt}
+
+
+def _result_of(settled: Settled) -> View:
+    return {
+        "outcome": settled.outcome.value,
+        "value": None if settled.value is None else settled.value.fragment,
+        "reason": settled.reason,
+    }
+
+
+def _exit_of(ack: SpawnAck) -> Exit | None:
+    """What an acknowledgement means: started, ended with a result, or failed."""
+    if not ack.finished:
+        return None
+    if ack.error is not None:
+        return Exit(detail=ack.error if isinstance(ack.error, str) else orjson.dumps(ack.error).decode())
+    value = Json.of(ack.value) if ack.has("value") else NULL
+    return Exit(final=Final(value=value, ok=ack.ok))

@@ -1,0 +1,316 @@
+"""One open socket: what flows in, what flows out, what is followed, and how it ends.
+
+Four coroutines share a connection: one hears, one sends, one shows the questions (those that are open, then those that
+come), one keeps watch over the credential. The first that ends ends them all, and says with which code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from app.domain.access import Role
+from app.domain.clock import system_clock
+from app.domain.errors import Busy, EngineError, SessionNotFound
+from app.domain.events import Event, EventKind
+from app.domain.questions import Question, QuestionStatus
+from app.engine.feed import EventStream
+from app.http import views
+from app.http.edge import Edge
+from app.http.problems import FAILED_CREDENTIAL
+from app.spawning.backends import BackendGone
+from app.wire.frames import CloseCode
+from app.ws.handshake import Guest
+from app.ws.outbox import Outbox, SlowReader
+from app.ws.protocol import Acknowledged, Answered, Protocol, Say, View
+
+log = structlog.get_logger(__name__)
+
+PAGE = 200
+GOING_AWAY = 1012
+"""The server restarts (RFC 6455's registry of close codes): come back."""
+CLOSE_WITHIN_S = 10.0
+
+_SETTLED = {
+    EventKind.SENIOR_ANSWERED.value: QuestionStatus.ANSWERED.value,
+    EventKind.QUESTION_WITHDRAWN.value: QuestionStatus.WITHDRAWN.value,
+    EventKind.QUESTION_EXPIRED.value: QuestionStatus.EXPIRED.value,
+}
+_ASKED = frozenset({EventKind.SENIOR_QUERIED.value, EventKind.QUESTION_ESCALATED.value})
+_FOLLOWED = _ASKED | _SETTLED.keys() | {EventKind.TOKEN_REVOKED.value}
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a connection ends; without a code when the other end left."""
+
+    code: int | None
+    reason: str = ""
+
+
+LEFT = Ending(None)
+REPLACED = Ending(CloseCode.REPLACED, "a newer connection took this id over")
+SLOW = Ending(CloseCode.SLOW_READER, "the reader does not keep up; everything is there on reconnect")
+STOPPING = Ending(GOING_AWAY, "the server stops")
+REFUSED = Ending(CloseCode.UNAUTHENTICATED, "no valid credential")
+FORBIDDEN = Ending(CloseCode.FORBIDDEN, "the role may not open this")
+
+
+class Connection:
+    """A registered socket. It is a senior bridge (`app.spawning.backends.SeniorBridge`)."""
+
+    def __init__(self, edge: Edge, socket: WebSocket, guest: Guest, id: str, protocol: Protocol) -> None:
+        settings = edge.settings.sockets
+        self.edge = edge
+        self.id = id
+        self.guest = guest
+        self.protocol = protocol
+        self._socket = socket
+        self._settings = settings
+        self._outbox = Outbox(
+            frames=settings.queue_frames, size=settings.queue_bytes, stall_s=settings.stall.total_seconds()
+        )
+        self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        self._delivered: list[str] = []
+        self._told = asyncio.Event()
+        self._doubted = asyncio.Event()
+
+    # What others may do to it
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anything said now may still be heard."""
+        return not self._ending.done()
+
+    def end(self, ending: Ending) -> None:
+        """Close it so. Only the first ending counts."""
+        if not self._ending.done():
+            self._ending.set_result(ending)
+
+    def say(self, say: Say | None) -> None:
+        """Queue a frame. Raises BackendGone when the connection is over, or was too slow and is over now."""
+        if not self.is_open:
+            raise BackendGone
+        if say is None:
+            return
+        try:
+            self._outbox.put(say)
+        except SlowReader:
+            self.end(SLOW)
+            raise BackendGone from None
+
+    async def ask(self, question: View) -> None:
+        """Show a question, unless it is shown already."""
+        self.say(self.protocol.ask(question))
+
+    async def withdrawn(self, key: str, reason: str) -> None:
+        """Take a question back."""
+        self.say(self.protocol.withdrawn(key, reason))
+
+    # Its life
+
+    async def serve(self) -> Ending:
+        """Talk until something ends it, and close the socket."""
+        stream = self.edge.engine.subscribe(kinds=_FOLLOWED)
+        try:
+            await stream.open()
+            await self._welcome()
+            async with self._registered():
+                ending = await self._converse(stream)
+        except EngineError as error:
+            ending = _ending_of(error)
+        finally:
+            await stream.aclose()
+        await self._close(ending)
+        return ending
+
+    @contextlib.asynccontextmanager
+    async def _registered(self):
+        registration = await self.edge.engine.register_senior_bridge(self.id, self)
+        try:
+            yield
+        finally:
+            await self.edge.engine.unregister_senior_bridge(self.id, registration)
+
+    async def _welcome(self) -> None:
+        count = await self.edge.engine.count_open_questions_for(
+            self.guest.token, self.id, addressed_only=self._addressed_only
+        )
+        self.say(self.protocol.welcome(self.id, count))
+
+    async def _converse(self, stream: EventStream) -> Ending:
+        """Run everything that a connection does until the first of it ends."""
+        parts = (self._hear(), self._send(), self._show(stream), self._mark(), self._watch(), self._until_stopping())
+        running = [asyncio.create_task(self._guarded(part), name=f"socket {self.id}") for part in parts]
+        try:
+            return await self._ending
+        finally:
+            self.end(LEFT)
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def _guarded(self, part: Coroutine[Any, Any, Ending]) -> None:
+        """Let one part run, and end the connection as it says or as its failure means."""
+        try:
+            self.end(await part)
+        except WebSocketDisconnect:
+            self.end(LEFT)
+        except (SlowReader, BackendGone):
+            self.end(SLOW)
+        except EngineError as error:
+            self.end(_ending_of(error))
+        except Exception:
+            log.exception("socket failed", bridge_id=self.id)
+            self.end(Ending(1011, "the server failed"))
+            raise
+
+    async def _close(self, ending: Ending) -> None:
+        if ending.code is None or self._socket.application_state is not WebSocketState.CONNECTED:
+            return
+        # A reader that does not read cannot be told; it finds out when it is let go.
+        with contextlib.suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
+            async with asyncio.timeout(CLOSE_WITHIN_S):
+                await self._socket.close(ending.code, ending.reason)
+
+    async def _until_stopping(self) -> Ending:
+        await self.edge.holds.until_draining()
+        return STOPPING
+
+    # Hearing
+
+    async def _hear(self) -> Ending:
+        while True:
+            message = await self._socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return LEFT
+            data = message.get("text")
+            heard = self.protocol.hear(data if data is not None else message.get("bytes") or b"")
+            match heard:
+                case Say():
+                    self.say(heard)
+                case Answered():
+                    await self._answer(heard)
+                case Acknowledged():
+                    self.acknowledged(heard)
+
+    def acknowledged(self, heard: Acknowledged) -> None:
+        """A senior console asks nothing, so there is nothing to acknowledge."""
+
+    async def _answer(self, answered: Answered) -> None:
+        self.protocol.answering(answered.key)
+        try:
+            await self.edge.engine.answer(self.guest.token, answered.key, answered.value)
+        except EngineError as error:
+            if error.code in FAILED_CREDENTIAL:
+                raise
+            replies = self.protocol.rejected(answered.key, error.code, str(error))
+        else:
+            replies = self.protocol.accepted(answered.key)
+        for reply in replies:
+            self.say(reply)
+
+    # Sending
+
+    async def _send(self) -> Ending:
+        await self._outbox.deliver(self._socket.send_text, self._remember)
+        return LEFT
+
+    def _remember(self, key: str) -> None:
+        self._delivered.append(key)
+        self._told.set()
+
+    async def _mark(self) -> Ending:
+        """Note which questions were shown, many at a time."""
+        while True:
+            await self._told.wait()
+            self._told.clear()
+            keys, self._delivered = self._delivered, []
+            try:
+                await self.edge.engine.mark_delivered(keys, self.id)
+            except Busy as busy:
+                log.warning("deliveries not noted", bridge_id=self.id, count=len(keys), cause=busy.code)
+
+    # Showing questions
+
+    @property
+    def _addressed_only(self) -> bool:
+        """An operator may answer only what is addressed to an id of its own, and is shown nothing else."""
+        return self.guest.caller.role is Role.OPERATOR
+
+    def _concerns(self, bridge_id: str | None) -> bool:
+        return bridge_id == self.id or (bridge_id is None and not self._addressed_only)
+
+    async def _show(self, stream: EventStream) -> Ending:
+        """The open questions, then what comes. The stream began before the list, so that nothing falls between."""
+        await self._show_open()
+        async for item in stream:
+            if isinstance(item, Event):
+                await self._happened(item)
+        return STOPPING
+
+    async def _show_open(self) -> None:
+        after: str | None = None
+        while True:
+            rows = await self.edge.engine.open_questions_for(self.guest.token, self.id, after=after, limit=PAGE)
+            for row in rows:
+                if self._concerns(row.bridge_id):
+                    await self._show_patiently(row)
+            if len(rows) < PAGE:
+                return
+            after = rows[-1].key
+
+    async def _show_patiently(self, row: Question) -> None:
+        said = self.protocol.ask(views.question(row))
+        if said is not None:
+            await self._outbox.put_patiently(said)
+
+    async def _happened(self, event: Event) -> None:
+        data: View = event.data.value if event.data is not None else {}
+        if event.kind == EventKind.TOKEN_REVOKED.value:
+            self._doubted.set()
+        elif event.kind in _ASKED:
+            if self._concerns(data.get("to", data.get("bridge_id"))):
+                await self._show_new(data["key"])
+        else:
+            self.say(self.protocol.withdrawn(data["key"], _SETTLED[event.kind]))
+
+    async def _show_new(self, key: str) -> None:
+        row = await self.edge.engine.read_question(self.guest.token, key)
+        if row.status is QuestionStatus.OPEN:
+            self.say(self.protocol.ask(views.question(row)))
+
+    # Keeping watch
+
+    async def _watch(self) -> Ending:
+        """End when the credential does; meanwhile keep its session attached."""
+        every_s = self._settings.recheck.total_seconds()
+        while True:
+            left_s = (self.guest.expires_at - system_clock()) / 1000
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, min(every_s, left_s))):
+                    await self._doubted.wait()
+            self._doubted.clear()
+            try:
+                await self._look_again()
+            except Busy:
+                continue
+
+    async def _look_again(self) -> None:
+        await self.edge.engine.whoami(self.guest.token)
+        with contextlib.suppress(SessionNotFound):
+            await self.edge.engine.heartbeat(self.guest.token)
+
+
+def _ending_of(error: EngineError) -> Ending:
+    if error.code in FAILED_CREDENTIAL:
+        return REFUSED
+    if error.code in ("role-violation", "token-task-mismatch"):
+        return FORBIDDEN
+    return Ending(1011, "the server cannot go on with this connection now")

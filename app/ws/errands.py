@@ -1,0 +1,69 @@
+"""Requests to a backend that wait for its acknowledgement.
+
+A request's id is made of what it is about, so that it is the same on every connection: an acknowledgement of an earlier
+connection's request, sent on this one, counts as well, even when it comes before the request was made again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+
+from app.spawning.backends import BackendGone
+from app.wire.frames import HookAck, SpawnAck
+
+Ack = HookAck | SpawnAck
+
+EARLY = 1000
+"""Acknowledgements that are kept for requests yet to be made."""
+
+
+def req_id_of(step: str, task_id: str, attempt: int) -> str:
+    """The id of a request: `spawn`, `before`, `after` or `cancel` of an attempt."""
+    return f"{step}:{task_id}:{attempt}"
+
+
+class Errands:
+    """The requests of one connection. Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, asyncio.Future[Ack]] = {}
+        self._early: OrderedDict[str, Ack] = OrderedDict()
+        self._gone = False
+
+    def acknowledged(self, ack: Ack) -> None:
+        """An acknowledgement came. A second one for the same request is ignored."""
+        waiting = self._waiting.get(ack.req_id)
+        if waiting is None:
+            self._early[ack.req_id] = ack
+            if len(self._early) > EARLY:
+                self._early.popitem(last=False)
+        elif not waiting.done():
+            waiting.set_result(ack)
+
+    def begin(self, req_id: str) -> asyncio.Future[Ack]:
+        """Expect an acknowledgement; await it by `finish`. Raises BackendGone."""
+        if self._gone:
+            raise BackendGone
+        waiting = self._waiting.get(req_id)
+        if waiting is None:
+            waiting = self._waiting[req_id] = asyncio.get_running_loop().create_future()
+            if (early := self._early.pop(req_id, None)) is not None:
+                waiting.set_result(early)
+        return waiting
+
+    async def finish(self, req_id: str, waiting: asyncio.Future[Ack]) -> Ack:
+        """The acknowledgement. Raises BackendGone when the connection ends first. Cancelling forgets the request."""
+        try:
+            return await asyncio.shield(waiting)
+        finally:
+            self._waiting.pop(req_id, None)
+
+    def drop(self) -> None:
+        """The connection is over: whoever waits hears BackendGone."""
+        self._gone = True
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(BackendGone())
+                # Somebody may have given up waiting; then nobody needs to hear it.
+                waiting.exception()

@@ -1,0 +1,64 @@
+"""Who opens a socket: origin, credential, subprotocol."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from starlette.types import Scope
+
+from app.domain.access import Caller, Role, Verb
+from app.domain.clock import Instant
+from app.domain.errors import RoleViolation, Unauthenticated
+from app.domain.tokens import Bearer, CapToken
+from app.http import auth
+from app.http.bodies import header
+from app.http.edge import Edge
+from app.wire.frames import BEARER_SUBPROTOCOL, SUBPROTOCOL
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """Who came in, by which token, and until when it is good."""
+
+    caller: Caller
+    token: CapToken
+    expires_at: Instant
+
+
+def origin_allowed(scope: Scope, allowed: Sequence[str]) -> bool:
+    """Whether a page of this origin may open a socket: the server's own, a listed one, or no page at all."""
+    origin = header(scope, b"origin")
+    if origin is None:
+        return True
+    if origin in allowed:
+        return True
+    host = header(scope, b"host")
+    return host is not None and urlsplit(origin).netloc.lower() == host.lower()
+
+
+def subprotocol_of(scope: Scope) -> str | None:
+    """The subprotocol to accept with; never the one that carries a credential."""
+    return SUBPROTOCOL if SUBPROTOCOL in scope["subprotocols"] else None
+
+
+def presented(scope: Scope) -> str:
+    """The credential's text, from the header or from a subprotocol. Raises Unauthenticated."""
+    if header(scope, b"authorization") is not None:
+        return auth.credential_text(scope)
+    offered = [text for text in scope["subprotocols"] if text.startswith(BEARER_SUBPROTOCOL)]
+    if len(offered) != 1:
+        raise Unauthenticated("two credentials" if offered else "missing")
+    return str(offered[0].removeprefix(BEARER_SUBPROTOCOL))
+
+
+async def admitted(edge: Edge, text: str, verb: Verb, roles: frozenset[Role]) -> Guest:
+    """The guest behind a credential. Raises as the engine does: the failed credentials, RoleViolation."""
+    bearer: Bearer = auth.bearer_of(text)
+    caller = await edge.engine.authorize(bearer, verb)
+    if caller.role not in roles:
+        raise RoleViolation(caller.role.value, "open this socket")
+    # A handle is a worker's, and no worker gets here.
+    token = CapToken(bearer.text)
+    return Guest(caller, token, edge.engine.signer.verify(token).expires_at)

@@ -1,0 +1,177 @@
+"""The sockets' protocol as a state machine without I/O: bytes in, what is to be done out.
+
+One `Protocol` is one connection. It knows how frames are read and written and which questions its other end has been
+shown; it knows no socket, no engine and no clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import orjson
+from pydantic import TypeAdapter, ValidationError
+
+from app.domain.json import Json
+from app.http.bodies import complaints, value_of
+from app.http.faults import MalformedBody
+from app.wire.frames import Answer, HookAck, Ping, SpawnAck
+
+View = dict[str, Any]
+
+READ_INSTEAD = "too large for a frame: read it at GET /v1/senior/questions/{key}"
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Send this frame. `delivers` names the question that it shows."""
+
+    frame: bytes
+    delivers: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The other end answered a question: ask the engine, then say `accepted` or `rejected`."""
+
+    key: str
+    value: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """The other end acknowledged a request."""
+
+    ack: HookAck | SpawnAck
+
+
+Heard = Say | Answered | Acknowledged
+
+PONG = Say(b'{"type":"pong"}')
+
+
+def _say(kind: str, delivers: str | None = None, **fields: Any) -> Say:
+    return Say(orjson.dumps({"type": kind, **fields}), delivers)
+
+
+def error(code: str, detail: str, req_id: str | None = None) -> Say:
+    """The last frame could not be used."""
+    return _say("error", code=code, detail=detail, **({} if req_id is None else {"req_id": req_id}))
+
+
+class Protocol:
+    """One connection's side of the conversation. `frames` reads what the other end may say."""
+
+    def __init__(self, frames: TypeAdapter[Any], *, frame_limit: int) -> None:
+        self._frames = frames
+        self._limit = frame_limit
+        self._shown: set[str] = set()
+        # Questions that this end is answering right now, and whether they were settled meanwhile by that or otherwise.
+        self._answering: dict[str, Say | None] = {}
+
+    # What the other end says
+
+    def hear(self, data: str | bytes) -> Heard:
+        """What a message asks for. One that cannot be used is answered with an error frame."""
+        raw = data.encode(errors="replace") if isinstance(data, str) else data
+        if len(raw) > self._limit:
+            return error("payload-too-large", f"a frame holds at most {self._limit} bytes")
+        try:
+            value = value_of(raw)
+        except MalformedBody as fault:
+            return error("malformed-frame", fault.reason)
+        if not isinstance(value, dict):
+            return error("malformed-frame", "a frame is a JSON object with a type")
+        return self._understand(cast("View", value))
+
+    def _understand(self, value: View) -> Heard:
+        given = value.get("req_id")
+        req_id = given if isinstance(given, str) and len(given) <= 200 else None
+        try:
+            frame = self._frames.validate_python(value)
+        except ValidationError as refusal:
+            return _misunderstood(refusal, value.get("type"), req_id)
+        match frame:
+            case Answer():
+                return Answered(frame.key, Json.of(frame.value))
+            case HookAck() | SpawnAck():
+                return Acknowledged(frame)
+            case Ping():
+                return PONG
+            case _:
+                return error("unknown-type", "frames of this type are not for the server", req_id)
+
+    # What is said to the other end
+
+    def welcome(self, bridge_id: str, open_questions: int) -> Say:
+        """The first frame."""
+        return _say("welcome", bridge_id=bridge_id, open=open_questions)
+
+    def ask(self, question: View) -> Say | None:
+        """Show a question, given as it is on the wire; None when it is shown already."""
+        key = question["key"]
+        if key in self._shown:
+            return None
+        self._shown.add(key)
+        fields = {name: question[name] for name in _ASKED if name in question}
+        said = _say("ask", key, **fields)
+        if len(said.frame) <= self._limit:
+            return said
+        for name in ("answer_schema", "choices"):
+            fields.pop(name, None)
+        short = {"truncated": True, "bytes": len(said.frame), "detail": READ_INSTEAD.format(key=key)}
+        return _say("ask", key, **{**fields, "question": short})
+
+    def withdrawn(self, key: str, reason: str) -> Say | None:
+        """Nobody waits for an answer any more; None when the other end was not shown it, or answered it itself."""
+        if key not in self._shown:
+            return None
+        said = _say("withdrawn", key=key, reason=reason)
+        if key in self._answering:
+            self._answering[key] = said
+            return None
+        self._shown.discard(key)
+        return said
+
+    def answering(self, key: str) -> None:
+        """The engine is being asked whether the answer counts; until then nothing is said of the question."""
+        self._answering[key] = None
+
+    def accepted(self, key: str) -> list[Say]:
+        """The answer counts."""
+        self._answering.pop(key, None)
+        self._shown.discard(key)
+        return [_say("accepted", key=key)]
+
+    def rejected(self, key: str, code: str, detail: str) -> list[Say]:
+        """The answer does not count; and what became of the question meanwhile."""
+        said = [_say("rejected", key=key, code=code, detail=detail)]
+        if (settled := self._answering.pop(key, None)) is not None:
+            self._shown.discard(key)
+            said.append(settled)
+        return said
+
+    def request(self, kind: str, req_id: str, **fields: Any) -> Say:
+        """Ask a backend for something."""
+        return _say(kind, req_id=req_id, **fields)
+
+
+_ASKED = (
+    "key",
+    "task_id",
+    "attempt",
+    "agent",
+    "question",
+    "answer_schema",
+    "choices",
+    "asked_at",
+    "deadline",
+    "bridge_id",
+)
+
+
+def _misunderstood(refusal: ValidationError, kind: object, req_id: str | None) -> Say:
+    if any(item["type"].startswith("union_tag") for item in refusal.errors(include_url=False)):
+        return error("unknown-type", "there is no frame of this type" if kind else "a frame has a type", req_id)
+    shown = "; ".join(f"{item['field']}: {item['message']}" for item in complaints(refusal)[:5])
+    return error("invalid-frame", shown, req_id)

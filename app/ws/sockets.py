@@ -1,0 +1,122 @@
+"""The WebSocket routes: who may open which, and one living connection per id."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+from starlette.routing import BaseRoute, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from app.domain.access import Role, Verb
+from app.domain.errors import EngineError, RoleViolation, SessionNotFound, TooManyGuesses, Unauthenticated
+from app.http.edge import SCOPE_KEY, Edge
+from app.http.problems import FAILED_CREDENTIAL
+from app.wire.frames import backend_client_frames, senior_client_frames
+from app.ws.backend import BackendConnection
+from app.ws.connection import FORBIDDEN, REFUSED, REPLACED, Connection, Ending
+from app.ws.handshake import Guest, admitted, origin_allowed, presented, subprotocol_of
+from app.ws.protocol import Protocol
+
+log = structlog.get_logger(__name__)
+
+SENIOR_PATH = "/v1/senior/bridges/{bridge_id}/ws"
+BACKEND_PATH = "/v1/operator/backends/{id}/ws"
+
+_SENIORS = frozenset({Role.SENIOR, Role.OPERATOR})
+_OPERATORS = frozenset({Role.OPERATOR})
+_LONGEST_ID = 200
+
+
+class Sockets:
+    """The connections of one server, at most one under each id."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, Connection] = {}
+
+    @property
+    def count(self) -> int:
+        """How many are open now."""
+        return len(self._open)
+
+    def routes(self) -> Sequence[BaseRoute]:
+        """The routes, to be added to the application."""
+        return (WebSocketRoute(SENIOR_PATH, self._senior), WebSocketRoute(BACKEND_PATH, self._backend))
+
+    async def _senior(self, socket: WebSocket) -> None:
+        """A senior console, registered under its id while connected."""
+        id: str = socket.path_params["bridge_id"]
+        guest = await self._admit(socket, id, Verb.ANSWER_QUERY, _SENIORS)
+        if guest is None:
+            return
+        edge: Edge = socket.scope[SCOPE_KEY]
+        if guest.caller.role is Role.OPERATOR and id not in await _held_ids(edge, guest):
+            await _turn_away(socket, FORBIDDEN)
+            return
+        protocol = Protocol(senior_client_frames, frame_limit=edge.settings.sockets.frame_limit_bytes)
+        await self._serve(Connection(edge, socket, guest, id, protocol))
+
+    async def _backend(self, socket: WebSocket) -> None:
+        """An operator backend: also spawn hook and senior bridge under its id."""
+        id: str = socket.path_params["id"]
+        guest = await self._admit(socket, id, Verb.DISPATCH_ATTEMPT, _OPERATORS)
+        if guest is None:
+            return
+        edge: Edge = socket.scope[SCOPE_KEY]
+        protocol = Protocol(backend_client_frames, frame_limit=edge.settings.sockets.frame_limit_bytes)
+        await self._serve(BackendConnection(edge, socket, guest, id, protocol))
+
+    async def _admit(self, socket: WebSocket, id: str, verb: Verb, roles: frozenset[Role]) -> Guest | None:
+        """Accept the socket, and its guest if the credential is good; else close it with the code that says why."""
+        scope = socket.scope
+        edge: Edge = scope[SCOPE_KEY]
+        if not origin_allowed(scope, edge.settings.sockets.allowed_origins) or not _is_id(id):
+            await socket.close()
+            return None
+        await socket.accept(subprotocol_of(scope))
+        text: str | None = None
+        try:
+            text = presented(scope)
+            return await admitted(edge, text, verb, roles)
+        except EngineError as error:
+            await _turn_away(socket, await _refusal(edge, socket, error, text))
+            return None
+
+    async def _serve(self, connection: Connection) -> None:
+        older = self._open.get(connection.id)
+        self._open[connection.id] = connection
+        if older is not None:
+            older.end(REPLACED)
+        try:
+            ending = await connection.serve()
+            log.info("socket closed", bridge_id=connection.id, code=ending.code)
+        finally:
+            if self._open.get(connection.id) is connection:
+                del self._open[connection.id]
+
+
+def _is_id(text: str) -> bool:
+    return 0 < len(text) <= _LONGEST_ID and text.isprintable()
+
+
+async def _held_ids(edge: Edge, guest: Guest) -> set[str | None]:
+    try:
+        session = await edge.engine.own_session(guest.token)
+    except SessionNotFound:
+        return set()
+    return {session.bridge_id, session.operator_backend_id, session.hook_id}
+
+
+async def _refusal(edge: Edge, socket: WebSocket, error: EngineError, text: str | None) -> Ending:
+    if isinstance(error, RoleViolation):
+        return FORBIDDEN
+    failed = error if error.code in FAILED_CREDENTIAL else Unauthenticated(error.code)
+    try:
+        await edge.refusals.record(socket.scope, failed, credential=text)
+    except TooManyGuesses:
+        log.info("socket refused among too many", source=socket.client)
+    return REFUSED
+
+
+async def _turn_away(socket: WebSocket, ending: Ending) -> None:
+    await socket.close(ending.code or 1000, ending.reason)
