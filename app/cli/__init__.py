@@ -1,5 +1,5 @@
-"""The command line, `swarmhold`: serve a node, run the demonstration, and operate a running one.
+"""The command line: everything that people and scripts do with a server without writing a program."""
 
-Each command is a thin edge: it reads its options, calls the client or starts the server, and prints the result for a
-person or, when asked, as JSON for a program.
-"""
+from app.cli.main import main
+
+__all__ = ["main"]

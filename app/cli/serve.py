@@ -1,0 +1,56 @@
+"""`swarmhold serve`: one server, until it is told to stop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.config import load
+from app.telemetry import configure
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on (127.0.0.1).")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on (7777); 0 takes a free one.")]
+DataDir = Annotated[Path | None, typer.Option(help="Where the data is kept (./data).")]
+DatabaseUrl = Annotated[
+    str | None, typer.Option(help="A file's path, sqlite:///path or postgresql://…; by default a file in the data dir.")
+]
+BusUrl = Annotated[str | None, typer.Option(help="What carries hints between servers; one server needs none.")]
+PublicUrl = Annotated[str | None, typer.Option(help="Where workers reach this server from elsewhere.")]
+LogFormat = Annotated[str | None, typer.Option(help="console or json.")]
+LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="A TOML file of settings.")]
+
+
+def serve(
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    bus_url: BusUrl = None,
+    public_url: PublicUrl = None,
+    log_format: LogFormat = None,
+    log_level: LogLevel = None,
+    config: ConfigFile = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Every option is also a variable of the environment, e.g. SWARMHOLD_PORT; nested settings have two underscores, e.g.
+    SWARMHOLD_ENGINE__LEASE=30.
+    """
+    flags = {
+        "host": host,
+        "port": port,
+        "data_dir": data_dir,
+        "database_url": database_url,
+        "bus_url": bus_url,
+        "public_url": public_url,
+        "log_format": log_format,
+        "log_level": log_level,
+    }
+    settings = load(flags=flags, file=config).settings
+    configure(log_format=settings.log_format, level=settings.log_level)
+    from app.bootstrap.server import run  # other commands need neither engine nor web server
+
+    run(settings)
