@@ -21,6 +21,9 @@ SHORTEST = 8
 SAFE_LENGTH = DEFAULT_LENGTH
 """A server that is reachable from elsewhere refuses shorter handles."""
 
+_LETTERS = bytes(ord(ALPHABET[byte & 31]) for byte in range(256))
+"""From a random byte to a letter."""
+
 _PLAIN = bytes(max(0, ALPHABET.find(chr(byte))) for byte in range(256))
 """From a letter's code to its value."""
 
@@ -54,7 +57,7 @@ class HandleMint:
 
     def new(self) -> str:
         """A fresh handle."""
-        body = "".join(ALPHABET[byte & 31] for byte in self._random(self._length - 1))
+        body = self._random(self._length - 1).translate(_LETTERS).decode()
         return PREFIX + body + _check_character(body)
 
     def digest(self, handle: str) -> str:

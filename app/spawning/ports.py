@@ -226,10 +226,12 @@ class Layer:
     gates: ClassVar[bool] = False
     """Whether workers must wait (NotStarted) until its `spawn` has let the attempt through."""
 
+    kinds: ClassVar[frozenset[str] | None] = None
+    """The kinds of spawners on whose attempts it acts; None for all."""
+
     def applies(self, facts: Facts) -> bool:
         """Whether the layer acts on this attempt at all."""
-        del facts
-        return True
+        return self.kinds is None or facts.spawner in self.kinds
 
     def prepare(self, draft: Draft, look: Lookup) -> Draft:
         """Shape the attempt inside the prepare transaction. Plain, repeatable."""
@@ -286,7 +288,7 @@ class LayerRegistry:
 
     def __init__(self, *, base: Sequence[Layer] = (), hints: Sequence[Layer] = ()) -> None:
         self._base = tuple(base)
-        self._base_acts = any(type(layer).settle is not Layer.settle or layer.drives for layer in self._base)
+        self._deciding = [x for x in self._base if type(x).settle is not Layer.settle or x.drives]
         self._hints = {layer.key: layer for layer in hints}
 
     @property
@@ -294,10 +296,9 @@ class LayerRegistry:
         """The base layers, innermost first."""
         return self._base
 
-    @property
-    def base_acts(self) -> bool:
-        """Whether a base layer has a say in what a Final means, or has steps of its own."""
-        return self._base_acts
+    def base_decides(self, spawner: str) -> bool:
+        """Whether a base layer has a say in what a Final means, or steps of its own, for this kind of spawner."""
+        return any(layer.kinds is None or spawner in layer.kinds for layer in self._deciding)
 
     def keys(self) -> list[str]:
         """Every key: base layers first, then hints by name."""

@@ -21,7 +21,7 @@ R = TypeVar("R")
 class Shape(Generic[R]):
     """How one row type is read and written."""
 
-    __slots__ = ("_decoders", "_encoders", "_getters", "_row", "_setters", "key", "names", "table")
+    __slots__ = ("_decoders", "_encoders", "_encoders_at", "_getters", "_row", "_setters", "key", "names", "table")
 
     def __init__(self, table: sa.Table, row: type[R]) -> None:
         fields = [field.name for field in dataclasses.fields(row)]  # pyright: ignore[reportArgumentType]
@@ -37,6 +37,7 @@ class Shape(Generic[R]):
         self._getters = tuple(row.__dict__[name].__get__ for name in fields)
         kinds = [_kind(hints[name]) for name in fields]
         self._decoders = tuple((i, _DECODE[k](t)) for i, (k, t) in enumerate(kinds) if k in _DECODE)
+        self._encoders_at = tuple((i, _ENCODE[k]) for i, (k, _) in enumerate(kinds) if k in _ENCODE)
         self._encoders = {name: _ENCODE[k] for name, (k, _) in zip(fields, kinds, strict=True) if k in _ENCODE}
 
     def decode(self, values: tuple[Any, ...]) -> R:
@@ -57,13 +58,21 @@ class Shape(Generic[R]):
             put(made, changes[name] if name in changes else get(row))
         return made
 
-    def encode(self, changes: dict[str, Any]) -> dict[str, Any]:
-        """Column values for the named fields."""
+    def cells(self, row: R) -> tuple[Any, ...]:
+        """Column values of a whole row, in order."""
+        cells = [get(row) for get in self._getters]
+        for index, convert in self._encoders_at:
+            if cells[index] is not None:
+                cells[index] = convert(cells[index])
+        return tuple(cells)
+
+    def encode(self, changes: dict[str, Any]) -> list[Any]:
+        """Column values for the named fields, in their order."""
         encoders = self._encoders
-        return {
-            name: encoders[name](value) if value is not None and name in encoders else value
+        return [
+            encoders[name](value) if value is not None and name in encoders else value
             for name, value in changes.items()
-        }
+        ]
 
 
 def _kind(hint: Any) -> tuple[str, Any]:
@@ -105,9 +114,7 @@ class Rows(Generic[R]):
     def __init__(self, table: sa.Table, row: type[R]) -> None:
         self.shape = Shape(table, row)
         self.table = table
-        by_key = [table.c[name] == sa.bindparam(f"key_{name}") for name in self.shape.key]
-        self._key = tuple(f"key_{name}" for name in self.shape.key)
-        self._by_key = sa.and_(*by_key)
+        self._by_key = sa.and_(*(table.c[name] == sa.bindparam(f"key_{name}") for name in self.shape.key))
         self._get = Statement(sa.select(table).where(self._by_key))
         self._lock = Statement(sa.select(table).where(self._by_key).with_for_update())
         self._insert = Statement(sa.insert(table))
@@ -116,30 +123,35 @@ class Rows(Generic[R]):
 
     def get(self, connection: Connection, *key: Any) -> R | None:
         """The row of this primary key."""
-        return self._one(self._get.query(connection, **dict(zip(self._key, key, strict=True))))
+        return self._one(connection.query(self._get.compiled(connection.dialect).sql, key))
 
     def lock(self, connection: Connection, *key: Any) -> R | None:
         """The row, held against every other transaction until this one ends."""
-        return self._one(self._lock.query(connection, **dict(zip(self._key, key, strict=True))))
+        return self._one(connection.query(self._lock.compiled(connection.dialect).sql, key))
 
     def insert(self, connection: Connection, row: R) -> None:
         """Add a row."""
-        names = self.shape.names
-        self._insert.change(connection, **self.shape.encode({name: getattr(row, name) for name in names}))
+        connection.change(self._insert.compiled(connection.dialect).sql, self.shape.cells(row))
 
     def update(self, connection: Connection, *key: Any, **changes: Any) -> int:
         """Set these fields of one row; 1 when it existed."""
         names = tuple(changes)
-        statement = self._updates.get(names)
-        if statement is None:
-            values: dict[str, Any] = {name: sa.bindparam(f"to_{name}") for name in names}
-            statement = self._updates[names] = Statement(sa.update(self.table).where(self._by_key).values(values))
-        encoded = {f"to_{name}": value for name, value in self.shape.encode(changes).items()}
-        return statement.change(connection, **dict(zip(self._key, key, strict=True)), **encoded)
+        statement = self._updates.get(names) or self._new_update(names)
+        return connection.change(statement.compiled(connection.dialect).sql, (*self.shape.encode(changes), *key))
+
+    def _new_update(self, names: tuple[str, ...]) -> Statement:
+        """The statement whose parameters are the named fields in this order, then the key."""
+        unknown = set(names) - set(self.shape.names)
+        if unknown:
+            raise TypeError(f"{self.table.name} has no {', '.join(sorted(unknown))}")
+        columns = [(self.table.c[name], sa.bindparam(f"to_{name}")) for name in names]
+        statement = Statement(sa.update(self.table).where(self._by_key).ordered_values(*columns))
+        self._updates[names] = statement
+        return statement
 
     def delete(self, connection: Connection, *key: Any) -> int:
         """Remove one row; 1 when it existed."""
-        return self._delete.change(connection, **dict(zip(self._key, key, strict=True)))
+        return connection.change(self._delete.compiled(connection.dialect).sql, key)
 
     def search(
         self,

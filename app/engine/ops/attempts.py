@@ -173,7 +173,7 @@ def _resource(state: State, name: str) -> Json | None:
 def new_handle(state: State, mint: HandleMint, task_id: str, number: int) -> str:
     """A fresh handle for the attempt, of which only the digest stays. Earlier ones stay good."""
     handle = mint.new()
-    _INSERT_HANDLE.change(state.db, digest=mint.digest(handle), task_id=task_id, attempt=number, created_at=state.now)
+    _INSERT_HANDLE.change(state.db, digest=mint.keyed(handle), task_id=task_id, attempt=number, created_at=state.now)
     return handle
 
 

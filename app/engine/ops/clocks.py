@@ -55,12 +55,10 @@ def life_ms(cfg: EngineCfg, lease_ms: int | None) -> int:
 
 
 def is_stale(cfg: EngineCfg, attempt: Attempt, now: int) -> bool:
-    """Whether a sign of life now is worth a write: a quarter of the lease or life is used up, or nobody was seen."""
+    """Whether a sign of life now is worth a write: a quarter of the lease or life is used up."""
     if not attempt.is_live or attempt.paused_at is not None:
         return False
-    if attempt.last_seen_at is None:
-        return True
-    age = now - attempt.last_seen_at
+    age = now - (attempt.last_seen_at or attempt.started_at)
     return age >= min(SEEN_EVERY_MS, (attempt.lease_ms or cfg.handle_life_ms) // 4)
 
 

@@ -19,7 +19,6 @@ from app.spawning.ports import Escalate, Facts, LayerRegistry
 from app.state.state import State
 from app.state.tables import ATTEMPTS, OUTPUTS
 
-
 Changes = dict[str, Any]
 """Columns of an attempt's row that are still to be written."""
 
@@ -53,7 +52,7 @@ def accept(state: State, layers: LayerRegistry, task: Task, attempt: Attempt, fi
     body = Json(f'{{"content":{{"kind":"inline","value":{final.value.text}}},"ok":{"true" if final.ok else "false"}}}')
     changes = record(state, attempt, OutputType.FINAL, body)
     changes |= {"final": final.value, "final_ok": final.ok}
-    layered = layers.base_acts or attempt.layers.text != "[]"
+    layered = attempt.layers.text != "[]" or layers.base_decides(attempt.kind)
     facts = facts_for(state, task, attempt) if layered else None
     decision = stack.settle(layers, facts, final) if facts is not None else final
     return conclude(state, layers, task, attempt, facts, decision, changes)

@@ -28,13 +28,15 @@ def parse_artifact_key(key: str) -> tuple[str, str] | None:
 
 
 class SinkLayer(Layer):
-    """A base layer: a Final that is spelled as a whole output event counts as that event.
+    """A base layer: a returned Final that is spelled as a whole output event counts as that event.
 
     Functions, backends and HTTP workers return values; one that returns `{type: final, content, ok}` means what it
     says. Any other value passes by reference, without being decoded.
     """
 
     key = "sink"
+    kinds = frozenset({"in_process", "process", "operator", "http"})
+    """Where values are returned; workers that submit by themselves say exactly what they mean."""
 
     def settle(self, final: Final, facts: Facts) -> Final:
         """Take value and `ok` out of an output event."""

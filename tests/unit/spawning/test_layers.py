@@ -204,16 +204,23 @@ def test_a_final_spelled_as_an_output_event_counts_as_that_event(
     swarm: Swarm, sent: tuple[Any, bool], meant: tuple[Any, bool]
 ) -> None:
     """Value and ok come out of the event; whatever is not exactly one stays as it is."""
-    final = settle(swarm.layer_registry, facts(), Final(value=Json.of(sent[0]), ok=sent[1]))
+    final = settle(swarm.layer_registry, facts(spawner="in_process"), Final(value=Json.of(sent[0]), ok=sent[1]))
 
     assert final == Final(value=Json.of(meant[0]), ok=meant[1])
+
+
+def test_what_a_worker_submits_by_itself_is_never_read_as_an_event(swarm: Swarm) -> None:
+    """A worker outside says exactly what it means."""
+    final = Final(value=Json.of({"type": "final", "content": {"kind": "inline", "value": 1}, "ok": False}), ok=True)
+
+    assert settle(swarm.layer_registry, facts(spawner="external"), final) is final
 
 
 def test_a_plain_final_passes_the_base_layers_untouched(swarm: Swarm) -> None:
     """The very same object, never decoded."""
     final = Final(value=Json.of({"big": "x" * 1000}), ok=True)
 
-    assert settle(swarm.layer_registry, facts(), final) is final
+    assert settle(swarm.layer_registry, facts(spawner="in_process"), final) is final
 
 
 def test_artifact_keys_name_task_and_artifact() -> None:
