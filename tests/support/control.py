@@ -4,13 +4,15 @@ import asyncio
 from typing import Any
 
 from app.domain.errors import AttemptSuperseded
+from app.domain.ids import IdSource
 from app.domain.json import Json
 from app.domain.outputs import OutputEvent
 from app.domain.sessions import OperatorKind
 from app.domain.tokens import CapToken
 from app.spawning.ports import Facts, Job
 
-TASK = "T-01jd0000000000000000000000"
+TASK = IdSource().task()
+"""A task of this process alone: processes are found by the task that they are marked with."""
 
 
 class RecordedControl:

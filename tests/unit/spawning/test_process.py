@@ -13,6 +13,7 @@ import pytest
 import uvloop
 
 from app.domain.errors import AttemptSuperseded, DispatchFailed, StoreUnavailable
+from app.domain.ids import IdSource
 from app.domain.json import Json
 from app.domain.outputs import Final, OutputEvent
 from app.spawning.adapters.process import ProgramList
@@ -374,7 +375,7 @@ async def test_a_process_id_that_was_used_again_is_not_touched(programs: Program
     """Another start time or another boot is another process, whatever its id."""
     child = await start(programs, "sh", "sleep 1000")
     pid, ticks = child.record["pid"], child.record["start_ticks"]
-    stranger = {"task_id": "T-01jd0000000000000000000009"}
+    stranger: dict[str, Any] = {"task_id": IdSource().task()}
     spawner = programs.build({"kind": "process", "program": "sh"})
     for process in (
         {"pid": pid, "pgid": pid, "start_ticks": ticks + 1, "boot_id": boot_id()},

@@ -7,9 +7,11 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from app.domain.ids import IdSource
 from app.domain.json import Json
 from app.spawning.adapters.process import reap
 from tests.support.control import TASK, job
@@ -21,15 +23,16 @@ ROOT = Path(__file__).parents[3]
 SERVER = """
 import asyncio, json, sys
 from pathlib import Path
+from typing import Any
 from app.spawning.adapters.process import ProgramList
 from app.spawning.programs import Program
 from tests.support.control import RecordedControl, job
 
 async def main():
-    script, record = sys.argv[1:]
+    task_id, script, record = sys.argv[1:]
     programs = ProgramList({"sh": Program(path="/bin/sh", args=("-c", script))})
     control = RecordedControl()
-    worker = await programs.build({"kind": "process", "program": "sh"}).spawn(job(), control)
+    worker = await programs.build({"kind": "process", "program": "sh"}).spawn(job(task_id=task_id), control)
     Path(record).write_text(json.dumps(control.processes[0]))
     await worker.join()
     await asyncio.Event().wait()
@@ -41,7 +44,7 @@ asyncio.run(main())
 def killed_server(script: str, tmp_path: Path, *, until: tuple[Path, ...]) -> Json:
     """The process record that a server left which started `script` and was killed when those files were there."""
     record = tmp_path / "record"
-    with subprocess.Popen([sys.executable, "-c", SERVER, script, str(record)], cwd=ROOT) as server:
+    with subprocess.Popen([sys.executable, "-c", SERVER, TASK, script, str(record)], cwd=ROOT) as server:
         try:
             files = (record, *until)
             wait_until(lambda: all(file.exists() and file.read_text().endswith(("}", "\n")) for file in files))
@@ -90,8 +93,8 @@ def test_a_child_that_was_never_recorded_is_found_too(tmp_path: Path) -> None:
     assert not alive(record.value["pid"])
 
 
-@pytest.mark.parametrize("fields", [{"attempt": 2}, {"task_id": TASK[:-1] + "9"}])
-def test_another_attempts_process_is_left_alone(tmp_path: Path, fields: dict[str, object]) -> None:
+@pytest.mark.parametrize("fields", [{"attempt": 2}, {"task_id": IdSource().task()}])
+def test_another_attempts_process_is_left_alone(tmp_path: Path, fields: dict[str, Any]) -> None:
     """Neither a retry nor another task ends it without its record."""
     ready = tmp_path / "ready"
     record = killed_server(f"echo 1 > {ready}; exec sleep 1000", tmp_path, until=(ready,))

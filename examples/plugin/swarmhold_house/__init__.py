@@ -1,0 +1,1 @@
+"""A spawner and a layer of one's own."""
