@@ -9,7 +9,7 @@ from app.domain.json import Json
 from app.domain.questions import QuestionStatus
 from app.http import replies, views
 from app.http.edge import EdgeDep, Token
-from app.http.parameters import Cursor, Limit, NameQuery, QuestionPath, TaskPath, limit_of
+from app.http.parameters import Cursor, Limit, NameQuery, QuestionPath, TaskPath, TaskQuery, limit_of
 from app.http.replies import Reply
 from app.http.routers.tasks import shown
 from app.http.routes import gate, model_router
@@ -27,12 +27,18 @@ async def list_questions(
     token: Token,
     status: QuestionStatus | None = None,
     bridge_id: NameQuery = None,
+    task_id: TaskQuery = None,
     limit: Limit = None,
     cursor: Cursor = None,
 ) -> Reply:
     """The inbox, oldest first."""
     page = await edge.engine.list_questions(
-        token, status=status, bridge_id=bridge_id, limit=limit_of(limit, edge.settings), cursor=cursor
+        token,
+        status=status,
+        bridge_id=bridge_id,
+        task_id=task_id,
+        limit=limit_of(limit, edge.settings),
+        cursor=cursor,
     )
     return replies.json(views.page([views.question(row) for row in page.items], page.next_cursor))
 
