@@ -13,6 +13,7 @@ possible.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -76,6 +77,7 @@ class PostgresStore:
         self._listener: Committed | None = None
         self._idle: deque[PostgresConnection] = deque()
         self._lock: PostgresConnection | None = None
+        self._watched: int | None = None
         self._offset = 0
         self._outage: str | None = "the store is closed"
         self._recovery: asyncio.Task[None] | None = None
@@ -250,14 +252,21 @@ class PostgresStore:
         """Go on with the lock held, and watch it."""
         assert self._lock is not None  # noqa: S101 - `_prepare` has just succeeded
         self._outage = None
-        self._loop.add_reader(self._lock.fileno(), self._hear, self._lock)
+        self._watched = self._lock.watched()
+        self._loop.add_reader(self._watched, self._hear, self._lock)
+
+    def _stop_watching(self) -> None:
+        if self._watched is not None:
+            self._loop.remove_reader(self._watched)
+            os.close(self._watched)
+            self._watched = None
 
     def _hear(self, lock: PostgresConnection) -> None:
         """The lock's session said something by itself: its end, most likely."""
         try:
             lock.consume()
         except ConnectionLost as error:
-            self._loop.remove_reader(lock.fileno())
+            self._stop_watching()
             _log.warning("server lock lost", error=str(error))
             self._outage = f"PostgreSQL: {error}"
             lock.close()
@@ -279,8 +288,7 @@ class PostgresStore:
         _log.warning("server lock taken again")
 
     async def _release(self) -> None:
-        if self._lock is not None:
-            self._loop.remove_reader(self._lock.fileno())
+        self._stop_watching()
         for crew in (self._points, self._bulk, self._setup):
             await crew.stop()
         while self._idle:

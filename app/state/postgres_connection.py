@@ -6,6 +6,7 @@ short way), so the store prepares each statement once per connection and reads t
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from functools import cache
@@ -137,9 +138,9 @@ class PostgresConnection:
         """Whether the server is gone from the other end."""
         return self._pg.status != pq.ConnStatus.OK
 
-    def fileno(self) -> int:
-        """The socket, for watching it."""
-        return self._pg.socket
+    def watched(self) -> int:
+        """A descriptor of its own for the socket, for watching it; libpq closes its own without a word."""
+        return os.dup(self._pg.socket)
 
     def consume(self) -> None:
         """Read what the server sent by itself. Raises ConnectionLost when that is the end."""
