@@ -64,7 +64,7 @@ class Server:
         try:
             await self.engine.start()
         except StoreUnavailable as error:
-            raise StartFailed(f"The database cannot be used: {_without_end(str(error))}.") from error
+            raise StartFailed(f"The database cannot be used: {error.reason}.") from error
         try:
             await self._settle_root_key()
         except BaseException:
@@ -103,10 +103,6 @@ class Server:
             _log.info("root_key_made", file=root.origin, mode="0600")
         if root is not None and await self.engine.ensure_root_key(root.text):
             _log.info("root_key_set", origin=root.origin)
-
-
-def _without_end(text: str) -> str:
-    return text.removesuffix(".")
 
 
 class _Listener(uvicorn.Server):

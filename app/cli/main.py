@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
 import app as package
 from app.bootstrap.failures import StartFailed
+from app.cli.failures import EXIT_FAILED, EXIT_MISUSED, CommandFailed
+from app.cli.openapi import openapi
 from app.cli.serve import serve
 from app.config import ConfigurationError
-
-EXIT_FAILED = 1
-EXIT_MISUSED = 2
+from app.domain.errors import EngineError
 
 cli = typer.Typer(
     name="swarmhold",
@@ -30,14 +31,16 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+Version = Annotated[bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)]
+
+
 @cli.callback()
-def _options(
-    version: bool = typer.Option(False, "--version", help="Show the version.", callback=_show_version, is_eager=True),
-) -> None:
+def _options(version: Version = False) -> None:
     del version
 
 
 cli.command()(serve)
+cli.command()(openapi)
 
 
 def main() -> None:
@@ -45,12 +48,16 @@ def main() -> None:
     try:
         cli()
     except ConfigurationError as error:
-        _fail("The settings cannot be used:", str(error), EXIT_MISUSED)
-    except StartFailed as error:
-        _fail("", str(error), EXIT_FAILED)
+        lines = "".join(f"\n  {line}" for line in str(error).splitlines())
+        _fail(f"The settings cannot be used:{lines}", EXIT_MISUSED)
+    except CommandFailed as error:
+        _fail(str(error), error.status)
+    except (StartFailed, EngineError) as error:
+        _fail(str(error), EXIT_FAILED)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
-def _fail(head: str, text: str, status: int) -> None:
-    lines = [head, *(f"  {line}" for line in text.splitlines())] if head else [text]
-    print("\n".join(lines), file=sys.stderr)
+def _fail(text: str, status: int) -> None:
+    print(text, file=sys.stderr)
     sys.exit(status)

@@ -1,0 +1,63 @@
+"""What commands print: tables and words for people, one JSON document for scripts.
+
+Text that agents wrote is shown inert: control characters are escaped, so that nothing moves the cursor, rings or
+renames the terminal.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_KEPT = {"\n", "\t"}
+_DIRECTIONS = {*"\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f"}
+
+console = Console(highlight=False, markup=False, emoji=False)
+errors = Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+
+def inert(text: str, *, lines: bool = True) -> str:
+    """The text with control characters and those that turn the direction of writing escaped; on one line if asked."""
+    kept = _KEPT if lines else frozenset[str]()
+    return "".join(sign if sign in kept or _is_plain(sign) else _escaped(sign) for sign in text)
+
+
+def _is_plain(sign: str) -> bool:
+    return (sign.isprintable() or sign == "\u00a0") and sign not in _DIRECTIONS
+
+
+def _escaped(sign: str) -> str:
+    return sign.encode("unicode_escape", "backslashreplace").decode()
+
+
+def short(value: Any, longest: int = 60) -> str:
+    """A JSON value on one line, cut where it is long."""
+    text = value if isinstance(value, str) else orjson.dumps(value).decode()
+    text = inert(" ".join(text.split()), lines=False)
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def print_json(value: Any, *, indent: bool = True) -> None:
+    """One JSON document on standard output; a line of its own without `indent`."""
+    option = orjson.OPT_APPEND_NEWLINE | (orjson.OPT_INDENT_2 if indent else 0)
+    sys.stdout.write(orjson.dumps(value, default=str, option=option).decode())
+    sys.stdout.flush()
+
+
+def table(*columns: str, title: str | None = None) -> Table:
+    """An empty table in the house's look."""
+    made = Table(title=title, box=None, header_style="bold", title_justify="left", pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    return made
+
+
+def add_row(made: Table, cells: Sequence[object], *, style: str | None = None) -> None:
+    """A row whose cells are plain text, whatever is in them."""
+    made.add_row(*(cell if isinstance(cell, Text) else Text(inert(str(cell))) for cell in cells), style=style)
