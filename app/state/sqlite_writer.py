@@ -201,7 +201,7 @@ class SqliteWriter:
             if not batch:
                 return
         except (apsw.Error, StoreUnavailable) as error:
-            self._give_up(db, error)
+            self._give_up(db)
             self._settle(batch or [queue.popleft()], error)
             return
         if not db.dirty:
@@ -227,16 +227,15 @@ class SqliteWriter:
     def _commit(self, db: SqliteConnection) -> None:
         try:
             db.commit()
-        except BaseException as error:
-            self._give_up(db, error)
+        except BaseException:
+            self._give_up(db)
+            db.forget_failed_commit()
             raise
 
-    def _give_up(self, db: SqliteConnection, error: BaseException) -> None:
+    def _give_up(self, db: SqliteConnection) -> None:
         """Roll back; where even that fails the next batch gets a fresh connection."""
         try:
             db.rollback()
-            if isinstance(error, apsw.IOError):
-                db.forget_failed_commit()
         except apsw.Error as failure:
             _log.warning("database connection given up", error=str(failure))
             self._db = None
@@ -247,8 +246,8 @@ class SqliteWriter:
         db.begin()
         try:
             self._run(call, db)
-        except (apsw.Error, StoreUnavailable) as error:
-            self._give_up(db, error)
+        except (apsw.Error, StoreUnavailable):
+            self._give_up(db)
             raise
         if db.dirty:
             self._commit(db)

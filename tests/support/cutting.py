@@ -32,6 +32,10 @@ class CuttingProxy:
         """Arm."""
         self._armed = (text, after)
 
+    def disarm(self) -> None:
+        """Cut no more."""
+        self._armed = None
+
     def close(self) -> None:
         """Cut everything."""
         self._listener.close()
