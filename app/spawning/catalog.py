@@ -6,18 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, cast
 
 from app.domain.errors import DispatchFailed
-from app.spawning.adapters.external import ExternalSpawner, build_external
-from app.spawning.adapters.http import HttpSpawner, HttpWorkers
-from app.spawning.adapters.in_process import FunctionRegistry, InProcessSpawner
-from app.spawning.adapters.operator import OperatorSpawner, OperatorSpawners
-from app.spawning.adapters.process import ProcessSpawner, ProgramList
-from app.spawning.adapters.queue import QueueSpawner, build_queue
 from app.spawning.adapters.withdrawn import WithdrawnSpawner
-from app.spawning.backends import OperatorBackend
 from app.spawning.failures import told
 from app.spawning.plugins import SPAWNERS, PluginProblem, load
 from app.spawning.ports import SpawnerAdapter
-from app.spawning.registry import Registry
 
 Build = Callable[[dict[str, Any]], SpawnerAdapter]
 """Makes a spawner from its spec, an object with at least `kind`. Raises DispatchFailed, saying what is allowed."""
@@ -86,22 +78,3 @@ class SpawnerCatalog:
         """Close what the spawners share."""
         for shared in self._owned:
             await shared.aclose()
-
-
-def shipped_spawners(
-    *,
-    functions: FunctionRegistry,
-    programs: ProgramList,
-    operators: Registry[OperatorBackend],
-    http: HttpWorkers,
-) -> SpawnerCatalog:
-    """The kinds that ship. The catalog owns what they share and closes it."""
-    kinds: dict[str, Build] = {
-        ExternalSpawner.kind: build_external,
-        InProcessSpawner.kind: functions.build,
-        ProcessSpawner.kind: programs.build,
-        QueueSpawner.kind: build_queue,
-        OperatorSpawner.kind: OperatorSpawners(operators).build,
-        HttpSpawner.kind: http.build,
-    }
-    return SpawnerCatalog(kinds, owned=(programs, functions, http))

@@ -36,5 +36,5 @@ def shipped_catalog(
             "operator": OperatorSpawners(operators).build,
             "http": workers.build,
         },
-        owned=(functions, workers),
+        owned=(listed, functions, workers),
     )

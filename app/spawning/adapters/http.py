@@ -4,7 +4,7 @@ The body is `{task_id, attempt, agent, handle, base_url, prompt, system?}`, sign
 with `Idempotency-Key: <task_id>.<attempt>`, since a request whose reply was lost is sent again. The worker replies
 
 - 202, 204, or 200 without a value: it was started, works with the handle and submits by itself;
-- 200 `{value, ok?}` or `{error}`: it is done.
+- 200 `{value, ok?}` or `{error}`: it is done, or it failed.
 
 Connection errors, 429, 502, 503 and 504 are tried again with growing pauses. Redirects are not followed.
 """
@@ -201,6 +201,8 @@ class HttpSpawner:
 
         Cancelling cannot take back what was sent: such a worker finds its handle dead.
         """
+        if job.process is not None and job.process.value == ACCEPTED:
+            return RemoteWorker(control)
         body = _body(job, await control.mint_handle())
         exit = await self._workers.call(self._target, body, f"{job.task_id}.{job.attempt}")
         if exit is not None:
@@ -213,8 +215,6 @@ class HttpSpawner:
 
     async def rejoin(self, job: Job, control: Control) -> Worker:
         """Watch a worker that accepted. When that is not known, ask it again under the same idempotency key."""
-        if job.process is not None and job.process.value == ACCEPTED:
-            return RemoteWorker(control)
         return await self.spawn(job, control)
 
     async def reap(self, job: Job, grace_s: float) -> None:

@@ -47,7 +47,7 @@ class OperatorSpawner:
     async def spawn(self, job: Job, control: Control) -> Worker:
         """Wait for the backend; it is called when the worker is joined."""
         await self._operators.wait_for(self.backend_id)
-        return _DelegatedWorker(self.backend_id, self._operators, job, control)
+        return await self.rejoin(job, control)
 
     async def rejoin(self, job: Job, control: Control) -> Worker:
         """Ask the backend again, unless it had said that the worker was started."""
@@ -79,17 +79,22 @@ class _DelegatedWorker:
         self._started = started
 
     async def join(self) -> Exit:
-        """Have it executed. Cancelling gives up waiting; joining again asks again, unless the worker was started."""
-        if not self._started:
-            try:
-                exit = await self._operators.run(self._backend_id, self._execute)
-            except Exception as error:  # noqa: BLE001 - whatever a backend raises is the attempt's failure, not the server's
-                return Exit(detail=f"operator {self._backend_id!r}: {told(error)}")
-            if exit is not None:
-                return exit
-            await self._remember()
-        await self._control.ended()
-        return Exit(detail="the attempt is over")
+        """Have it executed, until it is or the attempt is over.
+
+        Cancelling gives up waiting; joining again asks again, unless the worker was started.
+        """
+        ended = asyncio.ensure_future(self._control.ended())
+        executed = asyncio.ensure_future(self._executed())
+        try:
+            await asyncio.wait({ended, executed}, return_when=asyncio.FIRST_COMPLETED)
+            exit = executed.result() if executed.done() else None
+            if exit is None:
+                await ended
+            return exit or Exit(detail="the attempt is over")
+        finally:
+            for task in (ended, executed):
+                task.cancel()
+            await asyncio.gather(ended, executed, return_exceptions=True)
 
     async def stop(self, grace_s: float) -> None:
         """Have the backend cancel what it runs. One that is away is waited for during the grace period, then let go."""
@@ -100,6 +105,18 @@ class _DelegatedWorker:
                 await self._operators.run(self._backend_id, lambda backend: backend.cancel(self._job))
         except Exception as error:  # noqa: BLE001 - the attempt is over in any case: its handle is dead
             _log.warning("operator_not_told_to_stop", backend_id=self._backend_id, error=told(error))
+
+    async def _executed(self) -> Exit | None:
+        """None: a worker was started."""
+        if self._started:
+            return None
+        try:
+            exit = await self._operators.run(self._backend_id, self._execute)
+        except Exception as error:  # noqa: BLE001 - whatever a backend raises is the attempt's failure, not the server's
+            return Exit(detail=f"operator {self._backend_id!r}: {told(error)}")
+        if exit is None:
+            await self._remember()
+        return exit
 
     async def _execute(self, backend: OperatorBackend) -> Exit | None:
         self._called = True

@@ -1,30 +1,16 @@
-"""Where results flow to: an attempt's products stay readable as named data, and a Final is a value.
+"""Where results flow to: what a worker returned becomes the attempt's Final.
 
 Bodies never pass through the dispatch path itself: it moves their text undecoded. What is large goes out as artifacts,
-which are named data from then on (`artifact_key`), so that another task's prompt can take them in (see `input_inject`).
+which stay readable with the attempt's outputs, or into named resources, which `input_inject` takes into other prompts.
 """
 
 from __future__ import annotations
-
-import re
 
 from app.domain.outputs import Final
 from app.spawning.outputs import as_exact_final
 from app.spawning.ports import Facts, Layer
 
 _TAG = '"type":"final"'
-_KEY = re.compile(r"(T-[0-9a-z]{26})/artifacts/(.+)", re.DOTALL)
-
-
-def artifact_key(task_id: str, name: str) -> str:
-    """The key under which a task's artifact is read as data: the latest one of that name."""
-    return f"{task_id}/artifacts/{name}"
-
-
-def parse_artifact_key(key: str) -> tuple[str, str] | None:
-    """Task and name of an artifact's key; None when the key is not of that shape."""
-    match = _KEY.fullmatch(key)
-    return None if match is None else (match[1], match[2])
 
 
 class SinkLayer(Layer):

@@ -11,16 +11,15 @@ import pytest
 
 from app.domain.errors import DispatchFailed
 from app.domain.json import Json
-from app.spawning.adapters.http import ACCEPTED, HttpSettings, HttpWorkers
-from app.spawning.adapters.in_process import FunctionRegistry
-from app.spawning.adapters.process import ProgramList
+from app.spawning.adapters.http import ACCEPTED, HttpSettings
 from app.spawning.backends import OperatorBackend, SpawnHook
-from app.spawning.catalog import SpawnerCatalog, shipped_spawners
+from app.spawning.catalog import SpawnerCatalog
 from app.spawning.child import Child
 from app.spawning.layers import load_layers, shipped_layers
 from app.spawning.ports import SpawnerAdapter, SpawnFailed
 from app.spawning.programs import Program
 from app.spawning.registry import Registry
+from app.spawning.shipped import shipped_catalog
 from tests.support.control import RecordedControl, job
 from tests.support.pids import alive
 
@@ -30,12 +29,8 @@ SLEEPER = {"sleeper": Program(path="/bin/sleep", args=("1000",))}
 
 def catalog(*, programs: dict[str, Program] | None = None, allow: tuple[str, ...] = ()) -> SpawnerCatalog:
     """A server's catalog under these settings."""
-    return shipped_spawners(
-        functions=FunctionRegistry(),
-        programs=ProgramList(programs or {}, grace_s=0.1),
-        operators=Registry[OperatorBackend](),
-        http=HttpWorkers(HttpSettings(allow=allow, secrets=(b"s" * 32,))),
-    )
+    http = HttpSettings(allow=allow, secrets=(b"s" * 32,))
+    return shipped_catalog(operators=Registry[OperatorBackend](), programs=programs, http=http)
 
 
 @pytest.fixture

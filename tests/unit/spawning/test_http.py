@@ -136,19 +136,19 @@ async def test_a_restart_hands_it_over_again_under_the_same_key_when_nothing_was
 
 
 @pytest.mark.parametrize(
-    ("body", "final"),
+    ("body", "exit"),
     [
-        ({"value": None}, Final(value=Json.of(None), ok=True)),
-        ({"value": 1, "ok": False}, Final(value=Json.of(1), ok=False)),
-        ({"ok": False}, Final(value=Json.of(None), ok=False)),
-        ({"error": "no model"}, Final(value=Json.of({"error": "no model"}), ok=False)),
-        ({"value": 1, "error": "half"}, Final(value=Json.of(1), ok=False)),
+        ({"value": None}, Exit(final=Final(value=Json.of(None), ok=True))),
+        ({"value": 1, "ok": False}, Exit(final=Final(value=Json.of(1), ok=False))),
+        ({"ok": False}, Exit(final=Final(value=Json.of(None), ok=False))),
+        ({"error": "no\nmodel"}, Exit(detail="no\\nmodel")),
+        ({"value": 1, "error": {"code": 7}}, Exit(detail='{"code":7}')),
     ],
 )
-async def test_replies_that_end_the_attempt(body: Any, final: Final) -> None:
-    """With a value, an error or without ok it is done."""
+async def test_replies_that_end_the_attempt(body: Any, exit: Exit) -> None:
+    """With a value or without ok it is done, with an error it failed."""
     async with serving(lambda _: reply(200, body)) as server:
-        assert await given(server) == Exit(final=final)
+        assert await given(server) == exit
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from app.spawning.adapters.queue import QueueSpawner
 from app.spawning.backends import OperatorBackend, SpawnHook
 from app.spawning.layers import shipped_layers
 from app.spawning.layers.input_inject import InputInjectLayer
-from app.spawning.layers.sink import artifact_key, parse_artifact_key
 from app.spawning.ports import (
     Control,
     Draft,
@@ -216,18 +215,19 @@ def test_what_a_worker_submits_by_itself_is_never_read_as_an_event(swarm: Swarm)
     assert settle(swarm.layer_registry, facts(spawner="external"), final) is final
 
 
+def test_what_a_worker_submitted_by_itself_is_taken_as_it_is(swarm: Swarm) -> None:
+    """It said ok or not in its request, so that a value is never read for more than it is."""
+    final = Final(value=Json.of({"type": "final", "content": {"kind": "inline", "value": 1}, "ok": False}), ok=True)
+
+    assert settle(swarm.layer_registry, facts(spawner="external"), final) is final
+    assert settle(swarm.layer_registry, facts(spawner="queue"), final) is final
+
+
 def test_a_plain_final_passes_the_base_layers_untouched(swarm: Swarm) -> None:
     """The very same object, never decoded."""
     final = Final(value=Json.of({"big": "x" * 1000}), ok=True)
 
     assert settle(swarm.layer_registry, facts(spawner="in_process"), final) is final
-
-
-def test_artifact_keys_name_task_and_artifact() -> None:
-    """A key can be read back, and other keys are not mistaken for one."""
-    assert parse_artifact_key(artifact_key(TASK, "a/b c")) == (TASK, "a/b c")
-    assert parse_artifact_key("notes/artifacts/x") is None
-    assert parse_artifact_key(f"{TASK}/artifacts/") is None
 
 
 # --- main_ai ---------------------------------------------------------------------------------------------------------

@@ -169,6 +169,21 @@ async def test_giving_up_a_join_reaches_a_backend_of_this_process(operators: Reg
     assert cancelled.is_set()
 
 
+async def test_a_worker_that_submitted_before_its_backend_replied_ends_the_wait(
+    operators: Registry[OperatorBackend],
+) -> None:
+    """The end of the attempt ends the call, and nothing is cancelled behind it."""
+    calls, control = Calls(), RecordedControl()
+    operators.register("main", ScriptedBackend(calls))
+    worker = await OperatorSpawner("main", operators).spawn(job(), control)
+    joining = asyncio.create_task(worker.join())
+    await calls.seen("execute")
+    await control.end()
+
+    assert (await joining).final is None
+    assert [call[0] for call in calls.made] == ["execute"]
+
+
 def test_its_spec_and_properties(operators: Registry[OperatorBackend]) -> None:
     """It outlives the server, has no lease of its own, and can be built again from its spec."""
     build = OperatorSpawners(operators).build
