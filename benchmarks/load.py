@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import cast
 from urllib.parse import urlsplit
 
 import uvloop
@@ -34,8 +35,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Connected."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The server went away."""
@@ -65,7 +65,8 @@ class Connection(asyncio.Protocol):
 
     def send(self, data: Request) -> asyncio.Future[Reply]:
         """The reply to come."""
-        assert self._transport is not None
+        if self._transport is None:
+            raise ConnectionError("not connected")
         self._waiter = asyncio.get_running_loop().create_future()
         self._transport.write(data)
         return self._waiter

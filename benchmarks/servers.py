@@ -97,7 +97,7 @@ def swarmhold(**env: str) -> Iterator[Server]:
     """The real server on an empty data directory."""
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="swarmhold-bench-") as folder:
-        command = [sys.executable, "-m", "app.cli", "serve", "--port", str(port), "--data-dir", folder]
+        command = [str(Path(sys.executable).with_name("swarmhold")), "serve", "--port", str(port), "--data-dir", folder]
         settings = {"SWARMHOLD_LOG_LEVEL": "warning", **env}
         with _running(command, f"http://127.0.0.1:{port}", "/readyz", Path(folder), settings) as server:
             yield server
