@@ -108,6 +108,8 @@ class AccessCalls(Core):
         idempotency: Idempotency | None = None,
     ) -> Minted:
         """A worker or observer token below `token`. Raises RoleViolation, TaskNotFound, InvalidRequest."""
+        # A handle is refused by its role here, before it would be taken for a broken token.
+        self._present(token, Verb.MINT_WORKER_TOKEN)
         expires_at = self.signer.verify(token).expires_at
         asked = credentials.Mint(
             agent_id=agent_id, role=role, ttl=ttl, max_uses=max_uses, scopes=scopes, task_id=task_id

@@ -119,7 +119,7 @@ class SeniorCalls(Core):
         """The inbox, oldest first."""
         return await self._look(
             token,
-            (Verb.ANSWER_QUERY, Verb.READ_TRACE),
+            Verb.ANSWER_QUERY,
             lambda s, _: pages.questions(
                 s, status=status, bridge_id=bridge_id, task_id=task_id, limit=limit, cursor=cursor
             ),
@@ -127,7 +127,7 @@ class SeniorCalls(Core):
 
     async def read_question(self, token: CapToken, key: str) -> Question:
         """One question. Raises ResumeKeyNotFound."""
-        return await self._look(token, (Verb.ANSWER_QUERY, Verb.READ_TRACE), lambda s, _: _found(s, key))
+        return await self._look(token, Verb.ANSWER_QUERY, lambda s, _: _found(s, key))
 
     async def open_questions_for(
         self, token: CapToken, bridge_id: str, *, after: str | None = None, limit: int = 200

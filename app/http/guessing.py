@@ -1,7 +1,8 @@
 """Guessing: how many failed credentials are borne before failures are answered 429.
 
 Only failures are counted, after the credential was checked: a good one from the same source is always served. The
-same wrong credential sent again is hardly a guess and weighs a fifth of a new one.
+same wrong credential sent again is hardly a guess and weighs a fifth of a new one; one that was good once, or none at
+all, is no guess.
 """
 
 from __future__ import annotations
@@ -42,10 +43,11 @@ class Bucket:
 @dataclass(slots=True)
 class _Source:
     bucket: Bucket
+    notes: Bucket
     tried: OrderedDict[str, None] = field(default_factory=OrderedDict[str, None])
 
-    def weight(self, fingerprint: str | None) -> float:
-        if fingerprint is None or fingerprint in self.tried:
+    def weight(self, fingerprint: str) -> float:
+        if fingerprint in self.tried:
             return AGAIN
         self.tried[fingerprint] = None
         if len(self.tried) > REMEMBERED:
@@ -62,8 +64,8 @@ class Guesses:
         self._sources: OrderedDict[str, _Source] = OrderedDict()
         self._all = Bucket(limits.burst_in_all, limits.in_all_per_second, limits.burst_in_all, clock())
 
-    def failed(self, source: str, fingerprint: str | None) -> None:
-        """Count one failure. Raises TooManyGuesses when there were too many."""
+    def failed(self, source: str, fingerprint: str) -> None:
+        """Count one guess. Raises TooManyGuesses when there were too many."""
         now = self._clock()
         known = self._source(source, now)
         weight = known.weight(fingerprint)
@@ -71,15 +73,23 @@ class Guesses:
         if wait:
             raise TooManyGuesses(wait)
 
+    def noted(self, source: str) -> bool:
+        """Whether one more failure of this source may fill a row of the audit log."""
+        now = self._clock()
+        return not self._source(source, now).notes.take(1.0, now)
+
     def _source(self, name: str, now: float) -> _Source:
         known = self._sources.get(name)
         if known is None:
-            burst = self._limits.burst_per_source
-            known = self._sources[name] = _Source(Bucket(burst, self._limits.per_source_per_second, burst, now))
+            known = self._sources[name] = _Source(self._bucket(now), self._bucket(now))
             if len(self._sources) > SOURCES:
                 self._sources.popitem(last=False)
         self._sources.move_to_end(name)
         return known
+
+    def _bucket(self, now: float) -> Bucket:
+        burst = self._limits.burst_per_source
+        return Bucket(burst, self._limits.per_source_per_second, burst, now)
 
 
 def source_of(client: tuple[str, int] | None) -> str:

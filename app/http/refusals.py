@@ -12,6 +12,9 @@ from app.http.auth import credential_text
 from app.http.guessing import Guesses, source_of
 from app.http.problems import FAILED_CREDENTIAL, UNAUTHENTICATED, Problem, problem_of
 
+_GUESSED = frozenset({"unauthenticated", "bad-signature", "token-not-found"})
+"""What a credential that never was is told by; expired, revoked and used-up ones were good once."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -33,22 +36,19 @@ class Refusals:
         return UNAUTHENTICATED
 
     async def record(self, scope: Scope, error: EngineError, *, credential: str | None = None) -> None:
-        """Audit a failed credential. Raises TooManyGuesses when its source, or all together, failed too often.
+        """Audit a failed credential. Raises TooManyGuesses when its source, or all together, guessed too often.
 
-        `credential` is what was presented, where that is not the Authorization header. A call without any credential
-        is no guess, but neither may it fill the audit log.
+        `credential` is what was presented, where that is not the Authorization header. One source fills the audit log
+        no faster than it may guess.
         """
         source = source_of(scope.get("client"))
         secret = credential or _presented(scope)
         mark = None if secret is None else fingerprint(secret)
-        try:
+        if mark is not None and error.code in _GUESSED:
             self._guesses.failed(source, mark)
-        except TooManyGuesses:
-            if secret is None:
-                return
-            raise
-        reason = error.reason if isinstance(error, Unauthenticated) else error.code
-        await self._audit(reason, source, mark)
+        if self._guesses.noted(source):
+            reason = error.reason if isinstance(error, Unauthenticated) else error.code
+            await self._audit(reason, source, mark)
 
     async def _audit(self, reason: str, source: str, mark: str | None) -> None:
         try:

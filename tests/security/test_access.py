@@ -1,0 +1,356 @@
+"""Every route × every role × every state of a credential: exactly the table that the wire promises."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import jwt
+import orjson
+import pytest
+
+from app.domain.access import DEFAULT_TABLE, Role, Verb
+from app.http.openapi import document
+from app.http.settings import GuessLimits, HttpSettings
+from tests.support.serving import ROOT_KEY, Node, served
+
+OP, WORK, SENIOR = "/v1/operator", "/v1/worker", "/v1/senior"
+
+# (method, path) → what opens it: a kind of key, or the verbs any one of which does. As the wire has it.
+TABLE: dict[tuple[str, str], str | tuple[str, ...]] = {
+    ("POST", f"{OP}/sessions"): "key",
+    ("GET", f"{OP}/sessions"): ("read_trace", "attach_session"),
+    ("GET", f"{OP}/sessions/{{session_id}}"): ("read_trace", "attach_session"),
+    ("GET", f"{OP}/registry"): ("read_trace", "attach_session"),
+    ("GET", f"{OP}/stats"): ("read_trace", "attach_session"),
+    ("GET", f"{OP}/session"): (),
+    ("POST", f"{OP}/session/heartbeat"): ("heartbeat",),
+    ("DELETE", f"{OP}/session"): ("detach_session",),
+    ("POST", f"{OP}/tasks"): ("start_task",),
+    ("GET", f"{OP}/tasks"): ("read_task_state",),
+    ("GET", f"{OP}/tasks/{{task_id}}"): ("read_task_state",),
+    ("GET", f"{OP}/tasks/{{task_id}}/why"): ("read_task_state",),
+    ("GET", f"{OP}/tasks/{{task_id}}/poll"): ("poll_task",),
+    ("POST", f"{OP}/tasks/{{task_id}}/dispatch"): ("dispatch_attempt",),
+    ("POST", f"{OP}/tasks/{{task_id}}/cancel"): ("cancel_task",),
+    ("POST", f"{OP}/tasks/{{task_id}}/result"): ("post_result",),
+    ("POST", f"{OP}/tasks/{{task_id}}/verdict"): ("mark_pass", "mark_blocked"),
+    ("GET", f"{OP}/tasks/{{task_id}}/attempts"): ("read_trace", "read_task_state"),
+    ("GET", f"{OP}/tasks/{{task_id}}/attempts/{{number}}"): ("read_trace", "read_task_state"),
+    ("GET", f"{OP}/tasks/{{task_id}}/attempts/{{number}}/output"): ("read_trace", "read_task_state"),
+    ("GET", f"{OP}/tasks/{{task_id}}/attempts/{{number}}/late"): ("read_trace", "read_task_state"),
+    # Seniors may adopt, too; they do so by override_verdict.
+    ("POST", f"{OP}/tasks/{{task_id}}/attempts/{{number}}/late/{{index}}/adopt"): ("mark_pass", "override_verdict"),
+    ("POST", f"{OP}/tasks/{{task_id}}/questions"): ("query_senior",),
+    ("GET", f"{OP}/questions/{{key}}"): ("query_senior", "answer_query"),
+    ("PUT", f"{OP}/resources/{{key}}"): ("start_task",),
+    ("GET", f"{OP}/resources/{{key}}"): ("fetch_data",),
+    ("POST", f"{OP}/tokens"): ("mint_worker_token",),
+    ("POST", f"{OP}/tokens/verify"): ("verify_token",),
+    ("DELETE", f"{OP}/tokens/{{jti}}"): ("mint_worker_token",),
+    ("GET", f"{OP}/events"): ("subscribe_events",),
+    ("GET", "/v1/admin/keys"): "root",
+    ("POST", "/v1/admin/keys"): "root",
+    ("DELETE", "/v1/admin/keys/{key_id}"): "root",
+    ("GET", f"{WORK}/prompt"): ("fetch_prompt",),
+    ("POST", f"{WORK}/submit"): ("emit_output",),
+    ("POST", f"{WORK}/result"): ("post_result",),
+    ("POST", f"{WORK}/output"): ("emit_output",),
+    ("POST", f"{WORK}/heartbeat"): ("emit_output",),
+    ("POST", f"{WORK}/questions"): ("query_senior",),
+    ("GET", f"{WORK}/questions/{{key}}"): ("query_senior", "answer_query"),
+    ("POST", f"{WORK}/tasks"): ("start_task",),
+    ("GET", f"{WORK}/tasks/{{task_id}}"): ("read_task_state",),
+    ("GET", f"{WORK}/tasks/{{task_id}}/poll"): ("poll_task",),
+    ("POST", f"{WORK}/tasks/{{task_id}}/dispatch"): ("dispatch_attempt",),
+    ("POST", f"{WORK}/tasks/{{task_id}}/cancel"): ("cancel_task",),
+    ("GET", f"{WORK}/resources/{{key}}"): ("fetch_data",),
+    ("POST", f"{WORK}/claim"): "key",
+    ("GET", f"{SENIOR}/questions"): ("answer_query",),
+    ("GET", f"{SENIOR}/questions/{{key}}"): ("answer_query",),
+    ("POST", f"{SENIOR}/questions/{{key}}/answer"): ("answer_query",),
+    ("POST", f"{SENIOR}/tasks/{{task_id}}/verdict"): ("override_verdict",),
+    ("POST", f"{SENIOR}/tasks/{{task_id}}/directive"): ("inject_directive",),
+    ("POST", f"{SENIOR}/loop/pause"): ("pause_loop",),
+    ("POST", f"{SENIOR}/loop/resume"): ("resume_loop",),
+    ("GET", f"{SENIOR}/loop"): ("pause_loop", "resume_loop"),
+    ("GET", "/metrics"): ("read_trace",),
+}
+
+OPEN = {("GET", "/healthz"), ("GET", "/readyz")}
+
+BODIES: dict[str, Any] = {
+    "/sessions": {"operator_id": "x", "ttl": 60},
+    "/tasks": {"agent": "a", "initial_directive": "d"},
+    "/dispatch": {"spawner": {"kind": "external"}},
+    "/cancel": {},
+    "/result": {"value": 1},
+    "/verdict": {"ok": True, "value": 1},
+    "/adopt": None,
+    "/questions": {"question": "?"},
+    "/resources/{key}": {"a": 1},
+    "/tokens": {"agent_id": "w", "role": "worker", "ttl": 60},
+    "/verify": {"token": "x.y.z", "verb": "start_task"},
+    "/keys": {"name": "k", "roles": ["operator"]},
+    "/submit": "done",
+    "/output": {"type": "progress", "stage": "s"},
+    "/answer": {"value": 1},
+    "/directive": {"prompt": "p"},
+    "/claim": {"queue": "q", "hold": 0},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A node with one of everything, and the credentials to try."""
+
+    node: Node
+    client: httpx.AsyncClient
+    places: dict[str, str]
+    roles: dict[str, tuple[Role, str]]
+    keys: dict[str, str]
+    dead: dict[str, str | None]
+
+    async def call(self, method: str, path: str, credential: str | None, *, body: bool = True) -> httpx.Response:
+        """One call; an event stream is left as soon as its status is known."""
+        headers = {} if credential is None else {"Authorization": f"Bearer {credential}"}
+        content = body_of(path, self.places) if body and method in ("POST", "PUT") else {}
+        url = path.format(**self.places)
+        params = {"hold": 0} if path.endswith(("/poll", "{key}")) else {}
+        async with self.client.stream(
+            method, url, headers={**headers, **content.pop("headers", {})}, params=params, **content
+        ) as reply:
+            if reply.headers.get("content-type", "").startswith("text/event-stream"):
+                return reply
+            await reply.aread()
+            return reply
+
+
+def body_of(path: str, places: dict[str, str]) -> dict[str, Any]:
+    """A body that the route takes."""
+    if path == f"{WORK}/result":
+        return {"json": {"task_id": places["task_id"], "value": 1}}
+    for ending in sorted(BODIES, key=len, reverse=True):
+        if path.endswith(ending):
+            body = BODIES[ending]
+            return {"content": body, "headers": {"Content-Type": "text/plain"}} if body == "done" else {"json": body}
+    return {}
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Stage]:
+    """One of everything."""
+    patient = GuessLimits(burst_per_source=1e9, burst_in_all=1e9)
+    async with served(HttpSettings(guesses=patient)) as node:
+        yield await _set(node)
+
+
+async def _set(node: Node) -> Stage:
+    operator_token = await node.attach(Role.OPERATOR)
+    operator, root = node.as_(operator_token), node.as_(ROOT_KEY)
+    await operator.put(f"{OP}/resources/r", json=1)
+    task_id, worker = await node.worker(operator)
+    question = (await operator.post(f"{OP}/tasks/{task_id}/questions", json={"question": "?"})).json()
+    minted = (
+        await operator.post(
+            f"{OP}/tokens", json={"agent_id": "w", "role": "worker", "ttl": 600, "task_id": task_id}
+        )
+    ).json()
+    key = (await root.post("/v1/admin/keys", json={"name": "k", "roles": [r.value for r in Role]})).json()
+    session_id = (await operator.get(f"{OP}/session")).json()["id"]
+    places = {
+        "task_id": task_id,
+        "session_id": session_id,
+        "key": question["key"],
+        "jti": "W-none",
+        "key_id": "K-none",
+        "number": "1",
+        "index": "0",
+    }
+    roles = {
+        "operator": (Role.OPERATOR, operator_token),
+        "observer": (Role.OBSERVER, await node.attach(Role.OBSERVER)),
+        "senior": (Role.SENIOR, await node.attach(Role.SENIOR)),
+        "worker handle": (Role.WORKER, worker.headers["Authorization"].removeprefix("Bearer ")),
+        "worker token": (Role.WORKER, minted["token"]),
+    }
+    return Stage(node, node.as_(None), places, roles, {"key": key["key"], "root": ROOT_KEY}, await _dead(node, operator))
+
+
+async def _dead(node: Node, operator: httpx.AsyncClient) -> dict[str, str | None]:
+    """Credentials that are of no use, each for a reason of its own."""
+    spent = (
+        await operator.post(f"{OP}/tokens", json={"agent_id": "o", "role": "observer", "ttl": 600, "max_uses": 1})
+    ).json()["token"]
+    assert (await node.as_(spent).get(f"{OP}/stats")).status_code == 200
+    revoked = (await operator.post(f"{OP}/tokens", json={"agent_id": "o", "role": "observer", "ttl": 600})).json()
+    assert (await operator.delete(f"{OP}/tokens/{revoked['jti']}")).status_code == 204
+    good = await node.attach(Role.OPERATOR)
+    claims = jwt.decode(good, options={"verify_signature": False})
+    header = jwt.get_unverified_header(good)
+    forged = jwt.encode(claims, b"x" * 32, algorithm="HS256", headers={"kid": header["kid"], "typ": header["typ"]})
+    expired = await node.engine.attach("brief", Role.OPERATOR, timedelta(milliseconds=1))
+    unsigned = jwt.encode(claims, None, algorithm="none", headers={"kid": header["kid"], "typ": header["typ"]})
+    return {
+        "missing": None,
+        "nonsense": "nonsense",
+        "forged": forged,
+        "unsigned": unsigned,
+        "expired": expired.text,
+        "revoked": revoked["token"],
+        "spent": spent,
+        "unknown key": "shk_" + "0" * 40,
+        "unknown handle": node.engine.handle_mint.new(),
+    }
+
+
+def may(verbs: tuple[str, ...], role: Role) -> bool:
+    """Whether the role has any of the verbs; a route without verbs is for every living credential."""
+    return not verbs or any(Verb(verb) in DEFAULT_TABLE[role] for verb in verbs)
+
+
+def test_every_route_has_a_row() -> None:
+    """A new route without a row here fails, and so does a row without a route."""
+    described = orjson.loads(document())["paths"]
+    routes = {(method.upper(), path) for path, operations in described.items() for method in operations}
+
+    assert routes == TABLE.keys() | OPEN
+
+
+def test_the_document_names_the_verbs() -> None:
+    """What the document says of a route's gate is the table."""
+    described = orjson.loads(document())["paths"]
+
+    for (method, path), opens in TABLE.items():
+        operation = described[path][method.lower()]
+        if isinstance(opens, str):
+            assert operation["x-credential"] == opens, path
+        else:
+            assert sorted(operation["x-verbs"]) == sorted(opens), path
+
+
+def gated_first(opens: str | tuple[str, ...], name: str) -> bool:
+    """Whether the role's gate refuses before the server's record is looked at: that is the order of the checks."""
+    role = {"revoked": Role.OBSERVER, "spent": Role.OBSERVER, "unknown handle": Role.WORKER}.get(name)
+    return role is not None and not isinstance(opens, str) and not may(opens, role)
+
+
+async def test_dead_credentials_all_get_the_same_reply(stage: Stage) -> None:
+    """Missing, forged, expired, revoked, spent and unknown credentials cannot be told apart, on any route."""
+    bodies: set[bytes] = set()
+    for (method, path), opens in TABLE.items():
+        for name, credential in stage.dead.items():
+            for with_body in (True, False) if method in ("POST", "PUT") else (True,):
+                reply = await stage.call(method, path, credential, body=with_body)
+                if gated_first(opens, name):
+                    assert (reply.status_code, reply.json()["code"]) == (403, "role-violation"), (method, path, name)
+                    continue
+                assert reply.status_code == 401, (method, path, name, reply.content)
+                assert reply.headers["WWW-Authenticate"] == "Bearer"
+                bodies.add(reply.content)
+
+    assert len(bodies) == 1
+
+
+async def test_roles_open_what_their_verbs_say(stage: Stage) -> None:
+    """A role without any of a route's verbs gets role-violation, whatever the body; one with a verb gets past the gate."""
+    for (method, path), opens in TABLE.items():
+        if isinstance(opens, str) or path.endswith(("/session", "/cancel", "/submit", "/loop/pause")):
+            continue
+        for name, (role, credential) in stage.roles.items():
+            reply = await stage.call(method, path, credential)
+            if not may(opens, role):
+                assert (reply.status_code, reply.json()["code"]) == (403, "role-violation"), (method, path, name)
+                empty = await stage.call(method, path, credential, body=False)
+                assert (empty.status_code, empty.json()["code"]) == (403, "role-violation"), (method, path, name)
+            else:
+                assert reply.status_code != 401, (method, path, name)
+                assert reply.status_code != 500, (method, path, name)
+                _check_narrower(reply, path, role)
+
+
+def _check_narrower(reply: httpx.Response, path: str, role: Role) -> None:
+    """Past the gate, a 403 is about whose task or question it is."""
+    if reply.status_code != 403:
+        return
+    code = reply.json()["code"]
+    if role is Role.OPERATOR and path.endswith("/answer"):
+        assert code == "role-violation"  # the question is of another bridge
+    else:
+        assert code == "token-task-mismatch", (path, role, reply.content)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", f"{OP}/session"),
+        ("POST", f"{OP}/tasks/{{task_id}}/cancel"),
+        ("POST", f"{WORK}/submit"),
+        ("POST", f"{SENIOR}/loop/pause"),
+        ("DELETE", f"{OP}/session"),
+    ],
+)
+async def test_roles_on_routes_that_end_things(stage: Stage, method: str, path: str) -> None:
+    """The same for the routes that would change what later calls see."""
+    opens = TABLE[(method, path)]
+    assert not isinstance(opens, str)
+    for name, (role, credential) in stage.roles.items():
+        reply = await stage.call(method, path, credential)
+        refused = reply.status_code == 403 and reply.json()["code"] == "role-violation"
+        assert refused is not may(opens, role), (method, path, name, reply.content)
+
+
+async def test_keys_open_what_is_a_keys_and_nothing_else(stage: Stage) -> None:
+    """An API key is no token, a token is no key, and only the root key manages keys."""
+    for (method, path), opens in TABLE.items():
+        for name, key in stage.keys.items():
+            reply = await stage.call(method, path, key)
+            if not isinstance(opens, str):
+                assert reply.status_code == 401, (method, path, name)
+            elif opens == "root" and name != "root":
+                assert (reply.status_code, reply.json()["code"]) == (403, "role-violation"), (method, path)
+            else:
+                assert reply.status_code not in (401, 403, 500), (method, path, name, reply.content)
+        if isinstance(opens, str):
+            for _role, token in stage.roles.values():
+                assert (await stage.call(method, path, token)).status_code == 401, (method, path)
+
+
+async def test_a_key_attaches_as_its_roles_only(stage: Stage) -> None:
+    """A key for observers attaches an observer and nobody else, and claims nothing."""
+    root = stage.node.as_(ROOT_KEY)
+    key = (await root.post("/v1/admin/keys", json={"name": "o", "roles": ["observer"]})).json()["key"]
+    holder = stage.node.as_(key)
+
+    attached = await holder.post(f"{OP}/sessions", json={"operator_id": "x", "role": "observer", "ttl": 60})
+    refused = await holder.post(f"{OP}/sessions", json={"operator_id": "x", "role": "operator", "ttl": 60})
+    claimed = await holder.post(f"{WORK}/claim", json={"queue": "q", "hold": 0})
+
+    assert (attached.status_code, refused.status_code, claimed.status_code) == (201, 403, 403)
+
+
+async def test_a_minted_token_never_says_more_than_its_scope(stage: Stage) -> None:
+    """A scope narrows the role: what it leaves out is a role-violation."""
+    operator = stage.node.as_(stage.roles["operator"][1])
+    body = {"agent_id": "o", "role": "observer", "ttl": 60, "scopes": ["read_trace"]}
+    narrow = stage.node.as_((await operator.post(f"{OP}/tokens", json=body)).json()["token"])
+
+    assert (await narrow.get(f"{OP}/stats")).status_code == 200
+    assert (await narrow.get(f"{OP}/tasks")).status_code == 403
+
+
+async def test_workers_reach_their_own_tree_only(stage: Stage) -> None:
+    """Another task's state, poll and cancel are a token-task-mismatch for a worker, by handle and by token."""
+    operator = stage.node.as_(stage.roles["operator"][1])
+    other, _ = await stage.node.worker(operator)
+    for name in ("worker handle", "worker token"):
+        worker = stage.node.as_(stage.roles[name][1])
+        replies = [
+            await worker.get(f"{WORK}/tasks/{other}"),
+            await worker.get(f"{WORK}/tasks/{other}/poll?hold=0"),
+            await worker.post(f"{WORK}/tasks/{other}/cancel"),
+            await worker.get(f"{WORK}/prompt?task_id={other}"),
+            await worker.post(f"{WORK}/result", json={"task_id": other, "value": 1}),
+        ]
+        assert [(reply.status_code, reply.json()["code"]) for reply in replies] == [(403, "token-task-mismatch")] * 5
