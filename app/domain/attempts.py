@@ -59,20 +59,26 @@ class Reason(StrEnum):
 class Attempt:
     """One row of `attempts`.
 
-    `prompt` is None when the task's own directive is the prompt. `due_at` is the next instant at which the engine
-    must look at this attempt (lease, timeout or handle running out), None while its clocks stand still
-    (`paused_at` is set) and after the end. `jti` is the attempt's worker token. `epoch` fences off an earlier
-    owner: it grows whenever a server process takes the attempt over.
+    `agent` is the task's. `prompt` is None when the task's own directive is the prompt. `steps` tells that layers have
+    steps of their own around it, `repeatable` that a server process can start it again by itself. `due_at` is the next
+    instant at which the engine must look at this attempt (lease, timeout or handle running out), None while its clocks
+    stand still (`paused_at` is set) and after the end. `jti` is the attempt's worker token. `epoch` fences off an
+    earlier owner: it grows whenever a server process takes the attempt over. `turn` is its place in its queue: of equal
+    priority the lowest is claimed first. `held_by` is the key of the layer that holds the Final back, `warned_at` when
+    it was said that the attempt is held long.
     """
 
     task_id: str
     attempt: int
+    agent: str
     phase: Phase
     prompt: Json | None
     system: Json | None
     kind: str
     spawner: Json
     layers: Json
+    steps: bool
+    repeatable: bool
     session_id: str | None
     jti: str
     parent_jti: str | None
@@ -86,6 +92,7 @@ class Attempt:
     due_at: Instant | None
     queue: str | None
     priority: int
+    turn: int
     owner: str | None
     epoch: int
     last_seen_at: Instant | None
@@ -94,6 +101,8 @@ class Attempt:
     outcome: Outcome | None
     reason: Reason | None
     detail: str | None
+    held_by: str | None
+    warned_at: Instant | None
     outputs: int
     late: int
     started_at: Instant

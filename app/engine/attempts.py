@@ -107,7 +107,12 @@ class AttemptCalls(AccessCalls):
         hold_s: float | None,
     ) -> tuple[Dispatched, float]:
         """Prepare, waiting for a paused loop while the hold lasts; what is left of the hold."""
-        order = Order(linked=linked, lease_ms=round(lease.total_seconds() * 1000) if lease else None, owner=self._node)
+        order = Order(
+            linked=linked,
+            lease_ms=max(1, round(lease.total_seconds() * 1000)) if lease else None,
+            owner=self._node,
+            repeatable=linked.router.kind in self._parts.catalog.kinds(),
+        )
 
         def run(state: State, caller: Caller) -> Dispatched:
             self._check_dispatcher(state, caller, task_id, linked)
@@ -172,7 +177,7 @@ class AttemptCalls(AccessCalls):
             return
         walk = await self._store.read(lambda state: recovery.read(state, task_id, number))
         stack = linked or self.rebuild(walk)
-        if walk.attempt.phase is not Phase.ENDED and needs_driver(stack, walk):
+        if walk.attempt.phase is not Phase.ENDED and needs_driver(walk):
             self._launch(walk, stack)
 
     def rebuild(self, walk: Walk) -> LinkedSpawner:

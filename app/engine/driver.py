@@ -23,6 +23,7 @@ from app.engine.core import Core
 from app.engine.ops import attempts, finals, recovery
 from app.engine.ops.attempts import require_own_attempt
 from app.engine.ops.recovery import DETACHED, Walk
+from app.spawning.failures import printable
 from app.spawning.ports import Exit, Settled, SpawnFailed, SpawnRefused, Worker
 from app.spawning.stack import LinkedSpawner
 from app.state.state import State
@@ -75,8 +76,8 @@ class AttemptControl:
         """Put on the feed that the attempt outlived its limit, once."""
 
         def run(state: State, attempt: Any) -> None:
-            if attempt.detail != EventKind.ATTEMPT_HELD_LONG.value:
-                ATTEMPTS.update(state.db, attempt.task_id, attempt.attempt, detail=EventKind.ATTEMPT_HELD_LONG.value)
+            if attempt.warned_at is None:
+                ATTEMPTS.update(state.db, attempt.task_id, attempt.attempt, warned_at=state.now)
                 state.emit(EventKind.ATTEMPT_HELD_LONG, task_id=attempt.task_id, attempt=attempt.attempt, held_s=held_s)
 
         await self._do("held_long", run)
@@ -99,14 +100,14 @@ class Driver:
         self._phase = walk.attempt.phase
         self._facts = walk.facts
         self._job = recovery.job(walk, core.cfg.base_url)
-        self._drives = linked.drives(walk.facts)
+        self._steps = walk.attempt.steps
 
     async def run(self) -> None:
         """Walk it to its end. Every way out settles the attempt; a cancelled driver leaves it to the next one."""
         with structlog.contextvars.bound_contextvars(task_id=self._task_id, attempt=self._number):
             if self._phase is not Phase.FINISHING:
                 await self._live()
-            if self._drives:
+            if self._steps:
                 await self._after()
 
     async def _live(self) -> None:
@@ -178,7 +179,8 @@ class Driver:
         finally:
             for task in (joining, renewing):
                 task.cancel()
-            if not joining.done() or joining.cancelled():
+            # A driver that is cancelled leaves workers that outlive the server to the next one.
+            if not joining.done() and not self._linked.adapter(self._facts).outlives_server:
                 await asyncio.shield(worker.stop(self._grace_s))
 
     async def _let_go(self, worker: Worker, joining: asyncio.Future[Exit]) -> None:
@@ -186,6 +188,8 @@ class Driver:
         attempt = await self._core.store.read(lambda s: ATTEMPTS.get(s.db, self._task_id, self._number))
         if attempt is not None and attempt.final is not None and attempt.reason is Reason.FINAL:
             await asyncio.wait({joining}, timeout=self._grace_s)
+            if joining.done():
+                return
         await worker.stop(self._grace_s)
 
     async def _stay_alive(self) -> None:
@@ -218,20 +222,13 @@ class Driver:
         await self._settle("apply", run)
 
     async def _fail(self, reason: Reason, detail: str) -> None:
-        def run(state: State) -> None:
-            _, attempt = require_own_attempt(state, self._task_id, self._number, epoch=self._epoch)
-            if attempt.phase is not Phase.HELD:
-                attempts.spawn_failed(
-                    state,
-                    self._task_id,
-                    self._number,
-                    epoch=self._epoch,
-                    reason=reason,
-                    detail=detail[:2000],
-                    drives=self._drives,
-                )
-
-        await self._settle("fail", run)
+        told = printable(detail)
+        await self._settle(
+            "fail",
+            lambda state: attempts.failed(
+                state, self._task_id, self._number, epoch=self._epoch, reason=reason, detail=told
+            ),
+        )
 
     async def _settle(self, op: str, fn: Callable[[State], None]) -> None:
         """Until it is written: a store that is away for a while must not leave the task running for ever."""
@@ -281,6 +278,6 @@ def is_detached(linked: LinkedSpawner) -> bool:
     return linked.router.kind in DETACHED and not any(layer.drives for layer in linked.layers)
 
 
-def needs_driver(linked: LinkedSpawner, walk: Walk) -> bool:
+def needs_driver(walk: Walk) -> bool:
     """Whether this process has to walk the attempt."""
-    return walk.attempt.kind not in DETACHED or linked.drives(walk.facts)
+    return walk.attempt.kind not in DETACHED or walk.attempt.steps

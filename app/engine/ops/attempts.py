@@ -15,10 +15,10 @@ from app.domain.handles import HandleMint
 from app.domain.json import Json
 from app.domain.questions import QuestionStatus
 from app.domain.sessions import OperatorKind
-from app.domain.tasks import RetryOn, Step, Task, step
-from app.engine.ops import clocks, loop
+from app.domain.tasks import Status, Step, Task, step
+from app.engine.ops import clocks, loop, turns
 from app.engine.ops.access import ended_because, hold_credential, lock_task, session_of
-from app.engine.ops.endings import change, fail
+from app.engine.ops.endings import change, end_while_suspended, fail
 from app.engine.ops.rules import EngineCfg
 from app.spawning.ports import Draft, Facts
 from app.spawning.stack import LinkedSpawner
@@ -37,11 +37,15 @@ _INSERT_HANDLE = Statement(sa.insert(schema.handles))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What a dispatcher asks for. `linked` is the spawner with its layers; `owner` the server process."""
+    """What a dispatcher asks for. `linked` is the spawner with its layers; `owner` the server process.
+
+    `repeatable` tells whether a server process can build the same spawner again by itself.
+    """
 
     linked: LinkedSpawner
     lease_ms: int | None
     owner: str
+    repeatable: bool = True
 
 
 def facts_of(state: State, task: Task, number: int, kind: str, hints: tuple[str, ...], session_id: str | None) -> Facts:
@@ -64,7 +68,8 @@ def facts_of(state: State, task: Task, number: int, kind: str, hints: tuple[str,
 
 def facts_for(state: State, task: Task, attempt: Attempt) -> Facts:
     """The facts of an attempt that was prepared before."""
-    return facts_of(state, task, attempt.attempt, attempt.kind, tuple(attempt.layers.value), attempt.session_id)
+    router = str(attempt.spawner.value.get("kind", attempt.kind))
+    return facts_of(state, task, attempt.attempt, router, tuple(attempt.layers.value), attempt.session_id)
 
 
 def prepare(
@@ -73,10 +78,10 @@ def prepare(
     """Phase one of a dispatch: a new live attempt, or InvalidTransition, LoopPaused; nothing else changes."""
     task = lock_task(state, task_id)
     hold_credential(state, caller)
-    loop.require_running(state)
     after = step(task.id, task.status, Step.DISPATCH)
     if task.live:
         raise InvalidTransition(task.id, task.status.value, Step.DISPATCH.value, f"attempt {task.attempt} is live")
+    loop.require_running(state)
     session_id = session_of(state, caller) or task.session_id
     number = task.attempt + 1
     facts = facts_of(state, task, number, order.linked.router.kind, order.linked.hints, session_id)
@@ -113,27 +118,32 @@ def _new_attempt(
     adapter = order.linked.adapter(facts)
     lease_ms = order.lease_ms if order.lease_ms is not None else adapter.default_lease_ms
     phase = Phase.WAITING if order.linked.gates(facts) else adapter.first_phase
-    ticking = adapter.first_phase is not Phase.QUEUED
-    timed = task.attempt_timeout_ms is not None and ticking
+    queued = adapter.first_phase is Phase.QUEUED
+    timed = task.attempt_timeout_ms is not None and not queued
     timeout_at = state.now + (task.attempt_timeout_ms or 0) if timed else None
-    lease_at = state.now + lease_ms if lease_ms is not None and phase is not Phase.WAITING and ticking else None
+    # A worker elsewhere can be silent only once it was started; one of this process is watched from the start.
+    leased = phase is Phase.RUNNING or (phase is Phase.SPAWNING and not adapter.outlives_server)
+    lease_at = state.now + lease_ms if lease_ms is not None and leased else None
     handle_at = state.now + clocks.life_ms(cfg, lease_ms)
-    spec = order.linked.router.spec
-    queue = None if ticking else str(spec["queue"])
     # While nobody holds the attempt, nothing of it can run out but its timeout.
-    unheld = phase in (Phase.WAITING, Phase.QUEUED)
+    due_at = clocks.next_due(lease_at, timeout_at, handle_at) if phase in clocks.TICKING else timeout_at
+    queue = str(adapter.spec["queue"]) if queued else None
+    priority = int(adapter.spec.get("priority") or 0)
     return Attempt(
         task_id=task.id,
         attempt=task.attempt + 1,
+        agent=task.agent,
         phase=phase,
         prompt=_own_prompt(task, draft),
         system=Json.of(draft.system) if draft.system is not None else None,
         kind=adapter.kind,
-        spawner=Json.of(spec),
+        spawner=Json.of(order.linked.router.spec),
         layers=Json.of(list(order.linked.hints)),
+        steps=order.linked.drives(facts),
+        repeatable=order.repeatable and adapter.kind != "external",
         session_id=facts.session_id,
         jti=state.ids.new("W"),
-        parent_jti=caller.jti or task.creator_jti,
+        parent_jti=_above(state, caller) or task.creator_jti,
         worker_id=None,
         process=None,
         lease_ms=lease_ms,
@@ -141,9 +151,10 @@ def _new_attempt(
         timeout_at=timeout_at,
         handle_expires_at=handle_at,
         paused_at=None,
-        due_at=timeout_at if unheld else clocks.next_due(lease_at, timeout_at, handle_at),
+        due_at=due_at,
         queue=queue,
-        priority=int(spec.get("priority") or 0),
+        priority=priority,
+        turn=turns.next_turn(state, queue, priority, task.agent) if queue is not None else 0,
         owner=order.owner,
         epoch=1,
         last_seen_at=None,
@@ -152,11 +163,21 @@ def _new_attempt(
         outcome=None,
         reason=None,
         detail=None,
+        held_by=None,
+        warned_at=None,
         outputs=0,
         late=0,
         started_at=state.now,
         ended_at=None,
     )
+
+
+def _above(state: State, caller: Caller) -> str | None:
+    """The record of a token that the new attempt hangs below: a worker's attempt hangs where its own does."""
+    if caller.attempt is None or caller.task_id is None:
+        return caller.jti
+    dispatcher = ATTEMPTS.get(state.db, caller.task_id, caller.attempt)
+    return dispatcher.parent_jti if dispatcher is not None else caller.jti
 
 
 def _own_prompt(task: Task, draft: Draft) -> Json | None:
@@ -212,23 +233,19 @@ def started(state: State, cfg: EngineCfg, task_id: str, number: int, *, epoch: i
     state.wake(f"attempt:{task_id}")
 
 
-def spawn_failed(
-    state: State, task_id: str, number: int, *, epoch: int, reason: Reason, detail: str, drives: bool
-) -> None:
-    """A spawn that was refused or went wrong, or a worker that ended without a Final: blocked, or retried."""
+def failed(state: State, task_id: str, number: int, *, epoch: int, reason: Reason, detail: str) -> None:
+    """A spawn that was refused or went wrong, or a worker that ended without a Final: blocked, or retried.
+
+    Nothing when a Final is being held for a senior: it came before.
+    """
     task, attempt = require_own_attempt(state, task_id, number, epoch=epoch)
-    fail(
-        state,
-        task,
-        attempt,
-        # A question asked in between suspends the task; the failure of its worker ends that too.
-        what=Step.WORKER_FAILED,
-        outcome=Outcome.BLOCKED,
-        reason=reason,
-        retry_on=RetryOn.FAILED,
-        detail=detail,
-        drives=drives,
-    )
+    if attempt.phase is Phase.HELD:
+        return
+    if reason is not Reason.WORKER_FAILED and task.status is Status.SUSPENDED:
+        end_while_suspended(state, task, attempt, reason=reason, detail=detail)
+        return
+    what = Step.WORKER_FAILED if reason is Reason.WORKER_FAILED else Step.SPAWN_FAILED
+    fail(state, task, attempt, what=what, outcome=Outcome.BLOCKED, reason=reason, detail=detail)
 
 
 def payload(state: State, task: Task, attempt: Attempt) -> WorkerPayload:

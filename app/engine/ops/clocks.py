@@ -9,6 +9,9 @@ from app.engine.ops.rules import EngineCfg
 from app.state.state import State
 from app.state.tables import ATTEMPTS
 
+TICKING = (Phase.SPAWNING, Phase.RUNNING)
+"""Phases in which a sign of life means something; nobody holds what waits, and a held Final needs no worker."""
+
 SEEN_EVERY_MS = 10_000
 """A sign of life is written at most this often when it renews nothing."""
 
@@ -32,7 +35,7 @@ def resume(state: State, attempt: Attempt) -> None:
     lease = attempt.lease_expires_at + stood if attempt.lease_expires_at is not None else None
     timeout = attempt.timeout_at + stood if attempt.timeout_at is not None else None
     handle = attempt.handle_expires_at + stood
-    due = None if attempt.phase is Phase.QUEUED else next_due(lease, timeout, handle)
+    due = next_due(lease, timeout, handle) if attempt.phase in TICKING else timeout
     ATTEMPTS.update(
         state.db,
         attempt.task_id,
@@ -56,7 +59,7 @@ def life_ms(cfg: EngineCfg, lease_ms: int | None) -> int:
 
 def is_stale(cfg: EngineCfg, attempt: Attempt, now: int) -> bool:
     """Whether a sign of life now is worth a write: a quarter of the lease or life is used up."""
-    if not attempt.is_live or attempt.paused_at is not None:
+    if attempt.phase not in TICKING or attempt.paused_at is not None:
         return False
     age = now - (attempt.last_seen_at or attempt.started_at)
     return age >= min(SEEN_EVERY_MS, (attempt.lease_ms or cfg.handle_life_ms) // 4)

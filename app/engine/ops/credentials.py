@@ -11,23 +11,23 @@ import sqlalchemy as sa
 from app.domain.access import Caller, Role, Verb
 from app.domain.attempts import Attempt, Outcome, Reason
 from app.domain.errors import (
+    Cancelled,
     InvalidRequest,
     KeyNotFound,
     RoleViolation,
-    TaskNotFound,
     TokenRevoked,
     Unauthenticated,
 )
 from app.domain.events import EventKind
 from app.domain.ids import ALPHABET
-from app.domain.tasks import RetryOn, Status, Step
+from app.domain.tasks import Status, Step
 from app.domain.tokens import ApiKey, TokenRecord
 from app.engine.ops import audit
 from app.engine.ops.access import hold_credential, lock_task
 from app.engine.ops.endings import fail
 from app.state import schema
 from app.state.state import State
-from app.state.tables import API_KEYS, ATTEMPTS, TASKS, TOKENS
+from app.state.tables import API_KEYS, ATTEMPTS, TOKENS
 
 KEY_PREFIX = "shk_"
 _K, _T, _A = schema.api_keys.c, schema.tokens.c, schema.attempts.c
@@ -154,9 +154,10 @@ class Mint:
 
 
 def mint(state: State, caller: Caller, caller_expires_at: int, asked: Mint) -> TokenRecord:
-    """A worker or observer token below the caller's own: never longer-lived than that one.
+    """A worker or observer token below the caller's own: never longer-lived or wider than that one.
 
-    Raises RoleViolation for other roles, TaskNotFound, InvalidRequest.
+    Raises RoleViolation for other roles, TaskNotFound, Cancelled (a cancelled task gets no new credential),
+    InvalidRequest.
     """
     if asked.role not in (Role.WORKER, Role.OBSERVER):
         raise RoleViolation(caller.role.value, f"mint a {asked.role.value} token (worker and observer only)")
@@ -165,15 +166,16 @@ def mint(state: State, caller: Caller, caller_expires_at: int, asked: Mint) -> T
     if asked.max_uses is not None and asked.max_uses < 1:
         raise InvalidRequest("give 1 or more, or leave it out for no limit", "max_uses")
     hold_credential(state, caller)
-    if asked.task_id is not None:
-        task = TASKS.get(state.db, asked.task_id)
-        if task is None:
-            raise TaskNotFound(asked.task_id)
+    if asked.task_id is not None and lock_task(state, asked.task_id).status is Status.CANCELLED:
+        raise Cancelled(asked.task_id)
+    scopes = asked.scopes
+    if caller.scope is not None:
+        scopes = caller.scope if scopes is None else scopes & caller.scope
     record = TokenRecord(
         jti=state.ids.new("W"),
         role=asked.role,
         subject=asked.agent_id,
-        scope=" ".join(sorted(asked.scopes)) if asked.scopes is not None else None,
+        scope=" ".join(sorted(scopes)) if scopes is not None else None,
         parent_jti=caller.jti,
         task_id=asked.task_id if asked.role is Role.WORKER else None,
         session_id=None,
@@ -232,6 +234,5 @@ def _revoke_attempt(state: State, found: Attempt) -> None:
         what=Step.WORKER_FAILED,
         outcome=Outcome.BLOCKED,
         reason=Reason.REVOKED,
-        retry_on=RetryOn.LOST,
         detail="the token that dispatched it was revoked",
     )

@@ -25,8 +25,15 @@ _SETTLED_EVENT = {
     Status.BLOCKED: EventKind.TASK_BLOCKED,
     Status.CANCELLED: EventKind.TASK_CANCELLED,
 }
-REPEATABLE = frozenset({"in_process", "process", "queue", "operator", "http"})
-"""Spawner kinds that the server itself can start again; the others need a dispatcher to hand a new handle on."""
+_RETRY_ON = {
+    Reason.FINAL: RetryOn.BLOCKED,
+    Reason.SPAWN_FAILED: RetryOn.FAILED,
+    Reason.REFUSED: RetryOn.FAILED,
+    Reason.WORKER_FAILED: RetryOn.FAILED,
+    Reason.TIMEOUT: RetryOn.TIMEOUT,
+    Reason.LOST: RetryOn.LOST,
+}
+"""Which endings a retry policy may cover. Decisions from above (a verdict, a revocation) are never tried again."""
 
 
 def change(state: State, task: Task, **changes: Any) -> Task:
@@ -44,18 +51,17 @@ def end_attempt(
     outcome: Outcome,
     reason: Reason,
     detail: str | None = None,
-    drives: bool = False,
     **changes: Any,
 ) -> None:
     """Close an attempt: its clocks stop, its credentials are spent, its driver is told.
 
-    `drives` keeps it open for the layers' steps after the end.
+    One whose layers have steps of their own stays `finishing` until its driver has carried them out.
     """
     ATTEMPTS.update(
         state.db,
         attempt.task_id,
         attempt.attempt,
-        phase=Phase.FINISHING if drives else Phase.ENDED,
+        phase=Phase.FINISHING if attempt.steps else Phase.ENDED,
         outcome=outcome,
         reason=reason,
         detail=detail,
@@ -119,29 +125,41 @@ def fail(
     what: Step,
     outcome: Outcome,
     reason: Reason,
-    retry_on: RetryOn,
     detail: str | None,
-    drives: bool = False,
 ) -> Task:
     """End a live attempt badly: the task is blocked, or waits to be dispatched again by its retry policy."""
-    end_attempt(state, attempt, outcome=outcome, reason=reason, detail=detail, drives=drives)
-    result = Json.of({"reason": reason.value, "detail": detail})
-    return block_or_retry(state, task, attempt, what=what, result=result, retry_on=retry_on, reason=reason)
+    end_attempt(state, attempt, outcome=outcome, reason=reason, detail=detail)
+    return block_or_retry(state, task, attempt, what=what, result=failure(reason, detail), reason=reason)
+
+
+def end_while_suspended(state: State, task: Task, attempt: Attempt, *, reason: Reason, detail: str | None) -> Task:
+    """End a live attempt badly whose task waits for a senior: it goes on waiting.
+
+    The answer is kept for the next attempt; when the last one has come, the ending has its effect.
+    """
+    end_attempt(state, attempt, outcome=Outcome.BLOCKED, reason=reason, detail=detail)
+    return change(state, task, live=False)
+
+
+def failure(reason: Reason, detail: str | None) -> Json:
+    """The result of a task whose attempt left none."""
+    return Json.of({"reason": reason.value, "detail": detail})
 
 
 def block_or_retry(
-    state: State, task: Task, attempt: Attempt, *, what: Step, result: Json, retry_on: RetryOn, reason: Reason
+    state: State, task: Task, attempt: Attempt, *, what: Step, result: Json | None, reason: Reason
 ) -> Task:
     """The task after an attempt that was not good."""
     after = step(task.id, task.status, what)
     policy = task.retry_policy()
-    if policy is None or attempt.kind not in REPEATABLE or not policy.covers(attempt.attempt, retry_on.value):
+    ending = _RETRY_ON.get(reason)
+    if policy is None or ending is None or not attempt.repeatable or not policy.covers(attempt.attempt, ending.value):
         return settle(state, task, after, result=result, reason=reason.value)
     retry_at = state.now + policy.delay_ms(attempt.attempt, state.spread())
     return wait_for_retry(state, task, result=result, retry_at=retry_at)
 
 
-def wait_for_retry(state: State, task: Task, *, result: Json, retry_at: int) -> Task:
+def wait_for_retry(state: State, task: Task, *, result: Json | None, retry_at: int) -> Task:
     """Keep the task running, without a live attempt, until the engine dispatches it again."""
     if task.open_questions:
         withdraw_all(state, task, "the attempt that asked is over")

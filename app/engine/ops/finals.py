@@ -9,13 +9,13 @@ from app.domain.events import EventKind
 from app.domain.json import Json
 from app.domain.outputs import Final, Output, OutputType
 from app.domain.questions import Ask, Purpose
-from app.domain.tasks import RetryOn, Step, Task, step
+from app.domain.tasks import Step, Task, step
 from app.engine.ops import clocks, suspension
 from app.engine.ops.attempts import facts_for
 from app.engine.ops.endings import block_or_retry, change, end_attempt, settle, withdraw_all
 from app.engine.ops.rules import EngineCfg
 from app.spawning import stack
-from app.spawning.ports import Escalate, Facts, LayerRegistry
+from app.spawning.ports import Escalate, LayerRegistry
 from app.state.state import State
 from app.state.tables import ATTEMPTS, OUTPUTS
 
@@ -55,24 +55,15 @@ def accept(state: State, layers: LayerRegistry, task: Task, attempt: Attempt, fi
     layered = attempt.layers.text != "[]" or layers.base_decides(attempt.kind)
     facts = facts_for(state, task, attempt) if layered else None
     decision = stack.settle(layers, facts, final) if facts is not None else final
-    return conclude(state, layers, task, attempt, facts, decision, changes)
+    return conclude(state, task, attempt, decision, changes)
 
 
-def conclude(
-    state: State,
-    layers: LayerRegistry,
-    task: Task,
-    attempt: Attempt,
-    facts: Facts | None,
-    decision: Final | Escalate,
-    changes: Changes,
-) -> Task:
+def conclude(state: State, task: Task, attempt: Attempt, decision: Final | Escalate, changes: Changes) -> Task:
     """Carry a decision out: hold the attempt for a senior, pass the task, block it or plan the next attempt."""
     if isinstance(decision, Escalate):
         return _hold(state, task, attempt, decision, changes)
-    drives = facts is not None and any(x.drives and x.applies(facts) for x in layers.stack(facts.layers))
     outcome = Outcome.PASS if decision.ok else Outcome.BLOCKED
-    end_attempt(state, attempt, outcome=outcome, reason=Reason.FINAL, drives=drives, **changes)
+    end_attempt(state, attempt, outcome=outcome, reason=Reason.FINAL, **changes)
     if decision.ok:
         after = step(task.id, task.status, Step.FINAL_OK)
         return settle(state, task, after, result=decision.value)
@@ -82,7 +73,6 @@ def conclude(
         attempt,
         what=Step.FINAL_FAILED,
         result=decision.value,
-        retry_on=RetryOn.BLOCKED,
         reason=Reason.FINAL,
     )
 
@@ -92,7 +82,7 @@ def _hold(state: State, task: Task, attempt: Attempt, escalation: Escalate, chan
     if task.open_questions:
         withdraw_all(state, task, "the worker has finished")
         task = change(state, task, open_questions=0)
-    changes |= {"phase": Phase.HELD, "due_at": None, "detail": escalation.layer}
+    changes |= {"phase": Phase.HELD, "due_at": None, "held_by": escalation.layer}
     ATTEMPTS.update(state.db, attempt.task_id, attempt.attempt, **changes)
     ask = Ask(question=escalation.question, answer_schema=escalation.answer_schema)
     suspension.put(

@@ -20,11 +20,11 @@ from app.domain.json import Json
 from app.domain.outputs import Final
 from app.domain.questions import Ask, OnDeadline, Purpose, Question, QuestionStatus, check_answer
 from app.domain.sessions import Session
-from app.domain.tasks import RetryOn, Step, Task, step
+from app.domain.tasks import Step, Task, step
 from app.engine.ops import clocks, finals, suspension
 from app.engine.ops.access import bound_rows, is_below, lock_task, own, require_live, session_of
 from app.engine.ops.attempts import facts_for
-from app.engine.ops.endings import block_or_retry, change, end_attempt, settle
+from app.engine.ops.endings import block_or_retry, change, end_attempt, failure, settle
 from app.spawning import stack
 from app.spawning.ports import LayerRegistry
 from app.state import schema
@@ -46,6 +46,14 @@ _COUNT_ADDRESSED = Statement(
 )
 _COUNT_UNADDRESSED = Statement(
     sa.select(sa.func.count()).where(_Q.status == QuestionStatus.OPEN.value, _Q.bridge_id.is_(None))
+)
+
+
+_ESCALATED = QUESTIONS.search(
+    _Q.task_id == sa.bindparam("task_id"),
+    _Q.attempt == sa.bindparam("number"),
+    _Q.purpose == Purpose.ESCALATION.value,
+    order=(_Q.key.desc(),),
 )
 
 
@@ -155,7 +163,7 @@ def _settle_answer(
     suspension.emit(state, EventKind.SENIOR_ANSWERED, question, task, by=by)
     task = change(state, task, open_questions=task.open_questions - 1)
     if task.open_questions == 0:
-        _resume(state, layers, task, question, value)
+        _resume(state, layers, task, question)
     return replace(
         question,
         status=QuestionStatus.ANSWERED,
@@ -166,7 +174,7 @@ def _settle_answer(
     )
 
 
-def _resume(state: State, layers: LayerRegistry, task: Task, question: Question, value: Json) -> None:
+def _resume(state: State, layers: LayerRegistry, task: Task, question: Question) -> None:
     """The last open question is settled: the task runs again, and what waited behind it happens."""
     task = change(state, task, status=step(task.id, task.status, Step.RESUME))
     suspension.emit(state, EventKind.TASK_RESUMED, question, task)
@@ -174,23 +182,35 @@ def _resume(state: State, layers: LayerRegistry, task: Task, question: Question,
     if attempt is None:
         return
     if attempt.phase is Phase.HELD:
-        _release(state, layers, task, attempt, value)
+        _release(state, layers, task, attempt)
     elif attempt.is_live:
         clocks.resume(state, attempt)
-    elif attempt.reason is Reason.LOST:
-        # Its worker was lost while the senior thought; the answer is kept for the next attempt.
-        result = Json.of({"reason": Reason.LOST.value, "detail": attempt.detail})
-        block_or_retry(
-            state, task, attempt, what=Step.LEASE_LOST, result=result, retry_on=RetryOn.LOST, reason=Reason.LOST
-        )
+    else:
+        _go_on_after(state, task, attempt)
     state.wake(f"attempt:{task.id}")
 
 
-def _release(state: State, layers: LayerRegistry, task: Task, attempt: Attempt, value: Json) -> None:
+def _go_on_after(state: State, task: Task, attempt: Attempt) -> None:
+    """The attempt ended badly before or while the senior thought; now its ending has its effect: blocked, or retried.
+
+    The answer is kept for the next attempt.
+    """
+    reason = attempt.reason or Reason.LOST
+    if reason is Reason.FINAL:
+        block_or_retry(state, task, attempt, what=Step.FINAL_FAILED, result=task.last_result, reason=reason)
+    else:
+        result = failure(reason, attempt.detail)
+        block_or_retry(state, task, attempt, what=Step.WORKER_FAILED, result=result, reason=reason)
+
+
+def _release(state: State, layers: LayerRegistry, task: Task, attempt: Attempt) -> None:
+    """The senior has answered the layer's question (perhaps others since): the held Final gets its meaning."""
     original = Final(value=attempt.final or Json("null"), ok=bool(attempt.final_ok))
     facts = facts_for(state, task, attempt)
-    decision = stack.resolve(layers, facts, attempt.detail or "", original, value)
-    finals.conclude(state, layers, task, attempt, facts, decision, {})
+    asked = _ESCALATED.first(state.db, task_id=task.id, number=attempt.attempt)
+    answer = asked.answer if asked is not None and asked.answer is not None else Json("null")
+    decision = stack.resolve(layers, facts, attempt.held_by or "", original, answer)
+    finals.conclude(state, task, attempt, decision, {})
 
 
 def expire(state: State, layers: LayerRegistry, key: str) -> None:

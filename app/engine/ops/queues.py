@@ -10,7 +10,6 @@ import sqlalchemy as sa
 from app.domain.attempts import Phase, WorkerPayload
 from app.domain.events import EventKind
 from app.domain.handles import HandleMint
-from app.domain.tasks import Status
 from app.engine.ops import clocks, loop
 from app.engine.ops.attempts import new_handle, payload
 from app.engine.ops.rules import EngineCfg
@@ -19,7 +18,7 @@ from app.state.state import State
 from app.state.statements import Statement
 from app.state.tables import ATTEMPTS, TASKS
 
-_A, _T = schema.attempts.c, schema.tasks.c
+_A = schema.attempts.c
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,29 +30,25 @@ class Claim:
     lease_expires_at: int | None
 
 
-_JOIN = (
-    sa.select(_A.task_id, _A.attempt)
-    .join(schema.tasks, _T.id == _A.task_id)
-    .where(
-        sa.text("attempts.phase = 'queued'"),
-        _A.queue == sa.bindparam("of_queue"),
-        _T.status == Status.RUNNING.value,
-    )
-    .order_by(_A.priority.desc(), _A.started_at, _A.task_id)
+# The condition is the index's own: what waits for a senior has its clocks stopped and is nobody's to claim.
+_WAITING = (
+    sa.select(_A.task_id, _A.attempt, _A.priority, _A.turn)
+    .where(_A.queue == sa.bindparam("of_queue"), sa.text("phase = 'queued' AND paused_at IS NULL"))
+    .order_by(_A.priority.desc(), _A.turn, _A.task_id)
     .limit(1)
-    .with_for_update(of=schema.tasks, skip_locked=True)
+    .with_for_update(skip_locked=True)
 )
-_NEXT = Statement(_JOIN)
-_NEXT_FOR = Statement(_JOIN.where(_T.agent == sa.bindparam("of_agent")))
+_NEXT = Statement(_WAITING)
+_NEXT_FOR = Statement(_WAITING.where(_A.agent == sa.bindparam("of_agent")))
 
 
 def claim(
     state: State, cfg: EngineCfg, mint: HandleMint, *, queue: str, agents: Sequence[str], worker: str
 ) -> Claim | None:
-    """Give the worker the next attempt of the queue: highest priority first, then the longest waiting.
+    """Give the worker the next attempt of the queue: highest priority first, then agent by agent in turn.
 
-    None when nothing waits, or while the loop is paused. Two claims never get the same attempt: the task's row is
-    held, and one that another claim holds is passed over.
+    None when nothing waits, or while the loop is paused. Two claims never get the same attempt: its row is held, and
+    one that another claim holds is passed over.
     """
     if loop.read(state).paused:
         return None
@@ -62,7 +57,7 @@ def claim(
         return None
     task = TASKS.get(state.db, found[0])
     attempt = ATTEMPTS.get(state.db, *found)
-    if task is None or attempt is None or attempt.phase is not Phase.QUEUED:
+    if task is None or attempt is None:
         return None
     lease = state.now + (attempt.lease_ms or cfg.lease_ms)
     handle_at = state.now + clocks.life_ms(cfg, attempt.lease_ms)
@@ -89,11 +84,12 @@ def claim(
 
 
 def _candidate(state: State, queue: str, agents: Sequence[str]) -> tuple[str, int] | None:
-    if not agents:
-        rows = _NEXT.query(state.db, of_queue=queue)
-        return (rows[0][0], rows[0][1]) if rows else None
-    for agent in agents:
-        rows = _NEXT_FOR.query(state.db, of_queue=queue, of_agent=agent)
-        if rows:
-            return rows[0][0], rows[0][1]
-    return None
+    """The next in line for any agent, or for these."""
+    if agents:
+        found = [row for agent in agents for row in _NEXT_FOR.query(state.db, of_queue=queue, of_agent=agent)]
+    else:
+        found = _NEXT.query(state.db, of_queue=queue)
+    if not found:
+        return None
+    task_id, number, *_ = min(found, key=lambda row: (-row[2], row[3], row[0]))
+    return task_id, number

@@ -31,7 +31,7 @@ _DRIVEN = ATTEMPTS.search(
 _LAYERED = ATTEMPTS.search(
     _OPEN,
     sa.text("kind IN ('external', 'queue')"),
-    sa.text("(layers <> '[]' OR phase IN ('waiting', 'spawning', 'finishing'))"),
+    sa.text("steps = 1"),
     sa.or_(_A.kind > sa.bindparam("kind"), sa.and_(_A.kind == sa.bindparam("kind"), _A.task_id > sa.bindparam("task"))),
     order=(_A.kind, _A.task_id, _A.attempt),
     limit=True,

@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from app.domain.attempts import Attempt, Outcome, Phase, Reason
+from app.domain.attempts import Attempt, Outcome, Reason
 from app.domain.events import EventKind
 from app.domain.questions import Question
-from app.domain.tasks import RetryOn, Status, Step, Task
+from app.domain.tasks import Status, Step, Task
 from app.engine.ops.access import lock_task
-from app.engine.ops.endings import change, end_attempt, fail
+from app.engine.ops.endings import end_while_suspended, fail
 from app.engine.ops.questions import DUE as QUESTIONS_DUE
 from app.state import schema
 from app.state.state import State
@@ -66,7 +66,6 @@ def expire_attempt(state: State, task_id: str, number: int) -> None:
             what=Step.ATTEMPT_TIMEOUT,
             outcome=Outcome.TIMEOUT,
             reason=Reason.TIMEOUT,
-            retry_on=RetryOn.TIMEOUT,
             detail="the attempt timeout passed",
         )
         return
@@ -80,17 +79,7 @@ def lose(state: State, task: Task, attempt: Attempt, detail: str) -> None:
     A task that waits for a senior goes on waiting: the answer is kept for the next attempt, and decides when it starts.
     """
     state.emit(EventKind.LEASE_LOST, task_id=task.id, attempt=attempt.attempt, detail=detail)
-    if task.status is Status.SUSPENDED and attempt.phase is not Phase.HELD:
-        end_attempt(state, attempt, outcome=Outcome.BLOCKED, reason=Reason.LOST, detail=detail)
-        change(state, task, live=False)
+    if task.status is Status.SUSPENDED:
+        end_while_suspended(state, task, attempt, reason=Reason.LOST, detail=detail)
         return
-    fail(
-        state,
-        task,
-        attempt,
-        what=Step.LEASE_LOST,
-        outcome=Outcome.BLOCKED,
-        reason=Reason.LOST,
-        retry_on=RetryOn.LOST,
-        detail=detail,
-    )
+    fail(state, task, attempt, what=Step.LEASE_LOST, outcome=Outcome.BLOCKED, reason=Reason.LOST, detail=detail)

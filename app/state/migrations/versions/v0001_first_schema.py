@@ -27,7 +27,8 @@ def _flag(name: str, *, null: bool = False) -> sa.Column[Any]:
 
 def _index(name: str, table: str, *columns: str, unique: bool = False, where: str | None = None) -> None:
     condition = None if where is None else sa.text(where)
-    op.create_index(name, table, list(columns), unique=unique, sqlite_where=condition, postgresql_where=condition)
+    parts = [sa.text(column) if " " in column else column for column in columns]
+    op.create_index(name, table, parts, unique=unique, sqlite_where=condition, postgresql_where=condition)
 
 
 def _create_tasks() -> None:
@@ -61,7 +62,7 @@ def _create_tasks() -> None:
     _index("tasks_parent", "tasks", "parent_task_id", "id")
     _index("tasks_retry", "tasks", "retry_at", where="retry_at IS NOT NULL")
     _index("tasks_session", "tasks", "session_id", "id")
-    _index("tasks_settled", "tasks", "settled_at", where="settled_at IS NOT NULL")
+    _index("tasks_settled", "tasks", "status", "settled_at", where="settled_at IS NOT NULL")
     _index("tasks_status", "tasks", "status", "id")
 
 
@@ -81,12 +82,15 @@ def _create_attempts() -> None:
         "attempts",
         _text("task_id"),
         _int("attempt"),
+        _text("agent"),
         _text("phase"),
         _text("prompt", null=True),
         _text("system", null=True),
         _text("kind"),
         _text("spawner"),
         _text("layers"),
+        _flag("steps"),
+        _flag("repeatable"),
         _text("session_id", null=True),
         _text("jti"),
         _text("parent_jti", null=True),
@@ -100,6 +104,7 @@ def _create_attempts() -> None:
         _int("due_at", null=True),
         _text("queue", null=True),
         _int("priority"),
+        _int("turn"),
         _text("owner", null=True),
         _int("epoch"),
         _int("last_seen_at", null=True),
@@ -108,6 +113,8 @@ def _create_attempts() -> None:
         _text("outcome", null=True),
         _text("reason", null=True),
         _text("detail", null=True),
+        _text("held_by", null=True),
+        _int("warned_at", null=True),
         _int("outputs"),
         _int("late"),
         _int("started_at"),
@@ -115,9 +122,13 @@ def _create_attempts() -> None:
         sa.PrimaryKeyConstraint("task_id", "attempt"),
     )
     _index("attempts_below", "attempts", "parent_jti", where="phase <> 'ended'")
+    claimed = "queue IS NOT NULL AND phase <> 'queued'"
+    _index("attempts_claimed", "attempts", "queue", "priority", "turn", where=claimed)
     _index("attempts_due", "attempts", "due_at", where="due_at IS NOT NULL")
     _index("attempts_open", "attempts", "kind", "task_id", where="phase <> 'ended'")
-    _index("attempts_queued", "attempts", "queue", "priority", "started_at", "task_id", where="phase = 'queued'")
+    queued = "phase = 'queued' AND paused_at IS NULL"
+    _index("attempts_queued", "attempts", "queue", "priority DESC", "turn", "task_id", where=queued)
+    _index("attempts_queued_agent", "attempts", "queue", "agent", "priority DESC", "turn", "task_id", where=queued)
 
 
 def _create_handles() -> None:
@@ -129,6 +140,7 @@ def _create_handles() -> None:
         _int("created_at"),
         sa.PrimaryKeyConstraint("digest"),
     )
+    _index("handles_age", "handles", "created_at")
     _index("handles_attempt", "handles", "task_id", "attempt")
 
 
