@@ -1,0 +1,248 @@
+"""What is removed when it is old, in batches small enough to run beside everything else.
+
+A task goes when it is finished for long enough, has no task left below it, and its own parent is settled too: a tree is
+removed from its leaves up, and a parent that still works finds its children. With it go its labels, attempts, handles,
+outputs, late results and questions; its events have an age of their own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, cast
+
+import sqlalchemy as sa
+
+from app.state import schema
+from app.state.state import State
+from app.state.statements import Statement
+
+_T, _A, _H, _K = schema.tasks.c, schema.attempts.c, schema.handles.c, schema.tokens.c
+_S, _I, _E, _O = schema.sessions.c, schema.idempotency.c, schema.events.c, schema.outputs.c
+
+_CHILD = sa.alias(schema.tasks, "child")
+_PARENT = sa.alias(schema.tasks, "parent")
+_BELOW = sa.alias(schema.tokens, "below")
+
+
+def _parameter(name: str) -> Any:
+    return cast(Any, sa.bindparam(name))
+
+
+_BEFORE, _LIMIT, _NAMED = _parameter("before"), _parameter("limit"), _parameter("named")
+
+OUTPUTS_AT_ONCE = 1_000
+"""Rows of one task's outputs that a batch removes; a task with more of them takes several batches."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionPolicy:
+    """For how long finished things are kept; None is for ever.
+
+    `finished` covers passed and cancelled tasks, `blocked` those that could be tried again. `credentials` is counted
+    from a token's expiry and a handle's attempt's end, `sessions` from their expiry.
+    """
+
+    finished: timedelta | None = timedelta(days=30)
+    blocked: timedelta | None = timedelta(days=90)
+    events: timedelta | None = timedelta(days=30)
+    credentials: timedelta | None = timedelta(days=7)
+    sessions: timedelta | None = timedelta(days=30)
+    idempotency: timedelta | None = timedelta(days=1)
+
+
+def sweep(state: State, policy: RetentionPolicy, *, limit: int = 100) -> int:
+    """One batch of at most about `limit` of each kind; how many were removed.
+
+    Run it again, each time in a transaction of its own, until it removes nothing.
+    """
+    before = Cutoffs.of(policy, state.now)
+    removed = remove_tasks(state, "pass", before.finished, limit=limit)
+    removed += remove_tasks(state, "cancelled", before.finished, limit=limit)
+    removed += remove_tasks(state, "blocked", before.blocked, limit=limit)
+    removed += remove_handles(state, before.credentials, limit=limit)
+    removed += remove_tokens(state, before.credentials, limit=limit)
+    removed += remove_sessions(state, before.sessions, limit=limit)
+    removed += remove_idempotency(state, before.idempotency, limit=limit)
+    return removed + remove_events(state, before.events, limit=limit)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cutoffs:
+    """A policy at one instant: what ended before these is old. None: nothing is."""
+
+    finished: int | None
+    blocked: int | None
+    events: int | None
+    credentials: int | None
+    sessions: int | None
+    idempotency: int | None
+
+    @classmethod
+    def of(cls, policy: RetentionPolicy, now: int) -> Cutoffs:
+        """The instants of a policy, seen from `now`."""
+
+        def at(age: timedelta | None) -> int | None:
+            return None if age is None else now - round(age.total_seconds() * 1000)
+
+        return cls(
+            finished=at(policy.finished),
+            blocked=at(policy.blocked),
+            events=at(policy.events),
+            credentials=at(policy.credentials),
+            sessions=at(policy.sessions),
+            idempotency=at(policy.idempotency),
+        )
+
+
+# Partial indexes serve only conditions that are written out.
+_SETTLED = {
+    status: Statement(
+        sa.select(_T.id)
+        .where(
+            sa.text(f"tasks.status = '{status}' AND tasks.settled_at IS NOT NULL"),
+            _T.settled_at <= _BEFORE,
+            _T.live == sa.text("0"),
+            _T.open_questions == sa.text("0"),
+            ~sa.exists().where(_CHILD.c.parent_task_id == _T.id),
+            ~sa.exists().where(_PARENT.c.id == _T.parent_task_id, _PARENT.c.settled_at.is_(None)),
+            ~sa.exists().where(_A.task_id == _T.id, _A.phase != sa.text("'ended'")),
+        )
+        .order_by(_T.settled_at)
+        .limit(_LIMIT)
+        .with_for_update(of=schema.tasks, skip_locked=True)
+    )
+    for status in ("pass", "cancelled", "blocked")
+}
+_SOME_OUTPUTS = Statement(
+    sa.select(_O.attempt, _O.seq).where(_O.task_id == _NAMED).order_by(_O.attempt, _O.seq).limit(_LIMIT)
+)
+_REMOVE_OUTPUTS = Statement(
+    sa.delete(schema.outputs).where(
+        _O.task_id == _NAMED,
+        sa.or_(
+            _O.attempt < sa.bindparam("last_attempt"),
+            sa.and_(_O.attempt == sa.bindparam("last_attempt"), _O.seq <= sa.bindparam("last_seq")),
+        ),
+    )
+)
+_REMOVE_WITH_TASK = tuple(
+    Statement(sa.delete(table).where(table.c.task_id == _NAMED))
+    for table in (schema.late_results, schema.questions, schema.handles, schema.attempts, schema.task_labels)
+)
+_REMOVE_TASK = Statement(sa.delete(schema.tasks).where(_T.id == _NAMED))
+
+
+def remove_tasks(state: State, status: str, before: int | None, *, limit: int) -> int:
+    """Remove tasks that came to this status before an instant; how many, counting partial ones."""
+    if before is None:
+        return 0
+    found = _SETTLED[status].query(state.db, before=before, limit=limit)
+    room = OUTPUTS_AT_ONCE
+    for count, (task_id,) in enumerate(found, start=1):
+        room -= _remove_outputs(state, task_id, room)
+        if room <= 0:
+            return count
+        for statement in (*_REMOVE_WITH_TASK, _REMOVE_TASK):
+            statement.change(state.db, named=task_id)
+    return len(found)
+
+
+def _remove_outputs(state: State, task_id: str, room: int) -> int:
+    """Remove the oldest outputs of a task, at most `room`; how many."""
+    found = _SOME_OUTPUTS.query(state.db, named=task_id, limit=room)
+    if found:
+        attempt, seq = found[-1]
+        _REMOVE_OUTPUTS.change(state.db, named=task_id, last_attempt=attempt, last_seq=seq)
+    return len(found)
+
+
+_OLD_HANDLES = Statement(
+    sa.select(_H.digest)
+    .where(
+        _H.created_at <= _BEFORE,
+        ~sa.exists().where(
+            _A.task_id == _H.task_id,
+            _A.attempt == _H.attempt,
+            sa.or_(_A.ended_at.is_(None), _A.ended_at > _BEFORE),
+        ),
+    )
+    .order_by(_H.created_at)
+    .limit(_LIMIT)
+)
+_REMOVE_HANDLE = Statement(sa.delete(schema.handles).where(_H.digest == _NAMED))
+
+
+def remove_handles(state: State, before: int | None, *, limit: int) -> int:
+    """Remove the handles of attempts that ended before an instant; from then on they are unknown."""
+    return _remove_each(state, _OLD_HANDLES, _REMOVE_HANDLE, before, limit)
+
+
+_OLD_TOKENS = Statement(
+    sa.select(_K.jti)
+    .where(
+        _K.expires_at <= _BEFORE,
+        # Revoking a token reaches what was minted below it through the rows in between.
+        ~sa.exists().where(_BELOW.c.parent_jti == _K.jti),
+        ~sa.exists().where(_A.parent_jti == _K.jti, sa.text("attempts.phase <> 'ended'")),
+    )
+    .order_by(_K.expires_at)
+    .limit(_LIMIT)
+)
+_REMOVE_TOKEN = Statement(sa.delete(schema.tokens).where(_K.jti == _NAMED))
+
+
+def remove_tokens(state: State, before: int | None, *, limit: int) -> int:
+    """Remove the records of tokens that expired before an instant and have nothing below them."""
+    return _remove_each(state, _OLD_TOKENS, _REMOVE_TOKEN, before, limit)
+
+
+_OLD_SESSIONS = Statement(
+    sa.select(_S.id)
+    .where(_S.expires_at <= _BEFORE, ~sa.exists().where(_T.session_id == _S.id))
+    .order_by(_S.expires_at)
+    .limit(_LIMIT)
+)
+_REMOVE_SESSION = Statement(sa.delete(schema.sessions).where(_S.id == _NAMED))
+
+
+def remove_sessions(state: State, before: int | None, *, limit: int) -> int:
+    """Remove sessions that expired before an instant and whose tasks are gone."""
+    return _remove_each(state, _OLD_SESSIONS, _REMOVE_SESSION, before, limit)
+
+
+_OLD_KEYS = Statement(sa.select(_I.created_at).where(_I.created_at <= _BEFORE).order_by(_I.created_at).limit(_LIMIT))
+_REMOVE_KEYS = Statement(sa.delete(schema.idempotency).where(_I.created_at <= _BEFORE))
+
+
+def remove_idempotency(state: State, before: int | None, *, limit: int) -> int:
+    """Forget idempotency keys that were used before an instant."""
+    if before is None:
+        return 0
+    found = _OLD_KEYS.query(state.db, before=before, limit=limit)
+    return _REMOVE_KEYS.change(state.db, before=found[-1][0]) if found else 0
+
+
+_FIRST_EVENTS = Statement(sa.select(_E.cursor, _E.at).where(_E.cursor > sa.text("0")).order_by(_E.cursor).limit(_LIMIT))
+_REMOVE_EVENTS = Statement(sa.delete(schema.events).where(_E.cursor <= _BEFORE))
+
+
+def remove_events(state: State, before: int | None, *, limit: int) -> int:
+    """Remove the oldest events, up to the first that is not from before an instant."""
+    if before is None:
+        return 0
+    last: int | None = None
+    for cursor, at in _FIRST_EVENTS.query(state.db, limit=limit):
+        if at > before:
+            break
+        last = cursor
+    return 0 if last is None else _REMOVE_EVENTS.change(state.db, before=last)
+
+
+def _remove_each(state: State, old: Statement, remove: Statement, before: int | None, limit: int) -> int:
+    if before is None:
+        return 0
+    found: list[tuple[Any, ...]] = old.query(state.db, before=before, limit=limit)
+    for (name,) in found:
+        remove.change(state.db, named=name)
+    return len(found)

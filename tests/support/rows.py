@@ -1,0 +1,73 @@
+"""Rows with sensible values in every field, for tests that care for a few of them."""
+
+from dataclasses import replace
+from typing import Any
+
+from app.domain.access import Role
+from app.domain.attempts import Attempt, Phase
+from app.domain.json import Json
+from app.domain.outputs import LateResult, Output, OutputType
+from app.domain.questions import OnDeadline, Purpose, Question, QuestionStatus
+from app.domain.sessions import Session
+from app.domain.tasks import Status, Task
+from app.domain.tokens import TokenRecord
+
+EMPTY, NOTHING = Json("{}"), Json("[]")
+
+_VALUES: dict[str, Any] = {
+    "str": "",
+    "int": 0,
+    "bool": False,
+    "Instant": 0,
+    "Json": EMPTY,
+    "Phase": Phase.ENDED,
+    "Status": Status.PASS,
+    "Role": Role.WORKER,
+    "OutputType": OutputType.PROGRESS,
+    "Purpose": Purpose.ASK,
+    "OnDeadline": OnDeadline.KEEP_WAITING,
+    "QuestionStatus": QuestionStatus.ANSWERED,
+}
+
+
+def blank(kind: type[Any]) -> Any:
+    """A row of a kind: None where that is allowed, else the type's own nothing."""
+    fields = kind.__dataclass_fields__
+    return kind(**{name: None if "None" in field.type else _VALUES[field.type] for name, field in fields.items()})
+
+
+def task(task_id: str, **changes: Any) -> Task:
+    """A task that passed at instant 0."""
+    return replace(blank(Task), **{"id": task_id, "settled_at": 0} | changes)
+
+
+def attempt(task_id: str, number: int = 1, **changes: Any) -> Attempt:
+    """An attempt that ended at instant 0."""
+    return replace(
+        blank(Attempt), **{"task_id": task_id, "attempt": number, "ended_at": 0, "layers": NOTHING} | changes
+    )
+
+
+def output(task_id: str, seq: int, **changes: Any) -> Output:
+    """A progress event."""
+    return replace(blank(Output), **{"task_id": task_id, "attempt": 1, "seq": seq} | changes)
+
+
+def late_result(task_id: str, **changes: Any) -> LateResult:
+    """A late result."""
+    return replace(blank(LateResult), **{"task_id": task_id, "attempt": 1} | changes)
+
+
+def question(key: str, task_id: str, **changes: Any) -> Question:
+    """An answered question."""
+    return replace(blank(Question), **{"key": key, "task_id": task_id} | changes)
+
+
+def token(jti: str, **changes: Any) -> TokenRecord:
+    """A token that expired at instant 0."""
+    return replace(blank(TokenRecord), **{"jti": jti} | changes)
+
+
+def session(session_id: str, **changes: Any) -> Session:
+    """A session that expired at instant 0."""
+    return replace(blank(Session), **{"id": session_id, "jti": session_id} | changes)
