@@ -16,7 +16,7 @@ from app.domain.errors import EngineError, InvalidRequest, RoleViolation
 from app.domain.handles import HandleMint
 from app.domain.tokens import Bearer, Claims, Handle, TokenSigner
 from app.engine.feed import Feed
-from app.engine.ops.access import Digest, Presented, admit
+from app.engine.ops.access import Digest, Presented, Reach, admit, reach
 from app.engine.ops.rules import EngineCfg
 from app.spawning.backends import OperatorBackend, SeniorBridge, SpawnHook
 from app.spawning.catalog import SpawnerCatalog
@@ -130,6 +130,26 @@ class Core:
         """Check the credential and run `fn` as its caller, in one transaction."""
         presented = self._present(bearer, verbs)
         return await self._do(op, lambda state: fn(state, admit(state, presented)), bulk=bulk)
+
+    async def _call_reach(
+        self,
+        op: str,
+        bearer: Bearer,
+        verb: Verb,
+        fn: Callable[[State, Reach], R | Keep[EngineError]],
+        *,
+        attempt: int | None = None,
+    ) -> R:
+        """`_call` for a worker's own attempt, whose rows come with the credential."""
+        presented = self._present(bearer, verb)
+        return await self._do(op, lambda state: fn(state, reach(state, presented, attempt=attempt)))
+
+    async def _read_reach(self, bearer: Bearer, verb: Verb, fn: Callable[[State, Reach], R]) -> R:
+        """`_look` for a worker's own attempt."""
+        presented = self._present(bearer, verb)
+        if isinstance(presented, Claims) and presented.max_uses is not None:
+            return await self._do("spend", lambda state: fn(state, reach(state, presented)))
+        return await self._store.read(lambda state: fn(state, reach(state, presented, lock=False)))
 
     async def _look(self, bearer: Bearer, verbs: Verb | Sequence[Verb], fn: Callable[[State, Caller], R]) -> R:
         """The same for a read. A token with limited uses is spent, so that it needs a writing transaction."""

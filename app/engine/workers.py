@@ -16,7 +16,7 @@ from app.domain.tasks import Status
 from app.domain.tokens import Bearer, CapToken
 from app.engine.core import Core
 from app.engine.ops import attempts, clocks, credentials, outputs, queues, resources
-from app.engine.ops.access import Reach, bound_rows, own, require_live
+from app.engine.ops.access import Reach, bound_rows, require_live, require_same_task
 from app.engine.ops.queues import Claim
 from app.state.state import Keep, State
 
@@ -46,15 +46,13 @@ class WorkerCalls(Core):
     async def fetch_payload(self, bearer: Bearer, *, task_id: str | None = None) -> WorkerPayload:
         """The same for the credential's own task. A sign of life."""
 
-        def run(state: State, caller: Caller) -> tuple[WorkerPayload, Attempt | None]:
-            if task_id is not None:
-                own(state, caller, task_id, Verb.FETCH_PROMPT)
-            reach = bound_rows(state, caller, lock=False)
-            require_live(reach)
-            stale = clocks.is_stale(self._cfg, reach.attempt, state.now)
-            return attempts.payload(state, reach.task, reach.attempt), reach.attempt if stale else None
+        def run(state: State, found: Reach) -> tuple[WorkerPayload, Attempt | None]:
+            require_same_task(state, found, task_id, Verb.FETCH_PROMPT)
+            require_live(found)
+            stale = clocks.is_stale(self._cfg, found.attempt, state.now)
+            return attempts.payload(state, found.task, found.attempt), found.attempt if stale else None
 
-        payload, stale = await self._look(bearer, Verb.FETCH_PROMPT, run)
+        payload, stale = await self._read_reach(bearer, Verb.FETCH_PROMPT, run)
         if stale is not None:
             await self._do("renew", lambda state: self._renew(state, stale))
         return payload
@@ -84,7 +82,10 @@ class WorkerCalls(Core):
         """
         final = Final(value=Json.of(value), ok=ok)
         caller = _trusted(task_id, attempt)
-        await self._do("submit", lambda s: outputs.submit(s, self._cfg, self.layer_registry, caller, final))
+        await self._do(
+            "submit",
+            lambda s: outputs.submit(s, self._cfg, self.layer_registry, bound_rows(s, caller), final),
+        )
 
     async def submit_output(self, bearer: Bearer, task_id: str, attempt: int, event: OutputEvent) -> None:
         """Append an output event to the caller's attempt; a Final ends it.
@@ -114,37 +115,34 @@ class WorkerCalls(Core):
         """
         final = Final(value=value, ok=ok)
 
-        def run(state: State, caller: Caller) -> Any:
-            _check_worker(state, caller, task_id, verb)
-            result = outputs.submit(state, self._cfg, self.layer_registry, caller, final, attempt=attempt)
+        def run(state: State, found: Reach) -> Any:
+            require_same_task(state, found, task_id, verb)
+            result = outputs.submit(state, self._cfg, self.layer_registry, found, final)
             return result if isinstance(result, Keep) else None
 
-        await self._call("submit", bearer, verb, run)
+        await self._call_reach("submit", bearer, verb, run, attempt=attempt)
 
     async def emit_output(
         self, bearer: Bearer, event: OutputEvent, *, task_id: str | None = None, attempt: int | None = None
     ) -> None:
         """Append progress, partial or artifact. A sign of life. Raises as `submit_final`, but FinalConflict."""
 
-        def run(state: State, caller: Caller) -> None:
-            _check_worker(state, caller, task_id, Verb.EMIT_OUTPUT)
-            if attempt is not None:
-                bound_rows(state, caller, attempt=attempt)
-            outputs.emit(state, self._cfg, caller, event)
+        def run(state: State, found: Reach) -> None:
+            require_same_task(state, found, task_id, Verb.EMIT_OUTPUT)
+            outputs.emit(state, self._cfg, found, event)
 
-        await self._call("emit_output", bearer, Verb.EMIT_OUTPUT, run)
+        await self._call_reach("emit_output", bearer, Verb.EMIT_OUTPUT, run, attempt=attempt)
 
     async def worker_heartbeat(self, bearer: Bearer) -> WorkerPulse:
         """Renew the lease. Tells a cancelled worker so. Raises AttemptSuperseded, NotStarted, TokenTaskMismatch."""
 
-        def run(state: State, caller: Caller) -> WorkerPulse:
-            reach = bound_rows(state, caller)
-            if reach.task.status is Status.CANCELLED or reach.attempt.reason is Reason.CANCELLED:
+        def run(state: State, found: Reach) -> WorkerPulse:
+            if found.task.status is Status.CANCELLED or found.attempt.reason is Reason.CANCELLED:
                 return WorkerPulse(None, True)
-            require_live(reach)
-            return self._pulse(state, reach)
+            require_live(found)
+            return self._pulse(state, found)
 
-        return await self._call("worker_heartbeat", bearer, Verb.EMIT_OUTPUT, run)
+        return await self._call_reach("worker_heartbeat", bearer, Verb.EMIT_OUTPUT, run)
 
     def _pulse(self, state: State, reach: Reach) -> WorkerPulse:
         attempt = reach.attempt
@@ -225,12 +223,3 @@ class WorkerCalls(Core):
 
 def _trusted(task_id: str, attempt: int | None) -> Caller:
     return Caller(role=Role.WORKER, subject="trusted", via="trusted", task_id=task_id, attempt=attempt)
-
-
-def _check_worker(state: State, caller: Caller, task_id: str | None, verb: Verb) -> None:
-    """Posting for another task is refused whatever the role."""
-    if caller.role is not Role.WORKER:
-        raise TokenTaskMismatch(task_id)
-    if task_id is not None and task_id != caller.task_id:
-        own(state, caller, task_id, verb)
-        raise TokenTaskMismatch(task_id)

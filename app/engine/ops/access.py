@@ -90,14 +90,43 @@ def admit(state: State, presented: Presented, *, consume: bool = True) -> Caller
 
 
 def _admit_handle(state: State, presented: Digest) -> Caller:
+    return _reach_by_handle(state, presented, lock=False).caller
+
+
+def _reach_by_handle(state: State, presented: Digest, *, lock: bool) -> Reach:
+    """The handle's caller, task and attempt. The attempt is read under the task's lock, so that it is the latest."""
     found = _HANDLE.query(state.db, key=presented.text)
     if not found:
         raise TokenNotFound
     task_id, number = found[0]
+    task = (TASKS.lock if lock else TASKS.get)(state.db, task_id)
     attempt = ATTEMPTS.get(state.db, task_id, number)
-    if attempt is None:
+    if task is None or attempt is None:
         raise TokenNotFound
-    return _bound(state, attempt, "handle")
+    return Reach(_bound(state, attempt, "handle"), task, attempt)
+
+
+def reach(state: State, presented: Presented, *, lock: bool = True, attempt: int | None = None) -> Reach:
+    """The rows that a worker's credential is bound to, admitted and, unless for a read, locked: task first.
+
+    Raises as `admit` and `bound_rows` do.
+    """
+    if isinstance(presented, Digest):
+        found = _reach_by_handle(state, presented, lock=lock)
+        if attempt is not None and attempt != found.attempt.attempt:
+            raise TokenTaskMismatch(found.task.id)
+        return found
+    caller = admit(state, presented)
+    if caller.role is not Role.WORKER:
+        raise TokenTaskMismatch(None)
+    return bound_rows(state, caller, lock=lock, attempt=attempt)
+
+
+def require_same_task(state: State, found: Reach, task_id: str | None, verb: Verb) -> None:
+    """Raise TokenTaskMismatch when a worker names a task that is not its own (TaskNotFound when there is none)."""
+    if task_id is not None and task_id != found.task.id:
+        own(state, found.caller, task_id, verb)
+        raise TokenTaskMismatch(task_id)
 
 
 def _admit_attempt_token(state: State, claims: Claims, task_id: str, number: int) -> Caller:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from app.domain.access import Caller
 from app.domain.attempts import Attempt, Phase, Reason
 from app.domain.errors import (
     AttemptSuperseded,
@@ -18,7 +17,7 @@ from app.domain.events import EventKind
 from app.domain.outputs import Final, LateResult, OutputEvent, OutputType
 from app.domain.tasks import Status, Task
 from app.engine.ops import finals
-from app.engine.ops.access import Reach, bound_rows, ended_because, require_live
+from app.engine.ops.access import Reach, ended_because, require_live
 from app.engine.ops.rules import EngineCfg
 from app.spawning.ports import LayerRegistry
 from app.state import schema
@@ -39,11 +38,10 @@ LATE_OF = LATE_RESULTS.search(
 )
 
 
-def emit(state: State, cfg: EngineCfg, caller: Caller, event: OutputEvent) -> Task:
-    """Append progress, partial or artifact to the caller's live attempt. A sign of life."""
+def emit(state: State, cfg: EngineCfg, reach: Reach, event: OutputEvent) -> Task:
+    """Append progress, partial or artifact to the live attempt that was reached. A sign of life."""
     if event.type is OutputType.FINAL:
         raise InvalidRequest("a final result is submitted, not emitted", "type")
-    reach = bound_rows(state, caller)
     require_live(reach)
     if reach.attempt.outputs >= cfg.most_outputs:
         raise InvalidRequest(f"an attempt has at most {cfg.most_outputs} outputs; submit the result", "type")
@@ -51,15 +49,12 @@ def emit(state: State, cfg: EngineCfg, caller: Caller, event: OutputEvent) -> Ta
     return reach.task
 
 
-def submit(
-    state: State, cfg: EngineCfg, layers: LayerRegistry, caller: Caller, final: Final, *, attempt: int | None = None
-) -> Task | Keep[EngineError]:
-    """The Final of the caller's attempt. The first wins; the same again changes nothing.
+def submit(state: State, cfg: EngineCfg, layers: LayerRegistry, reach: Reach, final: Final) -> Task | Keep[EngineError]:
+    """The Final of the attempt that was reached. The first wins; the same again changes nothing.
 
     Returns the task, or the conflict to raise once what was sent is kept as a late result: Cancelled,
     AttemptSuperseded, FinalConflict. Raises NotStarted.
     """
-    reach = bound_rows(state, caller, attempt=attempt)
     refusal = _refusal(state, cfg, reach, final)
     if refusal is not None:
         return refusal
