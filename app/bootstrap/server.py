@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import structlog
 import uvicorn
 
-from app.bootstrap import places
+from app.bootstrap import places, presence
 from app.bootstrap.failures import StartFailed
 from app.bootstrap.keyring import Keyring, given_root_key, make_root_key, open_keyring
 from app.bootstrap.listening import BACKLOG, bind
@@ -129,6 +129,7 @@ class _Listener(uvicorn.Server):
         await super().startup(sockets=sockets)
         gc.collect()
         gc.freeze()
+        presence.announce(self._server.settings.data_dir, self._server.base_url)
         _log.info("listening", url=self._server.base_url, data=str(self._server.settings.data_dir))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -138,6 +139,7 @@ class _Listener(uvicorn.Server):
             listening.close()
         for listening in sockets or ():
             listening.close()
+        presence.withdraw(self._server.settings.data_dir)
         await self._server.drain()
         await super().shutdown(sockets=sockets)
 

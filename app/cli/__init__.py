@@ -1,5 +1,10 @@
 """The command line: everything that people and scripts do with a server without writing a program."""
 
-from app.cli.main import main
+from __future__ import annotations
 
-__all__ = ["main"]
+
+def main() -> None:
+    """Run the command line."""
+    from app.cli.main import main as run  # parts of this package run as workers, which need little of it
+
+    run()

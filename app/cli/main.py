@@ -9,6 +9,7 @@ import typer
 
 import app as package
 from app.bootstrap.failures import StartFailed
+from app.cli.demo.command import demo
 from app.cli.failures import EXIT_FAILED, EXIT_MISUSED, CommandFailed
 from app.cli.openapi import openapi
 from app.cli.serve import serve
@@ -40,6 +41,7 @@ def _options(version: Version = False) -> None:
 
 
 cli.command()(serve)
+cli.command()(demo)
 cli.command()(openapi)
 
 

@@ -1,0 +1,83 @@
+"""The files that the swarm reads: the repository's own, or those that ship where there is no repository."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import app
+
+PACKAGE = Path(app.__file__).parent
+FOLDERS = ("app", "benchmarks", "docs", "examples", "openapi", "tests")
+ENDINGS = (".md", ".py", ".toml", ".yml", ".yaml", ".json", ".sh", ".txt", ".lock")
+TEXTS = "app/cli/demo/texts"
+MOST_SOURCES = 40
+MOST_DOCUMENTS = 24
+LARGEST = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """Paths relative to `root`: documents to read and to summarise, sources to read, one folder to survey."""
+
+    root: Path
+    documents: tuple[str, ...]
+    sources: tuple[str, ...]
+    surveyed: tuple[str, ...]
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Documents and sources."""
+        return self.documents + self.sources
+
+
+def take_snapshot(into: Path) -> Corpus:
+    """Copy what there is to read, so that nobody changes it meanwhile, and choose from the copy."""
+    origin = PACKAGE.parent
+    for path in _texts(origin):
+        copy = into / path.relative_to(origin)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+    return choose(into)
+
+
+def _texts(origin: Path) -> Iterator[Path]:
+    """The text files of the package, and of the checkout around it if there is one."""
+    checkout = (origin / "pyproject.toml").is_file() and (origin / "app") == PACKAGE
+    folders = (".", *(FOLDERS if checkout else ("app",)))
+    for folder in folders:
+        for at, below, files in os.walk(origin / folder):
+            below[:] = [] if folder == "." else [name for name in below if name[0] not in "._"]
+            if folder != "." or checkout:
+                yield from (Path(at, name) for name in files if name.endswith(ENDINGS) or "." not in name)
+
+
+def choose(root: Path) -> Corpus:
+    """What to read of the files under a root."""
+    documents = [*(root / TEXTS).glob("*.md"), *root.glob("*.md"), *(root / "docs").rglob("*.md")]
+    sources = [path for path in (root / "app").rglob("*.py") if path.parent.name != "ops"]
+    surveyed = [*(root / "app" / "engine" / "ops").glob("*.py")]
+    return Corpus(
+        root=root,
+        documents=_names(root, documents, MOST_DOCUMENTS),
+        sources=_names(root, sources, MOST_SOURCES),
+        surveyed=_names(root, surveyed, MOST_SOURCES),
+    )
+
+
+def _names(root: Path, paths: list[Path], most: int) -> tuple[str, ...]:
+    """The paths from the root, in order, spread evenly where there are too many."""
+    names = sorted(path.relative_to(root).as_posix() for path in paths if 0 < path.stat().st_size <= LARGEST)
+    step = max(1.0, len(names) / most)
+    return tuple(names[int(number * step)] for number in range(min(most, len(names))))
+
+
+def locate(root: Path, name: str) -> Path:
+    """The file of a name. Raises ValueError for one outside the root, since names come with the task."""
+    path = (root / name).resolve()
+    if not path.is_relative_to(root.resolve()):
+        raise ValueError(f"{name} is outside of what is read")
+    return path

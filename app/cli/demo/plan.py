@@ -1,0 +1,52 @@
+"""What the swarm is to do: every task of the demo, before any of them is started."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from app.cli.demo.corpus import Corpus
+from app.cli.demo.queue_worker import QUEUE
+from app.wire.spawners import ExternalSpawner, ProcessSpawner, QueueSpawner
+
+MOST_SUMMARIES = 8
+MOST_SURVEYED = 16
+MOST_CHOICES = 6
+
+Spawner = ExternalSpawner | ProcessSpawner | QueueSpawner
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Errand:
+    """One task: who does it, on which files, and where its worker runs."""
+
+    agent: str
+    paths: tuple[str, ...]
+    spawner: Spawner
+
+    @property
+    def directive(self) -> str:
+        """The prompt that the worker fetches."""
+        one = self.agent not in ("surveyor", "editor")
+        return json.dumps({"path": self.paths[0]} if one else {"paths": self.paths})
+
+    @property
+    def key(self) -> str:
+        """Its name among the errands, which makes its calls repeatable."""
+        return f"{self.agent}-{self.paths[0]}"
+
+
+def make_plan(corpus: Corpus) -> list[Errand]:
+    """Every errand; those that take longest come first."""
+    queue, program = QueueSpawner(queue=QUEUE), ProcessSpawner(program="summariser")
+    choices = corpus.documents[:MOST_CHOICES]
+    return [
+        Errand(agent="editor", paths=choices, spawner=ExternalSpawner()),
+        Errand(agent="surveyor", paths=corpus.surveyed[:MOST_SURVEYED], spawner=ExternalSpawner()),
+        Errand(agent="stumbler", paths=corpus.documents[:1], spawner=queue),
+        *(Errand(agent="summariser", paths=(name,), spawner=program) for name in corpus.documents[:MOST_SUMMARIES]),
+        *(Errand(agent=agent, paths=(name,), spawner=queue) for name in corpus.files for agent in READERS),
+    ]
+
+
+READERS = ("statistician", "inspector")

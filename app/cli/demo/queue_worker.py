@@ -1,0 +1,51 @@
+"""A worker process of the demo: claims from the queue and reads files until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from pathlib import Path
+
+from app.cli.demo import reading
+from app.cli.demo.corpus import locate
+from app.client import Job, JobFailed, SwarmholdClient
+from app.client.patience import Patience
+from app.wire.shapes import JsonValue
+
+QUEUE = "reading"
+CONCURRENCY = 4
+
+
+async def work(job: Job) -> JsonValue:
+    """What was found in the file that the prompt names."""
+    name = json.loads(job.prompt)["path"]
+    path = locate(Path(os.environ["DEMO_ROOT"]), name)
+    text = path.read_text(encoding="utf-8")
+    match job.agent:
+        case "statistician":
+            return {"path": name, **reading.statistics(text)}
+        case "inspector":
+            found = reading.findings(text, path)
+            if found["broken"]:
+                await job.worker.artifact("broken-links", found["broken"])
+            return {"path": name, **found}
+        case "stumbler":
+            if job.attempt == 1:
+                raise JobFailed({"path": name, "error": "stumbled, as it always does at first"})
+            return {"path": name, "attempt": job.attempt, **reading.statistics(text)}
+        case other:
+            raise JobFailed({"error": f"there is no agent {other} here"})
+
+
+async def run(base_url: str, api_key: str) -> None:
+    """Work until SIGTERM; restarts of the server are outlived."""
+    async with SwarmholdClient(base_url, patience=Patience()) as server:
+        worker = server.queue_worker(api_key, QUEUE, work, concurrency=CONCURRENCY, name=f"reader-{os.getpid()}")
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
+        await worker.run()
+
+
+if __name__ == "__main__":
+    asyncio.run(run(os.environ["SWARMHOLD_BASE_URL"], os.environ["SWARMHOLD_KEY"]))

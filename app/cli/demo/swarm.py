@@ -1,0 +1,169 @@
+"""The demo from its first process to its last: start, work, kill, start again, wait, gather."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from app.cli.demo.board import Board
+from app.cli.demo.corpus import Corpus
+from app.cli.demo.errand_worker import RETRY
+from app.cli.demo.house import House
+from app.cli.demo.plan import Errand
+from app.client import Observer, Operator, Patience, Senior, SwarmholdClient
+from app.domain.access import Role
+from app.wire.attempts import Attempt
+from app.wire.events import Event
+from app.wire.questions import Question
+from app.wire.tasks import Task
+
+READERS = 2
+AT_ONCE = 8
+HOLD = timedelta(seconds=20)
+PATIENCE = Patience(total=timedelta(seconds=45), longest=timedelta(seconds=1))
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What is there in the end, to be checked."""
+
+    corpus: Corpus
+    errands: dict[str, Errand] = field(default_factory=dict[str, Errand])
+    tasks: dict[str, Task] = field(default_factory=dict[str, Task])
+    attempts: dict[str, list[Attempt]] = field(default_factory=dict[str, list[Attempt]])
+    questions: list[Question] = field(default_factory=list[Question])
+    followed: list[Event] = field(default_factory=list[Event])
+    feed: list[Event] = field(default_factory=list[Event])
+    answered: dict[str, str] = field(default_factory=dict[str, str])
+    passed_before: list[str] = field(default_factory=list[str])
+    """Tasks that had passed, as the feed had told, when the server was killed."""
+    restart_s: float = 0.0
+    exit_status: int | None = None
+
+
+class Swarm:
+    """One run. `work` may be called once."""
+
+    def __init__(self, house: House, corpus: Corpus, plan: Sequence[Errand], board: Board) -> None:
+        self._house = house
+        self._plan = plan
+        self._board = board
+        self._half = asyncio.Event()
+        self._asked = asyncio.Event()
+        self._news = asyncio.Condition()
+        self._restarted = asyncio.Event()
+        self._starting = asyncio.Semaphore(AT_ONCE)
+        self.outcome = Outcome(corpus)
+
+    async def work(self) -> Outcome:
+        """Everything, in order. Cancelling is safe; whoever made the house closes it."""
+        seconds = await self._house.start_server()
+        self._board.say(f"server ready at {self._house.url} after {seconds:.1f} s, on an empty data directory")
+        async with AsyncExitStack() as stack:
+            server = await stack.enter_async_context(SwarmholdClient(self._house.url, patience=PATIENCE))
+            operator = await self._prepare(server)
+            observer = await server.attach_observer(self._house.root_key, "demo-board")
+            senior = await server.attach_senior(self._house.root_key, "demo-senior")
+            watching = asyncio.create_task(self._watch(observer), name="watch the feed")
+            answering = asyncio.create_task(self._answer(senior), name="answer questions")
+            try:
+                await self._go(operator)
+                await self._gather(operator, senior, observer)
+            finally:
+                for task in (watching, answering):
+                    task.cancel()
+                await asyncio.gather(watching, answering, return_exceptions=True)
+        return self.outcome
+
+    async def _prepare(self, server: SwarmholdClient) -> Operator:
+        key = await server.admin(self._house.root_key).create_key("demo readers", [Role.WORKER])
+        for _ in range(READERS):
+            self._house.start_worker("queue_worker", {"SWARMHOLD_KEY": key.key})
+        self._board.say(f"{READERS} worker processes claim from the queue")
+        return await server.attach_operator(self._house.root_key, "demo")
+
+    async def _go(self, operator: Operator) -> None:
+        """Start everything, kill the server when half of it is done, and wait for the rest."""
+        starting = asyncio.gather(*(self._start(operator, errand) for errand in self._plan))
+        try:
+            # The question must be there, and open, when the lights go out.
+            await asyncio.gather(self._half.wait(), self._asked.wait())
+            self.outcome.passed_before = [task for task, state in self._board.states.items() if state == "pass"]
+            await self._house.kill_server()
+            self._board.say(f"server killed with SIGKILL after {len(self.outcome.passed_before)} tasks")
+            self.outcome.restart_s = await self._house.start_server()
+            self._board.say(f"server ready again after {self.outcome.restart_s:.1f} s, on the same data")
+            self._restarted.set()
+            ids = await starting
+        finally:
+            starting.cancel()
+        await asyncio.gather(*(operator.wait_for(task_id, hold=HOLD) for task_id in ids))
+        self._board.say("every task is settled")
+
+    async def _start(self, operator: Operator, errand: Errand) -> str:
+        async with self._starting:
+            task = await operator.start_task(
+                errand.agent, errand.directive, labels={"demo": "1"}, retry=RETRY, idempotency_key=errand.key
+            )
+            self.outcome.errands[task.id] = errand
+            attempt = await operator.dispatch(task.id, errand.spawner, idempotency_key=f"go-{task.id}")
+        if attempt.worker_handle is not None:
+            self._house.start_worker("errand_worker", {"SWARMHOLD_HANDLE": attempt.worker_handle})
+        return task.id
+
+    async def _watch(self, observer: Observer) -> None:
+        """Follow the feed from its beginning, through the restart."""
+        async with aclosing(observer.events(after=0)) as events:
+            async for event in events:
+                if isinstance(event, Event):
+                    await self._hear(event)
+
+    async def _hear(self, event: Event) -> None:
+        async with self._news:
+            self.outcome.followed.append(event)
+            self._news.notify_all()
+        self._board.hear(event)
+        if event.kind == "senior_queried":
+            self._asked.set()
+        if self._board.passed * 2 >= self._board.expected:
+            self._half.set()
+
+    async def _answer(self, senior: Senior) -> None:
+        """Be the senior: a console that is connected all the time, and answers when the server is back."""
+        async with senior.console("demo-desk") as console:
+            async for ask in console:
+                self._board.say(f"the worker of {ask.agent} asks a senior; the answer comes after the restart")
+                await self._restarted.wait()
+                choices = [str(choice) for choice in ask.choices or []]
+                self.outcome.answered[ask.key] = answer = max(choices, key=self._size)
+                await console.answer(ask.key, answer)
+                self._board.say(f"answered over the WebSocket: {answer}")
+
+    def _size(self, name: str) -> int:
+        return (self.outcome.corpus.root / name).stat().st_size
+
+    async def _gather(self, operator: Operator, senior: Senior, observer: Observer) -> None:
+        outcome = self.outcome
+        async for task in operator.all_tasks():
+            outcome.tasks[task.id] = task
+            outcome.attempts[task.id] = await operator.attempts(task.id)
+        outcome.questions = (await senior.questions(limit=200)).items
+        outcome.feed = await self._read_feed(observer)
+
+    async def _read_feed(self, observer: Observer) -> list[Event]:
+        """The whole feed at once, up to the pass of every task; and let the follower come as far."""
+        ids, found = set(self.outcome.tasks), list[Event]()
+        async with aclosing(observer.events(after=0)) as events:
+            async for event in events:
+                if isinstance(event, Event):
+                    found.append(event)
+                    if event.kind in ("task_pass", "task_blocked", "task_cancelled"):
+                        ids.discard(event.task_id or "")
+                if not ids:
+                    break
+        async with self._news:
+            await self._news.wait_for(lambda: len(self.outcome.followed) >= len(found))
+        return found

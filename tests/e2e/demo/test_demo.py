@@ -1,0 +1,54 @@
+"""`swarmhold demo` as its users start it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.sources import ROOT
+from tests.support.terminal import Terminal
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+DEMO = [str(Path(sys.executable).with_name("swarmhold")), "demo"]
+
+
+def test_the_demo_comes_out_right_on_a_terminal() -> None:
+    """The board is shown while the swarm works, then the tables, and the command ends well."""
+    with Terminal(DEMO) as terminal:
+        terminal.see("server ready at http://127.0.0.1:", within=60)
+        terminal.see("server killed with SIGKILL", within=60)
+        terminal.see("Whether it came out right", within=60)
+        status = terminal.wait(within=20)
+
+    assert "WRONG" not in terminal.text
+    assert (status, terminal.text.rstrip().endswith("everything came out right.")) == (0, True)
+
+
+def test_the_demo_needs_no_checkout(tmp_path: Path) -> None:
+    """Installed alone, the package reads its own texts and sources, and reports in JSON; nothing is left behind."""
+    shutil.copytree(ROOT / "app", tmp_path / "app", ignore=shutil.ignore_patterns("__pycache__"))
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "TMPDIR": str(temporary)}
+
+    done = subprocess.run(
+        [sys.executable, "-m", "app.cli", "demo", "--json"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment,
+        timeout=120,
+    )
+
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    agents = {row["agent"]: row for row in report["agents"]}
+    assert [check for check in report["checks"] if not check["ok"]] == []
+    assert agents["stumbler"]["attempts"] >= 2
+    assert 0 < report["passed_before_kill"] < report["tasks"]
+    assert list(temporary.iterdir()) == []
