@@ -63,7 +63,15 @@ def _decoded(value: object) -> object:
 
 Item = TypeVar("Item")
 Listed = Annotated[tuple[Item, ...], BeforeValidator(_listed)]
+
+
+def _age(value: object) -> object:
+    """An age from text, where `never` is none."""
+    return None if value == "never" else value
+
+
 Seconds = Annotated[float, Field(gt=0, le=3660 * DAY, allow_inf_nan=False)]
+Age = Annotated[Seconds | None, BeforeValidator(_age)]
 Count = Annotated[int, Field(ge=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]
 
@@ -159,14 +167,16 @@ class HttpSection(Section):
 
 
 class RetentionSettings(Section):
-    """How long finished things are kept, in seconds, and how often what is older is removed; none keeps for ever."""
+    """For how long finished things are kept, in seconds or `never` removed; and how often what is older goes."""
 
-    tasks: Seconds | None = 30 * DAY
-    events: Seconds | None = 30 * DAY
-    credentials: Seconds | None = DAY
-    sessions: Seconds | None = 30 * DAY
+    finished: Age = 30 * DAY
+    blocked: Age = 90 * DAY
+    events: Age = 30 * DAY
+    credentials: Age = 7 * DAY
+    sessions: Age = 30 * DAY
+    idempotency: Age = DAY
     every: Seconds = 600.0
-    batch: AtLeastOne = 500
+    batch: AtLeastOne = 100
 
 
 class Settings(BaseSettings):

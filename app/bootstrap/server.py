@@ -16,6 +16,7 @@ import uvicorn
 
 from app.bootstrap import places, presence
 from app.bootstrap.failures import StartFailed
+from app.bootstrap.housekeeping import Housekeeping
 from app.bootstrap.keyring import Keyring, given_root_key, make_root_key, open_keyring
 from app.bootstrap.listening import BACKLOG, bind
 from app.bootstrap.parts import build_engine, http_settings
@@ -41,6 +42,7 @@ class Server:
     keyring: Keyring
     base_url: str
     engine: Engine
+    housekeeping: Housekeeping
     sockets: Sockets = field(default_factory=Sockets)
     _application: Application | None = None
 
@@ -51,7 +53,8 @@ class Server:
         keyring = open_keyring(settings.keys_path)
         base_url = settings.url(port)
         engine = build_engine(settings, keyring, base_url=base_url)
-        return cls(settings=settings, keyring=keyring, base_url=base_url, engine=engine)
+        housekeeping = Housekeeping(engine, settings.retention)
+        return cls(settings=settings, keyring=keyring, base_url=base_url, engine=engine, housekeeping=housekeeping)
 
     @property
     def application(self) -> Application:
@@ -71,6 +74,7 @@ class Server:
             await self.engine.stop()
             raise
         self.engine.start_detach_loop()
+        self.housekeeping.start()
         self._application = create_app(
             self.engine,
             http_settings(self.settings, self.base_url),
@@ -78,11 +82,13 @@ class Server:
         )
         metrics = self._application.edge.metrics
         metrics.gauge("swarmhold_websockets", "WebSocket connections that are open.", lambda: self.sockets.count)
+        metrics.gauge("swarmhold_stranded_rows", "Rows without a next event.", lambda: self.housekeeping.stranded)
 
     async def stop(self) -> None:
         """Stop the engine within the grace period; what is still under way then is found at the next start."""
         try:
             async with asyncio.timeout(self.settings.shutdown_grace):
+                await self.housekeeping.stop()
                 await self.engine.stop()
         except TimeoutError:
             _log.warning("engine_stopped_late", grace_s=self.settings.shutdown_grace)
