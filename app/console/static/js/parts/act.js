@@ -1,0 +1,19 @@
+// A dialog that does one thing: its fields, what went wrong, and two buttons.
+import { html } from "../../vendor/preact.js";
+import { useBusy } from "./busy.js";
+import { Dialog } from "./dialog.js";
+import { Trouble } from "./problem.js";
+
+/** `act()` does it; `onDone` is called when it succeeded. */
+export function ActDialog({ title, label, danger = false, act, onDone, onClose, children }) {
+  const [run, busy, problem] = useBusy();
+  const submit = async (event) => {
+    event.preventDefault();
+    if (await run(act)) onDone();
+  };
+  return html`<${Dialog} title=${title} onClose=${onClose}><form onSubmit=${submit}>
+    ${children}
+    <${Trouble} problem=${problem} />
+    <div class="buttons"><button class=${danger ? "main danger" : "main"} type="submit" disabled=${busy}>${label}</button><button type="button" onClick=${onClose}>Leave it</button></div>
+  </form><//>`;
+}

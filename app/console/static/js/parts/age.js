@@ -1,0 +1,20 @@
+// How long ago, or how long still: it changes by itself.
+import { html } from "../../vendor/preact.js";
+import { now } from "../state/clock.js";
+import { age, duration, exact } from "../text/times.js";
+
+const SOON_MS = 5 * 60_000;
+
+/** The age of an instant. */
+export function Age({ at, suffix = "" }) {
+  return html`<time datetime=${at} title=${exact(at)}>${age(at, now.value)}${suffix}</time>`;
+}
+
+/** The time that is left. */
+export function Left({ at }) {
+  const left = Date.parse(at) - now.value;
+  const urgency = left < 0 ? "over" : left < SOON_MS ? "soon" : "";
+  return html`<time class=${`left ${urgency}`} datetime=${at} title=${exact(at)}>
+    ${left < 0 ? `${duration(-left)} over` : `${duration(left)} left`}
+  </time>`;
+}

@@ -1,0 +1,43 @@
+// A call that a person started: under way, done or refused.
+import { useEffect, useRef, useState } from "../../vendor/preact.js";
+
+/** [run, busy, problem]: `run(fn)` calls one at a time and resolves to whether it succeeded. */
+export function useBusy() {
+  const [state, setState] = useState({ busy: false, problem: null });
+  const alive = useRef(true);
+  useEffect(() => () => (alive.current = false), []);
+  const run = async (work) => {
+    if (state.busy) return false;
+    setState({ busy: true, problem: null });
+    try {
+      await work();
+      if (alive.current) setState({ busy: false, problem: null });
+      return true;
+    } catch (problem) {
+      if (alive.current) setState({ busy: false, problem });
+      return false;
+    }
+  };
+  return [run, state.busy, state.problem];
+}
+
+/** What a fetch brought, fetched again whenever `wanted` changes: {value, problem, again}. */
+export function useFetched(fetcher, wanted) {
+  const [state, setState] = useState({ value: null, problem: null });
+  const count = useRef(0);
+  const again = () => {
+    const own = ++count.current;
+    return fetcher().then(
+      (value) => own === count.current && setState({ value, problem: null }),
+      (problem) => own === count.current && setState((before) => ({ ...before, problem })),
+    );
+  };
+  useEffect(() => {
+    setState({ value: null, problem: null });
+    again();
+    return () => {
+      count.current += 1;
+    };
+  }, wanted);
+  return { ...state, again };
+}

@@ -1,0 +1,47 @@
+// A plot over time. Its numbers are also there as words, since a canvas says nothing to a screen reader.
+import { html, useEffect, useRef } from "../../vendor/preact.js";
+import { Plot as Canvas } from "../../vendor/plot.js";
+import { isDark, theme } from "../state/theme.js";
+
+const HEIGHT = 160;
+
+/** A colour of the theme as the canvas understands it. */
+function colour(element, name) {
+  const probe = element.appendChild(document.createElement("span"));
+  probe.className = `ink-${name}`;
+  const found = getComputedStyle(probe).color;
+  probe.remove();
+  return found;
+}
+
+/** `series`: [{label, colour, stepped?}]; `data`: [seconds, ...values], one array each. */
+export function Plot({ title, series, data, unit = (value) => String(value), summary }) {
+  const box = useRef(null);
+  const plot = useRef(null);
+  useEffect(() => {
+    const element = box.current;
+    const axis = { stroke: colour(element, "dim"), grid: { stroke: colour(element, "rule"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
+    plot.current = new Canvas({
+      width: Math.max(200, element.clientWidth),
+      height: HEIGHT,
+      legend: { show: false },
+      cursor: { show: false },
+      scales: { y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max(1, (high ?? 1) * 1.1)] } },
+      axes: [{ ...axis, space: 70 }, { ...axis, size: 46, space: 34, values: (_, ticks) => ticks.map(unit) }],
+      series: [{}, ...series.map((one) => ({
+        label: one.label, stroke: colour(element, one.colour), width: 1.6, points: { show: false },
+        paths: one.stepped ? Canvas.paths.stepped({ align: 1 }) : undefined,
+      }))],
+    }, data, element);
+    const observer = new ResizeObserver(() => plot.current.setSize({ width: Math.max(200, element.clientWidth), height: HEIGHT }));
+    observer.observe(element);
+    return () => {
+      observer.disconnect();
+      plot.current.destroy();
+    };
+  }, [theme.value, isDark()]);
+  useEffect(() => plot.current.setData(data), [data]);
+  return html`<figure class="plot"><figcaption><h2>${title}</h2>
+      <ul class="legend">${series.map((one) => html`<li key=${one.label} class=${`ink-${one.colour}`}><span class="swatch" aria-hidden="true"></span>${one.label}</li>`)}</ul></figcaption>
+    <div class="canvas" ref=${box} role="img" aria-label=${summary}></div></figure>`;
+}

@@ -1,0 +1,54 @@
+// Text that others wrote: one text node with everything in it visible, folded when it is long.
+import { html, useMemo, useState } from "../../vendor/preact.js";
+import { textOf, visible } from "../text/visible.js";
+
+const FOLD_CHARACTERS = 1_500;
+const FOLD_LINES = 24;
+const BLOCK = 20_000;
+
+/** Where the fold is, or null when the text is short. */
+function foldOf(text) {
+  let at = 0;
+  for (let line = 0; line < FOLD_LINES; line += 1) {
+    at = text.indexOf("\n", at) + 1;
+    if (!at || at > FOLD_CHARACTERS) return text.length > FOLD_CHARACTERS ? FOLD_CHARACTERS : null;
+  }
+  return at < text.length ? at : null;
+}
+
+/** A long text in pieces that the browser may skip while they are out of sight. */
+function blocksOf(text) {
+  const blocks = [];
+  for (let from = 0; from < text.length; ) {
+    const lineEnd = text.lastIndexOf("\n", from + BLOCK) + 1;
+    const to = from + BLOCK >= text.length ? text.length : lineEnd > from ? lineEnd : from + BLOCK;
+    blocks.push(text.slice(from, to));
+    from = to;
+  }
+  return blocks;
+}
+
+/** A text of any length. `mono` for code and JSON. */
+export function Text({ text, mono = false, label }) {
+  const [whole, setWhole] = useState(false);
+  const fold = useMemo(() => foldOf(text), [text]);
+  const blocks = useMemo(() => {
+    if (fold === null || !whole) return [visible(text.slice(0, fold ?? text.length))];
+    return blocksOf(visible(text));
+  }, [text, whole, fold]);
+  const more = fold !== null && html`<button class="link fold" type="button" aria-expanded=${whole} onClick=${() => setWhole(!whole)}>
+    ${whole ? "Show less" : `Show all (${text.length.toLocaleString()} characters)`}
+  </button>`;
+  return html`<div class=${`text ${mono ? "mono" : ""} ${fold !== null && !whole ? "folded" : ""} ${whole ? "whole" : ""}`}>
+    <div class="said" dir="auto" tabindex=${whole ? 0 : undefined} role=${whole || label ? "group" : undefined} aria-label=${whole ? label ?? "The whole text" : label}>
+      ${blocks.map((block, index) => html`<div class="block" key=${index}>${block}</div>`)}
+    </div>
+    ${more}
+  </div>`;
+}
+
+/** A JSON value: a string as text, everything else as indented JSON. */
+export function Value({ value, label }) {
+  const text = useMemo(() => textOf(value), [value]);
+  return html`<${Text} text=${text} mono=${typeof value !== "string"} label=${label} />`;
+}

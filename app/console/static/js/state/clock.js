@@ -1,0 +1,8 @@
+// One clock for every age that is shown.
+import { signal } from "../../vendor/preact.js";
+
+export const now = signal(Date.now());
+
+setInterval(() => {
+  now.value = Date.now();
+}, 1000);

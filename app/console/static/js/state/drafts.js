@@ -1,0 +1,22 @@
+// Answers that are being written. They outlive a reload, a restart of the server and the end of the session.
+import { keep, kept, keptNames } from "./kept.js";
+
+const PREFIX = "draft.";
+const LONGEST = 1_000_000;
+/** What the browser had no room for. */
+const large = new Map();
+
+/** The draft of a question: {mode, text?, value?}, or null. */
+export const draftOf = (key) => large.get(key) ?? kept(PREFIX + key);
+
+/** Keep a draft; null forgets it. False: it lives only until the page is left. */
+export function keepDraft(key, draft) {
+  large.delete(key);
+  if (draft === null || (JSON.stringify(draft).length <= LONGEST && keep(PREFIX + key, draft))) return draft !== null || keep(PREFIX + key, null);
+  keep(PREFIX + key, null);
+  large.set(key, draft);
+  return false;
+}
+
+/** The keys of all questions that have a draft. */
+export const draftedKeys = () => [...large.keys(), ...keptNames(PREFIX).map((name) => name.slice(PREFIX.length))];

@@ -1,0 +1,66 @@
+// The two live connections of a signed-in tab, and whether they stand.
+import { computed, effect, signal, untracked } from "../../vendor/preact.js";
+import { Bridge } from "../net/bridge.js";
+import { Feed } from "../net/feed.js";
+import { held, reader, sessionEnded } from "./session.js";
+
+const HIDDEN_MS = 30_000;
+const listeners = new Set();
+const frames = {};
+
+/** The feed of everything, null while nobody is signed in. */
+export const feed = signal(null);
+/** The senior's connection, null without that role. */
+export const bridge = signal(null);
+
+/** live | connecting | offline | replaced: the worse of the two connections. */
+export const standing = computed(() => {
+  const states = [feed.value?.state.value, bridge.value?.state.value].filter(Boolean);
+  return ["offline", "replaced", "connecting"].find((state) => states.includes(state)) ?? "live";
+});
+
+/** Call `listener(events)` for as long as the page lives. */
+export function onEvents(listener) {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+/** Call `handler(frame)` for every frame of this type. */
+export function onFrame(type, handler) {
+  frames[type] = handler;
+}
+
+/** Try again now instead of after the pause. */
+export function retryNow() {
+  dispatchEvent(new Event("online"));
+  if (bridge.value?.state.value === "replaced") bridge.value.retake();
+}
+
+effect(() => {
+  const credential = reader.value;
+  untracked(() => {
+    feed.value?.stop();
+    feed.value = credential ? new Feed(credential, { onRefused: sessionEnded }) : null;
+    feed.value?.listen((events) => listeners.forEach((listener) => listener(events)));
+    feed.value?.start();
+  });
+});
+
+const seniority = computed(() => held.value?.tokens.senior ?? null);
+effect(() => {
+  const credential = seniority.value;
+  untracked(() => {
+    bridge.value?.stop();
+    const heard = new Proxy({ refused: sessionEnded }, { get: (own, type) => own[type] ?? frames[type] });
+    bridge.value = credential ? new Bridge(credential, held.value.bridge, heard) : null;
+    bridge.value?.start();
+  });
+});
+
+// A browser allows few plain connections to one host: a tab that nobody sees gives its feed's back. Questions still come.
+let hiding = 0;
+document.addEventListener("visibilitychange", () => {
+  clearTimeout(hiding);
+  if (document.hidden) hiding = setTimeout(() => feed.value?.stop(), HIDDEN_MS);
+  else feed.value?.start();
+});

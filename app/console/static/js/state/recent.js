@@ -1,0 +1,29 @@
+// The last events of the feed, as many as can be looked through.
+import { signal } from "../../vendor/preact.js";
+import { onEvents } from "./live.js";
+
+export const MOST = 2_000;
+
+/** The latest events, oldest first; how many ever came; and whether new ones are held back. */
+export const recent = signal([]);
+export const counted = signal(0);
+export const paused = signal(false);
+
+let held = [];
+
+onEvents((events) => {
+  counted.value += events.length;
+  if (paused.value) held = [...held, ...events].slice(-MOST);
+  else recent.value = [...recent.value, ...events].slice(-MOST);
+});
+
+/** Hold new events back, or show those that were held back. */
+export function togglePause() {
+  paused.value = !paused.value;
+  if (paused.value) return;
+  recent.value = [...recent.value, ...held].slice(-MOST);
+  held = [];
+}
+
+/** How many events wait behind the pause. */
+export const heldBack = () => held.length;

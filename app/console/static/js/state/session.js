@@ -1,0 +1,85 @@
+// Who is signed in. A pasted key is used once, to attach sessions, and forgotten; their tokens live as long as this tab.
+import { computed, signal } from "../../vendor/preact.js";
+import { call } from "../net/api.js";
+import { Problem } from "../net/problem.js";
+import { keep, kept } from "./kept.js";
+
+const NAME = "session";
+const TTL_S = 12 * 3600;
+const HEARTBEAT_MS = 100_000;
+const READING = ["operator", "observer"];
+
+/** {name, bridge, tokens: {senior?, operator?, observer?}}, or null. */
+export const held = signal(kept(NAME));
+/** Why the sign-in page is shown again, if it is. */
+export const ended = signal("");
+
+/** The roles held now, as an array. */
+export const roles = computed(() => Object.keys(held.value?.tokens ?? {}));
+
+/** Whether a role is held. */
+export const may = (role) => Boolean(held.value?.tokens[role]);
+
+/** The credential to read with: any role may. */
+export const reader = computed(() => {
+  const tokens = held.value?.tokens ?? {};
+  return tokens.operator ?? tokens.senior ?? tokens.observer ?? null;
+});
+
+/** Attach with the key, in every role that it allows. Throws Problem when it allows none. */
+export async function signIn({ key, name, bridge }) {
+  const tokens = {};
+  const attach = async (role) => {
+    const body = { operator_id: name, role, ttl: TTL_S, ...(role === "senior" ? { bridge_id: bridge } : {}) };
+    const reply = await call(key, "POST", "/v1/operator/sessions", { body });
+    tokens[role] = reply.token;
+  };
+  const refusal = await attach("senior").catch(allowedToFail);
+  for (const role of READING) {
+    if (tokens.operator || (role === "observer" && tokens.senior)) break;
+    await attach(role).catch(allowedToFail);
+  }
+  if (!Object.keys(tokens).length) throw refusal;
+  ended.value = "";
+  hold({ name, bridge, tokens });
+}
+
+function allowedToFail(error) {
+  if (error instanceof Problem && error.status === 403) return error;
+  throw error;
+}
+
+function hold(session) {
+  held.value = session;
+  keep(NAME, session);
+}
+
+/** Leave: the sessions are detached, and this tab knows no token any more. */
+export async function signOut() {
+  const tokens = Object.values(held.value?.tokens ?? {});
+  hold(null);
+  await Promise.allSettled(tokens.map((token) => call(token, "DELETE", "/v1/operator/session")));
+}
+
+/** A token is refused: what it opened is closed, drafts stay. */
+export function sessionEnded() {
+  if (!held.value) return;
+  ended.value = "The session ended: it expired, or its key was revoked. Sign in again; drafts are kept.";
+  hold(null);
+}
+
+/** Call the API in a role, or to read. Throws Problem. */
+export async function ask(role, method, path, options) {
+  const credential = role === "any" ? reader.value : held.value?.tokens[role];
+  if (!credential) throw new Problem(403, { code: "role-violation", detail: `This needs the role ${role}.` });
+  try {
+    return await call(credential, method, path, options);
+  } catch (error) {
+    if (error instanceof Problem && error.status === 401) sessionEnded();
+    throw error;
+  }
+}
+
+setInterval(() => {
+  for (const role of roles.value) ask(role, "POST", "/v1/operator/session/heartbeat").catch(() => {});
+}, HEARTBEAT_MS);

@@ -1,0 +1,81 @@
+// One task, whole: the task, why it is where it is, its attempts and what they said, its history from the feed.
+import { signal } from "../../vendor/preact.js";
+import { Feed } from "../net/feed.js";
+import { ask, may, reader, sessionEnded } from "./session.js";
+import { questionsOfTask } from "./questions.js";
+import { childrenOf } from "./tasks.js";
+
+const SETTLE_MS = 250;
+const MOST_EVENTS = 5_000;
+
+export class TaskStory {
+  #feed;
+  #timer = 0;
+  #reading = false;
+  #again = false;
+
+  constructor(id) {
+    this.id = id;
+    /** {task, why, attempts, outputs: Map, late: Map, questions, children} or null */
+    this.facts = signal(null);
+    this.events = signal([]);
+    this.problem = signal(null);
+    this.#feed = new Feed(reader.value, { query: { after: 0, task: id }, onRefused: sessionEnded });
+  }
+
+  /** Read everything, and again after every event. Returns what ends it. */
+  watch() {
+    this.#feed.listen((events) => {
+      this.events.value = [...this.events.value, ...events].slice(-MOST_EVENTS);
+      this.#timer ||= setTimeout(() => this.read(), SETTLE_MS);
+    });
+    this.#feed.start();
+    this.read();
+    return () => {
+      clearTimeout(this.#timer);
+      this.#feed.stop();
+    };
+  }
+
+  /** Read everything now. What is asked for meanwhile is read once more. */
+  async read() {
+    this.#timer = 0;
+    if (this.#reading) {
+      this.#again = true;
+      return;
+    }
+    this.#reading = true;
+    try {
+      this.facts.value = await this.#facts();
+      this.problem.value = null;
+    } catch (problem) {
+      this.problem.value = problem;
+    }
+    this.#reading = false;
+    if (this.#again) {
+      this.#again = false;
+      this.#timer ||= setTimeout(() => this.read(), SETTLE_MS);
+    }
+  }
+
+  async #facts() {
+    const path = `/v1/operator/tasks/${encodeURIComponent(this.id)}`;
+    const [task, why, attempts, children, questions] = await Promise.all([
+      ask("any", "GET", path),
+      ask("any", "GET", `${path}/why`),
+      ask("any", "GET", `${path}/attempts`).then((page) => page.items),
+      childrenOf(this.id),
+      may("senior") ? questionsOfTask(this.id) : [],
+    ]);
+    const before = this.facts.value;
+    const outputs = new Map(before?.outputs);
+    const late = new Map();
+    await Promise.all(attempts.map(async ({ attempt, status, late_results: count }) => {
+      // What an ended attempt said does not change any more.
+      if (status === "live" || before?.attempts.find((one) => one.attempt === attempt)?.status !== "ended")
+        outputs.set(attempt, (await ask("any", "GET", `${path}/attempts/${attempt}/output`)).items);
+      if (count) late.set(attempt, (await ask("any", "GET", `${path}/attempts/${attempt}/late`)).items);
+    }));
+    return { task, why, attempts, outputs, late, questions, children };
+  }
+}

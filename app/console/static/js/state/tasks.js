@@ -1,0 +1,138 @@
+// The list of tasks: read page by page, kept up to date by the feed, with children under those that were opened.
+import { signal } from "../../vendor/preact.js";
+import { filters, fits, idPrefix, queryOf } from "./filters.js";
+import { onEvents } from "./live.js";
+import { ask } from "./session.js";
+
+const PAGE = 100;
+const REFRESH_MS = 1_500;
+const STATUS = {
+  task_attempt_started: "running",
+  task_pass: "pass",
+  task_blocked: "blocked",
+  task_suspended: "suspended",
+  task_resumed: "running",
+  task_cancelled: "cancelled",
+};
+
+/** {tasks, cursor, loading, error, fresh}: `cursor` null at the end; `fresh` counts new ones not shown yet. */
+export const list = signal({ tasks: [], cursor: null, loading: false, error: null, fresh: 0 });
+/** id → children, for every task that was opened. */
+export const children = signal(new Map());
+/** Whether the reader sees the beginning of the list: only then do new tasks push it down. */
+export const atTop = signal(true);
+
+let reading = null;
+let refreshTimer = 0;
+let watched = 0;
+
+/** Keep the list up to date while somebody looks; returns what ends it. */
+export function watchTasks() {
+  watched += 1;
+  return () => {
+    watched -= 1;
+  };
+}
+
+/** Read the first page anew. */
+export async function reload() {
+  reading?.abort();
+  const own = (reading = new AbortController());
+  list.value = { ...list.value, loading: true, error: null };
+  try {
+    const page = await readPage(queryOf(filters.value), own.signal);
+    list.value = { tasks: page.items, cursor: page.next_cursor, loading: false, error: null, fresh: 0 };
+  } catch (error) {
+    if (!own.signal.aborted) list.value = { ...list.value, loading: false, error };
+  }
+}
+
+/** Read the next page, if there is one. */
+export async function readOn() {
+  const { cursor, loading } = list.value;
+  if (!cursor || loading) return;
+  const own = reading;
+  list.value = { ...list.value, loading: true };
+  try {
+    const page = await readPage({ ...queryOf(filters.value), cursor }, own?.signal);
+    list.value = { ...list.value, tasks: [...list.value.tasks, ...page.items], cursor: page.next_cursor, loading: false };
+  } catch (error) {
+    if (!own?.signal.aborted) list.value = { ...list.value, loading: false, error };
+  }
+}
+
+async function readPage(query, signal) {
+  if (query.cursor === null) return { items: [], next_cursor: null };
+  const page = await ask("any", "GET", "/v1/operator/tasks", { query: { ...query, limit: PAGE }, signal });
+  const prefix = idPrefix(filters.value.id);
+  const items = page.items.filter((task) => task.id.startsWith(prefix)).map(slim);
+  return { items, next_cursor: items.length < page.items.length ? null : page.next_cursor };
+}
+
+/** What a row shows; the rest may be large. */
+const slim = (task) => ({
+  ...task,
+  last_result: undefined,
+  spec: { ...task.spec, initial_directive: task.spec.initial_directive.slice(0, 400) },
+});
+
+/** Open or close the children of a task. */
+export async function toggleChildren(id) {
+  const next = new Map(children.value);
+  if (!next.delete(id)) next.set(id, (await childrenOf(id)).items);
+  children.value = next;
+}
+
+/** The first children of a task. Throws Problem. */
+export async function childrenOf(id) {
+  const page = await ask("any", "GET", "/v1/operator/tasks", { query: { parent: id, limit: PAGE } });
+  return { items: page.items.map(slim).reverse(), more: Boolean(page.next_cursor) };
+}
+
+onEvents((events) => {
+  if (!watched) return;
+  const latest = new Map();
+  let created = 0;
+  for (const event of events) {
+    if (event.kind === "task_created") created += 1;
+    if (STATUS[event.kind]) latest.set(event.task_id, event);
+  }
+  if (latest.size) apply(latest);
+  if (created) list.value = { ...list.value, fresh: list.value.fresh + created };
+  if (created || latest.size) refreshTimer ||= setTimeout(refresh, REFRESH_MS);
+});
+
+/** What the events say, without asking. */
+function apply(latest) {
+  const changed = (task) => {
+    const event = latest.get(task.id);
+    if (!event || event.at < task.updated_at) return task;
+    return { ...task, status: STATUS[event.kind], attempt: event.attempt ?? task.attempt, updated_at: event.at };
+  };
+  list.value = { ...list.value, tasks: list.value.tasks.map(changed) };
+  children.value = new Map([...children.value].map(([id, tasks]) => [id, tasks.map(changed)]));
+}
+
+/** The same tasks as they are now; what is new waits until the reader comes back to the top. */
+function update(items) {
+  const found = new Map(items.map((task) => [task.id, task]));
+  list.value = { ...list.value, tasks: list.value.tasks.map((task) => found.get(task.id) ?? task) };
+}
+
+/** The newest page again, put over what is shown. */
+async function refresh() {
+  refreshTimer = 0;
+  const { tasks, loading } = list.value;
+  if (loading || !watched) return;
+  try {
+    const page = await readPage(queryOf(filters.value));
+    if (!atTop.peek()) return update(page.items);
+    const kept = tasks.filter((task) => fits(task, filters.value) && !page.items.some((item) => item.id === task.id));
+    const last = page.items.at(-1)?.id ?? "";
+    const older = page.next_cursor ? kept.filter((task) => task.id < last) : [];
+    const cursor = older.length ? list.value.cursor : page.next_cursor;
+    list.value = { ...list.value, tasks: [...page.items, ...older], cursor, fresh: 0 };
+  } catch {
+    // The next event, or the reader, asks again.
+  }
+}

@@ -1,0 +1,56 @@
+// Text that others wrote, made harmless to the eye: nothing in it is hidden, moves the cursor or turns the line around.
+
+// Controls but for tab and line feed, invisible and direction-changing characters, tags, and halves of characters.
+const UNSEEN = new RegExp(
+  "[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u00ad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f" +
+    "\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\u3164\\ufe00-\\ufe0f\\ufeff\\uffa0\\ufff0-\\ufffb" +
+    "\\u{e0000}-\\u{e0fff}\\p{Cs}\\p{Co}\\p{Cn}]",
+  "gu",
+);
+// The variation selector of emoji and the joiner inside them mean what they seem to.
+const PICTOGRAM = /(\p{Extended_Pictographic}(?:\ufe0f|\p{Emoji_Modifier})?)((?:\u200d\p{Extended_Pictographic}(?:\ufe0f|\p{Emoji_Modifier})?)*)/gu;
+
+/** The same text with everything that cannot be seen replaced by a sign for it. */
+export function visible(text) {
+  const plain = text.replaceAll("\r\n", "\n");
+  UNSEEN.lastIndex = 0;
+  if (!UNSEEN.test(plain)) return plain;
+  let shown = "";
+  let last = 0;
+  for (const match of plain.matchAll(PICTOGRAM)) {
+    shown += marked(plain.slice(last, match.index)) + match[0];
+    last = match.index + match[0].length;
+  }
+  return shown + marked(plain.slice(last));
+}
+
+function marked(text) {
+  return text.replace(UNSEEN, (character) => {
+    const code = character.codePointAt(0);
+    if (code < 0x20) return String.fromCodePoint(0x2400 + code);
+    if (code === 0x7f) return "\u2421";
+    return `\u27e8U+${code.toString(16).toUpperCase().padStart(4, "0")}\u27e9`;
+  });
+}
+
+/** One line of at most `limit` characters, for lists. */
+export function line(text, limit = 200) {
+  const cut = text.length > 4 * limit ? text.slice(0, 4 * limit) : text;
+  const flat = visible(cut).replace(/\s+/g, " ").trim();
+  return flat.length > limit || cut.length < text.length ? `${flat.slice(0, limit)}…` : flat;
+}
+
+/** A JSON value as text: a string as it is, everything else indented. */
+export function textOf(value) {
+  return typeof value === "string" ? value : JSON.stringify(value, null, 2) ?? "null";
+}
+
+/** One line about a JSON value: the text that a question most likely keeps its words in, else the JSON. */
+export function lineOf(value, limit) {
+  if (typeof value === "string") return line(value, limit);
+  if (value && typeof value === "object" && !Array.isArray(value)) {
+    for (const name of ["question", "title", "text", "message", "prompt"])
+      if (typeof value[name] === "string" && value[name]) return line(value[name], limit);
+  }
+  return line(JSON.stringify(value) ?? "null", limit);
+}

@@ -1,0 +1,37 @@
+// What may be done with a task, by the roles that are held and the state that it is in.
+import { html, useState } from "../../vendor/preact.js";
+import { may } from "../state/session.js";
+import { CancelDialog } from "./cancel.js";
+import { DirectiveDialog } from "./directive.js";
+import { DispatchDialog } from "./dispatch.js";
+import { VerdictDialog } from "./verdict.js";
+
+const UNSETTLED = ["pending", "running", "suspended", "blocked"];
+const JUDGED = ["running", "suspended", "pass", "blocked"];
+
+/** [name, label, dialog] of everything that is possible now. */
+function possible({ task, attempts }) {
+  const live = attempts.some((one) => one.status === "live");
+  const operator = may("operator");
+  const senior = may("senior");
+  const open = UNSETTLED.includes(task.status);
+  return [
+    operator && open && !live && task.status !== "suspended" && ["dispatch", task.attempt ? "Dispatch again" : "Dispatch", DispatchDialog],
+    senior && JUDGED.includes(task.status) && ["override", "Overrule", VerdictDialog],
+    operator && open && !(senior && JUDGED.includes(task.status)) && ["mark", "Mark", VerdictDialog],
+    senior && open && ["directive", "Next directive", DirectiveDialog],
+    operator && open && ["cancel", "Cancel", CancelDialog],
+  ].filter(Boolean);
+}
+
+export function Actions({ facts, onDone }) {
+  const [chosen, setChosen] = useState(null);
+  const actions = possible(facts);
+  const Chosen = actions.find(([name]) => name === chosen)?.[2];
+  const close = () => setChosen(null);
+  if (!actions.length) return null;
+  return html`<div class="buttons" role="group" aria-label="Actions">
+      ${actions.map(([name, label]) => html`<button key=${name} type="button" class=${name === "cancel" ? "danger" : ""} onClick=${() => setChosen(name)}>${label}…</button>`)}
+    </div>
+    ${Chosen && html`<${Chosen} facts=${facts} role=${chosen === "override" ? "senior" : "operator"} onClose=${close} onDone=${() => (close(), onDone())} />`}`;
+}

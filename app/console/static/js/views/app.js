@@ -1,0 +1,56 @@
+// The whole page: the sign-in, or the frame with the page that the address names.
+import { html, useEffect, useErrorBoundary } from "../../vendor/preact.js";
+import { resumeSending } from "../state/answers.js";
+import { setTitle } from "../state/attention.js";
+import { helpShown, useKeys } from "../state/keys.js";
+import { route } from "../state/route.js";
+import { held } from "../state/session.js";
+import { nextTheme } from "../state/theme.js";
+import { EventsPage } from "./events.js";
+import { Header } from "./header.js";
+import { Help } from "./help.js";
+import { InboxPage } from "./inbox.js";
+import { Notices } from "./notices.js";
+import { OverviewPage } from "./overview.js";
+import { SessionsPage } from "./sessions.js";
+import { SignIn } from "./sign-in.js";
+import { TaskPage } from "./task.js";
+import { TasksPage } from "./tasks.js";
+
+const PAGES = {
+  inbox: ["Inbox", InboxPage],
+  tasks: ["Tasks", TasksPage],
+  task: ["Task", TaskPage],
+  sessions: ["Sessions", SessionsPage],
+  events: ["Events", EventsPage],
+  overview: ["Overview", OverviewPage],
+};
+
+export function App() {
+  const signedIn = Boolean(held.value);
+  useEffect(() => {
+    if (signedIn) resumeSending();
+  }, [signedIn]);
+  return html`${signedIn ? html`<${Frame} />` : html`<${SignIn} />`}<${Notices} />`;
+}
+
+function Frame() {
+  const { page, id } = route.value;
+  const [name, Page] = PAGES[page] ?? PAGES.inbox;
+  useEffect(() => setTitle(name), [name]);
+  useKeys({ "\\": nextTheme });
+  return html`
+    <a class="skip" href="#main" onClick=${(event) => (event.preventDefault(), document.getElementById("main").focus())}>Skip to the content</a>
+    <${Header} page=${PAGES[page] ? page : "inbox"} />
+    <main id="main" tabindex="-1" class=${`page ${page}`}><${Guard} key=${page}><${Page} id=${id} /><//></main>
+    ${helpShown.value && html`<${Help} />`}
+  `;
+}
+
+/** A fault of the console's own is shown, and does not take the rest of the page with it. */
+function Guard({ children }) {
+  const [error, again] = useErrorBoundary((fault) => console.error(fault));
+  if (!error) return children;
+  return html`<div class="blank"><h1>The console stumbled</h1><p>${String(error.message ?? error)}</p>
+    <button type="button" onClick=${again}>Try again</button></div>`;
+}

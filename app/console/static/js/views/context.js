@@ -1,0 +1,54 @@
+// What a senior wants to know before answering: the worker's prompt, its earlier questions, what it did so far.
+import { html } from "../../vendor/preact.js";
+import { Badge } from "../parts/badge.js";
+import { useFetched } from "../parts/busy.js";
+import { Trouble } from "../parts/problem.js";
+import { Text, Value } from "../parts/text.js";
+import { questionsOfTask } from "../state/questions.js";
+import { addressOf } from "../state/route.js";
+import { ask } from "../state/session.js";
+import { moment } from "../text/times.js";
+import { line, lineOf } from "../text/visible.js";
+
+const LATEST = 12;
+
+async function read({ task_id: id, attempt }) {
+  const path = `/v1/operator/tasks/${id}`;
+  const [task, questions, own, outputs] = await Promise.all([
+    ask("any", "GET", path),
+    questionsOfTask(id).catch(() => []),
+    attempt ? ask("any", "GET", `${path}/attempts/${attempt}`).catch(() => null) : null,
+    attempt ? ask("any", "GET", `${path}/attempts/${attempt}/output`).catch(() => null) : null,
+  ]);
+  return { task, questions, attempt: own, outputs: outputs?.items.slice(-LATEST) ?? [] };
+}
+
+export function Context({ question }) {
+  const { value, problem } = useFetched(() => read(question), [question.key, question.status]);
+  if (!value) return html`<${Trouble} problem=${problem} />${!problem && html`<p class="hint">Reading…</p>`}`;
+  const { task, attempt, outputs } = value;
+  const earlier = value.questions.filter((one) => one.key !== question.key);
+  const prompt = attempt?.prompt ?? task.spec.initial_directive;
+  return html`
+    <section><h3>Prompt</h3><${Text} text=${prompt} label="The worker’s prompt" /></section>
+    ${attempt?.system && html`<section><h3>System prompt</h3><${Text} text=${attempt.system} label="The system prompt" /></section>`}
+    ${attempt?.prompt && attempt.prompt !== task.spec.initial_directive && html`<section><h3>First directive</h3><${Text} text=${task.spec.initial_directive} label="The first directive" /></section>`}
+    <section><h3>Earlier questions</h3>
+      ${earlier.length ? html`<ol class="earlier">${earlier.map((one) => html`<li key=${one.key}>
+        <p><a href=${addressOf("inbox", one.key)}>${lineOf(one.question, 200)}</a> <${Badge} status=${one.status} /></p>
+        ${one.status === "answered" && html`<blockquote><${Value} value=${one.answer} label="The answer" /><footer>${line(one.answered_by ?? "", 60)}</footer></blockquote>`}
+      </li>`)}</ol>` : html`<p class="hint">None.</p>`}
+    </section>
+    ${outputs.length > 0 && html`<section><h3>Said so far</h3><ol class="outputs">${outputs.map((one) => html`<li key=${one.seq}>
+      <time datetime=${one.at}>${moment(one.at)}</time> <b>${one.type}</b> ${line(summary(one), 240)}</li>`)}</ol></section>`}
+    <section><h3>Task</h3><p><a href=${addressOf("task", task.id)}>Open the task</a> <${Badge} status=${task.status} />
+      ${Object.entries(task.labels).map(([name, label]) => html` <span class="tag" key=${name}>${line(name, 40)}: ${line(label, 60)}</span>`)}</p></section>
+  `;
+}
+
+function summary(output) {
+  if (output.type === "progress") return [output.stage, output.note].filter(Boolean).join(": ");
+  if (output.type === "artifact") return output.name;
+  if (output.type === "partial") return lineOf(output.chunk, 240);
+  return lineOf(output.content?.value ?? output.content, 240);
+}

@@ -1,0 +1,27 @@
+// Events one below the other, each with what it says besides the usual.
+import { html } from "../../vendor/preact.js";
+import { addressOf } from "../state/route.js";
+import { moment } from "../text/times.js";
+import { line } from "../text/visible.js";
+
+const COMMON = new Set(["cursor", "kind", "at", "task_id", "session_id", "attempt", "key"]);
+
+/** What an event says of its own kind, in one line. */
+export function detailOf(event) {
+  return Object.entries(event).filter(([name]) => !COMMON.has(name)).map(([name, value]) => `${name.replaceAll("_", " ")} ${typeof value === "string" ? value : JSON.stringify(value)}`).join(", ");
+}
+
+/** One event. `whole` adds what a single task's page leaves out. */
+export function EventRow({ event, whole = false }) {
+  return html`<div class=${`event-row ${whole ? "whole" : ""}`}>
+    <time datetime=${event.at}>${moment(event.at)}</time>
+    <span class=${`kind ${event.kind}`}><span class="dot" aria-hidden="true"></span>${event.kind.replaceAll("_", " ")}</span>
+    ${whole && html`<span class="about">${event.task_id ? html`<a href=${addressOf("task", event.task_id)}>${event.task_id.slice(0, 12)}…${event.task_id.slice(-4)}</a>` : event.session_id ? `${event.session_id.slice(0, 12)}…` : ""}</span>`}
+    <span class="detail">${event.attempt ? `attempt ${event.attempt} ` : ""}${line(detailOf(event), 200)}${event.key ? html` <a href=${addressOf("inbox", event.key)}>question</a>` : ""}</span>
+  </div>`;
+}
+
+export function EventRows({ events }) {
+  if (!events.length) return html`<p class="hint">None yet.</p>`;
+  return html`<ol class="event-rows">${events.map((event) => html`<li key=${event.cursor}><${EventRow} event=${event} /></li>`)}</ol>`;
+}

@@ -1,0 +1,23 @@
+// The keys, shown by `?`.
+import { html } from "../../vendor/preact.js";
+import { Dialog } from "../parts/dialog.js";
+import { helpShown } from "../state/keys.js";
+
+const KEYS = [
+  ["Everywhere", [["g i", "inbox"], ["g t", "tasks"], ["g o", "overview"], ["g e", "events"], ["g s", "sessions"], ["\\", "theme"], ["?", "these keys"]]],
+  ["Lists", [["j k", "down, up"], ["Enter", "open"], ["l h", "open and close children"], ["/", "filter"], ["r", "read anew"]]],
+  ["A question", [["1 … 9", "choose that answer and send it"], ["a", "write an answer"], ["Ctrl Enter", "send what is written"], ["Esc", "leave the field"], ["o", "open its task"]]],
+  ["A task, the events", [["Esc", "back to the list"], ["p", "pause the events"]]],
+];
+
+export function Help() {
+  const close = () => (helpShown.value = false);
+  return html`<${Dialog} title="Keys" onClose=${close}>
+    <div class="keys">
+      ${KEYS.map(([title, keys]) => html`<section key=${title}><h3>${title}</h3><dl>
+        ${keys.map(([key, what]) => html`<div key=${key}><dt>${key.split(" ").map((one) => html`<kbd>${one}</kbd> `)}</dt><dd>${what}</dd></div>`)}
+      </dl></section>`)}
+    </div>
+    <div class="buttons"><button type="button" onClick=${close}>Close</button></div>
+  <//>`;
+}

@@ -1,0 +1,92 @@
+// The inbox: open questions on one side, the one that is looked at on the other.
+import { html, useEffect, useMemo, useState } from "../../vendor/preact.js";
+import { Age, Left } from "../parts/age.js";
+import { Badge } from "../parts/badge.js";
+import { Icon } from "../parts/icon.js";
+import { Listing } from "../parts/listing.js";
+import { allowNotifications, permission } from "../state/attention.js";
+import { draftedKeys } from "../state/drafts.js";
+import { useKeys } from "../state/keys.js";
+import { loaded, open, settled, sync } from "../state/questions.js";
+import { addressOf, go } from "../state/route.js";
+import { may } from "../state/session.js";
+import { line, lineOf } from "../text/visible.js";
+import { QuestionView } from "./question.js";
+
+const ROW = 68;
+
+export function InboxPage({ id }) {
+  if (!may("senior")) return html`<div class="blank"><h1>Inbox</h1><p>Questions are answered by seniors. Sign in with a key that may attach as one.</p></div>`;
+  return html`<${Desk} id=${id} />`;
+}
+
+function Desk({ id }) {
+  const [wanted, setWanted] = useState("");
+  const [done, setDone] = useState(false);
+  const questions = done ? settled.value : open.value;
+  const shown = useMemo(() => matching(questions, wanted), [questions, wanted]);
+  const selected = shown.findIndex((question) => question.key === id);
+  const look = (index) => shown[index] && go("inbox", shown[index].key, { quietly: Boolean(id) });
+  useEffect(() => {
+    // A list without a question beside it would waste a wide screen.
+    if (!id && open.value.length && matchMedia("(min-width: 60rem)").matches) go("inbox", open.value[0].key, { quietly: true });
+  }, [id, loaded.value, open.value.length > 0]);
+  useKeys({
+    j: () => look(Math.min(selected + 1, shown.length - 1)),
+    k: () => look(Math.max(selected - 1, 0)),
+    r: () => void sync().catch(() => {}),
+    "/": () => document.getElementById("wanted").focus(),
+    Escape: (event) => (event.target.id === "wanted" ? event.target.blur() : false),
+  });
+  /** After an answer: what takes its place in the list. */
+  const onDone = (key) => {
+    const rest = open.value.filter((question) => question.key !== key);
+    const place = Math.max(0, shown.findIndex((question) => question.key === key));
+    go("inbox", rest.length ? rest[Math.min(place, rest.length - 1)].key : "", { quietly: true });
+  };
+  return html`<div class=${`desk ${id ? "looking" : ""}`}>
+    <section class="side" aria-label="Questions">
+      <div class="bar">
+        <h1>${done ? "Settled" : "Open questions"} <span class="count">${shown.length}</span></h1>
+        <${Bell} />
+        <button class="quiet text" type="button" aria-pressed=${done} onClick=${() => setDone(!done)}>Settled</button>
+      </div>
+      <div class="bar"><label class="search"><span class="unseen">Filter by agent or text</span><${Icon} name="search" />
+        <input id="wanted" type="search" placeholder="Agent or text" value=${wanted} onInput=${(event) => setWanted(event.target.value)} /></label></div>
+      <${Listing} items=${shown} rowHeight=${ROW} keyOf=${(question) => question.key} label="Questions" selected=${selected}
+        row=${(question) => html`<${Row} question=${question} current=${question.key === id} />`}
+        empty=${html`<p class="empty">${emptyText(done, wanted)}</p>`} />
+    </section>
+    <section class="rest" aria-label="The question">
+      ${id ? html`<${QuestionView} key=${id} id=${id} onDone=${onDone} />` : html`<p class="empty">${open.value.length ? "Choose a question." : "Nobody waits for an answer."}</p>`}
+    </section>
+  </div>`;
+}
+
+function emptyText(done, wanted) {
+  if (wanted) return "Nothing fits.";
+  if (done) return "Nothing was settled while this console looked.";
+  return loaded.value ? "Nobody waits for an answer." : "Reading…";
+}
+
+function matching(questions, wanted) {
+  const text = wanted.trim().toLowerCase();
+  if (!text) return questions;
+  return questions.filter((one) => one.agent.toLowerCase().includes(text) || lineOf(one.question, 400).toLowerCase().includes(text) || one.task_id.startsWith(text.replace(/^t-/, "T-")));
+}
+
+function Row({ question, current }) {
+  const drafted = draftedKeys().includes(question.key);
+  return html`<a class="row question-row" href=${addressOf("inbox", question.key)} aria-current=${current ? "true" : undefined}>
+    <span class="first"><b>${line(question.agent, 60)}</b>
+      ${question.status !== "open" ? html`<${Badge} status=${question.status} />` : question.deadline ? html`<${Left} at=${question.deadline} />` : html`<${Age} at=${question.asked_at} />`}</span>
+    <span class="second">${lineOf(question.question, 160)}</span>
+    ${drafted && html`<span class="tag">draft</span>`}
+  </a>`;
+}
+
+function Bell() {
+  if (permission.value !== "default") return null;
+  return html`<button class="quiet text" type="button" onClick=${allowNotifications}><${Icon} name="bell" />Notify me</button>`;
+}
+

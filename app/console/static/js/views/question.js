@@ -1,0 +1,60 @@
+// One question: what is asked, what is known around it, and the answer.
+import { html, useEffect } from "../../vendor/preact.js";
+import { Age, Left } from "../parts/age.js";
+import { Badge } from "../parts/badge.js";
+import { useFetched } from "../parts/busy.js";
+import { Icon } from "../parts/icon.js";
+import { Trouble } from "../parts/problem.js";
+import { Value } from "../parts/text.js";
+import { useKeys } from "../state/keys.js";
+import { fetchQuestion, questionOf } from "../state/questions.js";
+import { addressOf, go } from "../state/route.js";
+import { line } from "../text/visible.js";
+import { Answer } from "./answer.js";
+import { Context } from "./context.js";
+import { Settlement } from "./settlement.js";
+
+const SILENCE = {
+  keep_waiting: "Silence changes nothing: the task goes on waiting.",
+  default: "At the deadline the default answer is given.",
+  escalate: "At the deadline it goes to another inbox.",
+  block: "At the deadline the task is blocked.",
+};
+
+export function QuestionView({ id, onDone }) {
+  const known = questionOf(id);
+  const { value: whole, problem } = useFetched(() => fetchQuestion(id), [id, known?.status]);
+  const question = whole ? { ...whole, ...(known && known.status !== "open" ? { status: known.status } : {}) } : known;
+  useKeys({
+    o: () => question && go("task", question.task_id),
+    Escape: (event) => (event.target.matches("textarea, input, select") ? event.target.blur() : go("inbox")),
+  });
+  useEffect(() => document.querySelector(".rest")?.scrollTo(0, 0), [id]);
+  if (!question) return html`<${Trouble} problem=${problem} />${!problem && html`<p class="empty">Reading…</p>`}`;
+  const isOpen = question.status === "open";
+  return html`<article class="question">
+    <header>
+      <a class="back" href=${addressOf("inbox")}><${Icon} name="back" />Inbox</a>
+      <h2><span class="agent">${line(question.agent, 80)}</span> asks <${Badge} status=${question.status} /></h2>
+      <p class="facts">
+        <${Age} at=${question.asked_at} suffix=" ago" />
+        <span>attempt ${question.attempt}</span>
+        <a href=${addressOf("task", question.task_id)}>${question.task_id}</a>
+        ${question.bridge_id && html`<span>for ${line(question.bridge_id, 40)}</span>`}
+      </p>
+      ${isOpen && question.deadline && html`<p class="deadline"><${Left} at=${question.deadline} /> ${SILENCE[question.on_deadline] ?? ""}
+        ${question.on_deadline === "default" && "default" in question && html` <code>${line(JSON.stringify(question.default), 120)}</code>`}
+        ${question.on_deadline === "escalate" && question.escalate_to && html` <b>${line(question.escalate_to, 60)}</b>`}</p>`}
+    </header>
+    <div class="columns">
+      <div class="column">
+        <section class="asked" aria-label="What is asked"><${Value} value=${question.question} label="The question" /></section>
+        ${question.partial && !whole && html`<p class="hint">Reading the rest…</p>`}
+        <${Settlement} question=${question} />
+        ${isOpen && html`<${Answer} question=${question} ready=${Boolean(whole)} onDone=${onDone} />`}
+        <${Trouble} problem=${problem} />
+      </div>
+      <aside class="column context" aria-label="The worker’s context"><${Context} question=${question} /></aside>
+    </div>
+  </article>`;
+}

@@ -1,0 +1,20 @@
+// A form generated from the question's schema. Loaded when the first question with a schema is looked at.
+import { html, useErrorBoundary, useRef } from "../../vendor/preact.js";
+import { Form } from "../../vendor/forms.js";
+import { templates } from "../form/templates.js";
+import { validator } from "../form/validator.js";
+
+/** `onChange(value)` hears every change, `onSend(value)` a value that fits; `sender` is given what submits the form. */
+export function SchemaForm({ schema, value, onChange, onSend, sender, onFault }) {
+  const form = useRef(null);
+  const touched = useRef(false);
+  const touch = () => (touched.current = true);
+  const [fault] = useErrorBoundary(onFault);
+  sender.current = () => form.current?.submit();
+  if (fault) return null;
+  return html`<div class="rjsf" onPointerDown=${touch} onKeyDown=${touch} onInputCapture=${touch}><${Form}
+    ref=${form} schema=${schema} validator=${validator} templates=${templates} formData=${value} idPrefix="answer"
+    showErrorList="bottom" noHtml5Validate=${true} focusOnFirstError=${true} liveValidate=${false}
+    onChange=${(event) => touched.current && onChange(event.formData)} onSubmit=${(event) => onSend(event.formData)} onError=${() => {}}
+  /></div>`;
+}

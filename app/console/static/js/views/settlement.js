@@ -1,0 +1,31 @@
+// How a question was settled, beside what was being written meanwhile: nothing of it is lost.
+import { html } from "../../vendor/preact.js";
+import { Value } from "../parts/text.js";
+import { draftOf, keepDraft } from "../state/drafts.js";
+import { forgetRefusal, sending } from "../state/answers.js";
+import { held } from "../state/session.js";
+import { exact } from "../text/times.js";
+import { line, textOf } from "../text/visible.js";
+
+const CLOSED = { expired: "Its deadline passed.", withdrawn: "It was withdrawn: nobody waits for an answer any more." };
+
+export function Settlement({ question }) {
+  const entry = sending.value[question.key];
+  if (question.status === "open") return null;
+  const draft = entry?.state === "refused" ? textOf(entry.value) : draftText(draftOf(question.key));
+  const own = question.answered_by === held.value?.name;
+  return html`<section class="settlement" aria-label="How it was settled">
+    ${question.status === "answered"
+      ? html`<h3>${own ? "You answered" : `Answered by ${line(question.answered_by ?? "somebody else", 60)}`}</h3>
+          ${question.answered_at && html`<p class="hint">${exact(question.answered_at)}</p>`}
+          <${Value} value=${question.answer} label="The answer" />`
+      : html`<h3>${CLOSED[question.status] ?? question.status}</h3>${question.reason && html`<p class="hint">${line(question.reason, 300)}</p>`}`}
+    ${draft && html`<h3>Your draft, not sent</h3><${Value} value=${draft} label="Your draft" />
+      <button type="button" onClick=${() => (keepDraft(question.key, null), forgetRefusal(question.key))}>Discard the draft</button>`}
+  </section>`;
+}
+
+function draftText(draft) {
+  if (!draft) return "";
+  return draft.text || (draft.value === undefined ? "" : textOf(draft.value));
+}
