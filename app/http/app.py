@@ -72,7 +72,7 @@ class Application:
         )
         inner.router.routes.extend(all_routes())
         inner.router.routes.extend(more)
-        for kind in (EngineError, Fault, RequestValidationError, HTTPException):
+        for kind in (EngineError, Fault, RequestValidationError, HTTPException, Exception):
             inner.add_exception_handler(kind, self._verdicts.handle)
         return inner
 
@@ -100,9 +100,11 @@ class Application:
         except ClientDisconnect:
             exchange.status = exchange.status or 499
         except Exception as error:  # noqa: BLE001 - the one place where a fault of ours becomes a reply and a log entry
-            problem = await self._verdicts.of(error, scope)
-            if not exchange.status:
-                await problem.reply()(scope, receive, exchange.send)
+            # FastAPI raises again what it has answered by the same verdict already.
+            if exchange.status != 500:
+                problem = await self._verdicts.of(error, scope)
+                if not exchange.status:
+                    await problem.reply()(scope, receive, exchange.send)
         self._observe(scope, exchange.status, time.perf_counter() - started)
 
     async def _answer(self, endpoint: Endpoint, scope: Scope, receive: Receive, exchange: _Exchange) -> None:

@@ -153,9 +153,7 @@ async def _set(node: Node) -> Stage:
     task_id, worker = await node.worker(operator)
     question = (await operator.post(f"{OP}/tasks/{task_id}/questions", json={"question": "?"})).json()
     minted = (
-        await operator.post(
-            f"{OP}/tokens", json={"agent_id": "w", "role": "worker", "ttl": 600, "task_id": task_id}
-        )
+        await operator.post(f"{OP}/tokens", json={"agent_id": "w", "role": "worker", "ttl": 600, "task_id": task_id})
     ).json()
     key = (await root.post("/v1/admin/keys", json={"name": "k", "roles": [r.value for r in Role]})).json()
     session_id = (await operator.get(f"{OP}/session")).json()["id"]
@@ -175,7 +173,9 @@ async def _set(node: Node) -> Stage:
         "worker handle": (Role.WORKER, worker.headers["Authorization"].removeprefix("Bearer ")),
         "worker token": (Role.WORKER, minted["token"]),
     }
-    return Stage(node, node.as_(None), places, roles, {"key": key["key"], "root": ROOT_KEY}, await _dead(node, operator))
+    return Stage(
+        node, node.as_(None), places, roles, {"key": key["key"], "root": ROOT_KEY}, await _dead(node, operator)
+    )
 
 
 async def _dead(node: Node, operator: httpx.AsyncClient) -> dict[str, str | None]:
@@ -254,7 +254,7 @@ async def test_dead_credentials_all_get_the_same_reply(stage: Stage) -> None:
 
 
 async def test_roles_open_what_their_verbs_say(stage: Stage) -> None:
-    """A role without any of a route's verbs gets role-violation, whatever the body; one with a verb gets past the gate."""
+    """Without any of a route's verbs: role-violation, whatever the body. With one: past the gate."""
     for (method, path), opens in TABLE.items():
         if isinstance(opens, str) or path.endswith(("/session", "/cancel", "/submit", "/loop/pause")):
             continue

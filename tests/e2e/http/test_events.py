@@ -1,0 +1,165 @@
+"""The event feed over server-sent events."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+
+from app.client.sse import Message, SseParser
+from app.domain.access import Role
+from app.http.settings import HttpSettings
+from tests.support.serving import ROOT_KEY, Node, served
+from tests.support.waiting import eventually
+
+OP, WORK = "/v1/operator", "/v1/worker"
+
+
+@pytest.fixture
+async def node() -> AsyncIterator[Node]:
+    """A node that looks at its readers' credentials often."""
+    brief = timedelta(milliseconds=50)
+    async with served(HttpSettings(sse_comment_every=brief, sse_recheck=brief)) as node:
+        yield node
+
+
+@asynccontextmanager
+async def following(
+    client: httpx.AsyncClient, query: str = "", **headers: str
+) -> AsyncIterator[AsyncIterator[Message]]:
+    """The messages of a stream."""
+
+    async def messages(reply: httpx.Response) -> AsyncIterator[Message]:
+        parser = SseParser()
+        async for chunk in reply.aiter_bytes():
+            for message in parser.feed(chunk):
+                yield message
+
+    async with client.stream("GET", f"{OP}/events{query}", headers=headers, timeout=20) as reply:
+        assert reply.status_code == 200
+        assert reply.headers["Content-Type"].startswith("text/event-stream")
+        yield messages(reply)
+
+
+async def take(stream: AsyncIterator[Message], count: int) -> list[Message]:
+    """The next messages, under a deadline."""
+    async with asyncio.timeout(10):
+        return [await anext(stream) for _ in range(count)]
+
+
+async def whole_life(operator: httpx.AsyncClient, node: Node) -> str:
+    """A task from its start to its end."""
+    task, worker = await node.worker(operator)
+    assert (await worker.post(f"{WORK}/submit", content="done")).status_code == 204
+    return task
+
+
+def data_of(message: Message) -> dict[str, Any]:
+    """What a message says."""
+    return orjson.loads(message.data)
+
+
+async def test_a_live_reader_sees_what_happens_from_now_on(node: Node) -> None:
+    """In order, each under its kind and cursor."""
+    operator = await node.operator()
+    await whole_life(operator, node)
+    async with following(operator) as stream:
+        task = await whole_life(operator, node)
+        messages = await take(stream, 3)
+
+    assert [message.event for message in messages][:2] == ["task_created", "task_attempt_started"]
+    assert {data_of(message)["task_id"] for message in messages} == {task}
+    assert [int(message.id or 0) for message in messages] == sorted(data_of(message)["cursor"] for message in messages)
+    assert all(data_of(message)["kind"] == message.event for message in messages)
+
+
+async def test_a_reader_resumes_where_it_was(node: Node) -> None:
+    """From the beginning by after=0, from behind any event by Last-Event-ID, missing nothing and doubling nothing."""
+    operator = await node.operator()
+    await whole_life(operator, node)
+    async with following(operator, "?after=0") as stream:
+        everything = await take(stream, 6)
+    middle = everything[2]
+
+    async with following(operator, "?after=0", **{"Last-Event-ID": middle.id or ""}) as stream:
+        rest = await take(stream, 3)
+    async with following(operator, f"?after={middle.id}") as stream:
+        same = await take(stream, 3)
+
+    assert rest == same == everything[3:]
+
+
+async def test_kinds_and_tasks_are_filtered(node: Node) -> None:
+    """`types` names kinds, `task` one task."""
+    operator = await node.operator()
+    first, second = await whole_life(operator, node), await whole_life(operator, node)
+
+    async with following(operator, "?after=0&types=task_pass,task_created") as stream:
+        kinds = [message.event for message in await take(stream, 4)]
+    async with following(operator, f"?after=0&task={second}&types=task_pass") as stream:
+        only = await take(stream, 1)
+
+    assert kinds == ["task_created", "task_pass"] * 2
+    assert data_of(only[0])["task_id"] == second != first
+
+
+async def test_a_quiet_stream_has_comments(node: Node) -> None:
+    """So that dead connections are noticed."""
+    operator = await node.operator()
+    async with operator.stream("GET", f"{OP}/events") as reply, asyncio.timeout(10):
+        seen = b""
+        async for chunk in reply.aiter_bytes():
+            seen += chunk
+            if b"still here" in seen:
+                return
+
+
+@pytest.mark.parametrize("end", ["revoked", "expired", "key revoked"])
+async def test_a_stream_ends_with_its_credential(node: Node, end: str) -> None:
+    """Revoked, expired, or attached by a key that was revoked: nothing more is told."""
+    operator = await node.operator()
+    if end == "expired":
+        token = (await node.engine.attach("brief", Role.OBSERVER, timedelta(seconds=1))).text
+        revoke = None
+    elif end == "revoked":
+        body = {"agent_id": "o", "role": "observer", "ttl": 60}
+        minted = (await operator.post(f"{OP}/tokens", json=body)).json()
+        token, revoke = minted["token"], operator.delete(f"{OP}/tokens/{minted['jti']}")
+    else:
+        root = node.as_(ROOT_KEY)
+        key = (await root.post("/v1/admin/keys", json={"name": "k", "roles": ["observer"]})).json()
+        body = {"operator_id": "o", "role": "observer", "ttl": 60}
+        token = (await node.as_(key["key"]).post(f"{OP}/sessions", json=body)).json()["token"]
+        revoke = root.delete(f"/v1/admin/keys/{key['id']}")
+
+    async with following(node.as_(token), "?types=task_cancelled") as stream:
+        if revoke is not None:
+            assert (await revoke).status_code == 204
+        started = time.monotonic()
+        async with asyncio.timeout(15):
+            assert [message async for message in stream] == []
+
+    assert time.monotonic() - started < 10
+    assert (await node.as_(token).get(f"{OP}/events")).status_code == 401
+
+
+async def test_a_stream_ends_when_the_server_stops(node: Node) -> None:
+    """In good order, so that the reader comes back with its cursor."""
+    operator = await node.operator()
+    async with following(operator) as stream:
+        node.application.drain()
+        async with asyncio.timeout(10):
+            assert [message async for message in stream] == []
+
+
+async def test_a_reader_that_leaves_is_let_go(node: Node) -> None:
+    """Nothing follows for nobody."""
+    operator = await node.operator()
+    async with following(operator):
+        assert node.application.edge.holds.parked == 1
+    await eventually(lambda: node.application.edge.holds.parked == 0, awaited="no reader")

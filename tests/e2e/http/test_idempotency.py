@@ -1,0 +1,106 @@
+"""Idempotency keys: the same request again makes nothing new, another one is refused."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.serving import ROOT_KEY, Node, served
+
+OP, WORK = "/v1/operator", "/v1/worker"
+
+
+@pytest.fixture
+async def node() -> AsyncIterator[Node]:
+    """A node."""
+    async with served() as node:
+        yield node
+
+
+async def twice(client: httpx.AsyncClient, path: str, body: Any, other: Any) -> tuple[Any, Any]:
+    """Two replies to one request with a key; with another body the key is refused."""
+    headers = {"Idempotency-Key": f"key for {path}"}
+    first = await client.post(path, json=body, headers=headers)
+    again = await client.post(path, json=body, headers=headers)
+    refused = await client.post(path, json=other, headers=headers)
+    assert first.status_code == again.status_code < 300, (first.text, again.text)
+    assert (refused.status_code, refused.json()["code"]) == (422, "idempotency-mismatch"), refused.text
+    return first.json(), again.json()
+
+
+async def test_the_same_task_is_made_once(node: Node) -> None:
+    """Both replies show the same task, and there is one."""
+    operator = await node.operator()
+    body = {"agent": "a", "initial_directive": "d"}
+
+    first, again = await twice(operator, f"{OP}/tasks", body, {**body, "agent": "b"})
+
+    assert first == again
+    assert len((await operator.get(f"{OP}/tasks")).json()["items"]) == 1
+
+
+async def test_a_repeated_dispatch_gives_the_same_attempt_and_a_handle_that_works(node: Node) -> None:
+    """The secret is minted afresh, and both work."""
+    operator = await node.operator()
+    task = (await operator.post(f"{OP}/tasks", json={"agent": "a", "initial_directive": "d"})).json()["id"]
+    body = {"spawner": {"kind": "external"}}
+
+    first, again = await twice(operator, f"{OP}/tasks/{task}/dispatch", body, {**body, "lease": 60})
+
+    assert first["attempt"] == again["attempt"] == 1
+    for reply in (first, again):
+        assert (await node.as_(reply["worker_handle"]).get(f"{WORK}/prompt")).status_code == 200
+
+
+async def test_a_repeated_attach_gives_the_same_session_and_a_token_that_works(node: Node) -> None:
+    """One session, however often the reply was lost."""
+    body = {"operator_id": "o", "ttl": 60}
+
+    first, again = await twice(node.as_(ROOT_KEY), f"{OP}/sessions", body, {**body, "ttl": 61})
+
+    assert first["session"]["id"] == again["session"]["id"]
+    for reply in (first, again):
+        assert (await node.as_(reply["token"]).get(f"{OP}/session")).status_code == 200
+
+
+async def test_repeated_mints_questions_and_keys(node: Node) -> None:
+    """The same token record, question and key, with secrets that work."""
+    operator, root = await node.operator(), node.as_(ROOT_KEY)
+    _, worker = await node.worker(operator)
+    mint = {"agent_id": "o", "role": "observer", "ttl": 60}
+
+    tokens = await twice(operator, f"{OP}/tokens", mint, {**mint, "ttl": 61})
+    questions = await twice(worker, f"{WORK}/questions", {"question": 1}, {"question": 2})
+    keys = await twice(root, "/v1/admin/keys", {"name": "k", "roles": ["observer"]}, {"name": "l", "roles": ["senior"]})
+
+    assert tokens[0]["jti"] == tokens[1]["jti"]
+    assert (await node.as_(tokens[1]["token"]).get(f"{OP}/stats")).status_code == 200
+    assert questions[0]["key"] == questions[1]["key"]
+    assert keys[0]["id"] == keys[1]["id"]
+    attach = {"operator_id": "x", "role": "observer", "ttl": 60}
+    assert (await node.as_(keys[1]["key"]).post(f"{OP}/sessions", json=attach)).status_code == 201
+
+
+async def test_two_callers_keys_never_meet(node: Node) -> None:
+    """A key is its caller's own."""
+    headers = {"Idempotency-Key": "same"}
+    body = {"agent": "a", "initial_directive": "d"}
+    replies = [
+        await (await node.operator(name=name)).post(f"{OP}/tasks", json=body, headers=headers) for name in ("a", "b")
+    ]
+
+    assert replies[0].json()["id"] != replies[1].json()["id"]
+
+
+@pytest.mark.parametrize("key", [b"", b"x" * 256, b"\xe4", b"a\tb"])
+async def test_a_key_that_cannot_be_one_is_400(node: Node, key: bytes) -> None:
+    """One to 255 printable ASCII characters."""
+    operator = await node.operator()
+    reply = await operator.post(
+        f"{OP}/tasks",
+        json={"agent": "a", "initial_directive": "d"},
+        headers=[(b"Idempotency-Key", key)],
+    )
+
+    assert (reply.status_code, reply.json()["code"]) == (400, "invalid-request")
