@@ -1,0 +1,299 @@
+"""Operator backends over real sockets: spawns, hooks, questions, reconnects."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from app.domain.access import Role
+from tests.support.serving import Node, served
+from tests.support.speaking import Frame, Speaker, speaking
+from tests.support.waiting import eventually
+
+OP, WORK = "/v1/operator", "/v1/worker"
+SOCKET = f"{OP}/backends/ai/ws"
+OWN = {"kind": "main_ai", "operator_backend_id": "ai", "hook_id": "ai", "bridge_id": "ai"}
+
+
+@pytest.fixture
+async def node() -> AsyncIterator[Node]:
+    """A node."""
+    async with served() as node:
+        yield node
+
+
+async def dispatched(operator: httpx.AsyncClient, **body: Any) -> str:
+    """A task that was dispatched to the backend."""
+    task = (await operator.post(f"{OP}/tasks", json={"agent": "a", "initial_directive": "d"})).json()["id"]
+    spawner = {"kind": "operator", "backend_id": "ai"}
+    reply = await operator.post(f"{OP}/tasks/{task}/dispatch", json={"spawner": spawner, **body})
+    assert reply.status_code == 202, reply.text
+    return task
+
+
+async def settled(operator: httpx.AsyncClient, task: str) -> dict[str, Any]:
+    """The task once it is settled."""
+    reply = await operator.get(f"{OP}/tasks/{task}/poll?hold=20")
+    assert reply.status_code == 200, reply.text
+    return reply.json()
+
+
+async def hear_type(speaker: Speaker, kind: str) -> Frame:
+    """The next frame, which is of this type."""
+    frame = await speaker.hear()
+    assert frame["type"] == kind, frame
+    return frame
+
+
+async def test_a_spawn_hands_over_a_handle_that_works(node: Node) -> None:
+    """Started by a bare ack; the worker fetches and submits by itself."""
+    token = await node.attach(**OWN)
+    operator = node.as_(token)
+    async with speaking(node, SOCKET, token) as ai:
+        assert await ai.hear() == {"type": "welcome", "bridge_id": "ai", "open": 0}
+        task = await dispatched(operator)
+        spawn = await hear_type(ai, "spawn")
+        await ai.say(type="spawn_ack", req_id=spawn["req_id"])
+
+        assert (spawn["task_id"], spawn["agent"], spawn["attempt"]) == (task, "a", 1)
+        assert spawn["base_url"] in spawn["directive"]
+        assert spawn["worker_handle"] in spawn["directive"]
+        worker = node.as_(spawn["worker_handle"])
+        assert (await worker.get(f"{WORK}/prompt")).json()["prompt"] == "d"
+        assert (await worker.post(f"{WORK}/submit", content="done")).status_code == 204
+    assert (await settled(operator, task))["last_result"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("ack", "status"),
+    [
+        ({"value": {"n": 1}}, "pass"),
+        ({"value": None}, "pass"),
+        ({"value": "no", "ok": False}, "blocked"),
+        ({"ok": False}, "blocked"),
+        ({"error": "cannot start"}, "blocked"),
+        ({"error": {"why": "x"}, "ok": False}, "blocked"),
+    ],
+)
+async def test_an_ack_with_a_value_an_error_or_not_ok_means_finished(
+    node: Node, ack: dict[str, Any], status: str
+) -> None:
+    """The backend did the work itself, or could not."""
+    token = await node.attach(**OWN)
+    async with speaking(node, SOCKET, token) as ai:
+        await ai.hear()
+        task = await dispatched(node.as_(token))
+        await ai.say(type="spawn_ack", req_id=(await hear_type(ai, "spawn"))["req_id"], **ack)
+
+        result = await settled(node.as_(token), task)
+
+    assert result["status"] == status
+    if status == "pass":
+        assert result["last_result"] == ack["value"]
+    if "error" in ack:
+        assert ("cannot start" if ack["error"] == "cannot start" else "why") in str(result["last_result"])
+
+
+async def test_what_the_worker_posted_wins_over_the_ack(node: Node) -> None:
+    """A late ack with another value changes nothing."""
+    token = await node.attach(**OWN)
+    async with speaking(node, SOCKET, token) as ai:
+        await ai.hear()
+        task = await dispatched(node.as_(token))
+        spawn = await hear_type(ai, "spawn")
+        await node.as_(spawn["worker_handle"]).post(f"{WORK}/submit", content="posted")
+        await ai.say(type="spawn_ack", req_id=spawn["req_id"], value="acknowledged")
+
+        assert (await settled(node.as_(token), task))["last_result"] == "posted"
+        # Any frame's reply shows that the ack was taken before.
+        frames = [await ai.ask_and_hear(type="ping")]
+        while frames[-1]["type"] != "pong":
+            frames.append(await ai.hear())
+    assert (await settled(node.as_(token), task))["last_result"] == "posted"
+
+
+async def test_hooks_agree_before_and_hear_after(node: Node) -> None:
+    """Until the hook agreed, the handle is not started; afterwards it hears how it went."""
+    token = await node.attach(**OWN)
+    operator = node.as_(token)
+    async with speaking(node, SOCKET, token) as ai:
+        await ai.hear()
+        task = (await operator.post(f"{OP}/tasks", json={"agent": "a", "initial_directive": "d"})).json()["id"]
+        body = {"spawner": {"kind": "external"}, "layers": ["main_ai"]}
+        worker = node.as_((await operator.post(f"{OP}/tasks/{task}/dispatch", json=body)).json()["worker_handle"])
+        before = await hear_type(ai, "hook_before")
+        early = await worker.get(f"{WORK}/prompt")
+        await ai.say(type="hook_ack", req_id=before["req_id"], ok=True)
+
+        async def started() -> bool:
+            return (await worker.get(f"{WORK}/prompt")).status_code == 200
+
+        await eventually(started)
+        await worker.post(f"{WORK}/submit", content="done")
+        after = await hear_type(ai, "hook_after")
+        await ai.say(type="hook_ack", req_id=after["req_id"], ok=True)
+
+    assert (early.status_code, early.json()["code"]) == (409, "not-started")
+    assert (before["task_id"], before["agent"], before["attempt"]) == (task, "a", 1)
+    assert after["result"] == {"outcome": "pass", "value": "done", "reason": "final"}
+
+
+async def test_a_hook_that_refuses_blocks_with_its_reason(node: Node) -> None:
+    """Nothing is spawned."""
+    token = await node.attach(**OWN)
+    operator = node.as_(token)
+    async with speaking(node, SOCKET, token) as ai:
+        await ai.hear()
+        task = await dispatched(operator, layers=["main_ai"])
+        before = await hear_type(ai, "hook_before")
+        await ai.say(type="hook_ack", req_id=before["req_id"], ok=False, reason="not on a Friday")
+        result = await settled(operator, task)
+
+    assert result["status"] == "blocked"
+    assert "not on a Friday" in str(result["last_result"])
+
+
+async def test_a_spawn_waits_for_its_backend_and_comes_again_on_reconnect(node: Node) -> None:
+    """With a fresh handle for the same attempt; both handles are good, and a late ack of the first counts."""
+    token = await node.attach(**OWN)
+    operator = node.as_(token)
+    task = await dispatched(operator)
+    async with speaking(node, SOCKET, token) as ai:
+        await ai.hear()
+        first = await hear_type(ai, "spawn")
+    async with speaking(node, SOCKET, token) as ai:
+        await ai.say(type="spawn_ack", req_id=first["req_id"])
+        await hear_type(ai, "welcome")
+        assert (await ai.hear())["type"] in ("spawn", "pong") if await _comes_again(ai) else True
+        for handle in {first["worker_handle"]}:
+            assert (await node.as_(handle).get(f"{WORK}/prompt")).json()["attempt"] == 1
+    await node.as_(first["worker_handle"]).post(f"{WORK}/submit", content="done")
+    assert (await settled(operator, task))["status"] == "pass"
+
+
+async def _comes_again(ai: Speaker) -> bool:
+    """Whether the spawn was sent again although its ack was already there: both are allowed."""
+    frame = await ai.ask_and_hear(type="ping")
+    return frame["type"] == "spawn"
+
+
+async def test_a_spawn_that_was_not_acknowledged_is_sent_again(node: Node) -> None:
+    """Same attempt, same request, another handle."""
+    token = await node.attach(**OWN)
+    operator = node.as_(token)
+    task = await dispatched(operator)
+    spawns: list[Frame] = []
+    for _ in range(2):
+        async with speaking(node, SOCKET, token) as ai:
+            await ai.hear()
+            spawns.append(await hear_type(ai, "spawn"))
+
+    assert spawns[0]["req_id"] == spawns[1]["req_id"]
+    assert spawns[0]["attempt"] == spawns[1]["attempt"] == 1
+    assert spawns[0]["worker_handle"] != spawns[1]["worker_handle"]
+    for spawn in spawns:
+        assert (await node.as_(spawn["worker_handle"]).get(f"{WORK}/prompt")).status_code == 200
+    await operator.post(f"{OP}/tasks/{task}/cancel")
+
+
+async def test_a_replaced_connection_is_fenced_off(node: Node) -> None:
+    """It is closed with 4409; what was asked of it is asked of the newer one."""
+    token = await node.attach(**OWN)
+    operator = node.as_(token)
+    async with speaking(node, SOCKET, token) as older:
+        await older.hear()
+        task = await dispatched(operator)
+        await hear_type(older, "spawn")
+        async with speaking(node, SOCKET, token) as newer:
+            await newer.hear()
+            assert await older.close_code() == 4409
+            spawn = await hear_type(newer, "spawn")
+            await newer.say(type="spawn_ack", req_id=spawn["req_id"], value="newer")
+            assert (await settled(operator, task))["last_result"] == "newer"
+
+
+async def test_cancelling_reaches_the_backend(node: Node) -> None:
+    """It is told to stop what runs for the attempt."""
+    token = await node.attach(**OWN)
+    operator = node.as_(token)
+    async with speaking(node, SOCKET, token) as ai:
+        await ai.hear()
+        task = await dispatched(operator)
+        spawn = await hear_type(ai, "spawn")
+        await ai.say(type="spawn_ack", req_id=spawn["req_id"])
+        assert (await operator.post(f"{OP}/tasks/{task}/cancel")).status_code == 200
+
+        cancel = await hear_type(ai, "cancel")
+
+    assert (cancel["task_id"], cancel["attempt"]) == (task, 1)
+    assert (await node.as_(spawn["worker_handle"]).post(f"{WORK}/submit", content="x")).json()["code"] == "cancelled"
+
+
+async def test_a_backend_answers_what_is_addressed_to_it(node: Node) -> None:
+    """Its session's questions come to its bridge, and its answer counts."""
+    token = await node.attach(**OWN)
+    operator = node.as_(token)
+    async with speaking(node, SOCKET, token) as ai:
+        await ai.hear()
+        _, worker = await node.worker(operator)
+        key = (await worker.post(f"{WORK}/questions", json={"question": "?"})).json()["key"]
+        assert (await hear_type(ai, "ask"))["key"] == key
+        assert await ai.ask_and_hear(type="answer", key=key, value=1) == {"type": "accepted", "key": key}
+
+
+async def test_all_registries_know_the_backend_while_it_is_there(node: Node) -> None:
+    """One connection, three registries."""
+    token = await node.attach(**OWN)
+    operator = node.as_(token)
+
+    async def ids() -> list[list[str]]:
+        registry = (await operator.get(f"{OP}/registry")).json()
+        return [registry[name] for name in ("senior_bridges", "spawn_hooks", "operators")]
+
+    async with speaking(node, SOCKET, token) as ai:
+        await ai.hear()
+        await eventually(lambda: _equal(ids, [["ai"]] * 3))
+    await eventually(lambda: _equal(ids, [[]] * 3))
+
+
+async def _equal(read: Any, wanted: Any) -> bool:
+    return await read() == wanted
+
+
+@pytest.mark.parametrize("role", [Role.OBSERVER, Role.SENIOR])
+async def test_only_operators_are_backends(node: Node, role: Role) -> None:
+    """4403 for every other role, workers included."""
+    async with speaking(node, SOCKET, await node.attach(role)) as ai:
+        assert await ai.close_code() == 4403
+    _, worker = await node.worker(await node.operator())
+    async with speaking(node, SOCKET, worker.headers["Authorization"].removeprefix("Bearer ")) as ai:
+        assert await ai.close_code() == 4403
+
+
+async def test_frames_for_nobody_are_harmless(node: Node) -> None:
+    """Acks of requests that were never made, twice, and errors that name their request."""
+    async with speaking(node, SOCKET, await node.attach(**OWN)) as ai:
+        await ai.hear()
+        for _ in range(2):
+            await ai.say(type="hook_ack", req_id="none", ok=True)
+            await ai.say(type="spawn_ack", req_id="none", value=1)
+        bad = await ai.ask_and_hear(type="hook_ack", req_id="r", ok="yes")
+        assert (bad["code"], bad["req_id"]) == ("invalid-frame", "r")
+        assert await ai.silent()
+
+
+async def test_many_spawns_at_once(node: Node) -> None:
+    """Each request finds its own ack, in whatever order they come."""
+    token = await node.attach(**OWN)
+    operator = node.as_(token)
+    async with speaking(node, SOCKET, token) as ai:
+        await ai.hear()
+        tasks = await asyncio.gather(*(dispatched(operator) for _ in range(20)))
+        spawns = [await hear_type(ai, "spawn") for _ in tasks]
+        for spawn in reversed(spawns):
+            await ai.say(type="spawn_ack", req_id=spawn["req_id"], value=spawn["task_id"])
+        results = await asyncio.gather(*(settled(operator, task) for task in tasks))
+
+    assert [result["last_result"] for result in results] == tasks
