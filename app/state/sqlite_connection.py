@@ -65,14 +65,15 @@ def unavailable(error: apsw.Error) -> StoreUnavailable:
 class SqliteConnection:
     """Runs statements for `State`. One transaction at a time, used by one thread at a time.
 
-    An operation opens a savepoint at its first write, and only when operations before it in the same transaction
-    have written: one that only reads or refuses, and the first that writes, need none.
+    While the transaction is `guarded` each operation that writes has a savepoint, so that it can be undone by itself.
+    Without that only the transaction as a whole can be; one that only reads or refuses needs neither, nor does the
+    first that writes.
     """
 
     dialect: Dialect = "sqlite"
     feed_offset = 0
 
-    __slots__ = ("_execute", "_fetch", "_saved", "_wrote", "dirty", "raw")
+    __slots__ = ("_execute", "_fetch", "_saved", "_tangled", "_wrote", "dirty", "guarded", "raw")
 
     def __init__(self, path: str) -> None:
         """Open the file, or a database in memory. Raises apsw.Error."""
@@ -82,7 +83,9 @@ class SqliteConnection:
         self._fetch: Callable[[], list[tuple[Any, ...]]] = cursor.fetchall
         self.dirty = False
         """Whether the transaction has written."""
+        self.guarded = False
         self._saved = False
+        self._tangled = False
         self._wrote = False
         self.raw.set_busy_timeout(0)
         if path != MEMORY and self.raw.pragma("journal_mode", "WAL") != "wal":
@@ -117,7 +120,7 @@ class SqliteConnection:
         was ended by SQLite itself with writes in it.
         """
         if self.dirty:
-            raise StoreUnavailable("the disk failed in the middle of a transaction")
+            raise self._ended()
         self._execute("BEGIN IMMEDIATE")
 
     def commit(self) -> None:
@@ -138,8 +141,7 @@ class SqliteConnection:
 
     def start_operation(self) -> None:
         """Begin the next operation of this transaction."""
-        self._wrote = False
-        self._saved = False
+        self._wrote = self._saved = self._tangled = False
 
     def keep_operation(self) -> None:
         """Keep what the operation wrote."""
@@ -148,14 +150,17 @@ class SqliteConnection:
             self._saved = False
 
     def undo_operation(self) -> bool:
-        """Undo what the operation wrote; whether the operations before it are untouched.
+        """Undo what the operation wrote; False when that takes undoing the whole transaction.
 
-        Ends the transaction when only this operation has written in it. Raises apsw.Error.
+        Ends the transaction when only this operation has written in it. Raises apsw.Error, and StoreUnavailable when
+        SQLite has ended the transaction itself.
         """
+        if self._tangled:
+            return False
         if self._saved:
             self._saved = False
             if not self.raw.in_transaction:
-                return False
+                raise self._ended()
             self._execute("ROLLBACK TO operation")
             self._execute("RELEASE operation")
         elif self._wrote:
@@ -174,13 +179,19 @@ class SqliteConnection:
 
     def _before_write(self) -> None:
         self._wrote = True
-        if self.dirty:
+        if not self.dirty:
+            self.dirty = True
+        elif not self.guarded:
+            self._tangled = True
+        else:
             try:
                 self._execute("SAVEPOINT operation")
             except UNUSABLE as error:
                 raise unavailable(error) from error
             self._saved = True
-        self.dirty = True
+
+    def _ended(self) -> StoreUnavailable:
+        return StoreUnavailable("the disk failed in the middle of a transaction")
 
 
 class SqliteReader:

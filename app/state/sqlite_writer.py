@@ -2,9 +2,11 @@
 
 Point operations run on the event loop's thread inside one open transaction. Only the COMMIT, with its fsync, runs on
 the writer thread, so the loop goes on; operations that arrive meanwhile form the next batch. A batch is bounded in
-number and time. An operation that fails is undone by itself (see `SqliteConnection`); its caller, like all others,
-hears of it after the commit, since what it saw may have been a neighbour's uncommitted work. Bulk operations run wholly
-on the writer thread, alone in their transaction; the point operations behind them wait.
+number and time. Operations have no savepoints, which cost as much as a statement: when one fails after it has written
+behind others, the batch is undone and run again, this time with savepoints, and the failed one is undone by itself.
+Its caller, like all others, hears of it after the commit, since what it saw may have been a neighbour's uncommitted
+work. Bulk operations run wholly on the writer thread, alone in their transaction; the point operations behind them
+wait.
 
 When a COMMIT fails nothing of its batch is kept, every caller gets StoreUnavailable, and the next batch tries anew, on
 a fresh connection when the old one is of no more use.
@@ -56,6 +58,10 @@ class Call:
         self.error: BaseException | None = None
         self.effects: Effects | None = None
 
+    def forget(self) -> None:
+        """It will be run again."""
+        self.answer = self.error = self.effects = None
+
     def refuse(self, error: BaseException) -> None:
         """Tell the caller, unless it has gone."""
         if not self.future.done():
@@ -99,6 +105,7 @@ class SqliteWriter:
         self.listener: Committed | None = None
         self._db: SqliteConnection | None = None
         self._queue: deque[Call] = deque()
+        self._guarded = 0  # operations to come that get a savepoint each
         self._bulk = 0  # bulk operations accepted and not finished
         self._busy = False  # the writer thread has the connection
         self._awake = False  # a drain is scheduled
@@ -187,6 +194,7 @@ class SqliteWriter:
     def _run_batch(self, db: SqliteConnection) -> None:
         queue, batch = self._queue, list[Call]()
         stop_at = perf_counter() + BATCH_SECONDS
+        db.guarded = self._guarded > 0
         try:
             while queue and not queue[0].bulk and len(batch) < BATCH_OPERATIONS and perf_counter() < stop_at:
                 if queue[0].future.done():
@@ -195,7 +203,9 @@ class SqliteWriter:
                 if not db.in_transaction:
                     db.begin()
                 batch.append(queue.popleft())
-                self._run(batch[-1], db)
+                if not self._run(batch[-1], db):
+                    self._begin_anew(batch, db)
+                    return
         except apsw.BusyError:
             self._postpone()
             if not batch:
@@ -204,6 +214,7 @@ class SqliteWriter:
             self._give_up(db)
             self._settle(batch or [queue.popleft()], error)
             return
+        self._guarded = max(0, self._guarded - len(batch))
         if not db.dirty:
             self._settle(batch, _attempt(db.rollback))
         elif self._inline:
@@ -211,18 +222,30 @@ class SqliteWriter:
         else:
             self._give(partial(self._commit, db), lambda _, error: self._settle(batch, error))
 
-    def _run(self, call: Call, db: SqliteConnection) -> None:
-        """Run one operation of the open transaction. Raises what makes the transaction void for all."""
+    def _run(self, call: Call, db: SqliteConnection) -> bool:
+        """Run one operation of the open transaction; False when the transaction has to be undone because it failed.
+
+        Raises what makes the transaction void for all.
+        """
         state = State(db, now=self._clock(), ids=self._ids, spread=self._spread)
         db.start_operation()
         try:
             call.answer = run_held(call.op, call.fn, state, call.policy)
             db.keep_operation()
             call.effects = state.effects
-        except BaseException as error:  # whatever an operation raises is its caller's
+        except BaseException as error:  # noqa: BLE001 - whatever an operation raises is its caller's
             call.error = error
-            if not db.undo_operation():
-                raise StoreUnavailable(f"an operation before this one failed: {error}") from error
+            return db.undo_operation()
+        return True
+
+    def _begin_anew(self, batch: list[Call], db: SqliteConnection) -> None:
+        """Undo the batch, and run its operations again with a savepoint each."""
+        self._give_up(db)
+        for call in batch:
+            call.forget()
+        self._queue.extendleft(reversed(batch))
+        self._guarded = len(batch)
+        self._wake()
 
     def _commit(self, db: SqliteConnection) -> None:
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from app.domain.clock import Instant
@@ -22,13 +22,18 @@ from app.state.statements import Connection
 E = TypeVar("E", bound=EngineError)
 
 
-@dataclass(slots=True)
 class Effects:
     """What follows a commit: topics to wake, the earliest new due instant, and whether the feed grew."""
 
-    wakes: set[str] = field(default_factory=set[str])
-    due: Instant | None = None
-    events: int = 0
+    __slots__ = ("due", "events", "wakes")
+
+    def __init__(self) -> None:
+        self.wakes: set[str] = set()
+        self.due: Instant | None = None
+        self.events = 0
+
+    def __repr__(self) -> str:
+        return f"Effects(wakes={sorted(self.wakes)}, due={self.due}, events={self.events})"
 
     def __bool__(self) -> bool:
         """Whether anything follows."""

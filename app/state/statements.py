@@ -5,6 +5,8 @@ Executing through SQLAlchemy costs several times what the statement itself costs
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from operator import itemgetter
 from typing import Any, Literal, Protocol
 
 from sqlalchemy.dialects import postgresql, sqlite
@@ -38,20 +40,25 @@ class Connection(Protocol):
 
 
 class Compiled:
-    """The text of a statement in one dialect, the names of its parameters in order, and their defaults."""
+    """The text of a statement in one dialect, and what puts its parameters in order."""
 
-    __slots__ = ("defaults", "names", "sql")
+    __slots__ = ("args", "names", "sql")
 
     def __init__(self, clause: ClauseElement, dialect: Dialect) -> None:
         compiled: Any = clause.compile(dialect=_DIALECTS[dialect], compile_kwargs={"render_postcompile": True})
         self.sql: str = str(compiled)
         self.names: tuple[str, ...] = tuple(compiled.positiontup or ())
-        self.defaults: dict[str, Any] = {k: v for k, v in dict(compiled.params).items() if v is not None}
+        constants: dict[str, Any] = {k: v for k, v in dict(compiled.params).items() if v is not None}
+        self.args = _binder(self.names, constants)
 
-    def args(self, values: dict[str, Any]) -> tuple[Any, ...]:
-        """The parameters in order: the given values before the statement's own constants."""
-        defaults = self.defaults
-        return tuple([values[name] if name in values else defaults[name] for name in self.names])
+
+def _binder(names: tuple[str, ...], constants: dict[str, Any]) -> Callable[[dict[str, Any]], tuple[Any, ...]]:
+    """Named values to positions; the given ones go before the statement's own constants."""
+    if not constants.keys().isdisjoint(names):
+        return lambda values: tuple([values[name] if name in values else constants[name] for name in names])
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda values: tuple([values[name] for name in names])
 
 
 class Statement:
@@ -72,10 +79,10 @@ class Statement:
 
     def query(self, connection: Connection, **values: Any) -> list[tuple[Any, ...]]:
         """All rows."""
-        compiled = self.compiled(connection.dialect)
+        compiled = self._compiled.get(connection.dialect) or self.compiled(connection.dialect)
         return connection.query(compiled.sql, compiled.args(values))
 
     def change(self, connection: Connection, **values: Any) -> int:
         """Run it; how many rows it changed."""
-        compiled = self.compiled(connection.dialect)
+        compiled = self._compiled.get(connection.dialect) or self.compiled(connection.dialect)
         return connection.change(compiled.sql, compiled.args(values))

@@ -105,6 +105,7 @@ async def test_reader_never_passes_a_transaction_that_is_open(postgres_url: str)
     told, go_on = threading.Event(), threading.Event()
 
     def slow(state: State) -> None:
+        set_meta(state.db, "a", "the transaction gets its place in the feed with its first write")
         tell("slow")(state)
         told.set()
         assert go_on.wait(20)
