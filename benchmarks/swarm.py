@@ -42,8 +42,7 @@ async def handles(base_url: str, token: str, count: int, *, connections: int = 6
 
     async def work() -> None:
         line = await connect(base_url)
-        for _ in left:
-            made.append(await start(line, token))
+        made.extend([await start(line, token) for _ in left])
         line.close()
 
     await asyncio.gather(*(work() for _ in range(connections)))
