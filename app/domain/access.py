@@ -150,7 +150,8 @@ class Caller:
     """Who is calling, after its credential was checked. Made only by `engine.ops.access`.
 
     `task_id` and `attempt` bind a worker; `jti` is the token's record (what is minted by this caller hangs below
-    it); `via` is how the credential was presented.
+    it); `via` is how the credential was presented. `ready` is false while the attempt that it is bound to has not
+    begun, and from its Final on.
     """
 
     role: Role
@@ -161,6 +162,7 @@ class Caller:
     task_id: str | None = None
     attempt: int | None = None
     scope: frozenset[Verb] | None = None
+    ready: bool = True
 
 
 ENGINE = Caller(role=Role.OPERATOR, subject="engine", via="engine")

@@ -97,13 +97,18 @@ class TokenSigner:
     """
 
     def __init__(self, ring: Sequence[SigningKey], *, clock: Clock = system_clock, remembered: int = 20_000) -> None:
+        self._clock = clock
+        self._remembered: OrderedDict[bytes, Claims] = OrderedDict()
+        self._limit = remembered
+        self.adopt(ring)
+
+    def adopt(self, ring: Sequence[SigningKey]) -> None:
+        """Sign and verify with this ring from now on; tokens of keys that it lacks are forged ones. For rotation."""
         if not ring:
             raise InvalidRequest("the key ring is empty", "ring")
         self._ring = {key.kid: key for key in ring}
         self._first = ring[0]
-        self._clock = clock
-        self._remembered: OrderedDict[bytes, Claims] = OrderedDict()
-        self._limit = remembered
+        self._remembered.clear()
 
     @property
     def key_ids(self) -> tuple[str, ...]:

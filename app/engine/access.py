@@ -7,11 +7,11 @@ from datetime import timedelta
 
 from app.domain.access import Caller, Role, Verb
 from app.domain.attempts import Attempt
-from app.domain.errors import EngineError, Refused, TaskNotFound, TokenNotFound, TokenTaskMismatch
+from app.domain.errors import Conflict, Refused, TokenNotFound, TokenTaskMismatch
 from app.domain.tokens import ApiKey, Bearer, CapToken, Claims, Handle, TokenRecord
 from app.engine.core import Core
 from app.engine.ops import audit, credentials
-from app.engine.ops.access import admit, own
+from app.engine.ops.access import admit, own, require_ready
 from app.engine.ops.idempotency import Idempotency, once, scope_of
 from app.engine.ops.rules import EngineCfg
 from app.state.state import State
@@ -57,7 +57,8 @@ class AccessCalls(Core):
     async def verify_token(self, token: CapToken, verb: Verb) -> None:
         """Signature, expiry, role × verb, record; the last step spends one use.
 
-        In this order raises BadSignature, TokenExpired, RoleViolation, TokenNotFound, TokenRevoked, TokenUsesExhausted.
+        In this order raises BadSignature, TokenExpired, RoleViolation, TokenNotFound, TokenRevoked, TokenUsesExhausted;
+        at last the conflict of an attempt's token whose attempt is over.
         """
         await self.authorize(token, verb)
 
@@ -72,6 +73,7 @@ class AccessCalls(Core):
         def check(state: State, caller: Caller) -> Caller:
             if task_id is not None:
                 own(state, caller, task_id, first)
+            require_ready(state, caller)
             return caller
 
         return await self._look(bearer, verb, check)
@@ -139,12 +141,8 @@ class AccessCalls(Core):
         code: str | None = None
         try:
             await self.authorize(subject, verb, task_id)
-        except TaskNotFound:
-            raise
-        except Refused as refusal:
+        except (Refused, Conflict) as refusal:
             code = refusal.code
-        except EngineError as error:
-            code = error.code
         return await self._describe(subject, code)
 
     async def _describe(self, subject: CapToken, code: str | None) -> Inspection:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
 from app.domain.access import ENGINE, Caller, Role, Verb
-from app.domain.attempts import Attempt, Dispatched, DispatchOutcome, Outcome, Phase
+from app.domain.attempts import Attempt, Dispatched, DispatchOutcome, Outcome, Phase, Reason
 from app.domain.errors import (
+    Busy,
     DispatchFailed,
+    EngineError,
     InvalidRequest,
-    InvalidTransition,
     LoopPaused,
     PollTimeout,
     TaskNotFound,
@@ -22,16 +24,22 @@ from app.domain.errors import (
 from app.domain.tasks import Status
 from app.domain.tokens import Bearer
 from app.engine.access import AccessCalls
-from app.engine.driver import AttemptControl, Driver, is_detached, needs_driver
-from app.engine.ops import attempts, recovery, tasks
+from app.engine.control import AttemptControl
+from app.engine.driver import Driver, is_detached, needs_driver
+from app.engine.ops import attempts, credentials, recovery, tasks
 from app.engine.ops.access import own
 from app.engine.ops.attempts import Order
 from app.engine.ops.idempotency import Idempotency, once, scope_of
 from app.engine.ops.recovery import Walk
+from app.spawning.failures import told
 from app.spawning.ports import SpawnerAdapter
 from app.spawning.stack import LinkedSpawner, link
 from app.state.state import State
 from app.state.tables import ATTEMPTS, TASKS
+
+_STORE_PAUSE_S = 0.5
+
+R = TypeVar("R")
 
 _log = structlog.get_logger(__name__)
 
@@ -42,6 +50,7 @@ class AttemptCalls(AccessCalls):
     _node: str
     _drivers: dict[tuple[str, int], asyncio.Task[None]]
     _custom: dict[tuple[str, int], LinkedSpawner]
+    _errands: set[asyncio.Task[Any]]
 
     async def dispatch_attempt_with(
         self,
@@ -55,13 +64,13 @@ class AttemptCalls(AccessCalls):
         """Dispatch one attempt through a spawner (plain, or linked with layers) and wait for how it comes out.
 
         Without `wait` it waits as long as it takes. Returns `suspended` with the key as soon as a question is asked.
-        Raises InvalidTransition, TaskNotFound, LoopPaused (only with a `wait` of zero), PollTimeout when `wait` ends.
-        Cancelling the caller does not end the attempt.
+        Raises InvalidTransition, TaskNotFound, LoopPaused when the loop is still paused at the end of `wait`,
+        PollTimeout when `wait` ends later. Cancelling the caller does not end the attempt.
         """
-        linked = spawner if isinstance(spawner, LinkedSpawner) else link(spawner, (), self)
-        dispatched, _ = await self._dispatch(bearer, task_id, linked, lease=lease, idempotency=None, hold_s=None)
         hold_s = None if wait is None else self.check_hold(wait)
-        outcome = await self.join(dispatched.task_id, dispatched.attempt, hold_s)
+        linked = spawner if isinstance(spawner, LinkedSpawner) else link(spawner, (), self)
+        dispatched, left = await self._dispatch(bearer, task_id, linked, lease=lease, idempotency=None, hold_s=hold_s)
+        outcome = await self.join(dispatched.task_id, dispatched.attempt, None if hold_s is None else left)
         if outcome is None:
             raise PollTimeout(f"Attempt {dispatched.attempt} of {task_id}", hold_s or 0)
         return outcome
@@ -114,26 +123,56 @@ class AttemptCalls(AccessCalls):
             repeatable=linked.router.kind in self._parts.catalog.kinds(),
         )
 
-        def run(state: State, caller: Caller) -> Dispatched:
+        def run(state: State, caller: Caller) -> tuple[Dispatched, bool]:
             self._check_dispatcher(state, caller, task_id, linked)
+
+            def make() -> tuple[Dispatched, bool]:
+                return attempts.prepare(state, self._cfg, self._parts.mint, caller, task_id, order)[0], True
+
             return once(
                 state,
                 scope_of(caller, "dispatch"),
                 idempotency,
-                lambda: attempts.prepare(state, self._cfg, self._parts.mint, caller, task_id, order)[0],
-                name=lambda made: [made.task_id, made.attempt],
-                again=lambda made: self._again(state, made[0], made[1]),
+                make,
+                name=lambda made: [made[0].task_id, made[0].attempt],
+                again=lambda made: (self._again(state, made[0], made[1]), False),
             )
+
+        async def prepare() -> Dispatched:
+            dispatched, fresh = await self._call("dispatch", bearer, Verb.DISPATCH_ATTEMPT, run)
+            if fresh and not is_detached(linked):
+                await self._begin(dispatched, linked, custom=not order.repeatable)
+            return dispatched
 
         loop = asyncio.get_running_loop()
         end = loop.time() + (hold_s if hold_s is not None else self._cfg.longest_hold_ms / 1000)
-        dispatched = await self._when_running(lambda: self._call("dispatch", bearer, Verb.DISPATCH_ATTEMPT, run), end)
-        if linked.router.kind not in self._parts.catalog.kinds():
-            # Only its dispatcher has this adapter: while the process lives, the attempt is walked with it.
-            self._custom[(dispatched.task_id, dispatched.attempt)] = linked
-        if not is_detached(linked):
-            await self._drive(dispatched.task_id, dispatched.attempt, linked)
+        dispatched = await self._when_running(lambda: self._errand(prepare()), end)
         return dispatched, max(0.0, end - loop.time())
+
+    async def _errand(self, coroutine: Coroutine[Any, Any, R]) -> R:
+        """Run it to its end, also when the caller is cancelled: what was prepared must be driven."""
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._errands.add(task)
+        task.add_done_callback(self._errand_done)
+        return await asyncio.shield(task)
+
+    def _errand_done(self, task: asyncio.Task[Any]) -> None:
+        self._errands.discard(task)
+        if not task.cancelled():
+            task.exception()  # the caller was told, or has gone
+
+    async def _begin(self, dispatched: Dispatched, linked: LinkedSpawner, *, custom: bool) -> None:
+        """Walk an attempt that was prepared just now."""
+        key = dispatched.task_id, dispatched.attempt
+        if custom:
+            # Only its dispatcher has this adapter: while the process lives, the attempt is walked with it.
+            self._custom[key] = linked
+        while True:
+            try:
+                return await self._drive(*key, linked)
+            except Busy as error:
+                _log.warning("attempt_waits_for_store", task_id=key[0], attempt=key[1], reason=str(error))
+                await asyncio.sleep(_STORE_PAUSE_S)
 
     def _check_dispatcher(self, state: State, caller: Caller, task_id: str, linked: LinkedSpawner) -> None:
         own(state, caller, task_id, Verb.DISPATCH_ATTEMPT)
@@ -226,32 +265,36 @@ class AttemptCalls(AccessCalls):
     async def redispatch(self, task_id: str) -> None:
         """Dispatch a task again whose retry is due, as it was dispatched before."""
 
-        def run(state: State) -> tuple[str, int] | None:
-            task = TASKS.lock(state.db, task_id)
-            if task is None or task.retry_at is None or task.retry_at > state.now or task.status is not Status.RUNNING:
-                return None
-            last = ATTEMPTS.get(state.db, task.id, task.attempt)
-            if last is None:
-                return None
-            facts = attempts.facts_for(state, task, last)
-            linked = self.rebuild(Walk(task, last, facts))
-            order = Order(linked=linked, lease_ms=last.lease_ms, owner=self._node)
-            caller = Caller(
-                role=ENGINE.role,
-                subject=ENGINE.subject,
-                via=ENGINE.via,
-                jti=last.parent_jti,
-                session_id=last.session_id,
-            )
-            _, attempt = attempts.prepare(state, self._cfg, self._parts.mint, caller, task.id, order)
-            return task.id, attempt.attempt
-
         try:
-            made = await self._do("redispatch", run)
-        except (LoopPaused, InvalidTransition):
+            made = await self._do("redispatch", lambda state: self._prepare_again(state, task_id))
+        except LoopPaused:
+            return
+        except Busy:
+            raise
+        except Exception as error:  # noqa: BLE001 - a layer that cannot prepare the attempt must not keep the task waiting
+            _log.warning("retry_broke", task_id=task_id, error=told(error), exc_info=not isinstance(error, EngineError))
+            reason, detail = Reason.SPAWN_FAILED, told(error)
+            await self._do("give_up", lambda state: attempts.give_up_retry(state, task_id, reason, detail))
             return
         if made is not None:
             await self._drive(*made)
+
+    def _prepare_again(self, state: State, task_id: str) -> tuple[str, int] | None:
+        """A new attempt like the last one; None when none is due, or the right to it was revoked meanwhile."""
+        task = TASKS.lock(state.db, task_id)
+        if task is None or task.retry_at is None or task.retry_at > state.now or task.status is not Status.RUNNING:
+            return None
+        last = ATTEMPTS.get(state.db, task.id, task.attempt)
+        if last is None:
+            return None
+        if credentials.is_revoked(state, last.parent_jti):
+            attempts.give_up_retry(state, task_id, Reason.REVOKED, "the token that dispatched it was revoked")
+            return None
+        linked = self.rebuild(Walk(task, last, attempts.facts_for(state, task, last)))
+        order = Order(linked=linked, lease_ms=last.lease_ms, owner=self._node)
+        caller = replace(ENGINE, jti=last.parent_jti, session_id=last.session_id)
+        _, attempt = attempts.prepare(state, self._cfg, self._parts.mint, caller, task.id, order)
+        return task.id, attempt.attempt
 
 
 def _outcome(state: State, task_id: str, number: int) -> DispatchOutcome | None:

@@ -11,12 +11,16 @@ from app.domain.attempts import Attempt, Phase
 from app.domain.errors import Busy, Conflict, Missing
 from app.engine.attempts import AttemptCalls
 from app.engine.ops import questions, recovery, sessions, timers
-from app.engine.ops.recovery import Walk
+from app.engine.ops.recovery import Place, Walk
+from app.spawning.failures import told
+from app.state.state import State
 
 _log = structlog.get_logger(__name__)
 
 BATCH = 200
+SHORTEST_SLEEP_S = 0.005
 LONGEST_SLEEP_S = 30.0
+AFTER_FAULT_S = 1.0
 _PAGE = 500
 
 
@@ -37,7 +41,12 @@ class Background(AttemptCalls):
     async def detach_silent(self) -> None:
         """One pass of the detach loop."""
         allowed = self._cfg.heartbeat_interval_ms * self._cfg.heartbeat_miss_threshold
-        while await self._do("detach_silent", lambda s: sessions.detach_silent(s, s.now - allowed, BATCH)) == BATCH:
+        keep = self._cfg.keepalive_on_idle
+
+        def run(state: State) -> int:
+            return sessions.detach_silent(state, state.now - allowed, BATCH, keep_tasks=keep)
+
+        while await self._do("detach_silent", run, bulk=not keep) == BATCH:
             pass
 
     def _own(self, coroutine: Awaitable[None]) -> asyncio.Task[None]:
@@ -53,6 +62,8 @@ class Background(AttemptCalls):
                 await step()
             except Busy as error:
                 _log.warning("background_step_failed", loop=name, reason=str(error))
+            except Exception:  # noqa: BLE001 - one failure must not end a loop that runs as long as the server
+                _log.exception("background_step_broke", loop=name)
 
     # Timers
 
@@ -73,25 +84,23 @@ class Background(AttemptCalls):
         while True:
             self._timer_wake.clear()
             try:
-                await self.carry_out_due()
-                soonest = await self._store.read(timers.next_due)
+                failed = await self.carry_out_due()
+                pause = AFTER_FAULT_S if failed else await self._until_due()
             except Busy as error:
                 _log.warning("timers_wait_for_store", reason=str(error))
-                soonest = self._parts.clock() + 1000
-            pause = LONGEST_SLEEP_S
-            if soonest is not None:
-                pause = min(pause, max(0.0, (soonest - self._parts.clock()) / 1000))
-            if await self._loop_is_paused_for(soonest):
-                pause = LONGEST_SLEEP_S
+                pause = AFTER_FAULT_S
+            except Exception:  # noqa: BLE001 - every lease, deadline and retry hangs on this loop: nothing may end it
+                _log.exception("timers_failed")
+                pause = AFTER_FAULT_S
             self._next_look = loop.time() + pause
             await self._sleep_until_look()
 
-    async def _loop_is_paused_for(self, soonest: int | None) -> bool:
-        """Whether the soonest thing is a retry that a paused loop holds back."""
-        if soonest is None or soonest > self._parts.clock():
-            return False
-        work = await self._store.read(lambda state: timers.due(state, 1))
-        return not work.attempts and not work.questions
+    async def _until_due(self) -> float:
+        """Seconds until something can be carried out."""
+        soonest = await self._store.read(timers.next_due)
+        if soonest is None:
+            return LONGEST_SLEEP_S
+        return min(LONGEST_SLEEP_S, max(SHORTEST_SLEEP_S, (soonest - self._parts.clock()) / 1000))
 
     async def _sleep_until_look(self) -> None:
         loop = asyncio.get_running_loop()
@@ -103,40 +112,48 @@ class Background(AttemptCalls):
                 return
             self._timer_wake.clear()
 
-    async def carry_out_due(self) -> None:
-        """Carry out everything that is due now, each in a transaction of its own."""
+    async def carry_out_due(self) -> int:
+        """Carry out everything that is due now, each in a transaction of its own; how many of these failed."""
+        failed = 0
         while True:
             work = await self._store.read(lambda state: timers.due(state, BATCH))
             for attempt in work.attempts:
-                await self._due_step("expire_attempt", timers.expire_attempt, attempt.task_id, attempt.attempt)
+                key = attempt.task_id, attempt.attempt
+                failed += not await self._due_step("expire_attempt", timers.expire_attempt, *key)
             for question in work.questions:
-                key = question.key
-                await self._due_step("expire_question", questions.expire, self.layer_registry, key)
+                asked = self.layer_registry, question.key
+                failed += not await self._due_step("expire_question", questions.expire, *asked)
             for task in work.retries:
                 await self.redispatch(task.id)
-            if max(len(work.attempts), len(work.questions)) < BATCH:
-                return
+            if failed or max(len(work.attempts), len(work.questions)) < BATCH:
+                return failed
 
-    async def _due_step(self, op: str, fn: Callable[..., None], *args: object) -> None:
+    async def _due_step(self, op: str, fn: Callable[..., None], *args: object) -> bool:
+        """Whether it is done, by this call or by somebody else before."""
         try:
             await self._do(op, lambda state: fn(state, *args))
         except (Conflict, Missing) as error:
             _log.info("due_step_overtaken", op=op, reason=str(error))
+        except Busy:
+            raise
+        except Exception as error:  # noqa: BLE001 - a layer's fault in one task's settling must not hold up all others
+            _log.warning("due_step_failed", op=op, error=told(error), exc_info=True)
+            return False
+        return True
 
     # Recovery
 
     async def recover(self) -> int:
         """Take over every attempt that a dead server process was walking; how many they were."""
-        page, count = await self._orphans(("", "")), 0
-        while page:
-            for found in page:
-                await self._recover_one(found.task_id, found.attempt)
+        count, place = 0, ("", "", 0)
+        while page := await self._orphans(place):
+            await asyncio.gather(*(self._recover_one(found.task_id, found.attempt) for found in page))
             count += len(page)
-            page = await self._orphans((page[-1].kind, page[-1].task_id))
+            place = page[-1].kind, page[-1].task_id, page[-1].attempt
         return count
 
-    async def _orphans(self, after: tuple[str, str]) -> list[Attempt]:
-        return await self._store.read(lambda state: recovery.orphans(state, after, _PAGE))
+    async def _orphans(self, after: Place) -> list[Attempt]:
+        return await self._store.read(lambda state: recovery.orphans(state, after, _PAGE), bulk=True)
 
     async def _recover_one(self, task_id: str, number: int) -> None:
         walk = await self._do("take_over", lambda state: recovery.take_over(state, task_id, number, self._node))
@@ -146,7 +163,10 @@ class Background(AttemptCalls):
         if self._goes_on(walk, linked.adapter(walk.facts).outlives_server):
             self._launch(walk, linked)
             return
-        await linked.reap(recovery.job(walk, self._cfg.base_url), self._cfg.stop_grace_ms / 1000)
+        try:
+            await linked.reap(recovery.job(walk, self._cfg.base_url), self._cfg.stop_grace_ms / 1000)
+        except Exception as error:  # noqa: BLE001 - a spawner's own fault must not keep the server from starting
+            _log.warning("reap_raised", task_id=task_id, attempt=number, error=told(error), exc_info=True)
         await self._due_step("lost", recovery.lost, task_id, number, "the server process that ran its worker died")
 
     @staticmethod

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar, cast
 
+import structlog
+
 from app.bus.port import HintBus
 from app.domain.access import Caller, Role, RoleVerbGate, Verb
 from app.domain.clock import Clock
-from app.domain.errors import EngineError, InvalidRequest, RoleViolation
+from app.domain.errors import Busy, EngineError, InvalidRequest, RoleViolation, StoreUnavailable
 from app.domain.handles import HandleMint
 from app.domain.tokens import Bearer, Claims, Handle, TokenSigner
 from app.engine.feed import Feed
@@ -28,6 +30,10 @@ from app.state.tables import ATTEMPTS
 
 R = TypeVar("R")
 V = TypeVar("V")
+
+_STORE_PAUSE_S = 0.5
+
+_log = structlog.get_logger(__name__)
 
 StateFn = Callable[[State], R]
 CallerFn = Callable[[State, Caller], R | Keep[EngineError]]
@@ -68,6 +74,7 @@ class Core:
         self._bus = parts.bus
         self._feed = Feed(self._store, self._bus, recheck_s=parts.cfg.recheck_ms / 1000)
         self._due_soon: Callable[[int], None] | None = None
+        self._stopping = False
         self._store.on_commit(self._committed)
 
     @property
@@ -192,6 +199,7 @@ class Core:
         """Until `await probe()` gives something else than None, or the hold ends: then None.
 
         No wake-up can be lost: listen first, then read, then wait; and read again now and then without a hint.
+        Raises StoreUnavailable when the engine stops meanwhile.
         """
         found = await probe()
         if found is not None or hold_s <= 0:
@@ -207,6 +215,8 @@ class Core:
                 left = end - loop.time()
                 if found is not None or left <= 0:
                     return found
+                if self._stopping:
+                    raise StoreUnavailable("the engine is stopping")
                 await ear.wait(min(left, recheck))
         finally:
             ear.close()
@@ -218,8 +228,16 @@ class Core:
             row = await self._store.read(lambda state: ATTEMPTS.get(state.db, task_id, number))
             return True if row is None or not row.is_live or row.epoch != epoch else None
 
-        while await self._wait(f"attempt:{task_id}", probe, self._cfg.longest_hold_ms / 1000) is None:
-            pass
+        while True:
+            try:
+                if await self._wait(f"attempt:{task_id}", probe, self._cfg.longest_hold_ms / 1000):
+                    return
+            except Busy as error:
+                if self._stopping:
+                    raise
+                # The worker goes on while the store is away.
+                _log.warning("attempt_waits_for_store", task_id=task_id, attempt=number, reason=str(error))
+                await asyncio.sleep(_STORE_PAUSE_S)
 
     def check_hold(self, hold: timedelta) -> float:
         """The hold in seconds. Raises InvalidRequest outside 0 … the longest hold."""

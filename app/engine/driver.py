@@ -9,82 +9,29 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
+from typing import TypeVar
 
 import structlog
 
-from app.domain.attempts import Outcome, Phase, Reason
+from app.domain.attempts import Attempt, Outcome, Phase, Reason
 from app.domain.errors import Busy, Conflict, EngineError
-from app.domain.events import EventKind
-from app.domain.json import Json
-from app.domain.outputs import OutputEvent
-from app.domain.tokens import CapToken
+from app.engine.control import AttemptControl
 from app.engine.core import Core
 from app.engine.ops import attempts, finals, recovery
 from app.engine.ops.attempts import require_own_attempt
 from app.engine.ops.recovery import DETACHED, Walk
-from app.spawning.failures import printable
+from app.spawning.failures import printable, told
 from app.spawning.ports import Exit, Settled, SpawnFailed, SpawnRefused, Worker
 from app.spawning.stack import LinkedSpawner
 from app.state.state import State
 from app.state.tables import ATTEMPTS
 
+R = TypeVar("R")
+
+_FIRST_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 5.0
+
 _log = structlog.get_logger(__name__)
-
-
-class AttemptControl:
-    """What the attempt's spawner and layers may ask of the engine; fenced by the attempt's epoch."""
-
-    def __init__(self, core: Core, walk: Walk, token: Callable[[], Awaitable[CapToken]]) -> None:
-        self._core = core
-        self._task_id = walk.task.id
-        self._attempt = walk.attempt.attempt
-        self._epoch = walk.attempt.epoch
-        self._token = token
-
-    async def _do(self, op: str, fn: Callable[[State, Any], Any]) -> Any:
-        def run(state: State) -> Any:
-            _, attempt = require_own_attempt(state, self._task_id, self._attempt, epoch=self._epoch)
-            return fn(state, attempt)
-
-        return await self._core.with_state(op, run)
-
-    async def mint_handle(self) -> str:
-        """A fresh handle for this attempt; earlier ones stay good."""
-        mint = self._core.handle_mint
-        return await self._do("mint_handle", lambda s, a: attempts.new_handle(s, mint, a.task_id, a.attempt))
-
-    async def worker_token(self) -> CapToken:
-        """The attempt's worker token."""
-        return await self._token()
-
-    async def record_process(self, info: dict[str, Any]) -> None:
-        """Keep what is needed to find the worker again."""
-        value = Json.of(info)
-        await self._do("record_process", lambda s, a: ATTEMPTS.update(s.db, a.task_id, a.attempt, process=value))
-
-    async def output(self, event: OutputEvent) -> None:
-        """Append an output event in the worker's name."""
-        cfg = self._core.cfg
-        await self._do("emit_output", lambda s, a: finals.append(s, cfg, a, event.type, event.body))
-
-    async def bake_system(self, system: str | None) -> None:
-        """Set the system prompt that the worker fetches."""
-        await self._do("bake_system", lambda s, a: attempts.bake_system(s, a.task_id, a.attempt, system))
-
-    async def held_long(self, held_s: float) -> None:
-        """Put on the feed that the attempt outlived its limit, once."""
-
-        def run(state: State, attempt: Any) -> None:
-            if attempt.warned_at is None:
-                ATTEMPTS.update(state.db, attempt.task_id, attempt.attempt, warned_at=state.now)
-                state.emit(EventKind.ATTEMPT_HELD_LONG, task_id=attempt.task_id, attempt=attempt.attempt, held_s=held_s)
-
-        await self._do("held_long", run)
-
-    async def ended(self) -> None:
-        """Return when the attempt is no longer live."""
-        await self._core.attempt_ended(self._task_id, self._attempt, self._epoch)
 
 
 class Driver:
@@ -98,9 +45,11 @@ class Driver:
         self._number = walk.attempt.attempt
         self._epoch = walk.attempt.epoch
         self._phase = walk.attempt.phase
-        self._facts = walk.facts
-        self._job = recovery.job(walk, core.cfg.base_url)
+        self._lease_ms = walk.attempt.lease_ms
         self._steps = walk.attempt.steps
+        self._facts = walk.facts
+        self._outlives = linked.adapter(walk.facts).outlives_server
+        self._job = recovery.job(walk, core.cfg.base_url)
 
     async def run(self) -> None:
         """Walk it to its end. Every way out settles the attempt; a cancelled driver leaves it to the next one."""
@@ -117,6 +66,9 @@ class Driver:
             if worker is not None:
                 await self._join(worker, ended)
             await ended
+        except Exception as error:  # noqa: BLE001 - whatever a spawner, worker or layer does wrong must settle its attempt
+            _log.warning("attempt_broke", error=told(error), exc_info=True)
+            await self._fail(Reason.WORKER_FAILED, told(error))
         finally:
             ended.cancel()
 
@@ -126,9 +78,7 @@ class Driver:
         spawning = asyncio.ensure_future(begin())
         try:
             await asyncio.wait({spawning, ended}, return_when=asyncio.FIRST_COMPLETED)
-            if not spawning.done():
-                return None
-            worker = spawning.result()
+            worker = spawning.result() if spawning.done() else None
         except SpawnRefused as refusal:
             await self._fail(Reason.REFUSED, refusal.reason)
             return None
@@ -136,14 +86,13 @@ class Driver:
             await self._fail(Reason.SPAWN_FAILED, failure.detail)
             return None
         except Exception as error:  # noqa: BLE001 - a spawner's or layer's own fault must settle its attempt, not hang it
-            _log.warning("spawn_raised", error=type(error).__name__, exc_info=True)
-            await self._fail(Reason.SPAWN_FAILED, f"{type(error).__name__}: {error}")
+            if not ended.done():
+                _log.warning("spawn_raised", error=told(error), exc_info=not isinstance(error, EngineError))
+            await self._fail(Reason.SPAWN_FAILED, told(error))
             return None
         finally:
-            spawning.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await spawning
-        if ended.done():
+            await _cancelled(spawning)
+        if worker is not None and ended.done():
             await worker.stop(self._grace_s)
             return None
         return worker
@@ -152,11 +101,12 @@ class Driver:
         worker = await self._linked.spawn(self._job, self._control)
         into = self._linked.adapter(self._facts).first_phase
         into = Phase.QUEUED if into is Phase.QUEUED else Phase.RUNNING
-        cfg = self._core.cfg
+        key, cfg = (self._task_id, self._number), self._core.cfg
         try:
-            await self._core.with_state(
-                "started",
-                lambda s: attempts.started(s, cfg, self._task_id, self._number, epoch=self._epoch, into=into),
+            await self._patiently(
+                lambda: self._core.with_state(
+                    "started", lambda s: attempts.started(s, cfg, *key, epoch=self._epoch, into=into)
+                )
             )
         except BaseException:
             await asyncio.shield(worker.stop(self._grace_s))
@@ -169,7 +119,8 @@ class Driver:
     async def _join(self, worker: Worker, ended: asyncio.Future[None]) -> None:
         """Wait for whichever comes first, the worker's end or the attempt's, renewing its lease meanwhile."""
         joining = asyncio.ensure_future(worker.join())
-        renewing = asyncio.ensure_future(self._stay_alive())
+        # For a worker elsewhere only its own traffic is a sign of life.
+        renewing = None if self._outlives else asyncio.ensure_future(self._stay_alive())
         try:
             await asyncio.wait({joining, ended}, return_when=asyncio.FIRST_COMPLETED)
             if joining.done() and not ended.done():
@@ -177,15 +128,18 @@ class Driver:
             if not joining.done():
                 await self._let_go(worker, joining)
         finally:
-            for task in (joining, renewing):
-                task.cancel()
+            if renewing is not None:
+                renewing.cancel()
             # A driver that is cancelled leaves workers that outlive the server to the next one.
-            if not joining.done() and not self._linked.adapter(self._facts).outlives_server:
+            if not joining.done() and not self._outlives:
                 await asyncio.shield(worker.stop(self._grace_s))
+            await _cancelled(joining)
 
     async def _let_go(self, worker: Worker, joining: asyncio.Future[Exit]) -> None:
         """The attempt ended while its worker lives. One that submitted by itself may leave in peace."""
-        attempt = await self._core.store.read(lambda s: ATTEMPTS.get(s.db, self._task_id, self._number))
+        attempt = await self._read()
+        if attempt is not None and attempt.is_live and self._outlives:
+            return  # another server process has taken both over
         if attempt is not None and attempt.final is not None and attempt.reason is Reason.FINAL:
             await asyncio.wait({joining}, timeout=self._grace_s)
             if joining.done():
@@ -195,7 +149,7 @@ class Driver:
     async def _stay_alive(self) -> None:
         """Renew the lease of a watched worker at a third of it."""
         cfg = self._core.cfg
-        pause = min(cfg.lease_ms, cfg.worker_token_life_ms) / 3000
+        pause = min(self._lease_ms or cfg.worker_token_life_ms, cfg.worker_token_life_ms) / 3000
         while True:
             await asyncio.sleep(pause)
             with suppress(Busy):
@@ -222,29 +176,31 @@ class Driver:
         await self._settle("apply", run)
 
     async def _fail(self, reason: Reason, detail: str) -> None:
-        told = printable(detail)
-        await self._settle(
-            "fail",
-            lambda state: attempts.failed(
-                state, self._task_id, self._number, epoch=self._epoch, reason=reason, detail=told
-            ),
-        )
+        key, shown = (self._task_id, self._number), printable(detail)
+        await self._settle("fail", lambda s: attempts.failed(s, *key, epoch=self._epoch, reason=reason, detail=shown))
 
     async def _settle(self, op: str, fn: Callable[[State], None]) -> None:
-        """Until it is written: a store that is away for a while must not leave the task running for ever."""
-        pause = 0.05
+        # A conflict: something else ended the attempt first.
+        with suppress(Conflict):
+            await self._patiently(lambda: self._core.with_state(op, fn))
+
+    async def _patiently(self, call: Callable[[], Awaitable[R]]) -> R:
+        """Until it is done: a store that is away for a while must not leave the task running for ever."""
+        pause = _FIRST_PAUSE_S
         while True:
             try:
-                return await self._core.with_state(op, fn)
-            except Conflict:
-                return None  # something else ended the attempt first
+                return await call()
             except Busy as error:
-                _log.warning("settle_waits_for_store", op=op, reason=str(error))
+                _log.warning("attempt_waits_for_store", reason=str(error))
                 await asyncio.sleep(pause)
-                pause = min(5.0, pause * 2)
+                pause = min(_LONGEST_PAUSE_S, pause * 2)
+
+    async def _read(self) -> Attempt | None:
+        key = self._task_id, self._number
+        return await self._patiently(lambda: self._core.store.read(lambda s: ATTEMPTS.get(s.db, *key)))
 
     async def _after(self) -> None:
-        attempt = await self._core.store.read(lambda s: ATTEMPTS.get(s.db, self._task_id, self._number))
+        attempt = await self._read()
         if attempt is None or attempt.phase is not Phase.FINISHING:
             return
         settled = Settled(
@@ -255,7 +211,8 @@ class Driver:
         for layer in self._linked.acting(self._facts):
             if layer.drives:
                 await self._step_after(layer.after(self._job, self._control, settled), layer.key)
-        await self._core.with_state("finished", lambda s: recovery.finished(s, self._task_id, self._number))
+        key = self._task_id, self._number
+        await self._settle("finished", lambda s: recovery.finished(s, *key))
 
     async def _step_after(self, step: Awaitable[None], key: str) -> None:
         try:
@@ -267,10 +224,18 @@ class Driver:
 
 
 def _exit_of(joining: asyncio.Future[Exit]) -> Exit:
+    if joining.cancelled():
+        return Exit(detail="waiting for the worker was cancelled from within")
     error = joining.exception()
-    if error is None:
-        return joining.result()
-    return Exit(detail=f"{type(error).__name__}: {error}")
+    return joining.result() if error is None else Exit(detail=told(error))
+
+
+async def _cancelled(future: asyncio.Future[R]) -> None:
+    """Cancel it and wait for its end, whatever that is."""
+    future.cancel()
+    await asyncio.wait({future})
+    if not future.cancelled():
+        future.exception()
 
 
 def is_detached(linked: LinkedSpawner) -> bool:

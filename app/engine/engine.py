@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
+from typing import Any
 
 import structlog
 
@@ -54,6 +54,7 @@ class Engine(SessionCalls, TaskCalls, WorkerCalls, SeniorCalls, Background):
         self._loops = set()
         self._timer_wake = asyncio.Event()
         self._next_look = 0.0
+        self._errands = set()
         self._running = False
 
     @classmethod
@@ -79,7 +80,7 @@ class Engine(SessionCalls, TaskCalls, WorkerCalls, SeniorCalls, Background):
         await self._store.open()
         try:
             await self._bus.open()
-            self._running = True
+            self._running, self._stopping = True, False
             recovered = await self.recover()
             _log.info("engine_started", node=self._node, recovered=recovered)
             self.start_timers()
@@ -89,16 +90,14 @@ class Engine(SessionCalls, TaskCalls, WorkerCalls, SeniorCalls, Background):
 
     async def stop(self) -> None:
         """Stop loops and drivers, wake whoever waits, close the store. Workers that outlive the server go on."""
-        self._running = False
+        self._running, self._stopping = False, True
         self._due_soon = None
         await self._feed.close()
+        if self._errands:
+            await asyncio.wait(self._errands, timeout=self._cfg.stop_grace_ms / 1000)
+        await _ended([*self._errands, *self._loops])
+        await _ended(list(self._drivers.values()))
         await self._bus.close()
-        running = [*self._loops, *self._drivers.values()]
-        for task in running:
-            task.cancel()
-        for task in running:
-            with suppress(asyncio.CancelledError):
-                await task
         await self._parts.catalog.aclose()
         await self._store.close()
 
@@ -130,6 +129,13 @@ class Engine(SessionCalls, TaskCalls, WorkerCalls, SeniorCalls, Background):
     def event_tx(self) -> Feed:
         """The feed itself: `follow`, `head` and `page`. Prefer `subscribe`."""
         return self._feed
+
+
+async def _ended(running: list[asyncio.Task[Any]]) -> None:
+    """Cancel all of these and wait for their ends; what they raise was said where it happened."""
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
 
 
 def default_parts(

@@ -100,6 +100,8 @@ class Feed:
                     await self._read_new()
                 except Busy as error:
                     _log.warning("feed_unreadable", reason=str(error))
+                except Exception:  # noqa: BLE001 - every reader hangs on this one: it tries again with the next hint
+                    _log.exception("feed_reader_failed")
                 await ear.wait(self._recheck_s)
         finally:
             ear.close()
@@ -145,8 +147,12 @@ class EventStream:
 
     async def open(self) -> int:
         """Fix the place that the stream starts from, and return it. Optional: iterating does it."""
-        if self._start is not None:
-            self._cursor = self._read_to = await self._start
+        start = self._start
+        if start is not None:
+            # Waited for rather than awaited: a caller that gives up must not take the place away from the next one.
+            await asyncio.wait({start})
+            if self._start is start and not start.cancelled():
+                self._cursor = self._read_to = start.result()
             self._start = None
         return self._read_to or 0
 
@@ -158,6 +164,8 @@ class EventStream:
         """The iteration stops after what it has in hand."""
         self._ended = True
         self._awake.set()
+        if self._start is not None:
+            self._start.cancel()
 
     def __aiter__(self) -> EventStream:
         return self
@@ -198,11 +206,8 @@ class EventStream:
 
     async def aclose(self) -> None:
         """Leave the feed. Idempotent."""
-        self._ended = True
-        self._awake.set()
+        self.end()
         self._hub.leave(self)
-        if self._start is not None:
-            self._start.cancel()
 
     async def __aenter__(self) -> EventStream:
         return self

@@ -13,7 +13,7 @@ from app.domain.questions import Ask, Question, QuestionStatus
 from app.domain.tokens import Bearer, CapToken
 from app.engine.core import Core
 from app.engine.ops import loop, pages, questions
-from app.engine.ops.access import own
+from app.engine.ops.access import admit, own
 from app.engine.ops.idempotency import Idempotency, once, scope_of
 from app.engine.ops.loop import LoopState
 from app.engine.ops.pages import Page
@@ -132,16 +132,27 @@ class SeniorCalls(Core):
     async def open_questions_for(
         self, token: CapToken, bridge_id: str, *, after: str | None = None, limit: int = 200
     ) -> list[Question]:
-        """Open questions addressed to the bridge or to no bridge in particular, behind key `after`, oldest first."""
-        self._present(token, Verb.ANSWER_QUERY)
-        return await self._store.read(
-            lambda s: questions.ADDRESSED.all(s.db, bridge_id=bridge_id, after=after or "", limit=limit)
-        )
+        """Open questions addressed to the bridge or to no bridge in particular, behind key `after`, oldest first.
+
+        For a connection that was authorized when it began: spends no use, but a revoked token reads nothing more.
+        """
+
+        def run(state: State) -> list[Question]:
+            admit(state, presented, consume=False)
+            return questions.ADDRESSED.all(state.db, bridge_id=bridge_id, after=after or "", limit=limit)
+
+        presented = self._present(token, Verb.ANSWER_QUERY)
+        return await self._store.read(run)
 
     async def count_open_questions_for(self, token: CapToken, bridge_id: str, *, addressed_only: bool = False) -> int:
         """How many `open_questions_for` would list in all; with `addressed_only` without those for any bridge."""
-        self._present(token, Verb.ANSWER_QUERY)
-        return await self._store.read(lambda s: questions.count_open(s, bridge_id, addressed_only=addressed_only))
+
+        def run(state: State) -> int:
+            admit(state, presented, consume=False)
+            return questions.count_open(state, bridge_id, addressed_only=addressed_only)
+
+        presented = self._present(token, Verb.ANSWER_QUERY)
+        return await self._store.read(run)
 
     async def mark_delivered(self, keys: Sequence[str], bridge_id: str) -> None:
         """Note that a bridge has shown these questions."""

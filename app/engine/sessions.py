@@ -107,7 +107,14 @@ class SessionCalls(Core):
         def run(state: State) -> Any:
             key = credentials.find_key(state, digest)
             credentials.require_role(key, role)
-            asked = Attach(operator_id=operator_id, role=role, ttl=ttl, options=options, parent=key.id)
+            asked = Attach(
+                operator_id=operator_id,
+                role=role,
+                ttl=ttl,
+                options=options,
+                parent=key.id,
+                expires_at=key.expires_at,
+            )
             return once(
                 state,
                 f"key:{key.id}:session",

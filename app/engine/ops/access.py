@@ -31,6 +31,9 @@ from app.state.state import State
 from app.state.statements import Statement
 from app.state.tables import ATTEMPTS, SESSIONS, TASKS, TOKENS
 
+READY = frozenset({Phase.SPAWNING, Phase.RUNNING})
+"""Phases in which a worker may act."""
+
 REACHES_DOWN = frozenset({Verb.READ_TASK_STATE, Verb.POLL_TASK, Verb.CANCEL_TASK})
 """What a worker may do to tasks that were spawned under its own."""
 
@@ -149,7 +152,14 @@ def _bound(state: State, attempt: Attempt, via: str) -> Caller:
         session_id=attempt.session_id,
         task_id=attempt.task_id,
         attempt=attempt.attempt,
+        ready=attempt.phase in READY,
     )
+
+
+def require_ready(state: State, caller: Caller) -> None:
+    """Raise the conflict of a credential whose attempt is over, or has not begun."""
+    if not caller.ready:
+        require_live(bound_rows(state, caller, lock=False))
 
 
 def hold_credential(state: State, caller: Caller) -> None:
@@ -165,25 +175,30 @@ def hold_credential(state: State, caller: Caller) -> None:
 
 
 def own(state: State, caller: Caller, task_id: str, verb: Verb) -> None:
-    """The ownership gate for workers; others may touch any task. Raises TokenTaskMismatch, TaskNotFound."""
+    """The ownership gate for workers; others may touch any task.
+
+    Raises TokenTaskMismatch, TaskNotFound, and the conflict of a spent credential.
+    """
     if caller.role is not Role.WORKER:
         return
     if caller.task_id is None:
         raise TokenTaskMismatch(None)
+    require_ready(state, caller)
     if verb is Verb.DISPATCH_ATTEMPT:
         _require_child(state, caller.task_id, task_id)
     elif caller.task_id != task_id and not (verb in REACHES_DOWN and is_below(state, task_id, caller.task_id)):
-        _require_task(state, task_id)
+        require_task(state, task_id)
         raise TokenTaskMismatch(task_id)
 
 
 def _require_child(state: State, parent_id: str, task_id: str) -> None:
-    task = _require_task(state, task_id)
+    task = require_task(state, task_id)
     if task.parent_task_id != parent_id:
         raise TokenTaskMismatch(task_id)
 
 
-def _require_task(state: State, task_id: str) -> Task:
+def require_task(state: State, task_id: str) -> Task:
+    """The task, for reading. Raises TaskNotFound."""
     task = TASKS.get(state.db, task_id)
     if task is None:
         raise TaskNotFound(task_id)
@@ -215,7 +230,7 @@ def bound_rows(state: State, caller: Caller, *, lock: bool = True, attempt: int 
     """
     if caller.task_id is None:
         raise TokenTaskMismatch(None)
-    task = lock_task(state, caller.task_id) if lock else _require_task(state, caller.task_id)
+    task = lock_task(state, caller.task_id) if lock else require_task(state, caller.task_id)
     number = caller.attempt or attempt or task.attempt
     if attempt is not None and attempt != number:
         raise TokenTaskMismatch(task.id)

@@ -18,7 +18,7 @@ from app.domain.sessions import OperatorKind
 from app.domain.tasks import Status, Step, Task, step
 from app.engine.ops import clocks, loop, turns
 from app.engine.ops.access import ended_because, hold_credential, lock_task, session_of
-from app.engine.ops.endings import change, end_while_suspended, fail
+from app.engine.ops.endings import change, end_while_suspended, fail, failure, settle
 from app.engine.ops.rules import EngineCfg
 from app.spawning.ports import Draft, Facts
 from app.spawning.stack import LinkedSpawner
@@ -246,6 +246,14 @@ def failed(state: State, task_id: str, number: int, *, epoch: int, reason: Reaso
         return
     what = Step.WORKER_FAILED if reason is Reason.WORKER_FAILED else Step.SPAWN_FAILED
     fail(state, task, attempt, what=what, outcome=Outcome.BLOCKED, reason=reason, detail=detail)
+
+
+def give_up_retry(state: State, task_id: str, reason: Reason, detail: str) -> None:
+    """Block a task whose planned attempt cannot be. Nothing when none is planned any more."""
+    task = lock_task(state, task_id)
+    if task.retry_at is not None and task.status is Status.RUNNING:
+        after = step(task.id, task.status, Step.SPAWN_FAILED)
+        settle(state, task, after, result=failure(reason, detail), reason=reason.value)
 
 
 def payload(state: State, task: Task, attempt: Attempt) -> WorkerPayload:

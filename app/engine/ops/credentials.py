@@ -212,6 +212,12 @@ def revoke(state: State, caller: Caller, jti: str) -> None:
     _revoke_below(state, jti)
 
 
+def is_revoked(state: State, jti: str | None) -> bool:
+    """Whether the token of this record was revoked."""
+    record = TOKENS.get(state.db, jti) if jti is not None else None
+    return record is not None and record.revoked_at is not None
+
+
 def _revoke_below(state: State, parent: str) -> None:
     for record in _BELOW.all(state.db, parent=parent):
         TOKENS.update(state.db, record.jti, revoked_at=state.now)

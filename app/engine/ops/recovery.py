@@ -21,10 +21,15 @@ DETACHED = ("external", "queue")
 """Kinds whose workers need nothing of the server but its answers."""
 
 _OPEN = sa.text("phase <> 'ended'")
+_BEHIND = sa.or_(
+    _A.kind > sa.bindparam("kind"),
+    sa.and_(_A.kind == sa.bindparam("kind"), _A.task_id > sa.bindparam("task")),
+    sa.and_(_A.kind == sa.bindparam("kind"), _A.task_id == sa.bindparam("task"), _A.attempt > sa.bindparam("number")),
+)
 _DRIVEN = ATTEMPTS.search(
     _OPEN,
     sa.text("kind NOT IN ('external', 'queue')"),
-    sa.or_(_A.kind > sa.bindparam("kind"), sa.and_(_A.kind == sa.bindparam("kind"), _A.task_id > sa.bindparam("task"))),
+    _BEHIND,
     order=(_A.kind, _A.task_id, _A.attempt),
     limit=True,
 )
@@ -32,7 +37,7 @@ _LAYERED = ATTEMPTS.search(
     _OPEN,
     sa.text("kind IN ('external', 'queue')"),
     sa.text("steps = 1"),
-    sa.or_(_A.kind > sa.bindparam("kind"), sa.and_(_A.kind == sa.bindparam("kind"), _A.task_id > sa.bindparam("task"))),
+    _BEHIND,
     order=(_A.kind, _A.task_id, _A.attempt),
     limit=True,
 )
@@ -46,11 +51,15 @@ class Walk(NamedTuple):
     facts: Facts
 
 
-def orphans(state: State, after: tuple[str, str], limit: int) -> list[Attempt]:
-    """Open attempts that some server process has to walk, behind (kind, task id), a page at a time."""
-    kind, task = after
-    driven = _DRIVEN.all(state.db, kind=kind, task=task, limit=limit)
-    layered = _LAYERED.all(state.db, kind=kind, task=task, limit=limit)
+Place = tuple[str, str, int]
+"""Kind, task and number of an attempt: where a page of orphans ended."""
+
+
+def orphans(state: State, after: Place, limit: int) -> list[Attempt]:
+    """Open attempts that some server process has to walk, behind a place, a page at a time."""
+    kind, task, number = after
+    driven = _DRIVEN.all(state.db, kind=kind, task=task, number=number, limit=limit)
+    layered = _LAYERED.all(state.db, kind=kind, task=task, number=number, limit=limit)
     return sorted(driven + layered, key=lambda a: (a.kind, a.task_id, a.attempt))[:limit]
 
 
@@ -61,6 +70,7 @@ def take_over(state: State, task_id: str, number: int, owner: str) -> Walk | Non
     if attempt is None or attempt.phase is Phase.ENDED:
         return None
     ATTEMPTS.update(state.db, task_id, number, owner=owner, epoch=attempt.epoch + 1)
+    state.wake(f"attempt:{task_id}")
     return read(state, task.id, number)
 
 

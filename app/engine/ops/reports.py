@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from app.domain.attempts import Attempt, Phase
 from app.domain.tasks import Status, Task
 from app.engine.ops import loop
-from app.engine.ops.access import lock_task
+from app.engine.ops.access import require_task
 from app.engine.ops.endings import OPEN_QUESTIONS
 from app.engine.ops.verdicts import CHILDREN
 from app.state import schema
@@ -32,7 +32,7 @@ _QUEUES = Statement(sa.select(_A.queue, sa.func.count()).where(sa.text("phase = 
 
 def why(state: State, task_id: str) -> tuple[Task, str, list[Link]]:
     """The chain of what the task waits for, nearest first, and a sentence about it. Raises TaskNotFound."""
-    task = lock_task(state, task_id)
+    task = require_task(state, task_id)
     attempt = ATTEMPTS.get(state.db, task.id, task.attempt) if task.attempt else None
     chain: list[Link] = []
     if task.status is Status.SUSPENDED:

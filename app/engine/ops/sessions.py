@@ -8,20 +8,26 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.domain.access import Caller, Role
+from app.domain.access import ENGINE, Caller, Role
 from app.domain.errors import InvalidRequest, SessionNotFound
 from app.domain.events import EventKind
 from app.domain.json import Json
 from app.domain.sessions import Session, SessionOptions
+from app.domain.tasks import TERMINAL
 from app.domain.tokens import TokenRecord
-from app.engine.ops import audit
+from app.engine.ops import audit, verdicts
 from app.engine.ops.access import session_of
 from app.state import schema
 from app.state.state import State
-from app.state.tables import SESSIONS, TOKENS
+from app.state.tables import SESSIONS, TASKS, TOKENS
 
 _S = schema.sessions.c
 LONGEST_TTL = timedelta(days=3650)
+_UNSETTLED = TASKS.search(
+    schema.tasks.c.session_id == sa.bindparam("session"),
+    schema.tasks.c.status.not_in([status.value for status in sorted(TERMINAL)]),
+    order=(schema.tasks.c.id,),
+)
 _SILENT = SESSIONS.search(_S.attached == 1, _S.last_seen < sa.bindparam("before"), order=(_S.last_seen,), limit=True)
 
 
@@ -34,6 +40,8 @@ class Attach:
     ttl: timedelta
     options: SessionOptions
     parent: str | None = None
+    expires_at: int | None = None
+    """Its parent's end, which it never outlives."""
 
 
 def attach(state: State, asked: Attach) -> tuple[Session, TokenRecord]:
@@ -45,6 +53,8 @@ def attach(state: State, asked: Attach) -> tuple[Session, TokenRecord]:
     if asked.role is Role.WORKER:
         raise InvalidRequest("a worker gets a handle or a minted token; it does not attach", "role")
     expires_at = state.now + round(asked.ttl.total_seconds() * 1000)
+    if asked.expires_at is not None:
+        expires_at = min(expires_at, asked.expires_at)
     session = _session(state, asked, expires_at)
     record = TokenRecord(
         jti=session.jti,
@@ -131,9 +141,19 @@ def _detach(state: State, session: Session, why: str) -> None:
         state.emit(EventKind.SESSION_DETACHED, session_id=session.id, operator_id=session.operator_id, why=why)
 
 
-def detach_silent(state: State, before: int, limit: int) -> int:
-    """Detach sessions not seen since `before`; how many they were."""
+def detach_silent(state: State, before: int, limit: int, *, keep_tasks: bool = True) -> int:
+    """Detach sessions not seen since `before`; how many they were. Their tasks stay, or are cancelled."""
     silent = _SILENT.all(state.db, before=before, limit=limit)
-    for session in silent:
-        _detach(state, session, "missed heartbeats")
+    for found in silent:
+        session = SESSIONS.lock(state.db, found.id)
+        if session is not None and session.attached and session.last_seen < before:
+            _detach(state, session, "missed heartbeats")
+            if not keep_tasks:
+                _cancel_tasks(state, session)
     return len(silent)
+
+
+def _cancel_tasks(state: State, session: Session) -> None:
+    """Cancel what the session started and is not settled."""
+    for task in _UNSETTLED.all(state.db, session=session.id):
+        verdicts.cancel(state, ENGINE, task.id, f"session {session.id} missed its heartbeats")

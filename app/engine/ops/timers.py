@@ -10,6 +10,7 @@ from app.domain.attempts import Attempt, Outcome, Reason
 from app.domain.events import EventKind
 from app.domain.questions import Question
 from app.domain.tasks import Status, Step, Task
+from app.engine.ops import loop
 from app.engine.ops.access import lock_task
 from app.engine.ops.endings import end_while_suspended, fail
 from app.engine.ops.questions import DUE as QUESTIONS_DUE
@@ -21,11 +22,9 @@ from app.state.tables import ATTEMPTS, TASKS
 _A, _T, _Q = schema.attempts.c, schema.tasks.c, schema.questions.c
 _ATTEMPTS_DUE = ATTEMPTS.search(_A.due_at <= sa.bindparam("now"), order=(_A.due_at,), limit=True)
 _RETRIES_DUE = TASKS.search(_T.retry_at <= sa.bindparam("now"), order=(_T.retry_at,), limit=True)
-_NEXT = (
-    Statement(sa.select(sa.func.min(_A.due_at)).where(_A.due_at.is_not(None))),
-    Statement(sa.select(sa.func.min(_T.retry_at)).where(_T.retry_at.is_not(None))),
-    Statement(sa.select(sa.func.min(_Q.due_at)).where(_Q.due_at.is_not(None))),
-)
+_NEXT_ATTEMPT = Statement(sa.select(sa.func.min(_A.due_at)).where(_A.due_at.is_not(None)))
+_NEXT_RETRY = Statement(sa.select(sa.func.min(_T.retry_at)).where(_T.retry_at.is_not(None)))
+_NEXT_QUESTION = Statement(sa.select(sa.func.min(_Q.due_at)).where(_Q.due_at.is_not(None)))
 
 
 class DueWork(NamedTuple):
@@ -46,9 +45,14 @@ def due(state: State, limit: int) -> DueWork:
 
 
 def next_due(state: State) -> int | None:
-    """The next instant at which something is due; None when nothing is."""
-    found = [rows[0][0] for statement in _NEXT if (rows := statement.query(state.db)) and rows[0][0] is not None]
-    return min(found, default=None)
+    """The next instant at which something can be carried out; None when there is none.
+
+    While the loop is paused no retry can.
+    """
+    wanted = (
+        [_NEXT_ATTEMPT, _NEXT_QUESTION] if loop.read(state).paused else [_NEXT_ATTEMPT, _NEXT_QUESTION, _NEXT_RETRY]
+    )
+    return min((at for statement in wanted if (at := statement.query(state.db)[0][0]) is not None), default=None)
 
 
 def expire_attempt(state: State, task_id: str, number: int) -> None:

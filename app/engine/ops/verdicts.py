@@ -44,11 +44,13 @@ def cancel(state: State, caller: Caller, task_id: str, reason: str | None) -> Ta
 
 
 def _cancel_below(state: State, task_id: str, *, by: str) -> None:
-    """The same for every task spawned under it. A child that passed keeps its result, but not its own children."""
+    """The same for every task spawned under it. A child that passed keeps its result, but nobody may act in it."""
     for found in CHILDREN.all(state.db, parent=task_id):
         child = lock_task(state, found.id)
         if child.status not in (Status.PASS, Status.CANCELLED):
             _cancel_one(state, child, by=by, reason=f"{task_id} was cancelled")
+        else:
+            _KILL_TOKENS.change(state.db, of_task=child.id, at=state.now)
         _cancel_below(state, child.id, by=by)
 
 
