@@ -80,7 +80,9 @@ class Connection(asyncio.Protocol):
 async def connect(base_url: str) -> Connection:
     """A connection to the server."""
     parts = urlsplit(base_url)
-    _, protocol = await asyncio.get_running_loop().create_connection(Connection, parts.hostname, parts.port)
+    _, protocol = await asyncio.get_running_loop().create_connection(
+        Connection, parts.hostname or "127.0.0.1", parts.port or 80
+    )
     return protocol
 
 
