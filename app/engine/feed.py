@@ -18,6 +18,7 @@ from app.domain.errors import Busy
 from app.domain.events import Event, Lagged
 from app.state import feed
 from app.state.port import Store
+from app.state.state import State
 
 _log = structlog.get_logger(__name__)
 
@@ -82,6 +83,22 @@ class Feed:
     async def page(self, after: int, limit: int = PAGE) -> list[Event]:
         """Events behind `after`, from the store."""
         return await self._store.read(lambda state: feed.page(state.db, after, limit))
+
+    async def page_of(self, task_id: str, after: int) -> tuple[list[Event], int]:
+        """One task's events behind `after`, by their index, and the cursor up to which these are all."""
+
+        def read(state: State) -> tuple[list[Event], int]:
+            # The head first: whatever is committed meanwhile lies behind it or is found by the page.
+            head = feed.head(state.db)
+            events = feed.page(state.db, after, PAGE, task_id)
+            last = events[-1].cursor if events else after
+            return events, last if len(events) == PAGE else max(last, head)
+
+        return await self._store.read(read)
+
+    async def back(self, count: int) -> int:
+        """The cursor behind which the latest `count` events lie."""
+        return await self._store.read(lambda state: feed.back(state.db, count))
 
     def recent(self, cursor: int) -> list[Event] | None:
         """A page of what the ring has behind `cursor`; None when it does not reach back so far."""
@@ -188,16 +205,25 @@ class EventStream:
             if self._caught_up:
                 self._caught_up = False
                 self._pending.append(Lagged(cursor=cursor))
-            events = await self._hub.page(cursor)
-        if not events:
+            events, read_to = await self._stored(cursor)
+        else:
+            read_to = events[-1].cursor if events else cursor
+        if read_to == cursor:
             self._caught_up = True
             await self._awake.wait()
             return cursor
         self._pending.extend(event for event in events if self._wants(event))
-        self._read_to = events[-1].cursor
+        self._read_to = read_to
         if not self._pending:
             self._cursor = self._read_to
         return self._read_to
+
+    async def _stored(self, cursor: int) -> tuple[list[Event], int]:
+        """The next page from the store, and the cursor up to which it tells everything that is wanted."""
+        if self._task_id is not None:
+            return await self._hub.page_of(self._task_id, cursor)
+        events = await self._hub.page(cursor)
+        return events, events[-1].cursor if events else cursor
 
     def _wants(self, event: Event) -> bool:
         return (self._kinds is None or event.kind in self._kinds) and (

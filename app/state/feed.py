@@ -75,6 +75,16 @@ def head(db: Connection) -> int:
     return int(db.query(f"SELECT {_HORIZON} - 1", (db.feed_offset,))[0][0])
 
 
+def back(db: Connection, count: int) -> int:
+    """The cursor behind which the latest `count` events lie; fewer when there are no more."""
+    if count == 0:
+        return head(db)
+    mark = "?" if db.dialect == "sqlite" else "%s"
+    sql = f"SELECT min(cursor) FROM (SELECT cursor FROM events ORDER BY cursor DESC LIMIT {mark}) AS latest"  # noqa: S608 - constants
+    found = db.query(sql, (count,))[0][0]
+    return head(db) if found is None else int(found) - 1
+
+
 def oldest(db: Connection) -> int | None:
     """The oldest event's cursor; None when there is none."""
     return db.query("SELECT min(cursor) FROM events", ())[0][0]

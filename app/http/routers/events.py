@@ -17,7 +17,7 @@ from app.engine.feed import EventStream
 from app.http import auth, bodies, views
 from app.http.edge import Edge, edge_of
 from app.http.holds import Drained
-from app.http.parameters import AFTER, LAST_EVENT_ID, TASK, TYPES, checked_task_id, query_of, whole_of
+from app.http.parameters import AFTER, LAST, LAST_EVENT_ID, TASK, TYPES, checked_task_id, query_of, whole_of
 from app.http.replies import Reply
 from app.http.routes import documented, gate, plain_router
 from app.wire.events import LAGGED
@@ -33,24 +33,30 @@ _HEADERS = [
 ]
 _HELLO = b"retry: 2000\n: swarmhold events\n\n"
 _COMMENT = b": still here\n\n"
+MOST_LAST = 1000
 _KINDS = frozenset(kind.value for kind in EventKind)
 
 
 @router.get(
     "/events",
     openapi_extra=gate(Verb.SUBSCRIBE_EVENTS)
-    | documented(parameters=(AFTER, TYPES, TASK, LAST_EVENT_ID), reply={"text/event-stream": {"type": "string"}}),
+    | documented(parameters=(AFTER, LAST, TYPES, TASK, LAST_EVENT_ID), reply={"text/event-stream": {"type": "string"}}),
 )
 async def events(request: Request) -> Reply:
-    """Follow the feed: live, or from behind a cursor. It ends when the credential does, or when the server stops."""
+    """Follow the feed: live, from a cursor, or with the latest few. It ends with the credential, or with the server."""
     edge, scope = edge_of(request), request.scope
     bearer = auth.bearer(scope)
     query = query_of(scope)
     last_seen = bodies.header(scope, b"last-event-id")
     after = whole_of(last_seen, "Last-Event-ID") if last_seen else whole_of(query.get("after"), "after")
+    last = whole_of(query.get("last"), "last") if after is None else None
+    if last is not None and last > MOST_LAST:
+        raise InvalidRequest(f"at most {MOST_LAST} of the latest events", "last")
     kinds = _kinds(query.get("types"))
     task_id = checked_task_id(query["task"], "task") if "task" in query else None
     await edge.engine.authorize(bearer, Verb.SUBSCRIBE_EVENTS)
+    if last is not None:
+        after = await edge.engine.event_tx.back(last)
     stream = edge.engine.subscribe(after=after, kinds=kinds, task_id=task_id)
     return EventsReply(edge, bearer, stream)
 
