@@ -1,7 +1,7 @@
 // How long ago, or how long still: it changes by itself.
 import { html } from "../../vendor/preact.js";
 import { now } from "../state/clock.js";
-import { age, duration, exact } from "../text/times.js";
+import { age, countdown, duration, exact } from "../text/times.js";
 
 const SOON_MS = 5 * 60_000;
 
@@ -15,6 +15,6 @@ export function Left({ at }) {
   const left = Date.parse(at) - now.value;
   const urgency = left < 0 ? "over" : left < SOON_MS ? "soon" : "";
   return html`<time class=${`left ${urgency}`} datetime=${at} title=${exact(at)}>
-    ${left < 0 ? `${duration(-left)} over` : `${duration(left)} left`}
+    ${left < 0 ? `${duration(-left)} over` : `${left < SOON_MS ? countdown(left) : duration(left)} left`}
   </time>`;
 }

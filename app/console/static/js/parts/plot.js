@@ -4,6 +4,8 @@ import { Plot as Canvas } from "../../vendor/plot.js";
 import { isDark, theme } from "../state/theme.js";
 
 const HEIGHT = 160;
+const SHORTEST_S = 600;
+const STEPS = [1, 2, 5].flatMap((step) => [0, 1, 2, 3, 4, 5, 6].map((power) => step * 10 ** power)).sort((one, other) => one - other);
 
 /** A colour of the theme as the canvas understands it. */
 function colour(element, name) {
@@ -26,8 +28,8 @@ export function Plot({ title, series, data, unit = (value) => String(value), sum
       height: HEIGHT,
       legend: { show: false },
       cursor: { show: false },
-      scales: { y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max(1, (high ?? 1) * 1.1)] } },
-      axes: [{ ...axis, space: 70 }, { ...axis, size: 46, space: 34, values: (_, ticks) => ticks.map(unit) }],
+      scales: { x: { range: (_, low, high) => [Math.min(low ?? 0, (high ?? 0) - SHORTEST_S), high ?? SHORTEST_S] }, y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max(1, (high ?? 1) * 1.1)] } },
+      axes: [{ ...axis, space: 70 }, { incrs: STEPS, ...axis, size: 46, space: 34, values: (_, ticks) => ticks.map(unit) }],
       series: [{}, ...series.map((one) => ({
         label: one.label, stroke: colour(element, one.colour), width: 1.6, points: { show: false },
         paths: one.stepped ? Canvas.paths.stepped({ align: 1 }) : undefined,

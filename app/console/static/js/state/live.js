@@ -4,6 +4,7 @@ import { Bridge } from "../net/bridge.js";
 import { Feed } from "../net/feed.js";
 import { held, reader, sessionEnded } from "./session.js";
 
+const LATEST = 500;
 const HIDDEN_MS = 30_000;
 const listeners = new Set();
 const frames = {};
@@ -40,7 +41,7 @@ effect(() => {
   const credential = reader.value;
   untracked(() => {
     feed.value?.stop();
-    feed.value = credential ? new Feed(credential, { onRefused: sessionEnded }) : null;
+    feed.value = credential ? new Feed(credential, { query: { last: LATEST }, onRefused: sessionEnded }) : null;
     feed.value?.listen((events) => listeners.forEach((listener) => listener(events)));
     feed.value?.start();
   });

@@ -118,7 +118,7 @@ onFrame("welcome", () => {
 onFrame("ask", ({ type: _, ...question }) => note({ ...question, status: "open" }));
 onFrame("withdrawn", ({ key }) => gather(key));
 onEvents((events) => {
-  if (!may("senior")) return;
+  if (!may("senior") || !loaded.value) return;
   for (const event of events) {
     if (event.kind === "senior_queried" && !known.value.has(event.key)) gather(event.key);
     if (SETTLING.has(event.kind) && known.value.get(event.key)?.status === "open") gather(event.key);

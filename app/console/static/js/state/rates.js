@@ -8,6 +8,7 @@ export const SLOT_MS = 10_000;
 const MOST = 360;
 const COUNTED = { task_created: "created", task_pass: "pass", task_blocked: "blocked", task_attempt_started: "started" };
 const NAME = "rates";
+const COUNTED_TO = "rates.cursor";
 
 /** [{at, created, started, pass, blocked, open, oldest, suspended, running, pending, queued}], oldest first. */
 export const slots = signal(kept(NAME, []).filter((slot) => slot.at > Date.now() - MOST * SLOT_MS));
@@ -15,6 +16,7 @@ export const slots = signal(kept(NAME, []).filter((slot) => slot.at > Date.now()
 export const stats = signal(null);
 
 let changed = false;
+let countedTo = kept(COUNTED_TO, 0);
 
 function slotOf(at) {
   const start = Math.floor(at / SLOT_MS) * SLOT_MS;
@@ -30,6 +32,8 @@ function slotOf(at) {
 onEvents((events) => {
   const earliest = Date.now() - MOST * SLOT_MS;
   for (const event of events) {
+    if (event.cursor <= countedTo) continue;
+    countedTo = event.cursor;
     const name = COUNTED[event.kind];
     const at = Date.parse(event.at);
     if (name && at > earliest) slotOf(at)[name] += 1;
@@ -60,4 +64,5 @@ setInterval(() => {
   changed = false;
   slots.value = [...slots.value];
   keep(NAME, slots.value);
+  keep(COUNTED_TO, countedTo);
 }, 1000);

@@ -3,7 +3,7 @@
 const UNITS = [
   [86_400, "d", 3_600, "h"],
   [3_600, "h", 60, "min"],
-  [60, "min", 1, "s"],
+  [60, "min", 60, "s"],
 ];
 
 /** A duration in at most two units: `3 h 20 min`, `12 s`. */
@@ -15,6 +15,12 @@ export function duration(ms) {
     return rest && seconds < 10 * size ? `${Math.floor(seconds / size)} ${name} ${rest} ${smallName}` : `${Math.floor(seconds / size)} ${name}`;
   }
   return `${seconds} s`;
+}
+
+/** Minutes and seconds: `4:07`. */
+export function countdown(ms) {
+  const seconds = Math.max(0, Math.floor(ms / 1000));
+  return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
 }
 
 /** A short duration that may be less than a second. */

@@ -47,9 +47,12 @@ function Desk({ id }) {
   return html`<div class=${`desk ${id ? "looking" : ""}`}>
     <section class="side" aria-label="Questions">
       <div class="bar">
-        <h1>${done ? "Settled" : "Open questions"} <span class="count">${shown.length}</span></h1>
+        <h1>Inbox</h1>
+        <div class="modes" role="group" aria-label="Which questions">
+          <button class="small" type="button" aria-pressed=${!done} onClick=${() => setDone(false)}>Open <span class="number">${open.value.length}</span></button>
+          <button class="small" type="button" aria-pressed=${done} onClick=${() => setDone(true)}>Settled</button>
+        </div>
         <${Bell} />
-        <button class="quiet text" type="button" aria-pressed=${done} onClick=${() => setDone(!done)}>Settled</button>
       </div>
       <div class="bar"><label class="search"><span class="unseen">Filter by agent or text</span><${Icon} name="search" />
         <input id="wanted" type="search" placeholder="Agent or text" value=${wanted} onInput=${(event) => setWanted(event.target.value)} /></label></div>
@@ -87,6 +90,6 @@ function Row({ question, current }) {
 
 function Bell() {
   if (permission.value !== "default") return null;
-  return html`<button class="quiet text" type="button" onClick=${allowNotifications}><${Icon} name="bell" />Notify me</button>`;
+  return html`<button class="quiet" type="button" title="Notify me of new questions" aria-label="Notify me of new questions" onClick=${allowNotifications}><${Icon} name="bell" /></button>`;
 }
 
