@@ -1,0 +1,180 @@
+"""Reading credentials, counting guesses, checking idempotency keys."""
+
+from typing import Any
+
+import pytest
+
+from app.domain.errors import InvalidRequest, TooManyGuesses, Unauthenticated
+from app.domain.tokens import CapToken, Handle
+from app.http import auth
+from app.http.guessing import REMEMBERED, SOURCES, Guesses, source_of
+from app.http.idempotency import idempotency_of
+from app.http.settings import GuessLimits
+
+
+def scope_with(*headers: tuple[bytes, bytes], path: str = "/x") -> dict[str, Any]:
+    """A request's scope."""
+    return {"type": "http", "method": "POST", "path": path, "headers": list(headers)}
+
+
+def authorized(value: bytes) -> dict[str, Any]:
+    """A scope with an Authorization header."""
+    return scope_with((b"authorization", value))
+
+
+@pytest.mark.parametrize(
+    ("value", "bearer"),
+    [
+        (b"Bearer aa.bb.cc", CapToken("aa.bb.cc")),
+        (b"bearer aa.bb.cc", CapToken("aa.bb.cc")),
+        (b"BEARER   aa.bb.cc ", CapToken("aa.bb.cc")),
+        (b"Bearer aa.bb.", CapToken("aa.bb.")),
+        (b"Bearer wh-abc", Handle("wh-abc")),
+        (b"Bearer WH-ABC", Handle("WH-ABC")),
+    ],
+)
+def test_tokens_and_handles_are_told_apart(value: bytes, bearer: object) -> None:
+    """By their looks alone."""
+    assert auth.bearer(authorized(value)) == bearer
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"Bearer",
+        b"Bearer ",
+        b"Basic YTpi",
+        b"aa.bb.cc",
+        b"Bearer shk_x",
+        b"Bearer a b.c.d",
+        b"Bearer \xff.b.c",
+        b"Bearer " + b"a" * 20_000 + b".b.c",
+    ],
+)
+def test_anything_else_is_unauthenticated(value: bytes) -> None:
+    """Other schemes, API keys, nonsense, what is far too long."""
+    with pytest.raises(Unauthenticated):
+        auth.bearer(authorized(value))
+
+
+def test_missing_and_doubled_headers_are_unauthenticated() -> None:
+    """Which of two would count is not guessed."""
+    line = (b"authorization", b"Bearer aa.bb.cc")
+    for scope in (scope_with(), scope_with(line, line)):
+        with pytest.raises(Unauthenticated):
+            auth.bearer(scope)
+
+
+def test_an_api_key_is_no_token_and_a_token_no_key() -> None:
+    """Each is read where it belongs."""
+    assert auth.api_key(authorized(b"Bearer shk_abc")) == "shk_abc"
+    for value in (b"Bearer aa.bb.cc", b"Bearer wh-abc", b"Bearer shk_\xe9"):
+        with pytest.raises(Unauthenticated):
+            auth.api_key(authorized(value))
+
+
+class Clock:
+    """A clock that is moved by hand."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def guesses_until_refused(guesses: Guesses, source: str, *, same: bool = False) -> int:
+    """How many failures one source has before it is refused."""
+    for count in range(10_000):
+        try:
+            guesses.failed(source, "same" if same else str(count))
+        except TooManyGuesses:
+            return count
+    return -1
+
+
+def test_each_source_has_its_own_patience() -> None:
+    """One that guesses does not spend another's."""
+    guesses = Guesses(GuessLimits(burst_per_source=5, per_source_per_second=1), clock=Clock())
+
+    assert guesses_until_refused(guesses, "a") == 5
+    assert guesses_until_refused(guesses, "b") == 5
+
+
+def test_the_same_wrong_credential_is_hardly_a_guess() -> None:
+    """It weighs a fifth."""
+    guesses = Guesses(GuessLimits(burst_per_source=5), clock=Clock())
+
+    assert guesses_until_refused(guesses, "a", same=True) in (20, 21)
+
+
+def test_patience_comes_back_with_time() -> None:
+    """And how long to wait is told."""
+    clock = Clock()
+    guesses = Guesses(GuessLimits(burst_per_source=2, per_source_per_second=0.5), clock=clock)
+    guesses_until_refused(guesses, "a")
+    with pytest.raises(TooManyGuesses) as refused:
+        guesses.failed("a", "x")
+    assert refused.value.retry_after_s == pytest.approx(2.0)
+
+    clock.now += 2
+
+    guesses.failed("a", "y")
+
+
+def test_all_sources_together_have_a_limit() -> None:
+    """Guessing from many addresses is guessing."""
+    guesses = Guesses(GuessLimits(burst_in_all=10, in_all_per_second=0), clock=Clock())
+    for count in range(10):
+        guesses.failed(f"source {count}", "x")
+
+    with pytest.raises(TooManyGuesses):
+        guesses.failed("another", "x")
+
+
+def test_memory_is_bounded() -> None:
+    """Sources and credentials that were quiet longest are forgotten."""
+    guesses = Guesses(GuessLimits(burst_in_all=1e9, burst_per_source=1e9), clock=Clock())
+    for count in range(SOURCES + 100):
+        guesses.failed(f"source {count}", "x")
+    for count in range(REMEMBERED + 100):
+        guesses.failed("one", str(count))
+
+    assert len(guesses._sources) == SOURCES
+    assert len(guesses._sources["one"].tried) == REMEMBERED
+
+
+@pytest.mark.parametrize(
+    ("client", "source"),
+    [
+        (None, "unknown"),
+        (("10.0.0.1", 5), "10.0.0.1"),
+        (("2001:db8:1:2:3:4:5:6", 5), "2001:db8:1:2::/64"),
+        (("2001:db8:1:2:ffff::1", 5), "2001:db8:1:2::/64"),
+        (("fe80::1%eth0", 5), "fe80::/64"),
+        (("a:strange:name", 5), "a:strange:name"),
+    ],
+)
+def test_a_source_is_an_address_or_its_network(client: tuple[str, int] | None, source: str) -> None:
+    """An IPv6 customer has a whole /64 to guess from."""
+    assert source_of(client) == source
+
+
+def key(value: bytes, *, body: bytes = b"{}", path: str = "/x") -> Any:
+    """The idempotency of a request with a key."""
+    return idempotency_of(scope_with((b"idempotency-key", value), path=path), body)
+
+
+def test_a_key_comes_with_its_requests_digest() -> None:
+    """Same request, same digest; another body or path, another one."""
+    assert key(b"k") == key(b"k")
+    assert key(b"k").key == "k"
+    assert len({key(b"k").fingerprint, key(b"k", body=b"[]").fingerprint, key(b"k", path="/y").fingerprint}) == 3
+    assert idempotency_of(scope_with(), b"") is None
+
+
+@pytest.mark.parametrize("value", [b"", b"   ", b"x" * 256, b"\xff", b"a\nb", b"a\x7f"])
+def test_a_key_that_cannot_be_one_is_refused(value: bytes) -> None:
+    """One to 255 printable ASCII characters."""
+    with pytest.raises(InvalidRequest):
+        key(value)

@@ -1,0 +1,252 @@
+"""Reading bodies and parameters."""
+
+import asyncio
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from starlette.requests import ClientDisconnect
+
+from app.domain.errors import InvalidRequest, PayloadTooLarge
+from app.http import bodies
+from app.http.faults import InvalidBody, MalformedBody, WrongMediaType
+from app.http.holds import Drained, Holds
+from app.http.parameters import hold_of, label_of, limit_of, query_of, truth_of, whole_of
+from app.http.settings import HttpSettings
+from app.wire.tasks import StartTaskRequest
+from tests.support.waiting import eventually
+
+SETTINGS = HttpSettings()
+
+
+def receiving(parts: Iterable[bytes], *, left: bool = False) -> Any:
+    """A `receive` that gives a body in parts; the client may leave instead of ending it."""
+    parts = list(parts)
+    messages = [
+        {"type": "http.request", "body": part, "more_body": left or index < len(parts) - 1}
+        for index, part in enumerate(parts)
+    ]
+    remaining = iter([*messages, {"type": "http.disconnect"}])
+
+    async def receive() -> dict[str, Any]:
+        return next(remaining)
+
+    return receive
+
+
+def scope_with(**headers: str) -> dict[str, Any]:
+    """A scope with headers."""
+    lines = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return {"type": "http", "headers": lines, "query_string": b""}
+
+
+async def test_a_body_is_whole_however_it_is_cut() -> None:
+    """In one part or many."""
+    assert await bodies.read(scope_with(), receiving([b"abc"]), 3) == b"abc"
+    assert await bodies.read(scope_with(), receiving([b"a", b"", b"bc"]), 3) == b"abc"
+    assert await bodies.read(scope_with(), receiving([b""]), 0) == b""
+
+
+async def _all_of(receive: Any, count: int) -> None:
+    for _ in range(count):
+        await receive()
+
+
+@pytest.mark.parametrize("parts", [[b"abcd"], [b"ab", b"cd"], [b"", b"abcd", b""]])
+async def test_a_body_beyond_the_limit_is_refused_as_it_comes(parts: list[bytes]) -> None:
+    """Before the rest of it is read."""
+    with pytest.raises(PayloadTooLarge) as refused:
+        await bodies.read(scope_with(), receiving(parts), 3)
+    assert refused.value.limit_bytes == 3
+
+    counted = bodies.limited(scope_with(), receiving(parts), 3)
+    with pytest.raises(PayloadTooLarge):
+        await _all_of(counted, len(parts))
+
+
+async def test_a_length_beyond_the_limit_is_refused_at_once() -> None:
+    """Nothing of it needs to be read."""
+    scope = scope_with(content_length="4")
+    with pytest.raises(PayloadTooLarge):
+        bodies.limited(scope, receiving([b""]), 3)
+    with pytest.raises(PayloadTooLarge):
+        await bodies.read(scope, receiving([b"a", b"b"]), 3)
+
+
+async def test_a_client_that_leaves_in_the_middle_is_told_apart() -> None:
+    """Half a body is none."""
+    with pytest.raises(ClientDisconnect):
+        await bodies.read(scope_with(), receiving([b"a"], left=True), 10)
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/json", "APPLICATION/JSON; charset=UTF-8", "", 'application/json;charset="utf-8"']
+)
+def test_json_is_taken_under_its_name_or_none(kind: str) -> None:
+    """In UTF-8."""
+    bodies.require_json(scope_with(content_type=kind) if kind else scope_with())
+
+
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/json; charset=latin-1", "application/x-www-form-urlencoded", "json"]
+)
+def test_other_types_are_refused(kind: str) -> None:
+    """And the right one is named."""
+    with pytest.raises(WrongMediaType) as refused:
+        bodies.require_json(scope_with(content_type=kind))
+    assert "application/json" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"NaN", b"1e999", b'"\\ud800"', b"\xff", b"[" * 300 + b"]" * 300, b'{"a":' * 201 + b"1" + b"}" * 201],
+)
+def test_what_is_no_json_is_malformed(body: bytes) -> None:
+    """Nor what is nested deeper than can be written again."""
+    with pytest.raises(MalformedBody):
+        bodies.value_of(body)
+
+
+def test_wide_is_not_deep() -> None:
+    """Many small values are fine, and so is the deepest that is allowed."""
+    assert len(bodies.value_of(b"[" + b",".join([b"{}"] * 1000) + b"]")) == 1000
+    assert bodies.value_of(b"[" * 199 + b"]" * 199)
+    assert bodies.json_of(b' { "a" : 1 } ').text == '{"a":1}'
+
+
+def test_complaints_say_where_and_never_what() -> None:
+    """A secret in the wrong field is not repeated."""
+    with pytest.raises(InvalidBody) as refused:
+        bodies.shaped(StartTaskRequest, {"agent": "a", "initial_directive": {"shk_secret": 1}, "labels": {"k": 1}})
+
+    assert {error["field"] for error in refused.value.errors} == {"initial_directive", "labels.k"}
+    assert "shk_secret" not in str(refused.value.errors)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("0", 0), ("1", 1), ("0.25", 0.25), ("172800", 172800), ("1e2", 100), ("1.5e-3", 0.0015)]
+)
+def test_holds_are_seconds(text: str, seconds: float) -> None:
+    """Whole or broken."""
+    assert hold_of(text, SETTINGS) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    "text", ["", " 1", "-1", "+1", "1 ", "x", "nan", "inf", "1e999", "172801", "1_0", "٣", "0x1", "1e"]
+)
+def test_other_holds_are_refused(text: str) -> None:
+    """The limit is told."""
+    with pytest.raises(InvalidRequest) as refused:
+        hold_of(text, SETTINGS)
+    assert "172800" in str(refused.value)
+
+
+def test_defaults() -> None:
+    """Fifty seconds, fifty items, and what the route says."""
+    assert hold_of(None, SETTINGS) == timedelta(seconds=50)
+    assert hold_of(None, SETTINGS, default=timedelta(0)) == timedelta(0)
+    assert limit_of(None, SETTINGS) == 50
+    assert (whole_of(None, "n"), truth_of(None, "ok", default=True), label_of(None)) == (None, True, None)
+
+
+def test_parameters_are_read_strictly() -> None:
+    """One way to write each."""
+    assert (whole_of("0", "n"), whole_of("12", "n")) == (0, 12)
+    assert [truth_of(text, "ok", default=False) for text in ("true", "1", "false", "0")] == [True, True, False, False]
+    assert (label_of("a:b"), label_of("a:b:c"), label_of("a:")) == (("a", "b"), ("a", "b:c"), ("a", ""))
+    for call in (
+        lambda: whole_of("-1", "n"),
+        lambda: whole_of("1.0", "n"),
+        lambda: whole_of("9" * 19, "n"),
+        lambda: truth_of("yes", "ok", default=True),
+        lambda: truth_of("", "ok", default=True),
+        lambda: label_of("a"),
+        lambda: label_of(":b"),
+        lambda: limit_of(0, SETTINGS),
+        lambda: limit_of(201, SETTINGS),
+    ):
+        with pytest.raises(InvalidRequest):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("raw", "query"),
+    [(b"", {}), (b"a=1&b=", {"a": "1", "b": ""}), (b"a=1&a=2", {"a": "2"}), (b"a=%C3%A9+x", {"a": "é x"})],
+)
+def test_queries(raw: bytes, query: dict[str, str]) -> None:
+    """Of a parameter that is given twice, the last counts."""
+    assert query_of({"query_string": raw}) == query
+
+
+@pytest.mark.parametrize("raw", [b"a=%ff", b"a=\xff", b"&".join(b"a=1" for _ in range(101))])
+def test_queries_that_cannot_be_read_are_refused(raw: bytes) -> None:
+    """Not UTF-8, not ASCII, too many."""
+    with pytest.raises(InvalidRequest):
+        query_of({"query_string": raw})
+
+
+async def never() -> Any:
+    """A receive, or a wait, that nothing ends."""
+    await asyncio.get_running_loop().create_future()
+
+
+async def test_a_parked_wait_gives_its_result() -> None:
+    """And is forgotten."""
+    holds = Holds()
+
+    async def result() -> int:
+        await asyncio.sleep(0)
+        return 7
+
+    assert await holds.park(never, result()) == 7
+    assert holds.parked == 0
+
+
+async def test_a_parked_wait_ends_when_its_client_leaves() -> None:
+    """The wait is cancelled."""
+    holds, gone = Holds(), asyncio.Event()
+
+    async def receive() -> dict[str, Any]:
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    parked = asyncio.create_task(holds.park(receive, never()))
+    await eventually(lambda: holds.parked == 1)
+    gone.set()
+
+    with pytest.raises(ClientDisconnect):
+        await parked
+    assert holds.parked == 0
+
+
+async def test_draining_ends_every_wait_now_and_later() -> None:
+    """A wait that is fulfilled at once still is."""
+    holds = Holds()
+    parked = [asyncio.create_task(holds.park(never, never())) for _ in range(3)]
+    await eventually(lambda: holds.parked == 3)
+
+    holds.drain()
+    holds.drain()
+
+    for wait in parked:
+        with pytest.raises(Drained):
+            await wait
+    with pytest.raises(Drained):
+        await holds.park(never, never())
+
+    async def ready() -> int:
+        return 1
+
+    assert await holds.park(never, ready()) == 1
+
+
+async def test_a_cancelled_request_is_not_mistaken_for_a_drained_one() -> None:
+    """Whoever cancels the request itself gets a cancellation."""
+    holds = Holds()
+    parked = asyncio.create_task(holds.park(never, never()))
+    await eventually(lambda: holds.parked == 1)
+    parked.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await parked
