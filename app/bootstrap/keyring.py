@@ -62,7 +62,7 @@ def open_keyring(path: Path) -> Keyring:
 
 
 def rotate_signing(path: Path) -> Keyring:
-    """Put a new signing key before the others. Running servers sign with it after their next start."""
+    """Put a new signing key before the others. A running server signs with it once it is sent SIGHUP."""
     rotated = open_keyring(path).rotated()
     places.replace(path, _dump(rotated))
     return rotated

@@ -15,7 +15,6 @@ import structlog
 import uvicorn
 
 from app.bootstrap import places, presence
-from app.bootstrap.corked import CorkedHttpProtocol
 from app.bootstrap.failures import StartFailed
 from app.bootstrap.housekeeping import Housekeeping
 from app.bootstrap.keyring import Keyring, given_root_key, make_root_key, open_keyring
@@ -103,6 +102,16 @@ class Server:
                 while self.application.edge.holds.parked or self.sockets.count:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
 
+    def reread_keys(self) -> None:
+        """Sign with the ring as it is in its file now: it was rotated."""
+        try:
+            ring = open_keyring(self.settings.keys_path).signing
+        except StartFailed as error:
+            _log.error("keys_not_reread", reason=str(error))
+            return
+        self.engine.signer.adopt(ring)
+        _log.info("keys_reread", signing=ring[0].kid, verifying=len(ring))
+
     async def _settle_root_key(self) -> None:
         root = given_root_key(self.settings)
         if root is None and not await self.engine.has_root_key():
@@ -125,10 +134,11 @@ class _Listener(uvicorn.Server):
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self.handle_exit, number, None)
+        loop.add_signal_handler(signal.SIGHUP, self._server.reread_keys)
         try:
             yield
         finally:
-            for number in _SIGNALS:
+            for number in (*_SIGNALS, signal.SIGHUP):
                 loop.remove_signal_handler(number)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -172,7 +182,7 @@ def _uvicorn_config(settings: Settings, application: Application) -> uvicorn.Con
     proxies = settings.http.trusted_proxies
     return uvicorn.Config(
         application,
-        http=CorkedHttpProtocol,
+        http="httptools",
         ws="websockets-sansio",
         lifespan="off",
         log_config=None,

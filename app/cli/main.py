@@ -9,8 +9,13 @@ import typer
 
 import app as package
 from app.bootstrap.failures import StartFailed
+from app.cli.audit import audit
+from app.cli.backup import backup, restore
 from app.cli.demo.command import demo
+from app.cli.doctor import doctor
 from app.cli.failures import EXIT_FAILED, EXIT_MISUSED, CommandFailed
+from app.cli.keys import keys
+from app.cli.migrate import migrate
 from app.cli.openapi import openapi
 from app.cli.serve import serve
 from app.config import ConfigurationError
@@ -42,6 +47,12 @@ def _options(version: Version = False) -> None:
 
 cli.command()(serve)
 cli.command()(demo)
+cli.add_typer(keys, name="keys")
+cli.command()(doctor)
+cli.command()(migrate)
+cli.command()(backup)
+cli.command()(restore)
+cli.add_typer(audit, name="audit")
 cli.command()(openapi)
 
 

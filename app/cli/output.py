@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TextIO
 
 import orjson
 from rich.console import Console
@@ -18,8 +18,16 @@ from rich.text import Text
 _KEPT = {"\n", "\t"}
 _DIRECTIONS = {*"\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f"}
 
-console = Console(highlight=False, markup=False, emoji=False)
-errors = Console(stderr=True, highlight=False, markup=False, emoji=False)
+WIDE = 200
+"""Columns where nobody looks at the width: in files and pipes."""
+
+
+def _console(stream: TextIO) -> Console:
+    return Console(file=stream, width=None if stream.isatty() else WIDE, highlight=False, markup=False, emoji=False)
+
+
+console = _console(sys.stdout)
+errors = _console(sys.stderr)
 
 
 def inert(text: str, *, lines: bool = True) -> str:
@@ -53,8 +61,9 @@ def print_json(value: Any, *, indent: bool = True) -> None:
 def table(*columns: str, title: str | None = None) -> Table:
     """An empty table in the house's look."""
     made = Table(title=title, box=None, header_style="bold", title_justify="left", pad_edge=False, padding=(0, 2, 0, 0))
-    for column in columns:
-        made.add_column(column, overflow="fold")
+    for number, column in enumerate(columns):
+        # The first column names the row: it is copied, and must be whole.
+        made.add_column(column, overflow="fold", no_wrap=number == 0)
     return made
 
 

@@ -1,4 +1,4 @@
-"""A consistent copy of a PostgreSQL database, by PostgreSQL's own `pg_dump`."""
+"""A consistent copy of a PostgreSQL database, by PostgreSQL's own `pg_dump`, and back by `pg_restore`."""
 
 from __future__ import annotations
 
@@ -40,6 +40,29 @@ def dump(url: str, target: Path) -> None:
         raise StoreUnavailable(f"the backup to {target} failed: {error.strerror}") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def load(url: str, source: Path) -> None:
+    """Fill an empty database from a file that `dump` wrote; all of it or nothing. Blocks.
+
+    Raises StoreUnavailable, also when `pg_restore` is not installed.
+    """
+    program = shutil.which("pg_restore")
+    if program is None:
+        raise StoreUnavailable("restoring PostgreSQL needs pg_restore; install PostgreSQL's client programs")
+    environment = _environment(url)
+    database = environment.get("PGDATABASE") or environment.get("PGUSER", "postgres")
+    options = ("--exit-on-error", "--single-transaction", "--no-owner", "--no-password", f"--dbname={database}")
+    done = subprocess.run(
+        [program, *options, str(source)],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise StoreUnavailable(f"pg_restore failed: {' '.join(done.stderr.split())[:500]}")
 
 
 def _environment(url: str) -> dict[str, str]:

@@ -59,12 +59,12 @@ def chain(previous: str, *cells: Any) -> str:
 
 def page(state: State, after: int, limit: int) -> list[dict[str, Any]]:
     """Rows behind `after`, oldest first, as plain objects for export."""
-    names = [column.name for column in schema.audit.columns]
+    names = [str(column.name) for column in schema.audit.columns]
     return [dict(zip(names, row, strict=True)) for row in _PAGE.query(state.db, after=after, limit=limit)]
 
 
 def verify(state: State) -> int | None:
-    """The first row whose digest does not follow from the row before; None when the chain is whole."""
+    """The first row that does not follow from the row before, or is missing at the end; None when all is whole."""
     previous, after = _START.split()[1], 0
     while rows := page(state, after, 1000):
         for row in rows:
@@ -72,4 +72,9 @@ def verify(state: State) -> int | None:
             if chain(previous, *cells) != row["digest"] or row["seq"] != after + 1:
                 return int(row["seq"])
             previous, after = str(row["digest"]), int(row["seq"])
-    return None
+    return None if (get_meta(state.db, _HEAD) or _START) == f"{after} {previous}" else after + 1
+
+
+def head(state: State) -> int:
+    """How many rows there are."""
+    return int((get_meta(state.db, _HEAD) or _START).split()[0])

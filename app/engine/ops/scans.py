@@ -57,7 +57,10 @@ _SCANS = (
         _of_attempts(sa.text("attempts.phase = 'running'"), _A.due_at.is_(None), _A.paused_at.is_(None)),
     ),
     ("an attempt's timer is overdue", _of_attempts(_A.due_at < _LATE)),
-    ("an attempt is live under a task that is not", _of_attempts(_LIVE, _T.status.not_in(("running", "suspended")))),
+    (
+        "an attempt is live under a task that is not",
+        _of_attempts(_LIVE, sa.text("tasks.status NOT IN ('running', 'suspended')")),
+    ),
     ("an attempt is live though a newer one began", _of_attempts(_LIVE, _A.attempt < _T.attempt)),
     (
         "an attempt's clocks stand still without a question",

@@ -1,0 +1,155 @@
+"""`swarmhold backup` and `restore`: everything that a server needs to go on elsewhere, in one file.
+
+The file is a plain tar archive of the database's copy, the server's own keys, the root key if it is kept in a file, and
+a manifest with digests. It holds secrets, and is made readable for its owner alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+import app as package
+from app.bootstrap import places, presence
+from app.cli import records
+from app.cli.failures import EXIT_MISUSED, CommandFailed
+from app.cli.site import ConfigFile, DatabaseUrl, DataDir, settings_of
+from app.config import DATABASE_FILE, KEYS_FILE, ROOT_KEY_FILE, Settings
+from app.domain.clock import system_clock
+from app.state import migrations
+from app.wire.instants import to_rfc3339
+
+MANIFEST = "manifest.json"
+DUMP = "postgres.dump"
+
+Target = Annotated[Path, typer.Argument(help="The new file.")]
+Source = Annotated[Path, typer.Argument(help="A file that `swarmhold backup` made.")]
+
+
+def backup(
+    target: Target, data_dir: DataDir = None, database_url: DatabaseUrl = None, config: ConfigFile = None
+) -> None:
+    """Copy the database and the keys to a new file, while the server runs or rests."""
+    settings = settings_of(data_dir=data_dir, database_url=database_url, config=config)
+    if target.exists():
+        raise CommandFailed(f"{target} exists already. Name a new file.", status=EXIT_MISUSED)
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=".swarmhold-backup-") as name:
+            folder = Path(name)
+            _collect(settings, folder)
+            partial.touch(mode=places.FILE_MODE)
+            with tarfile.open(partial, "w") as archive:
+                for path in sorted(folder.iterdir()):
+                    archive.add(path, arcname=path.name)
+            _flush(partial)
+        partial.rename(target)
+    except OSError as error:
+        raise CommandFailed(f"The backup cannot be written: {error.strerror}.") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    print(f"{target}: {target.stat().st_size:,} bytes. It holds the server's keys: keep it as safe as those.")
+
+
+def _collect(settings: Settings, folder: Path) -> None:
+    if records.is_postgres(settings):
+        from app.state.pg_dump import dump
+
+        dump(settings.store_place, folder / DUMP)
+    else:
+        from app.state.sqlite_connection import copy_database
+
+        source = records.database_file(settings)
+        if not source.is_file():
+            raise CommandFailed(f"There is no database at {source}.")
+        copy_database(str(source), folder / DATABASE_FILE)
+    for path, name in ((settings.keys_path, KEYS_FILE), (settings.root_key_path, ROOT_KEY_FILE)):
+        if path.is_file():
+            shutil.copyfile(path, folder / name)
+    manifest = {
+        "version": package.__version__,
+        "schema": migrations.head(),
+        "made_at": to_rfc3339(system_clock()),
+        "files": {path.name: _digest(path) for path in sorted(folder.iterdir())},
+    }
+    (folder / MANIFEST).write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def restore(
+    source: Source, data_dir: DataDir = None, database_url: DatabaseUrl = None, config: ConfigFile = None
+) -> None:
+    """Put a backup into an empty data directory (and an empty PostgreSQL database), before the server is started."""
+    settings = settings_of(data_dir=data_dir, database_url=database_url, config=config)
+    _require_empty(settings)
+    places.make_directory(settings.data_dir)
+    with tempfile.TemporaryDirectory(dir=settings.data_dir, prefix=".restore-") as made:
+        folder = Path(made)
+        _unpack(source, folder)
+        if records.is_postgres(settings):
+            _load(settings, folder / DUMP)
+        else:
+            _place(folder / DATABASE_FILE, records.database_file(settings))
+        for path, name in ((settings.keys_path, KEYS_FILE), (settings.root_key_path, ROOT_KEY_FILE)):
+            if (folder / name).is_file():
+                _place(folder / name, path)
+    print(f"Restored into {settings.data_dir}. Start the server: it goes on from there.")
+
+
+def _require_empty(settings: Settings) -> None:
+    here = presence.look(settings.data_dir)
+    if here is not None:
+        raise CommandFailed(f"A server (process {here.pid}) is running there. Stop it first.")
+    taken = [settings.keys_path, settings.root_key_path]
+    if not records.is_postgres(settings):
+        taken.append(records.database_file(settings))
+    found = [str(path) for path in taken if path.exists()]
+    if found:
+        raise CommandFailed(f"{', '.join(found)} exist already. Move them away, or name another --data-dir.")
+
+
+def _unpack(source: Path, folder: Path) -> None:
+    try:
+        with tarfile.open(source) as archive:
+            archive.extractall(folder, filter="data")
+        manifest: dict[str, Any] = orjson.loads((folder / MANIFEST).read_bytes())
+        wrong = [name for name, digest in manifest["files"].items() if _digest(folder / name) != digest]
+    except (OSError, tarfile.TarError, orjson.JSONDecodeError, KeyError) as error:
+        raise CommandFailed(f"{source} is no backup that can be read: {error}.") from error
+    if wrong:
+        raise CommandFailed(f"{source} is damaged: {', '.join(wrong)} differ from what was saved.")
+
+
+def _place(source: Path, target: Path) -> None:
+    if not source.is_file():
+        raise CommandFailed(f"The backup holds no {source.name}: it was made of another kind of database.")
+    source.chmod(places.FILE_MODE)
+    source.rename(target)
+
+
+def _load(settings: Settings, dump: Path) -> None:
+    from app.state.pg_dump import load
+
+    if not dump.is_file():
+        raise CommandFailed("The backup holds no dump of PostgreSQL: it was made of a file.")
+    load(settings.store_place, dump)

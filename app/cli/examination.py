@@ -1,0 +1,220 @@
+"""What the doctor looks at, one thing after the other; a failure of one look is a finding and ends no other."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import httpx
+
+import app as package
+from app.bootstrap import presence
+from app.bootstrap.failures import StartFailed
+from app.bootstrap.keyring import given_root_key, open_keyring
+from app.cli.stores import look_at_store
+from app.config import Loaded, Settings, is_loopback
+from app.telemetry import redact
+
+LITTLE_DISK = 1024**3
+TOO_LITTLE_DISK = 100 * 1024**2
+MOST_SKEW_S = 5.0
+
+Health = Literal["good", "info", "warning", "wrong"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that was looked at; `mend` says what to do about it."""
+
+    about: str
+    state: Health
+    found: str
+    mend: str = ""
+
+
+def examine(loaded: Loaded, *, deep: bool) -> Iterator[Finding]:
+    """Everything, in the order in which it is worth reading."""
+    settings = loaded.settings
+    yield Finding(about="version", state="info", found=package.__version__)
+    yield from _settings(loaded)
+    yield from _clock()
+    yield from _data_dir(settings)
+    yield from _secrets(settings)
+    yield from _programs(settings)
+    for about, state, found, mend in look_at_store(settings, deep=deep):
+        yield Finding(about=about, state=state, found=found, mend=mend)
+    yield from _server(settings)
+
+
+def _settings(loaded: Loaded) -> Iterator[Finding]:
+    for name, origin in sorted(loaded.origins.items()):
+        yield Finding(about=f"setting {name}", state="info", found=f"{_shown(loaded.settings, name)} (from {origin})")
+    if not loaded.origins:
+        yield Finding(about="settings", state="info", found="nothing is set: all defaults")
+    host = loaded.settings.host
+    if not is_loopback(host) and loaded.settings.public_url is None:
+        yield Finding(
+            about="setting public_url",
+            state="warning",
+            found=f"the server listens on {host}, and workers are told {loaded.settings.url()}",
+            mend="Set SWARMHOLD_PUBLIC_URL to the address by which workers reach it.",
+        )
+
+
+def _shown(settings: Settings, name: str) -> str:
+    value: Any = settings
+    for part in name.split("."):
+        if isinstance(value, dict):
+            return "set"
+        value = getattr(value, part, None)
+    if isinstance(value, dict):  # its values may be a program's secrets
+        return ", ".join(sorted(cast("dict[str, Any]", value)))
+    return redact(str(value))
+
+
+def _clock() -> Iterator[Finding]:
+    year = time.gmtime().tm_year
+    if year < 2024:
+        yield Finding(
+            about="clock", state="wrong", found=f"it shows the year {year}", mend="Set it, and keep it by NTP."
+        )
+    else:
+        yield Finding(about="clock", state="good", found=time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()))
+
+
+def _data_dir(settings: Settings) -> Iterator[Finding]:
+    path = settings.data_dir
+    if not path.exists():
+        yield Finding(
+            about="data directory", state="info", found=f"{path.absolute()} does not exist; the first start makes it"
+        )
+        return
+    yield _private(path, "data directory", 0o700)
+    free = shutil.disk_usage(path).free
+    health: Health = "wrong" if free < TOO_LITTLE_DISK else "warning" if free < LITTLE_DISK else "good"
+    mend = "" if health == "good" else "Make room: without it the server answers 503 and writes nothing."
+    yield Finding(about="disk", state=health, found=f"{free / 1024**3:.1f} GiB free", mend=mend)
+
+
+def _private(path: Path, about: str, mode: int) -> Finding:
+    """Whether a file or directory is for its owner alone, and that is whoever asks."""
+    status = path.stat()
+    others = stat.S_IMODE(status.st_mode) & ~mode
+    found = f"{path.absolute()}, mode {stat.S_IMODE(status.st_mode):04o}"
+    if others:
+        return Finding(about=about, state="wrong", found=found, mend=f"chmod {mode:o} {path.absolute()}")
+    if status.st_uid != os.getuid() and os.getuid() != 0:
+        return Finding(
+            about=about, state="warning", found=f"{found}, of another user", mend="Run this as the server's user."
+        )
+    return Finding(about=about, state="good", found=found)
+
+
+def _secrets(settings: Settings) -> Iterator[Finding]:
+    if settings.keys_path.exists():
+        yield _private(settings.keys_path, "keys", 0o600)
+        try:
+            ring = open_keyring(settings.keys_path).signing
+        except StartFailed as failure:
+            yield Finding(about="keys", state="wrong", found=str(failure))
+        else:
+            yield Finding(about="keys", state="good", found=f"{ring[0].kid} signs, {len(ring)} verify")
+    try:
+        root = given_root_key(settings)
+    except StartFailed as failure:
+        yield Finding(about="root key", state="wrong", found=str(failure))
+        return
+    if root is None:
+        yield Finding(about="root key", state="info", found="none yet; the first start makes it")
+    elif settings.root_key is not None:
+        yield Finding(about="root key", state="good", found="from the settings")
+    else:
+        yield _private(settings.root_key_path, "root key", 0o600 if settings.root_key_file is None else 0o644)
+
+
+def _programs(settings: Settings) -> Iterator[Finding]:
+    for name, program in sorted(settings.spawn.programs.items()):
+        path = Path(program.path)
+        good = path.is_file() and os.access(path, os.X_OK)
+        yield Finding(
+            about=f"program {name}",
+            state="good" if good else "wrong",
+            found=str(path) if good else f"{path} is no program that can be run",
+            mend="" if good else f"Mend spawn.programs.{name}.path.",
+        )
+
+
+def _server(settings: Settings) -> Iterator[Finding]:
+    here = presence.look(settings.data_dir)
+    url = here.url if here else settings.url()
+    # The address it listens on, since a public one may lead through a proxy.
+    try:
+        reply = httpx.get(f"{url}/readyz", timeout=5.0, trust_env=False)
+    except httpx.TransportError as error:
+        yield Finding(
+            about="server",
+            state="wrong" if here else "info",
+            found=f"process {here.pid} does not answer at {url}: {error}" if here else f"none runs here, none at {url}",
+            mend="Look at its log; a server that hangs may be killed, nothing is lost." if here else "",
+        )
+        return
+    whose = f"process {here.pid} " if here else ""
+    if reply.status_code == 200:
+        yield Finding(about="server", state="good", found=f"{whose}is ready at {url}")
+    else:
+        yield Finding(
+            about="server",
+            state="wrong",
+            found=f"{whose}answers {reply.status_code} at {url}: {reply.text[:200]}",
+            mend="Its store is away or full; see the findings above and its log.",
+        )
+    yield from _skew(reply)
+    yield from _root_key_works(settings, url)
+
+
+def _skew(reply: httpx.Response) -> Iterator[Finding]:
+    try:
+        shown = parsedate_to_datetime(reply.headers.get("date", ""))
+    except ValueError:
+        return
+    skew = time.time() - shown.replace(tzinfo=UTC).timestamp()
+    if abs(skew) > MOST_SKEW_S:
+        yield Finding(
+            about="server clock",
+            state="warning",
+            found=f"it differs from this machine's by {skew:.0f} s",
+            mend="Keep both by NTP: leases and deadlines go by the server's.",
+        )
+
+
+def _root_key_works(settings: Settings, url: str) -> Iterator[Finding]:
+    try:
+        root = given_root_key(settings)
+    except StartFailed:
+        return
+    if root is None:
+        return
+    try:
+        reply = httpx.get(
+            f"{url}/v1/admin/keys?limit=1",
+            headers={"Authorization": f"Bearer {root.text}"},
+            timeout=5.0,
+            trust_env=False,
+        )
+    except httpx.TransportError:
+        return
+    if reply.status_code == 401:
+        yield Finding(
+            about="root key",
+            state="wrong",
+            found=f"the server at {url} does not know it",
+            mend="Name the data directory of that server, or restart it: the key of its settings or file counts.",
+        )

@@ -1,0 +1,188 @@
+"""`swarmhold keys`: API keys, through the running server or in its database while it rests; and the signing ring."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+
+from app.bootstrap import places, presence
+from app.bootstrap.keyring import open_keyring, rotate_signing
+from app.cli import records
+from app.cli.failures import EXIT_MISUSED, CommandFailed
+from app.cli.output import add_row, console, print_json, table
+from app.cli.site import AsJson, ConfigFile, DatabaseUrl, DataDir, Key, Site, Url, find_site, run_call, settings_of
+from app.config import Settings
+from app.domain.access import Role
+from app.domain.clock import system_clock
+from app.domain.handles import HandleMint
+from app.domain.tokens import ApiKey
+from app.wire.instants import to_rfc3339
+
+keys = typer.Typer(help="Make, list and revoke API keys; rotate the key that signs tokens.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="Whose key it is; for people.")]
+Roles = Annotated[list[Role], typer.Option("--role", help="A role that it may act as; may be repeated.")]
+Ttl = Annotated[float | None, typer.Option("--ttl", help="Seconds that it lives; without, until it is revoked.", min=1)]
+KeyId = Annotated[str, typer.Argument(help="The key's id, K-…; `list` shows it.")]
+
+
+@keys.command()
+def create(
+    name: Name,
+    role: Roles,
+    ttl: Ttl = None,
+    as_json: AsJson = False,
+    url: Url = None,
+    key: Key = None,
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    config: ConfigFile = None,
+) -> None:
+    """Make a key. Its text is shown this once."""
+    settings = settings_of(data_dir=data_dir, database_url=database_url, config=config)
+    life = timedelta(seconds=ttl) if ttl else None
+    if (site := _running(settings, url, key)) is not None:
+        made = _create_remotely(site, name, role, life)
+    else:
+        made = _create_here(settings, name, role, life)
+    if as_json:
+        print_json(made)
+    else:
+        print(f"{made['id']}  {', '.join(sorted(role))}  {name}\n{made['key']}")
+
+
+def _create_remotely(site: Site, name: str, roles: list[Role], life: timedelta | None) -> dict[str, Any]:
+    async def call() -> dict[str, Any]:
+        async with site.connect() as server:
+            made = await server.admin(site.key).create_key(name, roles, ttl=life)
+            return {"id": made.id, "key": made.key}
+
+    return run_call(call)
+
+
+def _create_here(settings: Settings, name: str, roles: list[Role], life: timedelta | None) -> dict[str, Any]:
+    from app.engine.ops import credentials
+
+    places.make_directory(settings.data_dir)
+    digests = HandleMint(open_keyring(settings.keys_path).digests)
+    text = credentials.new_key_text()
+    made = records.change(
+        settings,
+        "create_key",
+        lambda state: credentials.create_key(
+            state, name=name, roles=frozenset(roles), digest=digests.keyed(text), ttl=life, by="command"
+        ),
+    )
+    return {"id": made.id, "key": text}
+
+
+@keys.command("list")
+def list_keys(
+    as_json: AsJson = False,
+    url: Url = None,
+    key: Key = None,
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    config: ConfigFile = None,
+) -> None:
+    """List the keys, without their texts, revoked ones included."""
+    settings = settings_of(data_dir=data_dir, database_url=database_url, config=config)
+    site = _running(settings, url, key)
+    found = _list_remotely(site) if site is not None else _list_here(settings)
+    if as_json:
+        print_json(found)
+        return
+    shown = table("id", "name", "roles", "created", "expires", "state")
+    for row in found:
+        roles = ", ".join(row["roles"]) + (" (root)" if row["root"] else "")
+        cells = (row["id"], row["name"], roles, row["created_at"], row["expires_at"] or "never", _state(row))
+        add_row(shown, cells, style="dim" if row["revoked_at"] else None)
+    console.print(shown)
+
+
+_NOTHING: dict[str, Any] = {"expires_at": None, "revoked_at": None, "root": False}
+
+
+def _list_remotely(site: Site) -> list[dict[str, Any]]:
+    async def call() -> list[dict[str, Any]]:
+        async with site.connect() as server:
+            return [_NOTHING | key.model_dump(mode="json") for key in await server.admin(site.key).keys()]
+
+    return run_call(call)
+
+
+def _list_here(settings: Settings) -> list[dict[str, Any]]:
+    from app.engine.ops import credentials
+
+    return [_plain(key) for key in records.read(settings, credentials.list_keys)]
+
+
+def _plain(key: ApiKey) -> dict[str, Any]:
+    times = {name: getattr(key, name) for name in ("created_at", "expires_at", "revoked_at")}
+    return {
+        "id": key.id,
+        "name": key.name,
+        "roles": key.roles.split(),
+        "root": bool(key.root),
+        **{name: None if at is None else to_rfc3339(at) for name, at in times.items()},
+    }
+
+
+def _state(row: Mapping[str, Any]) -> str:
+    if row["revoked_at"]:
+        return f"revoked {row['revoked_at']}"
+    expires = row["expires_at"]
+    return "expired" if expires and expires <= to_rfc3339(system_clock()) else "good"
+
+
+@keys.command()
+def revoke(
+    key_id: KeyId,
+    url: Url = None,
+    key: Key = None,
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    config: ConfigFile = None,
+) -> None:
+    """Revoke a key, and with it every session and token that came of it."""
+    settings = settings_of(data_dir=data_dir, database_url=database_url, config=config)
+    if (site := _running(settings, url, key)) is not None:
+
+        async def call() -> None:
+            async with site.connect() as server:
+                await server.admin(site.key).revoke_key(key_id)
+
+        run_call(call)
+    else:
+        from app.engine.ops import credentials
+
+        records.change(settings, "revoke_key", lambda state: credentials.revoke_key(state, key_id, by="command"))
+    print(f"revoked {key_id}")
+
+
+@keys.command("rotate-signing")
+def rotate(data_dir: DataDir = None, config: ConfigFile = None) -> None:
+    """Make a new key for signing tokens. Tokens that were signed before stay good for two more rotations."""
+    settings = settings_of(data_dir=data_dir, config=config)
+    if not settings.keys_path.exists():
+        raise CommandFailed(
+            f"There are no keys at {settings.keys_path}. Name the server's --data-dir.", status=EXIT_MISUSED
+        )
+    kids = [key.kid for key in rotate_signing(settings.keys_path).signing]
+    here = presence.look(settings.data_dir)
+    if here is not None:
+        os.kill(here.pid, signal.SIGHUP)
+    since = "from now on" if here is not None else "from the server's next start on"
+    print(f"{kids[0]} signs {since}; {', '.join(kids[1:])} still verify.")
+
+
+def _running(settings: Settings, url: str | None, key: str | None) -> Site | None:
+    """The server to ask, if one is named or runs here."""
+    if url or presence.look(settings.data_dir):
+        return find_site(settings, url=url, key=key)
+    return None

@@ -1,0 +1,97 @@
+"""The database itself, for commands that read it beside a running server or while there is none."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from app.cli.failures import CommandFailed
+from app.config import Settings
+from app.domain.clock import system_clock
+from app.domain.ids import IdSource
+from app.state import migrations
+from app.state.opening import open_store
+from app.state.state import State, even_spread
+from app.state.statements import Connection
+
+R = TypeVar("R")
+
+_POSTGRES = ("postgresql://", "postgres://")
+LOCK_TIMEOUT_MS = 5_000
+
+
+def is_postgres(settings: Settings) -> bool:
+    """Whether the database is PostgreSQL; else it is a file."""
+    return settings.store_place.startswith(_POSTGRES)
+
+
+def database_file(settings: Settings) -> Path:
+    """The file of an SQLite database. Raises CommandFailed for a database in memory."""
+    place = settings.store_place.removeprefix("sqlite://").removeprefix("/" if "://" in settings.store_place else "")
+    if not place or place == ":memory:":
+        raise CommandFailed("A database in memory lives and dies with its server; there is nothing to look at.")
+    return Path(place)
+
+
+@contextmanager
+def connected(settings: Settings) -> Generator[Connection]:
+    """A connection that reads one snapshot and takes no lock. Raises CommandFailed, StoreUnavailable."""
+    if is_postgres(settings):
+        from app.state.postgres_connection import PostgresConnection
+
+        link = PostgresConnection(settings.store_place, IdSource(), lock_timeout_ms=LOCK_TIMEOUT_MS)
+        link.begin_reading()
+        try:
+            yield link
+        finally:
+            link.close()
+        return
+    from app.state.sqlite_connection import SqliteReader, unavailable
+
+    path = database_file(settings)
+    if not path.is_file():
+        raise CommandFailed(f"There is no database at {path} yet. Start a server, or name another --data-dir.")
+    import apsw
+
+    try:
+        reader = SqliteReader.open(str(path))
+    except apsw.Error as error:
+        raise unavailable(error) from error
+    reader.begin()
+    try:
+        yield reader
+    finally:
+        reader.end()
+        reader.close()
+
+
+def read(settings: Settings, fn: Callable[[State], R]) -> R:
+    """Run a plain function of the state on a snapshot. Raises as `connected`, and for a database of another version."""
+    with connected(settings) as link:
+        found, head = migrations.version(link), migrations.head()
+        if found != head:
+            raise CommandFailed(
+                f"The database is at version {found or 'none'}, this command's is {head}. "
+                "Run `swarmhold migrate` while no server runs, or use the version that fits."
+            )
+        return fn(State(link, now=system_clock(), ids=IdSource(), spread=even_spread))
+
+
+def change(settings: Settings, op: str, fn: Callable[[State], R]) -> R:
+    """Run a plain function of the state in one transaction, while no server has the database.
+
+    Raises StoreUnavailable, which names the server that has it.
+    """
+
+    async def once() -> R:
+        store = open_store(settings.store_place)
+        await store.open()
+        try:
+            return await store.transact(op, fn)
+        finally:
+            await store.close()
+
+    return asyncio.run(once())

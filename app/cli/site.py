@@ -1,0 +1,91 @@
+"""What a command works on: the settings that a server here would have, and the server itself if one is running."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from app.bootstrap import presence
+from app.bootstrap.keyring import given_root_key
+from app.cli.failures import EXIT_MISUSED, CommandFailed
+from app.client.errors import ApiProblem, ClientError
+from app.client.node import SwarmholdClient
+from app.client.patience import Patience
+from app.config import Loaded, Settings, load
+
+R = TypeVar("R")
+
+DataDir = Annotated[Path | None, typer.Option("--data-dir", help="The server's data directory (./data).")]
+DatabaseUrl = Annotated[str | None, typer.Option("--database-url", help="The server's database.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="A TOML file of settings.")]
+Url = Annotated[str | None, typer.Option("--url", envvar="SWARMHOLD_URL", help="The server; by default the one here.")]
+Key = Annotated[
+    str | None,
+    # The value is in nobody's history or list of processes when it comes from the environment.
+    typer.Option("--key", envvar="SWARMHOLD_KEY", help="An API key; by default the root key of the data directory."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+PATIENCE = Patience(total=timedelta(seconds=5))
+
+
+def settings_of(
+    *, data_dir: Path | None = None, database_url: str | None = None, config: Path | None = None
+) -> Settings:
+    """The settings as a server started the same way would have them. Raises ConfigurationError."""
+    return loaded(data_dir=data_dir, database_url=database_url, config=config).settings
+
+
+def loaded(*, data_dir: Path | None = None, database_url: str | None = None, config: Path | None = None) -> Loaded:
+    """The same with the origins."""
+    return load(flags={"data_dir": data_dir, "database_url": database_url}, file=config)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """A server to be called, and the key to call it with."""
+
+    url: str
+    key: str
+
+    @asynccontextmanager
+    async def connect(self, *, patience: Patience = PATIENCE) -> AsyncGenerator[SwarmholdClient]:
+        """The server's client."""
+        async with SwarmholdClient(self.url, patience=patience) as server:
+            yield server
+
+
+def find_site(settings: Settings, *, url: str | None = None, key: str | None = None) -> Site:
+    """The server of the settings, or the one that is named. Raises CommandFailed, StartFailed."""
+    root = None if key else given_root_key(settings)
+    if not key and root is None:
+        raise CommandFailed(
+            f"There is no key to call the server with: {settings.root_key_path} does not exist. Name the server's data "
+            "directory with --data-dir, or set SWARMHOLD_KEY to an API key.",
+            status=EXIT_MISUSED,
+        )
+    here = presence.look(settings.data_dir)
+    return Site(url=(url or (here.url if here else settings.url())).rstrip("/"), key=key or (root.text if root else ""))
+
+
+def run_call(call: Callable[[], Coroutine[Any, Any, R]]) -> R:
+    """Run what talks to a server; its refusals end in plain words. Raises CommandFailed."""
+    try:
+        return asyncio.run(call())
+    except ApiProblem as problem:
+        raise CommandFailed(_refused(problem)) from problem
+    except ClientError as error:
+        raise CommandFailed(f"The server cannot be reached: {error}. Is it running? Name it with --url.") from error
+
+
+def _refused(problem: ApiProblem) -> str:
+    if problem.status == 401:
+        return "The server does not accept this key. Name another with SWARMHOLD_KEY, or the right --data-dir."
+    return f"{problem.detail or problem.title} ({problem.code})"
