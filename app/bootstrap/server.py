@@ -15,6 +15,7 @@ import structlog
 import uvicorn
 
 from app.bootstrap import places, presence
+from app.bootstrap.corked import CorkedHttpProtocol
 from app.bootstrap.failures import StartFailed
 from app.bootstrap.housekeeping import Housekeeping
 from app.bootstrap.keyring import Keyring, given_root_key, make_root_key, open_keyring
@@ -182,7 +183,7 @@ def _uvicorn_config(settings: Settings, application: Application) -> uvicorn.Con
     proxies = settings.http.trusted_proxies
     return uvicorn.Config(
         application,
-        http="httptools",
+        http=CorkedHttpProtocol,
         ws="websockets-sansio",
         lifespan="off",
         log_config=None,
