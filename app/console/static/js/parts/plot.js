@@ -7,6 +7,8 @@ const HEIGHT = 160;
 const SHORTEST_S = 600;
 const STEPS = [1, 2, 5].flatMap((step) => [0, 1, 2, 3, 4, 5, 6].map((power) => step * 10 ** power)).sort((one, other) => one - other);
 
+const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+
 /** A colour of the theme as the canvas understands it. */
 function colour(element, name) {
   const probe = element.appendChild(document.createElement("span"));
@@ -29,9 +31,9 @@ export function Plot({ title, series, data, unit = (value) => String(value), sum
       legend: { show: false },
       cursor: { show: false },
       scales: { x: { range: (_, low, high) => [Math.min(low ?? 0, (high ?? 0) - SHORTEST_S), high ?? SHORTEST_S] }, y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max(1, (high ?? 1) * 1.1)] } },
-      axes: [{ ...axis, space: 70 }, { incrs: STEPS, ...axis, size: 46, space: 34, values: (_, ticks) => ticks.map(unit) }],
+      axes: [{ ...axis, space: 70, size: 26, values: (_, ticks) => ticks.map(clock) }, { incrs: STEPS, ...axis, size: 46, space: 34, values: (_, ticks) => ticks.map(unit) }],
       series: [{}, ...series.map((one) => ({
-        label: one.label, stroke: colour(element, one.colour), width: 1.6, points: { show: false },
+        label: one.label, stroke: colour(element, one.colour), width: 1.6, points: { show: false }, spanGaps: true,
         paths: one.stepped ? Canvas.paths.stepped({ align: 1 }) : undefined,
       }))],
     }, data, element);

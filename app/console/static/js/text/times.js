@@ -17,10 +17,12 @@ export function duration(ms) {
   return `${seconds} s`;
 }
 
-/** Minutes and seconds: `4:07`. */
+/** Hours, minutes and seconds: `4:07`, `1:04:07`. */
 export function countdown(ms) {
   const seconds = Math.max(0, Math.floor(ms / 1000));
-  return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+  const hours = Math.floor(seconds / 3600);
+  const minutes = String(Math.floor((seconds % 3600) / 60)).padStart(hours ? 2 : 1, "0");
+  return `${hours ? `${hours}:` : ""}${minutes}:${String(seconds % 60).padStart(2, "0")}`;
 }
 
 /** A short duration that may be less than a second. */

@@ -7,6 +7,7 @@ const UNSEEN = new RegExp(
     "\\u{e0000}-\\u{e0fff}\\p{Cs}\\p{Co}\\p{Cn}]",
   "gu",
 );
+const CONTROLS = "NUL SOH STX ETX EOT ENQ ACK BEL BS HT LF VT FF CR SO SI DLE DC1 DC2 DC3 DC4 NAK SYN ETB CAN EM SUB ESC FS GS RS US".split(" ");
 // The variation selector of emoji and the joiner inside them mean what they seem to.
 const PICTOGRAM = /(\p{Extended_Pictographic}(?:\ufe0f|\p{Emoji_Modifier})?)((?:\u200d\p{Extended_Pictographic}(?:\ufe0f|\p{Emoji_Modifier})?)*)/gu;
 
@@ -27,8 +28,7 @@ export function visible(text) {
 function marked(text) {
   return text.replace(UNSEEN, (character) => {
     const code = character.codePointAt(0);
-    if (code < 0x20) return String.fromCodePoint(0x2400 + code);
-    if (code === 0x7f) return "\u2421";
+    if (code < 0x20) return `\u27e8${CONTROLS[code]}\u27e9`;
     return `\u27e8U+${code.toString(16).toUpperCase().padStart(4, "0")}\u27e9`;
   });
 }

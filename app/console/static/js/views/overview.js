@@ -40,13 +40,25 @@ export function OverviewPage() {
   </div>`;
 }
 
+const NOTHING = { created: 0, started: 0, pass: 0, blocked: 0 };
+
+/** The slots with those in which nothing happened. */
+function filled(some) {
+  const whole = [];
+  for (const slot of some) {
+    for (let at = (whole.at(-1)?.at ?? slot.at) + SLOT_MS; at < slot.at; at += SLOT_MS) whole.push({ at, ...NOTHING });
+    whole.push(slot);
+  }
+  return whole;
+}
+
 function Plots() {
-  const all = slots.value;
+  const all = useMemo(() => filled(slots.value), [slots.value]);
   const times = useMemo(() => all.map((slot) => slot.at / 1000), [all]);
   const of = (name, factor = 1) => all.map((slot) => (slot[name] === undefined ? null : slot[name] * factor));
   const rates = useMemo(() => [times, of("created", PER_MINUTE), of("pass", PER_MINUTE), of("blocked", PER_MINUTE)], [all]);
   const waiting = useMemo(() => [times, of("queued"), of("suspended"), of("running")], [all]);
-  const ages = useMemo(() => [times, of("oldest"), ], [all]);
+  const ages = useMemo(() => [times, of("oldest")], [all]);
   const questions = useMemo(() => [times, of("open")], [all]);
   const last = all.at(-1) ?? {};
   return html`<div class="plots">

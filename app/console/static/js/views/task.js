@@ -39,12 +39,12 @@ export function TaskPage({ id }) {
     <${Timeline} facts=${facts} events=${story.events.value} />
     <div class="columns">
       <div class="column">
+        <${Why} why=${facts.why} />
         <section><h2>Directive</h2><${Text} text=${task.spec.initial_directive} label="The directive" /></section>
         ${task.last_result !== null && html`<section><h2>Last result</h2><${Value} value=${task.last_result} label="The last result" /></section>`}
         <${Attempts} facts=${facts} onDone=${() => story.read()} />
       </div>
       <div class="column">
-        <${Why} why=${facts.why} />
         ${questions.length > 0 && html`<section><h2>Questions</h2><ol class="earlier">${questions.map((one) => html`<li key=${one.key}><p><a href=${addressOf("inbox", one.key)}>${line(typeof one.question === "string" ? one.question : JSON.stringify(one.question), 200)}</a> <${Badge} status=${one.status} /></p>
           ${one.status === "answered" && html`<blockquote><${Value} value=${one.answer} label="The answer" /><footer>${line(one.answered_by ?? "", 60)}</footer></blockquote>`}</li>`)}</ol></section>`}
         <${Children} facts=${facts} />

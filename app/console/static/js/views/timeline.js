@@ -2,7 +2,7 @@
 import { html, useLayoutEffect, useMemo, useRef, useState } from "../../vendor/preact.js";
 import { now } from "../state/clock.js";
 import { ticks, timelineOf } from "../text/chart.js";
-import { moment, span } from "../text/times.js";
+import { countdown, moment, span } from "../text/times.js";
 
 const LEFT = 74;
 const RIGHT = 10;
@@ -25,7 +25,7 @@ export function Timeline({ facts, events }) {
   return html`<figure class="timeline" ref=${box}>
     <svg width=${width} height=${height} viewBox=${`0 0 ${width} ${height}`} role="img" aria-label=${told(line)}>
       ${ticks(line.start, line.end, Math.max(2, Math.floor(width / 90))).map((offset) => html`<g class="tick" key=${offset}>
-        <line x1=${place(line.start + offset)} x2=${place(line.start + offset)} y1="0" y2=${height - 18} /><text x=${place(line.start + offset)} y=${height - 4}>${offset ? `+${span(offset)}` : moment(line.start)}</text></g>`)}
+        <line x1=${place(line.start + offset)} x2=${place(line.start + offset)} y1="0" y2=${height - 18} /><text x=${place(line.start + offset)} y=${height - 4}>${offset ? `+${countdown(offset)}` : moment(line.start)}</text></g>`)}
       ${lanes.map(([kind, content], index) => html`<g key=${index} class=${kind} transform=${`translate(0 ${index * LANE})`}>${DRAW[kind](content, place)}</g>`)}
     </svg>
     <figcaption class="unseen">${told(line)}</figcaption>
