@@ -174,7 +174,7 @@ async def question(request: Request, edge: EdgeDep, token: Token, key: QuestionP
 
 
 @router.put(
-    "/resources/{key}",
+    "/resources/{key:path}",
     status_code=204,
     openapi_extra=gate(Verb.START_TASK) | documented(content={bodies.JSON_TYPE: {}}),
 )
@@ -185,7 +185,7 @@ async def put_resource(request: Request, edge: EdgeDep, token: Token, key: NameP
     return replies.nothing()
 
 
-@router.get("/resources/{key}", response_model=Resource, openapi_extra=gate(Verb.FETCH_DATA))
+@router.get("/resources/{key:path}", response_model=Resource, openapi_extra=gate(Verb.FETCH_DATA))
 async def resource(edge: EdgeDep, token: Token, key: NamePath) -> Reply:
     """A named value."""
     value, updated_at = await edge.engine.read_resource(token, key)

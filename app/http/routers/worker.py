@@ -158,7 +158,7 @@ async def question(request: Request, edge: EdgeDep, bearer: Token, key: Question
     return await watched(request, edge, bearer, key, hold)
 
 
-@router.get("/resources/{key}", response_model=Resource, openapi_extra=gate(Verb.FETCH_DATA, credential="worker"))
+@router.get("/resources/{key:path}", response_model=Resource, openapi_extra=gate(Verb.FETCH_DATA, credential="worker"))
 async def resource(edge: EdgeDep, bearer: Token, key: NamePath) -> Reply:
     """A named value."""
     value, updated_at = await edge.engine.read_resource(bearer, key)
