@@ -59,7 +59,7 @@ class PostgresStore:
         self,
         url: str,
         *,
-        connections: int = 8,
+        connections: int = 16,
         lock_timeout_ms: int = 1_000,
         clock: Clock = system_clock,
         ids: Callable[[], IdSource] | None = None,

@@ -26,6 +26,8 @@ _PRAGMAS = {
     "foreign_keys": 0,
     # A mapped file that cannot be read ends the process with a signal; a read reports an error.
     "mmap_size": 0,
+    # Pages; the log's hot pages are rewritten many times before they are copied once.
+    "wal_autocheckpoint": 4_000,
     "journal_size_limit": 64 * 1024 * 1024,
     "trusted_schema": 0,
 }

@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import Any, Literal, Protocol
 
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.sql import ClauseElement
+from sqlalchemy.sql import ClauseElement, visitors
 
 Dialect = Literal["sqlite", "postgresql"]
 
@@ -45,11 +45,17 @@ class Compiled:
     __slots__ = ("args", "names", "sql")
 
     def __init__(self, clause: ClauseElement, dialect: Dialect) -> None:
+        # Parameters get their values when the statement runs; a list of constants makes the compiler ask for them now.
+        visitors.traverse(clause, {}, {"bindparam": _allow_late})
         compiled: Any = clause.compile(dialect=_DIALECTS[dialect], compile_kwargs={"render_postcompile": True})
         self.sql: str = str(compiled)
         self.names: tuple[str, ...] = tuple(compiled.positiontup or ())
         constants: dict[str, Any] = {k: v for k, v in dict(compiled.params).items() if v is not None}
         self.args = _binder(self.names, constants)
+
+
+def _allow_late(parameter: Any) -> None:
+    parameter.required = False
 
 
 def _binder(names: tuple[str, ...], constants: dict[str, Any]) -> Callable[[dict[str, Any]], tuple[Any, ...]]:

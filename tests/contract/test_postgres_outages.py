@@ -169,7 +169,7 @@ async def test_killed_postgres_loses_nothing_and_is_found_again(durable_cluster:
             try:
                 await store.transact("write", write(number))
             except StoreUnavailable:
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0)
             else:
                 acknowledged.add(number)
 
