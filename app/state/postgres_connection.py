@@ -33,6 +33,7 @@ _BEGIN_READING = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _CONTENDED = {"40001", "40P01", "55P03"}
 _DUPLICATE = "23505"
 _READ_ONLY = "25006"
+_TOO_LONG = "54000"
 _LOST = ("08", "57P")
 _UNAVAILABLE = ("53", "58", "XX", "57014", _READ_ONLY)
 """Out of resources, a failing disk, a damaged file, cancelled by an administrator, a standby."""
@@ -201,6 +202,8 @@ class PostgresConnection:
             return Contended(message, errors.lookup(code)(message))
         if code == _READ_ONLY and self.reading:
             return _refused()
+        if code == _TOO_LONG:
+            return InvalidRequest("a name is too long to be kept in an index; use fewer than 2,000 bytes")
         if code.startswith(_UNAVAILABLE):
             return StoreUnavailable(f"PostgreSQL: {message}")
         return errors.lookup(code)(message) if code else psycopg.DatabaseError(message)

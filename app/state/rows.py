@@ -85,7 +85,7 @@ def _kind(hint: Any) -> tuple[str, Any]:
         return "flag", hint
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         return "enum", hint
-    return "plain", hint
+    return "plain", None
 
 
 def _enum_decoder(kind: Any) -> Callable[[Any], Any]:
@@ -144,7 +144,7 @@ class Rows(Generic[R]):
         unknown = set(names) - set(self.shape.names)
         if unknown:
             raise TypeError(f"{self.table.name} has no {', '.join(sorted(unknown))}")
-        columns = [(self.table.c[name], sa.bindparam(f"to_{name}")) for name in names]
+        columns: list[tuple[sa.Column[Any], Any]] = [(self.table.c[name], sa.bindparam(f"to_{name}")) for name in names]
         statement = Statement(sa.update(self.table).where(self._by_key).ordered_values(*columns))
         self._updates[names] = statement
         return statement
