@@ -14,7 +14,7 @@ depends_on = None
 
 
 def _text(name: str, *, null: bool = False) -> sa.Column[Any]:
-    return sa.Column(name, sa.Text(), nullable=null)
+    return sa.Column(name, sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=null)
 
 
 def _int(name: str, *, null: bool = False) -> sa.Column[Any]:
@@ -73,6 +73,7 @@ def _create_task_labels() -> None:
         _text("value"),
         _text("task_id"),
         sa.PrimaryKeyConstraint("name", "value", "task_id"),
+        sqlite_with_rowid=False,
     )
     _index("task_labels_task", "task_labels", "task_id")
 
@@ -139,6 +140,7 @@ def _create_handles() -> None:
         _int("attempt"),
         _int("created_at"),
         sa.PrimaryKeyConstraint("digest"),
+        sqlite_with_rowid=False,
     )
     _index("handles_age", "handles", "created_at")
     _index("handles_attempt", "handles", "task_id", "attempt")
@@ -307,6 +309,7 @@ def _create_idempotency() -> None:
         _text("result"),
         _int("created_at"),
         sa.PrimaryKeyConstraint("scope", "key"),
+        sqlite_with_rowid=False,
     )
     _index("idempotency_age", "idempotency", "created_at")
 
