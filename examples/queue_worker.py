@@ -1,0 +1,42 @@
+"""A worker that claims from a queue until it is told to stop (Ctrl-C), three jobs at a time.
+
+    python examples/queue_worker.py
+
+It counts words. A text of two languages it cannot tell apart, so it asks a senior which one to go by.
+"""
+
+import asyncio
+import signal
+
+from place import QUEUE, URL, api_key
+
+from app.client import Job, JobFailed, SwarmholdClient
+from app.wire.shapes import JsonValue
+
+
+async def work(job: Job) -> JsonValue:
+    """What is returned is submitted as a pass, what is raised as a failure."""
+    print(f"{job.task_id}, attempt {job.attempt}: {job.prompt[:60]}")
+    words = job.prompt.split()
+    if not words:
+        raise JobFailed({"error": "there is nothing to count"})
+    await job.worker.progress("counted", f"{len(words)} words")
+    language = "en"
+    if {"the", "und"} <= set(words):
+        question = await job.worker.ask("Which language is this?", choices=["en", "de"])
+        # However long the answer takes, and whatever is restarted meanwhile.
+        language = str(await job.worker.await_answer(question.key))
+    return {"words": len(words), "language": language}
+
+
+async def main() -> None:
+    """Run until a signal; the jobs at hand are finished first."""
+    async with SwarmholdClient(URL) as server:
+        worker = server.queue_worker(api_key(), QUEUE, work, concurrency=3, name="example")
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, worker.stop)
+        print(f"claiming from {QUEUE!r} at {URL}", flush=True)
+        await worker.run()
+
+
+asyncio.run(main())

@@ -1,0 +1,31 @@
+"""An operator: starts a few tasks for the queue worker, with a policy for failures, and waits for all of them.
+
+python examples/start_tasks.py
+"""
+
+import asyncio
+
+from place import QUEUE, URL, api_key
+
+from app.client import SwarmholdClient
+from app.domain.tasks import RetryOn
+from app.wire.retries import Retry
+from app.wire.spawners import QueueSpawner
+
+TEXTS = ("the quick brown fox", "the fox und der Hund", "to be or not to be")
+RETRY = Retry(max_attempts=3, backoff=1, on=(RetryOn.FAILED, RetryOn.LOST, RetryOn.TIMEOUT))
+
+
+async def main() -> None:
+    """Start, dispatch, wait, show."""
+    async with SwarmholdClient(URL) as server:
+        operator = await server.attach_operator(api_key(), "example-operator")
+        tasks = [await operator.start_task("counter", text, retry=RETRY, labels={"example": "1"}) for text in TEXTS]
+        for task in tasks:
+            await operator.dispatch(task.id, QueueSpawner(queue=QUEUE))
+        for settled in await asyncio.gather(*(operator.wait_for(task.id) for task in tasks)):
+            print(f"{settled.id} {settled.status}: {settled.last_result}")
+        await operator.detach()
+
+
+asyncio.run(main())
