@@ -36,9 +36,7 @@ WAIT = parameter("wait", {**_SECONDS, "default": 0}, "Seconds to wait for the ou
 SINCE = parameter("since", _COUNT, "Return as soon as the version is greater.")
 OK = parameter("ok", {"type": "string", "enum": ["true", "false", "1", "0"], "default": "true"}, "Whether it is good.")
 AFTER = parameter("after", _COUNT, "Begin behind this cursor, 0 from the beginning; live without it.")
-LAST = parameter(
-    "last", {**_COUNT, "maximum": 1000}, "Begin with so many of the latest events; `after` wins."
-)
+LAST = parameter("last", {**_COUNT, "maximum": 1000}, "Begin with so many of the latest events; `after` wins.")
 TYPES = parameter("types", {"type": "string"}, "Kinds of events, separated by commas.")
 TASK = parameter("task", _ID, "Events of this task only.")
 LAST_EVENT_ID = parameter("Last-Event-ID", _COUNT, "Resume behind this cursor.", where="header")

@@ -39,6 +39,7 @@ STATUS: Mapping[str, tuple[int, str]] = {
     "resource-not-found": (404, "No such resource"),
     "late-result-not-found": (404, "No such late result"),
     "key-not-found": (404, "No such key"),
+    "webhook-not-found": (404, "No such webhook"),
     "method-not-allowed": (405, "Method not allowed"),
     "invalid-transition": (409, "Not possible in this state"),
     "final-conflict": (409, "Another final result stands"),

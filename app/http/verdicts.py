@@ -15,7 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match
+from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from app.domain.access import Role
@@ -102,10 +102,10 @@ def _of_routing(error: HTTPException, scope: Scope) -> EngineError | Fault | Non
 
 
 def _methods(scope: Scope) -> list[str]:
-    """Every method that the path takes (RFC 9110, section 15.5.6)."""
-    routes = scope["app"].router.routes
-    matching = (route for route in routes if route.matches({**scope, "type": "http"})[0] is not Match.NONE)
-    return sorted({method for route in matching for method in getattr(route, "methods", None) or ()})
+    """Every method that the path takes (RFC 9110, section 15.5.6); a fixed path comes before one with parameters."""
+    routes = [route for route in scope["app"].router.routes if isinstance(route, Route)]
+    matching = [route for route in routes if route.matches(scope)[0] is not Match.NONE]
+    return sorted({method for route in matching if route.path == matching[0].path for method in route.methods or ()})
 
 
 def _of_validation(error: RequestValidationError) -> EngineError | Fault:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.routing import BaseRoute
 
-from app.http.routers import admin, attempts, events, health, operator, senior, tasks, worker
+from app.http.routers import admin, attempts, events, health, operator, senior, tasks, webhooks, worker
 
 _ROUTERS = (
     tasks.routes("/v1/operator", "operator", "token"),
@@ -16,6 +16,7 @@ _ROUTERS = (
     worker.router,
     senior.router,
     admin.router,
+    webhooks.router,
     health.router,
 )
 
