@@ -21,7 +21,7 @@ from tests.support.waiting import eventually
 ROOT_KEY = "shk_" + "root0" * 8
 
 
-class _Quiet(uvicorn.Server):
+class QuietServer(uvicorn.Server):
     """Leaves the process's signals alone."""
 
     @contextlib.contextmanager
@@ -103,7 +103,7 @@ async def served(
             timeout_graceful_shutdown=5,
             ws_max_size=4 * 1024 * 1024,
         )
-        server = _Quiet(config)
+        server = QuietServer(config)
         bound = socket.create_server((LOOPBACK, 0))
         port = bound.getsockname()[1]
         node = Node(engine, application, port, server, asyncio.create_task(server.serve(sockets=[bound])))
