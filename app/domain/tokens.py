@@ -25,7 +25,7 @@ ISSUER = "swarmhold"
 AUDIENCE = "swarmhold"
 TYPES = {role: f"swarmhold-{role.value}+jwt" for role in Role}
 _jwt: Any = jwt  # its types name an optional dependency that is not installed
-_KID = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
+_KID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class SigningKey:
     secret: bytes
 
     def __post_init__(self) -> None:
-        if not _KID.match(self.kid):
+        if not _KID.fullmatch(self.kid):
             raise InvalidRequest("a key id has 1 to 64 letters, digits, '_' or '-'", "kid")
         if len(self.secret) < 32:
             raise InvalidRequest("a signing key has 32 bytes or more", "secret")

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from app.bus.local import LocalBus
 from app.bus.port import HintBus
 from app.domain.access import Role, RoleVerbGate
@@ -200,12 +202,10 @@ class Swarm:
 
 async def refused(error: type[BaseException], call: Awaitable[object]) -> Any:
     """Expect this very error and return it."""
-    try:
+    with pytest.raises(error) as raised:
         await call
-    except error as raised:
-        assert type(raised) is error, raised
-        return raised
-    raise AssertionError(f"{error.__name__} was not raised")
+    assert raised.type is error, raised.value
+    return raised.value
 
 
 async def unchanged(swarm: Swarm, error: type[BaseException], call: Awaitable[object]) -> Any:

@@ -16,12 +16,12 @@ _R = schema.resources.c
 _GET = Statement(sa.select(_R.value, _R.updated_at).where(_R.key == sa.bindparam("name")))
 _DELETE = Statement(sa.delete(schema.resources).where(_R.key == sa.bindparam("name")))
 _INSERT = Statement(sa.insert(schema.resources))
-_KEY = re.compile(r"^[^\x00-\x1f\x7f]{1,500}$")
+_KEY = re.compile(r"[^\x00-\x1f\x7f]{1,500}")
 
 
 def put(state: State, key: str, value: Json) -> None:
     """Set a named value; the last one stands. Raises InvalidRequest."""
-    if not _KEY.match(key):
+    if not _KEY.fullmatch(key):
         raise InvalidRequest("a resource's name has 1 to 500 characters and no control characters", "key")
     _DELETE.change(state.db, name=key)
     _INSERT.change(state.db, key=key, value=value.text, updated_at=state.now)

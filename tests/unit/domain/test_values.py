@@ -1,0 +1,91 @@
+"""JSON values, outputs, sessions: small values with a meaning of their own."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.json import NULL, Json, same_json
+from app.domain.outputs import OutputEvent
+from app.domain.sessions import OperatorKind, collapse_operator_kind
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
+SCALARS = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
+VALUES = st.recursive(
+    SCALARS | TEXTS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(VALUES)
+def test_a_value_comes_back_as_it_was(value: object) -> None:
+    """Text and value are the same thing."""
+    json = Json.of(value)
+    assert same_json(json.value, value)
+    assert Json(json.text) == json
+    assert hash(Json(json.text)) == hash(json)
+
+
+def test_equality_is_that_of_json() -> None:
+    """Spelling does not matter, the order of names neither, and true is not 1."""
+    assert Json('{"a": 1, "b": [2.0]}') == Json('{"b":[2],"a":1.0}')
+    assert Json("true") != Json("1")
+    assert Json("[false]") != Json("[0]")
+    assert Json("null") == NULL
+    assert Json("1") != 1
+
+
+@pytest.mark.parametrize("value", [float("nan"), "\ud800", object(), {1: "a"}, b"bytes"], ids=repr)
+def test_what_json_cannot_say_is_refused(value: object) -> None:
+    """No value is bent into something else without a word; not a number is null, as orjson has it."""
+    if value != value:
+        assert Json.of(value) == NULL
+    else:
+        with pytest.raises((TypeError, ValueError)):
+            Json.of(value)
+
+
+def test_long_values_are_shown_short() -> None:
+    """A log line with a value in it stays a line."""
+    assert len(repr(Json.of("x" * 1000))) < 100
+
+
+def test_outputs_say_what_they_are() -> None:
+    """Each kind of output has its fields."""
+    assert OutputEvent.progress("read", "half").body.value == {"stage": "read", "note": "half"}
+    assert OutputEvent.partial([1]).body.value == {"chunk": [1]}
+    assert OutputEvent.artifact("a", 1).body.value == {"name": "a", "content": {"kind": "inline", "value": 1}}
+    assert OutputEvent.final(1, ok=False).body.value == {"content": {"kind": "inline", "value": 1}, "ok": False}
+
+
+AUTOMATE, MAIN, BOTH = OperatorKind.AUTOMATE, OperatorKind.MAIN_AI, OperatorKind.COMPOSITE
+
+
+@pytest.mark.parametrize(
+    ("runtime_agent", "runtime", "blueprint_agent", "blueprint", "expected"),
+    [
+        (MAIN, AUTOMATE, AUTOMATE, AUTOMATE, MAIN),
+        (None, AUTOMATE, MAIN, MAIN, AUTOMATE),
+        (None, None, BOTH, MAIN, BOTH),
+        (None, None, None, MAIN, MAIN),
+        (None, None, None, None, None),
+    ],
+)
+def test_the_first_tier_that_speaks_decides(
+    runtime_agent: OperatorKind | None,
+    runtime: OperatorKind | None,
+    blueprint_agent: OperatorKind | None,
+    blueprint: OperatorKind | None,
+    expected: OperatorKind | None,
+) -> None:
+    """Runtime per agent, runtime global (an explicit `automate` counts), blueprint per agent, blueprint global."""
+    assert (
+        collapse_operator_kind(
+            "a",
+            runtime_agents={"b": BOTH} | ({"a": runtime_agent} if runtime_agent else {}),
+            runtime_global=runtime,
+            blueprint_agents={"b": MAIN} | ({"a": blueprint_agent} if blueprint_agent else {}),
+            blueprint_global=blueprint,
+        )
+        is expected
+    )
