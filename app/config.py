@@ -146,6 +146,17 @@ class SpawnSettings(Section):
     plugins: bool = True
 
 
+class WebhookSettings(Section):
+    """Where events may be sent: `allow` holds URL prefixes. What fails for longer than `pause_after` is paused."""
+
+    allow: Listed[str] = ()
+    timeout: Seconds = 10.0
+    backoff: Seconds = 1.0
+    max_backoff: Seconds = 300.0
+    pause_after: Seconds = DAY
+    batch: Annotated[int, Field(ge=1, le=500)] = 100
+
+
 class HttpSection(Section):
     """Limits of the HTTP and WebSocket edge."""
 
@@ -199,6 +210,7 @@ class Settings(BaseSettings):
     shutdown_grace: Seconds = 30.0
     engine: EngineSettings = EngineSettings()
     spawn: SpawnSettings = SpawnSettings()
+    webhooks: WebhookSettings = WebhookSettings()
     http: HttpSection = HttpSection()
     retention: RetentionSettings = RetentionSettings()
 

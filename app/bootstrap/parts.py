@@ -12,7 +12,7 @@ import structlog
 from app.bootstrap.failures import StartFailed
 from app.bootstrap.keyring import Keyring
 from app.bus.local import LocalBus
-from app.config import EngineSettings, HttpSection, ProgramSettings, Settings, SpawnSettings
+from app.config import EngineSettings, HttpSection, ProgramSettings, Settings, SpawnSettings, WebhookSettings
 from app.domain.access import RoleVerbGate
 from app.domain.clock import system_clock
 from app.domain.handles import HandleMint
@@ -25,6 +25,7 @@ from app.spawning.adapters.http import HttpSettings as WorkerCalls
 from app.spawning.adapters.in_process import Function, FunctionRegistry
 from app.spawning.catalog import SpawnerCatalog
 from app.spawning.layers import load_layers, shipped_layers
+from app.spawning.notices import Notices, NoticeSettings
 from app.spawning.plugins import PluginProblem
 from app.spawning.programs import Program
 from app.spawning.shipped import shipped_catalog
@@ -67,6 +68,7 @@ def build_engine(settings: Settings, keyring: Keyring, *, base_url: str | None =
             catalog=catalog,
             registries=registries,
             clock=system_clock,
+            notices=_notices(settings.webhooks),
         )
     )
 
@@ -129,6 +131,23 @@ def http_settings(settings: Settings, base_url: str) -> HttpSettings:
         ),
         sockets=SocketSettings(frame_limit_bytes=http.frame_limit, allowed_origins=http.allowed_origins),
     )
+
+
+def _notices(webhooks: WebhookSettings) -> Notices:
+    """What sends events to webhooks. Raises StartFailed."""
+    try:
+        return Notices(
+            NoticeSettings(
+                allow=webhooks.allow,
+                timeout_s=webhooks.timeout,
+                backoff_s=webhooks.backoff,
+                max_backoff_s=webhooks.max_backoff,
+                pause_after_s=webhooks.pause_after,
+                batch=webhooks.batch,
+            )
+        )
+    except ValueError as error:
+        raise StartFailed(f"The setting webhooks.allow cannot be used: {error}.") from error
 
 
 def _catalog(spawn: SpawnSettings, registries: Registries, keyring: Keyring) -> SpawnerCatalog:

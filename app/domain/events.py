@@ -41,6 +41,7 @@ class EventKind(StrEnum):
     LOOP_PAUSED = "loop_paused"
     LOOP_RESUMED = "loop_resumed"
     TOKEN_REVOKED = "token_revoked"
+    WEBHOOK_PAUSED = "webhook_paused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 ID_LENGTH = 26
 _PAIRS = tuple(a + b for a in ALPHABET for b in ALPHABET)
-_ID = re.compile(rf"^(?:T|S|R|K|N|W)-[0-7][{ALPHABET}]{{25}}$")
+_ID = re.compile(rf"(?:T|S|R|K|N|W|H)-[0-7][{ALPHABET}]{{25}}")
 _COUNTER_BITS = 12
 
 
@@ -35,8 +35,8 @@ def encode_base32(number: int, length: int) -> str:
 
 
 def is_id(text: str, prefix: str) -> bool:
-    """Whether `text` is a well-formed id with this prefix (`T`, `S`, `R`, `K`, `N` or `W`)."""
-    return text.startswith(prefix + "-") and _ID.match(text) is not None
+    """Whether `text` is a well-formed id with this prefix (`T`, `S`, `R`, `K`, `N`, `W` or `H`)."""
+    return text.startswith(prefix + "-") and _ID.fullmatch(text) is not None
 
 
 class IdSource:

@@ -22,6 +22,7 @@ from app.engine.ops.access import Digest, Presented, Reach, admit, reach
 from app.engine.ops.rules import EngineCfg
 from app.spawning.backends import OperatorBackend, SeniorBridge, SpawnHook
 from app.spawning.catalog import SpawnerCatalog
+from app.spawning.notices import Notices
 from app.spawning.ports import LayerRegistry
 from app.spawning.registry import Registry
 from app.state.port import HoldPolicy, Store
@@ -62,6 +63,7 @@ class Parts:
     catalog: SpawnerCatalog
     registries: Registries
     clock: Clock
+    notices: Notices | None = None
 
 
 class Core:

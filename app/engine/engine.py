@@ -1,7 +1,7 @@
 """The Engine: one per process, the seed's methods under their own names.
 
 It is thin. Each concern's calls stand in a module of their own (`access`, `sessions`, `tasks`, `workers`, `seniors`,
-`attempts`) over the operations in `ops`; here they are put together, started and stopped.
+`webhooks`, `attempts`) over the operations in `ops`; here they are put together, started and stopped.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ from app.domain.ids import IdSource
 from app.domain.tokens import SigningKey, TokenSigner
 from app.engine.background import Background
 from app.engine.core import Core, Parts, Registries
+from app.engine.deliveries import Deliveries
 from app.engine.feed import EventStream, Feed
 from app.engine.ops.rules import EngineCfg
 from app.engine.seniors import SeniorCalls
 from app.engine.sessions import SessionCalls
 from app.engine.tasks import TaskCalls
+from app.engine.webhooks import WebhookCalls
 from app.engine.workers import WorkerCalls
 from app.spawning.catalog import SpawnerCatalog
 from app.spawning.layers import shipped_layers
@@ -39,7 +41,7 @@ from app.state.port import Store
 _log = structlog.get_logger(__name__)
 
 
-class Engine(SessionCalls, TaskCalls, WorkerCalls, SeniorCalls, Background):
+class Engine(SessionCalls, TaskCalls, WorkerCalls, SeniorCalls, WebhookCalls, Background):
     """Tasks, attempts, sessions and questions, kept in a store; the one place that changes them.
 
     Belongs to one event loop. Use it as an async context manager, or `start` and `stop` it. Nothing is acknowledged
@@ -84,6 +86,7 @@ class Engine(SessionCalls, TaskCalls, WorkerCalls, SeniorCalls, Background):
             recovered = await self.recover()
             _log.info("engine_started", node=self._node, recovered=recovered)
             self.start_timers()
+            self._start_deliveries()
         except BaseException:
             await self.stop()
             raise
@@ -99,7 +102,25 @@ class Engine(SessionCalls, TaskCalls, WorkerCalls, SeniorCalls, Background):
         await _ended(list(self._drivers.values()))
         await self._bus.close()
         await self._parts.catalog.aclose()
+        if self._parts.notices is not None:
+            await self._parts.notices.aclose()
         await self._store.close()
+
+    def _start_deliveries(self) -> None:
+        """Begin to send events to webhooks, where the settings allow any."""
+        notices = self._parts.notices
+        if notices is None:
+            return
+        deliveries = Deliveries(
+            store=self._store,
+            events=self._feed,
+            bus=self._bus,
+            notices=notices,
+            secret_of=self.webhook_secret,
+            clock=self._parts.clock,
+            recheck_s=self._cfg.recheck_ms / 1000,
+        )
+        self._own(deliveries.run())
 
     async def __aenter__(self) -> Engine:
         await self.start()

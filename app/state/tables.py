@@ -10,6 +10,7 @@ from app.domain.questions import Question
 from app.domain.sessions import Session
 from app.domain.tasks import Task
 from app.domain.tokens import ApiKey, TokenRecord
+from app.domain.webhooks import Webhook
 from app.state import schema
 from app.state.rows import Rows
 from app.state.statements import Connection, Statement
@@ -22,6 +23,7 @@ OUTPUTS = Rows(schema.outputs, Output)
 LATE_RESULTS = Rows(schema.late_results, LateResult)
 TOKENS = Rows(schema.tokens, TokenRecord)
 API_KEYS = Rows(schema.api_keys, ApiKey)
+WEBHOOKS = Rows(schema.webhooks, Webhook)
 
 _META_GET = Statement(sa.select(schema.meta.c.value).where(schema.meta.c.name == sa.bindparam("key_name")))
 _META_LOCK = Statement(

@@ -5,7 +5,7 @@
     ├── Refused               BadSignature, TokenExpired, TokenNotFound, TokenRevoked, TokenUsesExhausted,
     │                         HandleMistyped, RoleViolation, TokenTaskMismatch, Unauthenticated, TooManyGuesses
     ├── Missing               TaskNotFound, AttemptNotFound, SessionNotFound, ResumeKeyNotFound,
-    │                         ResourceNotFound, LateResultNotFound, KeyNotFound
+    │                         ResourceNotFound, LateResultNotFound, KeyNotFound, WebhookNotFound
     ├── Conflict              InvalidTransition, FinalConflict, AttemptSuperseded, Cancelled, NotStarted,
     │                         AlreadyAnswered, QuestionClosed, SpawnDepthExceeded
     ├── Unacceptable          AnswerInvalid, DispatchFailed, IdempotencyMismatch, InvalidRequest, PayloadTooLarge
@@ -43,6 +43,7 @@ from app.domain.errors.missing import (
     ResumeKeyNotFound,
     SessionNotFound,
     TaskNotFound,
+    WebhookNotFound,
 )
 from app.domain.errors.plain import (
     Internal,
@@ -120,4 +121,5 @@ __all__ = [
     "TooManyGuesses",
     "Unacceptable",
     "Unauthenticated",
+    "WebhookNotFound",
 ]

@@ -97,3 +97,16 @@ class KeyNotFound(Missing):
 
     def __str__(self) -> str:
         return f"There is no key or token {self.key_id}."
+
+
+class WebhookNotFound(Missing):
+    """No webhook of this id."""
+
+    code = "webhook-not-found"
+
+    def __init__(self, webhook_id: str) -> None:
+        super().__init__(webhook_id)
+        self.webhook_id = webhook_id
+
+    def __str__(self) -> str:
+        return f"There is no webhook {self.webhook_id}."

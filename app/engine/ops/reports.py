@@ -27,6 +27,7 @@ _ATTACHED = Statement(sa.select(_S.attached, sa.func.count()).group_by(_S.attach
 _PHASES = Statement(
     sa.select(_A.kind, _A.phase, sa.func.count()).where(sa.text("phase <> 'ended'")).group_by(_A.kind, _A.phase)
 )
+_WEBHOOKS = Statement(sa.select(schema.webhooks.c.status, sa.func.count()).group_by(schema.webhooks.c.status))
 _QUEUES = Statement(sa.select(_A.queue, sa.func.count()).where(sa.text("phase = 'queued'")).group_by(_A.queue))
 
 
@@ -159,6 +160,7 @@ def stats(state: State) -> dict[str, Any]:
         "sessions": {"attached": attached.get(True, 0), "detached": attached.get(False, 0)},
         "attempts": [{"spawner": kind, "phase": phase, "count": n} for kind, phase, n in _PHASES.query(state.db)],
         "queues": dict(_QUEUES.query(state.db)),
+        "webhooks": dict(_WEBHOOKS.query(state.db)),
         "loop": {"paused": paused.paused, "by": paused.by, "since": paused.since},
         "schema": get_meta(state.db, "schema"),
     }

@@ -1,0 +1,181 @@
+"""Sending events to webhooks: one task for each active one, in the order of the feed, at least once.
+
+A delivery is done when the receiver said so and the new cursor is committed; a server that dies in between sends the
+same events again. A receiver that fails holds up nobody but itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+import structlog
+
+from app.bus.port import HintBus
+from app.domain.clock import Clock
+from app.domain.errors import Busy
+from app.domain.events import Event
+from app.domain.webhooks import Webhook, WebhookStatus
+from app.engine import feed
+from app.engine.feed import Feed
+from app.engine.ops import webhooks
+from app.engine.ops.webhooks import Failure
+from app.spawning.failures import told
+from app.spawning.notices import NoticeFailed, Notices
+from app.state.port import Store
+from app.state.tables import WEBHOOKS
+
+_log = structlog.get_logger(__name__)
+
+AFTER_FAULT_S = 1.0
+LONGEST_RUN = feed.PAGE
+"""How many unwanted events are passed over before their passing is recorded."""
+
+
+class Deliveries:
+    """Runs until cancelled; `run` is what the engine owns."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        events: Feed,
+        bus: HintBus,
+        notices: Notices,
+        secret_of: Callable[[str], str],
+        clock: Clock,
+        recheck_s: float,
+    ) -> None:
+        self._store = store
+        self._events = events
+        self._bus = bus
+        self._notices = notices
+        self._secret_of = secret_of
+        self._clock = clock
+        self._recheck_s = recheck_s
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def run(self) -> None:
+        """Keep one task alive for every active webhook."""
+        ear = self._bus.listen(webhooks.TOPIC)
+        try:
+            while True:
+                ear.clear()
+                try:
+                    self._begin(await self._store.read(webhooks.active))
+                except Busy as error:
+                    _log.warning("webhooks_unreadable", reason=str(error))
+                await ear.wait(self._recheck_s)
+        finally:
+            ear.close()
+            await self._end()
+
+    def _begin(self, active: list[Webhook]) -> None:
+        self._tasks = {id: task for id, task in self._tasks.items() if not task.done()}
+        for row in active:
+            if row.id not in self._tasks:
+                self._tasks[row.id] = asyncio.get_running_loop().create_task(self._serve(row.id), name=row.id)
+
+    async def _end(self) -> None:
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def _serve(self, webhook_id: str) -> None:
+        """Deliver to one webhook until it is paused or gone."""
+        passed = _Passed()
+        while True:
+            try:
+                if not await self._step(webhook_id, passed):
+                    return
+            except Busy as error:
+                _log.warning("webhook_waits_for_store", webhook_id=webhook_id, reason=str(error))
+                await asyncio.sleep(AFTER_FAULT_S)
+            except Exception as error:  # noqa: BLE001 - one webhook's fault must end neither it nor the others
+                _log.exception("webhook_broke", webhook_id=webhook_id, reason=told(error))
+                await asyncio.sleep(AFTER_FAULT_S)
+
+    async def _step(self, webhook_id: str, passed: _Passed) -> bool:
+        """Send what there is, or wait until there may be something. False: there is nothing to do any more."""
+        ear = self._bus.listen(feed.TOPIC, webhooks.topic_of(webhook_id))
+        try:
+            row = await self._store.read(lambda state: WEBHOOKS.get(state.db, webhook_id))
+            if row is None or row.status is not WebhookStatus.ACTIVE:
+                return False
+            if row.next_at is not None and row.next_at > self._clock():
+                await self._rest(row, row.next_at)
+                return True
+            page = await self._events.page(passed.place(row))
+            if page:
+                await self._deliver(row, page, passed)
+            else:
+                await ear.wait(self._recheck_s)
+            return True
+        finally:
+            ear.close()
+
+    async def _rest(self, row: Webhook, until: int) -> None:
+        """Wait for the next try, or until somebody switches or moves the webhook."""
+        ear = self._bus.listen(webhooks.topic_of(row.id))
+        try:
+            await ear.wait(min(self._recheck_s, max(0.0, (until - self._clock()) / 1000)))
+        finally:
+            ear.close()
+
+    async def _deliver(self, row: Webhook, page: list[Event], passed: _Passed) -> None:
+        wanted = [event for event in page if row.wants(event)][: self._notices.settings.batch]
+        cut = len(wanted) == self._notices.settings.batch
+        end = wanted[-1].cursor if cut else page[-1].cursor
+        if not wanted:
+            if passed.over(row, end, len(page)) < LONGEST_RUN:
+                return
+        elif not await self._sent(row, wanted):
+            return
+        await self._store.transact("webhook_advance", lambda state: webhooks.advance(state, row, end, len(wanted)))
+        passed.clear()
+
+    async def _sent(self, row: Webhook, events: list[Event]) -> bool:
+        try:
+            await self._notices.send(row.url, self._secret_of(row.id), row.id, events)
+        except NoticeFailed as error:
+            failure = Failure(detail=str(error), pause_ms=self._pause_ms(row, error), final=error.final)
+            _log.warning("webhook_failed", webhook_id=row.id, failures=row.failures + 1, reason=error.detail)
+            limit_ms = round(self._notices.settings.pause_after_s * 1000)
+            await self._store.transact(
+                "webhook_failed", lambda state: webhooks.failed(state, row, failure, pause_after_ms=limit_ms)
+            )
+            return False
+        return True
+
+    def _pause_ms(self, row: Webhook, error: NoticeFailed) -> int:
+        settings = self._notices.settings
+        grown_s = settings.backoff_s * 2.0 ** min(row.failures, 30)
+        return round(min(max(grown_s, error.retry_after_s), settings.max_backoff_s) * 1000)
+
+
+class _Passed:
+    """How far one webhook has read beyond its recorded cursor without finding anything that it wants."""
+
+    __slots__ = ("_count", "_cursor", "_epoch")
+
+    def __init__(self) -> None:
+        self._epoch, self._cursor, self._count = -1, 0, 0
+
+    def place(self, row: Webhook) -> int:
+        """Where to read on."""
+        return max(row.cursor, self._cursor) if row.epoch == self._epoch else row.cursor
+
+    def over(self, row: Webhook, cursor: int, count: int) -> int:
+        """Note that `count` more events up to `cursor` are not wanted; how many that makes."""
+        if row.epoch != self._epoch:
+            self.clear()
+        self._epoch, self._cursor, self._count = row.epoch, cursor, self._count + count
+        return self._count
+
+    def clear(self) -> None:
+        """Its recorded cursor is up to date."""
+        self._epoch, self._cursor, self._count = -1, 0, 0

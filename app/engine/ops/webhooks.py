@@ -1,0 +1,168 @@
+"""Webhooks: making them, moving them in the feed, and what became of each delivery."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.domain.errors import InvalidRequest, WebhookNotFound
+from app.domain.events import EventKind
+from app.domain.json import Json
+from app.domain.webhooks import Webhook, WebhookSpec, WebhookStatus
+from app.engine.ops import audit
+from app.state import feed, schema
+from app.state.state import State
+from app.state.tables import WEBHOOKS
+
+MOST = 100
+TOPIC = "webhooks"
+
+_W = schema.webhooks.c
+_ALL = WEBHOOKS.search(order=(_W.id,))
+_ACTIVE = WEBHOOKS.search(_W.status == WebhookStatus.ACTIVE.value, order=(_W.id,))
+
+
+def create(state: State, spec: WebhookSpec, *, by: str) -> Webhook:
+    """A new webhook. Raises InvalidRequest when there are too many."""
+    if len(_ALL.all(state.db)) >= MOST:
+        raise InvalidRequest(f"a server has at most {MOST} webhooks; delete one", "url")
+    row = Webhook(
+        id=state.ids.new("H"),
+        name=spec.name,
+        url=spec.url,
+        kinds=None if spec.kinds is None else Json.of(sorted(set(spec.kinds))),
+        status=WebhookStatus.ACTIVE,
+        reason=None,
+        cursor=feed.head(state.db) if spec.after is None else spec.after,
+        epoch=0,
+        failures=0,
+        failing_since=None,
+        next_at=None,
+        last_error=None,
+        delivered=0,
+        delivered_at=None,
+        created_at=state.now,
+        created_by=by,
+    )
+    WEBHOOKS.insert(state.db, row)
+    _changed(state, "webhook_created", row.id, by=by)
+    return row
+
+
+def every(state: State) -> list[Webhook]:
+    """All of them, oldest first."""
+    return _ALL.all(state.db)
+
+
+def active(state: State) -> list[Webhook]:
+    """Those that are delivered to."""
+    return _ACTIVE.all(state.db)
+
+
+def find(state: State, webhook_id: str) -> Webhook:
+    """One of them. Raises WebhookNotFound."""
+    row = WEBHOOKS.get(state.db, webhook_id)
+    if row is None:
+        raise WebhookNotFound(webhook_id)
+    return row
+
+
+def delete(state: State, webhook_id: str, *, by: str) -> None:
+    """Remove one for good. Raises WebhookNotFound."""
+    if not WEBHOOKS.delete(state.db, webhook_id):
+        raise WebhookNotFound(webhook_id)
+    _changed(state, "webhook_deleted", webhook_id, by=by)
+
+
+def replay(state: State, webhook_id: str, after: int, *, by: str) -> Webhook:
+    """Deliver again from behind a cursor; a paused one goes on with it. Raises WebhookNotFound, InvalidRequest."""
+    if after > feed.head(state.db):
+        raise InvalidRequest("the cursor lies in the future of the feed", "after")
+    return _begin(state, webhook_id, by=by, action="webhook_replayed", cursor=after)
+
+
+def resume(state: State, webhook_id: str, *, by: str) -> Webhook:
+    """Go on where it stopped, at once. Raises WebhookNotFound."""
+    return _begin(state, webhook_id, by=by, action="webhook_resumed")
+
+
+def pause(state: State, webhook_id: str, *, by: str) -> Webhook:
+    """Deliver nothing until it is resumed. Raises WebhookNotFound."""
+    row = _locked(state, webhook_id)
+    WEBHOOKS.update(state.db, row.id, status=WebhookStatus.PAUSED, reason=f"paused by {by}", epoch=row.epoch + 1)
+    _changed(state, "webhook_paused", row.id, by=by)
+    return find(state, row.id)
+
+
+def _begin(state: State, webhook_id: str, *, by: str, action: str, cursor: int | None = None) -> Webhook:
+    row = _locked(state, webhook_id)
+    WEBHOOKS.update(
+        state.db,
+        row.id,
+        status=WebhookStatus.ACTIVE,
+        reason=None,
+        cursor=row.cursor if cursor is None else cursor,
+        epoch=row.epoch + 1,
+        failures=0,
+        failing_since=None,
+        next_at=None,
+    )
+    _changed(state, action, row.id, by=by)
+    return find(state, row.id)
+
+
+def _locked(state: State, webhook_id: str) -> Webhook:
+    row = WEBHOOKS.lock(state.db, webhook_id)
+    if row is None:
+        raise WebhookNotFound(webhook_id)
+    return row
+
+
+def _changed(state: State, action: str, webhook_id: str, *, by: str) -> None:
+    audit.record(state, action, actor=by, target=webhook_id)
+    state.wake(TOPIC)
+    state.wake(topic_of(webhook_id))
+
+
+def topic_of(webhook_id: str) -> str:
+    """What its deliveries listen to."""
+    return f"webhook:{webhook_id}"
+
+
+# Deliveries
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a delivery failed, when to try again (a pause in milliseconds), and whether to give up at once."""
+
+    detail: str
+    pause_ms: int
+    final: bool = False
+
+
+def advance(state: State, seen: Webhook, cursor: int, delivered: int) -> None:
+    """Everything up to `cursor` is done, unless somebody moved the webhook meanwhile."""
+    row = WEBHOOKS.lock(state.db, seen.id)
+    if row is None or row.epoch != seen.epoch or cursor <= row.cursor:
+        return
+    told = {"delivered": row.delivered + delivered, "delivered_at": state.now} if delivered else {}
+    cleared = {"failures": 0, "failing_since": None, "next_at": None, "last_error": None} if delivered else {}
+    WEBHOOKS.update(state.db, row.id, cursor=cursor, **told, **cleared)
+
+
+def failed(state: State, seen: Webhook, failure: Failure, *, pause_after_ms: int) -> None:
+    """A delivery failed: it is tried again later, or paused when that has gone on for too long."""
+    row = WEBHOOKS.lock(state.db, seen.id)
+    if row is None or row.epoch != seen.epoch:
+        return
+    since = row.failing_since or state.now
+    told = {"failures": row.failures + 1, "failing_since": since, "last_error": failure.detail}
+    if not failure.final and state.now - since < pause_after_ms:
+        WEBHOOKS.update(state.db, row.id, next_at=state.now + failure.pause_ms, **told)
+        return
+    reason = f"failing: {failure.detail}"
+    WEBHOOKS.update(
+        state.db, row.id, status=WebhookStatus.PAUSED, reason=reason, epoch=row.epoch + 1, next_at=None, **told
+    )
+    state.emit(EventKind.WEBHOOK_PAUSED, webhook_id=row.id, name=row.name, reason=failure.detail)
+    _changed(state, "webhook_paused", row.id, by="server")

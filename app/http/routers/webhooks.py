@@ -1,0 +1,82 @@
+"""Webhooks, for whoever holds the root key: made, looked at, moved in the feed, switched off and on."""
+
+from __future__ import annotations
+
+from app.domain.webhooks import Webhook as Row
+from app.http import replies, views
+from app.http.edge import ApiKeyText, EdgeDep, Once
+from app.http.parameters import NamePath
+from app.http.replies import Reply
+from app.http.routes import gate, model_router
+from app.http.views import View
+from app.wire.pages import Page
+from app.wire.webhooks import CreatedWebhook, ReplayRequest, Webhook, WebhookRequest
+
+router = model_router("/v1/admin/webhooks", "admin")
+
+_ROOT = gate(credential="root")
+
+
+def _view(row: Row) -> View:
+    return {
+        "id": row.id,
+        "name": row.name,
+        "url": row.url,
+        "events": views.fragment(row.kinds),
+        "status": row.status.value,
+        "cursor": row.cursor,
+        "failures": row.failures,
+        "delivered": row.delivered,
+        "created_at": views.at(row.created_at),
+        **views.present(
+            reason=row.reason,
+            failing_since=views.at_or_none(row.failing_since),
+            next_at=views.at_or_none(row.next_at),
+            last_error=row.last_error,
+            delivered_at=views.at_or_none(row.delivered_at),
+        ),
+    }
+
+
+@router.post("", status_code=201, response_model=CreatedWebhook, openapi_extra=gate(credential="root", idempotent=True))
+async def create_webhook(edge: EdgeDep, key: ApiKeyText, body: WebhookRequest, once: Once) -> Reply:
+    """Send events to a URL that the settings allow. This reply is the only one that shows the secret."""
+    row, secret = await edge.engine.create_webhook(key, body.spec(), idempotency=once)
+    return replies.json({**_view(row), "secret": secret}, status=201)
+
+
+@router.get("", response_model=Page[Webhook], openapi_extra=_ROOT)
+async def list_webhooks(edge: EdgeDep, key: ApiKeyText) -> Reply:
+    """Every webhook and how it fares."""
+    return replies.json(views.page([_view(row) for row in await edge.engine.list_webhooks(key)]))
+
+
+@router.get("/{webhook_id}", response_model=Webhook, openapi_extra=_ROOT)
+async def read_webhook(edge: EdgeDep, key: ApiKeyText, webhook_id: NamePath) -> Reply:
+    """One webhook."""
+    return replies.json(_view(await edge.engine.read_webhook(key, webhook_id)))
+
+
+@router.delete("/{webhook_id}", status_code=204, openapi_extra=_ROOT)
+async def delete_webhook(edge: EdgeDep, key: ApiKeyText, webhook_id: NamePath) -> Reply:
+    """Remove it. A delivery that is under way may still arrive."""
+    await edge.engine.delete_webhook(key, webhook_id)
+    return replies.nothing()
+
+
+@router.post("/{webhook_id}/replay", response_model=Webhook, openapi_extra=_ROOT)
+async def replay_webhook(edge: EdgeDep, key: ApiKeyText, webhook_id: NamePath, body: ReplayRequest) -> Reply:
+    """Deliver again from behind a cursor; a paused one goes on with it."""
+    return replies.json(_view(await edge.engine.replay_webhook(key, webhook_id, body.after)))
+
+
+@router.post("/{webhook_id}/pause", response_model=Webhook, openapi_extra=_ROOT)
+async def pause_webhook(edge: EdgeDep, key: ApiKeyText, webhook_id: NamePath) -> Reply:
+    """Deliver nothing until it is resumed; its place in the feed is kept."""
+    return replies.json(_view(await edge.engine.pause_webhook(key, webhook_id)))
+
+
+@router.post("/{webhook_id}/resume", response_model=Webhook, openapi_extra=_ROOT)
+async def resume_webhook(edge: EdgeDep, key: ApiKeyText, webhook_id: NamePath) -> Reply:
+    """Go on from its place, at once."""
+    return replies.json(_view(await edge.engine.resume_webhook(key, webhook_id)))

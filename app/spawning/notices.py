@@ -1,0 +1,146 @@
+"""Events sent out: a signed POST to a URL that the settings allow.
+
+The body is `{webhook_id, events: [...]}` with the events as the feed shows them, in order, signed as
+`app.spawning.signing` describes with the webhook's own secret. The receiver replies 2xx when it has them; anything
+else, and no reply, is a failure. 410 says that it wants no more. Redirects are not followed. Events may come again,
+perhaps with more behind them; each is told apart by its cursor.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any
+
+import httpx
+import orjson
+
+from app.domain.errors import DispatchFailed, InvalidRequest
+from app.domain.events import Event
+from app.spawning.failures import printable, told
+from app.spawning.signing import sign
+from app.spawning.urls import UrlPrefix, allowed
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+GONE = 410
+_READ_OF_A_REPLY = 2_000
+
+
+class NoticeFailed(Exception):
+    """The receiver does not have the events. `final`: it never wants any."""
+
+    def __init__(self, detail: str, *, retry_after_s: float = 0.0, final: bool = False) -> None:
+        super().__init__(detail, retry_after_s, final)
+        self.detail = detail
+        self.retry_after_s = retry_after_s
+        self.final = final
+
+    def __str__(self) -> str:
+        return self.detail
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeSettings:
+    """Where events may be sent (URL prefixes; none by default), and how.
+
+    `timeout_s` bounds connecting and each silence of a reply. Pauses between tries begin at `backoff_s` and double up
+    to `max_backoff_s`, which also bounds a `Retry-After`. What has failed for `pause_after_s` is paused.
+    """
+
+    allow: tuple[str, ...] = ()
+    timeout_s: float = 10.0
+    backoff_s: float = 1.0
+    max_backoff_s: float = 300.0
+    pause_after_s: float = 86_400.0
+    batch: int = 100
+
+
+class Notices:
+    """Sends events. The client is made when first needed and closed by `aclose`. Raises ValueError for bad prefixes."""
+
+    def __init__(self, settings: NoticeSettings, *, clock_s: Callable[[], float] = time.time) -> None:
+        self.settings = settings
+        self._prefixes = [UrlPrefix.parse(prefix) for prefix in settings.allow]
+        self._clock_s = clock_s
+        self._client: httpx.AsyncClient | None = None
+
+    def check(self, url: str) -> None:
+        """Raise InvalidRequest unless the settings allow the URL."""
+        self._url(url)
+
+    def _url(self, text: str) -> httpx.URL:
+        try:
+            return allowed(text, self._prefixes)
+        except DispatchFailed as refusal:
+            raise InvalidRequest(f"{refusal.reason} (setting webhooks.allow)", "url") from refusal
+
+    async def send(self, url: str, secret: str, webhook_id: str, events: Sequence[Event]) -> None:
+        """POST the events once. Raises NoticeFailed. Cancelling leaves open whether they arrived."""
+        body = orjson.dumps({"webhook_id": webhook_id, "events": [shown(event) for event in events]})
+        headers = {
+            "Content-Type": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": "swarmhold",
+            "Idempotency-Key": f"{webhook_id}.{events[0].cursor}-{events[-1].cursor}",
+            **sign([secret.encode()], body, at_s=int(self._clock_s())),
+        }
+        try:
+            target = self._url(url)
+            async with self._opened().stream(
+                "POST", target, content=body, headers=headers, timeout=self.settings.timeout_s, follow_redirects=False
+            ) as response:
+                await _judge(response)
+        except InvalidRequest as refusal:
+            # The settings changed since the webhook was made.
+            raise NoticeFailed(str(refusal)) from refusal
+        except httpx.HTTPError as error:
+            raise NoticeFailed(told(error)) from error
+
+    def _opened(self) -> httpx.AsyncClient:
+        if self._client is None:
+            no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
+            self._client = httpx.AsyncClient(trust_env=False, cookies=no_cookies)
+        return self._client
+
+    async def aclose(self) -> None:
+        """Close the client."""
+        if self._client is not None:
+            await self._client.aclose()
+
+
+async def _judge(response: httpx.Response) -> None:
+    if response.is_success:
+        return
+    said = bytearray()
+    async for chunk in response.aiter_bytes():
+        said += chunk
+        if len(said) > _READ_OF_A_REPLY:
+            break
+    asked = response.headers.get("Retry-After", "")
+    detail = printable(said[:_READ_OF_A_REPLY].decode(errors="replace"), longest=300)
+    raise NoticeFailed(
+        f"the receiver replied {response.status_code}: {detail}".rstrip(": "),
+        retry_after_s=float(asked) if asked.isascii() and asked.isdigit() else 0.0,
+        final=response.status_code == GONE,
+    )
+
+
+def shown(event: Event) -> dict[str, Any]:
+    """An event as the feed shows it."""
+    named = {"task_id": event.task_id, "session_id": event.session_id, "attempt": event.attempt}
+    return {
+        **({} if event.data is None else event.data.value),
+        "cursor": event.cursor,
+        "kind": event.kind,
+        "at": _instant(event.at),
+        **{name: value for name, value in named.items() if value is not None},
+    }
+
+
+def _instant(at: int) -> str:
+    """RFC 3339, as everywhere on the wire."""
+    moment = _EPOCH + timedelta(milliseconds=at)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

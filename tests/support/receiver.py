@@ -1,0 +1,73 @@
+"""A webhook's receiver: a real server that keeps what it is sent and replies as it is told."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import uvicorn
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from app.spawning.signing import verify
+from tests.support.ports import LOOPBACK
+from tests.support.serving import QuietServer
+from tests.support.waiting import eventually
+
+
+@dataclass(slots=True)
+class Receiver:
+    """`replies` are statuses for the next requests, then 204. `secret` is what deliveries must be signed with."""
+
+    port: int = 0
+    secret: str | None = None
+    replies: list[int] = field(default_factory=list[int])
+    headers: dict[str, str] = field(default_factory=dict[str, str])
+    bodies: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    tries: int = 0
+
+    @property
+    def url(self) -> str:
+        """Where it is reached."""
+        return f"http://{LOOPBACK}:{self.port}/hook"
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """Every event that was accepted, in the order in which they came."""
+        return [event for body in self.bodies for event in body["events"]]
+
+    @property
+    def cursors(self) -> list[int]:
+        """Their cursors."""
+        return [event["cursor"] for event in self.events]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        body = await request.body()
+        self.tries += 1
+        status = self.replies.pop(0) if self.replies else 204
+        if self.secret is not None:
+            verify([self.secret.encode()], request.headers, body)
+        if status < 300:
+            self.bodies.append(orjson.loads(body))
+        await Response(status_code=status, headers=self.headers)(scope, receive, send)
+
+
+@contextlib.asynccontextmanager
+async def receiving(port: int = 0) -> AsyncIterator[Receiver]:
+    """A receiver on a free port of 127.0.0.1, or on this one, until the block ends."""
+    receiver = Receiver()
+    bound = socket.create_server((LOOPBACK, port))
+    receiver.port = bound.getsockname()[1]
+    server = QuietServer(uvicorn.Config(receiver, lifespan="off", log_level="warning", access_log=False))
+    serving = asyncio.create_task(server.serve(sockets=[bound]))
+    try:
+        await eventually(lambda: server.started, awaited="the receiver to listen")
+        yield receiver
+    finally:
+        server.should_exit = True
+        await serving
