@@ -84,8 +84,8 @@ class Feed:
         """Events behind `after`, from the store."""
         return await self._store.read(lambda state: feed.page(state.db, after, limit))
 
-    async def page_of(self, task_id: str, after: int) -> tuple[list[Event], int]:
-        """One task's events behind `after`, by their index, and the cursor up to which these are all."""
+    async def page_of(self, task_id: str | None, after: int) -> tuple[list[Event], int]:
+        """One task's events (or all) behind `after`, by their index, and the cursor up to which these are all."""
 
         def read(state: State) -> tuple[list[Event], int]:
             # The head first: whatever is committed meanwhile lies behind it or is found by the page.
@@ -202,10 +202,11 @@ class EventStream:
         """Take the next page, or wait until there may be one; where the stream has read to."""
         events = self._hub.recent(cursor)
         if events is None:
-            if self._caught_up:
-                self._caught_up = False
-                self._pending.append(Lagged(cursor=cursor))
             events, read_to = await self._stored(cursor)
+            # The ring may begin ahead of a reader that has everything: only who has missed something has lagged.
+            if self._caught_up and events:
+                self._pending.append(Lagged(cursor=cursor))
+            self._caught_up = False
         else:
             read_to = events[-1].cursor if events else cursor
         if read_to == cursor:
@@ -220,10 +221,7 @@ class EventStream:
 
     async def _stored(self, cursor: int) -> tuple[list[Event], int]:
         """The next page from the store, and the cursor up to which it tells everything that is wanted."""
-        if self._task_id is not None:
-            return await self._hub.page_of(self._task_id, cursor)
-        events = await self._hub.page(cursor)
-        return events, events[-1].cursor if events else cursor
+        return await self._hub.page_of(self._task_id, cursor)
 
     def _wants(self, event: Event) -> bool:
         return (self._kinds is None or event.kind in self._kinds) and (

@@ -1,0 +1,147 @@
+"""Lives of tasks under fire: each goes on through a server that may be killed at any moment, and notes each reply."""
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+from random import Random
+
+from app.client import Job, Operator, Patience, Senior, SwarmholdClient
+from app.domain.tasks import RetryOn
+from app.wire.retries import Retry
+from app.wire.shapes import JsonValue
+from app.wire.spawners import ExternalSpawner, InProcessSpawner, ProcessSpawner, QueueSpawner
+from app.wire.tasks import Task
+from tests.chaos.ledger import Ledger
+
+QUEUE = "chaos"
+PROGRAMS = '{"slowcat": {"path": "/bin/sh", "args": ["-c", "cat; sleep 0.2"]}}'
+PATIENCE = Patience(total=timedelta(seconds=90), longest=timedelta(milliseconds=500))
+HOLD = timedelta(seconds=10)
+RETRY = Retry(max_attempts=50, backoff=0.05, max_backoff=0.5, on=tuple(RetryOn))
+CHUNKS = 4
+
+
+class Load:
+    """Clients that live task after task until they are stopped; each then ends the life that it is in."""
+
+    def __init__(self, server: SwarmholdClient, operator: Operator, senior: Senior, ledger: Ledger, seed: int) -> None:
+        self._server = server
+        self._operator = operator
+        self._senior = senior
+        self._ledger = ledger
+        self._random = Random(seed)
+        self._numbers = itertools.count()
+        self._stopping = False
+        self._lives: Mapping[str, Callable[[Task], Awaitable[None]]] = {
+            "external": self._external,
+            "queue": self._queue,
+            "asking": self._asking,
+            "talking": self._talking,
+            "cancelled": self._cancelled,
+            "process": self._process,
+            "identity": self._identity,
+            "family": self._family,
+        }
+
+    def stop(self) -> None:
+        """Start no more lives."""
+        self._stopping = True
+
+    async def run(self, lanes: int) -> None:
+        """Live in so many lanes at once, until `stop`."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(lanes):
+                group.create_task(self._lane())
+
+    async def work(self, job: Job) -> JsonValue:
+        """What the queue worker does: the result names the task."""
+        await job.worker.progress("claimed", f"attempt {job.attempt}")
+        return {"queue": job.prompt}
+
+    async def _lane(self) -> None:
+        kinds = list(self._lives)
+        while not self._stopping:
+            kind = self._random.choice(kinds)
+            key = f"{kind}-{next(self._numbers)}"
+            # A group of its own key: repeated after a broken connection, it must not make a second task.
+            task = await self._operator.start_task(
+                kind, f"directive of {key}", labels={"chaos": "1"}, retry=RETRY, idempotency_key=key
+            )
+            await self._ledger.note(lambda task=task, kind=kind: self._ledger.tasks.update({task.id: kind}))
+            await self._lives[kind](task)
+
+    async def _dispatched(self, task: Task) -> str:
+        attempt = await self._operator.dispatch(task.id, ExternalSpawner(), idempotency_key=f"go-{task.id}")
+        await self._ledger.note()
+        assert attempt.worker_handle is not None
+        return attempt.worker_handle
+
+    async def _final(self, task: Task, value: JsonValue) -> None:
+        await self._ledger.note(lambda: self._ledger.finals.update({task.id: value}))
+
+    async def _external(self, task: Task) -> None:
+        worker = self._server.worker(await self._dispatched(task))
+        prompt = await worker.prompt(task_id=task.id)
+        assert prompt.prompt == task.spec.initial_directive
+        value = {"external": task.id}
+        await worker.submit(value)
+        await self._final(task, value)
+
+    async def _queue(self, task: Task) -> None:
+        await self._operator.dispatch(task.id, QueueSpawner(queue=QUEUE), idempotency_key=f"go-{task.id}")
+        await self._ledger.note()
+        await self._operator.wait_for(task.id, hold=HOLD)
+        await self._final(task, {"queue": task.spec.initial_directive})
+
+    async def _asking(self, task: Task) -> None:
+        worker = self._server.worker(await self._dispatched(task))
+        asked = await worker.ask({"of": task.id}, idempotency_key=f"ask-{task.id}")
+        await self._ledger.note()
+        answer = {"to": task.id, "number": self._ledger.acknowledged}
+        await self._senior.answer(asked.key, answer)
+        await self._ledger.note(lambda: self._ledger.answers.update({asked.key: answer}))
+        heard = await worker.await_answer(asked.key, hold=HOLD)
+        self._ledger.heard[asked.key] = heard
+        await worker.submit({"heard": heard})
+        await self._final(task, {"heard": answer})
+
+    async def _talking(self, task: Task) -> None:
+        worker = self._server.worker(await self._dispatched(task))
+        said = self._ledger.outputs.setdefault(task.id, [])
+        for number in range(CHUNKS):
+            chunk = f"{task.id} {number}"
+            await worker.partial(chunk)
+            await self._ledger.note(lambda chunk=chunk: said.append(chunk))
+        await worker.submit(CHUNKS)
+        await self._final(task, CHUNKS)
+
+    async def _cancelled(self, task: Task) -> None:
+        await self._dispatched(task)
+        await self._operator.cancel(task.id, reason="chaos")
+        await self._ledger.note(lambda: self._ledger.cancelled.add(task.id))
+
+    async def _process(self, task: Task) -> None:
+        await self._operator.dispatch(task.id, ProcessSpawner(program="slowcat"), idempotency_key=f"go-{task.id}")
+        await self._ledger.note()
+        await self._operator.wait_for(task.id, hold=HOLD)
+        await self._final(task, task.spec.initial_directive)
+
+    async def _identity(self, task: Task) -> None:
+        spawner = InProcessSpawner(function="identity")
+        await self._operator.dispatch(task.id, spawner, idempotency_key=f"go-{task.id}")
+        await self._ledger.note()
+        await self._operator.wait_for(task.id, hold=HOLD)
+        await self._final(task, task.spec.initial_directive)
+
+    async def _family(self, task: Task) -> None:
+        worker = self._server.worker(await self._dispatched(task))
+        child = await worker.start_task("child", f"child of {task.id}", retry=RETRY, idempotency_key=f"child-{task.id}")
+        await self._ledger.note(lambda: self._ledger.tasks.update({child.id: "child"}))
+        await worker.dispatch(child.id, QueueSpawner(queue=QUEUE), idempotency_key=f"go-{child.id}")
+        await self._ledger.note()
+        settled = await worker.wait_for(child.id, hold=HOLD)
+        await self._final(child, {"queue": f"child of {task.id}"})
+        value = {"child": settled.id}
+        await worker.submit(value)
+        await self._final(task, value)
