@@ -1,14 +1,19 @@
-"""Run the measurements named, or all: `python -m benchmarks [hot lives wakes …]`; all of them write `results.md`."""
+"""Run the measurements named, or all: `python -m benchmarks [hot lives wakes store]`; all of them write `results.md`."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
 
-from benchmarks import hot, lives, servers, wakes
+from benchmarks import hot, lives, servers, store, wakes
 from benchmarks.report import Row, table, write
 
-SUITES: dict[str, Callable[[], list[Row]]] = {"hot": hot.main, "lives": lives.main, "wakes": wakes.main}
+SUITES: dict[str, Callable[[], list[Row]]] = {
+    "hot": hot.main,
+    "lives": lives.main,
+    "wakes": wakes.main,
+    "store": store.main,
+}
 
 
 def main(names: list[str]) -> int:

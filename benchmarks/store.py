@@ -28,8 +28,8 @@ from app.state.statements import Statement
 from benchmarks.load import run_async
 from benchmarks.report import Row
 
-ROUNDS = 5
-SECONDS = 1.5
+ROUNDS = 12
+SECONDS = 0.5
 PER_COMMIT = 64
 ROWS = 1_000
 TEXT = "x" * 50

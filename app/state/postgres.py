@@ -146,7 +146,9 @@ class PostgresStore:
 
     # Running operations.
 
-    async def _persist(self, op: str, policy: HoldPolicy, attempt: Callable[[], tuple[R, Effects]], *, bulk: bool) -> R:
+    async def _persist(
+        self, op: str, policy: HoldPolicy, attempt: Callable[[], tuple[R, Effects | None]], *, bulk: bool
+    ) -> R:
         """Try until it is done, refused for good, or the policy's patience is over."""
         self._active += 1
         tries = 0
@@ -167,10 +169,10 @@ class PostgresStore:
             self._active -= 1
             self._quiet.set()
 
-    async def _once(self, crew: Crew, attempt: Callable[[], tuple[R, Effects]]) -> R:
+    async def _once(self, crew: Crew, attempt: Callable[[], tuple[R, Effects | None]]) -> R:
         future: asyncio.Future[R] = self._loop.create_future()
 
-        def done(result: tuple[R, Effects] | None, error: BaseException | None) -> None:
+        def done(result: tuple[R, Effects | None] | None, error: BaseException | None) -> None:
             if result is None:
                 settle(future, None, error)
             else:
@@ -183,7 +185,7 @@ class PostgresStore:
 
     def _attempt(
         self, begin: Callable[[PostgresConnection], None], op: str, fn: Callable[[State], R], policy: HoldPolicy
-    ) -> tuple[R, Effects]:
+    ) -> tuple[R, Effects | None]:
         """On a thread of a crew: one run of an operation."""
         db = self._take_connection()
         try:
@@ -197,8 +199,8 @@ class PostgresStore:
         self._idle.append(db)
         return answer, state.effects
 
-    def _announce(self, effects: Effects) -> None:
-        if not effects or self._listener is None:
+    def _announce(self, effects: Effects | None) -> None:
+        if effects is None or self._listener is None:
             return
         try:
             self._listener(effects)

@@ -122,8 +122,9 @@ class SqliteStore:
         `try_only` refuses while a bulk operation or another process has the database. A commit under way is nobody's
         hold: the operation joins the next batch.
         """
-        policy = policy or (self._bulk_policy if bulk else self._policy)
-        return await self._opened().submit(op, fn, policy, bulk=bulk)
+        if policy is None:
+            policy = self._bulk_policy if bulk else self._policy
+        return await self._opened().submit(op, fn, policy, bulk)
 
     async def read(self, fn: Callable[[State], R], *, bulk: bool = False) -> R:
         """Run `fn` on a committed snapshot: see `Store.read`."""

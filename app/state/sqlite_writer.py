@@ -69,12 +69,10 @@ class Call:
 
     def resolve(self) -> None:
         """Tell the caller how the operation came out, unless it has gone."""
-        if self.future.done():
-            return
-        if self.error is None:
+        if self.error is not None:
+            self.refuse(self.error)
+        elif not self.future.done():
             self.future.set_result(self.answer)
-        else:
-            self.future.set_exception(self.error)
 
 
 class SqliteWriter:
@@ -134,7 +132,7 @@ class SqliteWriter:
             await self._thread.run(self._db.close)
             self._db = None
 
-    def submit(self, op: str, fn: Callable[[State], Any], policy: HoldPolicy, *, bulk: bool) -> asyncio.Future[Any]:
+    def submit(self, op: str, fn: Callable[[State], Any], policy: HoldPolicy, bulk: bool) -> asyncio.Future[Any]:
         """Accept an operation; the future is resolved after its commit. Raises LockBusy.
 
         Cancelling the future drops an operation that has not begun.
@@ -334,12 +332,12 @@ class SqliteWriter:
         self._wake()
 
     def _announce(self, batch: list[Call]) -> None:
-        merged = Effects()
-        for call in batch:
-            if call.effects is not None:
-                merged.add(call.effects)
-        if not merged or self.listener is None:
+        found = [call.effects for call in batch if call.effects is not None]
+        if not found or self.listener is None:
             return
+        merged = found[0]
+        for effects in found[1:]:
+            merged.add(effects)
         try:
             self.listener(merged)
         except Exception as error:  # noqa: BLE001 - the commit stands, and its callers must hear of it

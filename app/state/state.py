@@ -35,10 +35,6 @@ class Effects:
     def __repr__(self) -> str:
         return f"Effects(wakes={sorted(self.wakes)}, due={self.due}, events={self.events})"
 
-    def __bool__(self) -> bool:
-        """Whether anything follows."""
-        return bool(self.wakes) or self.events > 0 or self.due is not None
-
     def add(self, other: Effects) -> None:
         """What follows both."""
         self.wakes |= other.wakes
@@ -75,17 +71,24 @@ class State:
         self.now = now
         self.ids = ids
         self.spread = spread
-        self.effects = Effects()
+        self.effects: Effects | None = None
         self._events: list[feed.Cells] = []
+
+    def _follow(self) -> Effects:
+        """What follows the commit; made when the first thing does."""
+        if self.effects is None:
+            self.effects = Effects()
+        return self.effects
 
     def wake(self, topic: str) -> None:
         """After the commit, tell whoever waits on this topic to look again. A hint: waiters re-read the rows."""
-        self.effects.wakes.add(topic)
+        self._follow().wakes.add(topic)
 
     def due(self, at: Instant) -> None:
         """After the commit, make sure that the timers look at `at` or sooner."""
-        if self.effects.due is None or at < self.effects.due:
-            self.effects.due = at
+        effects = self._follow()
+        if effects.due is None or at < effects.due:
+            effects.due = at
 
     def emit(
         self,
@@ -104,5 +107,5 @@ class State:
         """Write the events that were appended. Called by the store when the operation has returned."""
         if self._events:
             feed.append(self.db, self._events)
-            self.effects.events += len(self._events)
+            self._follow().events += len(self._events)
             self._events = []
