@@ -24,7 +24,7 @@ from starlette.types import Message, Receive, Scope, Send
 import app
 from app.domain.errors import EngineError
 from app.engine.engine import Engine
-from app.http import bodies
+from app.http import bodies, openapi
 from app.http.edge import SCOPE_KEY, Edge
 from app.http.faults import Fault
 from app.http.guessing import Guesses
@@ -186,5 +186,6 @@ def create_app(
         holds=holds,
         refusals=Refusals(engine, Guesses(settings.guesses)),
         metrics=metrics,
+        document=openapi.document,
     )
     return Application(edge, more=more)

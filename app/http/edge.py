@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -30,6 +31,7 @@ class Edge:
     holds: Holds
     refusals: Refusals
     metrics: Metrics
+    document: Callable[[], bytes]
 
 
 def edge_of(request: Request) -> Edge:

@@ -10,9 +10,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
 from app.domain.access import Verb
+from app.domain.clock import system_clock
 from app.domain.errors import Busy, EngineError, InvalidRequest
 from app.domain.events import Event, EventKind, Lagged
-from app.domain.tokens import Bearer
+from app.domain.tokens import Bearer, CapToken
 from app.engine.feed import EventStream
 from app.http import auth, bodies, views
 from app.http.edge import Edge, edge_of
@@ -80,6 +81,7 @@ class EventsReply(Reply):
         super().__init__(200, b"", list(_HEADERS))
         self._edge = edge
         self._bearer = bearer
+        self._expires_at = edge.engine.signer.verify(CapToken(bearer.text)).expires_at
         self._stream = stream
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,19 +101,24 @@ class EventsReply(Reply):
 
     async def _pump(self, send: Send) -> None:
         """Until the feed ends or the credential is no good any more."""
-        settings = self._edge.settings
-        comment_every = settings.sse_comment_every.total_seconds()
-        recheck_every = settings.sse_recheck.total_seconds()
-        recheck_at = time.monotonic() + recheck_every
+        comment_every = self._edge.settings.sse_comment_every.total_seconds()
+        recheck_at = self._next_check()
         while True:
-            if time.monotonic() >= recheck_at:
+            left = recheck_at - time.monotonic()
+            if left <= 0:
                 if not await self._still_good():
                     return
-                recheck_at = time.monotonic() + recheck_every
-            body = await self._next(min(comment_every, recheck_every))
+                recheck_at = self._next_check()
+                continue
+            body = await self._next(min(comment_every, left))
             if body is None:
                 return
             await send({"type": "http.response.body", "body": body, "more_body": True})
+
+    def _next_check(self) -> float:
+        """When to look at the credential again: now and then, since it may be revoked, and when it expires."""
+        expires_in = (self._expires_at - system_clock()) / 1000
+        return time.monotonic() + max(0.0, min(self._edge.settings.sse_recheck.total_seconds(), expires_in))
 
     async def _next(self, patience_s: float) -> bytes | None:
         try:

@@ -56,10 +56,7 @@ async def metrics(request: Request) -> Reply:
 @router.get("/openapi.json", include_in_schema=False)
 async def openapi_document(request: Request) -> Reply:
     """The OpenAPI document."""
-    from app.http.openapi import document
-
-    del request
-    return replies.content(document(), "application/json")
+    return replies.content(edge_of(request).document(), "application/json")
 
 
 @router.get("/docs", include_in_schema=False)
