@@ -1,0 +1,391 @@
+"""Who may do what: verification step by step, uses, ownership, minting."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from app.domain.access import Role, RoleVerbGate, Verb
+from app.domain.errors import (
+    AttemptSuperseded,
+    BadSignature,
+    Cancelled,
+    HandleMistyped,
+    InvalidRequest,
+    NotStarted,
+    RoleViolation,
+    TaskNotFound,
+    TokenExpired,
+    TokenNotFound,
+    TokenRevoked,
+    TokenTaskMismatch,
+    TokenUsesExhausted,
+)
+from app.domain.json import Json
+from app.domain.tasks import TaskSpec
+from app.domain.tokens import CapToken, Claims, Handle, SigningKey, TokenSigner
+from app.state.tables import TOKENS
+from tests.support.swarms import DAY, EXTERNAL, Swarm, Work, refused, unchanged
+
+HOUR = timedelta(hours=1)
+SPEC = TaskSpec(agent="a", initial_directive="b")
+REACHING = (Verb.READ_TASK_STATE, Verb.POLL_TASK, Verb.CANCEL_TASK)
+
+
+async def minted(swarm: Swarm, role: Role = Role.WORKER, **options: object) -> CapToken:
+    """A token that the operator minted."""
+    wanted = {"agent_id": "helper", "role": role, "ttl": HOUR} | options
+    return (await swarm.engine.mint_token(swarm.operator, **wanted)).token  # pyright: ignore[reportArgumentType] - a test's options
+
+
+async def token_of(swarm: Swarm, role: Role) -> CapToken:
+    """A living token of this role; the worker's is an attempt's own."""
+    if role is Role.WORKER:
+        return await swarm.worker_token(await swarm.external())
+    return {Role.OPERATOR: swarm.operator, Role.SENIOR: swarm.senior, Role.OBSERVER: swarm.observer}[role]
+
+
+@pytest.mark.parametrize("role", Role)
+async def test_each_role_has_its_verbs_and_no_other(swarm: Swarm, role: Role) -> None:
+    """`verify_token` lets exactly the role's verbs through."""
+    token, gate = await token_of(swarm, role), RoleVerbGate()
+
+    for verb in Verb:
+        if gate.allows(role, verb):
+            await swarm.engine.verify_token(token, verb)
+        else:
+            await refused(RoleViolation, swarm.engine.verify_token(token, verb))
+
+
+async def test_verification_goes_step_by_step(swarm: Swarm) -> None:
+    """Signature, expiry, role × verb, unknown, revoked, none left: each is told only when all before it hold."""
+    engine = swarm.engine
+    stranger = TokenSigner([SigningKey("test", b"x" * 32)], clock=swarm.clock)
+    claims = Claims(
+        subject="a", role=Role.OBSERVER, jti="W-unknown", issued_at=swarm.clock(), expires_at=swarm.clock() + 60_000
+    )
+    forbidden, allowed = Verb.START_TASK, Verb.POLL_TASK
+
+    # Unknown to the store, and the verb is forbidden: the verb comes first.
+    unknown = engine.signer.sign(claims)
+    await refused(RoleViolation, engine.verify_token(unknown, forbidden))
+    await refused(TokenNotFound, engine.verify_token(unknown, allowed))
+    await refused(BadSignature, engine.verify_token(stranger.sign(claims), forbidden))
+
+    # Revoked with no use left: revocation comes first; expiry before both, a forbidden verb between.
+    made = await engine.mint_token(
+        swarm.operator, agent_id="a", role=Role.OBSERVER, ttl=timedelta(minutes=1), max_uses=1
+    )
+    await engine.verify_token(made.token, allowed)
+    await refused(TokenUsesExhausted, engine.verify_token(made.token, allowed))
+    await engine.revoke_token(swarm.operator, made.record.jti)
+    await refused(TokenRevoked, engine.verify_token(made.token, allowed))
+    await refused(RoleViolation, engine.verify_token(made.token, forbidden))
+    swarm.clock.advance(61)
+    await refused(TokenExpired, engine.verify_token(made.token, forbidden))
+    await refused(BadSignature, engine.verify_token(stranger.sign(claims), forbidden))
+
+
+@pytest.mark.parametrize("uses", [1, 7])
+async def test_uses_are_spent_once_each(swarm: Swarm, uses: int) -> None:
+    """Of many callers at once exactly as many as there are uses come through, whatever they ask for."""
+    task_id = await swarm.task()
+    token = await minted(swarm, Role.OBSERVER, max_uses=uses)
+
+    def calls() -> list[object]:
+        return [
+            swarm.engine.verify_token(token, Verb.POLL_TASK),
+            swarm.engine.read_task_state(token, task_id),
+            swarm.engine.poll_task(token, task_id, timedelta(0)),
+        ]
+
+    outcomes = await asyncio.gather(*(call for _ in range(20) for call in calls()), return_exceptions=True)  # pyright: ignore[reportArgumentType,reportCallIssue] - awaitables of several kinds
+
+    refusals = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+    assert {type(refusal) for refusal in refusals} == {TokenUsesExhausted}
+    assert len(outcomes) - len(refusals) == uses
+
+
+async def test_a_refusal_spends_no_use(swarm: Swarm) -> None:
+    """A forbidden verb and a task that does not exist leave the token its uses."""
+    token = await minted(swarm, Role.OBSERVER, max_uses=1)
+
+    await refused(RoleViolation, swarm.engine.verify_token(token, Verb.START_TASK))
+    await refused(TaskNotFound, swarm.engine.read_task_state(token, "T-nowhere"))
+
+    await swarm.engine.verify_token(token, Verb.POLL_TASK)
+
+
+async def test_a_scope_narrows_a_token(swarm: Swarm) -> None:
+    """A token with scopes may do what is in its role and in its scope, and nothing else."""
+    token = await minted(swarm, Role.OBSERVER, scopes=frozenset({Verb.POLL_TASK, Verb.START_TASK}))
+
+    await swarm.engine.verify_token(token, Verb.POLL_TASK)
+    await refused(RoleViolation, swarm.engine.verify_token(token, Verb.READ_TRACE))
+    await refused(RoleViolation, swarm.engine.verify_token(token, Verb.START_TASK))
+
+
+# Minting
+
+
+@pytest.mark.parametrize("role", [Role.OPERATOR, Role.SENIOR])
+async def test_only_workers_and_observers_are_minted(swarm: Swarm, role: Role) -> None:
+    """Nobody mints somebody who could mint or judge."""
+    await unchanged(swarm, RoleViolation, swarm.engine.mint_token(swarm.operator, agent_id="a", role=role, ttl=HOUR))
+
+
+async def test_only_operators_mint(swarm: Swarm) -> None:
+    """Workers, seniors and observers do not, with tokens or handles."""
+    work = await swarm.external()
+    for token in (swarm.senior, swarm.observer, await swarm.worker_token(work), work.handle):
+        await refused(
+            RoleViolation,
+            swarm.engine.mint_token(token, agent_id="a", role=Role.WORKER, ttl=HOUR),  # pyright: ignore[reportArgumentType] - a handle is no token
+        )
+
+
+async def test_a_minted_token_is_never_more_than_its_parent(swarm: Swarm) -> None:
+    """It ends with its parent at the latest, and its scope is within its parent's."""
+    short = await swarm.engine.attach("short", Role.OPERATOR, timedelta(seconds=10))
+    made = await swarm.engine.mint_token(short, agent_id="a", role=Role.OBSERVER, ttl=DAY)
+    swarm.clock.advance(11)
+    await refused(TokenExpired, swarm.engine.verify_token(made.token, Verb.POLL_TASK))
+
+    engine = swarm.engine.with_gate(RoleVerbGate().allowing(Role.OBSERVER, Verb.MINT_WORKER_TOKEN))
+    narrow = frozenset({Verb.MINT_WORKER_TOKEN, Verb.POLL_TASK})
+    if swarm.plan.store_url.startswith("sqlite:///:memory:"):
+        async with engine:
+            operator = await engine.attach("o", Role.OPERATOR, DAY)
+            parent = await engine.mint_token(operator, agent_id="p", role=Role.OBSERVER, ttl=HOUR, scopes=narrow)
+            for asked in (None, frozenset({Verb.POLL_TASK, Verb.READ_TRACE})):
+                child = await engine.mint_token(parent.token, agent_id="c", role=Role.OBSERVER, ttl=HOUR, scopes=asked)
+                assert child.record.scope is not None
+                assert set(child.record.scope.split()) <= narrow
+                await refused(RoleViolation, engine.verify_token(child.token, Verb.READ_TRACE))
+
+
+async def test_minting_says_what_is_wrong(swarm: Swarm) -> None:
+    """A task that is not there or is cancelled, no time, no uses."""
+    task_id = await swarm.task()
+    await refused(TaskNotFound, minted(swarm, task_id="T-nowhere"))
+    await refused(InvalidRequest, minted(swarm, ttl=timedelta(0)))
+    await refused(InvalidRequest, minted(swarm, max_uses=0))
+    await swarm.engine.cancel_task(swarm.operator, task_id)
+    await unchanged(swarm, Cancelled, minted(swarm, task_id=task_id))
+
+
+async def test_inspection_tells_of_another_token(swarm: Swarm) -> None:
+    """What is wrong with a token is a value; inspecting spends a use of the token that is inspected."""
+    made = await swarm.engine.mint_token(swarm.operator, agent_id="a", role=Role.OBSERVER, ttl=HOUR, max_uses=2)
+
+    first = await swarm.engine.inspect_token(swarm.operator, made.token, Verb.POLL_TASK)
+    assert (first.valid, first.code, first.role, first.subject, first.uses_left) == (True, None, Role.OBSERVER, "a", 1)
+    codes = []
+    for text, verb in (
+        (made.token, Verb.START_TASK),
+        (made.token, Verb.POLL_TASK),
+        (made.token, Verb.POLL_TASK),
+        (CapToken("nonsense"), Verb.POLL_TASK),
+    ):
+        codes.append((await swarm.engine.inspect_token(swarm.operator, text, verb)).code)
+    assert codes == ["role-violation", None, "token-uses-exhausted", "bad-signature"]
+    await refused(RoleViolation, swarm.engine.inspect_token(swarm.senior, made.token, Verb.POLL_TASK))
+    work = await swarm.external()
+    token = await swarm.worker_token(work)
+    await swarm.submit(work)
+    spent = await swarm.engine.inspect_token(swarm.operator, token, Verb.FETCH_PROMPT)
+    assert (spent.valid, spent.code) == (False, "attempt-superseded")
+    other = await swarm.external()
+    token = await swarm.worker_token(other)
+    await refused(TaskNotFound, swarm.engine.inspect_token(swarm.operator, token, Verb.READ_TASK_STATE, "T-nowhere"))
+
+
+# Ownership
+
+
+async def family(swarm: Swarm) -> dict[str, Work]:
+    """A worker's own task, its child, its grandchild, its parent and a stranger, all of them running."""
+    parent = await swarm.external()
+    own = await swarm.external_child(parent)
+    child = await swarm.external_child(own)
+    grandchild = await swarm.external_child(child)
+    return {
+        "parent": parent,
+        "own": own,
+        "child": child,
+        "grandchild": grandchild,
+        "foreign": await swarm.external(),
+    }
+
+
+@pytest.mark.parametrize("verb", sorted(RoleVerbGate().verbs(Role.WORKER)))
+async def test_ownership_of_workers(swarm: Swarm, verb: Verb) -> None:
+    """A worker reaches its own task; reading and cancelling also what is below; dispatching only its children."""
+    tasks = await family(swarm)
+    allowed = {"own", "child", "grandchild"} if verb in REACHING else {"own"}
+    if verb is Verb.DISPATCH_ATTEMPT:
+        allowed = {"child"}
+    token = await swarm.worker_token(tasks["own"])
+    twin = await minted(swarm, task_id=tasks["own"].task_id)
+
+    for name, work in tasks.items():
+        for bearer in (token, twin):
+            call = swarm.engine.verify_token_for_task(bearer, verb, work.task_id)
+            if name in allowed:
+                await call
+            else:
+                error = await refused(TokenTaskMismatch, call)
+                assert error.task_id == work.task_id
+    await refused(TaskNotFound, swarm.engine.verify_token_for_task(token, verb, "T-nowhere"))
+
+
+async def test_others_reach_every_task(swarm: Swarm) -> None:
+    """Operators, seniors and observers are outside the ownership gate."""
+    work = await swarm.external()
+    for token in (swarm.operator, swarm.senior, swarm.observer):
+        await swarm.engine.verify_token_for_task(token, Verb.READ_TASK_STATE, work.task_id)
+        assert (await swarm.engine.read_task_state(token, work.task_id)).task.id == work.task_id
+
+
+async def test_the_operations_themselves_hold_the_gate(swarm: Swarm) -> None:
+    """What the gate says is what the worker's calls do, with a handle as with a token."""
+    tasks = await family(swarm)
+    engine, own = swarm.engine, tasks["own"]
+    answer = Json.of("x")
+
+    for bearer in (own.handle, await swarm.worker_token(own)):
+        for name in ("own", "child", "grandchild"):
+            await engine.read_task_state(bearer, tasks[name].task_id)
+            await engine.poll_task(bearer, tasks[name].task_id, timedelta(0))
+        for name in ("parent", "foreign"):
+            task_id = tasks[name].task_id
+            await unchanged(swarm, TokenTaskMismatch, engine.read_task_state(bearer, task_id))
+            await unchanged(swarm, TokenTaskMismatch, engine.poll_task(bearer, task_id, timedelta(0)))
+            await unchanged(swarm, TokenTaskMismatch, engine.cancel_task(bearer, task_id))
+        for name in ("parent", "child", "foreign"):
+            task_id = tasks[name].task_id
+            await unchanged(swarm, TokenTaskMismatch, engine.fetch_prompt(bearer, task_id))
+            await unchanged(swarm, TokenTaskMismatch, engine.fetch_worker_payload(bearer, task_id))
+            await unchanged(swarm, TokenTaskMismatch, engine.submit_final(bearer, answer, ok=True, task_id=task_id))
+            await unchanged(swarm, TokenTaskMismatch, engine.query_senior(bearer, task_id, "?"))
+            await unchanged(swarm, TokenTaskMismatch, engine.post_result(bearer, task_id, 1))
+        for name in ("own", "parent", "grandchild", "foreign"):
+            await unchanged(swarm, TokenTaskMismatch, engine.dispatch(bearer, tasks[name].task_id, EXTERNAL))
+
+    await engine.cancel_task(own.handle, tasks["child"].task_id)
+    await refused(Cancelled, engine.fetch_prompt(tasks["grandchild"].handle, tasks["grandchild"].task_id))
+
+
+async def test_a_minted_token_without_a_task_has_none(swarm: Swarm) -> None:
+    """It reads data, and everything that is about a task is refused."""
+    token = await minted(swarm)
+    work = await swarm.external()
+    await swarm.engine.set_resource("k", 1)
+
+    assert await swarm.engine.fetch_data(token, "k") == 1
+    await refused(TokenTaskMismatch, swarm.engine.task_id_from_token(token))
+    await refused(TokenTaskMismatch, swarm.engine.fetch_payload(token))
+    await refused(TokenTaskMismatch, swarm.engine.read_task_state(token, work.task_id))
+    await refused(TokenTaskMismatch, swarm.engine.start_task(token, SPEC))
+    await refused(TokenTaskMismatch, swarm.engine.submit_final(token, Json.of(1), ok=True))
+
+
+async def test_a_minted_token_means_the_latest_attempt(swarm: Swarm) -> None:
+    """Bound to a task it waits for the first attempt, then acts in whichever is the latest."""
+    task_id = await swarm.task()
+    token = await minted(swarm, task_id=task_id)
+    assert await swarm.engine.task_id_from_token(token) == task_id
+    await refused(NotStarted, swarm.engine.fetch_prompt(token, task_id))
+
+    work = await swarm.external(task_id)
+    assert (await swarm.engine.fetch_worker_payload(token, task_id)).attempt == 1
+    await swarm.submit(work, "no", ok=False)
+    await swarm.external(task_id)
+
+    assert (await swarm.engine.fetch_worker_payload(token, task_id)).attempt == 2
+    await swarm.engine.submit_final(token, Json.of("yes"), ok=True)
+    assert (await swarm.row(task_id)).last_result == Json.of("yes")
+
+
+async def test_task_ids_are_those_of_workers(swarm: Swarm) -> None:
+    """Tokens of others are bound to no task."""
+    work = await swarm.external()
+    assert await swarm.engine.task_id_from_token(await swarm.worker_token(work)) == work.task_id
+    for token in (swarm.operator, swarm.senior, swarm.observer):
+        await refused(TokenTaskMismatch, swarm.engine.task_id_from_token(token))
+    await refused(BadSignature, swarm.engine.task_id_from_token(CapToken("x")))
+    await refused(TokenNotFound, swarm.engine.worker_token("T-nowhere", 1))
+
+
+# Handles
+
+
+async def test_a_handle_is_told_apart_from_what_is_not_one(swarm: Swarm) -> None:
+    """Mistyped, wrong, expired and spent are four different answers."""
+    engine, work = swarm.engine, await swarm.external(lease=timedelta(seconds=60))
+    assert await engine.task_id_from_handle(work.handle.text) == work.task_id
+    text = work.handle.text
+    mistyped = text[:-1] + ("0" if text[-1] != "0" else "1")
+
+    await refused(HandleMistyped, engine.task_id_from_handle(mistyped))
+    await refused(HandleMistyped, engine.fetch_payload(Handle("wh-")))
+    await refused(TokenNotFound, engine.task_id_from_handle(engine.handle_mint.new()))
+    swarm.clock.advance(engine.cfg.worker_token_life_ms / 1000)
+    await refused(TokenExpired, engine.task_id_from_handle(text))
+    assert await engine.carry_out_due() == 0
+    assert await engine.task_id_from_handle(text) == work.task_id
+    await refused(AttemptSuperseded, engine.fetch_payload(work.handle))
+
+
+async def test_a_handle_opens_its_attempt_and_nothing_else(swarm: Swarm) -> None:
+    """What only operators, seniors and observers do is refused to a handle."""
+    work = await swarm.external()
+    engine, handle = swarm.engine, work.handle
+    await refused(RoleViolation, engine.mark_pass(handle, work.task_id))  # pyright: ignore[reportArgumentType] - a handle is no token
+    await refused(RoleViolation, engine.override_verdict(handle, work.task_id, ok=True))  # pyright: ignore[reportArgumentType] - as above
+    await refused(RoleViolation, engine.pause_loop(handle))  # pyright: ignore[reportArgumentType] - as above
+    await refused(RoleViolation, engine.heartbeat(handle))  # pyright: ignore[reportArgumentType] - as above
+    await refused(RoleViolation, engine.answer(handle, "R-1", Json.of(1)))  # pyright: ignore[reportArgumentType] - as above
+
+
+async def test_a_spent_credential_earns_a_conflict_everywhere(swarm: Swarm) -> None:
+    """From the Final on, the handle and the token say that the attempt is over, whatever they are used for."""
+    engine, work = swarm.engine, await swarm.external()
+    child = await swarm.child(work)
+    token = await swarm.worker_token(work)
+    await engine.set_resource("k", 1)
+    await swarm.submit(work)
+
+    for bearer in (work.handle, token):
+        for call in (
+            engine.fetch_payload(bearer),
+            engine.fetch_prompt(bearer, work.task_id),
+            engine.read_task_state(bearer, work.task_id),
+            engine.read_task_state(bearer, child),
+            engine.poll_task(bearer, child, timedelta(0)),
+            engine.cancel_task(bearer, child),
+            engine.start_task(bearer, SPEC),  # pyright: ignore[reportArgumentType] - workers start tasks with handles too
+            engine.dispatch(bearer, child, EXTERNAL),
+            engine.query_senior(bearer, work.task_id, "?"),
+            engine.post_result(bearer, work.task_id, 1),
+            engine.worker_heartbeat(bearer),
+            engine.read_resource(bearer, "k"),
+            engine.why(bearer, work.task_id),
+            engine.list_attempts(bearer, work.task_id),
+        ):
+            await unchanged(swarm, AttemptSuperseded, call)
+    await refused(AttemptSuperseded, engine.verify_token(token, Verb.FETCH_DATA))
+    await refused(AttemptSuperseded, engine.verify_token_for_task(token, Verb.FETCH_PROMPT, work.task_id))
+
+
+async def test_handles_are_stored_as_digests_only(swarm: Swarm) -> None:
+    """No table has a handle's or a key's text."""
+    work = await swarm.external()
+    await swarm.engine.ensure_root_key("shk_" + "a" * 40)
+    everything = repr(await swarm.dump())
+
+    assert work.handle.text not in everything
+    assert work.handle.text.removeprefix("wh-") not in everything
+    assert "shk_" not in everything
+    assert swarm.operator.text not in everything
+    assert (await swarm.engine.store.read(lambda s: TOKENS.get(s.db, "W-1"))) is None
