@@ -1,4 +1,4 @@
-"""Run the measurements named, or all: `python -m benchmarks [hot lives wakes store]`; all of them write `results.md`."""
+"""Run the measurements named, or all: `python -m benchmarks [hot lives wakes store]`; all write `results.md`."""
 
 from __future__ import annotations
 

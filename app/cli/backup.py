@@ -65,7 +65,7 @@ def _collect(settings: Settings, folder: Path) -> None:
 
         dump(settings.store_place, folder / DUMP)
     else:
-        from app.state.sqlite_connection import copy_database
+        from app.state.sqlite_files import copy_database
 
         source = records.database_file(settings)
         if not source.is_file():

@@ -59,7 +59,7 @@ def _reached(settings: Settings, place: str, *, deep: bool) -> Iterator[Look]:
 
 
 def _file(settings: Settings, *, deep: bool) -> Iterator[Look]:
-    from app.state.sqlite_connection import integrity
+    from app.state.sqlite_files import integrity
 
     path = records.database_file(settings)
     for name in (path, path.with_name(f"{path.name}-wal")):

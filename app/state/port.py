@@ -47,6 +47,10 @@ class HoldPolicy:
         """The same for bulk operations, which may hold the state as long as they need."""
         return replace(self, max_hold_ms=math.inf, max_hold_panic=False)
 
+    def warning(self) -> HoldPolicy:
+        """The same for reads: a long one is warned of, since it holds up others, but it has nothing to roll back."""
+        return replace(self, max_hold_panic=False)
+
 
 class Store(Protocol):
     """The database behind the engine."""

@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psycopg
 import structlog
 
 from app.domain.clock import Clock, system_clock
@@ -73,11 +74,13 @@ class PostgresStore:
         self._ids = ids or (lambda: IdSource(clock=clock))
         self._policy = policy or HoldPolicy()
         self._bulk_policy = self._policy.unbounded()
+        self._read_policy = self._policy.warning()
         self._spread = spread
         self._listener: Committed | None = None
         self._idle: deque[PostgresConnection] = deque()
         self._lock: PostgresConnection | None = None
         self._watched: int | None = None
+        self._opened = False
         self._offset = 0
         self._outage: str | None = "the store is closed"
         self._recovery: asyncio.Task[None] | None = None
@@ -86,7 +89,7 @@ class PostgresStore:
 
     async def open(self) -> None:
         """Connect, take the lock, migrate. Raises StoreUnavailable."""
-        if self._lock is not None:
+        if self._opened:
             return
         self._loop = asyncio.get_running_loop()
         self._setup = Crew("swarmhold-postgres-setup", self._loop)
@@ -97,12 +100,14 @@ class PostgresStore:
         except BaseException:
             await self._release()
             raise
+        self._opened = True
         self._resume()
 
     async def close(self) -> None:
         """Finish what was accepted, refuse what comes, release everything. Safe to call twice."""
-        if self._lock is None and self._recovery is None:
+        if not self._opened:
             return
+        self._opened = False
         self._outage = "the store is closed"
         if self._recovery is not None:
             self._recovery.cancel()
@@ -130,7 +135,7 @@ class PostgresStore:
 
     async def read(self, fn: Callable[[State], R], *, bulk: bool = False) -> R:
         """Run `fn` on a committed snapshot: see `Store.read`."""
-        policy = self._bulk_policy if bulk else self._policy
+        policy = self._bulk_policy if bulk else self._read_policy
         attempt = partial(self._attempt, PostgresConnection.begin_reading, "read", fn, policy)
         return await self._persist("read", policy, attempt, bulk=bulk)
 
@@ -222,7 +227,7 @@ class PostgresStore:
         """After a failure: the connection goes on only when it can be rolled back."""
         try:
             db.rollback()
-        except ConnectionLost:
+        except (ConnectionLost, StoreUnavailable, psycopg.Error):
             db.close()
         else:
             self._idle.append(db)

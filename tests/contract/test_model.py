@@ -16,7 +16,7 @@ from app.domain.errors import StoreUnavailable
 from app.state.port import Store
 from app.state.postgres import PostgresStore
 from app.state.sqlite import SqliteStore
-from app.state.sqlite_connection import integrity
+from app.state.sqlite_files import integrity
 from app.state.state import State
 from app.state.tables import get_meta, set_meta
 from tests.contract.conftest import PATIENT

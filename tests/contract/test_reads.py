@@ -2,9 +2,10 @@ import asyncio
 import threading
 
 import pytest
+from structlog.testing import capture_logs
 
 from app.state.opening import open_store
-from app.state.port import Store
+from app.state.port import HoldPolicy, Store
 from app.state.state import State
 from app.state.tables import get_meta, set_meta
 from tests.contract.conftest import PATIENT
@@ -138,3 +139,14 @@ async def test_reads_go_on_while_a_bulk_operation_runs(lasting_store_url: str) -
         go_on.set()
         await under_way
         await store.close()
+
+
+async def test_long_read_is_warned_of_and_answered(store_url: str) -> None:
+    """A read has nothing to roll back: a long one is named in the log, also where operations are refused."""
+    store = open_store(store_url, policy=HoldPolicy(max_hold_ms=0, max_hold_panic=True))
+    await store.open()
+    with capture_logs() as logs:
+        assert await store.read(notes.read("a")) is None
+        assert await store.read(notes.read("a"), bulk=True) is None
+    assert [line["op"] for line in logs] == ["read"]
+    await store.close()
