@@ -65,27 +65,24 @@ async def test_connection_lost_in_the_commit_is_told(
     assert found in (("0", "1") if arrives else ("0",))
 
 
-async def test_lost_lock_stops_the_store_until_it_is_had_again(postgres_url: str) -> None:
-    """When its session ends, operations are refused until the lock is taken again, by itself."""
+HOLDER = """
+SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted
+AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+
+
+async def test_lost_lock_is_taken_again(postgres_url: str) -> None:
+    """When the session of the lock ends the store takes it again by itself, and goes on."""
     store = PostgresStore(postgres_url, policy=PATIENT)
     await store.open()
     with psycopg.connect(postgres_url, autocommit=True) as other:
-        ended = other.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND database = "
-            "(SELECT oid FROM pg_database WHERE datname = current_database())"
-        ).fetchall()
-        assert ended == [(True,)]
-
-        async def refused() -> bool:
-            try:
-                await store.read(notes.read("a"))
-            except StoreUnavailable:
-                return True
-            return False
-
-        await eventually(refused)
+        before = other.execute(HOLDER).fetchall()
+        assert len(before) == 1
+        other.execute("SELECT pg_terminate_backend(%s)", before[0])
+        await eventually(lambda: other.execute(HOLDER).fetchall() not in ([], before))
     await eventually(lambda: works(store))
     await store.transact("write", notes.write("a", "1"))
+    assert await store.read(notes.read("a")) == "1"
     await store.close()
 
 
