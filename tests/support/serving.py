@@ -10,7 +10,7 @@ import httpx
 import uvicorn
 
 from app.domain.access import Role
-from app.engine.engine import Engine
+from app.engine.engine import Engine, default_parts
 from app.engine.ops.rules import EngineCfg
 from app.http.app import Application, create_app
 from app.http.settings import HttpSettings
@@ -85,10 +85,11 @@ async def served(
     *,
     engine: Engine | None = None,
     cfg: EngineCfg | None = None,
+    place: str = ":memory:",
     protocols: Sequence[str] = ("httptools", "websockets-sansio"),
 ) -> AsyncIterator[Node]:
-    """Serve an engine (in memory unless given) on a free port of 127.0.0.1 until the block ends."""
-    engine = engine or Engine.new(cfg)
+    """Serve an engine (a new one over the store at `place` unless given) on a free port of 127.0.0.1 for a while."""
+    engine = engine or Engine(default_parts(cfg or EngineCfg(), place=place))
     async with engine:
         await engine.ensure_root_key(ROOT_KEY)
         application = create_app(engine, settings, more=Sockets().routes())

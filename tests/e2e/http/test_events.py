@@ -21,10 +21,10 @@ OP, WORK = "/v1/operator", "/v1/worker"
 
 
 @pytest.fixture
-async def node() -> AsyncIterator[Node]:
+async def node(place: str) -> AsyncIterator[Node]:
     """A node that looks at its readers' credentials often."""
     brief = timedelta(milliseconds=50)
-    async with served(HttpSettings(sse_comment_every=brief, sse_recheck=brief)) as node:
+    async with served(HttpSettings(sse_comment_every=brief, sse_recheck=brief), place=place) as node:
         yield node
 
 

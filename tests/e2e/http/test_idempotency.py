@@ -12,9 +12,9 @@ OP, WORK = "/v1/operator", "/v1/worker"
 
 
 @pytest.fixture
-async def node() -> AsyncIterator[Node]:
+async def node(place: str) -> AsyncIterator[Node]:
     """A node."""
-    async with served() as node:
+    async with served(place=place) as node:
         yield node
 
 

@@ -14,9 +14,9 @@ OP, WORK, SENIOR = "/v1/operator", "/v1/worker", "/v1/senior"
 
 
 @pytest.fixture
-async def node() -> AsyncIterator[Node]:
+async def node(place: str) -> AsyncIterator[Node]:
     """A node."""
-    async with served() as node:
+    async with served(place=place) as node:
         yield node
 
 

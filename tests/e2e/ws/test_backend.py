@@ -18,9 +18,9 @@ OWN = {"kind": "main_ai", "operator_backend_id": "ai", "hook_id": "ai", "bridge_
 
 
 @pytest.fixture
-async def node() -> AsyncIterator[Node]:
+async def node(place: str) -> AsyncIterator[Node]:
     """A node."""
-    async with served() as node:
+    async with served(place=place) as node:
         yield node
 
 

@@ -20,10 +20,10 @@ DESK = f"{SENIOR}/bridges/desk/ws"
 
 
 @pytest.fixture
-async def node() -> AsyncIterator[Node]:
+async def node(place: str) -> AsyncIterator[Node]:
     """A node that looks at its guests' credentials often."""
     sockets = SocketSettings(recheck=timedelta(milliseconds=100), allowed_origins=("https://good.example",))
-    async with served(HttpSettings(sockets=sockets)) as node:
+    async with served(HttpSettings(sockets=sockets), place=place) as node:
         yield node
 
 
