@@ -1,0 +1,260 @@
+"""Revoking: everything below a credential dies with it, and nothing beside it."""
+
+import asyncio
+from datetime import timedelta
+
+from app.domain.access import Role, Verb
+from app.domain.attempts import Outcome, Reason
+from app.domain.errors import (
+    AttemptSuperseded,
+    InvalidRequest,
+    KeyNotFound,
+    RoleViolation,
+    TokenExpired,
+    TokenRevoked,
+    Unauthenticated,
+)
+from app.domain.sessions import SessionOptions
+from app.domain.tasks import RetryPolicy, Status
+from app.domain.tokens import CapToken
+from app.engine.sessions import Attached
+from tests.support.swarms import DAY, EXTERNAL, Swarm, Work, refused
+
+ROOT = "shk_" + "r" * 40
+HOUR = timedelta(hours=1)
+RETRY = RetryPolicy(max_attempts=5, backoff=1, jitter=0, on=("blocked", "failed", "timeout", "lost"))
+
+
+async def root(swarm: Swarm) -> str:
+    """The root key's text."""
+    await swarm.engine.ensure_root_key(ROOT)
+    return ROOT
+
+
+async def key(swarm: Swarm, *roles: Role, ttl: timedelta | None = None) -> tuple[str, str]:
+    """A new key's id and text."""
+    made, text = await swarm.engine.create_key(await root(swarm), "k", frozenset(roles or Role), ttl)
+    return made.id, text
+
+
+async def attached(swarm: Swarm, text: str, ttl: timedelta = DAY) -> Attached:
+    """An operator's session attached with a key."""
+    return await swarm.engine.attach_session(text, "op", Role.OPERATOR, ttl, SessionOptions())
+
+
+async def dispatched(swarm: Swarm, token: CapToken, **spec: object) -> Work:
+    """An attempt that this token's holder dispatched."""
+    from app.domain.tokens import Handle
+
+    task_id = await swarm.task(**spec)
+    made, _ = await swarm.engine.dispatch(token, task_id, EXTERNAL)
+    assert made.handle is not None
+    return Work(task_id, made.attempt, Handle(made.handle))
+
+
+async def test_a_key_takes_everything_below_it_along(swarm: Swarm) -> None:
+    """Key → session → minted token → attempt → the child attempts of its worker, to the last."""
+    engine = swarm.engine
+    key_id, text = await key(swarm)
+    session = await attached(swarm, text)
+    minted = await engine.mint_token(session.token, agent_id="a", role=Role.OBSERVER, ttl=HOUR)
+    work = await dispatched(swarm, session.token)
+    child = await swarm.external_child(work)
+    grandchild = await swarm.external_child(child)
+    beside = await swarm.external()
+
+    await engine.revoke_key(ROOT, key_id)
+
+    await refused(Unauthenticated, engine.check_key(text, Role.OPERATOR))
+    for token in (session.token, minted.token):
+        await refused(TokenRevoked, engine.verify_token(token, Verb.POLL_TASK))
+    for dead in (work, child, grandchild):
+        await refused(TokenRevoked, engine.fetch_payload(dead.handle))
+        row = await swarm.attempt(dead.task_id)
+        assert (row.outcome, row.reason) == (Outcome.BLOCKED, Reason.REVOKED)
+        assert await swarm.status(dead.task_id) is Status.BLOCKED
+    assert (await engine.fetch_payload(beside.handle)).task_id == beside.task_id
+
+
+async def test_a_session_takes_its_own_along(swarm: Swarm) -> None:
+    """Another session of the same key goes on."""
+    engine = swarm.engine
+    _, text = await key(swarm)
+    first, second = await attached(swarm, text), await attached(swarm, text)
+    works = [await dispatched(swarm, session.token) for session in (first, second)]
+
+    await engine.revoke_token(second.token, first.session.jti)
+
+    await refused(TokenRevoked, engine.heartbeat(first.token))
+    await engine.heartbeat(second.token)
+    await refused(TokenRevoked, engine.fetch_payload(works[0].handle))
+    await engine.fetch_payload(works[1].handle)
+
+
+async def test_children_die_though_their_dispatcher_is_done(swarm: Swarm) -> None:
+    """An attempt that was dispatched below a revoked token dies, also when the worker between has finished."""
+    engine = swarm.engine
+    made = await engine.attach("o", Role.OPERATOR, DAY)
+    session = await engine.own_session(made)
+    work = await dispatched(swarm, made)
+    child = await swarm.external_child(work)
+    await swarm.submit(work)
+
+    await engine.revoke_token(swarm.operator, session.jti)
+
+    await refused(TokenRevoked, engine.fetch_payload(child.handle))
+    assert await swarm.status(work.task_id) is Status.PASS
+
+
+async def test_a_minted_workers_attempts_die_with_its_token(swarm: Swarm) -> None:
+    """What a worker dispatched with a minted token hangs below that token."""
+    engine = swarm.engine
+    work = await swarm.external()
+    twin = await engine.mint_token(swarm.operator, agent_id="t", role=Role.WORKER, ttl=HOUR, task_id=work.task_id)
+    child_id = await swarm.child(work)
+    made, _ = await engine.dispatch(twin.token, child_id, EXTERNAL)
+
+    await engine.revoke_token(swarm.operator, twin.record.jti)
+
+    assert (await swarm.attempt(child_id)).reason is Reason.REVOKED
+    assert made.attempt == 1
+    await engine.fetch_payload(work.handle)
+
+
+async def test_nothing_rises_again_below_a_revoked_token(swarm: Swarm) -> None:
+    """Neither the attempt that died of it nor one whose retry was planned is tried again."""
+    engine = swarm.engine
+    token = await engine.attach("o", Role.OPERATOR, DAY)
+    jti = (await engine.own_session(token)).jti
+    tasks = [await swarm.task(retry=RETRY) for _ in range(2)]
+    for task_id in tasks:
+        await engine.dispatch(token, task_id, {"kind": "queue", "queue": "q"})
+    _, text = await key(swarm, Role.WORKER)
+    claim = await engine.claim(text, queue="q", hold=timedelta(0))
+    assert claim is not None
+    from app.domain.json import Json
+    from app.domain.tokens import Handle
+
+    await engine.submit_final(Handle(claim.handle), Json.of("no"), ok=False)
+    assert (await swarm.row(claim.payload.task_id)).retry_at is not None
+
+    await engine.revoke_token(swarm.operator, jti)
+    await swarm.pass_time(3600)
+
+    for task_id in tasks:
+        row = await swarm.row(task_id)
+        assert (row.status, row.attempt, row.retry_at) == (Status.BLOCKED, 1, None)
+        assert row.last_result is not None
+    assert (await swarm.row(tasks[0])).last_result == Json.of(
+        {"reason": "revoked", "detail": "the token that dispatched it was revoked"}
+    )
+
+
+async def test_revoking_is_idempotent_and_says_what_it_cannot_find(swarm: Swarm) -> None:
+    """A second revocation changes nothing; an unknown token or key is told."""
+    engine = swarm.engine
+    made = await engine.mint_token(swarm.operator, agent_id="a", role=Role.OBSERVER, ttl=HOUR)
+    await engine.revoke_token(swarm.operator, made.record.jti)
+    before = await swarm.dump()
+    await engine.revoke_token(swarm.operator, made.record.jti)
+    assert await swarm.dump() == before
+    await refused(KeyNotFound, engine.revoke_token(swarm.operator, "W-nothing"))
+    await refused(KeyNotFound, engine.revoke_key(await root(swarm), "K-nothing"))
+    await refused(RoleViolation, engine.revoke_token(swarm.senior, made.record.jti))
+
+
+async def test_dispatch_races_revocation(swarm: Swarm) -> None:
+    """Whichever comes first, no attempt of a revoked token stays alive."""
+    engine = swarm.engine
+    for _ in range(5):
+        token = await engine.attach("o", Role.OPERATOR, DAY)
+        jti = (await engine.own_session(token)).jti
+        tasks = [await swarm.task() for _ in range(6)]
+        calls = [engine.dispatch(token, task_id, EXTERNAL) for task_id in tasks]
+        calls.insert(3, engine.revoke_token(swarm.operator, jti))  # pyright: ignore[reportArgumentType] - calls of two kinds
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+
+        for outcome in outcomes:
+            assert outcome is None or isinstance(outcome, tuple | TokenRevoked), outcome
+        for task_id in tasks:
+            row = await swarm.row(task_id)
+            assert not row.live
+            assert row.status is (Status.BLOCKED if row.attempt else Status.PENDING)
+
+
+# API keys
+
+
+async def test_keys_have_roles_and_an_end(swarm: Swarm) -> None:
+    """A key attaches as its roles only, and until its end only; unknown, revoked and expired look the same."""
+    engine = swarm.engine
+    _, text = await key(swarm, Role.OBSERVER, ttl=timedelta(seconds=60))
+
+    assert (await engine.check_key(text, Role.OBSERVER)).role_set == {Role.OBSERVER}
+    await refused(RoleViolation, engine.check_key(text, Role.OPERATOR))
+    await refused(RoleViolation, engine.attach_session(text, "o", Role.OPERATOR, HOUR, SessionOptions()))
+    reasons = set()
+    swarm.clock.advance(60)
+    for wrong in (text, "shk_unknown", ""):
+        reasons.add(str(await refused(Unauthenticated, engine.check_key(wrong, Role.OBSERVER))))
+    assert len(reasons) == 1
+
+
+async def test_a_session_never_outlives_its_key(swarm: Swarm) -> None:
+    """The session's token ends with the key's time."""
+    _, text = await key(swarm, ttl=timedelta(seconds=60))
+    session = await attached(swarm, text, DAY)
+    assert session.session.expires_at == swarm.clock() + 60_000
+
+    swarm.clock.advance(61)
+
+    await refused(TokenExpired, swarm.engine.heartbeat(session.token))
+
+
+async def test_only_the_root_key_manages_keys(swarm: Swarm) -> None:
+    """Another key with every role does not."""
+    engine = swarm.engine
+    key_id, text = await key(swarm)
+
+    await refused(RoleViolation, engine.create_key(text, "k", frozenset({Role.WORKER}), None))
+    await refused(RoleViolation, engine.list_keys(text))
+    await refused(RoleViolation, engine.revoke_key(text, key_id))
+    await refused(Unauthenticated, engine.list_keys("shk_none"))
+    assert [x.name for x in await engine.list_keys(ROOT)] == ["root", "k"]
+
+
+async def test_keys_are_checked_when_they_are_made(swarm: Swarm) -> None:
+    """A name, a role, a positive time."""
+    engine, top = swarm.engine, await root(swarm)
+    worker = frozenset({Role.WORKER})
+    await refused(InvalidRequest, engine.create_key(top, "", worker, None))
+    await refused(InvalidRequest, engine.create_key(top, "k" * 201, worker, None))
+    await refused(InvalidRequest, engine.create_key(top, "k", frozenset(), None))
+    await refused(InvalidRequest, engine.create_key(top, "k", worker, timedelta(0)))
+
+
+async def test_the_root_key_is_replaced_by_configuration(swarm: Swarm) -> None:
+    """Another root text revokes the one before with all its sessions; the root is not revoked by itself."""
+    engine = swarm.engine
+    assert not await engine.has_root_key()
+    assert await engine.ensure_root_key(ROOT)
+    assert not await engine.ensure_root_key(ROOT)
+    assert await engine.has_root_key()
+    session = await attached(swarm, ROOT)
+    [only] = await engine.list_keys(ROOT)
+    await refused(InvalidRequest, engine.revoke_key(ROOT, only.id))
+
+    assert await engine.ensure_root_key("shk_" + "n" * 40)
+
+    await refused(Unauthenticated, engine.list_keys(ROOT))
+    await refused(TokenRevoked, engine.heartbeat(session.token))
+
+
+async def test_a_late_result_of_a_revoked_attempt_is_refused(swarm: Swarm) -> None:
+    """A revoked credential is nobody's: its worker is not even told of a conflict."""
+    token = await swarm.engine.attach("o", Role.OPERATOR, DAY)
+    work = await dispatched(swarm, token)
+    await swarm.engine.revoke_token(swarm.operator, (await swarm.engine.own_session(token)).jti)
+
+    await refused(TokenRevoked, swarm.submit(work))
+    assert AttemptSuperseded.code != TokenRevoked.code
