@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 import typer
@@ -14,8 +14,10 @@ from app.cli.failures import CommandFailed
 from app.cli.output import print_json
 from app.cli.site import AsJson, ConfigFile, DatabaseUrl, DataDir, settings_of
 from app.config import Settings
-from app.state.state import State
 from app.wire.instants import to_rfc3339
+
+if TYPE_CHECKING:
+    from app.state.state import State
 
 audit = typer.Typer(help="Export the audit log, or verify that nothing in it was changed.", no_args_is_help=True)
 

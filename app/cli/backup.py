@@ -24,7 +24,6 @@ from app.cli.failures import EXIT_MISUSED, CommandFailed
 from app.cli.site import ConfigFile, DatabaseUrl, DataDir, settings_of
 from app.config import DATABASE_FILE, KEYS_FILE, ROOT_KEY_FILE, Settings
 from app.domain.clock import system_clock
-from app.state import migrations
 from app.wire.instants import to_rfc3339
 
 MANIFEST = "manifest.json"
@@ -60,6 +59,8 @@ def backup(
 
 
 def _collect(settings: Settings, folder: Path) -> None:
+    from app.state import migrations
+
     if records.is_postgres(settings):
         from app.state.pg_dump import dump
 

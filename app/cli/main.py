@@ -13,11 +13,15 @@ from app.cli.audit import audit
 from app.cli.backup import backup, restore
 from app.cli.demo.command import demo
 from app.cli.doctor import doctor
+from app.cli.events import events
 from app.cli.failures import EXIT_FAILED, EXIT_MISUSED, CommandFailed
 from app.cli.keys import keys
 from app.cli.migrate import migrate
 from app.cli.openapi import openapi
+from app.cli.run import run
+from app.cli.senior import senior
 from app.cli.serve import serve
+from app.cli.tasks import tasks
 from app.config import ConfigurationError
 from app.domain.errors import EngineError
 
@@ -47,6 +51,10 @@ def _options(version: Version = False) -> None:
 
 cli.command()(serve)
 cli.command()(demo)
+cli.command()(run)
+cli.add_typer(tasks, name="tasks")
+cli.command()(events)
+cli.command()(senior)
 cli.add_typer(keys, name="keys")
 cli.command()(doctor)
 cli.command()(migrate)

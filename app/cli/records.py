@@ -6,16 +6,17 @@ import asyncio
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from app.cli.failures import CommandFailed
 from app.config import Settings
 from app.domain.clock import system_clock
 from app.domain.ids import IdSource
-from app.state import migrations
-from app.state.opening import open_store
-from app.state.state import State, even_spread
-from app.state.statements import Connection
+
+# The database's own packages take longer to load than most commands to run: they are loaded where they are used.
+if TYPE_CHECKING:
+    from app.state.state import State
+    from app.state.statements import Connection
 
 R = TypeVar("R")
 
@@ -70,6 +71,9 @@ def connected(settings: Settings) -> Generator[Connection]:
 
 def read(settings: Settings, fn: Callable[[State], R]) -> R:
     """Run a plain function of the state on a snapshot. Raises as `connected`, and for a database of another version."""
+    from app.state import migrations
+    from app.state.state import State, even_spread
+
     with connected(settings) as link:
         found, head = migrations.version(link), migrations.head()
         if found != head:
@@ -85,6 +89,7 @@ def change(settings: Settings, op: str, fn: Callable[[State], R]) -> R:
 
     Raises StoreUnavailable, which names the server that has it.
     """
+    from app.state.opening import open_store
 
     async def once() -> R:
         store = open_store(settings.store_place)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import stat
 import time
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from app.cli import records
 from app.cli.failures import CommandFailed
 from app.config import Settings
 from app.domain.errors import EngineError
-from app.state.state import State
 from app.telemetry import redact
 from app.wire.instants import to_rfc3339
+
+if TYPE_CHECKING:
+    from app.state.state import State
 
 Look = tuple[str, Literal["good", "info", "warning", "wrong"], str, str]
 """About what, how it is, what was found, how to mend it."""

@@ -24,9 +24,14 @@ _PASSING = frozenset({429, 500, 502, 503, 504})
 
 
 async def follow(
-    transport: Transport, *, after: int | str | None = None, types: Sequence[str] = (), task: str | None = None
+    transport: Transport,
+    *,
+    after: int | str | None = None,
+    last: int | None = None,
+    types: Sequence[str] = (),
+    task: str | None = None,
 ) -> AsyncGenerator[Event | Lagged]:
-    """Events for ever: from the beginning with `after=0`, after a cursor, or from now on with none.
+    """Events for ever: from the beginning with `after=0`, after a cursor, with the `last` few, or from now on.
 
     After a broken connection it resumes behind the last event that it yielded, so that none is missed or seen twice;
     only before the first event of a feed without `after` is there nothing to resume from. `Lagged` is yielded when the
@@ -38,7 +43,7 @@ async def follow(
     """
     cursor: str | None = None
     failures = 0
-    params: Params = {"after": after, "types": ",".join(types) or None, "task": task}
+    params: Params = {"after": after, "last": last, "types": ",".join(types) or None, "task": task}
     while True:
         try:
             async with aclosing(_one_connection(transport, params, cursor)) as messages:
@@ -63,6 +68,7 @@ async def _one_connection(transport: Transport, params: Params, cursor: str | No
     if cursor is not None:
         headers["Last-Event-ID"] = cursor
         query.pop("after", None)
+        query.pop("last", None)
     async with transport.http.stream("GET", _PATH, params=query, headers=headers, timeout=_TIMEOUT) as reply:
         if reply.status_code != 200:
             await reply.aread()

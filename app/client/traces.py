@@ -112,7 +112,12 @@ class TraceCalls(WaitCalls):
         return Stats.model_validate_json(reply.content)
 
     def events(
-        self, *, after: int | str | None = None, types: Sequence[str] = (), task: str | None = None
+        self,
+        *,
+        after: int | str | None = None,
+        last: int | None = None,
+        types: Sequence[str] = (),
+        task: str | None = None,
     ) -> AsyncGenerator[Event | Lagged]:
         """Follow the feed, see `app.client.events.follow`."""
-        return follow(self._transport, after=after, types=types, task=task)
+        return follow(self._transport, after=after, last=last, types=types, task=task)

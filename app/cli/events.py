@@ -1,0 +1,94 @@
+"""`swarmhold events`: what happened, and what happens."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from app.cli.output import console, inert, print_json, short
+from app.cli.sessions import reading
+from app.cli.site import AsJson, ConfigFile, DataDir, Key, Url, find_site, run_call, settings_of
+from app.wire.events import Event, Lagged
+
+QUIET_S = 1.0
+"""Without `--follow`, this long without an event is the end."""
+
+STYLES = {
+    "task_pass": "green",
+    "task_blocked": "red",
+    "task_cancelled": "yellow",
+    "task_suspended": "magenta",
+    "senior_queried": "magenta",
+    "senior_answered": "cyan",
+    "lease_lost": "red",
+    "attempt_timed_out": "red",
+}
+_PLAIN = {"cursor", "kind", "at", "task_id", "session_id", "attempt"}
+
+Follow = Annotated[bool, typer.Option("-f", "--follow", help="Go on with what happens, until Ctrl-C.")]
+Last = Annotated[int, typer.Option("-n", "--last", help="How many of the latest to begin with.", min=0, max=1000)]
+After = Annotated[int | None, typer.Option("--after", help="Begin behind this cursor; 0 is the beginning.", min=0)]
+Types = Annotated[str | None, typer.Option("--types", help="Only these kinds, with commas between.")]
+OfTask = Annotated[str | None, typer.Option("--task", help="Only this task's.")]
+
+
+def events(
+    follow: Follow = False,
+    last: Last = 20,
+    after: After = None,
+    types: Types = None,
+    task: OfTask = None,
+    as_json: AsJson = False,
+    url: Url = None,
+    key: Key = None,
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+) -> None:
+    """Show the latest events, and with -f those to come. With --json, each is a line of its own."""
+    site = find_site(settings_of(data_dir=data_dir, config=config), url=url, key=key)
+    kinds = [kind.strip() for kind in (types or "").split(",") if kind.strip()]
+
+    async def call() -> None:
+        async with reading(site) as seat:
+            feed = seat.events(after=after, last=last if after is None else None, types=kinds, task=task)
+            async with aclosing(feed):
+                await _show(feed, for_ever=follow, as_json=as_json)
+
+    run_call(call)
+
+
+async def _show(feed: AsyncGenerator[Event | Lagged], *, for_ever: bool, as_json: bool) -> None:
+    while True:
+        try:
+            async with asyncio.timeout(None if for_ever else QUIET_S):
+                event = await anext(feed)
+        except TimeoutError:
+            return
+        if isinstance(event, Lagged):
+            if not as_json:
+                console.print(Text("(fell behind; going on)", style="dim"))
+        elif as_json:
+            print_json(event.model_dump(mode="json"), indent=False)
+        else:
+            console.print(line_of(event), soft_wrap=True)
+
+
+def line_of(event: Event) -> Text:
+    """One event on one line."""
+    line = Text(str(event.model_dump(mode="json")["at"])[11:23], style="dim")
+    line.append(f"  {event.kind:<22}", style=STYLES.get(event.kind, "bold"))
+    if event.task_id is not None:
+        line.append(f"  {inert(event.task_id)}")
+    if event.attempt is not None:
+        line.append(f" #{event.attempt}")
+    more: dict[str, Any] = event.model_dump(mode="json", exclude=_PLAIN)
+    for name, value in more.items():
+        if value not in (None, [], {}):
+            line.append(f"  {inert(name, lines=False)}=", style="dim")
+            line.append(short(value))
+    return line

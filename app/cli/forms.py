@@ -1,0 +1,150 @@
+"""What is typed, read as an answer: by the number of a choice, by the question's schema, as text or as JSON. No I/O."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from app.cli.output import inert, short
+
+_YES = frozenset({"y", "yes", "true", "1"})
+_ANYTHING: Mapping[str, Any] = {}
+_NO = frozenset({"n", "no", "false", "0"})
+
+
+class NotAnAnswer(Exception):
+    """The line cannot be read as what is asked for; the message says what can."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """One thing to be typed. `name` is None when it is the whole answer."""
+
+    name: str | None
+    schema: Mapping[str, Any]
+    required: bool = True
+
+    @property
+    def hint(self) -> str:
+        """What may be typed, in a few words."""
+        options = self.schema.get("enum")
+        if options is not None:
+            listed = ", ".join(f"{number} {short(option, 40)}" for number, option in enumerate(options, 1))
+            return f"a number: {listed}"
+        return {
+            "boolean": "y or n",
+            "integer": "a whole number",
+            "number": "a number",
+            "string": "text",
+            "array": "JSON, e.g. [1, 2]",
+            "object": 'JSON, e.g. {"a": 1}',
+            "null": "null",
+        }.get(self._kind, "text, or JSON behind =")
+
+    @property
+    def title(self) -> str:
+        """Its name, and what its schema says of it."""
+        about = self.schema.get("description") or self.schema.get("title")
+        name = inert(self.name or "answer", lines=False)
+        return f"{name} — {short(about, 100)}" if about else name
+
+    @property
+    def _kind(self) -> str:
+        kind = self.schema.get("type")
+        return kind if isinstance(kind, str) else ""
+
+    def read(self, line: str) -> Any:
+        """The value of a line. Raises NotAnAnswer."""
+        text = line.strip()
+        if "enum" in self.schema:
+            return chosen(text, cast("Sequence[Any]", self.schema["enum"]))
+        match self._kind:
+            case "boolean":
+                return _truth(text)
+            case "integer" | "number":
+                return _number(text, whole=self._kind == "integer")
+            case "string":
+                return line
+            case "array" | "object" | "null":
+                return decoded(text)
+            case _:
+                return free(line)
+
+
+def fields_of(choices: Sequence[Any] | None, schema: Mapping[str, Any] | None) -> list[Field]:
+    """What to ask for. An object with simple properties is asked for property by property."""
+    if choices is not None:
+        return [Field(name=None, schema={"enum": list(choices)})]
+    if schema is None:
+        return [Field(name=None, schema={})]
+    properties = schema.get("properties")
+    if schema.get("type") == "object" and isinstance(properties, dict) and properties:
+        required = cast("Sequence[str]", schema.get("required", ()))
+        return list(_properties(cast("Mapping[str, Any]", properties), required))
+    return [Field(name=None, schema=schema)]
+
+
+def _properties(properties: Mapping[str, Any], required: Sequence[str]) -> Iterator[Field]:
+    for name, schema in properties.items():
+        known: Mapping[str, Any] = cast("Mapping[str, Any]", schema) if isinstance(schema, dict) else _ANYTHING
+        yield Field(name=name, schema=known, required=name in required)
+
+
+def assemble(fields: Sequence[Field], values: Sequence[Any]) -> Any:
+    """The answer from the values of its fields; those left out are None in `values` and not in an object."""
+    if len(fields) == 1 and fields[0].name is None:
+        return values[0][0]
+    return {str(field.name): value[0] for field, value in zip(fields, values, strict=True) if value}
+
+
+def chosen(text: str, options: Sequence[Any]) -> Any:
+    """The option of a number counted from 1, or one that was typed out. Raises NotAnAnswer."""
+    if text.isascii() and text.isdigit() and 1 <= int(text) <= len(options):
+        return options[int(text) - 1]
+    for option in options:
+        if text and (option == text or (not isinstance(option, str) and _same_json(option, text))):
+            return option
+    raise NotAnAnswer(f"type a number from 1 to {len(options)}")
+
+
+def _same_json(option: Any, text: str) -> bool:
+    try:
+        return json.loads(text) == option
+    except ValueError:
+        return False
+
+
+def _truth(text: str) -> bool:
+    word = text.lower()
+    if word in _YES:
+        return True
+    if word in _NO:
+        return False
+    raise NotAnAnswer("type y or n")
+
+
+def _number(text: str, *, whole: bool) -> int | float:
+    try:
+        return int(text) if whole else float(text)
+    except ValueError:
+        raise NotAnAnswer("type a whole number" if whole else "type a number") from None
+
+
+def decoded(text: str) -> Any:
+    """A JSON value. Raises NotAnAnswer."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise NotAnAnswer(f"this is no JSON: {error}") from None
+
+
+def free(line: str) -> Any:
+    """Text as it is, or JSON behind an equals sign. Raises NotAnAnswer."""
+    text = line.strip()
+    if text.startswith("="):
+        return decoded(text[1:])
+    if not text:
+        raise NotAnAnswer("type an answer")
+    return line

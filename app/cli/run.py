@@ -1,0 +1,168 @@
+"""`swarmhold run`: start one task, dispatch it, and wait for how it comes out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+from rich.text import Text
+
+from app.cli.failures import EXIT_MISUSED, CommandFailed
+from app.cli.output import console, errors, inert, print_json
+from app.cli.sessions import operating
+from app.cli.site import AsJson, ConfigFile, DataDir, Key, Url, find_site, run_call, settings_of
+from app.cli.watching import tell
+from app.client.errors import ApiProblem
+from app.client.operator import Operator
+from app.domain.tasks import RetryOn, Status
+from app.wire.dispatches import Dispatched
+from app.wire.retries import Retry
+from app.wire.spawners import ExternalSpawner, InProcessSpawner, ProcessSpawner, QueueSpawner, Spawner
+from app.wire.tasks import Task
+
+DEFAULT_QUEUE = "default"
+EXIT_BY_STATUS = {Status.PASS: 0, Status.BLOCKED: 1, Status.CANCELLED: 3}
+
+_SPAWNER: TypeAdapter[Spawner] = TypeAdapter(Spawner)
+
+Agent = Annotated[str, typer.Argument(help="Who is to do it.")]
+Prompt = Annotated[str, typer.Argument(help="What is to be done; - reads it from standard input.")]
+Queue = Annotated[
+    str | None, typer.Option("--queue", help="Let a worker claim it from this queue (the default: default).")
+]
+Program = Annotated[str | None, typer.Option("--program", help="Let the server start this program.")]
+Function = Annotated[str | None, typer.Option("--function", help="Let the server call this function.")]
+External = Annotated[bool, typer.Option("--external", help="Start nothing: show the worker's handle.")]
+SpawnerText = Annotated[str | None, typer.Option("--spawner", help="Any other spawner, as JSON.")]
+Layers = Annotated[list[str] | None, typer.Option("--layer", help="A layer; may be repeated, outermost last.")]
+Labels = Annotated[list[str] | None, typer.Option("--label", help="A label, name=value; may be repeated.")]
+Attempts = Annotated[int, typer.Option("--attempts", help="Try so often when it fails.", min=1, max=100)]
+Timeout = Annotated[float | None, typer.Option("--timeout", help="Seconds that one attempt may take.", min=0.001)]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end.")]
+
+
+def run(
+    agent: Agent,
+    prompt: Prompt,
+    queue: Queue = None,
+    program: Program = None,
+    function: Function = None,
+    external: External = False,
+    spawner: SpawnerText = None,
+    layer: Layers = None,
+    label: Labels = None,
+    attempts: Attempts = 1,
+    timeout: Timeout = None,
+    wait: Wait = True,
+    as_json: AsJson = False,
+    url: Url = None,
+    key: Key = None,
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+) -> None:
+    """Start a task, dispatch it and wait. Ends with 0 for pass, 1 for blocked, 3 for cancelled.
+
+    Ctrl-C leaves the task as it is. With --json, progress goes to standard error.
+    """
+    site = find_site(settings_of(data_dir=data_dir, config=config), url=url, key=key)
+    chosen = _spawner(queue=queue, program=program, function=function, external=external, text=spawner)
+    labels = dict(_pair(text) for text in label or ())
+    text = typer.get_text_stream("stdin").read() if prompt == "-" else prompt
+    retry = Retry(max_attempts=attempts, on=tuple(RetryOn)) if attempts > 1 else None
+
+    async def call() -> Task | None:
+        async with operating(site) as operator:
+            life = timedelta(seconds=timeout) if timeout else None
+            task = await operator.start_task(agent, text, labels=labels, retry=retry, attempt_timeout=life)
+            try:
+                attempt = await operator.dispatch(task.id, chosen, layers=layer or ())
+            except ApiProblem:
+                await operator.cancel(task.id, reason="it could not be dispatched")
+                raise
+            _announce(attempt, as_json=as_json, waits=wait)
+            return await _await(operator, task.id, as_json=as_json) if wait else None
+
+    settled = run_call(call)
+    if settled is None:
+        return
+    _show(settled, as_json=as_json)
+    raise typer.Exit(EXIT_BY_STATUS[settled.status])
+
+
+def _spawner(
+    *, queue: str | None, program: str | None, function: str | None, external: bool, text: str | None
+) -> Spawner:
+    """The one that was asked for. Raises CommandFailed for several, or for what is none."""
+    asked: list[Spawner] = []
+    if queue is not None:
+        asked.append(QueueSpawner(queue=queue))
+    if program is not None:
+        asked.append(ProcessSpawner(program=program))
+    if function is not None:
+        asked.append(InProcessSpawner(function=function))
+    if external:
+        asked.append(ExternalSpawner())
+    if text is not None:
+        try:
+            asked.append(_SPAWNER.validate_python(json.loads(text)))
+        except (ValueError, ValidationError) as error:
+            raise CommandFailed(f"--spawner is no spawner: {error}", status=EXIT_MISUSED) from error
+    if len(asked) > 1:
+        raise CommandFailed(
+            "Name one spawner: --queue, --program, --function, --external or --spawner.", status=EXIT_MISUSED
+        )
+    return asked[0] if asked else QueueSpawner(queue=DEFAULT_QUEUE)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise CommandFailed(f"A label is written name=value, and {text!r} is not.", status=EXIT_MISUSED)
+    return name, value
+
+
+def _announce(attempt: Dispatched, *, as_json: bool, waits: bool) -> None:
+    told: dict[str, Any] = attempt.model_dump(mode="json")
+    if attempt.worker_handle is not None:
+        told["worker_handle"] = attempt.worker_handle
+    if as_json and not waits:
+        print_json(told)
+        return
+    stream = errors if as_json else console
+    stream.print(Text(f"{attempt.task_id}, attempt {attempt.attempt}"), soft_wrap=True)
+    if attempt.worker_handle is not None:
+        stream.print(Text(f"its worker's handle: {attempt.worker_handle}"), soft_wrap=True)
+
+
+async def _await(operator: Operator, task_id: str, *, as_json: bool) -> Task:
+    """The task once it is settled; meanwhile what happens is told."""
+    stream = errors if as_json else console
+    async with AsyncExitStack() as stack:
+        if stream.is_terminal:
+            stack.enter_context(stream.status("waiting"))
+        telling = asyncio.create_task(tell(operator, task_id, stream=stream), name="tell what happens")
+        try:
+            task = await operator.wait_for(task_id)
+            # Its last events are on their way.
+            await asyncio.wait({telling}, timeout=2.0)
+        finally:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
+    return task
+
+
+def _show(task: Task, *, as_json: bool) -> None:
+    if as_json:
+        print_json(task.model_dump(mode="json"))
+        return
+    result = task.last_result
+    console.print(Text(f"{task.id} is {task.status}", style="bold"), soft_wrap=True)
+    if isinstance(result, str):
+        console.print(Text(inert(result)), soft_wrap=True)
+    elif result is not None:
+        console.print(Text(inert(json.dumps(result, indent=2, ensure_ascii=False))), soft_wrap=True)

@@ -1,0 +1,239 @@
+"""`swarmhold senior`: questions arrive while one looks on, and are answered in place."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from contextlib import suppress
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from app.cli.failures import CommandFailed
+from app.cli.forms import Field, NotAnAnswer, assemble, decoded, fields_of
+from app.cli.keyboard import Keyboard
+from app.cli.output import console, inert, print_json
+from app.cli.sessions import answering, user
+from app.cli.site import AsJson, ConfigFile, DataDir, Key, Url, find_site, run_call, settings_of
+from app.client.console import Console
+from app.client.errors import AnswerRejected
+from app.client.senior import Senior
+from app.wire.frames import Ask
+
+LOOK_S = 0.3
+"""How often it is looked whether somebody else has answered what is on the screen."""
+HELP = "  :s puts it off   :w says why the task waits   := JSON answers with any JSON   :q ends"
+
+Bridge = Annotated[str | None, typer.Option("--bridge", help="The id to sit at; questions may be addressed to it.")]
+
+
+class Quit(Exception):
+    """Enough for today."""
+
+
+class Skip(Exception):
+    """Another one first."""
+
+
+class Gone(Exception):
+    """Nobody waits for this answer any more."""
+
+
+def senior(
+    bridge: Bridge = None,
+    as_json: AsJson = False,
+    url: Url = None,
+    key: Key = None,
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+) -> None:
+    """Answer questions as they arrive, until Ctrl-C or :q.
+
+    With --json every question is a line on standard output, and every line of standard input,
+    {"key": …, "value": …}, an answer; each gets a line {"accepted": key} or {"rejected": key, "code": …, "detail": …}.
+    """
+    site = find_site(settings_of(data_dir=data_dir, config=config), url=url, key=key)
+    bridge_id = bridge or f"terminal-{user()}"
+
+    async def call() -> None:
+        async with answering(site) as seat, seat.console(bridge_id) as desk:
+            with Keyboard() as keyboard:
+                if as_json:
+                    await _pipe(desk, keyboard)
+                    return
+                console.print(f"Sitting at {bridge_id}. Questions appear here. {HELP.strip()}", soft_wrap=True)
+                with suppress(Quit):
+                    await Sitting(seat, desk, keyboard).run()
+
+    run_call(call)
+
+
+class Sitting:
+    """One person at one console."""
+
+    def __init__(self, seat: Senior, desk: Console, keyboard: Keyboard) -> None:
+        self._seat = seat
+        self._desk = desk
+        self._keyboard = keyboard
+        self._put_off: deque[Ask] = deque()
+
+    async def run(self) -> None:
+        """Question after question. Raises Quit."""
+        while True:
+            ask = await self._next()
+            try:
+                await self._settle(ask)
+            except Skip:
+                self._put_off.append(ask)
+            except Gone:
+                console.print(Text("  Somebody else answered it, or nobody waits for it any more.", style="yellow"))
+
+    async def _next(self) -> Ask:
+        """The next question; when there is none, an empty line brings back what was put off."""
+        while True:
+            asking = asyncio.create_task(self._desk.next_ask())
+            typing = asyncio.create_task(self._keyboard.line())
+            try:
+                await asyncio.wait({asking, typing}, return_when=asyncio.FIRST_COMPLETED)
+                if asking.done():
+                    if typing.done():
+                        self._keyboard.put_back(typing.result())
+                    return asking.result()
+                line = typing.result()
+            finally:
+                for task in (asking, typing):
+                    task.cancel()
+                await asyncio.gather(asking, typing, return_exceptions=True)
+            if line is None or line.strip() == ":q":
+                raise Quit
+            if self._put_off:
+                return self._put_off.popleft()
+            console.print(Text("  Nothing is open.", style="dim"))
+
+    async def _settle(self, ask: Ask) -> None:
+        """Show it, and ask for an answer until one counts. Raises Skip, Gone, Quit."""
+        self._show(ask)
+        fields = fields_of(ask.choices, ask.answer_schema)
+        while True:
+            value = await self._fill(ask, fields)
+            try:
+                await self._desk.answer(ask.key, value)
+            except AnswerRejected as rejected:
+                console.print(Text(f"  {inert(rejected.detail)}", style="red"), soft_wrap=True)
+                if rejected.code != "answer-invalid":
+                    return
+                continue
+            console.print(Text("  Answered.", style="green"))
+            return
+
+    def _show(self, ask: Ask) -> None:
+        asked_at = str(ask.model_dump(mode="json")["asked_at"])[:19].replace("T", " ")
+        console.print()
+        head = f"{ask.agent} asks ({ask.task_id}, attempt {ask.attempt}, {asked_at})"
+        console.print(Text(inert(head, lines=False), style="bold"), soft_wrap=True)
+        question = ask.question
+        text = question if isinstance(question, str) else json.dumps(question, indent=2, ensure_ascii=False)
+        for line in inert(text).splitlines():
+            console.print(Text(f"  {line}"), soft_wrap=True)
+        for number, choice in enumerate(ask.choices or (), 1):
+            shown = choice if isinstance(choice, str) else json.dumps(choice, ensure_ascii=False)
+            console.print(Text.assemble((f"  {number}", "bold cyan"), f"  {inert(shown)}"), soft_wrap=True)
+        waiting = len(self._desk.open) - 1
+        if waiting > 0:
+            console.print(Text(f"  ({waiting} more wait)", style="dim"))
+
+    async def _fill(self, ask: Ask, fields: list[Field]) -> Any:
+        """The answer, field by field. Raises Skip, Gone, Quit."""
+        values: list[tuple[Any, ...]] = []
+        for field in fields:
+            optional = "" if field.required else ", or nothing"
+            while True:
+                line = await self._line(ask, f"  {field.title} [{field.hint}{optional}] > ")
+                if line.startswith(":="):
+                    with_json = _try(decoded, line[2:])
+                    if with_json is not None:
+                        return with_json[0]
+                    continue
+                if not field.required and not line.strip():
+                    values.append(())
+                    break
+                value = _try(field.read, line)
+                if value is not None:
+                    values.append(value)
+                    break
+        return assemble(fields, values)
+
+    async def _line(self, ask: Ask, prompt: str) -> str:
+        """What is typed; the commands among it are carried out. Raises Skip, Gone, Quit."""
+        while True:
+            console.print(Text(prompt), end="", soft_wrap=True)
+            line = await self._typed(ask)
+            match line.strip():
+                case ":q":
+                    raise Quit
+                case ":s":
+                    raise Skip
+                case ":w":
+                    console.print(Text(f"  {inert((await self._seat.why(ask.task_id)).summary)}"), soft_wrap=True)
+                case ":h" | ":help" | "?":
+                    console.print(Text(HELP))
+                case _:
+                    return line
+
+    async def _typed(self, ask: Ask) -> str:
+        typing = asyncio.create_task(self._keyboard.line())
+        try:
+            while not typing.done():
+                await asyncio.wait({typing}, timeout=LOOK_S)
+                if not typing.done() and all(other.key != ask.key for other in self._desk.open):
+                    console.print()
+                    raise Gone
+            line = typing.result()
+        finally:
+            typing.cancel()
+            await asyncio.gather(typing, return_exceptions=True)
+        if line is None:
+            console.print()
+            raise Quit
+        return line
+
+
+def _try(read: Any, line: str) -> tuple[Any] | None:
+    """The value of a line, or None after saying what is wrong with it."""
+    try:
+        return (read(line),)
+    except NotAnAnswer as wrong:
+        console.print(Text(f"  {wrong}", style="red"), soft_wrap=True)
+        return None
+
+
+async def _pipe(desk: Console, keyboard: Keyboard) -> None:
+    """Questions out, answers in, a line each, until standard input ends."""
+
+    async def ask() -> None:
+        async for asked in desk:
+            print_json(asked.model_dump(mode="json"), indent=False)
+
+    asking = asyncio.create_task(ask(), name="print questions")
+    try:
+        while (line := await keyboard.line()) is not None:
+            if line.strip():
+                print_json(await _answer(desk, line), indent=False)
+    finally:
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+
+
+async def _answer(desk: Console, line: str) -> dict[str, Any]:
+    try:
+        given: Any = json.loads(line)
+        key, value = str(given["key"]), given["value"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CommandFailed(f'An answer is a line {{"key": …, "value": …}}: {error}') from error
+    try:
+        await desk.answer(key, value)
+    except AnswerRejected as rejected:
+        return {"rejected": key, "code": rejected.code, "detail": rejected.detail}
+    return {"accepted": key}

@@ -1,0 +1,219 @@
+"""`swarmhold tasks`: listing, showing, watching, asking why, cancelling."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from app.cli.output import add_row, console, inert, print_json, short, table
+from app.cli.sessions import operating, reading
+from app.cli.site import AsJson, ConfigFile, DataDir, Key, Site, Url, find_site, run_call, settings_of
+from app.cli.watching import watch_many, watch_one
+from app.domain.tasks import Status
+from app.wire.attempts import Attempt
+from app.wire.outputs import OutputRecord
+from app.wire.tasks import Task
+
+tasks = typer.Typer(help="List, show, watch and cancel tasks, and say why one does not move.", no_args_is_help=True)
+
+TaskId = Annotated[str, typer.Argument(help="The task's id, T-…")]
+OfStatus = Annotated[Status | None, typer.Option("--status", help="Only those with this status.")]
+OfAgent = Annotated[str | None, typer.Option("--agent", help="Only this agent's.")]
+OfLabel = Annotated[str | None, typer.Option("--label", help="Only those with this label, name:value.")]
+OfParent = Annotated[str | None, typer.Option("--parent", help="Only the children of this task.")]
+Most = Annotated[int, typer.Option("-n", "--most", help="How many at most.", min=1, max=10_000)]
+Reason = Annotated[str | None, typer.Option("--reason", help="Why; kept with the event.")]
+
+STATUS_STYLES = {
+    Status.PASS: "green",
+    Status.BLOCKED: "red",
+    Status.CANCELLED: "yellow",
+    Status.SUSPENDED: "magenta",
+    Status.RUNNING: "cyan",
+    Status.PENDING: "dim",
+}
+
+
+def _site(url: str | None, key: str | None, data_dir: Any, config: Any) -> Site:
+    return find_site(settings_of(data_dir=data_dir, config=config), url=url, key=key)
+
+
+@tasks.command("ls")
+def list_tasks(
+    status: OfStatus = None,
+    agent: OfAgent = None,
+    label: OfLabel = None,
+    parent: OfParent = None,
+    most: Most = 50,
+    as_json: AsJson = False,
+    url: Url = None,
+    key: Key = None,
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+) -> None:
+    """List tasks, newest first."""
+    site = _site(url, key, data_dir, config)
+
+    async def call() -> list[Task]:
+        found: list[Task] = []
+        async with reading(site) as seat:
+            async for task in seat.all_tasks(status=status, agent=agent, label=label, parent=parent):
+                found.append(task)
+                if len(found) == most:
+                    break
+        return found
+
+    found = run_call(call)
+    if as_json:
+        print_json([task.model_dump(mode="json") for task in found])
+        return
+    shown = table("id", "status", "agent", "attempt", "updated", "directive")
+    for task in found:
+        add_row(shown, row_of(task))
+    console.print(shown)
+
+
+def row_of(task: Task) -> tuple[object, ...]:
+    """A task in a list."""
+    state = Text(task.status, style=STATUS_STYLES[task.status])
+    updated = str(task.model_dump(mode="json")["updated_at"])[:19].replace("T", " ")
+    return (task.id, state, task.spec.agent, task.attempt, updated, short(task.spec.initial_directive, 50))
+
+
+@tasks.command()
+def show(
+    task_id: TaskId,
+    as_json: AsJson = False,
+    url: Url = None,
+    key: Key = None,
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+) -> None:
+    """Show a task with its attempts and what the last of them said."""
+    site = _site(url, key, data_dir, config)
+
+    async def call() -> tuple[Task, list[Attempt], list[OutputRecord]]:
+        async with reading(site) as seat:
+            task = await seat.task(task_id)
+            outputs = await seat.output(task_id, task.attempt) if task.attempt else []
+            return task, await seat.attempts(task_id), outputs
+
+    task, attempts, outputs = run_call(call)
+    if as_json:
+        print_json(
+            {
+                "task": task.model_dump(mode="json"),
+                "attempts": [attempt.model_dump(mode="json") for attempt in attempts],
+                "outputs": [output.model_dump(mode="json") for output in outputs],
+            }
+        )
+        return
+    _show(task, attempts, outputs)
+
+
+def _show(task: Task, attempts: list[Attempt], outputs: list[OutputRecord]) -> None:
+    facts = table("", "")
+    facts.show_header = False
+    about = task.model_dump(mode="json")
+    add_row(facts, (task.id, Text(task.status, style=STATUS_STYLES[task.status])))
+    add_row(facts, ("agent", task.spec.agent))
+    add_row(facts, ("directive", task.spec.initial_directive))
+    for name in ("parent_task_id", "suspended_on", "labels", "retry", "last_result", "created_at", "updated_at"):
+        if about[name] not in (None, [], {}):
+            add_row(facts, (name.removesuffix("_id").replace("_", " "), short(about[name], 2000)))
+    console.print(facts)
+    tries = table("attempt", "state", "spawner", "worker", "outcome", "detail")
+    for one in attempts:
+        state = one.phase if one.status == "live" else "ended"
+        detail = short(one.detail or (one.final.value if one.final else ""), 60)
+        spawner = short(" ".join(str(value) for value in one.spawner.values()), 40)
+        add_row(tries, (one.attempt, state, spawner, one.worker_id or "", one.outcome or "", detail))
+    if attempts:
+        console.print(tries)
+    for output in outputs:
+        said = output.model_dump(mode="json", exclude={"type", "at", "seq", "task_id", "attempt"})
+        console.print(Text.assemble((f"{output.type:<9}", "bold"), short(said, 2000)), soft_wrap=True)
+
+
+@tasks.command()
+def watch(
+    task_id: Annotated[str | None, typer.Argument(help="One task, until it is settled; without, all of them.")] = None,
+    status: OfStatus = None,
+    agent: OfAgent = None,
+    label: OfLabel = None,
+    as_json: AsJson = False,
+    url: Url = None,
+    key: Key = None,
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+) -> None:
+    """Watch one task to its end, or the list of all until Ctrl-C. With --json, each change is a line."""
+    site = _site(url, key, data_dir, config)
+
+    async def call() -> Task | None:
+        async with reading(site) as seat:
+            if task_id is not None:
+                return await watch_one(seat, task_id, as_json=as_json)
+            await watch_many(seat, status=status, agent=agent, label=label, as_json=as_json, row_of=row_of)
+            return None
+
+    settled = run_call(call)
+    if settled is not None and settled.status is not Status.PASS:
+        raise typer.Exit(1)
+
+
+@tasks.command()
+def why(
+    task_id: TaskId,
+    as_json: AsJson = False,
+    url: Url = None,
+    key: Key = None,
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+) -> None:
+    """Say what a task waits for, nearest first."""
+    site = _site(url, key, data_dir, config)
+
+    async def call() -> dict[str, Any]:
+        async with reading(site) as seat:
+            return (await seat.why(task_id)).model_dump(mode="json")
+
+    found = run_call(call)
+    if as_json:
+        print_json(found)
+        return
+    console.print(Text(inert(found["summary"]), style="bold"), soft_wrap=True)
+    for link in found["chain"]:
+        more = {
+            name: value for name, value in link.items() if name not in ("kind", "detail") and value not in (None, [])
+        }
+        rest = "  ".join(f"{name.replace('_', ' ')}: {short(value)}" for name, value in more.items())
+        console.print(
+            Text.assemble((f"  {link['kind']}: ", "bold"), inert(link["detail"]), ("  " + rest, "dim")), soft_wrap=True
+        )
+
+
+@tasks.command()
+def cancel(
+    task_id: TaskId,
+    reason: Reason = None,
+    as_json: AsJson = False,
+    url: Url = None,
+    key: Key = None,
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+) -> None:
+    """Cancel a task, its worker, its questions and everything below it."""
+    site = _site(url, key, data_dir, config)
+
+    async def call() -> Task:
+        async with operating(site) as operator:
+            return await operator.cancel(task_id, reason=reason)
+
+    task = run_call(call)
+    if as_json:
+        print_json(task.model_dump(mode="json"))
+    else:
+        print(f"{task.id} is {task.status}.")

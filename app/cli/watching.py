@@ -1,0 +1,123 @@
+"""Following tasks as they change: the feed says that something happened, the listing says what is so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.table import Table
+
+from app.cli.events import line_of
+from app.cli.output import add_row, console, print_json, short, table
+from app.client.observer import Observer
+from app.client.operator import Operator
+from app.domain.tasks import Status
+from app.wire.events import Event
+from app.wire.tasks import Task
+
+Reader = Observer | Operator
+
+SHOWN = 30
+CALM_S = 0.3
+"""How long changes are gathered before the list is read anew."""
+
+
+async def watch_one(seat: Reader, task_id: str, *, as_json: bool) -> Task:
+    """Tell what happens to a task until it is settled; the task as it is then."""
+    await seat.task(task_id)
+    telling = asyncio.create_task(tell(seat, task_id, as_json=as_json), name="tell what happens")
+    try:
+        task = await seat.wait_for(task_id)
+        # Its last events are on their way.
+        await asyncio.wait({telling}, timeout=2.0)
+    finally:
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
+    if as_json:
+        print_json(task.model_dump(mode="json"), indent=False)
+    else:
+        console.print(f"{task.id} is {task.status}: {short(task.last_result, 2000)}", soft_wrap=True)
+    return task
+
+
+async def tell(seat: Reader, task_id: str, *, as_json: bool = False, stream: Console = console) -> None:
+    """Every event of a task from its beginning, until it is settled."""
+    async with aclosing(seat.events(after=0, task=task_id)) as events:
+        async for event in events:
+            if not isinstance(event, Event):
+                continue
+            if as_json:
+                print_json(event.model_dump(mode="json"), indent=False)
+            else:
+                stream.print(line_of(event), soft_wrap=True)
+            if event.kind in _ENDS and (await seat.task(task_id)).settled:
+                return
+
+
+_ENDS = frozenset({"task_pass", "task_blocked", "task_cancelled"})
+
+
+async def watch_many(
+    seat: Reader,
+    *,
+    status: Status | None,
+    agent: str | None,
+    label: str | None,
+    as_json: bool,
+    row_of: Callable[[Task], Sequence[object]],
+) -> None:
+    """Show the newest tasks, and show them anew whenever something happens. Ends by being cancelled."""
+    changed = asyncio.Event()
+    changed.set()
+
+    async def read() -> list[Task]:
+        await changed.wait()
+        changed.clear()
+        page = await seat.tasks(status=status, agent=agent, label=label, limit=SHOWN)
+        return page.items
+
+    following = asyncio.create_task(_signal(seat, changed), name="follow the feed")
+    try:
+        if as_json:
+            await _print_changes(read)
+        else:
+            await _redraw(read, row_of)
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+
+
+async def _signal(seat: Reader, changed: asyncio.Event) -> None:
+    async with aclosing(seat.events()) as events:
+        async for _ in events:
+            changed.set()
+
+
+Read = Callable[[], Awaitable[list[Task]]]
+
+
+async def _print_changes(read: Read) -> None:
+    seen: dict[str, int] = {}
+    while True:
+        for task in reversed(await read()):
+            if seen.get(task.id) != task.version:
+                seen[task.id] = task.version
+                print_json(task.model_dump(mode="json"), indent=False)
+        await asyncio.sleep(CALM_S)
+
+
+async def _redraw(read: Read, row_of: Callable[[Task], Sequence[object]]) -> None:
+    with Live(table("id"), console=console, auto_refresh=False, screen=False) as live:
+        while True:
+            live.update(_picture(await read(), row_of), refresh=True)
+            await asyncio.sleep(CALM_S)
+
+
+def _picture(found: Sequence[Task], row_of: Callable[[Task], Sequence[object]]) -> RenderableType:
+    shown: Table = table("id", "status", "agent", "attempt", "updated", "directive")
+    for task in found:
+        add_row(shown, row_of(task))
+    return shown
