@@ -74,7 +74,7 @@ class SqliteConnection:
     dialect: Dialect = "sqlite"
     feed_offset = 0
 
-    __slots__ = ("_execute", "_fetch", "_saved", "_tangled", "_wrote", "dirty", "guarded", "raw")
+    __slots__ = ("_changes", "_execute", "_fetch", "_saved", "_tangled", "_wrote", "dirty", "guarded", "raw")
 
     def __init__(self, path: str) -> None:
         """Open the file, or a database in memory. Raises apsw.Error."""
@@ -82,6 +82,7 @@ class SqliteConnection:
         cursor = self.raw.cursor()
         self._execute: Callable[..., Any] = cursor.execute
         self._fetch: Callable[[], list[tuple[Any, ...]]] = cursor.fetchall
+        self._changes: Callable[[], int] = self.raw.changes
         self.dirty = False
         """Whether the transaction has written."""
         self.guarded = False
@@ -110,7 +111,7 @@ class SqliteConnection:
             self._before_write()
         try:
             self._execute(sql, args)
-            return self.raw.changes()
+            return self._changes()
         except UNUSABLE as error:
             raise unavailable(error) from error
 
@@ -167,11 +168,6 @@ class SqliteConnection:
         elif self._wrote:
             self.rollback()
         return True
-
-    @property
-    def in_transaction(self) -> bool:
-        """Whether a transaction is open. SQLite itself ends one after some errors of the disk."""
-        return self.raw.in_transaction
 
     def close(self) -> None:
         """Release the file. Safe to call twice."""

@@ -190,27 +190,19 @@ class SqliteWriter:
         self._bulk -= call.bulk
 
     def _run_batch(self, db: SqliteConnection) -> None:
-        queue, batch = self._queue, list[Call]()
-        stop_at = perf_counter() + BATCH_SECONDS
+        batch: list[Call] = []
         db.guarded = self._guarded > 0
         try:
-            while queue and not queue[0].bulk and len(batch) < BATCH_OPERATIONS and perf_counter() < stop_at:
-                if queue[0].future.done():
-                    self._drop(queue.popleft())
-                    continue
-                if not db.in_transaction:
-                    db.begin()
-                batch.append(queue.popleft())
-                if not self._run(batch[-1], db):
-                    self._begin_anew(batch, db)
-                    return
+            if not self._fill(batch, db):
+                self._begin_anew(batch, db)
+                return
         except apsw.BusyError:
             self._postpone()
             if not batch:
                 return
         except (apsw.Error, StoreUnavailable) as error:
             self._give_up(db)
-            self._settle(batch or [queue.popleft()], error)
+            self._settle(batch or [self._queue.popleft()], error)
             return
         self._guarded = max(0, self._guarded - len(batch))
         if not db.dirty:
@@ -219,6 +211,24 @@ class SqliteWriter:
             self._settle(batch, _attempt(partial(self._commit, db)))
         else:
             self._give(partial(self._commit, db), lambda _, error: self._settle(batch, error))
+
+    def _fill(self, batch: list[Call], db: SqliteConnection) -> bool:
+        """Run operations from the queue in one transaction; False when it has to be undone because one failed."""
+        queue, raw = self._queue, db.raw
+        stop_at = perf_counter() + BATCH_SECONDS
+        while queue and len(batch) < BATCH_OPERATIONS and perf_counter() < stop_at:
+            call = queue[0]
+            if call.bulk:
+                break
+            if call.future.done():  # its caller was cancelled before it began
+                self._drop(queue.popleft())
+                continue
+            if not raw.in_transaction:
+                db.begin()
+            batch.append(queue.popleft())
+            if not self._run(call, db):
+                return False
+        return True
 
     def _run(self, call: Call, db: SqliteConnection) -> bool:
         """Run one operation of the open transaction; False when the transaction has to be undone because it failed.

@@ -64,7 +64,10 @@ def _binder(names: tuple[str, ...], constants: dict[str, Any]) -> Callable[[dict
         return lambda values: tuple([values[name] if name in values else constants[name] for name in names])
     if len(names) > 1:
         return itemgetter(*names)
-    return lambda values: tuple([values[name] for name in names])
+    if names:
+        (only,) = names
+        return lambda values: (values[only],)
+    return lambda values: ()
 
 
 class Statement:
