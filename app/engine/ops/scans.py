@@ -75,7 +75,12 @@ _SCANS = (
     (
         "a question's deadline has no timer",
         _of_questions(
-            _IS_OPEN, _Q.deadline.is_not(None), _Q.due_at.is_(None), _Q.on_deadline != sa.text("'keep_waiting'")
+            _IS_OPEN,
+            _Q.deadline.is_not(None),
+            _Q.due_at.is_(None),
+            _Q.on_deadline != sa.text("'keep_waiting'"),
+            # One that was handed on at its deadline waits for the next bridge without another.
+            sa.text("NOT (questions.on_deadline = 'escalate' AND questions.bridge_id = questions.escalate_to)"),
         ),
     ),
     ("a question's deadline is overdue", _of_questions(_IS_OPEN, _Q.due_at < _LATE)),
