@@ -96,8 +96,8 @@ async def served(
         http, ws = protocols
         config = uvicorn.Config(
             application,
-            http=http,  # pyright: ignore[reportArgumentType] - one of uvicorn's names
-            ws=ws,  # pyright: ignore[reportArgumentType] - one of uvicorn's names
+            http=http,
+            ws=ws,
             lifespan="off",
             access_log=False,
             log_level="warning",

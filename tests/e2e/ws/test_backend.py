@@ -14,7 +14,7 @@ from tests.support.waiting import eventually
 
 OP, WORK = "/v1/operator", "/v1/worker"
 SOCKET = f"{OP}/backends/ai/ws"
-OWN = {"kind": "main_ai", "operator_backend_id": "ai", "hook_id": "ai", "bridge_id": "ai"}
+OWN: dict[str, Any] = {"kind": "main_ai", "operator_backend_id": "ai", "hook_id": "ai", "bridge_id": "ai"}
 
 
 @pytest.fixture
