@@ -24,7 +24,8 @@ FLAGS = [
 ]
 
 
-@pytest.fixture(scope="session")
+# For a module, not a session: while the synchronous driver lives, its event loop is in the way of every other test's.
+@pytest.fixture(scope="module")
 def browser(chromium: Path) -> Iterator[Browser]:
     """One Chromium for this process's tests; each test has a context of its own."""
     with sync_playwright() as playwright:
