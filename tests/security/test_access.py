@@ -16,6 +16,7 @@ from app.http.settings import GuessLimits, HttpSettings
 from tests.support.serving import ROOT_KEY, Node, served
 
 OP, WORK, SENIOR = "/v1/operator", "/v1/worker", "/v1/senior"
+HOOKS = "/v1/admin/webhooks"
 
 # (method, path) → what opens it: a kind of key, or the verbs any one of which does. As the wire has it.
 TABLE: dict[tuple[str, str], str | tuple[str, ...]] = {
@@ -53,6 +54,13 @@ TABLE: dict[tuple[str, str], str | tuple[str, ...]] = {
     ("GET", "/v1/admin/keys"): "root",
     ("POST", "/v1/admin/keys"): "root",
     ("DELETE", "/v1/admin/keys/{key_id}"): "root",
+    ("GET", HOOKS): "root",
+    ("POST", HOOKS): "root",
+    ("GET", f"{HOOKS}/{{webhook_id}}"): "root",
+    ("DELETE", f"{HOOKS}/{{webhook_id}}"): "root",
+    ("POST", f"{HOOKS}/{{webhook_id}}/replay"): "root",
+    ("POST", f"{HOOKS}/{{webhook_id}}/pause"): "root",
+    ("POST", f"{HOOKS}/{{webhook_id}}/resume"): "root",
     ("GET", f"{WORK}/prompt"): ("fetch_prompt",),
     ("POST", f"{WORK}/submit"): ("emit_output",),
     ("POST", f"{WORK}/result"): ("post_result",),
@@ -93,6 +101,8 @@ BODIES: dict[str, Any] = {
     "/tokens": {"agent_id": "w", "role": "worker", "ttl": 60},
     "/verify": {"token": "x.y.z", "verb": "start_task"},
     "/keys": {"name": "k", "roles": ["operator"]},
+    "/webhooks": {"name": "w", "url": "https://example.invalid/"},
+    "/replay": {"after": 0},
     "/submit": "done",
     "/output": {"type": "progress", "stage": "s"},
     "/answer": {"value": 1},
@@ -163,6 +173,7 @@ async def _set(node: Node) -> Stage:
         "key": question["key"],
         "jti": "W-none",
         "key_id": "K-none",
+        "webhook_id": "none",
         "number": "1",
         "index": "0",
     }
