@@ -92,9 +92,6 @@ class Driver:
             return None
         finally:
             await _cancelled(spawning)
-        if worker is not None and ended.done():
-            await worker.stop(self._grace_s)
-            return None
         return worker
 
     async def _spawn(self) -> Worker:
@@ -108,6 +105,8 @@ class Driver:
                     "started", lambda s: attempts.started(s, cfg, *key, epoch=self._epoch, into=into)
                 )
             )
+        except Conflict:
+            pass  # its attempt is over already: whoever joins it lets it go
         except BaseException:
             await asyncio.shield(worker.stop(self._grace_s))
             raise

@@ -37,6 +37,7 @@ PATIENT = HoldPolicy(max_hold_ms=60_000, max_retry=100)
 """A store that does not mind a slow machine."""
 
 DAY = timedelta(days=1)
+YEAR = timedelta(days=365)
 EXTERNAL: dict[str, Any] = {"kind": "external"}
 
 
@@ -110,7 +111,7 @@ class Swarm:
     @classmethod
     async def over(cls, engine: Engine, plan: Plan) -> Swarm:
         """Attach one of each role."""
-        tokens = [await engine.attach(role.value, role, DAY) for role in (Role.OPERATOR, Role.SENIOR, Role.OBSERVER)]
+        tokens = [await engine.attach(role.value, role, YEAR) for role in (Role.OPERATOR, Role.SENIOR, Role.OBSERVER)]
         return cls(engine, plan, *tokens)
 
     @property

@@ -117,7 +117,8 @@ def _new_attempt(
 ) -> Attempt:
     adapter = order.linked.adapter(facts)
     lease_ms = order.lease_ms if order.lease_ms is not None else adapter.default_lease_ms
-    phase = Phase.WAITING if order.linked.gates(facts) else adapter.first_phase
+    steps = order.linked.drives(facts)
+    phase = Phase.WAITING if order.linked.gates(facts) else Phase.SPAWNING if steps else adapter.first_phase
     queued = adapter.first_phase is Phase.QUEUED
     timed = task.attempt_timeout_ms is not None and not queued
     timeout_at = state.now + (task.attempt_timeout_ms or 0) if timed else None
@@ -139,7 +140,7 @@ def _new_attempt(
         kind=adapter.kind,
         spawner=Json.of(order.linked.router.spec),
         layers=Json.of(list(order.linked.hints)),
-        steps=order.linked.drives(facts),
+        steps=steps,
         repeatable=order.repeatable and adapter.kind != "external",
         session_id=facts.session_id,
         jti=state.ids.new("W"),
@@ -219,7 +220,9 @@ def started(state: State, cfg: EngineCfg, task_id: str, number: int, *, epoch: i
     if attempt.phase not in (Phase.WAITING, Phase.SPAWNING):
         return
     changes: dict[str, Any] = {"phase": into}
-    if into is Phase.RUNNING:
+    if into is Phase.QUEUED:
+        changes["due_at"] = None
+    else:
         lease = state.now + attempt.lease_ms if attempt.lease_ms is not None else None
         handle = state.now + clocks.life_ms(cfg, attempt.lease_ms)
         due = clocks.next_due(lease, attempt.timeout_at, handle)

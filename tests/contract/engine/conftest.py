@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.support.clocks import HandClock
+from tests.support.scripted import ScriptedFunction, TracingLayer
 from tests.support.swarms import Plan, Swarm
 
 
@@ -15,9 +16,23 @@ def clock() -> HandClock:
 
 
 @pytest.fixture
-def plan(store_url: str, clock: HandClock) -> Plan:
+def function() -> ScriptedFunction:
+    """The function `scripted`, which comes out as the test says."""
+    return ScriptedFunction()
+
+
+@pytest.fixture
+def trace() -> list[str]:
+    """What the layers `one` and `two` wrote down."""
+    return []
+
+
+@pytest.fixture
+def plan(store_url: str, clock: HandClock, function: ScriptedFunction, trace: list[str]) -> Plan:
     """What the engine is made of."""
-    return Plan(store_url=store_url, clock=clock)
+    plan = Plan(store_url=store_url, clock=clock, layers=[TracingLayer("one", trace), TracingLayer("two", trace)])
+    plan.functions.register("scripted", function)
+    return plan
 
 
 @pytest.fixture

@@ -14,9 +14,10 @@ from app.domain.errors import (
     TokenRevoked,
     Unauthenticated,
 )
+from app.domain.json import Json
 from app.domain.sessions import SessionOptions
 from app.domain.tasks import RetryPolicy, Status
-from app.domain.tokens import CapToken
+from app.domain.tokens import CapToken, Handle
 from app.engine.sessions import Attached
 from tests.support.swarms import DAY, EXTERNAL, Swarm, Work, refused
 
@@ -44,8 +45,6 @@ async def attached(swarm: Swarm, text: str, ttl: timedelta = DAY) -> Attached:
 
 async def dispatched(swarm: Swarm, token: CapToken, **spec: object) -> Work:
     """An attempt that this token's holder dispatched."""
-    from app.domain.tokens import Handle
-
     task_id = await swarm.task(**spec)
     made, _ = await swarm.engine.dispatch(token, task_id, EXTERNAL)
     assert made.handle is not None
@@ -132,9 +131,6 @@ async def test_nothing_rises_again_below_a_revoked_token(swarm: Swarm) -> None:
     _, text = await key(swarm, Role.WORKER)
     claim = await engine.claim(text, queue="q", hold=timedelta(0))
     assert claim is not None
-    from app.domain.json import Json
-    from app.domain.tokens import Handle
-
     await engine.submit_final(Handle(claim.handle), Json.of("no"), ok=False)
     assert (await swarm.row(claim.payload.task_id)).retry_at is not None
 

@@ -9,7 +9,7 @@ import pytest
 from app.domain.access import Role
 from app.domain.errors import InvalidRequest, SessionNotFound, TokenTaskMismatch
 from app.domain.sessions import OperatorKind
-from app.domain.tasks import Status
+from app.domain.tasks import Status, TaskSpec
 from app.engine.sessions import OperatorInfo
 from tests.support.clocks import HandClock
 from tests.support.swarms import DAY, Plan, Swarm, refused
@@ -162,8 +162,6 @@ async def test_tasks_of_the_silent_are_cancelled_when_so_configured(plan: Plan, 
         done = await swarm.external()
         await swarm.submit(done)
         other = await engine.attach("other", Role.OPERATOR, DAY)
-        from app.domain.tasks import TaskSpec
-
         kept = await engine.start_task(other, TaskSpec(agent="a", initial_directive="b"))
         clock.advance(3600)
         await engine.heartbeat(other)

@@ -1,0 +1,330 @@
+"""Dispatching: the four phases and every way in which they go wrong."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from app.domain.attempts import Outcome, Phase, Reason
+from app.domain.errors import (
+    AttemptSuperseded,
+    Cancelled,
+    DispatchFailed,
+    InvalidRequest,
+    InvalidTransition,
+    PollTimeout,
+)
+from app.domain.json import Json
+from app.domain.outputs import Final, OutputEvent
+from app.domain.tasks import Status
+from app.domain.tokens import Handle
+from app.spawning.ports import Exit, Job, SpawnFailed, SpawnRefused
+from tests.support.scripted import (
+    IN_PROCESS,
+    ScriptedFunction,
+    ScriptedSpawner,
+)
+from tests.support.swarms import EXTERNAL, Swarm, refused, unchanged, values
+from tests.support.waiting import eventually
+
+HOUR = timedelta(hours=1)
+LONG = timedelta(seconds=20)
+
+
+async def dispatched(swarm: Swarm, spec: dict[str, Any], **options: Any) -> Any:
+    """How a new task's attempt came out."""
+    task_id = await swarm.task()
+    return (await swarm.engine.dispatch(swarm.operator, task_id, spec, wait=LONG, **options))[1]
+
+
+async def test_identity_ships(swarm: Swarm) -> None:
+    """The function `identity` gives the prompt back."""
+    outcome = await dispatched(swarm, {"kind": "in_process", "function": "identity"})
+    assert (outcome.outcome, outcome.value, outcome.reason) == (Outcome.PASS, Json.of("Do it."), Reason.FINAL)
+
+
+@pytest.mark.parametrize(
+    ("given", "outcome", "reason", "value"),
+    [
+        ({"a": 1}, Outcome.PASS, Reason.FINAL, {"a": 1}),
+        (None, Outcome.PASS, Reason.FINAL, None),
+        (Final(value=Json.of("no"), ok=False), Outcome.BLOCKED, Reason.FINAL, "no"),
+        (ValueError("broken"), Outcome.BLOCKED, Reason.WORKER_FAILED, "ValueError: broken"),
+        (SystemExit(3), Outcome.BLOCKED, Reason.WORKER_FAILED, "SystemExit: 3"),
+        (object(), Outcome.BLOCKED, Reason.WORKER_FAILED, "TypeError: Type is not JSON serializable: object"),
+    ],
+    ids=lambda x: type(x).__name__,
+)
+async def test_every_end_of_a_function_ends_its_attempt(
+    swarm: Swarm, function: ScriptedFunction, given: Any, outcome: Outcome, reason: Reason, value: Any
+) -> None:
+    """Values pass, exceptions block under their own name, and the dispatcher is told."""
+    function.give(given)
+    found = await dispatched(swarm, IN_PROCESS)
+
+    assert (found.outcome, found.reason) == (outcome, reason)
+    if reason is Reason.WORKER_FAILED:
+        assert found.value == Json.of({"reason": "worker-failed", "detail": value})
+    else:
+        assert found.value == Json.of(value)
+
+
+async def test_a_custom_adapter_is_walked_through_its_phases(swarm: Swarm) -> None:
+    """prepare, spawn, join and apply, each of them visible in the row."""
+    gate = asyncio.Event()
+    spawner = ScriptedSpawner(spawn=lambda _: gate.wait())
+    task_id = await swarm.task()
+    waiting = asyncio.ensure_future(swarm.engine.dispatch_attempt_with(swarm.operator, task_id, spawner))
+
+    await eventually(lambda: spawner.jobs)
+    assert (await swarm.attempt(task_id)).phase is Phase.SPAWNING
+    gate.set()
+    await spawner.spawned.wait()
+
+    async def is_running() -> bool:
+        return (await swarm.attempt(task_id)).phase is Phase.RUNNING
+
+    await eventually(is_running)
+    control = spawner.controls[0]
+    await control.output(OutputEvent.progress("half"))
+    await control.bake_system("be brief")
+    await control.record_process({"pid": 1})
+    handle = await control.mint_handle()
+    assert await swarm.engine.task_id_from_handle(handle) == task_id
+    assert await swarm.engine.task_id_from_token(await control.worker_token()) == task_id
+    spawner.workers[0].exit.set_result(Exit(final=Final(value=Json.of(7), ok=True)))
+
+    assert (await waiting).value == Json.of(7)
+    row = await swarm.attempt(task_id)
+    assert (row.phase, row.system, row.process) == (Phase.ENDED, Json.of("be brief"), Json.of({"pid": 1}))
+    for call in (control.mint_handle(), control.output(OutputEvent.partial(1)), control.bake_system(None)):
+        await refused(AttemptSuperseded, call)
+    await control.ended()
+
+
+async def test_a_final_is_no_output(swarm: Swarm) -> None:
+    """What a spawner says in its worker's name is never the end by itself."""
+    spawner = ScriptedSpawner()
+    task_id = await swarm.task()
+    waiting = asyncio.ensure_future(swarm.engine.dispatch_attempt_with(swarm.operator, task_id, spawner))
+    await spawner.spawned.wait()
+    await refused(InvalidRequest, spawner.controls[0].output(OutputEvent.final(1)))
+    await swarm.engine.cancel_task(swarm.operator, task_id)
+    assert (await waiting).outcome is Outcome.CANCELLED
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "detail"),
+    [
+        (SpawnFailed("no such program"), Reason.SPAWN_FAILED, "no such program"),
+        (SpawnRefused("not today"), Reason.REFUSED, "not today"),
+        (KeyError("x\x00\ud800"), Reason.SPAWN_FAILED, None),
+        (InvalidTransition("T-1", "a", "b"), Reason.SPAWN_FAILED, None),
+    ],
+    ids=repr,
+)
+async def test_a_failed_spawn_blocks_the_task(
+    swarm: Swarm, error: Exception, reason: Reason, detail: str | None
+) -> None:
+    """Whatever a spawner raises settles its attempt under its name; nothing is left running."""
+
+    async def fail(_: Job) -> None:
+        raise error
+
+    task_id = await swarm.task()
+    outcome = await swarm.engine.dispatch_attempt_with(swarm.operator, task_id, ScriptedSpawner(spawn=fail))
+
+    assert (outcome.outcome, outcome.reason) == (Outcome.BLOCKED, reason)
+    row = await swarm.row(task_id)
+    assert (row.status, row.live) == (Status.BLOCKED, False)
+    if detail is not None:
+        assert row.last_result == Json.of({"reason": reason.value, "detail": detail})
+
+
+@pytest.mark.parametrize("how", ["join raises", "join is cancelled", "no final"])
+async def test_a_worker_that_breaks_blocks_the_task(swarm: Swarm, how: str) -> None:
+    """A worker's exit without a Final is a failure that names itself."""
+    spawner = ScriptedSpawner()
+    task_id = await swarm.task()
+    waiting = asyncio.ensure_future(swarm.engine.dispatch_attempt_with(swarm.operator, task_id, spawner))
+    await spawner.spawned.wait()
+    exit = spawner.workers[0].exit
+    match how:
+        case "join raises":
+            exit.set_exception(OSError("gone"))
+        case "join is cancelled":
+            exit.cancel()
+        case _:
+            exit.set_result(Exit(detail="exit status 3"))
+
+    outcome = await waiting
+
+    assert (outcome.outcome, outcome.reason) == (Outcome.BLOCKED, Reason.WORKER_FAILED)
+
+
+async def test_cancelling_stops_the_worker(swarm: Swarm, function: ScriptedFunction) -> None:
+    """A running function and a spawn that is under way are both told to stop; what they return later is nothing."""
+    task_id = await swarm.task()
+    await swarm.engine.dispatch(swarm.operator, task_id, IN_PROCESS)
+    await function.called.wait()
+    spawner = ScriptedSpawner(spawn=lambda _: asyncio.Event().wait())
+    other = await swarm.task()
+    waiting = asyncio.ensure_future(swarm.engine.dispatch_attempt_with(swarm.operator, other, spawner))
+    await eventually(lambda: spawner.jobs)
+
+    for cancelled in (task_id, other):
+        await swarm.engine.cancel_task(swarm.operator, cancelled)
+
+    assert (await waiting).outcome is Outcome.CANCELLED
+    await eventually(lambda: function.cancelled and spawner.cancelled)
+    assert not spawner.workers
+
+
+async def test_a_worker_that_returns_after_its_end_changes_nothing(swarm: Swarm) -> None:
+    """A verdict, then a new attempt; the old worker's value lands nowhere."""
+    spawner = ScriptedSpawner(outlives=True)
+    task_id = await swarm.task()
+    waiting = asyncio.ensure_future(swarm.engine.dispatch_attempt_with(swarm.operator, task_id, spawner))
+    await spawner.spawned.wait()
+    await swarm.engine.mark_blocked(swarm.operator, task_id)
+    assert (await waiting).reason is Reason.VERDICT
+    await spawner.workers[0].stopped.wait()
+
+    work = await swarm.external(task_id)
+    await swarm.submit(work, "second")
+
+    assert (await swarm.row(task_id)).last_result == Json.of("second")
+    assert (await swarm.attempt(task_id, 1)).final is None
+
+
+async def test_a_worker_may_submit_and_leave_by_itself(swarm: Swarm) -> None:
+    """One that submitted with its handle is given time to end, and is not stopped when it does."""
+    spawner = ScriptedSpawner()
+    task_id = await swarm.task()
+    waiting = asyncio.ensure_future(swarm.engine.dispatch_attempt_with(swarm.operator, task_id, spawner))
+    await spawner.spawned.wait()
+    await swarm.engine.submit_worker_result_trusted(task_id, 1, "mine", True)
+    assert (await waiting).value == Json.of("mine")
+    spawner.workers[0].exit.set_result(Exit(detail="exit status 0"))
+
+    await eventually(lambda: not swarm.engine._drivers)
+    assert not spawner.workers[0].stopped.is_set()
+
+
+async def test_one_live_attempt_at_a_time(swarm: Swarm) -> None:
+    """Of racing dispatches one is prepared, and the others are refused without a trace."""
+    task_id = await swarm.task()
+    outcomes = await asyncio.gather(
+        *(swarm.engine.dispatch(swarm.operator, task_id, EXTERNAL) for _ in range(10)), return_exceptions=True
+    )
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["InvalidTransition"] * 9 + ["tuple"]
+    assert (await swarm.row(task_id)).attempt == 1
+    await unchanged(swarm, InvalidTransition, swarm.engine.dispatch(swarm.operator, task_id, EXTERNAL))
+
+
+async def test_a_suspended_dispatch_returns_its_key(swarm: Swarm) -> None:
+    """The dispatcher is told as soon as a question is asked; the attempt goes on after the answer."""
+    task_id = await swarm.task()
+    spawner = ScriptedSpawner()
+    waiting = asyncio.ensure_future(swarm.engine.dispatch_attempt_with(swarm.operator, task_id, spawner))
+    await spawner.spawned.wait()
+    key = await swarm.engine.query_senior(swarm.operator, task_id, "?")
+
+    outcome = await waiting
+    assert (outcome.outcome, outcome.key) == (Outcome.SUSPENDED, key)
+    await swarm.engine.resume(key, "go on")
+    spawner.workers[0].exit.set_result(Exit(final=Final(value=Json.of(1), ok=True)))
+    state = await swarm.engine.poll_task(swarm.operator, task_id, LONG)
+
+    assert state.status is Status.PASS
+
+
+async def test_a_dispatch_ends_its_wait_and_not_the_attempt(swarm: Swarm, function: ScriptedFunction) -> None:
+    """With `wait` the call returns in time; cancelling the caller ends nothing either."""
+    task_id = await swarm.task()
+    made, outcome = await swarm.engine.dispatch(swarm.operator, task_id, IN_PROCESS, wait=timedelta(milliseconds=10))
+    assert (made.attempt, outcome) == (1, None)
+    other = await swarm.task()
+    error = await refused(
+        PollTimeout,
+        swarm.engine.dispatch_attempt_with(swarm.operator, other, ScriptedSpawner(), wait=timedelta(milliseconds=10)),
+    )
+    assert other in str(error)
+    function.give("in the end")
+    assert (await swarm.engine.poll_task(swarm.operator, task_id, LONG)).status is Status.PASS
+    assert (await swarm.row(other)).live
+
+
+async def test_a_dispatcher_that_leaves_at_any_moment_leaves_a_driven_attempt(
+    swarm: Swarm, function: ScriptedFunction
+) -> None:
+    """A call that is cancelled after so many turns of the loop has prepared nothing, or an attempt that is walked."""
+    for turns in range(12):
+        task_id = await swarm.task()
+        call = asyncio.ensure_future(swarm.engine.dispatch(swarm.operator, task_id, IN_PROCESS))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+
+    async def all_driven() -> bool:
+        page = await swarm.engine.list_tasks(swarm.operator, status=Status.RUNNING)
+        return len(page.items) == len(function.calls)
+
+    await eventually(all_driven)
+
+
+async def test_a_spawner_that_cannot_be_built_is_refused(swarm: Swarm) -> None:
+    """Unknown kinds, functions and fields are told, and nothing is prepared."""
+    task_id = await swarm.task()
+    for spec in ({}, {"kind": "none"}, {"kind": "in_process", "function": "none"}, {"kind": "external", "x": 1}):
+        await unchanged(swarm, DispatchFailed, swarm.engine.dispatch(swarm.operator, task_id, spec))
+    await unchanged(
+        swarm,
+        InvalidRequest,
+        swarm.engine.dispatch(swarm.operator, task_id, EXTERNAL, lease=timedelta(0)),
+    )
+
+
+async def test_workers_dispatch_their_children_with_what_is_allowed(swarm: Swarm) -> None:
+    """External, in-process and queue spawners; others are refused to workers."""
+    work = await swarm.external()
+    child = await swarm.child(work)
+    refusal = swarm.engine.dispatch(work.handle, child, {"kind": "operator", "backend_id": "x"})
+    await unchanged(swarm, DispatchFailed, refusal)
+    _, outcome = await swarm.engine.dispatch(
+        work.handle, child, {"kind": "in_process", "function": "identity"}, wait=LONG
+    )
+    assert outcome is not None
+    assert outcome.value == Json.of("Help.")
+
+
+async def test_the_started_event_tells_who_and_through_what(swarm: Swarm) -> None:
+    """The base layer `audit` notes session, spawner and layers."""
+    work = await swarm.external(layers=("long_hold",))
+    [started] = [x for x in await swarm.events(work.task_id) if x.kind == "task_attempt_started"]
+    session = (await swarm.engine.own_session(swarm.operator)).id
+    assert values(started) == {
+        "agent": "coder",
+        "by": session,
+        "layers": ["long_hold"],
+        "spawner": "external",
+    }
+
+
+async def test_a_refused_worker_learns_of_the_cancel(swarm: Swarm) -> None:
+    """A dispatch whose task is cancelled while its caller waits comes out as cancelled."""
+    task_id = await swarm.task()
+    waiting = asyncio.ensure_future(swarm.engine.dispatch(swarm.operator, task_id, EXTERNAL, wait=LONG))
+
+    async def is_running() -> bool:
+        return await swarm.status(task_id) is Status.RUNNING
+
+    await eventually(is_running)
+    await swarm.engine.cancel_task(swarm.operator, task_id)
+    made, outcome = await waiting
+    assert outcome is not None
+    assert (outcome.outcome, outcome.value) == (Outcome.CANCELLED, None)
+    assert made.handle is not None
+    await refused(Cancelled, swarm.engine.fetch_payload(Handle(made.handle)))

@@ -1,0 +1,57 @@
+"""The loop's switch: while it is paused nothing starts."""
+
+import asyncio
+from datetime import timedelta
+
+from app.domain.attempts import Outcome
+from app.domain.errors import (
+    InvalidTransition,
+    LoopPaused,
+)
+from app.domain.tasks import Status
+from tests.support.scripted import (
+    ScriptedSpawner,
+)
+from tests.support.swarms import EXTERNAL, Swarm, refused, unchanged
+
+HOUR = timedelta(hours=1)
+LONG = timedelta(seconds=20)
+
+
+async def test_a_paused_loop_starts_nothing(swarm: Swarm) -> None:
+    """A dispatch without wait is refused; one with wait goes on at resume; pausing twice is no error."""
+    engine = swarm.engine
+    state = await engine.pause_loop(swarm.senior)
+    assert (state.paused, state.by) == (True, "senior")
+    assert await engine.pause_loop(swarm.senior) == state == await engine.loop_state(swarm.senior)
+    task_id = await swarm.task()
+    await unchanged(swarm, LoopPaused, engine.dispatch(swarm.operator, task_id, EXTERNAL))
+    await unchanged(
+        swarm,
+        LoopPaused,
+        engine.dispatch_attempt_with(swarm.operator, task_id, ScriptedSpawner(), wait=timedelta(0)),
+    )
+    await refused(LoopPaused, engine.dispatch(swarm.operator, task_id, EXTERNAL, wait=timedelta(milliseconds=10)))
+    spec = {"kind": "in_process", "function": "identity"}
+    waiting = asyncio.ensure_future(engine.dispatch(swarm.operator, task_id, spec, wait=LONG))
+    endless = asyncio.ensure_future(
+        engine.dispatch_attempt_with(swarm.operator, await swarm.task(), engine.build(spec))
+    )
+    await asyncio.sleep(0)
+    assert (await swarm.row(task_id)).attempt == 0
+
+    await engine.resume_loop(swarm.senior)
+
+    _, outcome = await waiting
+    assert outcome is not None
+    assert outcome.outcome is (await endless).outcome is Outcome.PASS
+    assert [kind for kind in await swarm.kinds() if kind.startswith("loop")] == ["loop_paused", "loop_resumed"]
+
+
+async def test_a_paused_loop_refuses_what_cannot_be_first(swarm: Swarm) -> None:
+    """A dispatch that the table of states forbids is told so, and does not wait for the loop."""
+    work = await swarm.external()
+    await swarm.engine.pause_loop(swarm.senior)
+    await refused(InvalidTransition, swarm.engine.dispatch(swarm.operator, work.task_id, EXTERNAL, wait=HOUR))
+    await swarm.submit(work)
+    assert await swarm.status(work.task_id) is Status.PASS
