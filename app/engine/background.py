@@ -145,6 +145,7 @@ class Background(AttemptCalls):
 
     async def recover(self) -> int:
         """Take over every attempt that a dead server process was walking; how many they were."""
+        await self._do("grant_grace", recovery.grant_grace, bulk=True)
         count, place = 0, ("", "", 0)
         while page := await self._orphans(place):
             await asyncio.gather(*(self._recover_one(found.task_id, found.attempt) for found in page))

@@ -194,8 +194,8 @@ class SpawnerAdapter(Protocol):
         ...
 
     @property
-    def default_lease_ms(self) -> int | None:
-        """The lease when the dispatcher asks for none; None is no lease."""
+    def leased(self) -> bool:
+        """Whether its workers are under the engine's lease when the dispatcher asks for none."""
         ...
 
     async def spawn(self, job: Job, control: Control) -> Worker:

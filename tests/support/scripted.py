@@ -65,7 +65,7 @@ class ScriptedSpawner:
 
     kind = "scripted"
     first_phase = Phase.SPAWNING
-    default_lease_ms: int | None = None
+    leased = False
 
     def __init__(self, *, outlives: bool = False, spawn: Callable[[Job], Awaitable[Any]] | None = None) -> None:
         self.outlives_server = outlives

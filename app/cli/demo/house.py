@@ -49,6 +49,8 @@ class House:
             "SWARMHOLD_PORT": port,
             "SWARMHOLD_DATA_DIR": str(self.data_dir),
             "SWARMHOLD_LOG_FORMAT": "json",
+            # A claim whose reply the kill cut off is given out again when its lease ends: soon, as all is quick here.
+            "SWARMHOLD_ENGINE__LEASE": "5",
             "SWARMHOLD_SPAWN__PROGRAMS": json.dumps({"summariser": self._summariser()}),
         }
         loop = asyncio.get_running_loop()

@@ -116,7 +116,7 @@ def _new_attempt(
     state: State, cfg: EngineCfg, caller: Caller, task: Task, order: Order, facts: Facts, draft: Draft
 ) -> Attempt:
     adapter = order.linked.adapter(facts)
-    lease_ms = order.lease_ms if order.lease_ms is not None else adapter.default_lease_ms
+    lease_ms = order.lease_ms if order.lease_ms is not None else cfg.lease_ms if adapter.leased else None
     steps = order.linked.drives(facts)
     phase = Phase.WAITING if order.linked.gates(facts) else Phase.SPAWNING if steps else adapter.first_phase
     queued = adapter.first_phase is Phase.QUEUED

@@ -14,6 +14,7 @@ from app.engine.ops.attempts import facts_for, require_attempt
 from app.spawning.ports import Facts, Job
 from app.state import schema
 from app.state.state import State
+from app.state.statements import Statement
 from app.state.tables import ATTEMPTS
 
 _A = schema.attempts.c
@@ -53,6 +54,26 @@ class Walk(NamedTuple):
 
 Place = tuple[str, str, int]
 """Kind, task and number of an attempt: where a page of orphans ended."""
+
+
+_FULL = sa.cast(sa.bindparam("at"), sa.BigInteger) + _A.lease_ms
+_GRACE = Statement(
+    sa.update(schema.attempts)
+    .where(_A.due_at.is_not(None), _A.lease_expires_at.is_not(None), _A.lease_expires_at < _FULL)
+    .values(
+        lease_expires_at=_FULL,
+        handle_expires_at=sa.case((_A.handle_expires_at < _FULL, _FULL), else_=_A.handle_expires_at),
+        due_at=sa.case((_A.timeout_at < _FULL, _A.timeout_at), else_=_FULL),
+    )
+)
+
+
+def grant_grace(state: State) -> int:
+    """Give every leased worker one whole lease from now; how many they were.
+
+    While no server was there to hear them, their silence meant nothing. Timeouts go on: they are the task's own.
+    """
+    return _GRACE.change(state.db, at=state.now)
 
 
 def orphans(state: State, after: Place, limit: int) -> list[Attempt]:

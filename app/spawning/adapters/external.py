@@ -16,7 +16,7 @@ class ExternalSpawner:
     kind = "external"
     first_phase = Phase.RUNNING
     outlives_server = True
-    default_lease_ms: int | None = None
+    leased = False
 
     __slots__ = ()
 

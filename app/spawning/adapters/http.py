@@ -182,7 +182,7 @@ class HttpSpawner:
     kind = "http"
     first_phase = Phase.SPAWNING
     outlives_server = True
-    default_lease_ms: int | None = None
+    leased = False
 
     __slots__ = ("_target", "_workers", "url")
 

@@ -21,8 +21,6 @@ from app.spawning.specs import only, text
 
 T = TypeVar("T")
 
-LEASE_MS = 60_000
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionJob:
@@ -112,7 +110,7 @@ class InProcessSpawner:
     kind = "in_process"
     first_phase = Phase.SPAWNING
     outlives_server = False
-    default_lease_ms: int | None = LEASE_MS
+    leased = True
 
     __slots__ = ("_function", "_threads", "name")
 

@@ -31,7 +31,7 @@ class OperatorSpawner:
     kind = "operator"
     first_phase = Phase.SPAWNING
     outlives_server = True
-    default_lease_ms: int | None = None
+    leased = False
 
     __slots__ = ("_operators", "backend_id")
 

@@ -82,7 +82,7 @@ class ProcessSpawner:
     kind = "process"
     first_phase = Phase.SPAWNING
     outlives_server = False
-    default_lease_ms: int | None = None
+    leased = False
 
     __slots__ = ("_args", "_name", "_programs")
 

@@ -11,7 +11,6 @@ from app.spawning.workers import RemoteWorker
 
 LOWEST_PRIORITY = -(2**31)
 HIGHEST_PRIORITY = 2**31 - 1
-LEASE_MS = 60_000
 
 
 class QueueSpawner:
@@ -20,7 +19,7 @@ class QueueSpawner:
     kind = "queue"
     first_phase = Phase.QUEUED
     outlives_server = True
-    default_lease_ms: int | None = LEASE_MS
+    leased = True
 
     __slots__ = ("priority", "queue")
 

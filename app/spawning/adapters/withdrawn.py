@@ -15,7 +15,7 @@ class WithdrawnSpawner:
     """Watches or reaps a worker that was started when it was allowed, and starts none."""
 
     first_phase = Phase.SPAWNING
-    default_lease_ms: int | None = None
+    leased = False
 
     __slots__ = ("_reason", "_spec")
 

@@ -18,7 +18,7 @@ class FormLetterSpawner:
     kind = "form_letter"
     first_phase = Phase.SPAWNING
     outlives_server = False
-    default_lease_ms: int | None = None
+    leased = False
 
     def __init__(self, text: str) -> None:
         self.text = text

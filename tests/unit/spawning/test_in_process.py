@@ -229,7 +229,7 @@ async def test_its_properties_and_recovery(functions: FunctionRegistry) -> None:
 
     assert isinstance(spawner, SpawnerAdapter)
     assert functions.build(spawner.spec).spec == spawner.spec
-    assert (spawner.outlives_server, spawner.default_lease_ms) == (False, 60_000)
+    assert (spawner.outlives_server, spawner.leased) == (False, True)
     with pytest.raises(SpawnFailed, match="server"):
         await spawner.rejoin(job(), RecordedControl())
 

@@ -191,7 +191,7 @@ def test_its_spec_and_properties(operators: Registry[OperatorBackend]) -> None:
 
     assert isinstance(spawner, SpawnerAdapter)
     assert build(spawner.spec).spec == {"kind": "operator", "backend_id": "main"}
-    assert (spawner.outlives_server, spawner.default_lease_ms) == (True, None)
+    assert (spawner.outlives_server, spawner.leased) == (True, False)
 
 
 @pytest.mark.parametrize("spec", [{"kind": "operator"}, {"kind": "operator", "backend_id": "x", "queue": "y"}])

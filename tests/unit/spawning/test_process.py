@@ -338,7 +338,7 @@ async def test_it_cannot_be_rejoined(programs: ProgramList) -> None:
     spawner = programs.build({"kind": "process", "program": "cat"})
 
     assert isinstance(spawner, SpawnerAdapter)
-    assert (spawner.outlives_server, spawner.default_lease_ms) == (False, None)
+    assert (spawner.outlives_server, spawner.leased) == (False, False)
     with pytest.raises(SpawnFailed):
         await spawner.rejoin(job(), RecordedControl())
 
