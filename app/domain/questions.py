@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, cast
+from typing import Any
 
-from jsonschema import Draft202012Validator
-from jsonschema import exceptions as faults
-from jsonschema.exceptions import SchemaError
-from referencing import Registry
-from referencing.exceptions import NoSuchResource, Unresolvable
-
+from app.domain.answer_schemas import check_schema, complaint
 from app.domain.clock import Instant
 from app.domain.errors import AnswerInvalid, InvalidRequest
 from app.domain.json import Json, same_json
@@ -87,7 +82,7 @@ class Ask:
     def check(self) -> None:
         """Raise InvalidRequest when the parts do not fit together: a default that breaks the schema, say."""
         if self.answer_schema is not None:
-            _check_schema(self.answer_schema.value)
+            check_schema(self.answer_schema.value)
         if self.choices is not None and not self.choices.value:
             raise InvalidRequest("give at least one choice, or leave choices out", "choices")
         if self.on_deadline is not OnDeadline.KEEP_WAITING and self.deadline is None:
@@ -106,35 +101,12 @@ class Ask:
             raise InvalidRequest(f"the default breaks the question's own schema: {error.reason}", "default") from error
 
 
-def _refuse_reference(uri: str) -> Any:
-    raise NoSuchResource(ref=uri)
-
-
-_best_match: Any = cast(Any, faults).best_match  # the library leaves its errors' values untyped
-
-_LOCAL_ONLY: Registry[Any] = Registry(retrieve=_refuse_reference)
-"""Schemas come from agents: a reference to another document is never fetched."""
-
-
-def _check_schema(schema: Any) -> None:
-    if not isinstance(schema, dict):
-        raise InvalidRequest("an answer schema is a JSON Schema object", "answer_schema")
-    try:
-        Draft202012Validator.check_schema(cast(dict[str, Any], schema))
-    except SchemaError as error:
-        raise InvalidRequest(f"not a valid JSON Schema: {error.message}", "answer_schema") from error
-
-
 def check_answer(key: str, answer: Any, schema: Json | None, choices: Json | None) -> None:
     """Raise AnswerInvalid when the answer is outside the choices or breaks the schema (JSON Schema 2020-12)."""
     if choices is not None and not any(same_json(answer, choice) for choice in choices.value):
         raise AnswerInvalid(key, f"it must be one of {choices.text[:500]}")
     if schema is None:
         return
-    try:
-        validator: Any = Draft202012Validator(schema.value, registry=_LOCAL_ONLY)
-        error: Any = _best_match(validator.iter_errors(answer))
-    except (Unresolvable, RecursionError) as unresolved:
-        raise AnswerInvalid(key, f"the schema itself cannot be applied: {unresolved}") from unresolved
-    if error is not None:
-        raise AnswerInvalid(key, error.message[:500], error.json_path)
+    wrong = complaint(schema, answer)
+    if wrong is not None:
+        raise AnswerInvalid(key, wrong[0][:500], wrong[1])

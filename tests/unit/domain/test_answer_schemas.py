@@ -1,0 +1,87 @@
+import time
+from typing import Any
+
+import pytest
+
+from app.domain.answer_schemas import check_schema, complaint
+from app.domain.errors import InvalidRequest
+from app.domain.json import Json
+
+DOUBLING: dict[str, Any] = {"a0": {"type": "integer"}} | {
+    f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{n - 1}"}, {"$ref": f"#/$defs/a{n - 1}"}]} for n in range(1, 60)
+}
+LEAF = {"$ref": "#"}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "string", "pattern": "^[a-z]+$"},
+        {"type": "string", "pattern": "^(?=.*[0-9]).{8,}$"},
+        {"$defs": {"line": {"type": "string"}}, "type": "array", "items": {"$ref": "#/$defs/line"}},
+        {"$id": "https://example.org/tree", "properties": {"children": {"type": "array", "items": LEAF}}},
+        {"properties": {"$ref": {"type": "string"}, "enum": {"type": "integer"}, "default": {"const": 1}}},
+        {"$schema": "https://json-schema.org/draft/2020-12/schema", "oneOf": [{"type": "null"}, {"type": "number"}]},
+    ],
+    ids=str,
+)
+def test_schemas_that_agents_write_are_taken(schema: dict[str, Any]) -> None:
+    """Expressions with look-ahead, definitions, trees, and properties that are named like keywords."""
+    check_schema(schema)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": 12},
+        {"pattern": "("},
+        {"$ref": "#"},
+        {"$ref": "https://example.org/schema"},
+        {"$ref": "#/$defs/missing"},
+        {"$ref": "#there", "$defs": {"a": {"$anchor": "there"}}},
+        {"$dynamicRef": "#x", "$dynamicAnchor": "x"},
+        {"items": {"$id": "https://example.org/inner", "items": {"$ref": "#"}}},
+        {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"},
+        {"properties": {"a": {"allOf": [LEAF, LEAF]}}},
+        {"properties": {"default": {"allOf": [{"$ref": "#"}, {"$ref": "#"}]}}},
+        {"$defs": DOUBLING, "$ref": "#/$defs/a59"},
+        {"$defs": DOUBLING, "$ref": "#/%24defs/a59"},
+        {"$defs": {"list": [DOUBLING]}, "properties": {"enum": {"$ref": "#/$defs/list/0/a59"}}},
+        "text",
+    ],
+    ids=lambda schema: str(schema)[:60],
+)
+def test_schemas_that_are_none_or_never_end_are_refused_at_once(schema: Any) -> None:
+    """Not valid, reaching out of itself, or multiplying: said when the question is asked, not when it is answered."""
+    started = time.perf_counter()
+
+    with pytest.raises(InvalidRequest):
+        check_schema(schema)
+    assert time.perf_counter() - started < 2
+
+
+@pytest.mark.parametrize(
+    ("schema", "answer"),
+    [
+        ({"type": "string", "pattern": "^(a+)+$"}, "a" * 60 + "!"),
+        ({"patternProperties": {"^(a|aa)+$": True}, "additionalProperties": False}, {"a" * 60 + "!": 1}),
+        ({"$defs": DOUBLING, "items": {"$ref": "#/$defs/a13"}}, ["x"] * 100_000),
+    ],
+    ids=["nested repetition", "repeated alternatives", "much of both"],
+)
+def test_no_answer_keeps_the_server_busy(schema: dict[str, Any], answer: Any) -> None:
+    """An expression gives up, a product of two large things is not begun."""
+    started = time.perf_counter()
+
+    assert complaint(Json.of(schema), answer) is not None
+    assert time.perf_counter() - started < 2
+
+
+def test_a_complaint_says_where() -> None:
+    """The path is written as people write it."""
+    schema = Json.of({"properties": {"a": {"items": {"maximum": 3}}}})
+
+    found = complaint(schema, {"a": [1, 7]})
+    assert found is not None
+    assert found[1] == "$.a[1]"
+    assert complaint(schema, {"a": [1]}) is None
