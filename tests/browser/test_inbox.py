@@ -78,7 +78,6 @@ def test_click_and_keystroke_with_a_reload_and_a_killed_server_between(
     console.row("First").click()
     console.page.get_by_role("button", name="yes").click()
     assert answered(swarm, first["key"]) == "yes"
-    expect(console.page.get_by_role("heading", level=2).first).to_be_visible()
     console.row("Second").click()
     expect(console.page.locator(".asked")).to_contain_text("Second")
     console.page.wait_for_function("() => performance.now() > 0 && document.querySelector('.choices')")
@@ -120,7 +119,7 @@ def test_a_form_is_made_from_the_schema(console: Console, swarm: Swarm) -> None:
     console.row("When may I run it?").click()
     console.page.get_by_label("Minutes").fill("500")
     console.page.get_by_label("Tell-1").fill("ops")
-    console.button("Send Ctrl ⏎").click()
+    console.button("Send").click()
     expect(console.page.locator(".rjsf").get_by_text("120").first).to_be_visible()
 
     console.page.get_by_label("Minutes").fill("45")

@@ -56,7 +56,8 @@ function choosable(schema) {
   const values = schema.enum;
   if (!Array.isArray(values) || !values.some((value) => typeof value === "string" && visible(value) !== value)) return schema;
   const { enum: _, ...others } = schema;
-  return { ...others, oneOf: values.map((value) => ({ const: value, title: typeof value === "string" ? visible(value) : JSON.stringify(value) })) };
+  const typed = values.every((value) => typeof value === "string") ? { type: "string" } : {};
+  return { ...typed, ...others, oneOf: values.map((value) => ({ const: value, title: typeof value === "string" ? visible(value) : JSON.stringify(value) })) };
 }
 
 function explained(schema, copy) {

@@ -12,6 +12,10 @@ function ArrayFieldItemTemplate({ children, className, buttonsProps, hasToolbar,
   </div>`;
 }
 
+function MultiSchemaFieldTemplate({ selector, optionSchemaField }) {
+  return html`<div class="kinds"><label>Kind${selector}</label>${optionSchemaField}</div>`;
+}
+
 function ErrorListTemplate({ errors }) {
   return html`<div class="trouble" role="alert"><ul>${errors.map((error, index) => html`<li key=${index}>${error.stack}</li>`)}</ul></div>`;
 }
@@ -19,6 +23,7 @@ function ErrorListTemplate({ errors }) {
 export const templates = {
   ArrayFieldItemTemplate,
   ErrorListTemplate,
+  MultiSchemaFieldTemplate,
   ButtonTemplates: {
     AddButton: button("Add", "small"),
     CopyButton: button("Copy", "small"),

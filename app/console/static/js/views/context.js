@@ -30,18 +30,18 @@ export function Context({ question }) {
   const earlier = value.questions.filter((one) => one.key !== question.key);
   const prompt = attempt?.prompt ?? task.spec.initial_directive;
   return html`
-    <section><h3>Prompt</h3><${Text} text=${prompt} label="The worker’s prompt" /></section>
-    ${attempt?.system && html`<section><h3>System prompt</h3><${Text} text=${attempt.system} label="The system prompt" /></section>`}
-    ${attempt?.prompt && attempt.prompt !== task.spec.initial_directive && html`<section><h3>First directive</h3><${Text} text=${task.spec.initial_directive} label="The first directive" /></section>`}
-    <section><h3>Earlier questions</h3>
+    <section><h2>Prompt</h2><${Text} text=${prompt} label="The worker’s prompt" /></section>
+    ${attempt?.system && html`<section><h2>System prompt</h2><${Text} text=${attempt.system} label="The system prompt" /></section>`}
+    ${attempt?.prompt && attempt.prompt !== task.spec.initial_directive && html`<section><h2>First directive</h2><${Text} text=${task.spec.initial_directive} label="The first directive" /></section>`}
+    <section><h2>Earlier questions</h2>
       ${earlier.length ? html`<ol class="earlier">${earlier.map((one) => html`<li key=${one.key}>
         <p><a href=${addressOf("inbox", one.key)}>${lineOf(one.question, 200)}</a> <${Badge} status=${one.status} /></p>
         ${one.status === "answered" && html`<blockquote><${Value} value=${one.answer} label="The answer" /><footer>${line(one.answered_by ?? "", 60)}</footer></blockquote>`}
       </li>`)}</ol>` : html`<p class="hint">None.</p>`}
     </section>
-    ${outputs.length > 0 && html`<section><h3>Said so far</h3><ol class="outputs">${outputs.map((one) => html`<li key=${one.seq}>
+    ${outputs.length > 0 && html`<section><h2>Said so far</h2><ol class="outputs">${outputs.map((one) => html`<li key=${one.seq}>
       <time datetime=${one.at}>${moment(one.at)}</time> <b>${one.type}</b> ${line(summary(one), 240)}</li>`)}</ol></section>`}
-    <section><h3>Task</h3><p><a href=${addressOf("task", task.id)}>Open the task</a> <${Badge} status=${task.status} />
+    <section><h2>Task</h2><p><a href=${addressOf("task", task.id)}>Open the task</a> <${Badge} status=${task.status} />
       ${Object.entries(task.labels).map(([name, label]) => html` <span class="tag" key=${name}>${line(name, 40)}: ${line(label, 60)}</span>`)}</p></section>
   `;
 }

@@ -47,7 +47,7 @@ function Desk({ id }) {
   return html`<div class=${`desk ${id ? "looking" : ""}`}>
     <section class="side" aria-label="Questions">
       <div class="bar">
-        <h1>Inbox</h1>
+        ${id ? html`<h2 class="title">Inbox</h2>` : html`<h1 class="title">Inbox</h1>`}
         <div class="modes" role="group" aria-label="Which questions">
           <button class="small" type="button" aria-pressed=${!done} onClick=${() => setDone(false)}>Open <span class="number">${open.value.length}</span></button>
           <button class="small" type="button" aria-pressed=${done} onClick=${() => setDone(true)}>Settled</button>

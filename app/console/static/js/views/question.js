@@ -35,7 +35,7 @@ export function QuestionView({ id, onDone }) {
   return html`<article class="question">
     <header>
       <a class="back" href=${addressOf("inbox")}><${Icon} name="back" />Inbox</a>
-      <h2><span class="agent">${line(question.agent, 80)}</span> asks <${Badge} status=${question.status} /></h2>
+      <h1><span class="agent">${line(question.agent, 80)}</span> asks <${Badge} status=${question.status} /></h1>
       <p class="facts">
         <${Age} at=${question.asked_at} suffix=" ago" />
         <span>attempt ${question.attempt}</span>

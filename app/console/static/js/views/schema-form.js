@@ -12,7 +12,7 @@ export function SchemaForm({ schema, value, onChange, onSend, sender, onFault })
   const [fault] = useErrorBoundary(onFault);
   sender.current = () => form.current?.submit();
   if (fault) return null;
-  return html`<div class="rjsf" onPointerDown=${touch} onKeyDown=${touch} onInputCapture=${touch}><${Form}
+  return html`<div onPointerDown=${touch} onKeyDown=${touch} onInputCapture=${touch}><${Form}
     ref=${form} schema=${schema} validator=${validator} templates=${templates} formData=${value} idPrefix="answer"
     showErrorList="bottom" noHtml5Validate=${true} focusOnFirstError=${true} liveValidate=${false}
     onChange=${(event) => touched.current && onChange(event.formData)} onSubmit=${(event) => onSend(event.formData)} onError=${() => {}}

@@ -16,11 +16,11 @@ export function Settlement({ question }) {
   const own = question.answered_by === held.value?.name;
   return html`<section class="settlement" aria-label="How it was settled">
     ${question.status === "answered"
-      ? html`<h3>${own ? "You answered" : `Answered by ${line(question.answered_by ?? "somebody else", 60)}`}</h3>
+      ? html`<h2>${own ? "You answered" : `Answered by ${line(question.answered_by ?? "somebody else", 60)}`}</h2>
           ${question.answered_at && html`<p class="hint">${exact(question.answered_at)}</p>`}
           <${Value} value=${question.answer} label="The answer" />`
-      : html`<h3>${CLOSED[question.status] ?? question.status}</h3>${question.reason && html`<p class="hint">${line(question.reason, 300)}</p>`}`}
-    ${draft && html`<h3>Your draft, not sent</h3><${Value} value=${draft} label="Your draft" />
+      : html`<h2>${CLOSED[question.status] ?? question.status}</h2>${question.reason && html`<p class="hint">${line(question.reason, 300)}</p>`}`}
+    ${draft && html`<h2>Your draft, not sent</h2><${Value} value=${draft} label="Your draft" />
       <button type="button" onClick=${() => (keepDraft(question.key, null), forgetRefusal(question.key))}>Discard the draft</button>`}
   </section>`;
 }
