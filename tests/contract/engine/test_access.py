@@ -1,6 +1,7 @@
 """Who may do what: verification step by step, uses, ownership, minting."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -25,7 +26,7 @@ from app.domain.json import Json
 from app.domain.tasks import TaskSpec
 from app.domain.tokens import CapToken, Claims, Handle, SigningKey, TokenSigner
 from app.state.tables import TOKENS
-from tests.support.swarms import DAY, EXTERNAL, Swarm, Work, refused, unchanged
+from tests.support.swarms import DAY, EXTERNAL, Plan, Swarm, Work, refused, unchanged
 
 HOUR = timedelta(hours=1)
 SPEC = TaskSpec(agent="a", initial_directive="b")
@@ -151,17 +152,19 @@ async def test_a_minted_token_is_never_more_than_its_parent(swarm: Swarm) -> Non
     swarm.clock.advance(11)
     await refused(TokenExpired, swarm.engine.verify_token(made.token, Verb.POLL_TASK))
 
-    engine = swarm.engine.with_gate(RoleVerbGate().allowing(Role.OBSERVER, Verb.MINT_WORKER_TOKEN))
+
+async def test_a_minted_tokens_scope_is_within_its_parents(plan: Plan) -> None:
+    """Where observers may mint, what they mint has no verb that they lack."""
+    plan = replace(plan, gate=RoleVerbGate().allowing(Role.OBSERVER, Verb.MINT_WORKER_TOKEN))
     narrow = frozenset({Verb.MINT_WORKER_TOKEN, Verb.POLL_TASK})
-    if swarm.plan.store_url.startswith("sqlite:///:memory:"):
-        async with engine:
-            operator = await engine.attach("o", Role.OPERATOR, DAY)
-            parent = await engine.mint_token(operator, agent_id="p", role=Role.OBSERVER, ttl=HOUR, scopes=narrow)
-            for asked in (None, frozenset({Verb.POLL_TASK, Verb.READ_TRACE})):
-                child = await engine.mint_token(parent.token, agent_id="c", role=Role.OBSERVER, ttl=HOUR, scopes=asked)
-                assert child.record.scope is not None
-                assert set(child.record.scope.split()) <= narrow
-                await refused(RoleViolation, engine.verify_token(child.token, Verb.READ_TRACE))
+    async with plan.engine() as engine:
+        operator = await engine.attach("o", Role.OPERATOR, DAY)
+        parent = await engine.mint_token(operator, agent_id="p", role=Role.OBSERVER, ttl=HOUR, scopes=narrow)
+        for asked in (None, frozenset({Verb.POLL_TASK, Verb.READ_TRACE})):
+            child = await engine.mint_token(parent.token, agent_id="c", role=Role.OBSERVER, ttl=HOUR, scopes=asked)
+            assert child.record.scope is not None
+            assert set(child.record.scope.split()) <= narrow
+            await refused(RoleViolation, engine.verify_token(child.token, Verb.READ_TRACE))
 
 
 async def test_minting_says_what_is_wrong(swarm: Swarm) -> None:

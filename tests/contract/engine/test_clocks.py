@@ -1,0 +1,407 @@
+"""What happens when its time comes: leases, timeouts, retries; and the clocks that stand still."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from app.domain.attempts import Outcome, Phase, Reason
+from app.domain.clock import system_clock
+from app.domain.errors import AttemptSuperseded, PayloadTooLarge
+from app.domain.json import Json
+from app.domain.questions import Ask, OnDeadline
+from app.domain.tasks import RetryPolicy, Status
+from app.domain.tokens import Handle
+from app.engine.engine import Engine
+from app.engine.ops import attempts
+from app.spawning.ports import Draft, Facts, Layer, Lookup
+from tests.support.scripted import IN_PROCESS, ScriptedFunction
+from tests.support.swarms import EXTERNAL, Plan, Swarm, refused, values
+from tests.support.waiting import eventually
+
+HOUR = timedelta(hours=1)
+LEASE = timedelta(seconds=10)
+ALL = ("blocked", "failed", "timeout", "lost")
+IDENTITY: dict[str, Any] = {"kind": "in_process", "function": "identity"}
+QUEUE: dict[str, Any] = {"kind": "queue", "queue": "q"}
+KEY = "shk_" + "w" * 40
+
+
+def policy(**options: Any) -> RetryPolicy:
+    """A policy without chance in it."""
+    return RetryPolicy(**({"max_attempts": 3, "backoff": 1.0, "jitter": 0.0, "on": ALL} | options))
+
+
+async def claimed(swarm: Swarm) -> Handle:
+    """The next attempt of the queue, in a worker's hands."""
+    await swarm.engine.ensure_root_key(KEY)
+    claim = await swarm.engine.claim(KEY, queue="q", hold=timedelta(0))
+    assert claim is not None
+    return Handle(claim.handle)
+
+
+# Endings by time
+
+
+async def test_a_silent_worker_is_lost(swarm: Swarm) -> None:
+    """Past its lease, not before; the task is blocked with the reason, and the feed says so."""
+    work = await swarm.external(lease=LEASE)
+    await swarm.pass_time(9.999)
+    assert (await swarm.attempt(work.task_id)).is_live
+
+    await swarm.pass_time(0.001)
+
+    attempt, row = await swarm.attempt(work.task_id), await swarm.row(work.task_id)
+    assert (attempt.outcome, attempt.reason, row.status) == (Outcome.BLOCKED, Reason.LOST, Status.BLOCKED)
+    assert row.last_result == Json.of({"reason": "lost", "detail": "its worker was silent past its lease"})
+    assert "lease_lost" in await swarm.kinds(work.task_id)
+
+
+async def test_an_attempt_times_out(swarm: Swarm) -> None:
+    """However lively its worker, the timeout ends it, and the dispatcher is told so."""
+    task_id = await swarm.task(attempt_timeout_ms=5000)
+    waiting = asyncio.ensure_future(swarm.engine.dispatch(swarm.operator, task_id, EXTERNAL, wait=HOUR))
+
+    async def is_running() -> bool:
+        return await swarm.status(task_id) is Status.RUNNING
+
+    await eventually(is_running)
+    await swarm.pass_time(5)
+
+    _, outcome = await waiting
+    assert outcome is not None
+    assert (outcome.outcome, outcome.reason) == (Outcome.TIMEOUT, Reason.TIMEOUT)
+    assert await swarm.status(task_id) is Status.BLOCKED
+    assert "attempt_timed_out" in await swarm.kinds(task_id)
+
+
+async def test_a_queued_attempt_waits_without_a_clock(swarm: Swarm) -> None:
+    """Neither lease nor timeout run before somebody claims it; then both do."""
+    task_id = await swarm.task(attempt_timeout_ms=600_000)
+    await swarm.engine.dispatch(swarm.operator, task_id, QUEUE)
+    await swarm.pass_time(30 * 86400)
+    await claimed(swarm)
+    attempt = await swarm.attempt(task_id)
+    assert attempt.lease_expires_at == swarm.clock() + swarm.engine.cfg.lease_ms
+    assert attempt.timeout_at == swarm.clock() + 600_000
+
+    await swarm.pass_time(swarm.engine.cfg.lease_ms / 1000)
+
+    assert (await swarm.attempt(task_id)).reason is Reason.LOST
+
+
+async def test_an_unused_handle_expires(swarm: Swarm) -> None:
+    """An external attempt without a lease does not stay live for ever."""
+    work = await swarm.external()
+    await swarm.pass_time(swarm.engine.cfg.handle_life_ms / 1000)
+    row = await swarm.row(work.task_id)
+    assert row.last_result == Json.of({"reason": "lost", "detail": "its handle expired unused"})
+
+
+async def test_clocks_stand_still_while_suspended(swarm: Swarm) -> None:
+    """Lease, timeout and handle keep what was left of them, however long the senior thinks."""
+    engine = swarm.engine
+    task_id = await swarm.task(attempt_timeout_ms=30_000)
+    work = await swarm.external(task_id, lease=LEASE)
+    swarm.clock.advance(4)
+    key = await engine.query_senior(work.handle, task_id, "?")
+    await swarm.pass_time(40 * 86400)
+    assert (await swarm.attempt(task_id)).is_live
+    assert not (await engine.worker_heartbeat(work.handle)).cancelled
+    await engine.fetch_payload(work.handle)
+
+    await engine.resume(key, "yes")
+
+    await swarm.pass_time(5.999)
+    assert (await swarm.attempt(task_id)).is_live
+    await engine.worker_heartbeat(work.handle)
+    await swarm.pass_time(9.999)
+    await engine.worker_heartbeat(work.handle)
+    await swarm.pass_time(9.999)
+    assert (await swarm.attempt(task_id)).is_live
+    await engine.worker_heartbeat(work.handle)
+    await swarm.pass_time(0.003)
+    assert (await swarm.attempt(task_id)).reason is Reason.TIMEOUT
+
+
+async def test_a_clock_set_back_harms_nothing(swarm: Swarm) -> None:
+    """Time that goes backwards ends no attempt, and a suspension of negative length takes nothing away."""
+    engine, work = swarm.engine, await swarm.external(lease=LEASE)
+    key = await engine.query_senior(work.handle, work.task_id, "?")
+    lease = (await swarm.attempt(work.task_id)).lease_expires_at
+    await swarm.pass_time(-3600)
+    await engine.resume(key, 1)
+    await swarm.pass_time(0)
+
+    assert (await swarm.attempt(work.task_id)).lease_expires_at == lease
+    await engine.worker_heartbeat(work.handle)
+    await swarm.submit(work)
+
+
+async def test_a_watched_function_keeps_its_lease(swarm: Swarm, function: ScriptedFunction) -> None:
+    """The server vouches for workers that it runs itself, at the pace of the attempt's own lease."""
+    task_id = await swarm.task()
+    await swarm.engine.dispatch(swarm.operator, task_id, IN_PROCESS, lease=timedelta(milliseconds=60))
+    await function.called.wait()
+    before = (await swarm.attempt(task_id)).lease_expires_at
+    swarm.clock.advance(0.059)
+
+    async def is_renewed() -> bool:
+        return (await swarm.attempt(task_id)).lease_expires_at != before
+
+    await eventually(is_renewed)
+    function.give("done")
+    assert (await swarm.engine.poll_task(swarm.operator, task_id, HOUR)).status is Status.PASS
+
+
+async def test_nobody_vouches_for_a_worker_elsewhere(swarm: Swarm) -> None:
+    """A layer that has the server watch an external attempt does not keep a silent worker's lease alive."""
+    task_id = await swarm.task()
+    await swarm.engine.dispatch(
+        swarm.operator, task_id, EXTERNAL, lease=timedelta(milliseconds=20), layers=("long_hold",)
+    )
+
+    async def is_running() -> bool:
+        return (await swarm.attempt(task_id)).phase is Phase.RUNNING
+
+    await eventually(is_running)
+    lease = (await swarm.attempt(task_id)).lease_expires_at
+    swarm.clock.advance(0.019)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert (await swarm.attempt(task_id)).lease_expires_at == lease
+    await swarm.pass_time(0.001)
+
+    assert (await swarm.attempt(task_id)).reason is Reason.LOST
+
+
+# Retries
+
+
+async def test_a_retry_comes_when_it_is_due(swarm: Swarm, function: ScriptedFunction) -> None:
+    """Planned by the policy, waited for, dispatched as before; the dispatcher waits for the end of it all."""
+    task_id = await swarm.task(retry=policy(backoff=2.0, multiplier=3.0))
+    for outcome in (ValueError("one"), ValueError("two"), "three"):
+        function.give(outcome)
+    waiting = asyncio.ensure_future(swarm.engine.dispatch(swarm.operator, task_id, IN_PROCESS, wait=HOUR))
+
+    for number, pause in ((1, 2.0), (2, 6.0)):
+
+        async def is_planned() -> bool:
+            return (await swarm.row(task_id)).retry_at is not None
+
+        await eventually(is_planned)
+        row = await swarm.row(task_id)
+        assert (row.status, row.live, row.attempt) == (Status.RUNNING, False, number)
+        assert row.retry_at == swarm.clock() + pause * 1000
+        await swarm.pass_time(pause - 0.001)
+        assert (await swarm.row(task_id)).attempt == number
+        await swarm.pass_time(0.001)
+
+    _, outcome = await waiting
+    assert outcome is not None
+    assert (outcome.outcome, outcome.value) == (Outcome.PASS, Json.of("three"))
+    kinds = await swarm.kinds(task_id)
+    assert kinds.count("task_retry_scheduled") == 2
+    assert "task_blocked" not in kinds
+
+
+async def test_a_policy_ends(swarm: Swarm, function: ScriptedFunction) -> None:
+    """After its last attempt the task is blocked with that attempt's failure."""
+    task_id = await swarm.task(retry=policy(max_attempts=2))
+    function.give(ValueError("one"))
+    function.give(ValueError("two"))
+    waiting = asyncio.ensure_future(swarm.engine.dispatch(swarm.operator, task_id, IN_PROCESS, wait=HOUR))
+
+    async def is_planned() -> bool:
+        return (await swarm.row(task_id)).retry_at is not None
+
+    await eventually(is_planned)
+    await swarm.pass_time(1)
+    _, outcome = await waiting
+
+    assert outcome is not None
+    assert outcome.value == Json.of({"reason": "worker-failed", "detail": "ValueError: two"})
+    assert (await swarm.row(task_id)).attempt == 2
+
+
+@pytest.mark.parametrize("ending", ALL)
+@pytest.mark.parametrize("covered", [True, False])
+async def test_only_covered_endings_are_tried_again(swarm: Swarm, ending: str, covered: bool) -> None:
+    """Each of the four endings, named by the policy or not."""
+    on = (ending,) if covered else tuple(name for name in ALL if name != ending)
+    task_id = await swarm.task(retry=policy(on=on), attempt_timeout_ms=120_000)
+    if ending == "failed":
+        await swarm.engine.dispatch(swarm.operator, task_id, IN_PROCESS)
+        await swarm.engine.with_state("fail", _failure(task_id))
+    else:
+        await swarm.engine.dispatch(swarm.operator, task_id, QUEUE)
+        handle = await claimed(swarm)
+        if ending == "blocked":
+            await swarm.engine.submit_final(handle, Json.of("no"), ok=False)
+        elif ending == "lost":
+            await swarm.pass_time(60)
+        else:
+            swarm.clock.advance(119)
+            await swarm.engine.worker_heartbeat(handle)
+            await swarm.pass_time(1)
+
+    row = await swarm.row(task_id)
+    assert (row.retry_at is not None) is covered
+    assert row.status is (Status.RUNNING if covered else Status.BLOCKED)
+
+
+def _failure(task_id: str) -> Any:
+    return lambda s: attempts.failed(s, task_id, 1, epoch=1, reason=Reason.WORKER_FAILED, detail="broke")
+
+
+async def test_verdicts_are_not_tried_again(swarm: Swarm) -> None:
+    """What a person decided stands, whatever the policy; a handed-on handle cannot be handed on again either."""
+    judged = await swarm.task(retry=policy())
+    await swarm.engine.dispatch(swarm.operator, judged, QUEUE)
+    await swarm.engine.mark_blocked(swarm.operator, judged)
+    external = await swarm.external(await swarm.task(retry=policy()))
+    await swarm.submit(external, "no", ok=False)
+
+    for task_id in (judged, external.task_id):
+        row = await swarm.row(task_id)
+        assert (row.status, row.retry_at) == (Status.BLOCKED, None)
+
+
+async def test_a_planned_retry_is_overtaken(swarm: Swarm) -> None:
+    """Cancelling, judging and dispatching by hand take its place; it never comes on top."""
+    tasks = [await swarm.task(retry=policy()) for _ in range(3)]
+    for task_id in tasks:
+        await swarm.engine.dispatch(swarm.operator, task_id, QUEUE)
+        await swarm.engine.submit_final(await claimed(swarm), Json.of("no"), ok=False)
+    await swarm.engine.cancel_task(swarm.operator, tasks[0])
+    await swarm.engine.mark_pass(swarm.operator, tasks[1])
+    await swarm.external(tasks[2])
+
+    await swarm.pass_time(3600)
+
+    rows = [await swarm.row(task_id) for task_id in tasks]
+    assert [(row.status, row.attempt, row.retry_at) for row in rows] == [
+        (Status.CANCELLED, 1, None),
+        (Status.PASS, 1, None),
+        (Status.RUNNING, 2, None),
+    ]
+
+
+async def test_a_question_puts_a_planned_retry_off(swarm: Swarm) -> None:
+    """Asked meanwhile, the task waits for the senior; after the answer the retry comes, with the answer."""
+    engine, task_id = swarm.engine, await swarm.task(retry=policy())
+    await engine.dispatch(swarm.operator, task_id, QUEUE)
+    await engine.submit_final(await claimed(swarm), Json.of("no"), ok=False)
+    key = await engine.query_senior(swarm.operator, task_id, "Again?")
+    await swarm.pass_time(3600)
+    assert await swarm.status(task_id) is Status.SUSPENDED
+
+    await engine.resume(key, "yes, carefully")
+    row = await swarm.row(task_id)
+    assert (row.status, row.last_result) == (Status.RUNNING, Json.of("no"))
+    await swarm.pass_time(1)
+
+    assert [x["answer"] for x in (await engine.fetch_payload(await claimed(swarm))).answers] == ["yes, carefully"]
+
+
+async def test_a_paused_loop_holds_retries_back(swarm: Swarm) -> None:
+    """They come when it is resumed."""
+    engine, task_id = swarm.engine, await swarm.task(retry=policy())
+    await engine.dispatch(swarm.operator, task_id, QUEUE)
+    await engine.submit_final(await claimed(swarm), Json.of("no"), ok=False)
+    await engine.pause_loop(swarm.senior)
+    await swarm.pass_time(3600)
+    assert (await swarm.row(task_id)).attempt == 1
+
+    await engine.resume_loop(swarm.senior)
+    await swarm.pass_time(0)
+
+    assert (await swarm.row(task_id)).attempt == 2
+
+
+class TooLong(Layer):
+    """Prepares the first attempt and no other."""
+
+    key = "too_long"
+
+    def prepare(self, draft: Draft, look: Lookup) -> Draft:
+        """Too large from the second attempt on."""
+        if draft.facts.attempt > 1:
+            raise PayloadTooLarge(7)
+        return draft
+
+
+class Odd(TooLong):
+    """The same by an error that is nobody's."""
+
+    key = "odd"
+
+    def prepare(self, draft: Draft, look: Lookup) -> Draft:
+        """Broken from the second attempt on."""
+        if draft.facts.attempt > 1:
+            raise ZeroDivisionError
+        return draft
+
+
+@pytest.mark.parametrize("layer", ["too_long", "odd"])
+async def test_a_retry_that_cannot_be_prepared_blocks(plan: Plan, layer: str) -> None:
+    """A layer that refuses the next attempt ends the waiting, and other due things are carried out all the same."""
+    plan.layers = [TooLong(), Odd()]
+    async with plan.engine() as engine:
+        swarm = await Swarm.over(engine, plan)
+        task_id, other = await swarm.task(retry=policy()), await swarm.external(lease=LEASE)
+        await engine.dispatch(swarm.operator, task_id, QUEUE, layers=(layer,))
+        await engine.submit_final(await claimed(swarm), Json.of("no"), ok=False)
+        await swarm.pass_time(10)
+
+        row = await swarm.row(task_id)
+        assert (row.status, row.attempt, row.retry_at) == (Status.BLOCKED, 1, None)
+        assert row.last_result is not None
+        assert row.last_result.value["reason"] == "spawn-failed"
+        assert (await swarm.attempt(other.task_id)).reason is Reason.LOST
+
+
+class Unable(Layer):
+    """Cannot say what an answer means."""
+
+    key = "unable"
+
+    def settle(self, final: Any, facts: Facts) -> Any:
+        """Raises."""
+        raise ZeroDivisionError
+
+
+async def test_thousands_are_due_at_once(swarm: Swarm) -> None:
+    """More than one batch of leases that run out in the same moment are all carried out."""
+    works = [await swarm.external(lease=LEASE) for _ in range(450)]
+    await swarm.pass_time(10)
+    rows = [await swarm.row(work.task_id) for work in works]
+    assert {row.status for row in rows} == {Status.BLOCKED}
+
+
+async def test_the_timers_themselves_carry_out_what_is_due(store_url: str) -> None:
+    """With the machine's clock and the engine's own timers a lease, a deadline and a retry come by themselves."""
+    plan = Plan(store_url=store_url, clock=system_clock)
+    async with Engine(plan.parts()) as engine:
+        swarm = await Swarm.over(engine, plan)
+        lost = await swarm.external(lease=timedelta(milliseconds=50))
+        asked = await swarm.external()
+        ask = Ask(question=Json.of("?"), deadline=system_clock() + 50, on_deadline=OnDeadline.BLOCK)
+        await engine.ask(asked.handle, ask)
+        retried = await swarm.task(retry=policy(backoff=0.05))
+        await engine.dispatch(swarm.operator, retried, QUEUE)
+        await engine.submit_final(await claimed(swarm), Json.of("no"), ok=False)
+
+        async def are_blocked() -> bool:
+            return {await swarm.status(work.task_id) for work in (lost, asked)} == {Status.BLOCKED}
+
+        await eventually(are_blocked, within=20)
+        async with asyncio.timeout(20):
+            found = await engine.claim(KEY, queue="q", hold=HOUR)
+        assert found is not None
+        assert found.payload.attempt == 2
+        await refused(AttemptSuperseded, swarm.submit(lost))
+        [event] = [x for x in await swarm.events(retried) if x.kind == "task_retry_scheduled"]
+        assert values(event)["retry_at"] > event.at
