@@ -37,6 +37,7 @@ from app.state.tables import get_meta, set_meta
 
 R = TypeVar("R")
 
+READS_IN_A_ROW = 32
 _CHECK = "checked_at"
 
 
@@ -67,6 +68,7 @@ class SqliteStore:
         self._listener: Committed | None = None
         self._lock = FileLock(Path(f"{self.path}.lock"))
         self._writer: SqliteWriter | None = None
+        self._reads = 0
 
     async def open(self) -> None:
         """Take the lock, connect, migrate. Raises StoreUnavailable."""
@@ -129,6 +131,7 @@ class SqliteStore:
 
     async def read(self, fn: Callable[[State], R], *, bulk: bool = False) -> R:
         """Run `fn` on a committed snapshot: see `Store.read`."""
+        await self._pause_at_times()
         writer = self._opened()
         if self._memory:
             policy = self._bulk_policy if bulk else self._read_policy
@@ -155,6 +158,12 @@ class SqliteStore:
         if self._memory:
             raise StoreUnavailable("a database in memory cannot be backed up; keep it in a file")
         await asyncio.to_thread(copy_database, self.path, Path(target))
+
+    async def _pause_at_times(self) -> None:
+        """Let others run now and then: reads that follow each other would keep the loop for themselves."""
+        self._reads += 1
+        if self._reads % READS_IN_A_ROW == 0:
+            await asyncio.sleep(0)
 
     def _opened(self) -> SqliteWriter:
         if self._writer is None:

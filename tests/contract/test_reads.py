@@ -150,3 +150,12 @@ async def test_long_read_is_warned_of_and_answered(store_url: str) -> None:
         assert await store.read(notes.read("a"), bulk=True) is None
     assert [line["op"] for line in logs] == ["read"]
     await store.close()
+
+
+async def test_reads_in_a_row_let_others_run(store: Store) -> None:
+    """A caller that does nothing but read does not keep the event loop for itself."""
+    others_ran = asyncio.Event()
+    asyncio.get_running_loop().call_soon(others_ran.set)
+    for _ in range(1_000):
+        await store.read(notes.read("a"))
+    assert others_ran.is_set()
