@@ -35,7 +35,9 @@ def test_equality_is_that_of_json() -> None:
     assert Json("1") != 1
 
 
-@pytest.mark.parametrize("value", [float("nan"), "\ud800", pytest.param(object(), id="object"), {1: "a"}, b"bytes"], ids=repr)
+@pytest.mark.parametrize(
+    "value", [float("nan"), "\ud800", pytest.param(object(), id="object"), {1: "a"}, b"bytes"], ids=repr
+)
 def test_what_json_cannot_say_is_refused(value: object) -> None:
     """No value is bent into something else without a word; not a number is null, as orjson has it."""
     if value != value:
