@@ -64,7 +64,7 @@ class Worker(TaskCalls, QuestionCalls):
         await self._transport.post(f"{self._prefix}/result", body, repeatable=True)
 
     async def emit(self, output: WorkerOutput) -> None:
-        """Append an output. After a broken connection it may be recorded twice, but is not lost."""
+        """Append an output: recorded once, however often it has to be sent."""
         await self._transport.create(f"{self._prefix}/output", output)
 
     async def progress(self, stage: str, note: str | None = None) -> None:

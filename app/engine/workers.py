@@ -17,6 +17,7 @@ from app.domain.tokens import Bearer, CapToken
 from app.engine.core import Core
 from app.engine.ops import attempts, clocks, credentials, outputs, queues, resources
 from app.engine.ops.access import Reach, bound_rows, require_live, require_same_task
+from app.engine.ops.idempotency import Idempotency, once
 from app.engine.ops.queues import Claim
 from app.state.state import Keep, State
 
@@ -123,13 +124,25 @@ class WorkerCalls(Core):
         await self._call_reach("submit", bearer, verb, run, attempt=attempt)
 
     async def emit_output(
-        self, bearer: Bearer, event: OutputEvent, *, task_id: str | None = None, attempt: int | None = None
+        self,
+        bearer: Bearer,
+        event: OutputEvent,
+        *,
+        task_id: str | None = None,
+        attempt: int | None = None,
+        idempotency: Idempotency | None = None,
     ) -> None:
         """Append progress, partial or artifact. A sign of life. Raises as `submit_final`, but FinalConflict."""
 
         def run(state: State, found: Reach) -> None:
             require_same_task(state, found, task_id, Verb.EMIT_OUTPUT)
-            outputs.emit(state, self._cfg, found, event)
+
+            def append() -> bool:
+                outputs.emit(state, self._cfg, found, event)
+                return True
+
+            scope = f"attempt:{found.task.id}:{found.attempt.attempt}"
+            once(state, scope, idempotency, append, name=lambda done: done, again=lambda done: done)
 
         await self._call_reach("emit_output", bearer, Verb.EMIT_OUTPUT, run, attempt=attempt)
 
@@ -169,11 +182,12 @@ class WorkerCalls(Core):
         hold: timedelta,
         agents: Sequence[str] = (),
         worker_name: str | None = None,
+        idempotency: Idempotency | None = None,
     ) -> Claim | None:
         """Claim the next attempt of a queue, waiting for one up to `hold`; None when nothing came.
 
-        A claim whose caller went away meanwhile is a worker that is silent: its lease runs out.
-        Raises Unauthenticated, RoleViolation, InvalidRequest.
+        A claim whose caller went away meanwhile is a worker that is silent: its lease runs out, unless the caller asks
+        again with the same idempotency key. Raises Unauthenticated, RoleViolation, InvalidRequest.
         """
         seconds = self.check_hold(hold)
         digest = self._parts.mint.keyed(key_text)
@@ -181,8 +195,19 @@ class WorkerCalls(Core):
         def run(state: State) -> Claim | None:
             key = credentials.find_key(state, digest)
             credentials.require_role(key, Role.WORKER)
-            worker = worker_name or f"key:{key.name}"
-            return queues.claim(state, self._cfg, self._parts.mint, queue=queue, agents=agents, worker=worker)
+            worker, mint = worker_name or f"key:{key.name}", self._parts.mint
+
+            def make() -> Claim | None:
+                return queues.claim(state, self._cfg, mint, queue=queue, agents=agents, worker=worker)
+
+            return once(
+                state,
+                f"key:{key.id}:claim",
+                idempotency,
+                make,
+                name=lambda made: made and [made.payload.task_id, made.payload.attempt],
+                again=lambda made: queues.claimed(state, mint, made[0], made[1], worker) or make(),
+            )
 
         async def probe() -> Claim | None:
             return await self._do("claim", run)

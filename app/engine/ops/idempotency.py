@@ -43,8 +43,8 @@ def once(
 ) -> R:
     """`make()` the first time, and `again(name of the first result)` for a repeat of the same request.
 
-    `scope` names the caller, so that two callers' keys never meet. Raises IdempotencyMismatch for the same key with
-    another request.
+    `scope` names the caller, so that two callers' keys never meet. A result of None made nothing, and is not
+    remembered. Raises IdempotencyMismatch for the same key with another request.
     """
     if idempotency is None:
         return make()
@@ -55,6 +55,8 @@ def once(
             raise IdempotencyMismatch(idempotency.key)
         return again(Json(result).value)
     made = make()
+    if made is None:
+        return made
     _INSERT.change(
         state.db,
         scope=scope,

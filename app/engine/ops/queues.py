@@ -83,6 +83,19 @@ def claim(
     return Claim(handle=handle, payload=payload(state, task, attempt), lease_expires_at=lease)
 
 
+def claimed(state: State, mint: HandleMint, task_id: str, number: int, worker: str) -> Claim | None:
+    """The claim that this worker made before, with a fresh handle: the first one was perhaps never seen.
+
+    None when the attempt is the worker's no more, or over.
+    """
+    task = TASKS.get(state.db, task_id)
+    attempt = ATTEMPTS.get(state.db, task_id, number)
+    if task is None or attempt is None or attempt.phase is not Phase.RUNNING or attempt.worker_id != worker:
+        return None
+    handle = new_handle(state, mint, task_id, number)
+    return Claim(handle=handle, payload=payload(state, task, attempt), lease_expires_at=attempt.lease_expires_at)
+
+
 def _candidate(state: State, queue: str, agents: Sequence[str]) -> tuple[str, int] | None:
     """The next in line for any agent, or for these."""
     if agents:

@@ -12,6 +12,7 @@ from app.http import auth, bodies, replies, views
 from app.http.edge import ApiKeyText, EdgeDep, Once, Token, edge_of
 from app.http.faults import MalformedBody, WrongMediaType
 from app.http.holds import Drained
+from app.http.idempotency import idempotency_of
 from app.http.parameters import (
     OK,
     OPTIONAL_TASK_ID,
@@ -115,16 +116,18 @@ async def result(request: Request) -> Reply:
 @hot.post(
     "/output",
     status_code=204,
-    openapi_extra=gate(Verb.EMIT_OUTPUT, credential="worker") | documented(body=WorkerOutput),
+    openapi_extra=gate(Verb.EMIT_OUTPUT, credential="worker", idempotent=True) | documented(body=WorkerOutput),
 )
 async def output(request: Request) -> Reply:
     """Append progress, a piece of the result, or a named by-product."""
     edge, scope = edge_of(request), request.scope
     bearer = auth.bearer(scope)
-    value = bodies.value_of(await body_of(request, edge))
+    raw = await body_of(request, edge)
+    value = bodies.value_of(raw)
     kind = bodies.shaped_by(_OUTPUTS, value).type
     body = {name: field for name, field in value.items() if name != "type"}
-    await edge.engine.emit_output(bearer, OutputEvent(type=OutputType(kind), body=Json.of(body)))
+    event = OutputEvent(type=OutputType(kind), body=Json.of(body))
+    await edge.engine.emit_output(bearer, event, idempotency=idempotency_of(scope, raw))
     return replies.NO_CONTENT
 
 
@@ -169,13 +172,13 @@ async def resource(edge: EdgeDep, bearer: Token, key: NamePath) -> Reply:
     "/claim",
     response_model=ClaimedJob,
     responses={204: {"description": "Nothing came within the hold."}},
-    openapi_extra=gate(credential="key", roles=[Role.WORKER.value]),
+    openapi_extra=gate(credential="key", roles=[Role.WORKER.value], idempotent=True),
 )
-async def claim(request: Request, edge: EdgeDep, key: ApiKeyText, body: ClaimRequest) -> Reply:
+async def claim(request: Request, edge: EdgeDep, key: ApiKeyText, body: ClaimRequest, once: Once) -> Reply:
     """Take the next attempt of a queue, waiting up to `hold` seconds for one."""
     hold = duration_of(body.hold, edge.settings)
     claiming = edge.engine.claim(
-        key, queue=body.queue, agents=body.agents or (), hold=hold, worker_name=body.worker_name
+        key, queue=body.queue, agents=body.agents or (), hold=hold, worker_name=body.worker_name, idempotency=once
     )
     try:
         claimed = await edge.holds.park(request.receive, claiming)

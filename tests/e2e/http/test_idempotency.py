@@ -104,3 +104,54 @@ async def test_a_key_that_cannot_be_one_is_400(node: Node, key: bytes) -> None:
     )
 
     assert (reply.status_code, reply.json()["code"]) == (400, "invalid-request")
+
+
+async def test_a_repeated_claim_gives_the_same_attempt(node: Node) -> None:
+    """A worker whose claim was cut off has it at once, not when its lease ends; one that found nothing made none."""
+    operator, queue = await node.operator(), node.as_(ROOT_KEY)
+    body = {"queue": "q", "hold": 0}
+    empty = await queue.post(f"{WORK}/claim", json=body, headers={"Idempotency-Key": f"key for {WORK}/claim"})
+    tasks = []
+    for _ in range(2):
+        tasks.append((await operator.post(f"{OP}/tasks", json={"agent": "a", "initial_directive": "d"})).json()["id"])
+        await operator.post(f"{OP}/tasks/{tasks[-1]}/dispatch", json={"spawner": {"kind": "queue", "queue": "q"}})
+
+    first, again = await twice(queue, f"{WORK}/claim", body, {**body, "queue": "r"})
+    other = (await queue.post(f"{WORK}/claim", json=body)).json()
+
+    assert empty.status_code == 204
+    assert [first["task_id"], again["task_id"], other["task_id"]] == [tasks[0], tasks[0], tasks[1]]
+    for claimed in (first, again):
+        assert (await node.as_(claimed["worker_handle"]).get(f"{WORK}/prompt")).status_code == 200
+
+
+async def test_a_claim_that_came_to_its_end_is_made_anew(node: Node) -> None:
+    """What the key named is over: its worker gets the next attempt, not a spent handle."""
+    operator, queue = await node.operator(), node.as_(ROOT_KEY)
+    headers = {"Idempotency-Key": "one"}
+    claims = []
+    for _ in range(2):
+        task = (await operator.post(f"{OP}/tasks", json={"agent": "a", "initial_directive": "d"})).json()["id"]
+        await operator.post(f"{OP}/tasks/{task}/dispatch", json={"spawner": {"kind": "queue", "queue": "q"}})
+        reply = await queue.post(f"{WORK}/claim", json={"queue": "q", "hold": 0}, headers=headers)
+        claims.append((task, reply.json()["task_id"]))
+        submitted = await node.as_(reply.json()["worker_handle"]).post(f"{WORK}/submit", content="done")
+        assert submitted.status_code == 204
+
+    assert [claimed == task for task, claimed in claims] == [True, True]
+
+
+async def test_a_repeated_output_is_kept_once(node: Node) -> None:
+    """The same key says the same thing; without a key, it is said again."""
+    operator = await node.operator()
+    task, worker = await node.worker(operator)
+    body = {"type": "partial", "chunk": 1}
+    headers = {"Idempotency-Key": "one"}
+    for _ in range(2):
+        assert (await worker.post(f"{WORK}/output", json=body, headers=headers)).status_code == 204
+    refused = await worker.post(f"{WORK}/output", json={**body, "chunk": 2}, headers=headers)
+    assert (await worker.post(f"{WORK}/output", json=body)).status_code == 204
+    kept = (await operator.get(f"{OP}/tasks/{task}/attempts/1/output")).json()["items"]
+
+    assert refused.json()["code"] == "idempotency-mismatch"
+    assert [record["chunk"] for record in kept] == [1, 1]
