@@ -23,16 +23,18 @@ from app.cli.output import add_row, console, errors, print_json, table
 from app.client.errors import ClientError
 
 LONGEST_S = 58.0
+"""Well under a minute is plenty where nothing else runs; a busy machine may be given longer."""
 
 Keep = Annotated[bool, typer.Option("--keep", help="Keep the folder with data and logs, and say where it is.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON; progress goes to standard error.")]
+Deadline = Annotated[float, typer.Option("--deadline", help="Seconds after which it counts as failed.", min=1)]
 
 
-def demo(keep: Keep = False, as_json: AsJson = False) -> None:
+def demo(keep: Keep = False, as_json: AsJson = False, deadline: Deadline = LONGEST_S) -> None:
     """Let a whole swarm work on real files, kill its server half-way, and check all that came of it."""
     folder = Path(tempfile.mkdtemp(prefix="swarmhold-demo-"))
     try:
-        good = asyncio.run(_run(folder, as_json=as_json))
+        good = asyncio.run(_run(folder, as_json=as_json, deadline_s=deadline))
     finally:
         if keep:
             errors.print(f"Data and logs are in {folder}")
@@ -41,7 +43,7 @@ def demo(keep: Keep = False, as_json: AsJson = False) -> None:
     raise typer.Exit(0 if good else 1)
 
 
-async def _run(folder: Path, *, as_json: bool) -> bool:
+async def _run(folder: Path, *, as_json: bool, deadline_s: float) -> bool:
     began = time.monotonic()
     corpus = take_snapshot(folder / "reading")
     plan = make_plan(corpus)
@@ -52,10 +54,10 @@ async def _run(folder: Path, *, as_json: bool) -> bool:
     trouble: str | None = None
     try:
         with board.shown():
-            async with asyncio.timeout(LONGEST_S):
+            async with asyncio.timeout(deadline_s):
                 await swarm.work()
     except TimeoutError:
-        trouble = f"It was not done within {LONGEST_S:g} s: {_missing(board)}."
+        trouble = f"It was not done within {deadline_s:g} s: {_missing(board)}."
     except (ClientError, CommandFailed) as error:
         trouble = str(error)
     finally:
