@@ -1,5 +1,6 @@
 // A call that a person started: under way, done or refused.
 import { useEffect, useRef, useState } from "../../vendor/preact.js";
+import { standing } from "../state/live.js";
 
 /** [run, busy, problem]: `run(fn)` calls one at a time and resolves to whether it succeeded. */
 export function useBusy() {
@@ -21,7 +22,7 @@ export function useBusy() {
   return [run, state.busy, state.problem];
 }
 
-/** What a fetch brought, fetched again whenever `wanted` changes: {value, problem, again}. */
+/** What a fetch brought, fetched again whenever `wanted` changes, or the server is back: {value, problem, again}. */
 export function useFetched(fetcher, wanted) {
   const [state, setState] = useState({ value: null, problem: null });
   const count = useRef(0);
@@ -39,5 +40,9 @@ export function useFetched(fetcher, wanted) {
       count.current += 1;
     };
   }, wanted);
+  const live = standing.value === "live";
+  useEffect(() => {
+    if (live && state.problem) again();
+  }, [live]);
   return { ...state, again };
 }

@@ -19,7 +19,7 @@ function colour(element, name) {
 }
 
 /** `series`: [{label, colour, stepped?}]; `data`: [seconds, ...values], one array each. */
-export function Plot({ title, series, data, unit = (value) => String(value), summary }) {
+export function Plot({ title, series, data, unit = String, steps = STEPS, summary }) {
   const box = useRef(null);
   const plot = useRef(null);
   useEffect(() => {
@@ -31,7 +31,7 @@ export function Plot({ title, series, data, unit = (value) => String(value), sum
       legend: { show: false },
       cursor: { show: false },
       scales: { x: { range: (_, low, high) => [Math.min(low ?? 0, (high ?? 0) - SHORTEST_S), high ?? SHORTEST_S] }, y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max(1, (high ?? 1) * 1.1)] } },
-      axes: [{ ...axis, space: 70, size: 26, values: (_, ticks) => ticks.map(clock) }, { incrs: STEPS, ...axis, size: 46, space: 34, values: (_, ticks) => ticks.map(unit) }],
+      axes: [{ ...axis, space: 70, size: 26, values: (_, ticks) => ticks.map(clock) }, { incrs: steps, ...axis, size: 46, space: 34, values: (_, ticks) => ticks.map(unit) }],
       series: [{}, ...series.map((one) => ({
         label: one.label, stroke: colour(element, one.colour), width: 1.6, points: { show: false }, spanGaps: true,
         paths: one.stepped ? Canvas.paths.stepped({ align: 1 }) : undefined,

@@ -28,7 +28,7 @@ addEventListener("keydown", (event) => {
   const held = event.ctrlKey || event.metaKey;
   const name = held ? `Control+${event.key}` : event.key;
   if (!held && event.key !== "Escape" && writes(event.target)) return;
-  if (event.key !== "Escape" && document.querySelector("dialog[open]")) return;
+  if (document.querySelector("dialog[open]")) return;
   if (taken(name, event) || held) return;
   if (event.timeStamp - leader < SEQUENCE_MS && PAGES[name]) {
     event.preventDefault();

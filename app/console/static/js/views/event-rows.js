@@ -6,8 +6,14 @@ import { line } from "../text/visible.js";
 
 const COMMON = new Set(["cursor", "kind", "at", "task_id", "session_id", "attempt", "key"]);
 
+const ID = /\b([TSRKWHN]-[0-9a-z]{5})[0-9a-z]{17}([0-9a-z]{4})\b/g;
+
 /** What an event says of its own kind, in one line. */
 export function detailOf(event) {
+  return wholeDetailOf(event).replace(ID, "$1…$2");
+}
+
+function wholeDetailOf(event) {
   return Object.entries(event).filter(([name]) => !COMMON.has(name)).map(([name, value]) => `${name.replaceAll("_", " ")} ${typeof value === "string" ? value : JSON.stringify(value)}`).join(", ");
 }
 

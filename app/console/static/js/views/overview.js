@@ -15,6 +15,7 @@ import { line } from "../text/visible.js";
 
 const STATUSES = ["pending", "running", "suspended", "pass", "blocked", "cancelled"];
 const AGES = [["under 1 min", 60], ["1–5 min", 300], ["5–30 min", 1800], ["30 min–2 h", 7200], ["2–24 h", 86_400], ["over a day", Infinity]];
+const DURATIONS = [5, 10, 30, 60, 300, 600, 1800, 3600, 7200, 21_600, 43_200, 86_400, 172_800, 604_800];
 const PER_MINUTE = 60_000 / SLOT_MS;
 
 export function OverviewPage() {
@@ -55,11 +56,12 @@ function filled(some) {
 function Plots() {
   const all = useMemo(() => filled(slots.value), [slots.value]);
   const times = useMemo(() => all.map((slot) => slot.at / 1000), [all]);
-  const of = (name, factor = 1) => all.map((slot) => (slot[name] === undefined ? null : slot[name] * factor));
-  const rates = useMemo(() => [times, of("created", PER_MINUTE), of("pass", PER_MINUTE), of("blocked", PER_MINUTE)], [all]);
-  const waiting = useMemo(() => [times, of("queued"), of("suspended"), of("running")], [all]);
-  const ages = useMemo(() => [times, of("oldest")], [all]);
-  const questions = useMemo(() => [times, of("open")], [all]);
+  const rates = useMemo(() => [times, ...["created", "pass", "blocked"].map((name) => all.map((slot) => slot[name] * PER_MINUTE))], [all]);
+  const sampled = useMemo(() => all.filter((slot) => slot.open !== undefined), [all]);
+  const samplesOf = (...names) => [sampled.map((slot) => slot.at / 1000), ...names.map((name) => sampled.map((slot) => slot[name]))];
+  const waiting = useMemo(() => samplesOf("queued", "suspended", "running"), [sampled]);
+  const ages = useMemo(() => samplesOf("oldest"), [sampled]);
+  const questions = useMemo(() => samplesOf("open"), [sampled]);
   const last = all.at(-1) ?? {};
   return html`<div class="plots">
     <${Plot} title="Throughput per minute" data=${rates} series=${[{ label: "created", colour: "running", stepped: true }, { label: "pass", colour: "pass", stepped: true }, { label: "blocked", colour: "blocked", stepped: true }]}
@@ -67,7 +69,7 @@ function Plots() {
     <${Plot} title="Tasks under way" data=${waiting} series=${[{ label: "queued", colour: "pending" }, { label: "suspended", colour: "suspended" }, { label: "running", colour: "running" }]}
       summary=${`Now: ${last.queued ?? 0} queued, ${last.suspended ?? 0} suspended, ${last.running ?? 0} running.`} />
     <${Plot} title="Open questions" data=${questions} series=${[{ label: "open", colour: "suspended" }]} summary=${`Now ${last.open ?? 0} open.`} />
-    <${Plot} title="Age of the oldest open question" data=${ages} unit=${(value) => duration(value * 1000)} series=${[{ label: "age", colour: "blocked" }]} summary=${`Now ${duration((last.oldest ?? 0) * 1000)}.`} />
+    <${Plot} title="Age of the oldest open question" data=${ages} unit=${(value) => duration(value * 1000)} steps=${DURATIONS} series=${[{ label: "age", colour: "blocked" }]} summary=${`Now ${duration((last.oldest ?? 0) * 1000)}.`} />
   </div>`;
 }
 

@@ -18,5 +18,6 @@ export function Why({ why }) {
 
 function shown(value) {
   if (typeof value === "string" && /^\d{4}-\d\d-\d\dT.*Z$/.test(value)) return moment(value);
+  if (Array.isArray(value)) return line(`${value.slice(-3).join(", ")}${value.length > 3 ? ` and ${value.length - 3} more` : ""}`, 160);
   return line(typeof value === "string" ? value : JSON.stringify(value), 160);
 }
