@@ -230,3 +230,9 @@ def with_cfg(plan: Plan, **changes: Any) -> Plan:
 def values(event: Event) -> Mapping[str, Any]:
     """The fields of an event's kind."""
     return event.data.value if event.data is not None else {}
+
+
+async def crash(engine: Engine) -> None:
+    """End an engine as a kill would: from one moment on it writes nothing any more, and its workers are gone."""
+    await engine.store.close()
+    await engine.stop()

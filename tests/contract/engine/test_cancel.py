@@ -1,0 +1,179 @@
+"""Cancelling a tree: nothing that could act, wait or be waited for is left alive under it."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+from app.domain.access import Role, Verb
+from app.domain.attempts import LIVE
+from app.domain.errors import Cancelled, InvalidTransition, QuestionClosed, TokenRevoked
+from app.domain.json import Json
+from app.domain.questions import Ask, OnDeadline
+from app.domain.tasks import RetryPolicy, Status
+from app.domain.tokens import CapToken, Handle
+from app.state.state import State
+from tests.support.scripted import IN_PROCESS, ScriptedFunction
+from tests.support.swarms import EXTERNAL, Swarm, refused, values
+from tests.support.waiting import eventually
+
+HOUR = timedelta(hours=1)
+KEY = "shk_" + "w" * 40
+QUEUE: dict[str, Any] = {"kind": "queue", "queue": "q"}
+
+
+TREE = """
+WITH RECURSIVE tree(id) AS (
+    SELECT id FROM tasks WHERE id = {root} UNION ALL SELECT t.id FROM tasks t JOIN tree ON t.parent_task_id = tree.id
+) SELECT * FROM {table} WHERE {task} IN (SELECT id FROM tree) AND ({alive})
+"""
+
+PHASES = ", ".join(f"'{phase.value}'" for phase in sorted(LIVE))
+
+ALIVE = {
+    "unsettled tasks": ("tasks", "id", "status NOT IN ('pass', 'cancelled')"),
+    "planned attempts": ("tasks", "id", "retry_at IS NOT NULL OR live <> 0"),
+    "awaited answers": ("tasks", "id", "open_questions <> 0"),
+    "live attempts": ("attempts", "task_id", f"phase IN ({PHASES})"),
+    "running clocks": ("attempts", "task_id", "due_at IS NOT NULL"),
+    "open questions": ("questions", "task_id", "status = 'open'"),
+    "deadlines": ("questions", "task_id", "due_at IS NOT NULL"),
+    "tokens": ("tokens", "task_id", "revoked_at IS NULL"),
+}
+
+
+async def alive_below(swarm: Swarm, root: str) -> dict[str, int]:
+    """How much of what is not over in the tree."""
+
+    def count(state: State, table: str, task: str, alive: str) -> int:
+        return len(state.db.query(TREE.format(root=f"'{root}'", table=table, task=task, alive=alive), ()))
+
+    counts = {
+        name: await swarm.engine.store.read(lambda s, where=where: count(s, *where)) for name, where in ALIVE.items()
+    }
+    return {name: number for name, number in counts.items() if number}
+
+
+async def test_nothing_of_a_tree_is_left_alive(swarm: Swarm, function: ScriptedFunction) -> None:
+    """Children of every kind, parked questions, deadlines, planned retries, functions, minted tokens."""
+    engine = swarm.engine
+    await engine.ensure_root_key(KEY)
+    root = await swarm.external(lease=HOUR)
+    running = await swarm.external_child(root)
+    deep = await swarm.external_child(await swarm.external_child(running))
+    pending = await swarm.child(root)
+    asking = await swarm.external_child(root)
+    deadline = swarm.clock() + 60_000
+    key = (
+        await engine.ask(asking.handle, Ask(question=Json.of("?"), deadline=deadline, on_deadline=OnDeadline.BLOCK))
+    ).key
+    held = await swarm.child(root)
+    made, _ = await engine.dispatch(root.handle, held, EXTERNAL, layers=("senior_escalation",))
+    await engine.submit_final(Handle(str(made.handle)), Json.of("no"), ok=False)
+    inside = await swarm.child(root)
+    await engine.dispatch(root.handle, inside, IN_PROCESS)
+    await function.called.wait()
+    queued, claimed = await swarm.child(root), await swarm.child(root)
+    retried = await swarm.child(root, retry=RetryPolicy(max_attempts=3, on=("blocked",)))
+    for task_id in (claimed, retried, queued):
+        await engine.dispatch(root.handle, task_id, QUEUE)
+    claims = [await engine.claim(KEY, queue="q", hold=timedelta(0)) for _ in range(2)]
+    assert claims[1] is not None
+    await engine.submit_final(Handle(claims[1].handle), Json.of("no"), ok=False)
+    passed = await swarm.external_child(root)
+    below_passed = await swarm.external_child(passed)
+    await swarm.submit(passed)
+    minted = [
+        (await engine.mint_token(swarm.operator, agent_id="m", role=Role.WORKER, ttl=HOUR, task_id=task_id)).token
+        for task_id in (root.task_id, deep.task_id, pending, passed.task_id, queued)
+    ]
+    tokens = [await swarm.worker_token(work) for work in (root, running, deep, asking, below_passed)]
+    parked = [
+        asyncio.ensure_future(engine.poll_task(swarm.operator, root.task_id, HOUR)),
+        asyncio.ensure_future(engine.await_resume(key, HOUR)),
+        asyncio.ensure_future(engine.join(inside, 1, None)),
+    ]
+    await asyncio.sleep(0)
+
+    state = await engine.cancel_task(swarm.operator, root.task_id, reason="enough")
+
+    assert state.status is Status.CANCELLED
+    assert await alive_below(swarm, root.task_id) == {}
+    assert await swarm.status(passed.task_id) is Status.PASS
+    for token in minted:
+        await refused(TokenRevoked, engine.verify_token(token, Verb.FETCH_PROMPT))
+    for token in tokens:
+        await refused(Cancelled, engine.verify_token(token, Verb.FETCH_PROMPT))
+    for work in (root, running, deep, asking, below_passed):
+        await refused(Cancelled, engine.fetch_payload(work.handle))
+    async with asyncio.timeout(10):
+        polled, awaited, joined = await asyncio.gather(*parked, return_exceptions=True)
+    assert getattr(polled, "status", None) is Status.CANCELLED
+    assert isinstance(awaited, QuestionClosed)
+    assert str(getattr(joined, "outcome", None)) == "cancelled"
+    await eventually(lambda: function.cancelled == 1 and not engine._drivers)
+    await swarm.pass_time(30 * 86400)
+    assert await alive_below(swarm, root.task_id) == {}
+    assert await engine.claim(KEY, queue="q", hold=timedelta(0)) is None
+    assert function.calls[0].stopping
+
+
+async def test_the_feed_tells_who_and_why(swarm: Swarm) -> None:
+    """One event per task, with the canceller, and the reason on the one that was meant."""
+    root = await swarm.external()
+    child = await swarm.external_child(root)
+    await swarm.engine.cancel_task(swarm.operator, root.task_id, reason="enough")
+
+    told = {x.task_id: values(x) for x in await swarm.events() if x.kind == "task_cancelled"}
+
+    assert told == {
+        root.task_id: {"by": "operator", "reason": "enough"},
+        child.task_id: {"by": "operator", "reason": f"{root.task_id} was cancelled"},
+    }
+
+
+async def test_cancelling_twice_changes_nothing(swarm: Swarm) -> None:
+    """The second call succeeds and writes nothing; a passed task is not cancelled."""
+    work, done = await swarm.external(), await swarm.external()
+    await swarm.engine.cancel_task(swarm.operator, work.task_id)
+    before = await swarm.dump()
+    await swarm.engine.cancel_task(swarm.operator, work.task_id)
+    assert await swarm.dump() == before
+    await swarm.submit(done)
+    await refused(InvalidTransition, swarm.engine.cancel_task(swarm.operator, done.task_id))
+
+
+async def test_cancel_races_everything(swarm: Swarm) -> None:
+    """Against Finals, answers, dispatches and new children, a cancelled task stays cancelled with all under it."""
+    engine = swarm.engine
+    for n in range(12):
+        root = await swarm.external()
+        child = await swarm.external_child(root)
+        asking = await swarm.external_child(root)
+        key = await engine.query_senior(asking.handle, asking.task_id, "?")
+        pending = await swarm.child(root)
+        calls: list[Any] = [
+            swarm.submit(root, ok=False),
+            swarm.submit(child),
+            engine.resume(key, 1),
+            engine.dispatch(root.handle, pending, EXTERNAL),
+            swarm.child(root),
+            engine.mint_token(swarm.operator, agent_id="m", role=Role.WORKER, ttl=HOUR, task_id=root.task_id),
+        ]
+        calls.insert(n % 7, engine.cancel_task(swarm.operator, root.task_id))
+        await asyncio.gather(*calls, return_exceptions=True)
+
+        assert await swarm.status(root.task_id) is Status.CANCELLED
+        assert await alive_below(swarm, root.task_id) == {}
+
+
+async def test_a_worker_cancels_what_it_started(swarm: Swarm) -> None:
+    """A child and all under it, and itself with it when it means itself."""
+    root = await swarm.external()
+    child = await swarm.external_child(root)
+    grandchild = await swarm.external_child(child)
+    await swarm.engine.cancel_task(root.handle, child.task_id)
+    assert await swarm.status(grandchild.task_id) is Status.CANCELLED
+    assert await swarm.status(root.task_id) is Status.RUNNING
+    token: CapToken = await swarm.worker_token(root)
+    await swarm.engine.cancel_task(token, root.task_id)
+    await refused(Cancelled, swarm.submit(root))
