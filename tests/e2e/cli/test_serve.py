@@ -12,8 +12,10 @@ from pathlib import Path
 import httpx
 import jwt
 import pytest
+from websockets.asyncio.client import connect
 
 from app.client import SwarmholdClient
+from app.domain.access import Role
 from app.wire.spawners import ExternalSpawner
 from tests.conftest import StartServer
 from tests.e2e.cli.conftest import SWARMHOLD
@@ -102,10 +104,17 @@ async def test_sigterm_lets_go_of_what_waits(start_server: StartServer) -> None:
             return re.search(r"^swarmhold_http_parked 1\.0$", reply.text, re.MULTILINE) is not None
 
         await eventually(parked)
-        status = await asyncio.to_thread(node.stop, within=15)
+        senior = await server.attach(node.root_key(), "senior", role=Role.SENIOR, ttl=timedelta(hours=1))
+        headers = {"Authorization": f"Bearer {senior.token}"}
+        path = f"{node.websocket_url}/v1/senior/bridges/desk/ws"
+        async with connect(path, additional_headers=headers, proxy=None) as socket:
+            await socket.recv()
+            status = await asyncio.to_thread(node.stop, within=15)
+            await socket.wait_closed()
         reply = await polling
 
     assert (status, reply.status_code) == (0, 202)
+    assert (socket.close_code, socket.close_reason) == (1012, "the server stops")
     assert key not in node.logs()
     assert not (node.data_dir / "server.json").exists()
 
