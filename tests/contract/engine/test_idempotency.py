@@ -1,0 +1,172 @@
+"""Creating twice by one idempotency key: the same object, and secrets that work."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from app.domain.access import Role, Verb
+from app.domain.errors import (
+    AttemptSuperseded,
+    IdempotencyMismatch,
+    InvalidRequest,
+    KeyNotFound,
+    SpawnDepthExceeded,
+    TokenRevoked,
+)
+from app.domain.json import Json
+from app.domain.questions import Ask
+from app.domain.sessions import SessionOptions
+from app.domain.tasks import TaskSpec
+from app.domain.tokens import Handle
+from app.engine.ops.idempotency import Idempotency
+from tests.support.swarms import EXTERNAL, Swarm, refused, unchanged
+
+HOUR = timedelta(hours=1)
+ROOT = "shk_" + "r" * 40
+SPEC = TaskSpec(agent="a", initial_directive="b", labels={"n": "1"})
+
+Creating = Callable[[Swarm, str, Idempotency], Awaitable[Any]]
+
+
+async def task(swarm: Swarm, task_id: str, key: Idempotency) -> str:
+    return (await swarm.engine.create_task(swarm.operator, SPEC, idempotency=key)).task.id
+
+
+async def question(swarm: Swarm, task_id: str, key: Idempotency) -> str:
+    ask = Ask(question=Json.of("?"))
+    return (await swarm.engine.ask(swarm.operator, ask, task_id=task_id, idempotency=key)).key
+
+
+async def dispatch(swarm: Swarm, task_id: str, key: Idempotency) -> tuple[str, int]:
+    made, _ = await swarm.engine.dispatch(swarm.operator, task_id, EXTERNAL, idempotency=key)
+    assert (await swarm.engine.fetch_payload(Handle(str(made.handle)))).task_id == made.task_id
+    return made.task_id, made.attempt
+
+
+async def token(swarm: Swarm, task_id: str, key: Idempotency) -> str:
+    made = await swarm.engine.mint_token(swarm.operator, agent_id="a", role=Role.OBSERVER, ttl=HOUR, idempotency=key)
+    await swarm.engine.verify_token(made.token, Verb.POLL_TASK)
+    return made.record.jti
+
+
+async def session(swarm: Swarm, task_id: str, key: Idempotency) -> str:
+    made = await swarm.engine.attach_session(ROOT, "o", Role.OPERATOR, HOUR, SessionOptions(), idempotency=key)
+    await swarm.engine.heartbeat(made.token)
+    return made.session.id
+
+
+async def api_key(swarm: Swarm, task_id: str, key: Idempotency) -> str:
+    made, text = await swarm.engine.create_key(ROOT, "k", frozenset({Role.OPERATOR}), None, idempotency=key)
+    assert text.startswith("shk_")
+    return made.id
+
+
+CREATING = [task, question, dispatch, token, session, api_key]
+
+
+@pytest.fixture
+async def pending(swarm: Swarm) -> str:
+    """A task to do things to."""
+    await swarm.engine.ensure_root_key(ROOT)
+    return await swarm.task()
+
+
+@pytest.mark.parametrize("create", CREATING, ids=lambda create: create.__name__)
+async def test_the_same_again_is_the_same(swarm: Swarm, pending: str, create: Creating) -> None:
+    """One object, however often the call is repeated; the same key with another request is refused."""
+    key = Idempotency("k", "request")
+    first = await create(swarm, pending, key)
+    counts = {name: len(rows) for name, rows in (await swarm.dump()).items() if name != "handles"}
+
+    for _ in range(2):
+        assert await create(swarm, pending, key) == first
+
+    assert {name: len(rows) for name, rows in (await swarm.dump()).items() if name != "handles"} == counts
+    error = await unchanged(swarm, IdempotencyMismatch, create(swarm, pending, Idempotency("k", "other")))
+    assert error.key == "k"
+
+
+@pytest.mark.parametrize("create", CREATING, ids=lambda create: create.__name__)
+async def test_of_many_at_once_one_is_made(swarm: Swarm, pending: str, create: Creating) -> None:
+    """Racing repeats all get the one object."""
+    key = Idempotency("k", "request")
+    made = await asyncio.gather(*(create(swarm, pending, key) for _ in range(8)))
+    assert len(set(made)) == 1
+
+
+async def test_other_keys_make_others(swarm: Swarm, pending: str) -> None:
+    """Keys of other callers, other calls and other names never meet."""
+    key = Idempotency("k", "request")
+    other = await swarm.engine.attach("other", Role.OPERATOR, HOUR)
+    made = {
+        await task(swarm, pending, key),
+        await task(swarm, pending, Idempotency("l", "request")),
+        (await swarm.engine.create_task(other, SPEC, idempotency=key)).task.id,
+    }
+    assert len(made) == 3
+    assert (await question(swarm, pending, key)).startswith("R-")
+
+
+async def test_a_caller_is_itself_with_a_new_token(swarm: Swarm, pending: str) -> None:
+    """Who attaches again under the same name goes on with its keys."""
+    key = Idempotency("k", "request")
+    first = await task(swarm, pending, key)
+    again = await swarm.engine.attach("operator", Role.OPERATOR, HOUR)
+    assert (await swarm.engine.create_task(again, SPEC, idempotency=key)).task.id == first
+
+
+async def test_a_refusal_is_not_remembered(swarm: Swarm, pending: str) -> None:
+    """The same key may be used again after a call that made nothing."""
+    key = Idempotency("k", "request")
+    wrong = TaskSpec(agent="", initial_directive="b")
+    await unchanged(swarm, InvalidRequest, swarm.engine.create_task(swarm.operator, wrong, idempotency=key))
+    await task(swarm, pending, key)
+    work = await swarm.external()
+    for _ in range(4):
+        work = await swarm.external_child(work)
+    for _ in range(2):
+        await unchanged(
+            swarm, SpawnDepthExceeded, swarm.engine.create_task(work.handle, SPEC, idempotency=Idempotency("d", "x"))
+        )
+
+
+async def test_a_repeat_shows_the_object_as_it_is_now(swarm: Swarm, pending: str) -> None:
+    """Not as it was when it was made."""
+    key = Idempotency("k", "request")
+    task_id = await task(swarm, pending, key)
+    await swarm.external(task_id)
+    state = await swarm.engine.create_task(swarm.operator, SPEC, idempotency=key)
+    assert (state.task.id, state.task.attempt) == (task_id, 1)
+
+
+async def test_a_repeat_of_what_was_revoked_is_refused(swarm: Swarm, pending: str) -> None:
+    """A minted token that was revoked does not come back by asking again."""
+    key = Idempotency("k", "request")
+    jti = await token(swarm, pending, key)
+    await swarm.engine.revoke_token(swarm.operator, jti)
+    await refused(TokenRevoked, token(swarm, pending, key))
+    await refused(KeyNotFound, swarm.engine.revoke_token(swarm.operator, "W-none"))
+
+
+async def test_only_the_last_secret_of_a_repeated_key_works(swarm: Swarm, pending: str) -> None:
+    """The first answer was never seen, so its secret is replaced."""
+    key = Idempotency("k", "request")
+    texts = []
+    for _ in range(2):
+        _, text = await swarm.engine.create_key(ROOT, "k", frozenset({Role.OPERATOR}), None, idempotency=key)
+        texts.append(text)
+    await swarm.engine.check_key(texts[1], Role.OPERATOR)
+    assert texts[0] != texts[1]
+
+
+async def test_a_repeated_dispatch_of_an_ended_attempt_gives_a_spent_handle(swarm: Swarm, pending: str) -> None:
+    """It names the attempt that was made then, and opens nothing."""
+    key = Idempotency("k", "request")
+    await dispatch(swarm, pending, key)
+    await swarm.engine.mark_blocked(swarm.operator, pending)
+    made, _ = await swarm.engine.dispatch(swarm.operator, pending, EXTERNAL, idempotency=key)
+    assert made.attempt == 1
+    await refused(AttemptSuperseded, swarm.engine.fetch_payload(Handle(str(made.handle))))
