@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 from app.domain.access import Role, Verb
 from app.domain.attempts import Outcome, Reason
@@ -43,7 +44,7 @@ async def attached(swarm: Swarm, text: str, ttl: timedelta = DAY) -> Attached:
     return await swarm.engine.attach_session(text, "op", Role.OPERATOR, ttl, SessionOptions())
 
 
-async def dispatched(swarm: Swarm, token: CapToken, **spec: object) -> Work:
+async def dispatched(swarm: Swarm, token: CapToken, **spec: Any) -> Work:
     """An attempt that this token's holder dispatched."""
     task_id = await swarm.task(**spec)
     made, _ = await swarm.engine.dispatch(token, task_id, EXTERNAL)
