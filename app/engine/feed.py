@@ -25,6 +25,9 @@ _log = structlog.get_logger(__name__)
 RING = 8192
 PAGE = 500
 TOPIC = "feed"
+SOON_S = (0.02, 0.1, 0.5)
+"""When to look again after a hint: an event whose transaction began later than one that is still open shows itself only
+when that one is over, and that need not give a hint of its own."""
 
 
 class Feed:
@@ -111,6 +114,7 @@ class Feed:
         """Read what is new, whenever there is a hint and now and then without one."""
         ear = self._bus.listen(TOPIC)
         try:
+            soon = iter(SOON_S)
             while True:
                 ear.clear()
                 try:
@@ -119,7 +123,8 @@ class Feed:
                     _log.warning("feed_unreadable", reason=str(error))
                 except Exception:  # noqa: BLE001 - every reader hangs on this one: it tries again with the next hint
                     _log.exception("feed_reader_failed")
-                await ear.wait(self._recheck_s)
+                if await ear.wait(min(next(soon, self._recheck_s), self._recheck_s)):
+                    soon = iter(SOON_S)
         finally:
             ear.close()
 

@@ -28,7 +28,9 @@ _PHASES = Statement(
     sa.select(_A.kind, _A.phase, sa.func.count()).where(sa.text("phase <> 'ended'")).group_by(_A.kind, _A.phase)
 )
 _WEBHOOKS = Statement(sa.select(schema.webhooks.c.status, sa.func.count()).group_by(schema.webhooks.c.status))
-_QUEUES = Statement(sa.select(_A.queue, sa.func.count()).where(sa.text("phase = 'queued'")).group_by(_A.queue))
+_QUEUES = Statement(
+    sa.select(_A.queue, sa.func.count()).where(sa.text("phase = 'queued' AND paused_at IS NULL")).group_by(_A.queue)
+)
 
 
 def why(state: State, task_id: str) -> tuple[Task, str, list[Link]]:
