@@ -112,7 +112,6 @@ class EngineSettings(Section):
     most_late_results: AtLeastOne = 100
     most_outputs: AtLeastOne = 100_000
     worker_spawners: Listed[str] = ("external", "in_process", "queue")
-    idempotency_life: Seconds = DAY
     long_hold: Seconds = 3600.0
 
 

@@ -93,7 +93,6 @@ def engine_cfg(settings: EngineSettings, base_url: str) -> EngineCfg:
         most_late_results=settings.most_late_results,
         most_outputs=settings.most_outputs,
         worker_spawners=frozenset(settings.worker_spawners),
-        idempotency_life_ms=_ms(settings.idempotency_life),
         base_url=base_url,
     )
 

@@ -91,11 +91,15 @@ class TaskCalls(Core):
 
     # Waiting
 
-    async def poll_task(self, bearer: Bearer, task_id: str, hold: timedelta, *, since: int | None = None) -> TaskState:
+    async def poll_task(
+        self, bearer: Bearer, task_id: str, hold: timedelta | None = None, *, since: int | None = None
+    ) -> TaskState:
         """Wait until the task is settled or suspended (or newer than version `since`).
 
-        A hold of zero is a snapshot, whatever the status. Raises PollTimeout when the hold ends, TaskNotFound.
+        None holds for the configured default; zero is a snapshot, whatever the status. Raises PollTimeout when the
+        hold ends, TaskNotFound.
         """
+        hold = timedelta(milliseconds=self._cfg.default_hold_ms) if hold is None else hold
         state, done = await self.watch_task(bearer, task_id, hold, since=since)
         if not done and hold > timedelta(0):
             raise PollTimeout(f"Task {task_id}", hold.total_seconds())

@@ -37,5 +37,4 @@ class EngineCfg:
     most_late_results: int = 100
     most_outputs: int = 100_000
     worker_spawners: frozenset[str] = frozenset({"external", "in_process", "queue"})
-    idempotency_life_ms: int = DAY
     base_url: str = "http://127.0.0.1:7777"
