@@ -215,6 +215,15 @@ def is_below(state: State, task_id: str, ancestor_id: str) -> bool:
     return False
 
 
+def require_nothing_cancelled_above(state: State, task: Task) -> None:
+    """Raise Cancelled when a task above this one was cancelled: nothing comes to life under it any more."""
+    parent_id = task.parent_task_id
+    while parent_id is not None and (parent := TASKS.get(state.db, parent_id)) is not None:
+        if parent.status is Status.CANCELLED:
+            raise Cancelled(parent.id)
+        parent_id = parent.parent_task_id
+
+
 def lock_task(state: State, task_id: str) -> Task:
     """The task, held against every other transaction. Raises TaskNotFound."""
     task = TASKS.lock(state.db, task_id)

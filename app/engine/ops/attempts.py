@@ -17,7 +17,13 @@ from app.domain.questions import QuestionStatus
 from app.domain.sessions import OperatorKind
 from app.domain.tasks import Status, Step, Task, step
 from app.engine.ops import clocks, loop, turns
-from app.engine.ops.access import ended_because, hold_credential, lock_task, session_of
+from app.engine.ops.access import (
+    ended_because,
+    hold_credential,
+    lock_task,
+    require_nothing_cancelled_above,
+    session_of,
+)
 from app.engine.ops.endings import change, end_while_suspended, fail, failure, settle
 from app.engine.ops.rules import EngineCfg
 from app.spawning.ports import Draft, Facts
@@ -75,12 +81,16 @@ def facts_for(state: State, task: Task, attempt: Attempt) -> Facts:
 def prepare(
     state: State, cfg: EngineCfg, mint: HandleMint, caller: Caller, task_id: str, order: Order
 ) -> tuple[Dispatched, Attempt]:
-    """Phase one of a dispatch: a new live attempt, or InvalidTransition, LoopPaused; nothing else changes."""
+    """Phase one of a dispatch: a new live attempt, or InvalidTransition, Cancelled (a task above), LoopPaused.
+
+    Whatever is refused changes nothing.
+    """
     task = lock_task(state, task_id)
     hold_credential(state, caller)
     after = step(task.id, task.status, Step.DISPATCH)
     if task.live:
         raise InvalidTransition(task.id, task.status.value, Step.DISPATCH.value, f"attempt {task.attempt} is live")
+    require_nothing_cancelled_above(state, task)
     loop.require_running(state)
     session_id = session_of(state, caller) or task.session_id
     number = task.attempt + 1

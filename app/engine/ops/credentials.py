@@ -23,7 +23,7 @@ from app.domain.ids import ALPHABET
 from app.domain.tasks import Status, Step
 from app.domain.tokens import ApiKey, TokenRecord
 from app.engine.ops import audit
-from app.engine.ops.access import hold_credential, lock_task
+from app.engine.ops.access import hold_credential, lock_task, require_nothing_cancelled_above
 from app.engine.ops.endings import fail
 from app.state import schema
 from app.state.state import State
@@ -166,8 +166,8 @@ def mint(state: State, caller: Caller, caller_expires_at: int, asked: Mint) -> T
     if asked.max_uses is not None and asked.max_uses < 1:
         raise InvalidRequest("give 1 or more, or leave it out for no limit", "max_uses")
     hold_credential(state, caller)
-    if asked.task_id is not None and lock_task(state, asked.task_id).status is Status.CANCELLED:
-        raise Cancelled(asked.task_id)
+    if asked.task_id is not None:
+        _require_not_cancelled(state, asked.task_id)
     scopes = asked.scopes
     if caller.scope is not None:
         scopes = caller.scope if scopes is None else scopes & caller.scope
@@ -188,6 +188,13 @@ def mint(state: State, caller: Caller, caller_expires_at: int, asked: Mint) -> T
     TOKENS.insert(state.db, record)
     audit.by(state, caller, "token_minted", target=record.jti, role=record.role.value, subject=record.subject)
     return record
+
+
+def _require_not_cancelled(state: State, task_id: str) -> None:
+    task = lock_task(state, task_id)
+    if task.status is Status.CANCELLED:
+        raise Cancelled(task_id)
+    require_nothing_cancelled_above(state, task)
 
 
 def minted(state: State, jti: str) -> TokenRecord:

@@ -1,0 +1,649 @@
+"""Random histories of calls by several actors, held against a model after every step.
+
+Hypothesis makes short ones that it can shrink; seeds make long ones. `SWARMHOLD_TEST_HISTORIES` sets how many of each,
+`SWARMHOLD_TEST_STEPS` how long the long ones are, `SWARMHOLD_TEST_SEED` where their seeds begin, and
+`SWARMHOLD_TEST_SHRINK=1` has Hypothesis look for the shortest history of a failure.
+"""
+
+import asyncio
+import os
+import random
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Awaitable
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, currently_in_test_context, event, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from app.domain.access import Role, Verb
+from app.domain.attempts import Attempt
+from app.domain.errors import EngineError
+from app.domain.events import Event
+from app.domain.json import Json, same_json
+from app.domain.outputs import OutputEvent
+from app.domain.questions import Ask, OnDeadline, Question
+from app.domain.tasks import RetryPolicy, Task, TaskSpec
+from app.domain.tokens import CapToken, Handle, TokenRecord
+from app.state.opening import open_store
+from app.state.state import State
+from app.state.tables import ATTEMPTS, LATE_RESULTS, OUTPUTS, QUESTIONS, TASKS, TOKENS
+from tests.support.clocks import HandClock
+from tests.support.model import Model, ModelAttempt, ModelQuestion, ModelTask, Retry
+from tests.support.swarms import YEAR, Plan, Swarm, crash
+
+HISTORIES = int(os.environ.get("SWARMHOLD_TEST_HISTORIES", "50"))
+STEPS = int(os.environ.get("SWARMHOLD_TEST_STEPS", "100"))
+SEED = int(os.environ.get("SWARMHOLD_TEST_SEED", "0"))
+
+SHRINK = bool(os.environ.get("SWARMHOLD_TEST_SHRINK"))
+
+KEY = "shk_" + "w" * 40
+NOW = timedelta(0)
+SESSIONS = 3
+MAX_DEPTH = 2
+
+PICK = st.integers(0, 10**6)
+VALUES = st.sampled_from([None, True, "a", "b", {"uphold": True}, [1, {"x": 2.5}]])
+SECONDS = st.sampled_from([0, 1, 3, 9, 10, 30, 61, 600, 1801, 8 * 86_400])
+ALL_ROWS = [table.search() for table in (TASKS, ATTEMPTS, QUESTIONS, TOKENS, OUTPUTS, LATE_RESULTS)]
+
+
+@cache
+def _template() -> Path:
+    """A database file with all tables and nothing in them."""
+    path = Path(tempfile.mkdtemp(prefix="swarmhold-template-")) / "empty.db"
+
+    async def make() -> None:
+        store = open_store(path)
+        await store.open()
+        await store.close()
+
+    asyncio.run(make())
+    return path
+
+
+class Rows:
+    """Every row that the model speaks of."""
+
+    def __init__(self, state: State) -> None:
+        found: list[Any] = [search.all(state.db) for search in ALL_ROWS]
+        self.tasks: dict[str, Task] = {row.id: row for row in found[0]}
+        self.attempts: dict[tuple[str, int], Attempt] = {(row.task_id, row.attempt): row for row in found[1]}
+        self.questions: dict[str, Question] = {row.key: row for row in found[2]}
+        self.tokens: list[TokenRecord] = found[3]
+        self.outputs: list[Any] = found[4]
+        self.late: list[Any] = found[5]
+
+
+class Histories(RuleBasedStateMachine):
+    """One engine over a file, one model, and what both were told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.home = Path(tempfile.mkdtemp(prefix="swarmhold-history-"))
+        self.clock = HandClock()
+        self.model = Model(max_depth=MAX_DEPTH)
+        self.workers: list[tuple[Handle, ModelAttempt]] = []
+        self.minted: list[tuple[CapToken, ModelTask, int]] = []
+        self.cursors: list[int] = []
+        self.known: dict[str, ModelTask] = {}
+        self.finals: dict[tuple[str, int], Any] = {}
+        self.answers: dict[str, Any] = {}
+        self.told: Counter[str] = Counter()
+
+    def run(self, call: Awaitable[Any]) -> Any:
+        """Wait for a call."""
+        return self.loop.run_until_complete(call)
+
+    def outcome(self, call: Awaitable[Any], expected: str | None) -> Any:
+        """What the call returned; it must raise what the model says, and nothing else."""
+        found, raised = self.run(_settled(call))
+        assert raised == expected, f"{raised} instead of {expected}"
+        self.tell(expected or "done")
+        return found
+
+    def tell(self, what: str) -> None:
+        """Count what happened."""
+        self.told[what] += 1
+        if currently_in_test_context():
+            event(what)
+
+    @initialize()
+    def begin(self) -> None:
+        """An engine with a few operators."""
+        shutil.copy(_template(), self.home / "history.db")
+        self.plan = Plan(store_url=str(self.home / "history.db"), clock=self.clock)
+        self.plan.cfg = type(self.plan.cfg)(hold=self.plan.cfg.hold, max_spawn_depth=MAX_DEPTH)
+        self.run(self._begin())
+
+    async def _begin(self) -> None:
+        engine = self.plan.engine()
+        await engine.start()
+        self.swarm = await Swarm.over(engine, self.plan)
+        await engine.ensure_root_key(KEY)
+        self.sessions = [await engine.attach(f"o{n}", Role.OPERATOR, YEAR) for n in range(SESSIONS)]
+        self.jtis = [(await engine.own_session(token)).jti for token in self.sessions]
+
+    def teardown(self) -> None:
+        """Stop the engine and leave nothing behind."""
+        if hasattr(self, "swarm"):
+            self.run(self.swarm.engine.stop())
+        self.loop.close()
+        shutil.rmtree(self.home)
+
+    # Choosing
+
+    def task(self, pick: int) -> ModelTask:
+        """Some task."""
+        return self.model.tasks[pick % len(self.model.tasks)]
+
+    def worker(self, pick: int) -> tuple[Handle, ModelAttempt]:
+        """Some handle, of whatever attempt: late workers are actors too. Young ones are chosen more often."""
+        young = self.workers[-4:] if pick % 2 else self.workers
+        return young[(pick // 2) % len(young)]
+
+    def session(self, pick: int) -> tuple[CapToken, int]:
+        """Some operator that was not revoked."""
+        living = [n for n in range(SESSIONS) if n not in self.model.revoked]
+        return self.sessions[living[pick % len(living)]], living[pick % len(living)]
+
+    def new_task(self, task_id: str, parent: ModelTask | None, retry: Retry | None, timeout_s: int | None) -> None:
+        """Both know of it from now on."""
+        task = ModelTask(task_id, parent, retry, None if timeout_s is None else timeout_s * 1000)
+        self.model.tasks.append(task)
+        self.known[task_id] = task
+
+    has_tasks = precondition(lambda self: bool(self.model.tasks))
+    has_workers = precondition(lambda self: bool(self.workers))
+    has_questions = precondition(lambda self: any(task.questions for task in self.model.tasks))
+
+    # Operators
+
+    @rule(
+        pick=PICK,
+        retried=st.sampled_from([None, ("blocked", "lost"), ("timeout",), ("blocked", "timeout", "lost")]),
+        timeout_s=st.sampled_from([None, None, 20, 700]),
+    )
+    def start(self, pick: int, retried: tuple[str, ...] | None, timeout_s: int | None) -> None:
+        """A task, perhaps with a retry policy and a timeout."""
+        retry = Retry(2 + pick % 2, 5000, retried) if retried else None
+        self.new_task(self.run(self._start(self.session(pick)[0], retry, timeout_s)), None, retry, timeout_s)
+
+    async def _start(self, bearer: Any, retry: Retry | None, timeout_s: int | None) -> str:
+        policy = None
+        if retry is not None:
+            policy = RetryPolicy(max_attempts=retry.max_attempts, backoff=5.0, multiplier=1.0, jitter=0.0, on=retry.on)
+        timeout_ms = None if timeout_s is None else timeout_s * 1000
+        spec = TaskSpec(agent="a", initial_directive="d", retry=policy, attempt_timeout_ms=timeout_ms)
+        return await self.swarm.engine.start_task(bearer, spec)
+
+    @has_tasks
+    @rule(pick=PICK, lease_s=st.sampled_from([None, 5, 60]), escalates=st.booleans())
+    def dispatch_external(self, pick: int, lease_s: int | None, escalates: bool) -> None:
+        """To a worker that gets the handle."""
+        (token, root), task = self.session(pick), self.task(pick // SESSIONS)
+        self._dispatch(token, root, task, lease_s, escalates)
+
+    def _dispatch(self, bearer: Any, root: int, task: ModelTask, lease_s: int | None, escalates: bool) -> None:
+        call = self.swarm.engine.dispatch(
+            bearer,
+            task.id,
+            {"kind": "external"},
+            lease=None if lease_s is None else timedelta(seconds=lease_s),
+            layers=("senior_escalation",) if escalates else (),
+        )
+        made = self.outcome(call, self.model.may_dispatch(task))
+        if made is not None:
+            attempt = self.model.dispatch(
+                task,
+                self.clock(),
+                kind="external",
+                root=root,
+                lease_ms=None if lease_s is None else lease_s * 1000,
+                escalates=escalates,
+                priority=0,
+            )
+            self.workers.append((Handle(made[0].handle), attempt))
+
+    @has_tasks
+    @rule(pick=PICK, priority=st.integers(0, 1), escalates=st.booleans())
+    def dispatch_to_queue(self, pick: int, priority: int, escalates: bool) -> None:
+        """To whoever claims it."""
+        (token, root), task = self.session(pick), self.task(pick // SESSIONS)
+        call = self.swarm.engine.dispatch(
+            token,
+            task.id,
+            {"kind": "queue", "queue": "q", "priority": priority},
+            layers=("senior_escalation",) if escalates else (),
+        )
+        if self.outcome(call, self.model.may_dispatch(task)) is not None:
+            self.model.dispatch(
+                task, self.clock(), kind="queue", root=root, lease_ms=None, escalates=escalates, priority=priority
+            )
+
+    @rule()
+    def claim(self) -> None:
+        """One of those that wait with the highest priority, or nothing."""
+        found = self.run(self.swarm.engine.claim(KEY, queue="q", hold=NOW))
+        waiting = self.model.claimable()
+        assert (found is None) == (not waiting)
+        if found is not None:
+            [attempt] = [a for a in waiting if (a.task.id, a.number) == (found.payload.task_id, found.payload.attempt)]
+            self.model.claim(attempt, self.clock())
+            self.workers.append((Handle(found.handle), attempt))
+
+    @has_tasks
+    @rule(pick=PICK)
+    def cancel(self, pick: int) -> None:
+        """A task with everything under it."""
+        task = self.task(pick)
+        self.outcome(self.swarm.engine.cancel_task(self.swarm.operator, task.id), self.model.cancel(task))
+
+    @has_tasks
+    @rule(pick=PICK, ok=st.booleans(), senior=st.booleans(), value=VALUES, given_value=st.booleans())
+    def judge(self, pick: int, ok: bool, senior: bool, value: Any, given_value: bool) -> None:
+        """A verdict."""
+        task, json = self.task(pick), Json.of(value) if given_value else None
+        engine = self.swarm.engine
+        if senior:
+            call = engine.override_verdict(self.swarm.senior, task.id, ok=ok, value=json)
+        else:
+            call = engine.mark(self.swarm.operator, task.id, ok=ok, value=json)
+        self.outcome(call, self.model.judge(task, ok=ok, by_senior=senior, value=value, given=given_value))
+
+    @has_tasks
+    @rule(pick=PICK, value=VALUES)
+    def post(self, pick: int, value: Any) -> None:
+        """An interim result."""
+        task = self.task(pick)
+        call = self.swarm.engine.post_result(self.swarm.operator, task.id, value)
+        self.outcome(call, self.model.post(task, value))
+
+    @has_workers
+    @rule(pick=PICK, index=st.integers(0, 1), senior=st.booleans())
+    def adopt(self, pick: int, index: int, senior: bool) -> None:
+        """A late result."""
+        _, attempt = self.worker(pick)
+        token = self.swarm.senior if senior else self.swarm.operator
+        call = self.swarm.engine.adopt_late(token, attempt.task.id, attempt.number, index)
+        self.outcome(call, self.model.adopt(attempt, index, by_senior=senior))
+
+    @has_tasks
+    @rule(pick=PICK)
+    def mint(self, pick: int) -> None:
+        """A worker token for a task."""
+        (token, root), task = self.session(pick), self.task(pick // SESSIONS)
+        call = self.swarm.engine.mint_token(
+            token, agent_id="m", role=Role.WORKER, ttl=YEAR, task_id=task.id, scopes=frozenset({Verb.FETCH_DATA})
+        )
+        made = self.outcome(call, "Cancelled" if task.is_cancelled() else None)
+        if made is not None:
+            self.minted.append((made.token, task, root))
+
+    @precondition(lambda self: len(self.model.revoked) < SESSIONS - 1)
+    @rule(pick=st.integers(0, 20))
+    def revoke(self, pick: int) -> None:
+        """Now and then an operator's session, with everything below it."""
+        root = pick % SESSIONS
+        if pick < SESSIONS and root not in self.model.revoked:
+            self.run(self.swarm.engine.revoke_token(self.swarm.operator, self.jtis[root]))
+            self.model.revoke(root)
+
+    @rule(paused=st.booleans())
+    def switch(self, paused: bool) -> None:
+        """The loop."""
+        engine, senior = self.swarm.engine, self.swarm.senior
+        self.run(engine.pause_loop(senior) if paused else engine.resume_loop(senior))
+        self.model.paused = paused
+
+    # Workers
+
+    @has_workers
+    @rule(pick=PICK, value=VALUES, ok=st.booleans())
+    def submit(self, pick: int, value: Any, ok: bool) -> None:
+        """A Final, perhaps of a worker that is long over."""
+        handle, attempt = self.worker(pick)
+        before = {question.key for question in attempt.task.questions}
+        _, raised = self.run(_settled(self.swarm.engine.submit_final(handle, Json.of(value), ok=ok)))
+        self.tell(f"submit {raised}")
+        state = self.run(self.swarm.engine.read_task_state(self.swarm.operator, attempt.task.id))
+        held = next(iter(set(state.suspended_on) - before), "")
+        assert self.model.submit(attempt, value, ok, self.clock(), held) == raised
+
+    @has_workers
+    @rule(pick=PICK)
+    def emit(self, pick: int) -> None:
+        """An output: a sign of life."""
+        handle, attempt = self.worker(pick)
+        call = self.swarm.engine.emit_output(handle, OutputEvent.partial(1))
+        expected = self.model.worker_refusal(attempt)
+        self.outcome(call, expected)
+        if expected is None:
+            attempt.outputs += 1
+            attempt.renew_by_traffic(self.clock())
+
+    @has_workers
+    @rule(pick=PICK)
+    def beat(self, pick: int) -> None:
+        """A heartbeat; a cancelled worker is told in words."""
+        handle, attempt = self.worker(pick)
+        expected = self.model.worker_refusal(attempt)
+        pulse = self.outcome(self.swarm.engine.worker_heartbeat(handle), None if expected == "Cancelled" else expected)
+        if expected is None:
+            attempt.renew(self.clock())
+        if pulse is not None:
+            assert pulse.cancelled == (expected == "Cancelled")
+
+    @has_workers
+    @rule(pick=PICK)
+    def start_child(self, pick: int) -> None:
+        """A task below the worker's own."""
+        handle, attempt = self.worker(pick)
+        task_id = self.outcome(self._start(handle, None, None), self.model.may_start_child(attempt))
+        if task_id is not None:
+            self.new_task(task_id, attempt.task, None, None)
+
+    @has_workers
+    @rule(pick=PICK, other=PICK)
+    def dispatch_child(self, pick: int, other: int) -> None:
+        """By a worker: its own children only."""
+        handle, attempt = self.worker(pick)
+        children = self.model.children(attempt.task)
+        task = children[other % len(children)] if children and other % 4 else self.task(other)
+        refusal = self.model.worker_refusal(attempt)
+        if refusal is None and task.parent is not attempt.task:
+            refusal = "TokenTaskMismatch"
+        if refusal is not None:
+            self.outcome(self.swarm.engine.dispatch(handle, task.id, {"kind": "external"}), refusal)
+        else:
+            self._dispatch(handle, attempt.root, task, None, False)
+
+    @has_workers
+    @rule(pick=PICK, other=PICK)
+    def cancel_by_worker(self, pick: int, other: int) -> None:
+        """Its own task and what is below it."""
+        handle, attempt = self.worker(pick)
+        task = self.task(other)
+        refusal = self.model.worker_refusal(attempt)
+        if refusal is None and attempt.task not in task.lineage():
+            refusal = "TokenTaskMismatch"
+        self.outcome(self.swarm.engine.cancel_task(handle, task.id), refusal or self.model.cancel(task))
+
+    # Questions
+
+    @has_tasks
+    @rule(
+        pick=PICK,
+        by_worker=st.booleans(),
+        on=st.sampled_from([*OnDeadline, OnDeadline.KEEP_WAITING, OnDeadline.KEEP_WAITING]),
+        seconds=st.sampled_from([2, 40, 3600]),
+        default=VALUES,
+    )
+    def ask(self, pick: int, by_worker: bool, on: OnDeadline, seconds: int, default: Any) -> None:
+        """About a task, by its worker or by an operator, with any policy."""
+        deadline = self.clock() + seconds * 1000
+        asked = Ask(
+            question=Json.of("?"),
+            deadline=deadline,
+            on_deadline=on,
+            default_answer=Json.of(default) if on is OnDeadline.DEFAULT else None,
+            escalate_to="chief" if on is OnDeadline.ESCALATE else None,
+        )
+        if by_worker and self.workers:
+            handle, attempt = self.worker(pick)
+            task, expected = attempt.task, self.model.worker_refusal(attempt)
+            call = self.swarm.engine.ask(handle, asked)
+        else:
+            task = self.task(pick)
+            expected = self.model.may_ask(task)
+            call = self.swarm.engine.ask(self.swarm.operator, asked, task_id=task.id)
+        made = self.outcome(call, expected)
+        if made is not None:
+            due = None if on is OnDeadline.KEEP_WAITING else deadline
+            question = ModelQuestion(made.key, task, False, on.value, default, due)
+            self.model.ask(question, self.clock())
+
+    @has_questions
+    @rule(pick=PICK, value=VALUES)
+    def answer(self, pick: int, value: Any) -> None:
+        """Some question, old ones too; open ones more often."""
+        questions = [question for task in self.model.tasks for question in task.questions]
+        open_ones = [question for question in questions if question.status == "open"]
+        choice = open_ones if open_ones and pick % 4 else questions
+        question = choice[(pick // 4) % len(choice)]
+        call = self.swarm.engine.answer(self.swarm.senior, question.key, Json.of(value))
+        self.outcome(call, self.model.answer(question, value, self.clock()))
+
+    # Time and death
+
+    @rule(seconds=SECONDS)
+    def pass_time(self, seconds: int) -> None:
+        """Whatever is due then happens."""
+        self.run(self.swarm.pass_time(seconds))
+        self.model.carry_out_due(self.clock())
+
+    @rule(pick=st.integers(0, 3))
+    def die(self, pick: int) -> None:
+        """Now and then the server is killed and started again: only leases change by that."""
+        if pick == 0:
+            before = self.run(self.swarm.dump()) | {"attempts": []}
+            self.run(crash(self.swarm.engine))
+            self.swarm.engine = self.plan.engine()
+            self.run(self.swarm.engine.start())
+            assert self.run(self.swarm.dump()) | {"attempts": []} == before
+            self.model.restart(self.clock())
+
+    # What must hold after every step
+
+    @invariant()
+    def everything_is_as_the_model_says(self) -> None:
+        """Rows, invariants of the description, and the feed."""
+        if not hasattr(self, "swarm"):
+            return
+        rows: Rows = self.run(self.swarm.engine.store.read(Rows))
+        assert set(rows.tasks) == set(self.known)
+        for task in self.model.tasks:
+            self._same_task(task, rows.tasks[task.id])
+            for attempt in task.attempts:
+                self._same_attempt(attempt, rows.attempts[(task.id, attempt.number)], rows)
+            for question in task.questions:
+                self._same_question(question, rows.questions[question.key])
+        assert len(rows.attempts) == sum(len(task.attempts) for task in self.model.tasks)
+        assert len(rows.questions) == sum(len(task.questions) for task in self.model.tasks)
+        self._nothing_waits_for_nothing(rows)
+        self._credentials_stay_within_bounds(rows)
+        self._follow()
+
+    def _same_task(self, task: ModelTask, row: Task) -> None:
+        assert (row.status.value, row.attempt, row.live) == (task.status, len(task.attempts), task.live)
+        assert (row.parent_task_id, row.spawn_depth) == (task.parent and task.parent.id, task.depth)
+        assert (row.open_questions, row.retry_at) == (len(task.open()), task.retry_at)
+        result = row.last_result.value if row.last_result is not None else None
+        assert same_json(result, task.result), (result, task.result)
+
+    def _same_attempt(self, attempt: ModelAttempt, row: Attempt, rows: Rows) -> None:
+        assert (row.phase.value, row.reason and row.reason.value) == (attempt.phase, attempt.reason)
+        assert row.due_at == attempt.due_at()
+        assert row.outputs == attempt.outputs
+        key = (row.task_id, row.attempt)
+        finals = [x for x in rows.outputs if (x.task_id, x.attempt) == key and x.type.value == "final"]
+        assert len(finals) <= 1
+        assert (row.final is not None) == bool(finals) == (attempt.final is not None)
+        if row.final is not None and attempt.final is not None:
+            assert same_json(self.finals.setdefault(key, row.final.value), row.final.value)
+            assert (row.final, row.final_ok) == (Json.of(attempt.final[0]), attempt.final[1])
+        late = [(x.value, x.ok) for x in rows.late if (x.task_id, x.attempt) == key]
+        assert late == [(Json.of(value), ok) for value, ok in attempt.late]
+
+    def _same_question(self, question: ModelQuestion, row: Question) -> None:
+        assert (row.status.value, row.due_at, row.bridge_id) == (question.status, question.due_at, question.bridge)
+        if row.answer is not None:
+            assert same_json(self.answers.setdefault(row.key, row.answer.value), row.answer.value)
+            assert same_json(row.answer.value, question.answer)
+
+    def _nothing_waits_for_nothing(self, rows: Rows) -> None:
+        """Every task that is not settled has something durable to go on by, or is up to its dispatcher."""
+        for row in rows.tasks.values():
+            if row.status.value == "suspended":
+                assert row.open_questions > 0
+            if row.live:
+                attempt = rows.attempts[(row.id, row.attempt)]
+                assert row.status.value in ("running", "suspended")
+                assert (
+                    attempt.due_at is not None
+                    or attempt.paused_at is not None
+                    or attempt.phase.value
+                    in (
+                        "queued",
+                        "held",
+                    )
+                )
+            if row.status.value == "running" and not row.live and row.retry_at is None:
+                # Answered before it was ever dispatched: it awaits its dispatcher, as a pending task does.
+                assert row.attempt == 0
+            if row.settled_at is not None:
+                assert (row.live, row.open_questions, row.retry_at) == (False, 0, None)
+
+    def _credentials_stay_within_bounds(self, rows: Rows) -> None:
+        """No child has more than its parent; nothing lives below what was cancelled or revoked."""
+        records = {record.jti: record for record in rows.tokens}
+        for record in rows.tokens:
+            parent = records.get(record.parent_jti or "")
+            if parent is not None:
+                assert record.expires_at <= parent.expires_at + 999  # a token tells its end in whole seconds
+                assert parent.revoked_at is None or record.revoked_at is not None
+            if record.task_id is not None and self.known[record.task_id].is_cancelled():
+                assert record.revoked_at is not None
+        for (task_id, _), attempt in rows.attempts.items():
+            above = records.get(attempt.parent_jti or "")
+            if attempt.is_live:
+                assert not self.known[task_id].is_cancelled()
+                assert above is None or above.revoked_at is None
+
+    def _follow(self) -> None:
+        """The feed behind the last cursor, a page at a time."""
+        found: list[Event] = self.run(self.swarm.events(after=self.cursors[-1] if self.cursors else 0))
+        for happened in found:
+            assert not self.cursors or happened.cursor > self.cursors[-1]
+            self.cursors.append(happened.cursor)
+        # One writer commits in order, so what was followed piece by piece is the whole.
+        assert self.run(self.swarm.engine.store.read(_count_events)) == len(self.cursors)
+
+
+def _count_events(state: State) -> int:
+    return int(state.db.query("SELECT count(*) FROM events", ())[0][0])
+
+
+async def _settled(call: Awaitable[Any]) -> tuple[Any, str | None]:
+    """What it returned, or the name of the error that it raised."""
+    try:
+        return await call, None
+    except EngineError as error:
+        return None, type(error).__name__
+
+
+Histories.TestCase.settings = settings(
+    max_examples=HISTORIES,
+    stateful_step_count=50,
+    deadline=None,
+    # Shrinking a history takes minutes, so it is asked for; every failure is told with what repeats it.
+    phases=[phase for phase in Phase if SHRINK or phase is not Phase.shrink],
+    suppress_health_check=list(HealthCheck),
+    print_blob=True,
+)
+
+TestHistories = Histories.TestCase
+
+
+class Chance:
+    """Arguments for the rules by a seed."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+
+    def pick(self) -> int:
+        """As `PICK`."""
+        return self._random.randrange(10**6)
+
+    def flag(self) -> bool:
+        """As `st.booleans`."""
+        return self._random.random() < 0.5
+
+    def one(self, *choices: Any) -> Any:
+        """As `st.sampled_from`."""
+        return self._random.choice(choices)
+
+    def value(self) -> Any:
+        """As `VALUES`."""
+        return self.one(None, True, "a", "b", {"uphold": True}, [1, {"x": 2.5}])
+
+
+def _step(history: Histories, chance: Chance) -> None:
+    """One rule that is possible now, the common ones more often."""
+    pick, flag, value = chance.pick, chance.flag, chance.value
+    retried = (None, ("blocked", "lost"), ("timeout",), ("blocked", "timeout", "lost"))
+    rules: list[tuple[int, Any]] = [
+        (2, lambda: history.start(pick(), chance.one(*retried), chance.one(None, None, 20, 700))),
+        (3, history.claim),
+        (3, lambda: history.pass_time(chance.one(0, 1, 3, 9, 10, 30, 61, 600, 1801, 691_200))),
+        (1, lambda: history.die(chance.one(0, 1, 2, 3))),
+        (1, lambda: history.switch(paused=chance.one(True, False, False))),
+        (1, lambda: history.revoke(chance.one(*range(30))) if len(history.model.revoked) < SESSIONS - 1 else None),
+    ]
+    if history.model.tasks:
+        rules += [
+            (4, lambda: history.dispatch_external(pick(), chance.one(None, 5, 60), flag())),
+            (4, lambda: history.dispatch_to_queue(pick(), chance.one(0, 1), flag())),
+            (4, lambda: history.ask(pick(), flag(), chance.one(*OnDeadline), chance.one(2, 40, 3600), value())),
+            (1, lambda: history.cancel(pick())),
+            (1, lambda: history.judge(pick(), flag(), flag(), value(), flag())),
+            (1, lambda: history.post(pick(), value())),
+            (1, lambda: history.mint(pick())),
+        ]
+    if history.workers:
+        rules += [
+            (6, lambda: history.submit(pick(), value(), flag())),
+            (2, lambda: history.emit(pick())),
+            (2, lambda: history.beat(pick())),
+            (4, lambda: history.start_child(pick())),
+            (5, lambda: history.dispatch_child(pick(), pick())),
+            (1, lambda: history.cancel_by_worker(pick(), pick())),
+            (1, lambda: history.adopt(pick(), chance.one(0, 1), flag())),
+        ]
+    if any(task.questions for task in history.model.tasks):
+        rules.append((6, lambda: history.answer(pick(), value())))
+    chance.one(*(step for weight, step in rules for _ in range(weight)))()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60 + 5 * HISTORIES)
+def test_long_histories() -> None:
+    """Seeded histories in which most things that can happen do; each failure names its seed."""
+    told: Counter[str] = Counter()
+    for seed in range(SEED, SEED + HISTORIES):
+        history, chance = Histories(), Chance(seed)
+        try:
+            history.begin()
+            for _ in range(STEPS):
+                _step(history, chance)
+                history.everything_is_as_the_model_says()
+        except BaseException as error:
+            error.add_note(f"seed {seed}")
+            raise
+        finally:
+            history.teardown()
+        told += history.told
+    missing = {
+        "done", "InvalidTransition", "LoopPaused", "AlreadyAnswered", "QuestionClosed", "AttemptSuperseded",
+        "Cancelled", "TokenRevoked", "TokenTaskMismatch", "LateResultNotFound", "SpawnDepthExceeded", "submit None",
+        "submit FinalConflict", "submit AttemptSuperseded", "submit Cancelled", "submit TokenRevoked",
+    } - set(told)  # fmt: skip
+    assert HISTORIES < 50 or not missing, told
