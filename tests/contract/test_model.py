@@ -1,6 +1,7 @@
 """Any store behaves as a dictionary would, whatever fails in between."""
 
 import asyncio
+import os
 import tempfile
 import uuid
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -145,25 +147,30 @@ async def follow_postgres(url: str, steps: list[tuple[Step, Any]], proxy: Cuttin
     """Run steps one after another against a store and a model, cutting connections."""
     store, model, prefix = PostgresStore(url, connections=2, policy=PATIENT), Model(), f"{uuid.uuid4()}-"
     await store.open()
-    for step, cut in steps:
-        if cut is not None:
-            proxy.cut_at(cut[0], after=cut[1])
-        (outcome,) = await asyncio.gather(
-            store.transact("step", step.on_state(prefix), bulk=step.bulk), return_exceptions=True
-        )
-        proxy.disarm()
-        if isinstance(outcome, StoreUnavailable):
-            assert outcome.unsure
-            kept = Model(model)
-            step.on_model(kept)
-            model = model if await content(store, prefix) == model else kept
-        else:
-            judge(outcome, step, model)
-        assert await content(store, prefix) == model
-    await store.close()
+    try:
+        for step, cut in steps:
+            if cut is not None:
+                proxy.cut_at(cut[0], after=cut[1])
+            (outcome,) = await asyncio.gather(
+                store.transact("step", step.on_state(prefix), bulk=step.bulk), return_exceptions=True
+            )
+            proxy.disarm()
+            if isinstance(outcome, StoreUnavailable):
+                assert outcome.unsure
+                kept = Model(model)
+                step.on_model(kept)
+                model = model if await content(store, prefix) == model else kept
+            else:
+                judge(outcome, step, model)
+            assert await content(store, prefix) == model
+    finally:
+        await store.close()
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+# A connection that is cut in the middle may be noticed by PostgreSQL only minutes later, and holds the lock until then.
+@pytest.mark.skipif("SWARMHOLD_TEST_LONG" not in os.environ, reason="may take minutes; set SWARMHOLD_TEST_LONG")
+@pytest.mark.timeout(3600)
+@settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.tuples(STEPS, CUTS), max_size=8))
 def test_postgres_is_a_dictionary(postgres_url: str, steps: list[tuple[Step, Any]]) -> None:
     """Over a network that breaks at any statement each operation is done once, or its caller is told."""
