@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from app.domain.access import Caller
-from app.domain.errors import IdempotencyMismatch
+from app.domain.errors import Conflict, IdempotencyMismatch
 from app.domain.json import Json
 from app.state import schema
 from app.state.state import State
@@ -48,13 +48,17 @@ def once(
     """
     if idempotency is None:
         return make()
-    rows = _GET.query(state.db, in_scope=scope, of_key=idempotency.key)
-    if rows:
-        fingerprint, result = rows[0]
-        if fingerprint != idempotency.fingerprint:
-            raise IdempotencyMismatch(idempotency.key)
-        return again(Json(result).value)
-    made = make()
+    known = _known(state, scope, idempotency)
+    if known is not None:
+        return again(known.value)
+    try:
+        made = make()
+    except Conflict:
+        # Refused before anything was written: perhaps because the same request, running beside this one, was first.
+        known = _known(state, scope, idempotency)
+        if known is None:
+            raise
+        return again(known.value)
     if made is None:
         return made
     _INSERT.change(
@@ -66,6 +70,17 @@ def once(
         created_at=state.now,
     )
     return made
+
+
+def _known(state: State, scope: str, idempotency: Idempotency) -> Json | None:
+    """The name of what the key made before. Raises IdempotencyMismatch."""
+    rows = _GET.query(state.db, in_scope=scope, of_key=idempotency.key)
+    if not rows:
+        return None
+    fingerprint, result = rows[0]
+    if fingerprint != idempotency.fingerprint:
+        raise IdempotencyMismatch(idempotency.key)
+    return Json(result)
 
 
 def scope_of(caller: Caller, route: str) -> str:
