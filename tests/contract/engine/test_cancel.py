@@ -13,7 +13,7 @@ from app.domain.tasks import RetryPolicy, Status
 from app.domain.tokens import CapToken, Handle
 from app.state.state import State
 from tests.support.scripted import IN_PROCESS, ScriptedFunction
-from tests.support.swarms import EXTERNAL, Swarm, refused, values
+from tests.support.swarms import EXTERNAL, Swarm, refused, unchanged, values
 from tests.support.waiting import eventually
 
 HOUR = timedelta(hours=1)
@@ -164,6 +164,21 @@ async def test_cancel_races_everything(swarm: Swarm) -> None:
 
         assert await swarm.status(root.task_id) is Status.CANCELLED
         assert await alive_below(swarm, root.task_id) == {}
+
+
+async def test_nothing_comes_to_life_under_a_cancelled_task(swarm: Swarm) -> None:
+    """A child that had passed may be judged again, but neither dispatched nor given a token."""
+    root = await swarm.external()
+    child = await swarm.external_child(root)
+    await swarm.submit(child)
+    await swarm.engine.cancel_task(swarm.operator, root.task_id)
+    await swarm.engine.override_verdict(swarm.senior, child.task_id, ok=False)
+
+    error = await unchanged(swarm, Cancelled, swarm.engine.dispatch(swarm.operator, child.task_id, EXTERNAL))
+    mint = swarm.engine.mint_token(swarm.operator, agent_id="m", role=Role.WORKER, ttl=HOUR, task_id=child.task_id)
+    await unchanged(swarm, Cancelled, mint)
+
+    assert error.task_id == root.task_id
 
 
 async def test_a_worker_cancels_what_it_started(swarm: Swarm) -> None:

@@ -155,25 +155,33 @@ async def test_a_watched_function_keeps_its_lease(swarm: Swarm, function: Script
     assert (await swarm.engine.poll_task(swarm.operator, task_id, HOUR)).status is Status.PASS
 
 
-async def test_nobody_vouches_for_a_worker_elsewhere(swarm: Swarm) -> None:
+async def test_nobody_vouches_for_a_worker_elsewhere(swarm: Swarm, function: ScriptedFunction) -> None:
     """A layer that has the server watch an external attempt does not keep a silent worker's lease alive."""
-    task_id = await swarm.task()
-    await swarm.engine.dispatch(
-        swarm.operator, task_id, EXTERNAL, lease=timedelta(milliseconds=20), layers=("long_hold",)
-    )
+    lease = timedelta(milliseconds=60)
+    elsewhere, here = await swarm.task(), await swarm.task()
+    await swarm.engine.dispatch(swarm.operator, elsewhere, EXTERNAL, lease=lease, layers=("long_hold",))
 
     async def is_running() -> bool:
-        return (await swarm.attempt(task_id)).phase is Phase.RUNNING
+        return (await swarm.attempt(elsewhere)).phase is Phase.RUNNING
 
     await eventually(is_running)
-    lease = (await swarm.attempt(task_id)).lease_expires_at
-    swarm.clock.advance(0.019)
-    for _ in range(100):
-        await asyncio.sleep(0)
-    assert (await swarm.attempt(task_id)).lease_expires_at == lease
+    await swarm.engine.dispatch(swarm.operator, here, IN_PROCESS, lease=lease)
+    await function.called.wait()
+    before = [(await swarm.attempt(x)).lease_expires_at for x in (elsewhere, here)]
+    swarm.clock.advance(0.059)
+
+    async def is_renewed() -> bool:
+        return (await swarm.attempt(here)).lease_expires_at != before[1]
+
+    # Both are looked at in the same rhythm, so what is to be renewed has been when the other one was, twice.
+    await eventually(is_renewed)
+    before[1] = (await swarm.attempt(here)).lease_expires_at
+    swarm.clock.advance(0.03)
+    await eventually(is_renewed)
+    assert (await swarm.attempt(elsewhere)).lease_expires_at == before[0]
     await swarm.pass_time(0.001)
 
-    assert (await swarm.attempt(task_id)).reason is Reason.LOST
+    assert (await swarm.attempt(elsewhere)).reason is Reason.LOST
 
 
 # Retries
