@@ -233,17 +233,25 @@ def started(state: State, cfg: EngineCfg, task_id: str, number: int, *, epoch: i
     if into is Phase.QUEUED:
         changes["due_at"] = None
     else:
-        lease = state.now + attempt.lease_ms if attempt.lease_ms is not None else None
-        handle = state.now + clocks.life_ms(cfg, attempt.lease_ms)
-        due = clocks.next_due(lease, attempt.timeout_at, handle)
-        changes |= {"lease_expires_at": lease, "handle_expires_at": handle}
-        if attempt.paused_at is None:
-            changes["due_at"] = due
-            state.due(due)
+        changes |= _running_clocks(state, cfg, attempt)
     ATTEMPTS.update(state.db, task_id, number, **changes)
     if into is Phase.QUEUED and attempt.queue is not None:
         state.wake(f"queue:{attempt.queue}")
     state.wake(f"attempt:{task_id}")
+
+
+def _running_clocks(state: State, cfg: EngineCfg, attempt: Attempt) -> dict[str, Any]:
+    """Lease and handle from now; those of a task that waits for a senior stand still from now."""
+    lease = state.now + attempt.lease_ms if attempt.lease_ms is not None else None
+    handle = state.now + clocks.life_ms(cfg, attempt.lease_ms)
+    changes = {"lease_expires_at": lease, "handle_expires_at": handle}
+    if attempt.paused_at is None:
+        due = clocks.next_due(lease, attempt.timeout_at, handle)
+        state.due(due)
+        return changes | {"due_at": due}
+    stood = max(0, state.now - attempt.paused_at)
+    timeout = attempt.timeout_at + stood if attempt.timeout_at is not None else None
+    return changes | {"timeout_at": timeout, "paused_at": state.now}
 
 
 def failed(state: State, task_id: str, number: int, *, epoch: int, reason: Reason, detail: str) -> None:

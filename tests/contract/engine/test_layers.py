@@ -232,6 +232,31 @@ async def test_an_attempt_waits_for_its_hook_to_connect(swarm: Swarm) -> None:
     assert hook.after_calls[0].outcome is Outcome.CANCELLED
 
 
+async def test_a_hook_that_agrees_while_a_senior_thinks_starts_no_clock(swarm: Swarm) -> None:
+    """Lease and timeout run from the answer on, with all that was left of them."""
+    engine, hook = swarm.engine, Hook(agree=False)
+    await engine.register_spawn_hook("h", hook)
+    task_id = await swarm.task(attempt_timeout_ms=100_000)
+    token = await hooked(swarm)
+    await engine.dispatch(token, task_id, EXTERNAL, layers=("main_ai",), lease=timedelta(seconds=10))
+    await hook.asked.wait()
+    swarm.clock.advance(40)
+    key = await engine.query_senior(swarm.operator, task_id, "?")
+    await swarm.pass_time(500)
+    hook.verdict.set_result(None)
+
+    async def has_agreed() -> bool:
+        return (await swarm.attempt(task_id)).phase is Phase.RUNNING
+
+    await eventually(has_agreed)
+    await swarm.pass_time(500)
+    await engine.resume(key, "go on")
+
+    attempt = await swarm.attempt(task_id)
+    assert attempt.lease_expires_at == swarm.clock() + 10_000
+    assert attempt.timeout_at == swarm.clock() + 60_000
+
+
 async def test_automate_needs_no_hook(swarm: Swarm) -> None:
     """An explicit `automate` runs without the hook, though the layer was asked for."""
     task_id = await swarm.task()
