@@ -22,6 +22,9 @@ CHAOS_ROUNDS ?= 50
 LOCKS := requirements.lock requirements-dev.lock requirements-build.lock
 SOURCES := app tests $(wildcard benchmarks) $(wildcard examples)
 
+# Compiled modules are kept: each server that a test starts would compile hundreds of them anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help venv venv-run serve demo test check format-check lint types imports fmt lock openapi openapi-check bench chaos \
 	browser-deps audit clean
 
