@@ -1,27 +1,37 @@
-"""A TCP proxy that cuts connections at a chosen moment: in front of a database, a broken network."""
+"""A TCP proxy in front of a database: a network that breaks at a chosen moment, with a word or without one."""
 
 import contextlib
+import ctypes
 import socket
+import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit, urlunsplit
 
 from tests.support.ports import LOOPBACK
+
+SO_ATTACH_FILTER = 26  # the socket module does not name it
+RETURN_NOTHING = struct.pack("HBBI", 0x06, 0, 0, 0)
 
 
 class CuttingProxy:
     """Forwards to one server. `cut_at(text)` arms it: the next client that sends `text` loses its connection.
 
-    With `after=True` the server gets the message first. Each arming cuts once.
+    With `after=True` the server gets the message first. Each arming cuts once. `fall_silent` is worse: neither end is
+    told, as when a host loses its power.
     """
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
         self._listener = socket.create_server((LOOPBACK, 0))
         self._armed: tuple[bytes, bool] | None = None
-        self._sockets: list[socket.socket] = []
+        self._ends: list[socket.socket] = []
+        self._silent: frozenset[socket.socket] = frozenset()
         self.cuts = 0
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._leaving: set[socket.socket] = set()
+        self._left = threading.Condition()
+        self._forwarding: list[threading.Thread] = []
+        self._accepting = _running(self._accept)
 
     @property
     def port(self) -> int:
@@ -36,44 +46,96 @@ class CuttingProxy:
         """Cut no more."""
         self._armed = None
 
+    def await_cuts(self, *, within: float = 10.0) -> None:
+        """Wait until the server has ended the session of every connection that was cut, with all that it still did."""
+        with self._left:
+            assert self._left.wait_for(lambda: not self._leaving, within), "the server goes on with a cut connection"
+
+    def fall_silent(self) -> None:
+        """Lose every packet of the connections that there are, in both directions; new ones are forwarded.
+
+        Not even the kernel's acknowledgements reach either end.
+        """
+        self._silent = frozenset(self._ends)
+        for end in self._silent:
+            with contextlib.suppress(OSError):  # already cut
+                _deafen(end)
+
     def close(self) -> None:
-        """Cut everything."""
-        self._listener.close()
-        for end in self._sockets:
+        """Cut everything; when it returns both ends of each connection have been told."""
+        # Closing alone would tell nobody while a thread is reading: the kernel keeps what is read from alive.
+        _hang_up(self._listener)
+        self._accepting.join()
+        for end in self._ends:
+            _hang_up(end)
+        for thread in self._forwarding:
+            thread.join()
+        for end in (self._listener, *self._ends):
             end.close()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                self._ends.append(client)
                 server = socket.create_connection(self._target)
-                self._sockets += [client, server]
-                threading.Thread(target=self._forward, args=(client, server), daemon=True).start()
-                threading.Thread(target=self._forward_back, args=(server, client), daemon=True).start()
+                self._ends.append(server)
+                self._forwarding += [
+                    _running(lambda ends=(client, server): self._forward(*ends)),
+                    _running(lambda ends=(server, client): self._forward_back(*ends)),
+                ]
 
     def _forward(self, client: socket.socket, server: socket.socket) -> None:
         with contextlib.suppress(OSError):
-            while data := client.recv(65_536):
+            while data := self._heard(client):
                 armed = self._armed
                 if armed is None or armed[0] not in data:
                     server.sendall(data)
                     continue
                 self._armed = None
                 self.cuts += 1
+                with self._left:
+                    self._leaving.add(server)
                 # Nobody reads the reply, whether or not it comes.
                 client.shutdown(socket.SHUT_RDWR)
                 if armed[1]:
                     server.sendall(data)
                 break
-        with contextlib.suppress(OSError):
-            server.shutdown(socket.SHUT_WR)
+        _hang_up(server, socket.SHUT_WR)
 
     def _forward_back(self, server: socket.socket, client: socket.socket) -> None:
         with contextlib.suppress(OSError):
-            while data := server.recv(65_536):
-                client.sendall(data)
-        with contextlib.suppress(OSError):
-            client.shutdown(socket.SHUT_RDWR)
+            while data := self._heard(server):
+                with contextlib.suppress(OSError):  # cut, but the server's end is still awaited
+                    client.sendall(data)
+        _hang_up(client)
+        with self._left:
+            self._leaving.discard(server)
+            self._left.notify_all()
+
+    def _heard(self, end: socket.socket) -> bytes:
+        """What this end says, unless it may not be heard any more: then nothing comes until the proxy is closed."""
+        while data := end.recv(65_536):
+            if end not in self._silent:
+                return data
+        return b""
+
+
+def _running(work: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
+
+
+def _hang_up(end: socket.socket, how: int = socket.SHUT_RDWR) -> None:
+    with contextlib.suppress(OSError):  # hung up already
+        end.shutdown(how)
+
+
+def _deafen(end: socket.socket) -> None:
+    """Let the kernel drop whatever comes in, before TCP sees it (a filter that keeps nothing)."""
+    instructions = ctypes.create_string_buffer(RETURN_NOTHING)
+    end.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(instructions)))
 
 
 @contextlib.contextmanager
