@@ -84,5 +84,11 @@ def _known(state: State, scope: str, idempotency: Idempotency) -> Json | None:
 
 
 def scope_of(caller: Caller, route: str) -> str:
-    """Names the caller and what it asks for, whatever token it holds at the moment."""
-    return f"{caller.role}:{caller.subject}:{route}"
+    """Names the caller and what it asks for, whatever token it holds at the moment.
+
+    A worker is its attempt: many attempts are worked on under one worker's name.
+    """
+    who = caller.subject
+    if caller.task_id is not None:
+        who = f"{caller.task_id}#{caller.attempt}" if caller.attempt is not None else f"{caller.task_id}:{who}"
+    return f"{caller.role}:{who}:{route}"

@@ -110,6 +110,41 @@ async def test_other_keys_make_others(swarm: Swarm, pending: str) -> None:
     assert (await question(swarm, pending, key)).startswith("R-")
 
 
+async def test_attempts_under_one_workers_name_never_meet(swarm: Swarm, pending: str) -> None:
+    """A worker that uses the same key in each of its jobs makes a task, and a question, of each of them."""
+    key = Idempotency("child-1", "request")
+    children: set[tuple[str | None, str]] = set()
+    questions: set[tuple[str, str]] = set()
+    jobs: set[str] = set()
+    for _ in range(2):
+        await swarm.engine.dispatch(swarm.operator, await swarm.task(), {"kind": "queue", "queue": "q"})
+        claim = await swarm.engine.claim(ROOT, queue="q", hold=timedelta(0), worker_name="w")
+        assert claim is not None
+        jobs.add(claim.payload.task_id)
+        handle = Handle(claim.handle)
+        made = (await swarm.engine.create_task(handle, SPEC, idempotency=key)).task
+        again = (await swarm.engine.create_task(handle, SPEC, idempotency=key)).task
+        assert made.id == again.id
+        children.add((made.parent_task_id, made.id))
+        asked = await swarm.engine.ask(handle, Ask(question=Json.of("?")), idempotency=key)
+        questions.add((asked.task_id, asked.key))
+    assert {parent for parent, _ in children} == {task for task, _ in questions} == jobs
+    assert len(children) == len(questions) == 2
+
+
+async def test_tokens_under_one_agents_name_never_meet(swarm: Swarm, pending: str) -> None:
+    """Tokens that were minted for different tasks are different callers, whatever their agent is called."""
+    key = Idempotency("child-1", "request")
+    parents: list[str | None] = []
+    works = [await swarm.external() for _ in range(2)]
+    for work in works:
+        minted = await swarm.engine.mint_token(
+            swarm.operator, agent_id="a", role=Role.WORKER, ttl=HOUR, task_id=work.task_id
+        )
+        parents.append((await swarm.engine.create_task(minted.token, SPEC, idempotency=key)).task.parent_task_id)
+    assert parents == [work.task_id for work in works]
+
+
 async def test_a_caller_is_itself_with_a_new_token(swarm: Swarm, pending: str) -> None:
     """Who attaches again under the same name goes on with its keys."""
     key = Idempotency("k", "request")
