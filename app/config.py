@@ -198,6 +198,7 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 7777
     data_dir: Path = Path("data")
     database_url: SecretStr | None = None
+    database_silence: Annotated[float, Field(ge=6, le=3600)] = 30.0
     bus_url: SecretStr | None = None
     root_key: SecretStr | None = None
     root_key_file: Path | None = None

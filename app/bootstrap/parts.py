@@ -50,11 +50,11 @@ def build_engine(settings: Settings, keyring: Keyring, *, base_url: str | None =
     if settings.spawn.plugins:
         problems = [*problems, *catalog.load_entry_points()]
     _tell(problems)
-    place = settings.store_place
+    place, silence = settings.store_place, timedelta(seconds=settings.database_silence)
     return Engine(
         Parts(
             cfg=cfg,
-            open_store=lambda: open_store(place, policy=cfg.hold),
+            open_store=lambda: open_store(place, policy=cfg.hold, silence=silence),
             bus=LocalBus(),
             signer=TokenSigner(keyring.signing),
             mint=HandleMint(keyring.digests, length=settings.handle_length),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 from app.domain.clock import Clock, system_clock
@@ -22,17 +23,22 @@ def open_store(
     clock: Clock = system_clock,
     ids: Callable[[], IdSource] | None = None,
     policy: HoldPolicy | None = None,
+    silence: timedelta | None = None,
 ) -> Store:
     """The store of a URL or path, not yet opened.
 
     `postgresql://…`, `sqlite:///relative.db`, `sqlite:////absolute.db`, `:memory:` (or `sqlite:///:memory:`), or the
-    plain path of a file. Raises StoreUnavailable for a URL of another kind.
+    plain path of a file. `silence` is how long PostgreSQL and this server may hear nothing of each other. Raises
+    StoreUnavailable for a URL of another kind.
     """
     text = str(place)
     if text.startswith(_POSTGRES):
-        from app.state.postgres import PostgresStore  # the driver is loaded only where it is used
+        # The driver is loaded only where it is used.
+        from app.state.postgres import PostgresStore
+        from app.state.silence import Silence
 
-        return PostgresStore(text, clock=clock, ids=ids, policy=policy)
+        heard = None if silence is None else Silence(silence)
+        return PostgresStore(text, clock=clock, ids=ids, policy=policy, silence=heard)
     if text.startswith(_SQLITE):
         text = text.removeprefix(_SQLITE).removeprefix("/") or MEMORY
     elif "://" in text:

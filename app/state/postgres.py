@@ -33,7 +33,8 @@ from app.state.holding import run_held
 from app.state.pg_dump import dump
 from app.state.port import Committed, HoldPolicy
 from app.state.postgres_connection import CommitUnknown, ConnectionLost, Contended, PostgresConnection
-from app.state.server_lock import take_server_lock
+from app.state.server_lock import join_reign, take_server_lock
+from app.state.silence import Silence
 from app.state.state import Effects, State, even_spread
 from app.state.tables import get_meta, set_meta
 
@@ -43,6 +44,7 @@ BULK_THREADS = 2
 _LOCK_PATIENCE_SECONDS = 3.0
 _RECOVERY_PAUSE_SECONDS = 0.25
 _CHECK = "checked_at"
+_LOCK_GONE = "this server's lock is gone"
 
 _log: Any = structlog.get_logger(__name__)
 
@@ -53,7 +55,8 @@ class PostgresStore:
     `connections` point operations run at once; bulk work has two more, and the lock one. A statement that waits longer
     than `lock_timeout_ms` for a row gives up, and its operation is run again as the policy says. `ids` makes a source
     of ids for each connection, `spread` is the randomness that operations see (called on several threads), `policy`
-    holds where `transact` is given none.
+    holds where `transact` is given none, `silence` is how long PostgreSQL and this server may hear nothing of each
+    other.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class PostgresStore:
         ids: Callable[[], IdSource] | None = None,
         policy: HoldPolicy | None = None,
         spread: Callable[[], float] = even_spread,
+        silence: Silence | None = None,
     ) -> None:
         self._url = url
         self._connections = connections
@@ -76,9 +80,11 @@ class PostgresStore:
         self._bulk_policy = self._policy.unbounded()
         self._read_policy = self._policy.warning()
         self._spread = spread
+        self._silence = silence
         self._listener: Committed | None = None
         self._idle: deque[PostgresConnection] = deque()
         self._lock: PostgresConnection | None = None
+        self._reign: str | None = None
         self._watched: int | None = None
         self._opened = False
         self._offset = 0
@@ -216,12 +222,29 @@ class PostgresStore:
         try:
             db = self._idle.pop()
         except IndexError:
-            db = self._connect()
+            db = self._connect_under_lock()
         db.feed_offset = self._offset
         return db
 
     def _connect(self) -> PostgresConnection:
-        return PostgresConnection(self._url, self._ids(), lock_timeout_ms=self._lock_timeout_ms)
+        return PostgresConnection(self._url, self._ids(), lock_timeout_ms=self._lock_timeout_ms, silence=self._silence)
+
+    def _connect_under_lock(self) -> PostgresConnection:
+        """A connection that can commit only as long as this server has the lock. Raises ConnectionLost without it."""
+        lock, reign = self._lock, self._reign
+        if lock is None or reign is None:
+            raise ConnectionLost(_LOCK_GONE)
+        db = self._connect()
+        try:
+            lasts = join_reign(db, reign)
+        except BaseException:
+            db.close()
+            raise
+        if not lasts:
+            db.close()
+            self._loop.call_soon_threadsafe(self._lose_lock, lock, _LOCK_GONE)
+            raise ConnectionLost(_LOCK_GONE)
+        return db
 
     def _give_back(self, db: PostgresConnection) -> None:
         """After a failure: the connection goes on only when it can be rolled back."""
@@ -242,7 +265,7 @@ class PostgresStore:
         """On the setup thread: a session with the server's lock, and a database that is up to date."""
         db = self._connect()
         try:
-            take_server_lock(db, patience_seconds=_LOCK_PATIENCE_SECONDS)
+            self._reign = take_server_lock(db, patience_seconds=_LOCK_PATIENCE_SECONDS, previous=self._reign)
             db.begin()
             migrations.migrate(db)
             self._offset = settle_feed_offset(db)
@@ -273,12 +296,20 @@ class PostgresStore:
         try:
             lock.consume()
         except ConnectionLost as error:
-            self._stop_watching()
-            _log.warning("server lock lost", error=str(error))
-            self._outage = f"PostgreSQL: {error}"
-            lock.close()
-            self._lock = None
-            self._recovery = self._loop.create_task(self._recover())
+            self._lose_lock(lock, str(error))
+
+    def _lose_lock(self, lock: PostgresConnection, reason: str) -> None:
+        """Refuse operations until the lock is taken again."""
+        if self._lock is not lock:
+            return
+        self._stop_watching()
+        if not self._opened:
+            return
+        _log.warning("server lock lost", error=reason)
+        self._outage = f"PostgreSQL: {reason}"
+        lock.close()
+        self._lock = None
+        self._recovery = self._loop.create_task(self._recover())
 
     async def _recover(self) -> None:
         """Take the lock again as soon as it can be had."""

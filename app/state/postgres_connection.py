@@ -14,9 +14,11 @@ from typing import Any
 
 import psycopg
 from psycopg import errors, pq
+from psycopg.conninfo import make_conninfo
 
 from app.domain.errors import InvalidRequest, StoreUnavailable
 from app.domain.ids import IdSource
+from app.state.silence import Silence
 from app.state.statements import Dialect
 
 _SETTINGS = (
@@ -68,15 +70,16 @@ class PostgresConnection:
 
     dialect: Dialect = "postgresql"
 
-    __slots__ = ("_driver", "_pg", "_prepared", "feed_offset", "ids", "reading")
+    __slots__ = ("_driver", "_pg", "_prepared", "feed_offset", "ids", "reading", "silence")
 
-    def __init__(self, url: str, ids: IdSource, *, lock_timeout_ms: int) -> None:
+    def __init__(self, url: str, ids: IdSource, *, lock_timeout_ms: int, silence: Silence | None = None) -> None:
         """Connect. Raises StoreUnavailable."""
+        self.silence = silence or Silence()
+        settings = f"{_SETTINGS}; {self.silence.statements()}; SET lock_timeout = {lock_timeout_ms:d}"
         try:
-            self._driver = psycopg.connect(
-                url, autocommit=True, connect_timeout=10, keepalives_idle=30, keepalives_interval=10, keepalives_count=3
-            )
-            self._driver.execute(f"{_SETTINGS}; SET lock_timeout = {lock_timeout_ms:d}".encode())
+            place = make_conninfo(url, connect_timeout=10, **self.silence.options())
+            self._driver = psycopg.connect(place, autocommit=True)
+            self._driver.execute(settings.encode())
         except psycopg.Error as error:
             raise StoreUnavailable(f"PostgreSQL: {_line(str(error))}") from error
         self._pg = self._driver.pgconn

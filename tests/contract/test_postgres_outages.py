@@ -7,6 +7,7 @@ import pytest
 
 from app.domain.errors import StoreUnavailable
 from app.state.postgres import PostgresStore
+from app.state.silence import SHORTEST, Silence
 from app.state.state import State
 from tests.contract.conftest import PATIENT
 from tests.support import notes
@@ -115,6 +116,102 @@ async def test_another_server_that_took_over_keeps_the_database(postgres_url: st
     rival.close()
     await eventually(lambda: works(store), within=20)
     holder.close()
+    await store.close()
+
+
+SILENCE = Silence(SHORTEST)
+"""What the tests of dead hosts wait for."""
+
+
+async def opens(store: PostgresStore) -> bool:
+    """Whether it can be opened now."""
+    try:
+        await store.open()
+    except StoreUnavailable:
+        return False
+    return True
+
+
+@pytest.mark.timeout(120)
+async def test_database_of_a_dead_host_is_free_soon(postgres_url: str, proxied: tuple[CuttingProxy, str]) -> None:
+    """A host that dies without a word gives its database up within the limit; should it wake, it writes nothing."""
+    dead = PostgresStore(proxied[1], policy=PATIENT, silence=SILENCE)
+    await dead.open()
+    await dead.transact("write", notes.write("a", "old"))
+    proxied[0].fall_silent()
+    successor = PostgresStore(postgres_url, policy=PATIENT, silence=SILENCE)
+    with pytest.raises(StoreUnavailable, match="gives it up after 6 s"):
+        await successor.open()
+    await eventually(lambda: opens(successor), within=15)
+    await successor.transact("write", notes.write("a", "new"))
+
+    with pytest.raises(StoreUnavailable):
+        await dead.transact("write", notes.write("a", "late"))
+    with pytest.raises(StoreUnavailable):
+        await dead.transact("write", notes.write("a", "later"))
+    assert await successor.read(notes.read("a")) == "new"
+    await successor.close()
+    await eventually(lambda: works(dead), within=20)
+    assert await dead.read(notes.read("a")) == "new"
+    await dead.close()
+
+
+@pytest.mark.timeout(120)
+async def test_connection_made_after_the_lock_was_lost_is_refused(
+    postgres_url: str, proxied: tuple[CuttingProxy, str]
+) -> None:
+    """A server that was replaced and cannot know it yet is told so by the first new connection that it makes."""
+    replaced = PostgresStore(proxied[1], policy=PATIENT)
+    await replaced.open()
+    # Nothing was written so far, so the first connection but that of the lock is still to come.
+    proxied[0].fall_silent()
+    successor = PostgresStore(postgres_url, policy=PATIENT)
+    with psycopg.connect(postgres_url, autocommit=True) as operator:
+        operator.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted")
+    await successor.open()
+    with pytest.raises(StoreUnavailable, match="lock is gone"):
+        await replaced.transact("write", notes.write("a", "late"))
+    assert await successor.read(notes.read("a")) is None
+    await successor.close()
+    await eventually(lambda: works(replaced), within=20)
+    await replaced.close()
+
+
+async def test_takeover_ends_what_the_server_before_had_under_way(postgres_url: str) -> None:
+    """A transaction of a server that lost its lock cannot be committed once another server has it."""
+    former = PostgresStore(postgres_url, policy=PATIENT)
+    await former.open()
+    await former.transact("write", notes.write("a", "old"))
+    with psycopg.connect(postgres_url) as leftover:
+        named = leftover.execute(
+            "SELECT application_name FROM pg_stat_activity WHERE application_name LIKE 'swarmhold server %'"
+        ).fetchone()
+        assert named is not None
+        leftover.execute("SELECT set_config('application_name', %s, false)", named)
+        leftover.execute("UPDATE meta SET value = 'late' WHERE name = 'a'")
+        await former.close()
+        successor = PostgresStore(postgres_url, policy=PATIENT)
+        await successor.open()
+        with pytest.raises(psycopg.OperationalError):
+            leftover.commit()
+    assert await successor.read(notes.read("a")) == "old"
+    await successor.close()
+
+
+@pytest.mark.timeout(120)
+async def test_own_lock_is_taken_back_from_a_session_that_never_heard_of_its_end(
+    postgres_url: str, proxied: tuple[CuttingProxy, str]
+) -> None:
+    """A network that broke for the server alone does not keep it from its own database."""
+    store = PostgresStore(proxied[1], policy=PATIENT, silence=SILENCE)
+    await store.open()
+    await store.transact("write", notes.write("a", "1"))
+    with psycopg.connect(postgres_url, autocommit=True) as other:
+        before = other.execute(HOLDER).fetchall()
+        proxied[0].fall_silent(reassuring=True)
+        await eventually(lambda: other.execute(HOLDER).fetchall() not in ([], before), within=20)
+    await eventually(lambda: works(store), within=20)
+    await store.transact("write", notes.write("a", "2"))
     await store.close()
 
 

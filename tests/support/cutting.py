@@ -51,15 +51,17 @@ class CuttingProxy:
         with self._left:
             assert self._left.wait_for(lambda: not self._leaving, within), "the server goes on with a cut connection"
 
-    def fall_silent(self) -> None:
+    def fall_silent(self, *, reassuring: bool = False) -> None:
         """Lose every packet of the connections that there are, in both directions; new ones are forwarded.
 
-        Not even the kernel's acknowledgements reach either end.
+        Not even the kernel's acknowledgements reach either end, but for the server when it is to be reassured: as
+        with a network that breaks for the client alone.
         """
         self._silent = frozenset(self._ends)
-        for end in self._silent:
-            with contextlib.suppress(OSError):  # already cut
-                _deafen(end)
+        for client, server in zip(self._ends[::2], self._ends[1::2], strict=True):
+            for end in (client,) if reassuring else (client, server):
+                with contextlib.suppress(OSError):  # already cut
+                    _deafen(end)
 
     def close(self) -> None:
         """Cut everything; when it returns both ends of each connection have been told."""
@@ -77,9 +79,12 @@ class CuttingProxy:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                self._ends.append(client)
-                server = socket.create_connection(self._target)
-                self._ends.append(server)
+                try:
+                    server = socket.create_connection(self._target)
+                except OSError:  # the server is away
+                    client.close()
+                    continue
+                self._ends += [client, server]
                 self._forwarding += [
                     _running(lambda ends=(client, server): self._forward(*ends)),
                     _running(lambda ends=(server, client): self._forward_back(*ends)),
