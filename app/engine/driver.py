@@ -122,9 +122,8 @@ class Driver:
         renewing = None if self._outlives else asyncio.ensure_future(self._stay_alive())
         try:
             await asyncio.wait({joining, ended}, return_when=asyncio.FIRST_COMPLETED)
-            if joining.done() and not ended.done():
-                await self._apply(_exit_of(joining))
-            if not joining.done():
+            own_end = joining.done() and not ended.done() and await self._apply(_exit_of(joining))
+            if not own_end:
                 await self._let_go(worker, joining)
         finally:
             if renewing is not None:
@@ -160,11 +159,13 @@ class Driver:
     def _grace_s(self) -> float:
         return self._core.cfg.stop_grace_ms / 1000
 
-    async def _apply(self, exit: Exit) -> None:
-        """The worker ended by itself: its Final, or a failure that names itself."""
+    async def _apply(self, exit: Exit) -> bool:
+        """The worker ended by itself: its Final, or a failure that names itself. Whether the attempt was not over yet.
+
+        One whose attempt was over may have ended because of that, and has still to be told.
+        """
         if exit.final is None:
-            await self._fail(Reason.WORKER_FAILED, exit.detail)
-            return
+            return await self._fail(Reason.WORKER_FAILED, exit.detail)
         final, layers = exit.final, self._core.layer_registry
 
         def run(state: State) -> None:
@@ -172,16 +173,21 @@ class Driver:
             if attempt.phase is not Phase.HELD:
                 finals.accept(state, layers, task, attempt, final)
 
-        await self._settle("apply", run)
+        return await self._settle("apply", run)
 
-    async def _fail(self, reason: Reason, detail: str) -> None:
+    async def _fail(self, reason: Reason, detail: str) -> bool:
         key, shown = (self._task_id, self._number), printable(detail)
-        await self._settle("fail", lambda s: attempts.failed(s, *key, epoch=self._epoch, reason=reason, detail=shown))
+        return await self._settle(
+            "fail", lambda s: attempts.failed(s, *key, epoch=self._epoch, reason=reason, detail=shown)
+        )
 
-    async def _settle(self, op: str, fn: Callable[[State], None]) -> None:
-        # A conflict: something else ended the attempt first.
-        with suppress(Conflict):
+    async def _settle(self, op: str, fn: Callable[[State], None]) -> bool:
+        """Whether it was done; not when something else ended the attempt first."""
+        try:
             await self._patiently(lambda: self._core.with_state(op, fn))
+        except Conflict:
+            return False
+        return True
 
     async def _patiently(self, call: Callable[[], Awaitable[R]]) -> R:
         """Until it is done: a store that is away for a while must not leave the task running for ever."""

@@ -53,11 +53,16 @@ class ScriptedWorker:
         """Its end, or the exception that the test put there."""
         return await asyncio.shield(self.exit)
 
+    def end(self, exit: Exit) -> None:
+        """End by itself, once."""
+        if not self.exit.done():
+            self.exit.set_result(exit)
+
     async def stop(self, grace_s: float) -> None:
         """End at once, without a Final."""
         self.stopped.set()
-        if not self.exit.done() and not self._obstinate:
-            self.exit.set_result(Exit(detail="stopped"))
+        if not self._obstinate:
+            self.end(Exit(detail="stopped"))
 
 
 class ScriptedSpawner:

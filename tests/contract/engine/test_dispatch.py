@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from app.domain.access import ENGINE
 from app.domain.attempts import Outcome, Phase, Reason
 from app.domain.errors import (
     AttemptSuperseded,
@@ -19,7 +20,9 @@ from app.domain.json import Json
 from app.domain.outputs import Final, OutputEvent
 from app.domain.tasks import Status
 from app.domain.tokens import Handle
+from app.engine.ops import verdicts
 from app.spawning.ports import Exit, Job, SpawnFailed, SpawnRefused
+from app.state.state import State
 from tests.support.scripted import (
     IN_PROCESS,
     ScriptedFunction,
@@ -179,6 +182,25 @@ async def test_cancelling_stops_the_worker(swarm: Swarm, function: ScriptedFunct
     assert (await waiting).outcome is Outcome.CANCELLED
     await eventually(lambda: function.cancelled and spawner.cancelled)
     assert not spawner.workers
+
+
+async def test_a_worker_that_ends_with_its_attempt_is_stopped_all_the_same(swarm: Swarm) -> None:
+    """Its join may return because the attempt is over, before its driver hears of that: it is told nonetheless."""
+    spawner, loop = ScriptedSpawner(outlives=True), asyncio.get_running_loop()
+    task_id = await swarm.task()
+    waiting = asyncio.ensure_future(swarm.engine.dispatch_attempt_with(swarm.operator, task_id, spawner))
+    await spawner.spawned.wait()
+    [worker] = spawner.workers
+
+    def end_both(state: State) -> None:
+        verdicts.cancel(state, ENGINE, task_id, None)
+        loop.call_soon_threadsafe(worker.end, Exit(detail="the attempt is over"))
+
+    await swarm.engine.with_state("cancel", end_both)
+
+    assert (await waiting).outcome is Outcome.CANCELLED
+    async with asyncio.timeout(10):
+        await worker.stopped.wait()
 
 
 async def test_a_worker_that_returns_after_its_end_changes_nothing(swarm: Swarm) -> None:
