@@ -6,9 +6,10 @@ Prefer an event, a future or a reply to wait for. Poll with these where the only
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 FIRST_PAUSE = 0.002
@@ -65,6 +66,12 @@ async def eventually(probe: Callable[[], Awaitable[T] | T], *, within: float = 1
         if asyncio.get_running_loop().time() < deadline:
             raise  # the probe's own
         raise DeadlinePassedError(awaited or _name(probe), within, seen) from None
+
+
+async def present(place: Mapping[K, T], key: K, *, within: float = 10.0, awaited: str | None = None) -> T:
+    """What is under the key, once something is."""
+    await eventually(lambda: key in place, within=within, awaited=awaited or f"{key!r} to be there")
+    return place[key]
 
 
 def _name(probe: Callable[[], object]) -> str:

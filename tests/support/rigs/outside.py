@@ -1,0 +1,155 @@
+"""Rigs whose workers are elsewhere: they are handed a handle and submit by themselves, or do not start at all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+
+from app.client import Job
+from app.wire.shapes import JsonValue
+from app.wire.spawners import ExternalSpawner, HttpSpawner, OperatorSpawner, QueueSpawner, Spawner
+from tests.support.rigs.arena import BROKE, FAILED, Arena
+from tests.support.rigs.backstage import ID
+from tests.support.rigs.rig import Hand, Rig
+from tests.support.waiting import eventually, present
+
+
+class ExternalRig(Rig):
+    """Whoever dispatched holds the handle."""
+
+    kind = "external"
+    broken = FAILED
+
+    def __init__(self, arena: Arena) -> None:
+        super().__init__(arena)
+        self._handles: dict[tuple[str, int], str] = {}
+
+    def spawner(self, task_id: str) -> Spawner:
+        return ExternalSpawner()
+
+    async def dispatch(self, task_id: str, *, layers: Sequence[str] = (), lease: float | None = None) -> None:
+        limit = None if lease is None else timedelta(seconds=lease)
+        made = await self.arena.operator.dispatch(task_id, self.spawner(task_id), layers=layers, lease=limit)
+        assert made.worker_handle is not None
+        self._handles[task_id, made.attempt] = made.worker_handle
+
+    async def hand(self, task_id: str, attempt: int = 1) -> Hand:
+        handle = await present(self._handles, (task_id, attempt))
+        return Hand(self.arena, task_id, attempt, handle)
+
+    async def breaks(self, hand: Hand) -> None:
+        """All that a worker outside can do is to say so, here by the other route."""
+        await self.arena.worker(hand.handle).post_result(hand.task_id, "I broke", ok=False, attempt=hand.attempt)
+
+
+class QueueHand(Hand):
+    """A job that a queue worker's loop carries out."""
+
+    def __init__(self, arena: Arena, job: Job, working: asyncio.Task[None], done: asyncio.Future[JsonValue]) -> None:
+        super().__init__(arena, job.task_id, job.attempt, job.claim.worker_handle)
+        self._job = job
+        self._working = working
+        self._done = done
+        self.stopped = asyncio.Event()
+
+    async def work(self) -> JsonValue:
+        """What the loop calls: it takes until `finish`, `broke` or the loop's own end of it."""
+        try:
+            return await self._done
+        except asyncio.CancelledError:
+            self.stopped.set()
+            raise
+
+    async def finish(self, value: JsonValue, *, ok: bool = True) -> None:
+        if not ok:
+            await self._job.worker.submit(value, ok=False)
+        else:
+            self._done.set_result(value)
+
+    def broke(self, error: Exception) -> None:
+        """Let the job raise."""
+        self._done.set_exception(error)
+
+    async def told(self) -> None:
+        async with asyncio.timeout(10):
+            await self.stopped.wait()
+
+    async def vanish(self) -> None:
+        """The machine of the worker dies."""
+        self._working.cancel()
+        await asyncio.gather(self._working, return_exceptions=True)
+
+
+class QueueRig(Rig):
+    """A worker that claims, by the client's own loop. Each task has a queue of its own."""
+
+    kind = "queue"
+    broken = FAILED
+
+    def spawner(self, task_id: str) -> Spawner:
+        return QueueSpawner(queue=task_id)
+
+    async def hand(self, task_id: str, attempt: int = 1) -> Hand:
+        found: asyncio.Future[QueueHand] = asyncio.get_running_loop().create_future()
+
+        async def work(job: Job) -> JsonValue:
+            assert job.attempt == attempt
+            hand = QueueHand(self.arena, job, running, asyncio.get_running_loop().create_future())
+            found.set_result(hand)
+            worker.stop()
+            return await hand.work()
+
+        worker = self.arena.client.queue_worker(
+            self.arena.root_key, task_id, work, heartbeat=timedelta(milliseconds=50), name=f"worker-{attempt}"
+        )
+        running = asyncio.create_task(worker.run())
+        async with asyncio.timeout(10):
+            return await found
+
+    async def breaks(self, hand: Hand) -> None:
+        assert isinstance(hand, QueueHand)
+        hand.broke(RuntimeError("I broke"))
+
+
+class OperatorHand(Hand):
+    """A worker that a backend started, or the backend itself."""
+
+    async def told(self) -> None:
+        cancelled = self.arena.backstage.cancelled
+        await eventually(lambda: (self.task_id, self.attempt) in cancelled, awaited="the backend to hear cancel")
+
+
+class OperatorRig(Rig):
+    """A backend that says at once that it started a worker, which submits by itself."""
+
+    kind = "operator"
+    broken = FAILED
+    unstarted = BROKE
+
+    def spawner(self, task_id: str) -> Spawner:
+        return OperatorSpawner(backend_id=ID)
+
+    async def hand(self, task_id: str, attempt: int = 1) -> Hand:
+        handles = await present(self.arena.backstage.handles, (task_id, attempt))
+        return OperatorHand(self.arena, task_id, attempt, handles[0])
+
+    async def breaks(self, hand: Hand) -> None:
+        await hand.finish("I broke", ok=False)
+
+
+class HttpRig(Rig):
+    """A site that accepts at once, and whose worker submits by itself."""
+
+    kind = "http"
+    broken = FAILED
+
+    def spawner(self, task_id: str) -> Spawner:
+        return HttpSpawner(url=self.arena.site.url)
+
+    async def hand(self, task_id: str, attempt: int = 1) -> Hand:
+        posted = await present(self.arena.site.posted, (task_id, attempt))
+        return Hand(self.arena, task_id, attempt, posted.handles[0])
+
+    async def breaks(self, hand: Hand) -> None:
+        await hand.finish("I broke", ok=False)

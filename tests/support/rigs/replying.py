@@ -1,0 +1,72 @@
+"""Rigs whose workers do the whole work before they reply: the reply is the Final."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.client import Finished
+from app.wire.shapes import JsonValue
+from tests.support.rigs.arena import BROKE, NOT_STARTED
+from tests.support.rigs.outside import HttpRig, OperatorHand, OperatorRig
+from tests.support.rigs.rig import Hand
+from tests.support.waiting import eventually, present
+
+
+class ReplyingBackend(OperatorHand):
+    """A backend that is at work, its acknowledgement yet to come."""
+
+    async def finish(self, value: JsonValue, *, ok: bool = True) -> None:
+        self.arena.backstage.spawns.open("spawn", self.task_id, Finished(value=value, ok=ok))
+
+
+class OperatorReplyRig(OperatorRig):
+    """A backend that acknowledges with the value."""
+
+    broken = BROKE
+
+    async def dispatch(self, task_id: str, *, layers: Sequence[str] = (), lease: float | None = None) -> None:
+        self.arena.backstage.spawns.shut("spawn", task_id)
+        await super().dispatch(task_id, layers=layers, lease=lease)
+
+    async def hand(self, task_id: str, attempt: int = 1) -> Hand:
+        handles = await present(self.arena.backstage.handles, (task_id, attempt))
+        return ReplyingBackend(self.arena, task_id, attempt, handles[0])
+
+    async def breaks(self, hand: Hand) -> None:
+        self.arena.backstage.spawns.open("spawn", hand.task_id, RuntimeError("I broke"))
+
+
+class ReplyingSite(Hand):
+    """A site that is at work, its reply yet to come."""
+
+    async def finish(self, value: JsonValue, *, ok: bool = True) -> None:
+        self.arena.site.gates.open("post", self.task_id, (200, {"value": value, "ok": ok}))
+
+    async def told(self) -> None:
+        posted = self.arena.site.posted[self.task_id, self.attempt]
+        await eventually(lambda: posted.dropped == len(posted.handles), awaited="the server to break its call off")
+
+    async def vanish(self) -> None:
+        """The connection breaks, and so does every later one."""
+        self.arena.site.gates.open("post", self.task_id, (0, None))
+
+
+class HttpReplyRig(HttpRig):
+    """A site that replies with the value."""
+
+    broken = NOT_STARTED
+
+    async def dispatch(self, task_id: str, *, layers: Sequence[str] = (), lease: float | None = None) -> None:
+        self.arena.site.gates.shut("post", task_id)
+        await super().dispatch(task_id, layers=layers, lease=lease)
+
+    async def hand(self, task_id: str, attempt: int = 1) -> Hand:
+        posted = await present(self.arena.site.posted, (task_id, attempt))
+        return ReplyingSite(self.arena, task_id, attempt, posted.handles[0])
+
+    async def running(self, task_id: str, attempt: int = 1) -> Hand:
+        """It counts as being started until it replies."""
+        return await self.hand(task_id, attempt)
+
+    async def breaks(self, hand: Hand) -> None:
+        self.arena.site.gates.open("post", hand.task_id, (500, {"error": "I broke"}))

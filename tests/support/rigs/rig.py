@@ -1,0 +1,89 @@
+"""What all rigs are: a spawner, and a hand on the worker that it starts."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import ClassVar
+
+from app.client import ApiProblem
+from app.domain.attempts import Phase
+from app.wire.shapes import JsonValue
+from app.wire.spawners import Spawner
+from tests.support.rigs.arena import NOT_STARTED, Arena, End
+from tests.support.waiting import eventually
+
+
+class Hand:
+    """One worker in the test's hands. As it stands here, it lives outside and knows nothing but its handle."""
+
+    def __init__(self, arena: Arena, task_id: str, attempt: int, handle: str) -> None:
+        self.arena = arena
+        self.task_id = task_id
+        self.attempt = attempt
+        self.handle = handle
+
+    async def finish(self, value: JsonValue, *, ok: bool = True) -> None:
+        """Let it do its work and say what came of it."""
+        await self.arena.worker(self.handle).submit(value, ok=ok)
+
+    async def told(self) -> None:
+        """Return when it knows that it must stop: by its own heartbeats, unless somebody stops it."""
+
+        async def noticed() -> bool:
+            try:
+                return (await self.arena.worker(self.handle).heartbeat()).cancelled
+            except ApiProblem as problem:
+                if problem.status != 409:
+                    raise
+                return True
+
+        await eventually(noticed, awaited=f"the worker of {self.task_id} to learn that it must stop")
+
+    async def vanish(self) -> None:
+        """Let it fall silent for ever."""
+
+
+class Rig(ABC):
+    """One way to run attempts."""
+
+    kind: ClassVar[str]
+    """The spawner's kind."""
+    outlives: ClassVar[bool] = True
+    """Whether its workers go on without the server."""
+    broken: ClassVar[End]
+    """How an attempt ends whose worker breaks."""
+    unstarted: ClassVar[End] = NOT_STARTED
+    """How an attempt ends whose worker cannot be started."""
+
+    def __init__(self, arena: Arena) -> None:
+        self.arena = arena
+
+    @abstractmethod
+    def spawner(self, task_id: str) -> Spawner:
+        """What the task is dispatched with."""
+
+    async def dispatch(self, task_id: str, *, layers: Sequence[str] = (), lease: float | None = None) -> None:
+        """Begin an attempt. `lease` is in seconds."""
+        limit = None if lease is None else timedelta(seconds=lease)
+        await self.arena.operator.dispatch(task_id, self.spawner(task_id), layers=layers, lease=limit)
+
+    @abstractmethod
+    async def hand(self, task_id: str, attempt: int = 1) -> Hand:
+        """The attempt's worker, once it has begun."""
+
+    async def begin(self, task_id: str, *, layers: Sequence[str] = (), lease: float | None = None) -> Hand:
+        """A first attempt and its worker at work."""
+        await self.dispatch(task_id, layers=layers, lease=lease)
+        return await self.hand(task_id)
+
+    async def running(self, task_id: str, attempt: int = 1) -> Hand:
+        """The attempt's worker, once the server knows that it has begun."""
+        hand = await self.hand(task_id, attempt)
+        await self.arena.phase(task_id, Phase.RUNNING, attempt=attempt)
+        return hand
+
+    @abstractmethod
+    async def breaks(self, hand: Hand) -> None:
+        """Let the worker fail as such workers do."""
