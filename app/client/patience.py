@@ -24,11 +24,14 @@ class Failure:
     hint: timedelta | None = None
 
     @classmethod
-    def of_reply(cls, status: int, code: str, hint: timedelta | None) -> Failure:
-        """What a refusal means: 429 and 503 promise that nothing was done, a gateway's word promises nothing."""
+    def of_reply(cls, status: int, code: str, hint: timedelta | None, *, unsure: bool = False) -> Failure:
+        """What a refusal means: 429 and 503 promise that nothing was done, a gateway's word promises nothing.
+
+        Nor does a server that is itself `unsure`, because its database broke in the middle of a commit.
+        """
         if status in _NO_WORD_FROM_THE_SERVER:
             return cls(passing=True, maybe_done=True, hint=hint)
-        return cls(passing=status in _NOT_EXECUTED and code not in _HUMAN_DECISIONS, maybe_done=False, hint=hint)
+        return cls(passing=status in _NOT_EXECUTED and code not in _HUMAN_DECISIONS, maybe_done=unsure, hint=hint)
 
     @classmethod
     def of_error(cls, error: httpx.TransportError) -> Failure:

@@ -132,7 +132,8 @@ class Transport:
             return Failure(passing=False, maybe_done=True), reply
         problem = ApiProblem.of(reply)
         hint = retry_after(reply.headers, now=datetime.now(UTC))
-        return Failure.of_reply(problem.status, problem.code, hint), problem
+        unsure = problem.fields.get("unsure") is True
+        return Failure.of_reply(problem.status, problem.code, hint, unsure=unsure), problem
 
     async def get(self, path: str, *, params: Params | None = None, hold: timedelta = NO_HOLD) -> httpx.Response:
         """A read, repeated as needed."""

@@ -123,3 +123,10 @@ def test_skew_is_read_from_the_date_header() -> None:
     assert clock_skew_ms("Thu, 01 Jan 2026 12:00:00 GMT", local_now=noon - 60_000) == 60_000
     assert clock_skew_ms(None, local_now=noon) == 0
     assert clock_skew_ms("yesterday", local_now=noon) == 0
+
+
+@pytest.mark.parametrize(("repeatable", "expected"), [(True, SECOND), (False, None)])
+def test_a_server_that_is_unsure_promises_nothing(repeatable: bool, expected: timedelta | None) -> None:
+    """A commit that broke may stand: only what may be sent twice is sent again."""
+    failure = Failure.of_reply(503, "store-unavailable", None, unsure=True)
+    assert pause(failure, repeatable=repeatable) == expected
