@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ from app.domain.clock import Clock, system_clock
 from app.domain.errors import StoreUnavailable
 from app.domain.ids import IdSource
 from app.state import migrations
+from app.state.check import Check
 from app.state.crew import Crew
 from app.state.file_lock import FileLock
 from app.state.holding import run_held
@@ -28,17 +30,17 @@ from app.state.sqlite_connection import (
     UNUSABLE,
     SqliteConnection,
     SqliteReader,
+    open_raw,
     unavailable,
 )
 from app.state.sqlite_files import copy_database
+from app.state.sqlite_log import LogKeeper
 from app.state.sqlite_writer import SqliteWriter
 from app.state.state import State, even_spread
-from app.state.tables import get_meta, set_meta
 
 R = TypeVar("R")
 
 READS_IN_A_ROW = 32
-_CHECK = "checked_at"
 
 
 class SqliteStore:
@@ -65,6 +67,7 @@ class SqliteStore:
         self._bulk_policy = self._policy.unbounded()
         self._read_policy = self._policy.warning()
         self._spread = spread
+        self._check = Check()
         self._listener: Committed | None = None
         self._lock = FileLock(Path(f"{self.path}.lock"))
         self._writer: SqliteWriter | None = None
@@ -78,6 +81,7 @@ class SqliteStore:
         loop = asyncio.get_running_loop()
         self._thread = Crew("swarmhold-writer", loop)
         self._scans = Crew("swarmhold-scans", loop)
+        self._log = None if self._memory else LogKeeper(partial(open_raw, self.path), Crew("swarmhold-log", loop))
         self._reader: SqliteReader | None = None
         self._read_ids, self._scan_ids = self._ids(), self._ids()
         writer = SqliteWriter(
@@ -87,7 +91,7 @@ class SqliteStore:
             clock=self._clock,
             ids=self._ids(),
             spread=self._spread,
-            inline=self._memory,
+            log=self._log,
         )
         try:
             if not self._memory:
@@ -127,7 +131,11 @@ class SqliteStore:
         """
         if policy is None:
             policy = self._bulk_policy if bulk else self._policy
-        return await self._opened().submit(op, fn, policy, bulk)
+        try:
+            return await self._opened().submit(op, fn, policy, bulk)
+        except StoreUnavailable:
+            self._check.doubt()
+            raise
 
     async def read(self, fn: Callable[[State], R], *, bulk: bool = False) -> R:
         """Run `fn` on a committed snapshot: see `Store.read`."""
@@ -148,9 +156,8 @@ class SqliteStore:
             raise
 
     async def check(self) -> None:
-        """Commit a row and read it back. Raises StoreUnavailable."""
-        await self.transact("check", lambda state: set_meta(state.db, _CHECK, str(state.now)))
-        await self.read(lambda state: get_meta(state.db, _CHECK))
+        """See `Check`. Raises StoreUnavailable."""
+        await self._check.run(self)
 
     async def backup(self, target: str) -> None:
         """Write a consistent copy beside the running server to a new file. Raises StoreUnavailable."""
@@ -192,6 +199,8 @@ class SqliteStore:
     async def _release(self) -> None:
         await self._thread.stop()
         await self._scans.stop()
+        if self._log is not None:
+            await self._log.close()
         self._lock.release()
 
 

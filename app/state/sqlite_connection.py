@@ -15,7 +15,7 @@ import apsw
 from app.domain.errors import StoreUnavailable
 from app.state.statements import Dialect
 
-OLDEST = (3, 46, 0)
+OLDEST = (3, 51, 3)
 MEMORY = ":memory:"
 
 _PRAGMAS = {
@@ -25,12 +25,13 @@ _PRAGMAS = {
     "foreign_keys": 0,
     # A mapped file that cannot be read ends the process with a signal; a read reports an error.
     "mmap_size": 0,
-    # Pages; the log's hot pages are rewritten many times before they are copied once.
-    "wal_autocheckpoint": 4_000,
+    # `LogKeeper` does it, beside the writer.
+    "wal_autocheckpoint": 0,
     "journal_size_limit": 64 * 1024 * 1024,
     "trusted_schema": 0,
 }
 _CACHED_STATEMENTS = 400
+_EMPTYING_MS = 5_000
 
 UNUSABLE = (
     apsw.FullError,
@@ -63,6 +64,14 @@ def unavailable(error: apsw.Error) -> StoreUnavailable:
     return StoreUnavailable(f"SQLite: {error}")
 
 
+def open_raw(path: str) -> Any:
+    """A further connection to a database that is there. Raises apsw.Error."""
+    raw: Any = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE, statementcachesize=_CACHED_STATEMENTS)
+    for name, value in _PRAGMAS.items():
+        raw.pragma(name, value)
+    return raw
+
+
 class SqliteConnection:
     """Runs statements for `State`. One transaction at a time, used by one thread at a time.
 
@@ -74,7 +83,18 @@ class SqliteConnection:
     dialect: Dialect = "sqlite"
     feed_offset = 0
 
-    __slots__ = ("_changes", "_execute", "_fetch", "_saved", "_tangled", "_wrote", "dirty", "guarded", "raw")
+    __slots__ = (
+        "_changes",
+        "_execute",
+        "_fetch",
+        "_saved",
+        "_tangled",
+        "_wrote",
+        "dirty",
+        "guarded",
+        "log_pages",
+        "raw",
+    )
 
     def __init__(self, path: str) -> None:
         """Open the file, or a database in memory. Raises apsw.Error."""
@@ -86,6 +106,8 @@ class SqliteConnection:
         self.dirty = False
         """Whether the transaction has written."""
         self.guarded = False
+        self.log_pages = 0
+        """How long the write-ahead log was after the last commit."""
         self._saved = False
         self._tangled = False
         self._wrote = False
@@ -94,6 +116,7 @@ class SqliteConnection:
             raise StoreUnavailable("the file system of the database cannot hold a write-ahead log; use a local disk")
         for name, value in _PRAGMAS.items():
             self.raw.pragma(name, value)
+        self.raw.set_wal_hook(self._log_grew)
 
     def query(self, sql: str, args: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         """All rows of a statement."""
@@ -138,8 +161,14 @@ class SqliteConnection:
 
     def forget_failed_commit(self) -> None:
         """After a COMMIT that could not be synced: empty the log, lest a crash bring its frames back to life."""
+        self.raw.set_busy_timeout(_EMPTYING_MS)  # the log may be copied beside this
         with contextlib.suppress(apsw.Error):
             self.raw.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        self.raw.set_busy_timeout(0)
+
+    def copy_log(self) -> None:
+        """Copy what is committed into the database, so that the log can be begun anew. Raises apsw.Error."""
+        self.raw.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
 
     def start_operation(self) -> None:
         """Begin the next operation of this transaction."""
@@ -173,6 +202,10 @@ class SqliteConnection:
         """Release the file. Safe to call twice."""
         with contextlib.suppress(apsw.Error):
             self.raw.close(True)
+
+    def _log_grew(self, _raw: Any, _name: str, pages: int) -> int:
+        self.log_pages = pages
+        return apsw.SQLITE_OK
 
     def _before_write(self) -> None:
         self._wrote = True
@@ -210,9 +243,7 @@ class SqliteReader:
     @classmethod
     def open(cls, path: str) -> SqliteReader:
         """Open a connection of its own that cannot write. Raises apsw.Error."""
-        raw: Any = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE, statementcachesize=_CACHED_STATEMENTS)
-        for name, value in _PRAGMAS.items():
-            raw.pragma(name, value)
+        raw = open_raw(path)
         # Readers of a WAL wait for nobody, but for the moment in which a crashed writer's log is recovered.
         raw.set_busy_timeout(100)
         raw.pragma("query_only", 1)

@@ -31,6 +31,7 @@ from app.state.crew import Crew
 from app.state.holding import run_held
 from app.state.port import Committed, HoldPolicy
 from app.state.sqlite_connection import SqliteConnection, unavailable
+from app.state.sqlite_log import LogKeeper
 from app.state.state import Effects, State
 
 BATCH_OPERATIONS = 256
@@ -78,8 +79,8 @@ class Call:
 class SqliteWriter:
     """Runs operations in batches on one connection. All methods belong to the loop's thread.
 
-    `connect` opens a connection (on the writer thread) whenever one is needed. With `inline` commits are made on the
-    loop's thread: a database in memory has nothing to wait for.
+    `connect` opens a connection (on the writer thread) whenever one is needed. A database in memory has no `log`: its
+    commits are made on the loop's thread, since there is nothing to wait for.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class SqliteWriter:
         clock: Clock,
         ids: IdSource,
         spread: Callable[[], float],
-        inline: bool,
+        log: LogKeeper | None,
     ) -> None:
         self._connect = connect
         self._thread = thread
@@ -99,7 +100,7 @@ class SqliteWriter:
         self._clock = clock
         self._ids = ids
         self._spread = spread
-        self._inline = inline
+        self._log = log
         self.listener: Committed | None = None
         self._db: SqliteConnection | None = None
         self._queue: deque[Call] = deque()
@@ -207,7 +208,7 @@ class SqliteWriter:
         self._guarded = max(0, self._guarded - len(batch))
         if not db.dirty:
             self._settle(batch, _attempt(db.rollback))
-        elif self._inline:
+        elif self._log is None:
             self._settle(batch, _attempt(partial(self._commit, db)))
         else:
             self._give(partial(self._commit, db), lambda _, error: self._settle(batch, error))
@@ -262,6 +263,8 @@ class SqliteWriter:
             self._give_up(db)
             db.forget_failed_commit()
             raise
+        if self._log is not None:
+            self._log.after_commit(db)
 
     def _give_up(self, db: SqliteConnection) -> None:
         """Roll back; where even that fails the next batch gets a fresh connection."""
@@ -330,6 +333,8 @@ class SqliteWriter:
     def _settle(self, batch: list[Call], error: BaseException | None) -> None:
         """After the commit: first the effects, then the callers."""
         self._busy = False
+        if self._log is not None and self._db is not None:
+            self._log.grew(self._db.log_pages)
         if error is not None:
             for call in batch:
                 call.refuse(_failure(error))

@@ -18,13 +18,24 @@ class FaultyDisk(apsw.VFS):
         self._error: type[apsw.Error] = apsw.IOError
         self._syncs_only = False
         self._times: int | None = None
+        self._suffix = ""
         self.failures = 0
 
     def fail(
-        self, passing: int, error: type[apsw.Error], *, syncs_only: bool = False, times: int | None = None
+        self,
+        passing: int,
+        error: type[apsw.Error],
+        *,
+        syncs_only: bool = False,
+        times: int | None = None,
+        suffix: str = "",
     ) -> None:
-        """Let `passing` more writes and syncs (or syncs alone) be done; all that follow, or `times`, raise `error`."""
+        """Let `passing` more writes and syncs (or syncs alone) be done; all that follow, or `times`, raise `error`.
+
+        Only files whose names end in `suffix` fail.
+        """
         self._times = times
+        self._suffix = suffix
         self._passing = passing
         self._error = error
         self._syncs_only = syncs_only
@@ -33,9 +44,9 @@ class FaultyDisk(apsw.VFS):
         """Work again."""
         self._passing = None
 
-    def touch(self, *, sync: bool = False) -> None:
-        """One write or sync."""
-        if self._passing is None or (self._syncs_only and not sync):
+    def touch(self, name: str, *, sync: bool = False) -> None:
+        """One write or sync of this file."""
+        if self._passing is None or (self._syncs_only and not sync) or not name.endswith(self._suffix):
             return
         if self._passing:
             self._passing -= 1
@@ -55,17 +66,18 @@ class _File(apsw.VFSFile):
     def __init__(self, disk: FaultyDisk, name: Any, flags: Any) -> None:
         super().__init__("unix", name, flags)
         self._disk = disk
+        self._name = name.filename() if isinstance(name, apsw.URIFilename) else str(name)
 
     def xWrite(self, data: Any, offset: int) -> None:  # noqa: N802 - SQLite's name
-        self._disk.touch()
+        self._disk.touch(self._name)
         super().xWrite(data, offset)
 
     def xSync(self, flags: int) -> None:  # noqa: N802 - SQLite's name
-        self._disk.touch(sync=True)
+        self._disk.touch(self._name, sync=True)
         super().xSync(flags)
 
     def xTruncate(self, newsize: int) -> None:  # noqa: N802 - SQLite's name
-        self._disk.touch()
+        self._disk.touch(self._name)
         super().xTruncate(newsize)
 
 
