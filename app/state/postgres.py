@@ -27,6 +27,7 @@ from app.domain.clock import Clock, system_clock
 from app.domain.errors import LockBusy, LockBusyAfterRetry, StoreUnavailable
 from app.domain.ids import IdSource
 from app.state import migrations
+from app.state.check import Check
 from app.state.crew import Crew, settle
 from app.state.feed_offset import settle_feed_offset
 from app.state.holding import run_held
@@ -36,14 +37,12 @@ from app.state.postgres_connection import CommitUnknown, ConnectionLost, Contend
 from app.state.server_lock import join_reign, take_server_lock
 from app.state.silence import Silence
 from app.state.state import Effects, State, even_spread
-from app.state.tables import get_meta, set_meta
 
 R = TypeVar("R")
 
 BULK_THREADS = 2
 _LOCK_PATIENCE_SECONDS = 3.0
 _RECOVERY_PAUSE_SECONDS = 0.25
-_CHECK = "checked_at"
 _LOCK_GONE = "this server's lock is gone"
 
 _log: Any = structlog.get_logger(__name__)
@@ -81,6 +80,7 @@ class PostgresStore:
         self._read_policy = self._policy.warning()
         self._spread = spread
         self._silence = silence
+        self._check = Check()
         self._listener: Committed | None = None
         self._idle: deque[PostgresConnection] = deque()
         self._lock: PostgresConnection | None = None
@@ -137,7 +137,11 @@ class PostgresStore:
         """
         policy = policy or (self._bulk_policy if bulk else self._policy)
         begin = partial(PostgresConnection.begin, impatient=policy.try_only)
-        return await self._persist(op, policy, partial(self._attempt, begin, op, fn, policy), bulk=bulk)
+        try:
+            return await self._persist(op, policy, partial(self._attempt, begin, op, fn, policy), bulk=bulk)
+        except StoreUnavailable:
+            self._check.doubt()
+            raise
 
     async def read(self, fn: Callable[[State], R], *, bulk: bool = False) -> R:
         """Run `fn` on a committed snapshot: see `Store.read`."""
@@ -146,9 +150,8 @@ class PostgresStore:
         return await self._persist("read", policy, attempt, bulk=bulk)
 
     async def check(self) -> None:
-        """Commit a row and read it back. Raises StoreUnavailable."""
-        await self.transact("check", lambda state: set_meta(state.db, _CHECK, str(state.now)))
-        await self.read(lambda state: get_meta(state.db, _CHECK))
+        """See `Check`. Raises StoreUnavailable."""
+        await self._check.run(self)
 
     async def backup(self, target: str) -> None:
         """Write a consistent copy beside the running server by `pg_dump`. Raises StoreUnavailable."""

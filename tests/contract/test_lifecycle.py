@@ -1,4 +1,5 @@
 import asyncio
+import itertools
 import os
 import subprocess
 import sys
@@ -41,6 +42,20 @@ async def test_close_and_open_may_be_repeated(store: Store) -> None:
 async def test_check_passes_on_a_sound_store(store: Store) -> None:
     """A store that can be read and written passes its check."""
     await store.check()
+
+
+async def test_asking_again_and_again_writes_once(store_url: str) -> None:
+    """Probes that come every second do not make the database's log grow: one of them writes now and then."""
+    ticks = itertools.count(1)
+    store = open_store(store_url, clock=lambda: next(ticks))
+    await store.open()
+    assert await store.read(notes.read("checked_at")) is None
+    await store.check()
+    written = await store.read(notes.read("checked_at"))
+    assert written is not None
+    await asyncio.gather(*(store.check() for _ in range(50)))
+    assert await store.read(notes.read("checked_at")) == written
+    await store.close()
 
 
 async def test_data_outlives_the_store(lasting_store_url: str) -> None:

@@ -1,0 +1,92 @@
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import apsw
+import pytest
+
+from app.domain.errors import StoreUnavailable
+from app.state.check import WRITE_EVERY_SECONDS, Check
+from app.state.sqlite import SqliteStore
+from app.state.state import State
+from tests.support import notes
+from tests.support.faulty_disk import faulty_disk
+
+
+class Hand:
+    """A clock's hand that the test turns."""
+
+    def __init__(self) -> None:
+        self.at = 0.0
+
+    def __call__(self) -> float:
+        return self.at
+
+
+@pytest.fixture
+async def store(data_dir: Path) -> AsyncIterator[SqliteStore]:
+    """An open store whose instants are counted."""
+    instants = iter(range(1, 1_000_000))
+    opened = SqliteStore(data_dir / "swarmhold.db", clock=lambda: next(instants))
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+async def written(store: SqliteStore) -> str | None:
+    """When the last row of a check was written."""
+    return await store.read(notes.read("checked_at"))
+
+
+async def test_a_write_is_due_now_and_then_and_after_a_doubt(store: SqliteStore) -> None:
+    """Between two writes checks only read; a failure elsewhere makes the next one write at once."""
+    hand = Hand()
+    asked = Check(now=hand)
+    await asked.run(store)
+    first = await written(store)
+    hand.at = WRITE_EVERY_SECONDS - 0.1
+    await asked.run(store)
+    assert await written(store) == first
+    hand.at = WRITE_EVERY_SECONDS
+    await asked.run(store)
+    second = await written(store)
+    assert second != first
+    asked.doubt()
+    await asked.run(store)
+    assert await written(store) not in (first, second)
+
+
+async def test_a_disk_that_fills_up_under_an_idle_server_is_found_by_the_next_write(data_dir: Path) -> None:
+    """Nobody else writes: the failure is found when a write is due, told each time, and over when the disk is."""
+    hand = Hand()
+    asked = Check(now=hand)
+    with faulty_disk() as disk:
+        store = SqliteStore(data_dir / "swarmhold.db")
+        await store.open()
+        await asked.run(store)
+        disk.fail(0, apsw.FullError)
+        hand.at = WRITE_EVERY_SECONDS
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable, match="the disk is full"):
+                await asked.run(store)
+        disk.heal()
+        await asked.run(store)
+        await store.close()
+
+
+async def test_a_store_that_hangs_is_told_in_time(store: SqliteStore) -> None:
+    """A database that does not answer is as good as none."""
+    entered, over = asyncio.Event(), asyncio.Event()
+    asked, loop = Check(patience_seconds=0.05), asyncio.get_running_loop()
+
+    def hang(_: State) -> None:
+        loop.call_soon_threadsafe(entered.set)
+        asyncio.run_coroutine_threadsafe(over.wait(), loop).result(10)
+
+    hanging = asyncio.ensure_future(store.transact("hang", hang, bulk=True))
+    await entered.wait()
+    with pytest.raises(StoreUnavailable, match="has not answered"):
+        await asked.run(store)
+    over.set()
+    await hanging
+    await Check().run(store)
