@@ -1,0 +1,92 @@
+"""Load on a real node while something strikes it again and again, and what was lost by it in the end."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, aclosing
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from app.client import Observer, SwarmholdClient
+from app.wire.events import Event
+from tests.chaos.books import Books, faults
+from tests.chaos.ledger import Ledger
+from tests.chaos.lives import PATIENCE, QUEUE, Load
+from tests.support.processes import ServerProcess
+from tests.support.waiting import eventually
+
+LONG = "CHAOS_ROUNDS" in os.environ
+ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "2"))
+SEED = int(os.environ.get("CHAOS_SEED", "20"))
+LANES = 12
+WORKERS = 4
+# Replies between two strikes; few enough that several strikes meet the same lives.
+FEWEST, MOST = 20, 240
+
+Strike = Callable[[int], Awaitable[None]]
+"""Hit the node, or what it stands on, for the so-manieth time; return when it works again."""
+
+
+async def _follow(observer: Observer, followed: list[Event]) -> None:
+    async with aclosing(observer.events(after=0)) as events:
+        async for event in events:
+            if isinstance(event, Event):
+                followed.append(event)
+            else:
+                assert not event.lost  # it fell behind, and goes on where it was
+
+
+async def _strike_now_and_then(strike: Strike, ledger: Ledger, rounds: int, seed: int) -> None:
+    random = Random(seed)
+    for number in range(rounds):
+        await ledger.until(ledger.acknowledged + random.randint(FEWEST, MOST))
+        await strike(number)
+    await ledger.until(ledger.acknowledged + FEWEST)
+
+
+async def survive(node: ServerProcess, strike: Strike, *, rounds: int, seed: int) -> tuple[Ledger, list[str]]:
+    """Load, strikes, and the end of every life; then what the books lack."""
+    ledger, followed = Ledger(), list[Event]()
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(SwarmholdClient(node.url, patience=PATIENCE))
+        key = node.root_key()
+        operator = await server.attach_operator(key, "chaos")
+        senior = await server.attach_senior(key, "chaos-senior")
+        observer = await server.attach_observer(key, "chaos-observer")
+        load = Load(server, operator, senior, ledger, seed)
+        queue = server.queue_worker(key, QUEUE, load.work, concurrency=WORKERS)
+        async with asyncio.TaskGroup() as group:
+            following = group.create_task(_follow(observer, followed))
+            working = group.create_task(queue.run())
+            living = group.create_task(load.run(LANES))
+            await _strike_now_and_then(strike, ledger, rounds, seed)
+            load.stop()
+            await living
+            books = await Books.open(operator, senior, observer, ledger)
+            await eventually(lambda: len(followed) >= len(books.feed), within=30, awaited="the follower to catch up")
+            working.cancel()
+            following.cancel()
+    return ledger, faults(books, ledger, followed)
+
+
+def diagnose(node: ServerProcess) -> list[dict[str, Any]]:
+    """What is wrong with the node, as its own doctor finds."""
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("swarmhold")),
+            "doctor",
+            "--deep",
+            "--json",
+            "--data-dir",
+            str(node.data_dir),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, **node.settings},
+    )
+    return [finding for finding in json.loads(done.stdout)["findings"] if finding["state"] == "wrong"]

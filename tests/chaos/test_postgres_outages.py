@@ -1,0 +1,130 @@
+"""PostgreSQL goes away under a node in full work, and comes back: the node says so meanwhile, and goes on by itself."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, aclosing
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from app.client import Observer, SwarmholdClient
+from app.wire.events import Event
+from app.wire.spawners import ExternalSpawner
+from tests.chaos.lives import PATIENCE, PROGRAMS
+from tests.chaos.survival import LONG, ROUNDS, SEED, diagnose, survive
+from tests.conftest import StartServer
+from tests.support.postgres import PostgresCluster, PostgresFailedError, running_postgres
+from tests.support.processes import ServerProcess
+from tests.support.waiting import eventually
+
+REFUSALS = 20
+HOLD = timedelta(seconds=60)
+
+pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(0 if LONG else 240)]
+
+
+@pytest.fixture
+def cluster() -> Iterator[PostgresCluster]:
+    """A PostgreSQL server of this test's own that keeps its promises when it is killed."""
+    with running_postgres(durable=True) as made:
+        yield made
+
+
+def returned(cluster: PostgresCluster) -> bool:
+    """Start it, if nothing of the killed one is left in its way."""
+    try:
+        cluster.start()
+    except PostgresFailedError:
+        return False
+    return True
+
+
+async def status(http: httpx.AsyncClient, path: str) -> int:
+    """The status of a GET."""
+    return (await http.get(path)).status_code
+
+
+async def outage(node: ServerProcess, cluster: PostgresCluster, end: Callable[[], None]) -> None:
+    """Take PostgreSQL away until the node has refused often enough, in the right words; then bring it back."""
+    async with httpx.AsyncClient(base_url=node.url, trust_env=False, timeout=30) as http:
+        root = {"Authorization": f"Bearer {node.root_key()}"}
+        await asyncio.to_thread(end)
+        for number in range(REFUSALS):
+            if number % 2:
+                reply = await http.get("/readyz")
+            else:
+                body = {"operator_id": "away"}
+                reply = await http.post("/v1/operator/sessions", json=body, headers=root)
+            assert (reply.status_code, reply.headers["content-type"]) == (503, "application/problem+json"), reply.text
+            assert reply.json()["code"] == "store-unavailable"
+            assert int(reply.headers["retry-after"]) >= 1
+            assert await status(http, "/healthz") == 200
+        await eventually(lambda: asyncio.to_thread(returned, cluster), within=60)
+
+        async def ready() -> bool:
+            return await status(http, "/readyz") == 200
+
+        await eventually(ready, within=30)
+
+
+async def test_nothing_acknowledged_is_lost_when_postgres_is_killed(
+    start_server: StartServer, cluster: PostgresCluster
+) -> None:
+    """Killed and shut down at once by turns: every life goes on, and the books agree with every reply."""
+    settings = {"SWARMHOLD_SPAWN__PROGRAMS": PROGRAMS, "SWARMHOLD_DATABASE_URL": cluster.create_database()}
+    node = await asyncio.to_thread(start_server, settings=settings)
+    pid = node.pid
+
+    async def strike(number: int) -> None:
+        await outage(node, cluster, cluster.stop if number % 2 else cluster.kill)
+
+    ledger, wrong = await survive(node, strike, rounds=ROUNDS, seed=SEED + 2)
+
+    assert wrong == []
+    assert len(set(ledger.tasks.values())) > 5, "too little happened to mean anything"
+    assert await asyncio.to_thread(diagnose, node) == []
+    assert (node.running, node.pid) == (True, pid)
+
+
+async def _hear(observer: Observer, heard: list[Event]) -> None:
+    async with aclosing(observer.events(after=0)) as events:
+        async for event in events:
+            assert isinstance(event, Event)
+            heard.append(event)
+
+
+async def test_who_waits_goes_on_waiting_through_an_outage(start_server: StartServer, cluster: PostgresCluster) -> None:
+    """Long polls, an event stream and a console's socket that were there before get what comes after, each once."""
+    node = await asyncio.to_thread(start_server, settings={"SWARMHOLD_DATABASE_URL": cluster.create_database()})
+    heard: list[Event] = []
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(SwarmholdClient(node.url, patience=PATIENCE))
+        key = node.root_key()
+        operator = await server.attach_operator(key, "o")
+        senior = await server.attach_senior(key, "s")
+        observer = await server.attach_observer(key, "v")
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        console = await stack.enter_async_context(senior.console("desk"))
+        following = group.create_task(_hear(observer, heard))
+        task = await operator.start_task("a", "d")
+        attempt = await operator.dispatch(task.id, ExternalSpawner())
+        assert attempt.worker_handle is not None
+        worker = server.worker(attempt.worker_handle)
+        asked = await worker.ask("go?")
+        assert (await console.next_ask()).key == asked.key
+        answered = group.create_task(worker.await_answer(asked.key, hold=HOLD))
+        settled = group.create_task(operator.wait_for(task.id, hold=HOLD))
+        await eventually(lambda: [event.kind for event in heard][-1:] == ["task_suspended"])
+
+        await outage(node, cluster, cluster.kill)
+
+        await console.answer(asked.key, {"go": True})
+        assert await asyncio.wait_for(answered, 30) == {"go": True}
+        await worker.submit("done")
+        assert (await asyncio.wait_for(settled, 30)).last_result == "done"
+        await eventually(lambda: [event.kind for event in heard].count("task_pass") == 1, within=40)
+        following.cancel()
+    cursors = [int(event.cursor) for event in heard]
+    assert cursors == sorted(set(cursors))
+    assert [event.kind for event in heard].count("senior_answered") == 1
