@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from app.domain.clock import Instant
 from app.domain.errors import RoleViolation
 
 
@@ -151,7 +152,7 @@ class Caller:
 
     `task_id` and `attempt` bind a worker; `jti` is the token's record (what is minted by this caller hangs below
     it); `via` is how the credential was presented. `ready` is false while the attempt that it is bound to has not
-    begun, and from its Final on.
+    begun, and from its Final on. `heard_at` is the attempt's last sign of life, None while none is needed.
     """
 
     role: Role
@@ -163,6 +164,8 @@ class Caller:
     attempt: int | None = None
     scope: frozenset[Verb] | None = None
     ready: bool = True
+    lease_ms: int | None = None
+    heard_at: Instant | None = None
 
 
 ENGINE = Caller(role=Role.OPERATOR, subject="engine", via="engine")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar, cast
@@ -14,10 +15,11 @@ import structlog
 from app.bus.port import HintBus
 from app.domain.access import Caller, Role, RoleVerbGate, Verb
 from app.domain.clock import Clock
-from app.domain.errors import Busy, EngineError, InvalidRequest, RoleViolation, StoreUnavailable
+from app.domain.errors import Busy, EngineError, InvalidRequest, Missing, RoleViolation, StoreUnavailable
 from app.domain.handles import HandleMint
 from app.domain.tokens import Bearer, Claims, Handle, TokenSigner
 from app.engine.feed import Feed
+from app.engine.ops import attempts, clocks
 from app.engine.ops.access import Digest, Presented, Reach, admit, reach
 from app.engine.ops.rules import EngineCfg
 from app.spawning.backends import OperatorBackend, SeniorBridge, SpawnHook
@@ -136,9 +138,20 @@ class Core:
     async def _call(
         self, op: str, bearer: Bearer, verbs: Verb | Sequence[Verb], fn: CallerFn[R], *, bulk: bool = False
     ) -> R:
-        """Check the credential and run `fn` as its caller, in one transaction."""
+        """Check the credential and run `fn` as its caller, in one transaction. A worker's is a sign of life."""
         presented = self._present(bearer, verbs)
-        return await self._do(op, lambda state: fn(state, admit(state, presented)), bulk=bulk)
+        unheard: Caller | None = None
+
+        def run(state: State) -> R | Keep[EngineError]:
+            nonlocal unheard
+            caller = admit(state, presented)
+            unheard = self._unheard(state, caller)
+            return fn(state, caller)
+
+        result = await self._do(op, run, bulk=bulk)
+        if unheard is not None:
+            await self._hear(unheard)
+        return result
 
     async def _call_reach(
         self,
@@ -165,7 +178,26 @@ class Core:
         presented = self._present(bearer, verbs)
         if isinstance(presented, Claims) and presented.max_uses is not None:
             return await self._do("spend", lambda state: fn(state, admit(state, presented)))
-        return await self._store.read(lambda state: fn(state, admit(state, presented)))
+
+        def run(state: State) -> tuple[R, Caller | None]:
+            caller = admit(state, presented)
+            return fn(state, caller), self._unheard(state, caller)
+
+        result, unheard = await self._store.read(run)
+        if unheard is not None:
+            await self._hear(unheard)
+        return result
+
+    def _unheard(self, state: State, caller: Caller) -> Caller | None:
+        """The caller, when it is a worker whose sign of life is worth a write."""
+        return caller if clocks.is_worth_it(self._cfg, caller.heard_at, caller.lease_ms, state.now) else None
+
+    async def _hear(self, worker: Caller) -> None:
+        """Renew the lease of a worker whose call is done, in a transaction of its own: it is of another task."""
+        task_id, number = worker.task_id or "", worker.attempt or 0
+        # What was asked for is done: a store that is away now, or an attempt that is gone, does not undo it.
+        with suppress(Busy, Missing):
+            await self._do("renew", lambda state: attempts.heard(state, self._cfg, task_id, number))
 
     def _present(self, bearer: Bearer, verbs: Verb | Sequence[Verb]) -> Presented:
         """The checks that need no state: signature, expiry, role × verb (any of several)."""

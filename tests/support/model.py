@@ -85,7 +85,7 @@ class ModelAttempt:
     def renew_by_traffic(self, now: int) -> None:
         """One that is only written when it is worth it."""
         age = now - (self.seen_at or self.started_at)
-        if age >= min(SEEN_EVERY_MS, (self.lease_ms or HANDLE_LIFE_MS) // 4):
+        if age >= min(SEEN_EVERY_MS, (self.lease_ms or HANDLE_LIFE_MS) // 10):
             self.renew(now)
 
 

@@ -249,9 +249,17 @@ def _running_clocks(state: State, cfg: EngineCfg, attempt: Attempt) -> dict[str,
         due = clocks.next_due(lease, attempt.timeout_at, handle)
         state.due(due)
         return changes | {"due_at": due}
-    stood = max(0, state.now - attempt.paused_at)
+    stood = state.now - attempt.paused_at
     timeout = attempt.timeout_at + stood if attempt.timeout_at is not None else None
     return changes | {"timeout_at": timeout, "paused_at": state.now}
+
+
+def heard(state: State, cfg: EngineCfg, task_id: str, number: int) -> None:
+    """A sign of life of a worker. Nothing when its attempt is over by now."""
+    lock_task(state, task_id)
+    attempt = ATTEMPTS.get(state.db, task_id, number)
+    if attempt is not None:
+        clocks.renew(state, cfg, attempt)
 
 
 def failed(state: State, task_id: str, number: int, *, epoch: int, reason: Reason, detail: str) -> None:
@@ -263,10 +271,19 @@ def failed(state: State, task_id: str, number: int, *, epoch: int, reason: Reaso
     if attempt.phase is Phase.HELD:
         return
     if reason is not Reason.WORKER_FAILED and task.status is Status.SUSPENDED:
-        end_while_suspended(state, task, attempt, reason=reason, detail=detail)
+        end_while_suspended(state, task, attempt, reason=reason, detail=detail, worker_gone=True)
         return
     what = Step.WORKER_FAILED if reason is Reason.WORKER_FAILED else Step.SPAWN_FAILED
-    fail(state, task, attempt, what=what, outcome=Outcome.BLOCKED, reason=reason, detail=detail)
+    fail(
+        state,
+        task,
+        attempt,
+        what=what,
+        outcome=Outcome.BLOCKED,
+        reason=reason,
+        detail=detail,
+        worker_gone=True,
+    )
 
 
 def give_up_retry(state: State, task_id: str, reason: Reason, detail: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.domain.attempts import Attempt, Phase
+from app.domain.clock import Instant
 from app.engine.ops.rules import EngineCfg
 from app.state.state import State
 from app.state.tables import ATTEMPTS
@@ -31,7 +32,7 @@ def resume(state: State, attempt: Attempt) -> None:
     """Let the clocks go on with what was left of each."""
     if not attempt.is_live or attempt.paused_at is None:
         return
-    stood = max(0, state.now - attempt.paused_at)
+    stood = state.now - attempt.paused_at  # less than nothing when the machine's clock was set back meanwhile
     lease = attempt.lease_expires_at + stood if attempt.lease_expires_at is not None else None
     timeout = attempt.timeout_at + stood if attempt.timeout_at is not None else None
     handle = attempt.handle_expires_at + stood
@@ -57,12 +58,21 @@ def life_ms(cfg: EngineCfg, lease_ms: int | None) -> int:
     return cfg.handle_life_ms if lease_ms is None else max(cfg.worker_token_life_ms, lease_ms)
 
 
-def is_stale(cfg: EngineCfg, attempt: Attempt, now: int) -> bool:
-    """Whether a sign of life now is worth a write: a quarter of the lease or life is used up."""
+def heard_at(attempt: Attempt) -> Instant | None:
+    """The last sign of life; None while none is needed."""
     if attempt.phase not in TICKING or attempt.paused_at is not None:
-        return False
-    age = now - (attempt.last_seen_at or attempt.started_at)
-    return age >= min(SEEN_EVERY_MS, (attempt.lease_ms or cfg.handle_life_ms) // 4)
+        return None
+    return attempt.last_seen_at or attempt.started_at
+
+
+def is_worth_it(cfg: EngineCfg, heard: Instant | None, lease_ms: int | None, now: int) -> bool:
+    """Whether a sign of life now is worth a write: a tenth of the lease or life has gone since the last."""
+    return heard is not None and now - heard >= min(SEEN_EVERY_MS, (lease_ms or cfg.handle_life_ms) // 10)
+
+
+def is_stale(cfg: EngineCfg, attempt: Attempt, now: int) -> bool:
+    """The same of an attempt."""
+    return is_worth_it(cfg, heard_at(attempt), attempt.lease_ms, now)
 
 
 def renewal(cfg: EngineCfg, attempt: Attempt, now: int) -> dict[str, Any]:
