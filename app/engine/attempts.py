@@ -298,19 +298,20 @@ class AttemptCalls(AccessCalls):
 
 
 def _outcome(state: State, task_id: str, number: int) -> DispatchOutcome | None:
-    """What a caller who dispatched this attempt is told, if anything yet."""
+    """What a caller who dispatched this attempt is told, if anything yet: of the attempts that follow it too."""
     task = TASKS.get(state.db, task_id)
     attempt = ATTEMPTS.get(state.db, task_id, number)
     if task is None or attempt is None:
         raise TaskNotFound(task_id)
-    if task.status is Status.SUSPENDED and task.attempt == number:
+    if task.status is Status.SUSPENDED:
         keys = tasks.view(state, task).suspended_on
         return DispatchOutcome(outcome=Outcome.SUSPENDED, key=keys[0] if keys else None)
     if attempt.is_live or task.retry_at is not None:
         return None
     if task.attempt > number and task.status not in (Status.PASS, Status.BLOCKED, Status.CANCELLED):
         return None
-    return _settled_outcome(task.status, task.last_result, attempt if task.attempt == number else None)
+    last = attempt if task.attempt == number else ATTEMPTS.get(state.db, task_id, task.attempt)
+    return _settled_outcome(task.status, task.last_result, last)
 
 
 def _settled_outcome(status: Status, result: Any, attempt: Attempt | None) -> DispatchOutcome:

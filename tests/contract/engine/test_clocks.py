@@ -1,15 +1,17 @@
 """What happens when its time comes: leases, timeouts, retries; and the clocks that stand still."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from app.domain.attempts import Outcome, Phase, Reason
+from app.domain.attempts import DispatchOutcome, Outcome, Phase, Reason
 from app.domain.clock import system_clock
-from app.domain.errors import AttemptSuperseded, PayloadTooLarge
+from app.domain.errors import AttemptSuperseded, Cancelled, PayloadTooLarge, TaskNotFound
 from app.domain.json import Json
+from app.domain.outputs import OutputEvent
 from app.domain.questions import Ask, OnDeadline
 from app.domain.tasks import RetryPolicy, Status
 from app.domain.tokens import Handle
@@ -17,7 +19,7 @@ from app.engine.engine import Engine
 from app.engine.ops import attempts
 from app.spawning.ports import Draft, Facts, Layer, Lookup
 from tests.support.scripted import IN_PROCESS, ScriptedFunction
-from tests.support.swarms import EXTERNAL, Plan, Swarm, refused, values
+from tests.support.swarms import EXTERNAL, Plan, Swarm, Work, refused, values
 from tests.support.waiting import eventually
 
 HOUR = timedelta(hours=1)
@@ -26,6 +28,9 @@ ALL = ("blocked", "failed", "timeout", "lost")
 IDENTITY: dict[str, Any] = {"kind": "in_process", "function": "identity"}
 QUEUE: dict[str, Any] = {"kind": "queue", "queue": "q"}
 KEY = "shk_" + "w" * 40
+
+
+Calling = Callable[[Swarm, Work, str], Awaitable[None]]
 
 
 def policy(**options: Any) -> RetryPolicy:
@@ -125,16 +130,78 @@ async def test_clocks_stand_still_while_suspended(swarm: Swarm) -> None:
     assert (await swarm.attempt(task_id)).reason is Reason.TIMEOUT
 
 
+async def poll_own(swarm: Swarm, work: Work, child: str) -> None:
+    await swarm.engine.watch_task(work.handle, work.task_id, timedelta(0))
+
+
+async def read_child(swarm: Swarm, work: Work, child: str) -> None:
+    await swarm.engine.read_task_state(work.handle, child)
+
+
+async def start_child(swarm: Swarm, work: Work, child: str) -> None:
+    await swarm.child(work)
+
+
+async def dispatch_child(swarm: Swarm, work: Work, child: str) -> None:
+    await swarm.engine.dispatch(work.handle, child, EXTERNAL)
+
+
+async def cancel_child(swarm: Swarm, work: Work, child: str) -> None:
+    await swarm.engine.cancel_task(work.handle, child)
+
+
+async def fetch_data(swarm: Swarm, work: Work, child: str) -> None:
+    await swarm.engine.set_resource("k", 1)
+    await swarm.engine.fetch_data(await swarm.worker_token(work), "k")
+
+
+async def fetch_prompt(swarm: Swarm, work: Work, child: str) -> None:
+    await swarm.engine.fetch_payload(work.handle)
+
+
+async def emit_output(swarm: Swarm, work: Work, child: str) -> None:
+    await swarm.engine.emit_output(work.handle, OutputEvent.progress("half"))
+
+
+TRAFFIC = [poll_own, read_child, start_child, dispatch_child, cancel_child, fetch_data, fetch_prompt, emit_output]
+
+
+@pytest.mark.parametrize("call", TRAFFIC, ids=lambda call: call.__name__)
+async def test_whatever_a_worker_does_is_a_sign_of_life(swarm: Swarm, call: Calling) -> None:
+    """A worker that calls is not silent: its lease begins anew with each call that does something."""
+    work = await swarm.external(lease=LEASE)
+    child = await swarm.child(work)
+    swarm.clock.advance(9)
+    await call(swarm, work, child)
+    await swarm.pass_time(9.999)
+    assert (await swarm.attempt(work.task_id)).is_live
+
+    await swarm.pass_time(0.001)
+    assert (await swarm.attempt(work.task_id)).reason is Reason.LOST
+
+
+async def test_a_refused_call_keeps_nobody_alive(swarm: Swarm) -> None:
+    """Nor does one of a worker that is waited for no more."""
+    work = await swarm.external(lease=LEASE)
+    swarm.clock.advance(9)
+    await refused(TaskNotFound, swarm.engine.read_task_state(work.handle, "T-none"))
+    await swarm.engine.cancel_task(work.handle, work.task_id)
+    before = await swarm.dump()
+    await refused(Cancelled, swarm.engine.read_task_state(work.handle, work.task_id))
+    assert await swarm.dump() == before
+
+
 async def test_a_clock_set_back_harms_nothing(swarm: Swarm) -> None:
-    """Time that goes backwards ends no attempt, and a suspension of negative length takes nothing away."""
-    engine, work = swarm.engine, await swarm.external(lease=LEASE)
+    """Time that goes backwards ends no attempt, and what was left of its clocks before a question is left after it."""
+    engine, work = swarm.engine, await swarm.external(await swarm.task(attempt_timeout_ms=30_000), lease=LEASE)
+    await swarm.pass_time(4)
     key = await engine.query_senior(work.handle, work.task_id, "?")
-    lease = (await swarm.attempt(work.task_id)).lease_expires_at
     await swarm.pass_time(-3600)
     await engine.resume(key, 1)
     await swarm.pass_time(0)
 
-    assert (await swarm.attempt(work.task_id)).lease_expires_at == lease
+    attempt, now = await swarm.attempt(work.task_id), swarm.clock()
+    assert (attempt.lease_expires_at, attempt.timeout_at) == (now + 6_000, now + 26_000)
     await engine.worker_heartbeat(work.handle)
     await swarm.submit(work)
 
@@ -213,6 +280,41 @@ async def test_a_retry_comes_when_it_is_due(swarm: Swarm, function: ScriptedFunc
     kinds = await swarm.kinds(task_id)
     assert kinds.count("task_retry_scheduled") == 2
     assert "task_blocked" not in kinds
+
+
+async def planned(swarm: Swarm, function: ScriptedFunction, **spec: Any) -> tuple[str, asyncio.Future[Any]]:
+    """A task whose first attempt failed and whose second is planned; and its dispatcher, who waits."""
+    task_id = await swarm.task(retry=policy(max_attempts=2), **spec)
+    function.give(ValueError("one"))
+    waiting = asyncio.ensure_future(swarm.engine.dispatch(swarm.operator, task_id, IN_PROCESS, wait=HOUR))
+
+    async def is_planned() -> bool:
+        return (await swarm.row(task_id)).retry_at is not None
+
+    await eventually(is_planned)
+    return task_id, waiting
+
+
+async def test_the_dispatcher_hears_of_a_question_in_a_later_attempt(swarm: Swarm, function: ScriptedFunction) -> None:
+    """Whoever waits for the first attempt is told at once that the second one waits for a senior."""
+    task_id, waiting = await planned(swarm, function)
+    await swarm.pass_time(1)
+    key = await swarm.engine.query_senior(swarm.operator, task_id, "?")
+
+    _, outcome = await waiting
+
+    assert outcome == DispatchOutcome(outcome=Outcome.SUSPENDED, key=key)
+
+
+async def test_the_dispatcher_hears_how_a_later_attempt_ended(swarm: Swarm, function: ScriptedFunction) -> None:
+    """Also when time ran out for it."""
+    _, waiting = await planned(swarm, function, attempt_timeout_ms=5_000)
+    await swarm.pass_time(1)
+    await swarm.pass_time(5)
+
+    _, outcome = await waiting
+
+    assert (outcome.outcome, outcome.reason) == (Outcome.TIMEOUT, Reason.TIMEOUT)
 
 
 async def test_a_policy_ends(swarm: Swarm, function: ScriptedFunction) -> None:
