@@ -13,7 +13,7 @@ from app.domain.questions import Ask, Question, QuestionStatus
 from app.domain.tokens import Bearer, CapToken
 from app.engine.core import Core
 from app.engine.ops import loop, pages, questions
-from app.engine.ops.access import admit, own
+from app.engine.ops.access import Presented, admit, own, revocation_of
 from app.engine.ops.idempotency import Idempotency, once, scope_of
 from app.engine.ops.loop import LoopState
 from app.engine.ops.pages import Page
@@ -84,24 +84,34 @@ class SeniorCalls(Core):
     async def watch_question(self, bearer: Bearer, key: str, hold: timedelta) -> tuple[Question, bool]:
         """The question at the end of the hold, or as soon as it is settled; and whether it is.
 
-        A worker sees its own task's questions. Raises ResumeKeyNotFound, TokenTaskMismatch.
+        A worker sees its own task's questions. Raises ResumeKeyNotFound, TokenTaskMismatch; TokenRevoked as soon as the
+        credential is revoked.
         """
         seconds = self.check_hold(hold)
+        presented = self._present(bearer, _EITHER)
 
-        def run(state: State, caller: Caller) -> Question:
+        def run(state: State, caller: Caller) -> str | None:
             question = _found(state, key)
             own(state, caller, question.task_id, Verb.QUERY_SENIOR)
-            return question
+            return caller.jti
 
-        await self._look(bearer, _EITHER, run)
-        return await self._until_settled(key, seconds)
+        jti = await self._look(bearer, _EITHER, run)
+        return await self._until_settled(key, seconds, presented, jti)
 
-    async def _until_settled(self, key: str, hold_s: float) -> tuple[Question, bool]:
-        async def probe() -> Question | None:
-            question = await self._store.read(lambda state: _found(state, key))
+    async def _until_settled(
+        self, key: str, hold_s: float, presented: Presented | None = None, jti: str | None = None
+    ) -> tuple[Question, bool]:
+        def look(state: State) -> Question | None:
+            if presented is not None:
+                admit(state, presented, consume=False)
+            question = _found(state, key)
             return question if question.status is not QuestionStatus.OPEN else None
 
-        settled = await self._wait(f"question:{key}", probe, hold_s)
+        async def probe() -> Question | None:
+            return await self._store.read(look)
+
+        topics = (f"question:{key}",) if jti is None else (f"question:{key}", revocation_of(jti))
+        settled = await self._wait(topics, probe, hold_s)
         if settled is not None:
             return settled, True
         return await self._store.read(lambda state: _found(state, key)), False

@@ -15,7 +15,7 @@ from app.domain.tasks import AWAITED, Status, Task, TaskSpec, TaskState
 from app.domain.tokens import Bearer, CapToken
 from app.engine.core import Core
 from app.engine.ops import attempts, outputs, pages, reports, tasks, verdicts
-from app.engine.ops.access import own
+from app.engine.ops.access import admit, own, revocation_of
 from app.engine.ops.idempotency import Idempotency, once, scope_of
 from app.engine.ops.pages import Page, TaskFilter
 from app.state.state import State
@@ -108,19 +108,28 @@ class TaskCalls(Core):
     async def watch_task(
         self, bearer: Bearer, task_id: str, hold: timedelta, *, since: int | None = None
     ) -> tuple[TaskState, bool]:
-        """The same as a value: the task as it is at the end, and whether the wait was fulfilled."""
+        """The same as a value: the task as it is at the end, and whether the wait was fulfilled.
+
+        Raises TokenRevoked as soon as the credential is revoked.
+        """
         seconds = self.check_hold(hold)
-        first = await self._look(bearer, Verb.POLL_TASK, lambda s, c: _owned(s, c, task_id, Verb.POLL_TASK))
+        presented = self._present(bearer, Verb.POLL_TASK)
+        first, jti = await self._look(
+            bearer, Verb.POLL_TASK, lambda s, c: (_owned(s, c, task_id, Verb.POLL_TASK), c.jti)
+        )
         if seconds == 0 or _is_news(first.task, since):
             return first, _is_news(first.task, since)
 
-        async def probe() -> TaskState | None:
-            task = await self._store.read(lambda state: TASKS.get(state.db, task_id))
-            if task is not None and not _is_news(task, since):
-                return None
-            return await self._store.read(lambda state: _found(state, task_id))
+        def look(state: State) -> TaskState | None:
+            # A credential that was revoked meanwhile learns nothing more.
+            admit(state, presented, consume=False)
+            task = TASKS.get(state.db, task_id)
+            return None if task is not None and not _is_news(task, since) else _found(state, task_id)
 
-        found = await self._wait(f"task:{task_id}", probe, seconds)
+        async def probe() -> TaskState | None:
+            return await self._store.read(look)
+
+        found = await self._wait((f"task:{task_id}", revocation_of(jti)), probe, seconds)
         if found is not None:
             return found, True
         return await self._store.read(lambda state: _found(state, task_id)), False

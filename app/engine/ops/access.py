@@ -26,6 +26,7 @@ from app.domain.errors import (
 )
 from app.domain.tasks import Status, Task
 from app.domain.tokens import Claims
+from app.engine.ops import clocks
 from app.state import schema
 from app.state.state import State
 from app.state.statements import Statement
@@ -63,6 +64,11 @@ class Reach(NamedTuple):
     caller: Caller
     task: Task
     attempt: Attempt
+
+
+def revocation_of(jti: str | None) -> str:
+    """The topic on which waits with this credential are told that it was revoked."""
+    return f"revoked:{jti}"
 
 
 def admit(state: State, presented: Presented, *, consume: bool = True) -> Caller:
@@ -153,6 +159,8 @@ def _bound(state: State, attempt: Attempt, via: str) -> Caller:
         task_id=attempt.task_id,
         attempt=attempt.attempt,
         ready=attempt.phase in READY,
+        lease_ms=attempt.lease_ms,
+        heard_at=clocks.heard_at(attempt),
     )
 
 

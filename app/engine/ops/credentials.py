@@ -22,8 +22,8 @@ from app.domain.events import EventKind
 from app.domain.ids import ALPHABET
 from app.domain.tasks import Status, Step
 from app.domain.tokens import ApiKey, TokenRecord
-from app.engine.ops import audit
-from app.engine.ops.access import hold_credential, lock_task, require_nothing_cancelled_above
+from app.engine.ops import audit, sessions
+from app.engine.ops.access import hold_credential, lock_task, require_nothing_cancelled_above, revocation_of
 from app.engine.ops.endings import fail
 from app.state import schema
 from app.state.state import State
@@ -137,7 +137,9 @@ def revoke_key(state: State, key_id: str, *, by: str) -> None:
 
 def _revoke_key(state: State, key: ApiKey, *, by: str) -> None:
     API_KEYS.update(state.db, key.id, revoked_at=state.now)
+    state.emit(EventKind.TOKEN_REVOKED, key_id=key.id, by=by)
     audit.record(state, "key_revoked", actor=by, target=key.id)
+    state.wake("loop")  # claims that wait with this key look again, and are refused
     _revoke_below(state, key.id)
 
 
@@ -213,7 +215,7 @@ def revoke(state: State, caller: Caller, jti: str) -> None:
     if record is None:
         raise KeyNotFound(jti)
     if record.revoked_at is None:
-        TOKENS.update(state.db, jti, revoked_at=state.now)
+        _revoke_one(state, record)
         state.emit(EventKind.TOKEN_REVOKED, session_id=record.session_id, jti=jti, by=caller.subject)
         audit.by(state, caller, "token_revoked", target=jti)
     _revoke_below(state, jti)
@@ -225,9 +227,16 @@ def is_revoked(state: State, jti: str | None) -> bool:
     return record is not None and record.revoked_at is not None
 
 
+def _revoke_one(state: State, record: TokenRecord) -> None:
+    TOKENS.update(state.db, record.jti, revoked_at=state.now)
+    state.wake(revocation_of(record.jti))
+    if record.session_id is not None:
+        sessions.detach_revoked(state, record.session_id)
+
+
 def _revoke_below(state: State, parent: str) -> None:
     for record in _BELOW.all(state.db, parent=parent):
-        TOKENS.update(state.db, record.jti, revoked_at=state.now)
+        _revoke_one(state, record)
         _revoke_below(state, record.jti)
     for attempt in _ATTEMPTS_BELOW.all(state.db, parent=parent):
         _revoke_attempt(state, attempt)
@@ -249,3 +258,4 @@ def _revoke_attempt(state: State, found: Attempt) -> None:
         reason=Reason.REVOKED,
         detail="the token that dispatched it was revoked",
     )
+    state.wake(revocation_of(attempt.jti))

@@ -135,6 +135,13 @@ def detach(state: State, caller: Caller) -> None:
     _detach(state, of(state, caller), "asked")
 
 
+def detach_revoked(state: State, session_id: str) -> None:
+    """Mark a session detached whose token was revoked: nothing brings it back."""
+    session = SESSIONS.lock(state.db, session_id)
+    if session is not None:
+        _detach(state, session, "revoked")
+
+
 def _detach(state: State, session: Session, why: str) -> None:
     if session.attached:
         SESSIONS.update(state.db, session.id, attached=False, detached_at=state.now)

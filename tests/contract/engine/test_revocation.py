@@ -4,7 +4,7 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
-from app.domain.access import Role, Verb
+from app.domain.access import ENGINE, Role, Verb
 from app.domain.attempts import Outcome, Reason
 from app.domain.errors import (
     AttemptSuperseded,
@@ -19,8 +19,11 @@ from app.domain.json import Json
 from app.domain.sessions import SessionOptions
 from app.domain.tasks import RetryPolicy, Status
 from app.domain.tokens import CapToken, Handle
+from app.engine.ops import credentials, verdicts
 from app.engine.sessions import Attached
-from tests.support.swarms import DAY, EXTERNAL, Swarm, Work, refused
+from app.state.state import State
+from tests.support.swarms import DAY, EXTERNAL, Swarm, Work, refused, values
+from tests.support.waiting import eventually
 
 ROOT = "shk_" + "r" * 40
 HOUR = timedelta(hours=1)
@@ -158,6 +161,71 @@ async def test_revoking_is_idempotent_and_says_what_it_cannot_find(swarm: Swarm)
     await refused(KeyNotFound, engine.revoke_token(swarm.operator, "W-nothing"))
     await refused(KeyNotFound, engine.revoke_key(await root(swarm), "K-nothing"))
     await refused(RoleViolation, engine.revoke_token(swarm.senior, made.record.jti))
+
+
+async def test_parked_waits_end_when_their_credential_is_revoked(swarm: Swarm) -> None:
+    """A long poll learns nothing more with a dead credential: not at its end, and it does not wait for that."""
+    engine = swarm.engine
+    key_id, text = await key(swarm)
+    session = await attached(swarm, text)
+    work = await dispatched(swarm, session.token)
+    asked = await engine.query_senior(swarm.operator, await swarm.task(), "?")
+    child = await swarm.child(work)
+    waits = [
+        engine.watch_task(session.token, work.task_id, HOUR),
+        engine.watch_task(work.handle, child, HOUR),
+        engine.watch_question(session.token, asked, HOUR),
+    ]
+    parked = [asyncio.ensure_future(call) for call in waits]
+    claiming = asyncio.ensure_future(engine.claim(text, queue="q", hold=HOUR))
+    bystander = asyncio.ensure_future(engine.watch_task(swarm.operator, child, HOUR))
+    await eventually(lambda: len(engine._bus._ears.get("queue:q", ())) == 1)  # pyright: ignore[reportAttributeAccessIssue] - the bus of one process
+
+    await engine.revoke_key(ROOT, key_id)
+
+    async with asyncio.timeout(5):
+        for call in parked:
+            await refused(TokenRevoked, call)
+        await refused(Unauthenticated, claiming)
+    assert not bystander.done()
+    await engine.cancel_task(swarm.operator, child)
+    assert (await bystander)[1]
+
+
+async def test_news_that_comes_with_a_revocation_is_not_told(swarm: Swarm) -> None:
+    """The last look of a poll is a look at its credential too: hints may be late or lost."""
+    session = await attached(swarm, (await key(swarm))[1])
+    task_id = await swarm.task()
+    parked = asyncio.ensure_future(swarm.engine.watch_task(session.token, task_id, HOUR))
+    await eventually(lambda: swarm.engine._bus._ears.get(f"task:{task_id}"))  # pyright: ignore[reportAttributeAccessIssue] - the bus of one process
+
+    def revoke_and_settle(state: State) -> None:
+        credentials.revoke(state, ENGINE, session.session.jti)
+        verdicts.cancel(state, ENGINE, task_id, None)
+
+    await swarm.engine.with_state("both", revoke_and_settle)
+
+    await refused(TokenRevoked, parked)
+
+
+async def test_a_revoked_session_is_detached(swarm: Swarm) -> None:
+    """Nobody can bring it back, so nobody is shown that it is there."""
+    key_id, text = await key(swarm)
+    by_key, by_token = await attached(swarm, text), await attached(swarm, text)
+    other = await attached(swarm, ROOT)
+
+    await swarm.engine.revoke_token(swarm.operator, by_token.session.jti)
+    await swarm.engine.revoke_key(ROOT, key_id)
+
+    for gone in (by_key, by_token):
+        row = await swarm.engine.read_session(swarm.operator, gone.session.id)
+        assert not row.attached
+        assert row.detached_at is not None
+    assert (await swarm.engine.read_session(swarm.operator, other.session.id)).attached
+    detached = [event for event in await swarm.events() if event.kind == "session_detached"]
+    assert [values(event)["why"] for event in detached] == ["revoked", "revoked"]
+    revoked = [values(event) for event in await swarm.events() if event.kind == "token_revoked"]
+    assert [set(fields) for fields in revoked] == [{"jti", "by"}, {"key_id", "by"}]
 
 
 async def test_dispatch_races_revocation(swarm: Swarm) -> None:
