@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from app.domain.clock import Instant
 from app.domain.json import Json
@@ -55,8 +56,7 @@ class Reason(StrEnum):
     DEADLINE = "deadline"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One row of `attempts`.
 
     `agent` is the task's. `prompt` is None when the task's own directive is the prompt. `steps` tells that layers have

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.domain.clock import Instant
 from app.domain.json import Json
@@ -57,8 +57,7 @@ class Final:
     ok: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Output:
+class Output(NamedTuple):
     """One row of `outputs`: event number `seq` (from 1) of an attempt."""
 
     task_id: str
@@ -69,13 +68,12 @@ class Output:
     at: Instant
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LateResult:
+class LateResult(NamedTuple):
     """One row of `late_results`: what came after the attempt was over, kept to be adopted. `index` from 0."""
 
     task_id: str
     attempt: int
-    index: int
+    index: int  # pyright: ignore[reportIncompatibleMethodOverride] - the name on the wire; nobody searches in a row
     value: Json
     ok: bool
     reason: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.domain.answer_schemas import check_schema, complaint
 from app.domain.clock import Instant
@@ -37,8 +37,7 @@ class Purpose(StrEnum):
     ESCALATION = "escalation"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Question(NamedTuple):
     """One row of `questions`. `asker_role` and `asked_by` tell who asked; `due_at` is set while a deadline runs."""
 
     key: str

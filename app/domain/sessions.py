@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from app.domain.access import Role
 from app.domain.clock import Instant
@@ -34,8 +35,7 @@ def collapse_operator_kind(
     return runtime_agents.get(agent) or runtime_global or blueprint_agents.get(agent) or blueprint_global
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
+class Session(NamedTuple):
     """One row of `sessions`. `rebuildable` is false for inline objects, which no restart brings back."""
 
     id: str

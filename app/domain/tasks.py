@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from app.domain.clock import Instant
 from app.domain.errors import InvalidTransition
@@ -136,8 +137,7 @@ class TaskSpec:
     attempt_timeout_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class Task(NamedTuple):
     """One row of `tasks`; immutable: a change is a new row under a greater `version`.
 
     `live` tells whether attempt number `attempt` is live. `asked` counts all questions ever asked and

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 import jwt
 
@@ -188,8 +188,7 @@ def _claims(payload: dict[str, Any], role: Role) -> Claims:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenRecord:
+class TokenRecord(NamedTuple):
     """One row of `tokens`: the server's side of a token. `uses_left` is None when unlimited.
 
     `parent_jti` is the token that it was minted with: revoking that one revokes this one.
@@ -222,8 +221,7 @@ class TokenRecord:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApiKey:
+class ApiKey(NamedTuple):
     """One row of `api_keys`: the right to attach as some roles. Only the digest of its text is stored."""
 
     id: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from app.domain.clock import Instant
 from app.domain.errors import InvalidRequest
@@ -20,8 +21,7 @@ class WebhookStatus(StrEnum):
     PAUSED = "paused"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Webhook:
+class Webhook(NamedTuple):
     """One row of `webhooks`.
 
     Everything up to `cursor` was delivered or is not wanted; `kinds` is a list, None wants all. `epoch` grows when

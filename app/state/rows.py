@@ -1,12 +1,16 @@
-"""Rows to values and back: a table whose columns are the fields of a frozen, slotted dataclass, in order."""
+"""Rows to values and back: a table whose columns are the fields of a named tuple, in order.
+
+Named tuples are made, changed and taken apart in a third of the time of frozen dataclasses, and each request does that
+with several rows of up to forty columns.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import types
 import typing
 from collections.abc import Callable
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
@@ -15,30 +19,30 @@ from sqlalchemy.sql import ColumnElement
 from app.domain.json import Json
 from app.state.statements import Connection, Statement
 
-R = TypeVar("R")
+R = TypeVar("R", bound=tuple[Any, ...])
+
+_NEW: Any = tuple.__new__
 
 
 class Shape(Generic[R]):
     """How one row type is read and written."""
 
-    __slots__ = ("_decoders", "_encoders", "_encoders_at", "_getters", "_row", "_setters", "key", "names", "table")
+    __slots__ = ("_decoders", "_encoders", "_encoders_at", "_row", "key", "names", "table")
 
     def __init__(self, table: sa.Table, row: type[R]) -> None:
-        fields = [field.name for field in dataclasses.fields(row)]  # pyright: ignore[reportArgumentType]
-        columns = [column.name for column in table.columns]
-        if fields != columns:
-            raise TypeError(f"{row.__name__} has the fields {fields}, table {table.name} the columns {columns}")
         hints = typing.get_type_hints(row)
+        names = list(hints)
+        columns = [column.name for column in table.columns]
+        if names != columns:
+            raise TypeError(f"{row.__name__} has the fields {names}, table {table.name} the columns {columns}")
         self.table = table
-        self.names = tuple(fields)
+        self.names = tuple(names)
         self.key = tuple(column.name for column in table.primary_key)
         self._row = row
-        self._setters = tuple(row.__dict__[name].__set__ for name in fields)
-        self._getters = tuple(row.__dict__[name].__get__ for name in fields)
-        kinds = [_kind(hints[name]) for name in fields]
+        kinds = [_kind(hint) for hint in hints.values()]
         self._decoders = tuple((i, _DECODE[k](t)) for i, (k, t) in enumerate(kinds) if k in _DECODE)
         self._encoders_at = tuple((i, _ENCODE[k]) for i, (k, _) in enumerate(kinds) if k in _ENCODE)
-        self._encoders = {name: _ENCODE[k] for name, (k, _) in zip(fields, kinds, strict=True) if k in _ENCODE}
+        self._encoders = {name: _ENCODE[k] for name, (k, _) in zip(names, kinds, strict=True) if k in _ENCODE}
 
     def decode(self, values: tuple[Any, ...]) -> R:
         """The row as its value."""
@@ -46,21 +50,12 @@ class Shape(Generic[R]):
         for index, convert in self._decoders:
             if cells[index] is not None:
                 cells[index] = convert(cells[index])
-        row = object.__new__(self._row)
-        for put, cell in zip(self._setters, cells, strict=True):
-            put(row, cell)
-        return row
-
-    def evolve(self, row: R, changes: dict[str, Any]) -> R:
-        """The row with some fields changed; `dataclasses.replace` for much less."""
-        made = object.__new__(self._row)
-        for name, get, put in zip(self.names, self._getters, self._setters, strict=True):
-            put(made, changes[name] if name in changes else get(row))
-        return made
+        # What `R._make` does, without its count: a statement selects the table's columns.
+        return _NEW(self._row, cells)
 
     def cells(self, row: R) -> tuple[Any, ...]:
         """Column values of a whole row, in order."""
-        cells = [get(row) for get in self._getters]
+        cells = list(row)
         for index, convert in self._encoders_at:
             if cells[index] is not None:
                 cells[index] = convert(cells[index])
@@ -99,9 +94,9 @@ _DECODE: dict[str, Callable[[Any], Callable[[Any], Any]]] = {
     "enum": _enum_decoder,
 }
 _ENCODE: dict[str, Callable[[Any], Any]] = {
-    "json": lambda value: value.text,
+    "json": attrgetter("text"),
     "flag": int,
-    "enum": lambda value: value.value,
+    "enum": attrgetter("_value_"),
 }
 
 

@@ -1,6 +1,5 @@
 """Rows with sensible values in every field, for tests that care for a few of them."""
 
-from dataclasses import replace
 from typing import Any
 
 from app.domain.access import Role
@@ -32,42 +31,42 @@ _VALUES: dict[str, Any] = {
 
 def blank(kind: type[Any]) -> Any:
     """A row of a kind: None where that is allowed, else the type's own nothing."""
-    fields = kind.__dataclass_fields__
-    return kind(**{name: None if "None" in field.type else _VALUES[field.type] for name, field in fields.items()})
+    hints = {name: hint.__forward_arg__ for name, hint in kind.__annotations__.items()}
+    return kind(**{name: None if "None" in hint else _VALUES[hint] for name, hint in hints.items()})
 
 
 def task(task_id: str, **changes: Any) -> Task:
     """A task that passed at instant 0."""
-    return replace(blank(Task), **{"id": task_id, "settled_at": 0} | changes)
+    return blank(Task)._replace(**{"id": task_id, "settled_at": 0} | changes)
 
 
 def attempt(task_id: str, number: int = 1, **changes: Any) -> Attempt:
     """An attempt that ended at instant 0."""
-    return replace(
-        blank(Attempt), **{"task_id": task_id, "attempt": number, "ended_at": 0, "layers": NOTHING} | changes
+    return blank(Attempt)._replace(
+        **{"task_id": task_id, "attempt": number, "ended_at": 0, "layers": NOTHING} | changes
     )
 
 
 def output(task_id: str, seq: int, **changes: Any) -> Output:
     """A progress event."""
-    return replace(blank(Output), **{"task_id": task_id, "attempt": 1, "seq": seq} | changes)
+    return blank(Output)._replace(**{"task_id": task_id, "attempt": 1, "seq": seq} | changes)
 
 
 def late_result(task_id: str, **changes: Any) -> LateResult:
     """A late result."""
-    return replace(blank(LateResult), **{"task_id": task_id, "attempt": 1} | changes)
+    return blank(LateResult)._replace(**{"task_id": task_id, "attempt": 1} | changes)
 
 
 def question(key: str, task_id: str, **changes: Any) -> Question:
     """An answered question."""
-    return replace(blank(Question), **{"key": key, "task_id": task_id} | changes)
+    return blank(Question)._replace(**{"key": key, "task_id": task_id} | changes)
 
 
 def token(jti: str, **changes: Any) -> TokenRecord:
     """A token that expired at instant 0."""
-    return replace(blank(TokenRecord), **{"jti": jti} | changes)
+    return blank(TokenRecord)._replace(**{"jti": jti} | changes)
 
 
 def session(session_id: str, **changes: Any) -> Session:
     """A session that expired at instant 0."""
-    return replace(blank(Session), **{"id": session_id, "jti": session_id} | changes)
+    return blank(Session)._replace(**{"id": session_id, "jti": session_id} | changes)

@@ -41,7 +41,7 @@ def change(state: State, task: Task, **changes: Any) -> Task:
     version = task.version + 1
     TASKS.update(state.db, task.id, **changes, version=version, updated_at=state.now)
     state.wake(f"task:{task.id}")
-    return TASKS.shape.evolve(task, {**changes, "version": version, "updated_at": state.now})
+    return task._replace(**changes, version=version, updated_at=state.now)
 
 
 def end_attempt(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import sqlalchemy as sa
 
 from app.domain.access import Caller, Role, Verb
@@ -164,8 +162,7 @@ def _settle_answer(
     task = change(state, task, open_questions=task.open_questions - 1)
     if task.open_questions == 0:
         _resume(state, layers, task, question)
-    return replace(
-        question,
+    return question._replace(
         status=QuestionStatus.ANSWERED,
         answer=value,
         answered_by=by,
