@@ -16,7 +16,7 @@ from app.domain.tasks import Status
 from app.domain.tokens import Bearer, CapToken
 from app.engine.core import Core
 from app.engine.ops import attempts, clocks, credentials, outputs, queues, resources
-from app.engine.ops.access import Reach, bound_rows, require_live, require_same_task
+from app.engine.ops.access import Reach, bound_rows, reach_trusted, require_live, require_same_task
 from app.engine.ops.idempotency import Idempotency, once
 from app.engine.ops.queues import Claim
 from app.state.state import Keep, State
@@ -65,11 +65,11 @@ class WorkerCalls(Core):
     async def fetch_worker_payload_trusted(self, task_id: str) -> WorkerPayload:
         """The payload of the latest attempt, for code of this process that has resolved a handle.
 
-        Raises TaskNotFound, AttemptSuperseded, Cancelled, NotStarted.
+        Raises TaskNotFound, AttemptSuperseded, Cancelled, NotStarted, TokenExpired, TokenRevoked.
         """
 
         def run(state: State) -> WorkerPayload:
-            reach = bound_rows(state, _trusted(task_id, None), lock=False)
+            reach = reach_trusted(state, task_id, None, lock=False)
             require_live(reach)
             return attempts.payload(state, reach.task, reach.attempt)
 
@@ -78,14 +78,13 @@ class WorkerCalls(Core):
     async def submit_worker_result_trusted(self, task_id: str, attempt: int, value: Any, ok: bool) -> None:
         """The Final of an attempt, for code of this process that has resolved a handle to it.
 
-        The attempt is checked and closed in one transaction. Raises TaskNotFound, FinalConflict, AttemptSuperseded,
-        Cancelled, NotStarted.
+        The handle's life and the attempt are checked, and it is closed, in one transaction. Raises TaskNotFound,
+        FinalConflict, AttemptSuperseded, Cancelled, NotStarted, TokenExpired, TokenRevoked.
         """
         final = Final(value=Json.of(value), ok=ok)
-        caller = _trusted(task_id, attempt)
         await self._do(
             "submit",
-            lambda s: outputs.submit(s, self._cfg, self.layer_registry, bound_rows(s, caller), final),
+            lambda s: outputs.submit(s, self._cfg, self.layer_registry, reach_trusted(s, task_id, attempt), final),
         )
 
     async def submit_output(self, bearer: Bearer, task_id: str, attempt: int, event: OutputEvent) -> None:
@@ -198,7 +197,7 @@ class WorkerCalls(Core):
             worker, mint = worker_name or f"key:{key.name}", self._parts.mint
 
             def make() -> Claim | None:
-                return queues.claim(state, self._cfg, mint, queue=queue, agents=agents, worker=worker)
+                return queues.claim(state, self._cfg, mint, queue=queue, agents=agents, worker=worker, key_id=key.id)
 
             return once(
                 state,
@@ -244,7 +243,3 @@ class WorkerCalls(Core):
             return resources.read(state, key)
 
         return await self._look(bearer, Verb.FETCH_DATA, run)
-
-
-def _trusted(task_id: str, attempt: int | None) -> Caller:
-    return Caller(role=Role.WORKER, subject="trusted", via="trusted", task_id=task_id, attempt=attempt)

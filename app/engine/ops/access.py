@@ -248,13 +248,24 @@ def bound_rows(state: State, caller: Caller, *, lock: bool = True, attempt: int 
     if caller.task_id is None:
         raise TokenTaskMismatch(None)
     task = lock_task(state, caller.task_id) if lock else require_task(state, caller.task_id)
-    number = caller.attempt or attempt or task.attempt
+    number = caller.attempt if caller.attempt is not None else attempt or task.attempt
     if attempt is not None and attempt != number:
         raise TokenTaskMismatch(task.id)
     row = ATTEMPTS.get(state.db, task.id, number)
     if row is None:
         raise NotStarted(task.id, number)
     return Reach(caller, task, row)
+
+
+def reach_trusted(state: State, task_id: str, attempt: int | None, *, lock: bool = True) -> Reach:
+    """The rows of an attempt (None: the latest) for code of this process that has resolved a handle to it.
+
+    The handle is looked at again, in the transaction of the work: raises TokenExpired, TokenRevoked, TaskNotFound,
+    NotStarted.
+    """
+    caller = Caller(role=Role.WORKER, subject="trusted", via="trusted", task_id=task_id, attempt=attempt)
+    found = bound_rows(state, caller, lock=lock)
+    return Reach(_bound(state, found.attempt, "trusted"), found.task, found.attempt)
 
 
 def require_live(reach: Reach) -> None:

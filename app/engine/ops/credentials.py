@@ -9,7 +9,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from app.domain.access import Caller, Role, Verb
-from app.domain.attempts import Attempt, Outcome, Reason
+from app.domain.attempts import Attempt, Outcome, Phase, Reason
 from app.domain.errors import (
     Cancelled,
     InvalidRequest,
@@ -22,7 +22,7 @@ from app.domain.events import EventKind
 from app.domain.ids import ALPHABET
 from app.domain.tasks import Status, Step
 from app.domain.tokens import ApiKey, TokenRecord
-from app.engine.ops import audit, sessions
+from app.engine.ops import audit, queues, sessions, timers
 from app.engine.ops.access import hold_credential, lock_task, require_nothing_cancelled_above, revocation_of
 from app.engine.ops.endings import fail
 from app.state import schema
@@ -35,6 +35,9 @@ _BY_DIGEST = API_KEYS.search(_K.digest == sa.bindparam("digest"))
 _ALL_KEYS = API_KEYS.search(order=(_K.id,))
 _ROOTS = API_KEYS.search(_K.root == 1, _K.revoked_at.is_(None), order=(_K.id,))
 _BELOW = TOKENS.search(_T.parent_jti == sa.bindparam("parent"), _T.revoked_at.is_(None))
+_CLAIMED = ATTEMPTS.search(
+    sa.text("phase <> 'ended'"), _A.kind == sa.text("'queue'"), _A.process == sa.bindparam("claimed_with")
+)
 _ATTEMPTS_BELOW = ATTEMPTS.search(_A.parent_jti == sa.bindparam("parent"), sa.text("phase <> 'ended'"))
 
 
@@ -125,7 +128,10 @@ def list_keys(state: State) -> list[ApiKey]:
 
 
 def revoke_key(state: State, key_id: str, *, by: str) -> None:
-    """Revoke a key and all that was attached with it. Raises KeyNotFound; InvalidRequest for the last root key."""
+    """Revoke a key and all that was attached or claimed with it.
+
+    Raises KeyNotFound; InvalidRequest for the last root key.
+    """
     key = API_KEYS.lock(state.db, key_id)
     if key is None:
         raise KeyNotFound(key_id)
@@ -141,6 +147,16 @@ def _revoke_key(state: State, key: ApiKey, *, by: str) -> None:
     audit.record(state, "key_revoked", actor=by, target=key.id)
     state.wake("loop")  # claims that wait with this key look again, and are refused
     _revoke_below(state, key.id)
+    for found in _CLAIMED.all(state.db, claimed_with=queues.claimed_with(key.id).text):
+        _lose_claimed(state, found)
+
+
+def _lose_claimed(state: State, found: Attempt) -> None:
+    """The worker that claimed this attempt may act no more; whoever dispatched it still may have it done."""
+    task = lock_task(state, found.task_id)
+    attempt = ATTEMPTS.get(state.db, found.task_id, found.attempt)
+    if attempt is not None and attempt.phase is Phase.RUNNING:
+        timers.lose(state, task, attempt, "the key that it was claimed with was revoked")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

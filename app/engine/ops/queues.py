@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from app.domain.attempts import Phase, WorkerPayload
 from app.domain.events import EventKind
 from app.domain.handles import HandleMint
+from app.domain.json import Json
 from app.engine.ops import clocks, loop
 from app.engine.ops.attempts import new_handle, payload
 from app.engine.ops.rules import EngineCfg
@@ -43,7 +44,7 @@ _NEXT_FOR = Statement(_WAITING.where(_A.agent == sa.bindparam("of_agent")))
 
 
 def claim(
-    state: State, cfg: EngineCfg, mint: HandleMint, *, queue: str, agents: Sequence[str], worker: str
+    state: State, cfg: EngineCfg, mint: HandleMint, *, queue: str, agents: Sequence[str], worker: str, key_id: str
 ) -> Claim | None:
     """Give the worker the next attempt of the queue: highest priority first, then agent by agent in turn.
 
@@ -69,6 +70,7 @@ def claim(
         attempt.attempt,
         phase=Phase.RUNNING,
         worker_id=worker,
+        process=claimed_with(key_id),
         lease_ms=attempt.lease_ms or cfg.lease_ms,
         lease_expires_at=lease,
         timeout_at=timeout,
@@ -81,6 +83,11 @@ def claim(
     state.wake(f"attempt:{task.id}")
     handle = new_handle(state, mint, task.id, attempt.attempt)
     return Claim(handle=handle, payload=payload(state, task, attempt), lease_expires_at=lease)
+
+
+def claimed_with(key_id: str) -> Json:
+    """What is recorded of a claimed attempt's worker: the API key that it dies with."""
+    return Json.of({"key": key_id})
 
 
 def claimed(state: State, mint: HandleMint, task_id: str, number: int, worker: str) -> Claim | None:

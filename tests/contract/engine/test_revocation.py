@@ -228,6 +228,38 @@ async def test_a_revoked_session_is_detached(swarm: Swarm) -> None:
     assert [set(fields) for fields in revoked] == [{"jti", "by"}, {"key_id", "by"}]
 
 
+async def test_a_workers_key_takes_its_claims_along(swarm: Swarm) -> None:
+    """Its handles are spent at once; the work goes to another worker where the task is retried, and is blocked else."""
+    engine = swarm.engine
+    key_id, text = await key(swarm, Role.WORKER)
+    retried, blocked, asking, done, others = [await swarm.task(retry=retry) for retry in (RETRY, *(4 * [None]))]
+    claims: dict[str, Handle] = {}
+    for task_id in (retried, blocked, asking, done, others):
+        await engine.dispatch(swarm.operator, task_id, {"kind": "queue", "queue": "q"})
+        claim = await engine.claim(ROOT if task_id is others else text, queue="q", hold=timedelta(0), worker_name="w")
+        assert claim is not None
+        claims[task_id] = Handle(claim.handle)
+    question = await engine.query_senior(claims[asking], asking, "?")
+    await engine.submit_final(claims[done], Json.of(1), ok=True)
+
+    await engine.revoke_key(ROOT, key_id)
+
+    for task_id in (retried, blocked, asking):
+        await refused(AttemptSuperseded, engine.submit_final(claims[task_id], Json.of("late"), ok=True))
+        await refused(AttemptSuperseded, engine.fetch_payload(claims[task_id]))
+    rows = [await swarm.row(task_id) for task_id in (retried, blocked, asking, done, others)]
+    assert [row.status.value for row in rows] == ["running", "blocked", "suspended", "pass", "running"]
+    assert [row.live for row in rows] == [False, False, False, False, True]
+    await engine.fetch_payload(claims[others])
+    await swarm.pass_time(1)
+    again = await engine.claim(ROOT, queue="q", hold=timedelta(0))
+    assert again is not None
+    assert (again.payload.task_id, again.payload.attempt) == (retried, 2)
+    await engine.resume(question, "yes")
+    assert (await swarm.row(asking)).status is Status.BLOCKED
+    assert (await swarm.attempt(blocked)).reason is Reason.LOST
+
+
 async def test_dispatch_races_revocation(swarm: Swarm) -> None:
     """Whichever comes first, no attempt of a revoked token stays alive."""
     engine = swarm.engine

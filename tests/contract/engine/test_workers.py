@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from app.domain.access import Role
 from app.domain.attempts import Reason
 from app.domain.errors import (
     AttemptSuperseded,
@@ -17,13 +18,15 @@ from app.domain.errors import (
     NotStarted,
     ResourceNotFound,
     RoleViolation,
+    TokenExpired,
+    TokenRevoked,
     TokenTaskMismatch,
 )
 from app.domain.json import Json
 from app.domain.outputs import OutputEvent, OutputType
 from app.domain.tasks import Status
 from tests.support.clocks import HandClock
-from tests.support.swarms import Plan, Swarm, refused, unchanged
+from tests.support.swarms import EXTERNAL, Plan, Swarm, refused, unchanged
 
 HOUR = timedelta(hours=1)
 
@@ -256,6 +259,22 @@ async def test_trusted_calls_are_about_the_attempt_they_name(swarm: Swarm) -> No
 
     await refused(Cancelled, engine.fetch_worker_payload_trusted(work.task_id))
     await refused(NotStarted, engine.fetch_worker_payload_trusted(await swarm.task()))
+
+
+async def test_trusted_calls_look_at_the_handle_again(swarm: Swarm) -> None:
+    """Resolved a while ago, it may have expired or been revoked since; and there is no attempt 0 to mean the latest."""
+    engine = swarm.engine
+    session = await engine.attach("op", Role.OPERATOR, HOUR)
+    dispatched, _ = await engine.dispatch(session, await swarm.task(), EXTERNAL)
+    await engine.revoke_token(swarm.operator, (await engine.own_session(session)).jti)
+    expired = await swarm.external()
+    await unchanged(swarm, NotStarted, engine.submit_worker_result_trusted(expired.task_id, 0, "x", True))
+    swarm.clock.advance(engine.cfg.handle_life_ms / 1000)
+
+    for task_id, error in ((dispatched.task_id, TokenRevoked), (expired.task_id, TokenExpired)):
+        await unchanged(swarm, error, engine.submit_worker_result_trusted(task_id, 1, "x", True))
+        await unchanged(swarm, error, engine.fetch_worker_payload_trusted(task_id))
+    await refused(TokenExpired, engine.submit_final(expired.handle, Json.of("x"), ok=True))
 
 
 # Clocks and signs of life
