@@ -9,7 +9,7 @@ from pydantic import Field
 from app.domain.attempts import Outcome
 from app.wire.instants import Instant, Seconds
 from app.wire.names import Name
-from app.wire.shapes import JsonValue, Request, Shape
+from app.wire.shapes import JsonValue, Request, Shape, null_as
 from app.wire.spawners import Spawner
 
 __all__ = ["DispatchOutcome", "DispatchRequest", "Dispatched"]
@@ -19,7 +19,7 @@ class DispatchRequest(Request):
     """One more attempt. `layers` are hint keys, outermost last; `lease` is in seconds."""
 
     spawner: Spawner
-    layers: Annotated[tuple[Name, ...], Field(max_length=64)] = ()
+    layers: Annotated[tuple[Name, ...], Field(max_length=64), null_as(())] = ()
     lease: Seconds | None = None
 
 

@@ -102,8 +102,8 @@ Instant = Annotated[int, BeforeValidator(_read), _AS_TEXT, _DESCRIBED]
 InstantText = Annotated[int, BeforeValidator(_read_text), _AS_TEXT, _DESCRIBED]
 """An instant in a request: only text is taken."""
 
-Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(strict=True, gt=0, le=MAX_SECONDS, allow_inf_nan=False)]
 """A duration in seconds, longer than nothing."""
 
-Hold = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
+Hold = Annotated[float, Field(strict=True, ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
 """How long to hold a poll, in seconds; 0 is a snapshot."""

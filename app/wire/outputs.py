@@ -38,7 +38,7 @@ class FileRef(Request):
     kind: Literal["file_ref"] = "file_ref"
     path: Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00]*$")]
     mime: Name | None = None
-    size_hint: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = None
+    size_hint: Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)] | None = None
 
 
 Content = Annotated[Inline | FileRef, Field(discriminator="kind")]

@@ -10,7 +10,7 @@ from app.domain.json import Json
 from app.domain.questions import Ask, OnDeadline, QuestionStatus
 from app.wire.instants import Instant, InstantText
 from app.wire.names import Name
-from app.wire.shapes import JsonObject, JsonValue, Request, Shape
+from app.wire.shapes import JsonObject, JsonValue, Request, Shape, null_as
 
 __all__ = [
     "AnswerRequest",
@@ -30,7 +30,7 @@ class QuestionRequest(Request):
     choices: Annotated[list[JsonValue], Field(min_length=1, max_length=1000)] | None = None
     bridge_id: Name | None = None
     deadline: InstantText | None = None
-    on_deadline: OnDeadline = OnDeadline.KEEP_WAITING
+    on_deadline: Annotated[OnDeadline, null_as(OnDeadline.KEEP_WAITING)] = OnDeadline.KEEP_WAITING
     default: JsonValue = None
     escalate_to: Name | None = None
 

@@ -20,11 +20,11 @@ class Retry(Request):
     first attempt too, so 1 means that nothing is retried.
     """
 
-    max_attempts: Annotated[int, Field(ge=1, le=100)] = 1
-    backoff: Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)] = 1.0
-    multiplier: Annotated[float, Field(ge=1, le=100, allow_inf_nan=False)] = 2.0
-    max_backoff: Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)] = 300.0
-    jitter: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.1
+    max_attempts: Annotated[int, Field(strict=True, ge=1, le=100)] = 1
+    backoff: Annotated[float, Field(strict=True, ge=0, le=MAX_SECONDS, allow_inf_nan=False)] = 1.0
+    multiplier: Annotated[float, Field(strict=True, ge=1, le=100, allow_inf_nan=False)] = 2.0
+    max_backoff: Annotated[float, Field(strict=True, ge=0, le=MAX_SECONDS, allow_inf_nan=False)] = 300.0
+    jitter: Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)] = 0.1
     on: Annotated[tuple[RetryOn, ...], Field(max_length=4)] = (RetryOn.FAILED, RetryOn.TIMEOUT, RetryOn.LOST)
 
     @model_validator(mode="after")

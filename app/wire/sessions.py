@@ -10,7 +10,7 @@ from app.domain.access import Role
 from app.domain.sessions import OperatorKind, SessionOptions
 from app.wire.instants import Instant, Seconds
 from app.wire.names import Name
-from app.wire.shapes import Request, Shape
+from app.wire.shapes import Request, Shape, null_as
 
 __all__ = ["AttachRequest", "Attached", "Registry", "Session"]
 
@@ -27,14 +27,14 @@ class AttachRequest(Request):
     """
 
     operator_id: Name
-    role: SessionRole = Role.OPERATOR
+    role: Annotated[SessionRole, null_as(Role.OPERATOR)] = Role.OPERATOR
     ttl: Seconds
     kind: OperatorKind | None = None
     bridge_id: Name | None = None
     hook_id: Name | None = None
     operator_backend_id: Name | None = None
-    operator_kind_overrides: Kinds = Field(default_factory=dict)
-    bp_agent_kinds: Kinds = Field(default_factory=dict)
+    operator_kind_overrides: Annotated[Kinds, null_as({})] = Field(default_factory=dict)
+    bp_agent_kinds: Annotated[Kinds, null_as({})] = Field(default_factory=dict)
     bp_global_kind: OperatorKind | None = None
 
     def options(self) -> SessionOptions:

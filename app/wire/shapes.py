@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     GetJsonSchemaHandler,
     SerializerFunctionWrapHandler,
@@ -14,7 +15,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-__all__ = ["JsonObject", "JsonValue", "Request", "Shape", "WireModel", "given"]
+__all__ = ["JsonObject", "JsonValue", "Request", "Shape", "WireModel", "given", "null_as"]
 
 JsonValue = Any
 """Any JSON value. Not pydantic's recursive type: values may be large, and are not ours to walk."""
@@ -58,6 +59,11 @@ class WireModel(BaseModel):
 def given(**fields: JsonValue) -> JsonObject:
     """The fields that are not None, for building a body whose other fields stay absent."""
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def null_as(default: object) -> BeforeValidator:
+    """For an optional field of a request: null means, as leaving it out does, its default."""
+    return BeforeValidator(lambda value: default if value is None else value)
 
 
 class Request(WireModel):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import ConfigDict, Discriminator, Field, StringConstraints, Tag
 
 from app.wire.names import Name, Text
-from app.wire.shapes import Request
+from app.wire.shapes import Request, null_as
 
 __all__ = [
     "BUILT_IN_KINDS",
@@ -42,7 +42,7 @@ class ProcessSpawner(Request):
 
     kind: Literal["process"] = "process"
     program: Name
-    args: Annotated[tuple[Text, ...], Field(max_length=256)] = ()
+    args: Annotated[tuple[Text, ...], Field(max_length=256), null_as(())] = ()
 
 
 class QueueSpawner(Request):
@@ -50,7 +50,7 @@ class QueueSpawner(Request):
 
     kind: Literal["queue"] = "queue"
     queue: Name
-    priority: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)] = 0
+    priority: Annotated[int, Field(strict=True, ge=-(2**31), le=2**31 - 1), null_as(0)] = 0
 
 
 class OperatorSpawner(Request):

@@ -10,7 +10,7 @@ from app.domain.tasks import SETTLED, Status
 from app.wire.instants import Instant, Seconds
 from app.wire.names import Labels, Name, TaskId, Text
 from app.wire.retries import Retry
-from app.wire.shapes import JsonValue, Request, Shape
+from app.wire.shapes import JsonValue, Request, Shape, null_as
 
 __all__ = [
     "CancelRequest",
@@ -63,7 +63,7 @@ class StartTaskRequest(Request):
 
     agent: Name
     initial_directive: Text
-    labels: Labels = Field(default_factory=dict)
+    labels: Annotated[Labels, null_as({})] = Field(default_factory=dict)
     retry: Retry | None = None
     attempt_timeout: Seconds | None = None
 
@@ -106,7 +106,7 @@ class WorkerResultRequest(Request):
     task_id: TaskId
     value: JsonValue
     ok: StrictBool = True
-    attempt: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
+    attempt: Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)] | None = None
 
 
 class WhyLink(Shape):

@@ -23,7 +23,7 @@ class MintRequest(Request):
     agent_id: Name
     role: MintableRole
     ttl: Seconds
-    max_uses: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
+    max_uses: Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)] | None = None
     scopes: Annotated[tuple[Verb, ...], Field(max_length=64)] | None = None
     task_id: TaskId | None = None
 

@@ -13,7 +13,7 @@ from app.wire.shapes import Request, Shape
 
 __all__ = ["CreatedWebhook", "ReplayRequest", "Webhook", "WebhookRequest"]
 
-Cursor = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Cursor = Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)]
 Url = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 
 

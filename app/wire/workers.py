@@ -8,7 +8,7 @@ from pydantic import Field
 
 from app.wire.instants import Hold, Instant
 from app.wire.names import Name
-from app.wire.shapes import JsonValue, Request, Shape
+from app.wire.shapes import JsonValue, Request, Shape, null_as
 
 __all__ = ["AnsweredQuestion", "ClaimRequest", "ClaimedJob", "Heartbeat", "WorkerPrompt"]
 
@@ -42,11 +42,11 @@ class Heartbeat(Shape):
 
 
 class ClaimRequest(Request):
-    """Ask a queue for work, for `agents` or for anybody; `hold` is in seconds."""
+    """Ask a queue for work, for `agents` or, without any, for anybody; `hold` is in seconds."""
 
     queue: Name
-    agents: Annotated[tuple[Name, ...], Field(min_length=1, max_length=200)] | None = None
-    hold: Hold = 50.0
+    agents: Annotated[tuple[Name, ...], Field(max_length=200)] | None = None
+    hold: Annotated[Hold, null_as(50.0)] = 50.0
     worker_name: Name | None = None
 
 

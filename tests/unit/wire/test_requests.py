@@ -18,7 +18,7 @@ from app.wire.questions import QuestionRequest
 from app.wire.retries import Retry
 from app.wire.sessions import AttachRequest
 from app.wire.shapes import Request
-from app.wire.spawners import CustomSpawner, QueueSpawner
+from app.wire.spawners import CustomSpawner, ProcessSpawner, QueueSpawner
 from app.wire.tasks import CancelRequest, OverrideRequest, StartTaskRequest, VerdictRequest, WorkerResultRequest
 from app.wire.tokens import MintRequest
 from app.wire.workers import ClaimRequest
@@ -299,8 +299,45 @@ def test_a_final_is_an_output_but_not_one_to_append() -> None:
         appended.validate_python(final)
 
 
-@pytest.mark.parametrize("claim", [{}, {"queue": ""}, {"queue": "q", "hold": -1}, {"queue": "q", "agents": []}])
+@pytest.mark.parametrize("claim", [{}, {"queue": ""}, {"queue": "q", "hold": -1}, {"queue": "q", "agents": [""]}])
 def test_a_broken_claim_is_refused(claim: object) -> None:
     """A queue is named, a hold is not negative, and for nobody is not for anybody."""
     with pytest.raises(ValidationError):
         ClaimRequest.model_validate(claim)
+
+
+@pytest.mark.parametrize(
+    ("model", "body"),
+    [
+        (StartTaskRequest, {"agent": "a", "initial_directive": "d", "attempt_timeout": True}),
+        (StartTaskRequest, {"agent": "a", "initial_directive": "d", "attempt_timeout": "5"}),
+        (StartTaskRequest, {"agent": "a", "initial_directive": "d", "retry": {"max_attempts": "2"}}),
+        (AttachRequest, {"operator_id": "o", "ttl": "60"}),
+        (MintRequest, {"agent_id": "a", "role": "worker", "ttl": 1, "max_uses": True}),
+        (DispatchRequest, {"spawner": {"kind": "queue", "queue": "q", "priority": "1"}}),
+        (ClaimRequest, {"queue": "q", "hold": False}),
+    ],
+)
+def test_a_number_is_a_number(model: type[Request], body: dict[str, Any]) -> None:
+    """Neither text nor a truth value is taken for one."""
+    with pytest.raises(ValidationError):
+        model.model_validate(body)
+
+
+@pytest.mark.parametrize(
+    ("model", "body", "optional"),
+    [
+        (StartTaskRequest, {"agent": "a", "initial_directive": "d"}, ("labels", "retry", "attempt_timeout")),
+        (DispatchRequest, {"spawner": {"kind": "external"}}, ("layers", "lease")),
+        (ProcessSpawner, {"kind": "process", "program": "p"}, ("args",)),
+        (QueueSpawner, {"kind": "queue", "queue": "q"}, ("priority",)),
+        (QuestionRequest, {"question": 1}, ("answer_schema", "choices", "bridge_id", "deadline", "on_deadline")),
+        (AttachRequest, {"operator_id": "o", "ttl": 1}, ("role", "kind", "operator_kind_overrides", "bp_agent_kinds")),
+        (ClaimRequest, {"queue": "q"}, ("agents", "hold", "worker_name")),
+    ],
+)
+def test_null_leaves_an_optional_field_out(
+    model: type[Request], body: dict[str, Any], optional: tuple[str, ...]
+) -> None:
+    """As clients write it that send every field of their own types."""
+    assert model.model_validate({**body, **dict.fromkeys(optional)}) == model.model_validate(body)
