@@ -30,10 +30,11 @@ from app.http.faults import Fault
 from app.http.guessing import Guesses
 from app.http.holds import Holds
 from app.http.metrics import Metrics
+from app.http.parameters import without_empty
 from app.http.refusals import Refusals
 from app.http.replies import Reply
 from app.http.routers import all_routes
-from app.http.routes import PlainRoute
+from app.http.routes import PlainRoute, methods_of
 from app.http.settings import HttpSettings
 from app.http.verdicts import Verdicts
 
@@ -56,7 +57,7 @@ class Application:
             (method, route.path): (route, route.endpoint)
             for route in self._inner.router.routes
             if isinstance(route, PlainRoute)
-            for method in route.methods or ()
+            for method in methods_of(route)
         }
         self._id_prefix = secrets.token_hex(6)
         self._ids = itertools.count(1)
@@ -86,6 +87,9 @@ class Application:
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
             return
+        query = scope["query_string"]
+        if query.endswith(b"=") or b"=&" in query:
+            scope["query_string"] = without_empty(query)
         request_id = self._request_id(scope)
         structlog.contextvars.bind_contextvars(request_id=request_id.decode())
         started = time.perf_counter()

@@ -13,7 +13,9 @@ from starlette.types import Scope
 from app.domain.errors import Unauthenticated
 from app.domain.handles import PREFIX as HANDLE_PREFIX
 from app.domain.tokens import Bearer, CapToken, Handle
+from app.http.faults import HandleElsewhere
 
+WORKERS = "/v1/worker/"
 KEY_PREFIX = "shk_"
 LONGEST = 16_384
 
@@ -47,8 +49,11 @@ def bearer_of(text: str) -> Bearer:
 
 
 def bearer(scope: Scope) -> Bearer:
-    """The request's token or handle."""
-    return bearer_of(credential_text(scope))
+    """The request's token or handle. Raises Unauthenticated, and HandleElsewhere for a handle on others' routes."""
+    found = bearer_of(credential_text(scope))
+    if isinstance(found, Handle) and not scope["path"].startswith(WORKERS):
+        raise HandleElsewhere
+    return found
 
 
 def api_key(scope: Scope) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar, cast
 
@@ -12,12 +13,15 @@ from starlette.types import Message, Receive, Scope
 
 from app.domain.errors import PayloadTooLarge
 from app.domain.json import Json
-from app.http.faults import InvalidBody, MalformedBody, WrongMediaType
+from app.http.faults import EncodedBody, InvalidBody, MalformedBody, WrongMediaType
 
 DEEPEST = 200
 """Levels of nesting that a body may have: below what orjson can write again inside a larger document."""
 
 JSON_TYPE = "application/json"
+
+_MEMBER = re.compile(r"<\w+\.\w+: ('[^']*')>")
+"""How Python writes a member of an enumeration."""
 
 Model = TypeVar("Model", bound=BaseModel)
 Shaped = TypeVar("Shaped")
@@ -80,8 +84,14 @@ async def read(scope: Scope, receive: Receive, limit: int) -> bytes:
 
 
 def media_type(scope: Scope) -> tuple[str, str]:
-    """The body's type in lower case and its charset, each empty when not given."""
-    kind, _, rest = (header(scope, b"content-type") or "").partition(";")
+    """The body's type in lower case and its charset, each empty when not given. Raises EncodedBody."""
+    said = ""
+    for key, value in reversed(scope["headers"]):
+        if key == b"content-type":
+            said = value.decode("latin-1")
+        elif key == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+            raise EncodedBody
+    kind, _, rest = said.partition(";")
     charset = ""
     for parameter in rest.split(";"):
         name, _, value = parameter.partition("=")
@@ -143,9 +153,14 @@ def shaped_by(adapter: TypeAdapter[Shaped], value: Any) -> Shaped:
         raise InvalidBody(complaints(error)) from None
 
 
+def plainly(message: str) -> str:
+    """A complaint as the wire spells it: members of enumerations by their values."""
+    return _MEMBER.sub(r"\1", message)
+
+
 def complaints(error: ValidationError) -> list[dict[str, str]]:
     """Where a body breaks its schema and why, without what was sent."""
     return [
-        {"field": ".".join(map(str, item["loc"])), "message": item["msg"]}
+        {"field": ".".join(map(str, item["loc"])), "message": plainly(item["msg"])}
         for item in error.errors(include_url=False, include_context=False, include_input=False)
     ]

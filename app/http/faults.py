@@ -4,8 +4,10 @@
     ├── RouteNotFound       no such path
     ├── MethodNotAllowed    the path has other methods
     ├── WrongMediaType      the body is of a type that the route does not take
+    ├── EncodedBody         the body is compressed
     ├── MalformedBody       the body is not the JSON (or text) that it says it is
     ├── InvalidBody         the body is JSON but breaks its schema
+    ├── HandleElsewhere     a worker's handle outside of the workers' routes
     └── ShuttingDown        the server stops before the call could be answered
 
 A malformed parameter is the domain's InvalidRequest, a body beyond the limit its PayloadTooLarge.
@@ -69,6 +71,18 @@ class WrongMediaType(Fault):
         return f"This route takes a body of type {' or '.join(self.accepted)}."
 
 
+class EncodedBody(Fault):
+    """The body is compressed; RFC 9110 (section 15.5.16) has the reply say which encodings are taken."""
+
+    code = "unsupported-media-type"
+
+    def __str__(self) -> str:
+        return "A body is taken as it is, without Content-Encoding."
+
+    def headers(self) -> dict[str, str]:
+        return {"Accept-Encoding": "identity"}
+
+
 class MalformedBody(Fault):
     """The body is not what its type says."""
 
@@ -94,6 +108,15 @@ class InvalidBody(Fault):
     def __str__(self) -> str:
         shown = "; ".join(f"{error['field'] or 'body'}: {error['message']}" for error in self.errors[:5])
         return f"The body does not fit its schema: {shown}."
+
+
+class HandleElsewhere(Fault):
+    """A worker's handle opens the workers' routes and nothing else, whatever a worker's token may do."""
+
+    code = "role-violation"
+
+    def __str__(self) -> str:
+        return "A worker's handle opens the routes under /v1/worker alone."
 
 
 class ShuttingDown(Fault):

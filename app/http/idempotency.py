@@ -5,8 +5,10 @@ The engine keeps the key in the transaction that creates, so that a repeat finds
 
 from __future__ import annotations
 
+from contextlib import suppress
 from hashlib import sha256
 
+import orjson
 from starlette.types import Scope
 
 from app.domain.errors import InvalidRequest
@@ -35,7 +37,14 @@ def _checked(value: bytes) -> str:
 
 def _fingerprint(scope: Scope, body: bytes) -> str:
     digest = sha256()
-    for part in (scope["method"].encode(), scope["path"].encode(), body):
+    for part in (scope["method"].encode(), scope["path"].encode(), _in_one_spelling(body)):
         digest.update(b"%d:" % len(part))
         digest.update(part)
     return digest.hexdigest()
+
+
+def _in_one_spelling(body: bytes) -> bytes:
+    """The same bytes for the same JSON value, however a client orders its members; a body of another kind as it is."""
+    with suppress(orjson.JSONDecodeError, TypeError):
+        return orjson.dumps(orjson.loads(body), option=orjson.OPT_SORT_KEYS)
+    return body

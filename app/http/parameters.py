@@ -64,13 +64,29 @@ LabelFilter = Annotated[
 ]
 
 
+def without_empty(query: bytes) -> bytes:
+    """The query without parameters that are named and have no value: many clients write so what they leave out.
+
+    All but `ok`: whether a result is good is never guessed.
+    """
+    parts = query.split(b"&")
+    return b"&".join(part for part in parts if not part.endswith(b"=") or part == b"ok=" or part.count(b"=") > 1)
+
+
 def query_of(scope: Scope) -> Mapping[str, str]:
     """The query's parameters; of one that is given twice, the last."""
-    raw = scope["query_string"]
-    if not raw:
-        return _NONE
+    return dict(_pairs_of(scope["query_string"])) if scope["query_string"] else _NONE
+
+
+def listed_in(scope: Scope, name: str) -> list[str]:
+    """What a list in the query holds, written with commas, or by giving the parameter again, or both."""
+    given = [value for key, value in _pairs_of(scope["query_string"]) if key == name]
+    return [text for item in ",".join(given).split(",") if (text := item.strip())]
+
+
+def _pairs_of(raw: bytes) -> list[tuple[str, str]]:
     try:
-        return dict(parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=100))
+        return parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=100)
     except ValueError:
         raise InvalidRequest("the query is not percent-encoded UTF-8 of at most 100 parameters") from None
 

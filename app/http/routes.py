@@ -16,6 +16,7 @@ from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from app.domain.access import Verb
 from app.http.bodies import require_json, value_of
@@ -160,3 +161,9 @@ class Gate:
         if CREDENTIAL not in extra:
             return None
         return cls(tuple(Verb(verb) for verb in extra[VERBS]), extra[CREDENTIAL])
+
+
+def methods_of(route: Route) -> set[str]:
+    """The methods that a route answers. What is open to all is probed by HEAD as well (RFC 9110, section 9.3.2)."""
+    methods = set(route.methods or ())
+    return methods | {"HEAD"} if "GET" in methods and Gate.of(route) is None else methods

@@ -19,11 +19,14 @@ from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from app.domain.access import Role
-from app.domain.errors import EngineError, InvalidRequest, PayloadTooLarge, RoleViolation
+from app.domain.errors import Conflict, EngineError, InvalidRequest, PayloadTooLarge, RoleViolation
 from app.http import auth
+from app.http.bodies import plainly
 from app.http.edge import Edge
 from app.http.faults import (
+    EncodedBody,
     Fault,
+    HandleElsewhere,
     InvalidBody,
     MalformedBody,
     MethodNotAllowed,
@@ -31,12 +34,20 @@ from app.http.faults import (
     WrongMediaType,
 )
 from app.http.problems import Problem, internal, problem_of
-from app.http.routes import Gate
+from app.http.routes import Gate, methods_of
 
 log = structlog.get_logger(__name__)
 
 _PARAMETERS = frozenset({"path", "query", "header", "cookie"})
-_OF_THE_REQUEST = (MalformedBody, InvalidBody, WrongMediaType, InvalidRequest, PayloadTooLarge)
+_OF_THE_REQUEST = (
+    EncodedBody,
+    HandleElsewhere,
+    InvalidBody,
+    InvalidRequest,
+    MalformedBody,
+    PayloadTooLarge,
+    WrongMediaType,
+)
 
 
 class Verdicts:
@@ -55,10 +66,10 @@ class Verdicts:
         if known is None:
             return _unforeseen(error, scope)
         if isinstance(known, _OF_THE_REQUEST):
-            known = await self._credential_first(scope) or known
+            known = await self._credential_first(scope, known) or known
         return await self._edge.refusals.problem(scope, known) if isinstance(known, EngineError) else problem_of(known)
 
-    async def _credential_first(self, scope: Scope) -> EngineError | None:
+    async def _credential_first(self, scope: Scope, known: EngineError | Fault) -> EngineError | None:
         """What is wrong with the request's credential, or None. It counts as a use, as the call itself would."""
         gate = Gate.of(scope.get("route"))
         if gate is None:
@@ -66,7 +77,9 @@ class Verdicts:
         try:
             await self._check(gate, scope)
         except EngineError as error:
-            return error
+            # Of a handle that does not belong here, nobody wants to know how its attempt went.
+            misplaced = isinstance(error, Conflict) and isinstance(known, HandleElsewhere)
+            return None if misplaced else error
         return None
 
     async def _check(self, gate: Gate, scope: Scope) -> None:
@@ -77,8 +90,9 @@ class Verdicts:
             # Which role is wanted may stand in the body that could not be read.
             with contextlib.suppress(RoleViolation):
                 await engine.check_key(auth.api_key(scope), Role.OPERATOR)
-        elif gate.verbs:
-            await engine.authorize(auth.bearer(scope), gate.verbs)
+        else:
+            bearer = auth.bearer_of(auth.credential_text(scope))
+            await (engine.authorize(bearer, gate.verbs) if gate.verbs else engine.whoami(bearer))
 
 
 def _known(error: Exception, scope: Scope) -> EngineError | Fault | None:
@@ -105,15 +119,15 @@ def _methods(scope: Scope) -> list[str]:
     """Every method that the path takes (RFC 9110, section 15.5.6); a fixed path comes before one with parameters."""
     routes = [route for route in scope["app"].router.routes if isinstance(route, Route)]
     matching = [route for route in routes if route.matches(scope)[0] is not Match.NONE]
-    return sorted({method for route in matching if route.path == matching[0].path for method in route.methods or ()})
+    return sorted({method for route in matching if route.path == matching[0].path for method in methods_of(route)})
 
 
 def _of_validation(error: RequestValidationError) -> EngineError | Fault:
     for item in error.errors():
         where, *rest = item["loc"]
         if where in _PARAMETERS:
-            return InvalidRequest(item["msg"], _path(rest))
-    return InvalidBody([{"field": _path(item["loc"][1:]), "message": item["msg"]} for item in error.errors()])
+            return InvalidRequest(plainly(item["msg"]), _path(rest))
+    return InvalidBody([{"field": _path(item["loc"][1:]), "message": plainly(item["msg"])} for item in error.errors()])
 
 
 def _path(parts: Iterable[object]) -> str:

@@ -221,6 +221,11 @@ def may(verbs: tuple[str, ...], role: Role) -> bool:
     return not verbs or any(Verb(verb) in DEFAULT_TABLE[role] for verb in verbs)
 
 
+def opened(path: str, opens: tuple[str, ...], name: str, role: Role) -> bool:
+    """Whether the named credential of the role opens the route: a handle opens the workers' routes alone."""
+    return may(opens, role) and (name != "worker handle" or path.startswith(WORK))
+
+
 def test_every_route_has_a_row() -> None:
     """A new route without a row here fails, and so does a row without a route."""
     described = orjson.loads(document())["paths"]
@@ -271,7 +276,7 @@ async def test_roles_open_what_their_verbs_say(stage: Stage) -> None:
             continue
         for name, (role, credential) in stage.roles.items():
             reply = await stage.call(method, path, credential)
-            if not may(opens, role):
+            if not opened(path, opens, name, role):
                 assert (reply.status_code, reply.json()["code"]) == (403, "role-violation"), (method, path, name)
                 empty = await stage.call(method, path, credential, body=False)
                 assert (empty.status_code, empty.json()["code"]) == (403, "role-violation"), (method, path, name)
@@ -309,7 +314,7 @@ async def test_roles_on_routes_that_end_things(stage: Stage, method: str, path: 
     for name, (role, credential) in stage.roles.items():
         reply = await stage.call(method, path, credential)
         refused = reply.status_code == 403 and reply.json()["code"] == "role-violation"
-        assert refused is not may(opens, role), (method, path, name, reply.content)
+        assert refused is not opened(path, opens, name, role), (method, path, name, reply.content)
 
 
 async def test_keys_open_what_is_a_keys_and_nothing_else(stage: Stage) -> None:
@@ -365,3 +370,19 @@ async def test_workers_reach_their_own_tree_only(stage: Stage) -> None:
             await worker.post(f"{WORK}/result", json={"task_id": other, "value": 1}),
         ]
         assert [(reply.status_code, reply.json()["code"]) for reply in replies] == [(403, "token-task-mismatch")] * 5
+
+
+async def test_a_handle_outside_of_its_routes_is_checked_before_it_is_refused(stage: Stage) -> None:
+    """A mistyped one is told so, an unknown one is no credential at all, and a living one learns where it belongs."""
+    handle = stage.roles["worker handle"][1]
+    mistyped = handle[:-1] + ("a" if handle[-1] != "a" else "b")
+    replies = [
+        await stage.node.as_(credential).get(f"{OP}/tasks")
+        for credential in (mistyped, stage.node.engine.handle_mint.new(), handle)
+    ]
+
+    assert [(reply.status_code, reply.json()["code"]) for reply in replies] == [
+        (400, "handle-mistyped"),
+        (401, "unauthenticated"),
+        (403, "role-violation"),
+    ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 from app.domain.errors.root import Refused
 
 
@@ -87,7 +89,7 @@ class TooManyGuesses(Refused):
         self.retry_after_s = retry_after_s
 
     def __str__(self) -> str:
-        return f"Too many failed credentials. Wait {self.retry_after_s:.0f} s, then send a valid one."
+        return f"Too many failed credentials. Wait {max(1, ceil(self.retry_after_s))} s, then send a valid one."
 
 
 class RoleViolation(Refused):

@@ -18,7 +18,7 @@ from app.engine.feed import EventStream
 from app.http import auth, bodies, views
 from app.http.edge import Edge, edge_of
 from app.http.holds import Drained
-from app.http.parameters import AFTER, LAST, LAST_EVENT_ID, TASK, TYPES, checked_task_id, query_of, whole_of
+from app.http.parameters import AFTER, LAST, LAST_EVENT_ID, TASK, TYPES, checked_task_id, listed_in, query_of, whole_of
 from app.http.replies import Reply
 from app.http.routes import documented, gate, plain_router
 from app.wire.events import LAGGED
@@ -53,7 +53,7 @@ async def events(request: Request) -> Reply:
     last = whole_of(query.get("last"), "last") if after is None else None
     if last is not None and last > MOST_LAST:
         raise InvalidRequest(f"at most {MOST_LAST} of the latest events", "last")
-    kinds = _kinds(query.get("types"))
+    kinds = _kinds(listed_in(scope, "types"))
     task_id = checked_task_id(query["task"], "task") if "task" in query else None
     await edge.engine.authorize(bearer, Verb.SUBSCRIBE_EVENTS)
     if last is not None:
@@ -62,11 +62,11 @@ async def events(request: Request) -> Reply:
     return EventsReply(edge, bearer, stream)
 
 
-def _kinds(text: str | None) -> frozenset[str] | None:
+def _kinds(names: list[str]) -> frozenset[str] | None:
     """The kinds that are asked for, None for all. Raises InvalidRequest."""
-    if not text:
+    if not names:
         return None
-    kinds = frozenset(kind.strip() for kind in text.split(","))
+    kinds = frozenset(names)
     if unknown := sorted(kinds - _KINDS):
         raise InvalidRequest(
             f"no such kind: {', '.join(unknown)[:200]}; there are {', '.join(sorted(_KINDS))}", "types"

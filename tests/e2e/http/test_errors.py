@@ -1,5 +1,6 @@
 """Every line of the wire's table of errors, against a served node."""
 
+import gzip
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -206,7 +207,7 @@ async def test_missing_things_are_404(node: Node) -> None:
         ("DELETE", f"{OP}/tasks/{NOBODY}", "GET"),
         ("GET", f"{OP}/tasks/{NOBODY}/dispatch", "POST"),
         ("GET", f"{WORK}/submit", "POST"),
-        ("POST", "/healthz", "GET"),
+        ("POST", "/healthz", "GET, HEAD"),
         ("GET", f"{OP}/sessions/x/y", None),
     ],
 )
@@ -376,3 +377,32 @@ async def test_every_reply_names_its_request(any_node: Node) -> None:
     assert kept.headers["X-Request-Id"] == "abc-1"
     assert len({reply.headers["X-Request-Id"] for reply in made}) == 3
     assert all(reply.headers["X-Content-Type-Options"] == "nosniff" for reply in made)
+
+
+async def test_what_is_left_empty_in_a_query_counts_as_left_out(any_node: Node) -> None:
+    """As clients write parameters without a value; but nobody guesses whether a result is good."""
+    operator = await any_node.operator()
+    task_id, worker = await any_node.worker(operator)
+
+    for path in (
+        f"{OP}/tasks?status=&agent=&label=&parent=&session=&limit=&cursor=",
+        f"{OP}/tasks/{task_id}/poll?since=&hold=0",
+        "/v1/worker/prompt?task_id=",
+    ):
+        reply = await (worker if "worker" in path else operator).get(path)
+        assert reply.status_code in (200, 202), reply.text
+    problem(await worker.post(f"{WORK}/submit?ok=", content="done"), 400, "invalid-request")
+
+
+async def test_a_compressed_body_is_415_and_tells_what_is_taken(any_node: Node) -> None:
+    """On routes of both kinds, and for text and JSON alike."""
+    operator = await any_node.operator()
+    _, worker = await any_node.worker(operator)
+    squeezed = gzip.compress(b'{"agent":"a","initial_directive":"d"}')
+    for reply in (
+        await operator.post(f"{OP}/tasks", content=squeezed, headers={"Content-Encoding": "gzip"}),
+        await operator.post(f"{OP}/tokens", content=squeezed, headers={"Content-Encoding": "gzip"}),
+        await worker.post(f"{WORK}/submit", content=squeezed, headers={"Content-Encoding": "gzip"}),
+    ):
+        problem(reply, 415, "unsupported-media-type")
+        assert reply.headers["Accept-Encoding"] == "identity"

@@ -225,6 +225,10 @@ async def test_pages_without_a_credential(node: Node) -> None:
     assert (await client.get("/healthz")).json() == {"status": "ok"}
     assert (await client.get("/readyz")).json() == {"status": "ready"}
     assert (await client.get("/openapi.json")).json()["info"]["title"] == "swarmhold"
+    for path in ("/healthz", "/readyz", "/openapi.json", "/docs"):
+        probed = await client.head(path)
+        assert (probed.status_code, probed.content) == (200, b"")
+        assert probed.headers["Content-Length"] == (await client.get(path)).headers["Content-Length"]
     page = await client.get("/docs")
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
     assert "unsafe" not in page.headers["Content-Security-Policy"]

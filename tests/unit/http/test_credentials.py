@@ -7,6 +7,7 @@ import pytest
 from app.domain.errors import InvalidRequest, TooManyGuesses, Unauthenticated
 from app.domain.tokens import CapToken, Handle
 from app.http import auth
+from app.http.faults import HandleElsewhere
 from app.http.guessing import REMEMBERED, SOURCES, Guesses, source_of
 from app.http.idempotency import idempotency_of
 from app.http.settings import GuessLimits
@@ -17,9 +18,9 @@ def scope_with(*headers: tuple[bytes, bytes], path: str = "/x") -> dict[str, Any
     return {"type": "http", "method": "POST", "path": path, "headers": list(headers)}
 
 
-def authorized(value: bytes) -> dict[str, Any]:
+def authorized(value: bytes, *, path: str = "/v1/worker/x") -> dict[str, Any]:
     """A scope with an Authorization header."""
-    return scope_with((b"authorization", value))
+    return scope_with((b"authorization", value), path=path)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,14 @@ def authorized(value: bytes) -> dict[str, Any]:
 def test_tokens_and_handles_are_told_apart(value: bytes, bearer: object) -> None:
     """By their looks alone."""
     assert auth.bearer(authorized(value)) == bearer
+
+
+@pytest.mark.parametrize("path", ["/v1/operator/tasks", "/v1/senior/loop", "/metrics", "/v1/worker", "/v1/workers/x"])
+def test_a_handle_is_for_workers_routes_alone(path: str) -> None:
+    """A token is taken everywhere: its role and its scope say what it may do."""
+    with pytest.raises(HandleElsewhere):
+        auth.bearer(authorized(b"Bearer wh-abc", path=path))
+    assert auth.bearer(authorized(b"Bearer aa.bb.cc", path=path)) == CapToken("aa.bb.cc")
 
 
 @pytest.mark.parametrize(
@@ -166,8 +175,11 @@ def key(value: bytes, *, body: bytes = b"{}", path: str = "/x") -> Any:
 
 
 def test_a_key_comes_with_its_requests_digest() -> None:
-    """Same request, same digest; another body or path, another one."""
+    """Same request, same digest, however its JSON is spelled; another body or path, another one."""
     assert key(b"k") == key(b"k")
+    assert key(b"k", body=b'{"a":1,"b":[{"c":2,"d":3}]}') == key(b"k", body=b'{ "b" : [{"d":3, "c":2}], "a":1 }')
+    assert key(b"k", body=b"[1,2]") != key(b"k", body=b"[2,1]")
+    assert key(b"k", body=b"plain text") == key(b"k", body=b"plain text")
     assert key(b"k").key == "k"
     assert len({key(b"k").fingerprint, key(b"k", body=b"[]").fingerprint, key(b"k", path="/y").fingerprint}) == 3
     assert idempotency_of(scope_with(), b"") is None

@@ -10,10 +10,20 @@ from starlette.requests import ClientDisconnect
 
 from app.domain.errors import InvalidRequest, PayloadTooLarge
 from app.http import bodies
-from app.http.faults import InvalidBody, MalformedBody, WrongMediaType
+from app.http.faults import EncodedBody, InvalidBody, MalformedBody, WrongMediaType
 from app.http.holds import Drained, Holds
-from app.http.parameters import hold_of, label_of, limit_of, query_of, truth_of, whole_of
+from app.http.parameters import (
+    hold_of,
+    label_of,
+    limit_of,
+    listed_in,
+    query_of,
+    truth_of,
+    whole_of,
+    without_empty,
+)
 from app.http.settings import HttpSettings
+from app.wire.sessions import AttachRequest
 from app.wire.tasks import StartTaskRequest
 from tests.support.waiting import eventually
 
@@ -86,6 +96,7 @@ async def test_a_client_that_leaves_in_the_middle_is_told_apart() -> None:
 def test_json_is_taken_under_its_name_or_none(kind: str) -> None:
     """In UTF-8."""
     bodies.require_json(scope_with(content_type=kind) if kind else scope_with())
+    bodies.require_json(scope_with(content_encoding="identity", content_type="application/json"))
 
 
 @pytest.mark.parametrize(
@@ -96,6 +107,14 @@ def test_other_types_are_refused(kind: str) -> None:
     with pytest.raises(WrongMediaType) as refused:
         bodies.require_json(scope_with(content_type=kind))
     assert "application/json" in str(refused.value)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "deflate, gzip", "GZIP"])
+def test_a_compressed_body_is_refused_as_such(encoding: str) -> None:
+    """And told apart from one that is malformed."""
+    with pytest.raises(EncodedBody) as refused:
+        bodies.require_json(scope_with(content_type="application/json", content_encoding=encoding))
+    assert refused.value.headers() == {"Accept-Encoding": "identity"}
 
 
 @pytest.mark.parametrize(
@@ -122,6 +141,13 @@ def test_complaints_say_where_and_never_what() -> None:
 
     assert {error["field"] for error in refused.value.errors} == {"initial_directive", "labels.k"}
     assert "shk_secret" not in str(refused.value.errors)
+
+
+def test_complaints_speak_of_the_wire() -> None:
+    """Not of the language that the server is written in."""
+    with pytest.raises(InvalidBody) as refused:
+        bodies.shaped(AttachRequest, {"operator_id": "o", "ttl": 1, "role": "worker"})
+    assert refused.value.errors[0]["message"] == "Input should be 'operator', 'observer' or 'senior'"
 
 
 @pytest.mark.parametrize(
@@ -177,6 +203,28 @@ def test_parameters_are_read_strictly() -> None:
 def test_queries(raw: bytes, query: dict[str, str]) -> None:
     """Of a parameter that is given twice, the last counts."""
     assert query_of({"query_string": raw}) == query
+
+
+@pytest.mark.parametrize(
+    ("raw", "kept"),
+    [
+        (b"hold=&since=3&cursor=", b"since=3"),
+        (b"cursor=", b""),
+        (b"label=a:", b"label=a:"),
+        (b"label=a:x=", b"label=a:x="),
+        (b"ok=", b"ok="),
+        (b"a", b"a"),
+    ],
+)
+def test_a_parameter_without_a_value_is_as_good_as_none(raw: bytes, kept: bytes) -> None:
+    """Clients write so what they leave out; only whether a result is good is never taken for granted."""
+    assert without_empty(raw) == kept
+
+
+@pytest.mark.parametrize("raw", [b"types=a,b", b"types=a&types=b", b"types=a, b,&x=c", b"types=a&x=c&types=,b"])
+def test_a_list_in_a_query_is_written_either_way(raw: bytes) -> None:
+    """With commas, or again and again."""
+    assert listed_in({"query_string": raw.replace(b" ", b"+")}, "types") == ["a", "b"]
 
 
 @pytest.mark.parametrize("raw", [b"a=%ff", b"a=\xff", b"&".join(b"a=1" for _ in range(101))])
