@@ -1,6 +1,7 @@
 """The event feed over server-sent events."""
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +14,10 @@ import pytest
 
 from app.client.sse import Message, SseParser
 from app.domain.access import Role
+from app.domain.events import EventKind
+from app.engine.feed import RING
 from app.http.settings import HttpSettings
+from app.state.state import State
 from tests.support.serving import ROOT_KEY, Node, served
 from tests.support.waiting import eventually
 
@@ -163,3 +167,46 @@ async def test_a_reader_that_leaves_is_let_go(node: Node) -> None:
     async with following(operator):
         assert node.application.edge.holds.parked == 1
     await eventually(lambda: node.application.edge.holds.parked == 0, awaited="no reader")
+
+
+async def test_kinds_may_be_given_again_and_again(node: Node) -> None:
+    """`types` with commas and `types` twice ask for the same."""
+    operator = await node.operator()
+    await whole_life(operator, node)
+
+    async with following(operator, "?after=0&types=task_created&types=task_pass,task_blocked") as stream:
+        assert [message.event for message in await take(stream, 2)] == ["task_created", "task_pass"]
+
+
+async def test_a_reader_that_fell_behind_is_told_from_where_and_misses_nothing() -> None:
+    """It reads nothing while more happens than the server keeps at hand; then it reads everything, and of the gap."""
+    narrow = httpx.AsyncHTTPTransport(socket_options=[(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)])
+    async with served() as node, httpx.AsyncClient(transport=narrow, base_url=node.url) as client:
+        client.headers["Authorization"] = f"Bearer {await node.attach(Role.OBSERVER)}"
+        async with following(client, "?types=worker_output") as stream:
+            await happen(node, 1)
+            seen = await take(stream, 1)
+            for _ in range(RING // 200):
+                await happen(node, 300)
+            head = await node.engine.event_tx.head()
+            async with asyncio.timeout(60):
+                while seen[-1].event == "lagged" or data_of(seen[-1])["cursor"] < head:
+                    seen.append(await anext(stream))
+
+    told = [index for index, message in enumerate(seen) if message.event == "lagged"]
+    assert told
+    for index in told:
+        assert seen[index].id == seen[index - 1].id
+        assert data_of(seen[index]) == {"cursor": data_of(seen[index - 1])["cursor"]}
+    cursors = [data_of(message)["cursor"] for message in seen if message.event == "worker_output"]
+    assert cursors == list(range(cursors[0], head + 1))
+
+
+async def happen(node: Node, count: int) -> None:
+    """That many large events, in one transaction."""
+
+    def emit(state: State) -> None:
+        for _ in range(count):
+            state.emit(EventKind.WORKER_OUTPUT, pad="x" * 2000)
+
+    await node.engine.with_state("happen", emit)
