@@ -24,9 +24,12 @@ class Phase(StrEnum):
     HELD = "held"
     """A Final came; a layer holds it back until a question is answered."""
     FINISHING = "finishing"
-    """Settled; layers still have steps to do."""
+    """Settled; what is left of its worker is being stopped, or layers still have steps to do."""
     ENDED = "ended"
 
+
+DETACHED = frozenset({"external", "queue"})
+"""Kinds of spawners whose workers need nothing of the server but its answers."""
 
 LIVE = frozenset({Phase.WAITING, Phase.QUEUED, Phase.SPAWNING, Phase.RUNNING, Phase.HELD})
 

@@ -13,6 +13,7 @@ from app.engine.attempts import AttemptCalls
 from app.engine.ops import questions, recovery, sessions, timers
 from app.engine.ops.recovery import Place, Walk
 from app.spawning.failures import told
+from app.spawning.stack import LinkedSpawner
 from app.state.state import State
 
 _log = structlog.get_logger(__name__)
@@ -161,18 +162,24 @@ class Background(AttemptCalls):
         if walk is None:
             return
         linked = self.rebuild(walk)
-        if self._goes_on(walk, linked.adapter(walk.facts).outlives_server):
-            self._launch(walk, linked)
-            return
+        outlives = linked.adapter(walk.facts).outlives_server
+        if not outlives:
+            await self._reap(walk, linked)
+        if not self._goes_on(walk, outlives):
+            await self._due_step("lost", recovery.lost, task_id, number, "the server process that ran its worker died")
+        await self._drive(task_id, number, linked)
+
+    async def _reap(self, walk: Walk, linked: LinkedSpawner) -> None:
+        """End what the dead server process left of a worker, whatever became of the attempt since."""
         try:
             await linked.reap(recovery.job(walk, self._cfg.base_url), self._cfg.stop_grace_ms / 1000)
         except Exception as error:  # noqa: BLE001 - a spawner's own fault must not keep the server from starting
-            _log.warning("reap_raised", task_id=task_id, attempt=number, error=told(error), exc_info=True)
-        await self._due_step("lost", recovery.lost, task_id, number, "the server process that ran its worker died")
+            key = {"task_id": walk.task.id, "attempt": walk.attempt.attempt}
+            _log.warning("reap_raised", **key, error=told(error), exc_info=True)
 
     @staticmethod
     def _goes_on(walk: Walk, outlives: bool) -> bool:
-        """Attempts go on whose worker was not started yet, outlives the server, or is done."""
+        """Attempts go on whose worker was not started yet, outlives the server, or had its last word."""
         if walk.attempt.phase in (Phase.WAITING, Phase.FINISHING, Phase.HELD):
             return True
         return outlives

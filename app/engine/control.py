@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from app.domain.errors import InvalidRequest
+from app.domain.attempts import Attempt, Phase
+from app.domain.errors import AttemptSuperseded, InvalidRequest
 from app.domain.events import EventKind
 from app.domain.json import Json
 from app.domain.outputs import OutputEvent, OutputType
@@ -38,7 +39,14 @@ class AttemptControl:
     async def mint_handle(self) -> str:
         """A fresh handle for this attempt; earlier ones stay good."""
         mint = self._core.handle_mint
-        return await self._do("mint_handle", lambda s, a: attempts.new_handle(s, mint, a.task_id, a.attempt))
+
+        def run(state: State, attempt: Attempt) -> str:
+            if attempt.phase is Phase.HELD:
+                # Its Final is in: nobody is to be started for it again.
+                raise AttemptSuperseded(self._task_id, self._attempt, "its final result is with a senior")
+            return attempts.new_handle(state, mint, attempt.task_id, attempt.attempt)
+
+        return await self._do("mint_handle", run)
 
     async def worker_token(self) -> CapToken:
         """The attempt's worker token."""

@@ -13,13 +13,13 @@ from typing import TypeVar
 
 import structlog
 
-from app.domain.attempts import Attempt, Outcome, Phase, Reason
+from app.domain.attempts import DETACHED, Attempt, Outcome, Phase, Reason
 from app.domain.errors import Busy, Conflict, EngineError
 from app.engine.control import AttemptControl
 from app.engine.core import Core
 from app.engine.ops import attempts, finals, recovery
 from app.engine.ops.attempts import require_own_attempt
-from app.engine.ops.recovery import DETACHED, Walk
+from app.engine.ops.recovery import Walk
 from app.spawning.failures import printable, told
 from app.spawning.ports import Exit, Settled, SpawnFailed, SpawnRefused, Worker
 from app.spawning.stack import LinkedSpawner
@@ -27,6 +27,9 @@ from app.state.state import State
 from app.state.tables import ATTEMPTS
 
 R = TypeVar("R")
+
+_ENDED_BY_ITSELF = (Reason.FINAL, Reason.WORKER_FAILED, Reason.SPAWN_FAILED, Reason.REFUSED)
+"""Reasons that leave nobody to be told: the worker had its last word, or there was none."""
 
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 5.0
@@ -46,7 +49,6 @@ class Driver:
         self._epoch = walk.attempt.epoch
         self._phase = walk.attempt.phase
         self._lease_ms = walk.attempt.lease_ms
-        self._steps = walk.attempt.steps
         self._facts = walk.facts
         self._outlives = linked.adapter(walk.facts).outlives_server
         self._job = recovery.job(walk, core.cfg.base_url)
@@ -54,10 +56,11 @@ class Driver:
     async def run(self) -> None:
         """Walk it to its end. Every way out settles the attempt; a cancelled driver leaves it to the next one."""
         with structlog.contextvars.bound_contextvars(task_id=self._task_id, attempt=self._number):
-            if self._phase is not Phase.FINISHING:
+            if self._phase is Phase.FINISHING:
+                await self._stop_what_is_left()
+            else:
                 await self._live()
-            if self._steps:
-                await self._after()
+            await self._after()
 
     async def _live(self) -> None:
         ended = asyncio.ensure_future(self._control.ended())
@@ -73,8 +76,10 @@ class Driver:
             ended.cancel()
 
     async def _start(self, ended: asyncio.Future[None]) -> Worker | None:
-        """The worker; None when the attempt ended first or the spawn went wrong."""
-        begin = self._rejoin if self._phase in (Phase.RUNNING, Phase.QUEUED, Phase.HELD) else self._spawn
+        """The worker; None when the attempt ended first, the spawn went wrong, or its last word was said before."""
+        if self._phase is Phase.HELD:
+            return None
+        begin = self._rejoin if self._phase in (Phase.RUNNING, Phase.QUEUED) else self._spawn
         spawning = asyncio.ensure_future(begin())
         try:
             await asyncio.wait({spawning, ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -144,6 +149,17 @@ class Driver:
                 return
         await worker.stop(self._grace_s)
 
+    async def _stop_what_is_left(self) -> None:
+        """The attempt ended under an earlier server process, which perhaps died before its worker was told."""
+        attempt = await self._read()
+        if not self._outlives or attempt is None or attempt.reason in _ENDED_BY_ITSELF:
+            return
+        try:
+            worker = await self._rejoin()
+            await worker.stop(self._grace_s)
+        except Exception as error:  # noqa: BLE001 - one that cannot be reached must not keep the layers' steps from being done
+            _log.info("worker_not_told_to_stop", error=told(error))
+
     async def _stay_alive(self) -> None:
         """Renew the lease of a watched worker at a third of it."""
         cfg = self._core.cfg
@@ -171,7 +187,7 @@ class Driver:
         def run(state: State) -> None:
             task, attempt = require_own_attempt(state, self._task_id, self._number, epoch=self._epoch)
             if attempt.phase is not Phase.HELD:
-                finals.accept(state, layers, task, attempt, final)
+                finals.accept(state, layers, task, attempt, final, worker_gone=True)
 
         return await self._settle("apply", run)
 

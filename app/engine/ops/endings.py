@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.domain.attempts import Attempt, Outcome, Phase, Reason
+from app.domain.attempts import DETACHED, Attempt, Outcome, Phase, Reason
 from app.domain.events import EventKind
 from app.domain.json import Json
 from app.domain.questions import QuestionStatus
@@ -51,17 +51,20 @@ def end_attempt(
     outcome: Outcome,
     reason: Reason,
     detail: str | None = None,
+    worker_gone: bool = False,
     **changes: Any,
 ) -> None:
     """Close an attempt: its clocks stop, its credentials are spent, its driver is told.
 
-    One whose layers have steps of their own stays `finishing` until its driver has carried them out.
+    It stays `finishing` until its driver, in this server process or a later one, has carried out what is left to do:
+    stopping its worker, unless that ended by itself (`worker_gone`), and the steps of its layers.
     """
+    left_to_do = attempt.steps or not (worker_gone or attempt.kind in DETACHED)
     ATTEMPTS.update(
         state.db,
         attempt.task_id,
         attempt.attempt,
-        phase=Phase.FINISHING if attempt.steps else Phase.ENDED,
+        phase=Phase.FINISHING if left_to_do else Phase.ENDED,
         outcome=outcome,
         reason=reason,
         detail=detail,
@@ -126,18 +129,21 @@ def fail(
     outcome: Outcome,
     reason: Reason,
     detail: str | None,
+    worker_gone: bool = False,
 ) -> Task:
     """End a live attempt badly: the task is blocked, or waits to be dispatched again by its retry policy."""
-    end_attempt(state, attempt, outcome=outcome, reason=reason, detail=detail)
+    end_attempt(state, attempt, outcome=outcome, reason=reason, detail=detail, worker_gone=worker_gone)
     return block_or_retry(state, task, attempt, what=what, result=failure(reason, detail), reason=reason)
 
 
-def end_while_suspended(state: State, task: Task, attempt: Attempt, *, reason: Reason, detail: str | None) -> Task:
+def end_while_suspended(
+    state: State, task: Task, attempt: Attempt, *, reason: Reason, detail: str | None, worker_gone: bool = False
+) -> Task:
     """End a live attempt badly whose task waits for a senior: it goes on waiting.
 
     The answer is kept for the next attempt; when the last one has come, the ending has its effect.
     """
-    end_attempt(state, attempt, outcome=Outcome.BLOCKED, reason=reason, detail=detail)
+    end_attempt(state, attempt, outcome=Outcome.BLOCKED, reason=reason, detail=detail, worker_gone=worker_gone)
     return change(state, task, live=False)
 
 

@@ -47,7 +47,15 @@ def append(state: State, cfg: EngineCfg, attempt: Attempt, kind: OutputType, bod
     ATTEMPTS.update(state.db, attempt.task_id, attempt.attempt, **changes)
 
 
-def accept(state: State, layers: LayerRegistry, task: Task, attempt: Attempt, final: Final) -> Task:
+def accept(
+    state: State,
+    layers: LayerRegistry,
+    task: Task,
+    attempt: Attempt,
+    final: Final,
+    *,
+    worker_gone: bool = False,
+) -> Task:
     """Take a Final of a live attempt and do what its layers make of it, all in this transaction."""
     body = Json(f'{{"content":{{"kind":"inline","value":{final.value.text}}},"ok":{"true" if final.ok else "false"}}}')
     changes = record(state, attempt, OutputType.FINAL, body)
@@ -55,15 +63,23 @@ def accept(state: State, layers: LayerRegistry, task: Task, attempt: Attempt, fi
     layered = attempt.layers.text != "[]" or layers.base_decides(attempt.kind)
     facts = facts_for(state, task, attempt) if layered else None
     decision = stack.settle(layers, facts, final) if facts is not None else final
-    return conclude(state, task, attempt, decision, changes)
+    return conclude(state, task, attempt, decision, changes, worker_gone=worker_gone)
 
 
-def conclude(state: State, task: Task, attempt: Attempt, decision: Final | Escalate, changes: Changes) -> Task:
+def conclude(
+    state: State,
+    task: Task,
+    attempt: Attempt,
+    decision: Final | Escalate,
+    changes: Changes,
+    *,
+    worker_gone: bool = False,
+) -> Task:
     """Carry a decision out: hold the attempt for a senior, pass the task, block it or plan the next attempt."""
     if isinstance(decision, Escalate):
         return _hold(state, task, attempt, decision, changes)
     outcome = Outcome.PASS if decision.ok else Outcome.BLOCKED
-    end_attempt(state, attempt, outcome=outcome, reason=Reason.FINAL, **changes)
+    end_attempt(state, attempt, outcome=outcome, reason=Reason.FINAL, worker_gone=worker_gone, **changes)
     if decision.ok:
         after = step(task.id, task.status, Step.FINAL_OK)
         return settle(state, task, after, result=decision.value)

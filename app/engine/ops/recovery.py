@@ -18,9 +18,6 @@ from app.state.statements import Statement
 from app.state.tables import ATTEMPTS
 
 _A = schema.attempts.c
-DETACHED = ("external", "queue")
-"""Kinds whose workers need nothing of the server but its answers."""
-
 _OPEN = sa.text("phase <> 'ended'")
 _BEHIND = sa.or_(
     _A.kind > sa.bindparam("kind"),
@@ -117,15 +114,15 @@ def job(walk: Walk, base_url: str) -> Job:
 
 
 def lost(state: State, task_id: str, number: int, detail: str) -> None:
-    """Settle an attempt whose worker died with the server process before."""
+    """Settle an attempt whose worker died with the server process before; what that left is ended already."""
     task = lock_task(state, task_id)
     attempt = ATTEMPTS.get(state.db, task_id, number)
     if attempt is not None and attempt.is_live and attempt.phase is not Phase.HELD:
-        timers.lose(state, task, attempt, detail)
+        timers.lose(state, task, attempt, detail, worker_gone=True)
 
 
 def finished(state: State, task_id: str, number: int) -> None:
-    """The layers' steps after the end are done."""
+    """What was left to do after the end is done."""
     attempt = ATTEMPTS.lock(state.db, task_id, number)
     if attempt is not None and attempt.phase is Phase.FINISHING:
         ATTEMPTS.update(state.db, task_id, number, phase=Phase.ENDED)

@@ -77,7 +77,7 @@ _PHASE_TEXT = {
     Phase.SPAWNING: "its worker is being started",
     Phase.RUNNING: "its worker has it",
     Phase.HELD: "its final result waits for a senior",
-    Phase.FINISHING: "settled; layers have steps to do",
+    Phase.FINISHING: "settled; its worker is being stopped, or layers have steps to do",
     Phase.ENDED: "ended",
 }
 

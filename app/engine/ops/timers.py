@@ -77,13 +77,22 @@ def expire_attempt(state: State, task_id: str, number: int) -> None:
     lose(state, task, attempt, "its worker was silent past its lease" if leased else "its handle expired unused")
 
 
-def lose(state: State, task: Task, attempt: Attempt, detail: str) -> None:
+def lose(state: State, task: Task, attempt: Attempt, detail: str, *, worker_gone: bool = False) -> None:
     """The worker of a live attempt is gone.
 
     A task that waits for a senior goes on waiting: the answer is kept for the next attempt, and decides when it starts.
     """
     state.emit(EventKind.LEASE_LOST, task_id=task.id, attempt=attempt.attempt, detail=detail)
     if task.status is Status.SUSPENDED:
-        end_while_suspended(state, task, attempt, reason=Reason.LOST, detail=detail)
+        end_while_suspended(state, task, attempt, reason=Reason.LOST, detail=detail, worker_gone=worker_gone)
         return
-    fail(state, task, attempt, what=Step.LEASE_LOST, outcome=Outcome.BLOCKED, reason=Reason.LOST, detail=detail)
+    fail(
+        state,
+        task,
+        attempt,
+        what=Step.LEASE_LOST,
+        outcome=Outcome.BLOCKED,
+        reason=Reason.LOST,
+        detail=detail,
+        worker_gone=worker_gone,
+    )

@@ -18,6 +18,9 @@ from app.spawning.specs import only, text
 STARTED = {"operator": "started"}
 """Recorded once the backend said that a worker was started, so that no restart of the server starts a second one."""
 
+BACK_AGAIN_S = 30.0
+"""How long a backend has to come back to a server that was started anew, before it is no longer told to stop."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -47,12 +50,12 @@ class OperatorSpawner:
     async def spawn(self, job: Job, control: Control) -> Worker:
         """Wait for the backend; it is called when the worker is joined."""
         await self._operators.wait_for(self.backend_id)
-        return await self.rejoin(job, control)
+        return _DelegatedWorker(self.backend_id, self._operators, job, control)
 
     async def rejoin(self, job: Job, control: Control) -> Worker:
         """Ask the backend again, unless it had said that the worker was started."""
         started = job.process is not None and job.process.value == STARTED
-        return _DelegatedWorker(self.backend_id, self._operators, job, control, started=started)
+        return _DelegatedWorker(self.backend_id, self._operators, job, control, called=True, started=started)
 
     async def reap(self, job: Job, grace_s: float) -> None:
         """Nothing was started here."""
@@ -69,13 +72,15 @@ class _DelegatedWorker:
         job: Job,
         control: Control,
         *,
+        called: bool = False,
         started: bool = False,
     ) -> None:
         self._backend_id = backend_id
         self._operators = operators
         self._job = job
         self._control = control
-        self._called = started
+        self._called = called
+        self._away_s = BACK_AGAIN_S if called else 0.0
         self._started = started
 
     async def join(self) -> Exit:
@@ -97,11 +102,14 @@ class _DelegatedWorker:
             await asyncio.gather(ended, executed, return_exceptions=True)
 
     async def stop(self, grace_s: float) -> None:
-        """Have the backend cancel what it runs. One that is away is waited for during the grace period, then let go."""
+        """Have the backend cancel what it may run.
+
+        One that is away is waited for during the grace period, after a restart of the server longer, then let go.
+        """
         if not self._called:
             return
         try:
-            async with asyncio.timeout(grace_s):
+            async with asyncio.timeout(max(grace_s, self._away_s)):
                 await self._operators.run(self._backend_id, lambda backend: backend.cancel(self._job))
         except Exception as error:  # noqa: BLE001 - the attempt is over in any case: its handle is dead
             _log.warning("operator_not_told_to_stop", backend_id=self._backend_id, error=told(error))

@@ -1,0 +1,294 @@
+"""Every spawner × kill -9 of the server in each phase of an attempt, and what the next server makes of it.
+
+| phase | external, queue, operator, http | in_process, process |
+|---|---|---|
+| waiting for its hook | the hook is asked again, then all goes on | the same: nothing was started |
+| queued, spawning | waits on, is asked again under the same attempt | (they are started at once) |
+| running | same attempt, same handle, nothing run again | lost; reaped; tried again by its policy |
+| suspended by a question | the answer goes to the same worker | the answer blocks it, or goes to the next attempt |
+| held for a senior | the answer decides | the same: its Final is safe |
+| finishing | the hook hears of the end | the same |
+| ended, its worker being stopped | is told again | reaped |
+
+Several attempts share one kill. Workers are real and live elsewhere, so that they see the server die and come back.
+"""
+
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.domain.attempts import Phase
+from app.domain.tasks import Status
+from tests.support.rigs.arena import CANCELLED, FAILED, LOST, PASSED, Arena, arena, conflict
+from tests.support.rigs.inside import ChildHand, ChildRig
+from tests.support.rigs.replying import HttpReplyRig, OperatorReplyRig
+from tests.support.rigs.rig import Hand, Rig
+from tests.support.rigs.table import RIGS
+from tests.support.waiting import eventually
+
+STOPPING_S = 2.0
+
+INSIDE = [name for name, rig in RIGS.items() if not rig.outlives]
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Arena]:
+    """A server of the test's own, with a connected backend."""
+    async with arena(tmp_path, SWARMHOLD_ENGINE__STOP_GRACE=str(STOPPING_S)) as made:
+        await made.connect()
+        yield made
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One spawner in one phase."""
+
+    name: str
+    rig: Rig
+    task_id: str
+
+    async def hand(self, attempt: int = 1) -> Hand:
+        """Its worker."""
+        return await self.rig.running(self.task_id, attempt)
+
+
+async def cells(stage: Arena, names: Iterable[str] = RIGS, **task: Any) -> list[Cell]:
+    """A task for each of these spawners."""
+    return [Cell(name, RIGS[name](stage), await stage.task(f"by {name}", **task)) for name in names]
+
+
+async def at_work(
+    stage: Arena, names: Iterable[str] = RIGS, *, layers: Iterable[str] = (), **task: Any
+) -> list[tuple[Cell, Hand]]:
+    """The same, dispatched and with workers at work."""
+    made = await cells(stage, names, **task)
+    for cell in made:
+        await cell.rig.dispatch(cell.task_id, layers=list(layers))
+    return [(cell, await cell.hand()) for cell in made]
+
+
+async def power_cut(stage: Arena) -> None:
+    """Kill the server and start it again on what it left."""
+    await stage.kill()
+    await stage.start_again()
+
+
+def asked_once_more(stage: Arena, cell: Cell) -> int:
+    """How often its worker was asked for besides the first time."""
+    key = cell.task_id, 1
+    handles = stage.backstage.handles.get(key) or (stage.site.posted[key].handles if key in stage.site.posted else [])
+    return max(0, len(handles) - 1)
+
+
+async def test_while_its_hook_has_not_agreed(stage: Arena) -> None:
+    """The hook is asked again by the next server; nobody had been started, so nobody is lost."""
+    waiting = await cells(stage)
+    for cell in waiting:
+        stage.backstage.hooks.shut("before", cell.task_id)
+        await cell.rig.dispatch(cell.task_id, layers=["main_ai"])
+    for cell in waiting:
+        await eventually(lambda cell=cell: ("before", cell.task_id) in stage.backstage.hooks.arrived)
+        await stage.phase(cell.task_id, Phase.WAITING)
+    await power_cut(stage)
+    for cell in waiting:
+        assert (await stage.operator.attempt(cell.task_id, 1)).phase is Phase.WAITING
+        stage.backstage.hooks.open("before", cell.task_id, None)
+
+    for cell in waiting:
+        hand = await cell.hand()
+        await hand.finish(cell.name)
+        task = await stage.over(cell.task_id, Status.PASS, PASSED)
+        await stage.dead(hand.handle, PASSED)
+        assert task.last_result == cell.name
+        assert asked_once_more(stage, cell) == 0
+
+
+async def test_before_its_worker_has_it(stage: Arena) -> None:
+    """In its queue, with its backend away, or asked for without a reply: it goes on there under the same number."""
+    queued, away, unacknowledged, unanswered = await cells(stage, ["queue", "operator", "operator", "http"])
+    stage.backstage.spawns.shut("spawn", unacknowledged.task_id)
+    stage.site.gates.shut("post", unanswered.task_id)
+    for cell in (queued, unacknowledged, unanswered):
+        await cell.rig.dispatch(cell.task_id)
+    first = [await cell.rig.hand(cell.task_id) for cell in (unacknowledged, unanswered)]
+    await stage.disconnect()
+    await away.rig.dispatch(away.task_id)
+    phases = {queued: Phase.QUEUED, away: Phase.SPAWNING, unanswered: Phase.SPAWNING}
+    for cell, phase in phases.items():
+        await stage.phase(cell.task_id, phase)
+    await power_cut(stage)
+    for cell, phase in phases.items():
+        assert (await stage.operator.attempt(cell.task_id, 1)).phase is phase
+    stage.backstage.spawns.open("spawn", unacknowledged.task_id, None)
+    stage.site.gates.open("post", unanswered.task_id, (202, None))
+    await stage.connect()
+
+    for cell in (queued, away, unacknowledged, unanswered):
+        hand = await cell.hand()
+        await hand.finish(cell.name)
+        await stage.over(cell.task_id, Status.PASS, PASSED)
+        await stage.dead(hand.handle, PASSED)
+    assert [asked_once_more(stage, cell) for cell in (queued, away, unacknowledged, unanswered)] == [0, 0, 1, 1]
+    for hand in first:
+        await stage.dead(hand.handle, PASSED)
+
+
+async def test_while_its_worker_has_it(stage: Arena) -> None:
+    """Outside nobody notices; inside it is lost, with all that a child leaves behind, and tried again if it may be."""
+    working = await at_work(stage)
+    tried_again = await at_work(stage, INSIDE, retry_on=["lost"])
+    children = [hand for _, hand in (*working, *tried_again) if isinstance(hand, ChildHand)]
+    for hand in children:
+        assert len(await hand.breed()) == 2
+        await hand.turn_deaf()
+    await power_cut(stage)
+
+    for cell, hand in working:
+        if not cell.rig.outlives:
+            await hand.told()
+            task = await stage.over(cell.task_id, Status.BLOCKED, LOST)
+            await stage.dead(hand.handle, LOST)
+            assert task.last_result["reason"] == "lost"
+            continue
+        assert (await stage.worker(hand.handle).prompt()).attempt == 1
+        await hand.finish(cell.name)
+        await stage.over(cell.task_id, Status.PASS, PASSED)
+        await stage.dead(hand.handle, PASSED)
+        assert asked_once_more(stage, cell) == isinstance(cell.rig, OperatorReplyRig | HttpReplyRig)
+    for cell, hand in tried_again:
+        await hand.told()
+        await (await cell.hand(attempt=2)).finish("at last")
+        await stage.over(cell.task_id, Status.PASS, LOST, PASSED)
+        await conflict("attempt-superseded", stage.worker(hand.handle).submit("too late"))
+
+
+async def test_while_a_senior_thinks(stage: Arena) -> None:
+    """The answer reaches the same worker; where that died, it blocks the task or goes to the next attempt."""
+    asking = [(*pair, False) for pair in await at_work(stage)]
+    asking += [(*pair, True) for pair in await at_work(stage, INSIDE, retry_on=["lost"])]
+    keys = {cell.task_id: (await stage.worker(hand.handle).ask("May I?")).key for cell, hand, _ in asking}
+    await power_cut(stage)
+    for cell, _, _ in asking:
+        task = await stage.operator.task(cell.task_id)
+        assert (task.status, task.suspended_on, task.attempt) == (Status.SUSPENDED, [keys[cell.task_id]], 1)
+        await stage.senior.answer(keys[cell.task_id], "you may")
+
+    for cell, hand, again in asking:
+        if cell.rig.outlives:
+            assert await stage.worker(hand.handle).await_answer(keys[cell.task_id]) == "you may"
+            await hand.finish(cell.name)
+            await stage.over(cell.task_id, Status.PASS, PASSED)
+            await stage.dead(hand.handle, PASSED)
+            continue
+        if again:
+            second = await cell.hand(attempt=2)
+            answers = (await stage.worker(second.handle).prompt()).answers
+            assert [answer.answer for answer in answers] == ["you may"]
+            await second.finish("at last")
+        ends = [LOST, PASSED] if again else [LOST]
+        await stage.over(cell.task_id, Status.PASS if again else Status.BLOCKED, *ends)
+        await hand.told()
+
+
+async def test_while_its_final_is_held(stage: Arena) -> None:
+    """The Final is safe and nothing is run again: the answer makes it good, or lets it stand."""
+    layers = ["senior_escalation"]
+    forgiven, upheld = await at_work(stage, layers=layers), await at_work(stage, layers=layers)
+    for _, hand in (*forgiven, *upheld):
+        await hand.finish("no luck", ok=False)
+    for cell, _ in (*forgiven, *upheld):
+        await stage.phase(cell.task_id, Phase.HELD)
+    await power_cut(stage)
+    for cell, answer in [(cell, "well done") for cell, _ in forgiven] + [
+        (cell, {"uphold": True}) for cell, _ in upheld
+    ]:
+        task = await stage.settled(cell.task_id)
+        assert (task.status, task.attempt) == (Status.SUSPENDED, 1)
+        assert (await stage.operator.attempt(cell.task_id, 1)).phase is Phase.HELD
+        await stage.senior.answer(task.suspended_on[0], answer)
+
+    for cell, hand in forgiven:
+        task = await stage.over(cell.task_id, Status.PASS, PASSED)
+        await stage.dead(hand.handle, PASSED)
+        assert task.last_result == {"original": "no luck", "senior_answer": "well done"}
+    for cell, hand in upheld:
+        task = await stage.over(cell.task_id, Status.BLOCKED, FAILED)
+        await stage.dead(hand.handle, FAILED)
+        assert task.last_result == "no luck"
+    assert {cell.name: asked_once_more(stage, cell) for cell, _ in forgiven} == dict.fromkeys(RIGS, 0)
+
+
+async def test_while_its_layers_finish(stage: Arena) -> None:
+    """The task is settled; the hook hears of the end from the next server."""
+    finishing = await at_work(stage, layers=["main_ai"])
+    for cell, hand in finishing:
+        stage.backstage.hooks.shut("after", cell.task_id)
+        await hand.finish(cell.name)
+    for cell, _ in finishing:
+        await stage.phase(cell.task_id, Phase.FINISHING)
+        await eventually(lambda cell=cell: ("after", cell.task_id) in stage.backstage.hooks.arrived)
+    await power_cut(stage)
+    for cell, _ in finishing:
+        assert (await stage.operator.task(cell.task_id)).status is Status.PASS
+        assert (await stage.operator.attempt(cell.task_id, 1)).phase is Phase.FINISHING
+        stage.backstage.hooks.open("after", cell.task_id, None)
+
+    for cell, hand in finishing:
+        task = await stage.over(cell.task_id, Status.PASS, PASSED)
+        await stage.dead(hand.handle, PASSED)
+        assert task.last_result == cell.name
+        assert stage.backstage.heard.count((cell.task_id, 1, "pass")) == 1
+        assert asked_once_more(stage, cell) == 0
+
+
+async def test_while_its_worker_is_being_stopped(stage: Arena) -> None:
+    """A child that would not go is gone all the same; a backend that was away hears that its attempt is cancelled."""
+    [(child, hand)] = await at_work(stage, ["process"])
+    [(behind, _)] = await at_work(stage, ["operator"])
+    assert isinstance(hand, ChildHand)
+    await hand.breed()
+    await hand.turn_deaf()
+    await stage.disconnect()
+    for cell in (child, behind):
+        await stage.operator.cancel(cell.task_id)
+    await power_cut(stage)
+    await stage.connect()
+
+    await hand.told()
+    await eventually(lambda: (behind.task_id, 1) in stage.backstage.cancelled, awaited="the backend to hear cancel")
+    for cell in (child, behind):
+        await stage.over(cell.task_id, Status.CANCELLED, CANCELLED)
+
+
+@pytest.mark.parametrize("layer", [None, "senior_escalation", "main_ai"])
+async def test_while_a_child_that_has_submitted_lingers(stage: Arena, layer: str | None) -> None:
+    """It said its last word by its handle; the next server ends what is left of it, whatever the layers still do."""
+    rig, task_id = ChildRig(stage), await stage.task()
+    await rig.dispatch(task_id, layers=[layer] if layer else [])
+    hand = await rig.running(task_id)
+    assert isinstance(hand, ChildHand)
+    await hand.breed()
+    await hand.turn_deaf()
+    await stage.worker(hand.handle).submit("no luck", ok=False)
+    await power_cut(stage)
+
+    await hand.told()
+    await stage.nothing_alive(task_id, 1)
+    task = await stage.settled(task_id)
+    for key in task.suspended_on:
+        await stage.senior.answer(key, {"uphold": True})
+    await stage.over(task_id, Status.BLOCKED, FAILED)
+
+
+async def test_cancelling_after_a_kill_reaches_what_was_started_before(stage: Arena) -> None:
+    """A backend at work since the server before is told, whether or not it had acknowledged."""
+    working = await at_work(stage, ["operator", "operator-replying"])
+    await power_cut(stage)
+    for cell, hand in working:
+        await stage.operator.cancel(cell.task_id)
+        await hand.told()
+        await stage.over(cell.task_id, Status.CANCELLED, CANCELLED)
+        await stage.dead(hand.handle, CANCELLED)
