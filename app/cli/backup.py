@@ -24,10 +24,16 @@ from app.cli.failures import EXIT_MISUSED, CommandFailed
 from app.cli.site import ConfigFile, DatabaseUrl, DataDir, settings_of
 from app.config import DATABASE_FILE, KEYS_FILE, ROOT_KEY_FILE, Settings
 from app.domain.clock import system_clock
+from app.telemetry import redact
 from app.wire.instants import to_rfc3339
 
 MANIFEST = "manifest.json"
 DUMP = "postgres.dump"
+SHOWN = 3
+_TABLES = (
+    "SELECT tablename::text FROM pg_tables WHERE schemaname <> 'information_schema' "
+    "AND NOT starts_with(schemaname, 'pg_') ORDER BY 1"
+)
 
 Target = Annotated[Path, typer.Argument(help="The new file.")]
 Source = Annotated[Path, typer.Argument(help="A file that `swarmhold backup` made.")]
@@ -127,6 +133,12 @@ def _require_empty(settings: Settings) -> None:
     found = [str(path) for path in taken if path.exists()]
     if found:
         raise CommandFailed(f"{', '.join(found)} exist already. Move them away, or name another --data-dir.")
+    if records.is_postgres(settings):
+        with records.connected(settings) as link:
+            tables = [row[0] for row in link.query(_TABLES, ())]
+        if tables:
+            place, some = redact(settings.store_place), ", ".join(tables[:SHOWN])
+            raise CommandFailed(f"{place} is not empty: it has {some}. Make an empty database and name that.")
 
 
 def _unpack(source: Path, folder: Path) -> None:
@@ -145,6 +157,7 @@ def _place(source: Path, target: Path) -> None:
     if not source.is_file():
         raise CommandFailed(f"The backup holds no {source.name}: it was made of another kind of database.")
     source.chmod(places.FILE_MODE)
+    _flush(source)
     source.rename(target)
 
 

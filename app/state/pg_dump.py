@@ -52,7 +52,9 @@ def load(url: str, source: Path) -> None:
         raise StoreUnavailable("restoring PostgreSQL needs pg_restore; install PostgreSQL's client programs")
     environment = _environment(url)
     database = environment.get("PGDATABASE") or environment.get("PGUSER", "postgres")
-    options = ("--exit-on-error", "--single-transaction", "--no-owner", "--no-password", f"--dbname={database}")
+    # Whoever owned and shared the old database need not exist beside the new one.
+    rights = ("--no-owner", "--no-privileges")
+    options = ("--exit-on-error", "--single-transaction", *rights, "--no-password", f"--dbname={database}")
     done = subprocess.run(
         [program, *options, str(source)],
         env=environment,

@@ -15,6 +15,7 @@ from tests.support.sources import ROOT
 SWARMHOLD = str(Path(sys.executable).with_name("swarmhold"))
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,22 @@ def swarmhold(node: ServerProcess) -> Command:
         done = subprocess.run(
             [SWARMHOLD, *arguments],
             **{"capture_output": True, "text": True, "timeout": 60, "env": surroundings(node), **options},
+        )
+        assert done.returncode == status, done.stderr
+        assert "Traceback" not in done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture
+def run() -> Run:
+    """`swarmhold …` with nothing set but what is given; its status is checked."""
+
+    def run(*arguments: str | Path, status: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
+        own = {name: value for name, value in os.environ.items() if not name.startswith("SWARMHOLD_")}
+        done = subprocess.run(
+            [SWARMHOLD, *map(str, arguments)], capture_output=True, text=True, timeout=60, env={**own, **variables}
         )
         assert done.returncode == status, done.stderr
         assert "Traceback" not in done.stderr

@@ -1,38 +1,16 @@
 """Keys, backup, audit, migration and the doctor, beside a running node and without one."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import apsw
 import httpx
-import pytest
 
 from tests.conftest import StartServer
-from tests.e2e.cli.conftest import SWARMHOLD
+from tests.e2e.cli.conftest import Run
 from tests.support.sources import ROOT
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def run() -> Run:
-    """`swarmhold …` with nothing set but what is given; its status is checked."""
-
-    def run(*arguments: str | Path, status: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
-        own = {name: value for name, value in os.environ.items() if not name.startswith("SWARMHOLD_")}
-        done = subprocess.run(
-            [SWARMHOLD, *map(str, arguments)], capture_output=True, text=True, timeout=60, env={**own, **variables}
-        )
-        assert done.returncode == status, done.stderr
-        assert "Traceback" not in done.stderr
-        return done
-
-    return run
 
 
 def test_keys_are_made_before_the_first_start_and_beside_a_running_node(
