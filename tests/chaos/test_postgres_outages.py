@@ -68,18 +68,39 @@ async def outage(node: ServerProcess, cluster: PostgresCluster, end: Callable[[]
         await eventually(ready, within=30)
 
 
+async def standstill(node: ServerProcess, cluster: PostgresCluster) -> None:
+    """Let PostgreSQL stand still until the node has said that it is not ready, and is ready again."""
+    async with httpx.AsyncClient(base_url=node.url, trust_env=False, timeout=30) as http:
+        await asyncio.to_thread(cluster.pause)
+        try:
+            reply = await http.get("/readyz")
+            assert (reply.status_code, reply.json()["code"]) == (503, "store-unavailable")
+            assert "has not answered" in reply.json()["detail"]
+            assert await status(http, "/healthz") == 200
+        finally:
+            await asyncio.to_thread(cluster.resume)
+
+        async def ready() -> bool:
+            return await status(http, "/readyz") == 200
+
+        await eventually(ready, within=30)
+
+
 async def test_nothing_acknowledged_is_lost_when_postgres_is_killed(
     start_server: StartServer, cluster: PostgresCluster
 ) -> None:
-    """Killed and shut down at once by turns: every life goes on, and the books agree with every reply."""
+    """Killed, shut down and brought to a halt by turns: every life goes on, and the books agree with every reply."""
     settings = {"SWARMHOLD_SPAWN__PROGRAMS": PROGRAMS, "SWARMHOLD_DATABASE_URL": cluster.create_database()}
     node = await asyncio.to_thread(start_server, settings=settings)
     pid = node.pid
 
     async def strike(number: int) -> None:
-        await outage(node, cluster, cluster.stop if number % 2 else cluster.kill)
+        if number % 3 == 2:
+            await standstill(node, cluster)
+        else:
+            await outage(node, cluster, cluster.stop if number % 3 else cluster.kill)
 
-    ledger, wrong = await survive(node, strike, rounds=ROUNDS, seed=SEED + 2)
+    ledger, wrong = await survive(node, strike, rounds=max(ROUNDS, 3), seed=SEED + 2)
 
     assert wrong == []
     assert len(set(ledger.tasks.values())) > 5, "too little happened to mean anything"

