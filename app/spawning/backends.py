@@ -34,6 +34,15 @@ class OperatorBackend(Protocol):
 
 
 @runtime_checkable
+class ReportingBackend(Protocol):
+    """An operator backend that may say later how an attempt went whose worker it has started."""
+
+    async def finished(self, job: Job) -> Exit:
+        """Wait for word of its end. Raises BackendGone. Cancelled when the attempt ends in another way."""
+        ...
+
+
+@runtime_checkable
 class SpawnHook(Protocol):
     """Is asked before an attempt starts, and told how it ended."""
 

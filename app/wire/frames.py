@@ -194,7 +194,7 @@ class HookAck(ClientFrame):
 
 
 class SpawnAck(ClientFrame):
-    """Bare: the worker was started. With a value (also null), error or `ok` false: it ended."""
+    """Bare: the worker was started. With a value (also null), error or `ok` false, be it later: it ended."""
 
     type: Literal["spawn_ack"] = "spawn_ack"
     req_id: Annotated[str, Field(max_length=200)]

@@ -55,6 +55,14 @@ class BackendConnection(Connection):
         )
         return _exit_of(ack) if isinstance(ack, SpawnAck) else Exit(detail="the backend answered a spawn as a hook")
 
+    async def finished(self, job: Job) -> Exit:
+        """Wait for a later acknowledgement that says how a started attempt went. Raises BackendGone."""
+        req_id = req_id_of("spawn", job.task_id, job.attempt)
+        while True:
+            ack = await self._errands.finish(req_id, self._errands.begin(req_id))
+            if isinstance(ack, SpawnAck) and (exit := _exit_of(ack)) is not None:
+                return exit
+
     async def cancel(self, job: Job) -> None:
         """Have it stopped. Raises BackendGone."""
         self.say(self.protocol.request("cancel", req_id_of("cancel", job.task_id, job.attempt), **_about(job)))

@@ -18,6 +18,10 @@ EARLY = 1000
 """Acknowledgements that are kept for requests yet to be made."""
 
 
+def _finishes(ack: Ack | None) -> bool:
+    return isinstance(ack, SpawnAck) and ack.finished
+
+
 def req_id_of(step: str, task_id: str, attempt: int) -> str:
     """The id of a request: `spawn`, `before`, `after` or `cancel` of an attempt."""
     return f"{step}:{task_id}:{attempt}"
@@ -32,14 +36,14 @@ class Errands:
         self._gone = False
 
     def acknowledged(self, ack: Ack) -> None:
-        """An acknowledgement came. A second one for the same request is ignored."""
+        """An acknowledgement came. A second one is ignored, but of a spawn: first it started, then it finished."""
         waiting = self._waiting.get(ack.req_id)
-        if waiting is None:
+        if waiting is not None and not waiting.done():
+            waiting.set_result(ack)
+        elif (waiting is None or isinstance(ack, SpawnAck)) and not _finishes(self._early.get(ack.req_id)):
             self._early[ack.req_id] = ack
             if len(self._early) > EARLY:
                 self._early.popitem(last=False)
-        elif not waiting.done():
-            waiting.set_result(ack)
 
     def begin(self, req_id: str) -> asyncio.Future[Ack]:
         """Expect an acknowledgement; await it by `finish`. Raises BackendGone."""

@@ -9,7 +9,7 @@ import structlog
 
 from app.domain.attempts import Phase
 from app.domain.errors import Conflict
-from app.spawning.backends import OperatorBackend
+from app.spawning.backends import OperatorBackend, ReportingBackend
 from app.spawning.failures import told
 from app.spawning.ports import Control, Exit, Job, Worker
 from app.spawning.registry import Registry
@@ -115,16 +115,19 @@ class _DelegatedWorker:
             _log.warning("operator_not_told_to_stop", backend_id=self._backend_id, error=told(error))
 
     async def _executed(self) -> Exit | None:
-        """None: a worker was started."""
-        if self._started:
-            return None
+        """How it went by what the backend says; None when a worker was started of which it will say no more."""
         try:
-            exit = await self._operators.run(self._backend_id, self._execute)
+            if not self._started:
+                exit = await self._operators.run(self._backend_id, self._execute)
+                if exit is not None:
+                    return exit
+                await self._remember()
+            return await self._operators.run(self._backend_id, self._finished)
         except Exception as error:  # noqa: BLE001 - whatever a backend raises is the attempt's failure, not the server's
             return Exit(detail=f"operator {self._backend_id!r}: {told(error)}")
-        if exit is None:
-            await self._remember()
-        return exit
+
+    async def _finished(self, backend: OperatorBackend) -> Exit | None:
+        return await backend.finished(self._job) if isinstance(backend, ReportingBackend) else None
 
     async def _execute(self, backend: OperatorBackend) -> Exit | None:
         self._called = True

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from app.domain.access import Role
+from app.state.tables import ATTEMPTS
 from tests.support.serving import Node, served
 from tests.support.speaking import Frame, Speaker, speaking
 from tests.support.waiting import eventually
@@ -297,3 +298,34 @@ async def test_many_spawns_at_once(node: Node) -> None:
         results = await asyncio.gather(*(settled(operator, task) for task in tasks))
 
     assert [result["last_result"] for result in results] == tasks
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["same connection", "reconnected"])
+async def test_a_started_attempt_is_finished_by_a_later_ack(node: Node, again: bool) -> None:
+    """First `started`, then how it went: at once, or by the next connection under the id."""
+    token = await node.attach(**OWN)
+    operator = node.as_(token)
+    async with speaking(node, SOCKET, token) as ai:
+        await ai.hear()
+        task = await dispatched(operator)
+        req_id = (await hear_type(ai, "spawn"))["req_id"]
+        await ai.say(type="spawn_ack", req_id=req_id)
+        await ai.say(type="spawn_ack", req_id=req_id)
+        if not again:
+            await ai.say(type="spawn_ack", req_id=req_id, value={"n": 1})
+            result = await settled(operator, task)
+        else:
+
+            async def recorded() -> bool:
+                attempt = await node.engine.with_state("look", lambda state: ATTEMPTS.get(state.db, task, 1))
+                return attempt is not None and attempt.process is not None
+
+            await eventually(recorded, awaited="the start to be recorded")
+    if again:
+        async with speaking(node, SOCKET, token) as ai:
+            await ai.hear()
+            await ai.say(type="spawn_ack", req_id=req_id, ok=False, error="gave up")
+            result = await settled(operator, task)
+
+    assert result["status"] == ("blocked" if again else "pass")
+    assert result["last_result"] == ({"reason": "worker-failed", "detail": "gave up"} if again else {"n": 1})

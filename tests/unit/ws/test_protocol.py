@@ -193,6 +193,17 @@ async def test_an_ack_ends_its_request() -> None:
     assert ack.ok
 
 
+async def test_a_spawn_may_be_acknowledged_twice() -> None:
+    """As started and as finished, however quickly one follows the other; what is finished stays so."""
+    errands = Errands()
+    waiting = errands.begin("r")
+    for ack in (SpawnAck(req_id="r"), SpawnAck(req_id="r", value=1), SpawnAck(req_id="r")):
+        errands.acknowledged(ack)
+
+    assert not (await errands.finish("r", waiting)).has("value")
+    assert (await errands.finish("r", errands.begin("r"))).has("value")
+
+
 async def test_an_early_ack_is_found() -> None:
     """It came with the connection, before the request was made again; old ones are forgotten."""
     errands = Errands()
