@@ -140,7 +140,8 @@ async def test_while_its_worker_has_it(stage: Arena) -> None:
     """Outside nobody notices; inside it is lost, with all that a child leaves behind, and tried again if it may be."""
     working = await at_work(stage)
     tried_again = await at_work(stage, INSIDE, retry_on=["lost"])
-    children = [hand for _, hand in (*working, *tried_again) if isinstance(hand, ChildHand)]
+    hooked = await at_work(stage, INSIDE, layers=["main_ai"])
+    children = [hand for _, hand in (*working, *tried_again, *hooked) if isinstance(hand, ChildHand)]
     for hand in children:
         assert len(await hand.breed()) == 2
         await hand.turn_deaf()
@@ -163,6 +164,9 @@ async def test_while_its_worker_has_it(stage: Arena) -> None:
         await (await cell.hand(attempt=2)).finish("at last")
         await stage.over(cell.task_id, Status.PASS, LOST, PASSED)
         await conflict("attempt-superseded", stage.worker(hand.handle).submit("too late"))
+    for cell, _ in hooked:
+        await stage.over(cell.task_id, Status.BLOCKED, LOST)
+        assert stage.backstage.heard.count((cell.task_id, 1, "blocked")) == 1
 
 
 async def test_while_a_senior_thinks(stage: Arena) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from app.client import Job
+from app.wire.dispatches import Dispatched
 from app.wire.shapes import JsonValue
 from app.wire.spawners import ExternalSpawner, HttpSpawner, OperatorSpawner, QueueSpawner, Spawner
 from tests.support.rigs.arena import BROKE, FAILED, Arena
@@ -28,11 +29,13 @@ class ExternalRig(Rig):
     def spawner(self, task_id: str) -> Spawner:
         return ExternalSpawner()
 
-    async def dispatch(self, task_id: str, *, layers: Sequence[str] = (), lease: float | None = None) -> None:
-        limit = None if lease is None else timedelta(seconds=lease)
-        made = await self.arena.operator.dispatch(task_id, self.spawner(task_id), layers=layers, lease=limit)
+    async def dispatch(
+        self, task_id: str, *, layers: Sequence[str] = (), lease: float | None = None, by: Hand | None = None
+    ) -> Dispatched:
+        made = await super().dispatch(task_id, layers=layers, lease=lease, by=by)
         assert made.worker_handle is not None
         self._handles[task_id, made.attempt] = made.worker_handle
+        return made
 
     async def hand(self, task_id: str, attempt: int = 1) -> Hand:
         handle = await present(self._handles, (task_id, attempt))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.client import Finished
+from app.wire.dispatches import Dispatched
 from app.wire.shapes import JsonValue
 from tests.support.rigs.arena import BROKE, NOT_STARTED
 from tests.support.rigs.outside import HttpRig, OperatorHand, OperatorRig
@@ -24,9 +25,11 @@ class OperatorReplyRig(OperatorRig):
 
     broken = BROKE
 
-    async def dispatch(self, task_id: str, *, layers: Sequence[str] = (), lease: float | None = None) -> None:
+    async def dispatch(
+        self, task_id: str, *, layers: Sequence[str] = (), lease: float | None = None, by: Hand | None = None
+    ) -> Dispatched:
         self.arena.backstage.spawns.shut("spawn", task_id)
-        await super().dispatch(task_id, layers=layers, lease=lease)
+        return await super().dispatch(task_id, layers=layers, lease=lease, by=by)
 
     async def hand(self, task_id: str, attempt: int = 1) -> Hand:
         handles = await present(self.arena.backstage.handles, (task_id, attempt))
@@ -56,9 +59,11 @@ class HttpReplyRig(HttpRig):
 
     broken = NOT_STARTED
 
-    async def dispatch(self, task_id: str, *, layers: Sequence[str] = (), lease: float | None = None) -> None:
+    async def dispatch(
+        self, task_id: str, *, layers: Sequence[str] = (), lease: float | None = None, by: Hand | None = None
+    ) -> Dispatched:
         self.arena.site.gates.shut("post", task_id)
-        await super().dispatch(task_id, layers=layers, lease=lease)
+        return await super().dispatch(task_id, layers=layers, lease=lease, by=by)
 
     async def hand(self, task_id: str, attempt: int = 1) -> Hand:
         posted = await present(self.arena.site.posted, (task_id, attempt))

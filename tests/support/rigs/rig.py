@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from app.client import ApiProblem
 from app.domain.attempts import Phase
+from app.wire.dispatches import Dispatched
 from app.wire.shapes import JsonValue
 from app.wire.spawners import Spawner
 from tests.support.rigs.arena import NOT_STARTED, Arena, End
@@ -64,10 +65,13 @@ class Rig(ABC):
     def spawner(self, task_id: str) -> Spawner:
         """What the task is dispatched with."""
 
-    async def dispatch(self, task_id: str, *, layers: Sequence[str] = (), lease: float | None = None) -> None:
-        """Begin an attempt. `lease` is in seconds."""
+    async def dispatch(
+        self, task_id: str, *, layers: Sequence[str] = (), lease: float | None = None, by: Hand | None = None
+    ) -> Dispatched:
+        """Begin an attempt, by the operator or by the worker of the task above. `lease` is in seconds."""
+        dispatcher = self.arena.operator if by is None else self.arena.worker(by.handle)
         limit = None if lease is None else timedelta(seconds=lease)
-        await self.arena.operator.dispatch(task_id, self.spawner(task_id), layers=layers, lease=limit)
+        return await dispatcher.dispatch(task_id, self.spawner(task_id), layers=layers, lease=limit)
 
     @abstractmethod
     async def hand(self, task_id: str, attempt: int = 1) -> Hand:
