@@ -151,8 +151,9 @@ class Caller:
     """Who is calling, after its credential was checked. Made only by `engine.ops.access`.
 
     `task_id` and `attempt` bind a worker; `jti` is the token's record (what is minted by this caller hangs below
-    it); `via` is how the credential was presented. `ready` is false while the attempt that it is bound to has not
-    begun, and from its Final on. `heard_at` is the attempt's last sign of life, None while none is needed.
+    it); `via` is how the credential was presented; `expires_at` is None for an attempt's own, which is renewed.
+    `ready` is false while the attempt that it is bound to has not begun, and from its Final on. `heard_at` is the
+    attempt's last sign of life, None while none is needed.
     """
 
     role: Role
@@ -164,6 +165,7 @@ class Caller:
     attempt: int | None = None
     scope: frozenset[Verb] | None = None
     ready: bool = True
+    expires_at: Instant | None = None
     lease_ms: int | None = None
     heard_at: Instant | None = None
 

@@ -156,7 +156,7 @@ class AccessCalls(Core):
             code=code,
             role=claims.role,
             subject=claims.subject,
-            expires_at=claims.expires_at,
+            expires_at=record.expires_at if record else claims.expires_at,
             uses_left=record.uses_left if record else None,
         )
 

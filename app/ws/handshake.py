@@ -61,4 +61,4 @@ async def admitted(edge: Edge, text: str, verb: Verb, roles: frozenset[Role]) ->
         raise RoleViolation(caller.role.value, "open this socket")
     # A handle is a worker's, and no worker gets here.
     token = CapToken(bearer.text)
-    return Guest(caller, token, edge.engine.signer.verify(token).expires_at)
+    return Guest(caller, token, caller.expires_at or edge.engine.signer.verify(token).expires_at)

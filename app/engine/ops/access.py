@@ -85,6 +85,9 @@ def admit(state: State, presented: Presented, *, consume: bool = True) -> Caller
         raise TokenNotFound
     if record.revoked_at is not None:
         raise TokenRevoked
+    # A token's own instant is whole seconds, rounded up (RFC 7519, section 2); its record has the one that was told.
+    if record.expires_at <= state.now:
+        raise TokenExpired
     if record.uses_left is not None and consume and not _SPEND.change(state.db, key=record.jti):
         raise TokenUsesExhausted
     return Caller(
@@ -95,6 +98,7 @@ def admit(state: State, presented: Presented, *, consume: bool = True) -> Caller
         session_id=record.session_id,
         task_id=record.task_id,
         scope=presented.scope,
+        expires_at=record.expires_at,
     )
 
 

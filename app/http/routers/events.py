@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
 from app.domain.access import Verb
-from app.domain.clock import system_clock
+from app.domain.clock import Instant, system_clock
 from app.domain.errors import Busy, EngineError, InvalidRequest
 from app.domain.events import Event, EventKind, Lagged
 from app.domain.tokens import Bearer, CapToken
@@ -55,11 +55,11 @@ async def events(request: Request) -> Reply:
         raise InvalidRequest(f"at most {MOST_LAST} of the latest events", "last")
     kinds = _kinds(listed_in(scope, "types"))
     task_id = checked_task_id(query["task"], "task") if "task" in query else None
-    await edge.engine.authorize(bearer, Verb.SUBSCRIBE_EVENTS)
+    caller = await edge.engine.authorize(bearer, Verb.SUBSCRIBE_EVENTS)
     if last is not None:
         after = await edge.engine.event_tx.back(last)
     stream = edge.engine.subscribe(after=after, kinds=kinds, task_id=task_id)
-    return EventsReply(edge, bearer, stream)
+    return EventsReply(edge, bearer, stream, caller.expires_at)
 
 
 def _kinds(names: list[str]) -> frozenset[str] | None:
@@ -77,11 +77,11 @@ def _kinds(names: list[str]) -> frozenset[str] | None:
 class EventsReply(Reply):
     """A reply that goes on until the reader, the credential or the server is gone."""
 
-    def __init__(self, edge: Edge, bearer: Bearer, stream: EventStream) -> None:
+    def __init__(self, edge: Edge, bearer: Bearer, stream: EventStream, expires_at: Instant | None) -> None:
         super().__init__(200, b"", list(_HEADERS))
         self._edge = edge
         self._bearer = bearer
-        self._expires_at = edge.engine.signer.verify(CapToken(bearer.text)).expires_at
+        self._expires_at = expires_at or edge.engine.signer.verify(CapToken(bearer.text)).expires_at
         self._stream = stream
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -153,6 +153,19 @@ async def test_a_minted_token_is_never_more_than_its_parent(swarm: Swarm) -> Non
     await refused(TokenExpired, swarm.engine.verify_token(made.token, Verb.POLL_TASK))
 
 
+async def test_a_token_ends_at_the_millisecond_that_was_told(swarm: Swarm) -> None:
+    """Although a token itself counts in whole seconds."""
+    swarm.clock.advance(0.4)
+    made = await swarm.engine.mint_token(swarm.operator, agent_id="a", role=Role.OBSERVER, ttl=timedelta(seconds=1.5))
+    told = await swarm.engine.inspect_token(swarm.operator, made.token, Verb.POLL_TASK)
+    assert told.expires_at == made.record.expires_at == swarm.clock() + 1500
+
+    swarm.clock.advance(1.499)
+    await swarm.engine.verify_token(made.token, Verb.POLL_TASK)
+    swarm.clock.advance(0.001)
+    await refused(TokenExpired, swarm.engine.verify_token(made.token, Verb.POLL_TASK))
+
+
 async def test_a_minted_tokens_scope_is_within_its_parents(plan: Plan) -> None:
     """Where observers may mint, what they mint has no verb that they lack."""
     plan = replace(plan, gate=RoleVerbGate().allowing(Role.OBSERVER, Verb.MINT_WORKER_TOKEN))
