@@ -191,8 +191,9 @@ def _uvicorn_config(settings: Settings, application: Application) -> uvicorn.Con
         server_header=False,
         proxy_headers=bool(proxies),
         forwarded_allow_ips=list(proxies),
-        # Frames above our limit are answered by the protocol; those far above it are not even read.
-        ws_max_size=settings.http.frame_limit * 2,
+        # Frames above our limit are answered by the protocol, and the connection lives on; those far above it are not
+        # even read.
+        ws_max_size=settings.http.frame_limit * 8,
         ws_per_message_deflate=False,
         backlog=BACKLOG,
         timeout_keep_alive=round(settings.http.keep_alive),

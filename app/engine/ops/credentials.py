@@ -15,7 +15,6 @@ from app.domain.errors import (
     InvalidRequest,
     KeyNotFound,
     RoleViolation,
-    TokenRevoked,
     Unauthenticated,
 )
 from app.domain.events import EventKind
@@ -96,11 +95,14 @@ def create_key(
 
 
 def renew_key_secret(state: State, key_id: str, digest: str) -> ApiKey:
-    """Give a key that was created before a new secret: the first one was never seen. Raises KeyNotFound."""
-    if not API_KEYS.update(state.db, key_id, digest=digest):
+    """Give a key that was created before a new secret: the first one was never seen.
+
+    Raises KeyNotFound, also when it was revoked since: no secret brings it back.
+    """
+    key = API_KEYS.lock(state.db, key_id)
+    if key is None or key.revoked_at is not None:
         raise KeyNotFound(key_id)
-    key = API_KEYS.get(state.db, key_id)
-    assert key is not None  # noqa: S101 - updated in this transaction
+    API_KEYS.update(state.db, key_id, digest=digest)
     return key
 
 
@@ -216,12 +218,11 @@ def _require_not_cancelled(state: State, task_id: str) -> None:
 
 
 def minted(state: State, jti: str) -> TokenRecord:
-    """The record of a token that was minted before. Raises KeyNotFound, TokenRevoked."""
+    """The record of a token that was minted before. Raises KeyNotFound, also when it was revoked since."""
     record = TOKENS.get(state.db, jti)
-    if record is None:
+    # Not TokenRevoked: that would say so of the caller's own.
+    if record is None or record.revoked_at is not None:
         raise KeyNotFound(jti)
-    if record.revoked_at is not None:
-        raise TokenRevoked
     return record
 
 

@@ -14,7 +14,6 @@ from app.domain.errors import (
     InvalidRequest,
     KeyNotFound,
     SpawnDepthExceeded,
-    TokenRevoked,
 )
 from app.domain.json import Json
 from app.domain.questions import Ask
@@ -178,12 +177,17 @@ async def test_a_repeat_shows_the_object_as_it_is_now(swarm: Swarm, pending: str
 
 
 async def test_a_repeat_of_what_was_revoked_is_refused(swarm: Swarm, pending: str) -> None:
-    """A minted token that was revoked does not come back by asking again."""
+    """A minted token or a key that was revoked does not come back by asking again; the caller's own is as good as ever."""
     key = Idempotency("k", "request")
     jti = await token(swarm, pending, key)
     await swarm.engine.revoke_token(swarm.operator, jti)
-    await refused(TokenRevoked, token(swarm, pending, key))
+    await refused(KeyNotFound, token(swarm, pending, key))
     await refused(KeyNotFound, swarm.engine.revoke_token(swarm.operator, "W-none"))
+
+    made, _ = await swarm.engine.create_key(ROOT, "k", frozenset({Role.OPERATOR}), None, idempotency=key)
+    await swarm.engine.revoke_key(ROOT, made.id)
+    again = swarm.engine.create_key(ROOT, "k", frozenset({Role.OPERATOR}), None, idempotency=key)
+    await refused(KeyNotFound, again)
 
 
 async def test_only_the_last_secret_of_a_repeated_key_works(swarm: Swarm, pending: str) -> None:
