@@ -139,6 +139,7 @@ async def test_database_of_a_dead_host_is_free_soon(postgres_url: str, proxied: 
     await dead.open()
     await dead.transact("write", notes.write("a", "old"))
     proxied[0].fall_silent()
+    proxied[0].admitting = False
     successor = PostgresStore(postgres_url, policy=PATIENT, silence=SILENCE)
     with pytest.raises(StoreUnavailable, match="gives it up after 6 s"):
         await successor.open()
@@ -147,8 +148,14 @@ async def test_database_of_a_dead_host_is_free_soon(postgres_url: str, proxied: 
 
     with pytest.raises(StoreUnavailable):
         await dead.transact("write", notes.write("a", "late"))
-    with pytest.raises(StoreUnavailable):
-        await dead.transact("write", notes.write("a", "later"))
+    proxied[0].admitting = True
+
+    async def told() -> bool:
+        with pytest.raises(StoreUnavailable) as refusal:
+            await dead.transact("write", notes.write("a", "later"))
+        return "another server is using this database" in refusal.value.reason
+
+    await eventually(told, within=20)
     assert await successor.read(notes.read("a")) == "new"
     await successor.close()
     await eventually(lambda: works(dead), within=20)

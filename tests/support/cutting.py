@@ -18,7 +18,7 @@ class CuttingProxy:
     """Forwards to one server. `cut_at(text)` arms it: the next client that sends `text` loses its connection.
 
     With `after=True` the server gets the message first. Each arming cuts once. `fall_silent` is worse: neither end is
-    told, as when a host loses its power.
+    told, as when a host loses its power. While `admitting` is False nobody can connect.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -28,6 +28,7 @@ class CuttingProxy:
         self._ends: list[socket.socket] = []
         self._silent: frozenset[socket.socket] = frozenset()
         self.cuts = 0
+        self.admitting = True
         self._leaving: set[socket.socket] = set()
         self._left = threading.Condition()
         self._forwarding: list[threading.Thread] = []
@@ -52,7 +53,7 @@ class CuttingProxy:
             assert self._left.wait_for(lambda: not self._leaving, within), "the server goes on with a cut connection"
 
     def fall_silent(self, *, reassuring: bool = False) -> None:
-        """Lose every packet of the connections that there are, in both directions; new ones are forwarded.
+        """Lose every packet of the connections that there are, in both directions; new ones are not touched.
 
         Not even the kernel's acknowledgements reach either end, but for the server when it is to be reassured: as
         with a network that breaks for the client alone.
@@ -80,8 +81,10 @@ class CuttingProxy:
             while True:
                 client, _ = self._listener.accept()
                 try:
+                    if not self.admitting:
+                        raise ConnectionRefusedError
                     server = socket.create_connection(self._target)
-                except OSError:  # the server is away
+                except OSError:
                     client.close()
                     continue
                 self._ends += [client, server]
