@@ -18,6 +18,7 @@ from app.domain.clock import Clock
 from app.domain.errors import Busy, EngineError, InvalidRequest, Missing, RoleViolation, StoreUnavailable
 from app.domain.handles import HandleMint
 from app.domain.tokens import Bearer, Claims, Handle, TokenSigner
+from app.engine.couriers import Couriers
 from app.engine.feed import Feed
 from app.engine.ops import attempts, clocks
 from app.engine.ops.access import Digest, Presented, Reach, admit, reach
@@ -77,6 +78,7 @@ class Core:
         self._store = parts.open_store()
         self._bus = parts.bus
         self._feed = Feed(self._store, self._bus, recheck_s=parts.cfg.recheck_ms / 1000)
+        self._couriers = Couriers(self._store, self._feed)
         self._due_soon: Callable[[int], None] | None = None
         self._stopping = False
         self._store.on_commit(self._committed)

@@ -87,6 +87,7 @@ class Engine(SessionCalls, TaskCalls, WorkerCalls, SeniorCalls, WebhookCalls, Ba
             _log.info("engine_started", node=self._node, recovered=recovered)
             self.start_timers()
             self._start_deliveries()
+            self._couriers.start()
         except BaseException:
             await self.stop()
             raise
@@ -96,6 +97,7 @@ class Engine(SessionCalls, TaskCalls, WorkerCalls, SeniorCalls, WebhookCalls, Ba
         self._running, self._stopping = False, True
         self._due_soon = None
         await self._feed.close()
+        await self._couriers.stop()
         if self._errands:
             await asyncio.wait(self._errands, timeout=self._cfg.stop_grace_ms / 1000)
         await _ended([*self._errands, *self._loops])

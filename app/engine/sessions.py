@@ -55,12 +55,19 @@ class SessionCalls(Core):
         """Attach with inline objects, registered under synthetic ids `br-`, `hk-`, `op-`. Raises InvalidRequest."""
         options = SessionOptions(
             kind=info.kind,
-            bridge_id=_inline(self.registries.bridges, "br", info.bridge),
+            bridge_id=self._inline_bridge(info.bridge),
             hook_id=_inline(self.registries.hooks, "hk", info.hook),
             operator_backend_id=_inline(self.registries.operators, "op", info.operator),
             rebuildable=info.bridge is None and info.hook is None and info.operator is None,
         )
         return await self._attach(Attach(operator_id=operator_id, role=role, ttl=ttl, options=options))
+
+    def _inline_bridge(self, bridge: SeniorBridge | None) -> str | None:
+        if bridge is None:
+            return None
+        registration = self.registries.bridges.register(_synthetic("br"), bridge)
+        self._couriers.carry(registration)
+        return registration.id
 
     async def attach_with_ids(
         self,
@@ -179,10 +186,19 @@ class SessionCalls(Core):
 
     # Registries of live objects: the last registration wins; a late unregister never removes a newer one.
 
-    async def register_senior_bridge(self, id: str, bridge: SeniorBridge) -> Registration[SeniorBridge]:
-        """Put a bridge under a name; open questions addressed to it are delivered to it."""
+    async def register_senior_bridge(
+        self, id: str, bridge: SeniorBridge, *, carried: bool = True
+    ) -> Registration[SeniorBridge]:
+        """Put a bridge under a name; it is shown every question that is addressed to it, or to nobody in particular.
+
+        At least once: what is open now, then what comes, as long as the engine runs and the name is its own. One that
+        is not `carried` shows itself what it wants.
+        """
         registration = self.registries.bridges.register(id, bridge)
-        self._bus.publish((f"bridge:{id}", "bridges"))
+        if carried:
+            self._couriers.carry(registration)
+        else:
+            self._couriers.look_again()
         return registration
 
     async def register_spawn_hook(self, id: str, hook: SpawnHook) -> Registration[SpawnHook]:
@@ -196,6 +212,7 @@ class SessionCalls(Core):
     async def unregister_senior_bridge(self, id: str, registration: Registration[SeniorBridge] | None = None) -> None:
         """Remove a bridge; with its registration, only if that is still the one. A missing id is a no-op."""
         _unregister(self.registries.bridges, id, registration)
+        self._couriers.look_again()
 
     async def unregister_spawn_hook(self, id: str, registration: Registration[SpawnHook] | None = None) -> None:
         """Remove a spawn hook, as above."""
@@ -221,7 +238,11 @@ class SessionCalls(Core):
 def _inline(registry: Registry[Any], prefix: str, value: object | None) -> str | None:
     if value is None:
         return None
-    return registry.register(f"{prefix}-{secrets.token_hex(8)}", value).id
+    return registry.register(_synthetic(prefix), value).id
+
+
+def _synthetic(prefix: str) -> str:
+    return f"{prefix}-{secrets.token_hex(8)}"
 
 
 def _unregister(registry: Registry[Any], id: str, registration: Registration[Any] | None) -> None:

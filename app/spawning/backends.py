@@ -6,8 +6,9 @@ again on whoever registers next under the same id. So all of them are called at 
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
+from app.domain.questions import Question
 from app.spawning.ports import Control, Exit, Job, Settled
 
 
@@ -59,10 +60,13 @@ class SpawnHook(Protocol):
 class SeniorBridge(Protocol):
     """Carries questions to a senior. Answers come back through the engine's `resume`."""
 
-    async def ask(self, question: dict[str, Any]) -> None:
-        """Deliver an open question, as it is on the wire. May be called again for the same key. Raises BackendGone."""
+    async def ask(self, question: Question) -> None:
+        """Show an open question. Called again for the same key by whatever registers later, until it is answered.
+
+        Raises BackendGone; after anything else that it raises, the next ones are shown all the same.
+        """
         ...
 
     async def withdrawn(self, key: str, reason: str) -> None:
-        """Nobody waits for the answer to `key` any more. Raises BackendGone."""
+        """Nobody waits for the answer to `key` any more: `answered`, `withdrawn` or `expired`. Raises as `ask`."""
         ...

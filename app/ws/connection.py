@@ -105,9 +105,9 @@ class Connection:
             self.end(SLOW)
             raise BackendGone from None
 
-    async def ask(self, question: View) -> None:
+    async def ask(self, question: Question) -> None:
         """Show a question, unless it is shown already."""
-        self.say(self.protocol.ask(question))
+        self.say(self.protocol.ask(views.question(question)))
 
     async def withdrawn(self, key: str, reason: str) -> None:
         """Take a question back."""
@@ -132,7 +132,8 @@ class Connection:
 
     @contextlib.asynccontextmanager
     async def _registered(self):
-        registration = await self.edge.engine.register_senior_bridge(self.id, self)
+        # It shows the questions by itself, as far as its own credential reaches.
+        registration = await self.edge.engine.register_senior_bridge(self.id, self, carried=False)
         try:
             yield
         finally:

@@ -1,0 +1,163 @@
+"""Carrying questions to senior bridges that are objects of this process; those behind sockets read the feed themselves.
+
+A courier shows its bridge what is open, then what comes, until the id is given up or taken over. At least once: a
+bridge that registers again is shown every question that is still open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any
+
+import structlog
+
+from app.domain.errors import Busy
+from app.domain.events import Event, EventKind
+from app.domain.questions import Question, QuestionStatus
+from app.engine.feed import EventStream, Feed
+from app.engine.ops import questions
+from app.spawning.backends import BackendGone, SeniorBridge
+from app.spawning.failures import told
+from app.spawning.registry import Registration
+from app.state.port import Store
+from app.state.tables import QUESTIONS
+
+_log = structlog.get_logger(__name__)
+
+AFTER_FAULT_S = 1.0
+PAGE = 200
+
+_SETTLED = {
+    EventKind.SENIOR_ANSWERED.value: QuestionStatus.ANSWERED.value,
+    EventKind.QUESTION_WITHDRAWN.value: QuestionStatus.WITHDRAWN.value,
+    EventKind.QUESTION_EXPIRED.value: QuestionStatus.EXPIRED.value,
+}
+_ASKED = frozenset({EventKind.SENIOR_QUERIED.value, EventKind.QUESTION_ESCALATED.value})
+
+Held = Registration[SeniorBridge]
+
+
+class Couriers:
+    """One courier for each bridge, while the engine runs and the bridge holds its id."""
+
+    def __init__(self, store: Store, feed: Feed) -> None:
+        self._store = store
+        self._feed = feed
+        self._running = False
+        self._held: list[Held] = []
+        self._tasks: dict[Held, asyncio.Task[None]] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    def carry(self, registration: Held) -> None:
+        """Serve this bridge from now on, or from the start of the engine."""
+        self._held.append(registration)
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Let go who holds its id no more, and begin with who is new."""
+        self._held = [held for held in self._held if held.current]
+        for held in [held for held in self._tasks if not held.current]:
+            self._let_go(self._tasks.pop(held))
+        if not self._running:
+            return
+        for held in self._held:
+            if held not in self._tasks:
+                courier = _Courier(self._store, self._feed, held)
+                self._tasks[held] = asyncio.get_running_loop().create_task(courier.run(), name=f"courier {held.id}")
+
+    def _let_go(self, task: asyncio.Task[None]) -> None:
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+        task.cancel()
+
+    def start(self) -> None:
+        """Begin."""
+        self._running = True
+        self.look_again()
+
+    async def stop(self) -> None:
+        """End every courier. Bridges stay registered, and are served again after the next start."""
+        self._running = False
+        for task in self._tasks.values():
+            self._let_go(task)
+        self._tasks.clear()
+        await asyncio.gather(*self._leaving, return_exceptions=True)
+
+
+class _Courier:
+    """Walks between the feed and one bridge."""
+
+    def __init__(self, store: Store, feed: Feed, registration: Held) -> None:
+        self._store = store
+        self._feed = feed
+        self._id = registration.id
+        self._bridge = registration.value
+        self._shown: set[str] = set()
+
+    async def run(self) -> None:
+        """Until cancelled, or the bridge says that it is gone."""
+        while True:
+            try:
+                async with self._feed.follow(after=None, kinds=_ASKED | _SETTLED.keys()) as stream:
+                    await self._serve(stream)
+                return
+            except BackendGone:
+                _log.info("bridge_gone", bridge_id=self._id)
+                return
+            except Busy as error:
+                _log.warning("courier_waits_for_store", bridge_id=self._id, reason=str(error))
+            except Exception:  # noqa: BLE001 - whatever goes wrong once, the bridge's questions must not stay unseen
+                _log.exception("courier_broke", bridge_id=self._id)
+            await asyncio.sleep(AFTER_FAULT_S)
+
+    async def _serve(self, stream: EventStream) -> None:
+        """What is open, then what comes. The stream begins first, so that nothing falls between."""
+        await stream.open()
+        await self._show_open()
+        async for item in stream:
+            if isinstance(item, Event):
+                await self._happened(item)
+
+    async def _show_open(self) -> None:
+        after = ""
+        while True:
+            rows = await self._store.read(
+                lambda state, after=after: questions.ADDRESSED.all(
+                    state.db, bridge_id=self._id, after=after, limit=PAGE
+                )
+            )
+            for row in rows:
+                await self._show(row)
+            if len(rows) < PAGE:
+                return
+            after = rows[-1].key
+
+    async def _happened(self, event: Event) -> None:
+        data: dict[str, Any] = event.data.value if event.data is not None else {}
+        key = str(data.get("key"))
+        if event.kind in _ASKED:
+            if data.get("to", data.get("bridge_id")) in (None, self._id):
+                row = await self._store.read(lambda state: QUESTIONS.get(state.db, key))
+                if row is not None and row.status is QuestionStatus.OPEN:
+                    await self._show(row)
+        elif key in self._shown:
+            self._shown.discard(key)
+            await self._tell(self._bridge.withdrawn(key, _SETTLED[event.kind]), key)
+
+    async def _show(self, row: Question) -> None:
+        if row.key in self._shown or not await self._tell(self._bridge.ask(row), row.key):
+            return
+        self._shown.add(row.key)
+        await self._store.transact("mark_delivered", lambda state: questions.mark_delivered(state, [row.key], self._id))
+
+    async def _tell(self, call: Awaitable[None], key: str) -> bool:
+        """Whether the bridge took it. Raises BackendGone."""
+        try:
+            await call
+        except BackendGone:
+            raise
+        except Exception as error:  # noqa: BLE001 - one question that a bridge stumbles over must keep no other from it
+            _log.warning("senior_bridge_broke", bridge_id=self._id, key=key, error=told(error))
+            return False
+        return True
