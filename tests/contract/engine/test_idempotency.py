@@ -177,7 +177,7 @@ async def test_a_repeat_shows_the_object_as_it_is_now(swarm: Swarm, pending: str
 
 
 async def test_a_repeat_of_what_was_revoked_is_refused(swarm: Swarm, pending: str) -> None:
-    """A minted token or a key that was revoked does not come back by asking again; the caller's own is as good as ever."""
+    """A token or key that was revoked does not come back by asking again; the caller's own is as good as ever."""
     key = Idempotency("k", "request")
     jti = await token(swarm, pending, key)
     await swarm.engine.revoke_token(swarm.operator, jti)
