@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -139,14 +139,18 @@ class AttemptCalls(AccessCalls):
             )
 
         async def prepare() -> Dispatched:
+            return (await self._call("dispatch", bearer, Verb.DISPATCH_ATTEMPT, run))[0]
+
+        async def prepare_and_drive() -> Dispatched:
             dispatched, fresh = await self._call("dispatch", bearer, Verb.DISPATCH_ATTEMPT, run)
-            if fresh and not is_detached(linked):
+            if fresh:
                 await self._begin(dispatched, linked, custom=not order.repeatable)
             return dispatched
 
         loop = asyncio.get_running_loop()
         end = loop.time() + (hold_s if hold_s is not None else self._cfg.longest_hold_ms / 1000)
-        dispatched = await self._when_running(lambda: self._errand(prepare()), end)
+        begin = prepare if is_detached(linked) else lambda: self._errand(prepare_and_drive())
+        dispatched = await self._when_running(begin, end)
         return dispatched, max(0.0, end - loop.time())
 
     async def _errand(self, coroutine: Coroutine[Any, Any, R]) -> R:
@@ -191,9 +195,14 @@ class AttemptCalls(AccessCalls):
         expires = attempt.handle_expires_at if handle else None
         return Dispatched(task_id=task_id, attempt=number, handle=handle, expires_at=expires)
 
-    async def _when_running(self, prepare: Any, end: float) -> Dispatched:
+    async def _when_running(self, prepare: Callable[[], Awaitable[Dispatched]], end: float) -> Dispatched:
         """Prepare now, or as soon as the loop is resumed while there is time."""
         loop = asyncio.get_running_loop()
+        try:
+            return await prepare()
+        except LoopPaused:
+            if end <= loop.time():
+                raise
         ear = self._bus.listen("loop")
         try:
             while True:

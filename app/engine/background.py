@@ -162,7 +162,7 @@ class Background(AttemptCalls):
         if walk is None:
             return
         linked = self.rebuild(walk)
-        outlives = linked.adapter(walk.facts).outlives_server
+        outlives = linked.acting(walk.facts).adapter.outlives_server
         if not outlives:
             await self._reap(walk, linked)
         if not self._goes_on(walk, outlives):

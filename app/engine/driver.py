@@ -50,7 +50,7 @@ class Driver:
         self._phase = walk.attempt.phase
         self._lease_ms = walk.attempt.lease_ms
         self._facts = walk.facts
-        self._outlives = linked.adapter(walk.facts).outlives_server
+        self._outlives = linked.acting(walk.facts).adapter.outlives_server
         self._job = recovery.job(walk, core.cfg.base_url)
 
     async def run(self) -> None:
@@ -101,7 +101,7 @@ class Driver:
 
     async def _spawn(self) -> Worker:
         worker = await self._linked.spawn(self._job, self._control)
-        into = self._linked.adapter(self._facts).first_phase
+        into = self._linked.acting(self._facts).adapter.first_phase
         into = Phase.QUEUED if into is Phase.QUEUED else Phase.RUNNING
         key, cfg = (self._task_id, self._number), self._core.cfg
         try:
@@ -229,7 +229,7 @@ class Driver:
             value=attempt.final,
             reason=attempt.reason.value if attempt.reason else "",
         )
-        for layer in self._linked.acting(self._facts):
+        for layer in self._linked.acting(self._facts).layers:
             if layer.drives:
                 await self._step_after(layer.after(self._job, self._control, settled), layer.key)
         key = self._task_id, self._number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from app.domain.errors import DispatchFailed
 from app.domain.json import Json
@@ -24,6 +25,34 @@ from app.spawning.ports import (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Acting:
+    """What acts on one attempt: the spawner that serves it, and the layers around it, innermost first.
+
+    The spawner is the outermost layer's stand-in, else the one that was asked for. Phase, lease, rejoining and reaping
+    of the attempt go by it.
+    """
+
+    adapter: SpawnerAdapter
+    layers: tuple[Layer, ...]
+
+    @property
+    def drives(self) -> bool:
+        """Whether the server itself must walk the attempt through spawn, join and the steps after."""
+        return any(layer.drives for layer in self.layers)
+
+    @property
+    def gates(self) -> bool:
+        """Whether workers must wait until `spawn` let the attempt through."""
+        return any(layer.gates for layer in self.layers)
+
+    def prepare(self, draft: Draft, look: Lookup) -> Draft:
+        """Let each layer shape the attempt."""
+        for layer in self.layers:
+            draft = layer.prepare(draft, look)
+        return draft
+
+
 class LinkedSpawner:
     """The stack of one dispatch: `router` innermost, base layers around it, hint layers outermost."""
 
@@ -34,53 +63,38 @@ class LinkedSpawner:
         self.layers = layers
         self.hints = hints
 
-    def acting(self, facts: Facts) -> tuple[Layer, ...]:
-        """The layers that act on this attempt, innermost first."""
-        return tuple(layer for layer in self.layers if layer.applies(facts))
-
-    def prepare(self, draft: Draft, look: Lookup) -> Draft:
-        """Let each layer shape the attempt, innermost first."""
-        for layer in self.acting(draft.facts):
-            draft = layer.prepare(draft, look)
-        return draft
-
-    def adapter(self, facts: Facts) -> SpawnerAdapter:
-        """The spawner that serves this attempt: the outermost layer's stand-in, else `router`.
-
-        Phase, lease, rejoining and reaping of an attempt go by this one.
-        """
-        return next(filter(None, (layer.stand_in(facts) for layer in reversed(self.acting(facts)))), self.router)
-
-    def drives(self, facts: Facts) -> bool:
-        """Whether the server itself must walk the attempt through spawn, join and the steps after."""
-        return any(layer.drives for layer in self.acting(facts))
-
-    def gates(self, facts: Facts) -> bool:
-        """Whether workers must wait until `spawn` let the attempt through."""
-        return any(layer.gates for layer in self.acting(facts))
+    def acting(self, facts: Facts) -> Acting:
+        """What of the stack acts on this attempt."""
+        layers = tuple([layer for layer in self.layers if layer.applies(facts)])
+        for layer in reversed(layers):
+            adapter = layer.stand_in(facts)
+            if adapter is not None:
+                return Acting(adapter, layers)
+        return Acting(self.router, layers)
 
     async def spawn(self, job: Job, control: Control) -> Worker:
         """Start the worker through all layers. Raises SpawnRefused or SpawnFailed."""
-        spawn: Spawn = self.adapter(job.facts).spawn
-        for layer in self.acting(job.facts):
+        acting = self.acting(job.facts)
+        spawn: Spawn = acting.adapter.spawn
+        for layer in acting.layers:
             spawn = _around(layer, spawn)
         return self._watched(await spawn(job, control), job, control)
 
     async def rejoin(self, job: Job, control: Control) -> Worker:
         """Watch, with all layers, a worker that was started before. Raises SpawnFailed when it is gone."""
-        return self._watched(await self.adapter(job.facts).rejoin(job, control), job, control)
+        return self._watched(await self.acting(job.facts).adapter.rejoin(job, control), job, control)
 
     async def reap(self, job: Job, grace_s: float) -> None:
         """End what a dead server process left of the attempt's worker."""
-        await self.adapter(job.facts).reap(job, grace_s)
+        await self.acting(job.facts).adapter.reap(job, grace_s)
 
     async def after(self, job: Job, control: Control, settled: Settled) -> None:
         """The steps after the end, innermost layer first. At least once."""
-        for layer in self.acting(job.facts):
+        for layer in self.acting(job.facts).layers:
             await layer.after(job, control, settled)
 
     def _watched(self, worker: Worker, job: Job, control: Control) -> Worker:
-        for layer in self.acting(job.facts):
+        for layer in self.acting(job.facts).layers:
             worker = layer.watch(job, control, worker)
         return worker
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from operator import attrgetter
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import sqlalchemy as sa
 from sqlalchemy.sql import ColumnElement
@@ -21,13 +21,11 @@ from app.state.statements import Connection, Statement
 
 R = TypeVar("R", bound=tuple[Any, ...])
 
-_NEW: Any = tuple.__new__
-
 
 class Shape(Generic[R]):
     """How one row type is read and written."""
 
-    __slots__ = ("_decoders", "_encoders", "_encoders_at", "_row", "key", "names", "table")
+    __slots__ = ("_decoders", "_encoders", "_encoders_at", "_make", "key", "names", "table")
 
     def __init__(self, table: sa.Table, row: type[R]) -> None:
         hints = typing.get_type_hints(row)
@@ -38,7 +36,7 @@ class Shape(Generic[R]):
         self.table = table
         self.names = tuple(names)
         self.key = tuple(column.name for column in table.primary_key)
-        self._row = row
+        self._make: Callable[[Iterable[Any]], R] = cast(Any, row)._make
         kinds = [_kind(hint) for hint in hints.values()]
         self._decoders = tuple((i, _DECODE[k](t)) for i, (k, t) in enumerate(kinds) if k in _DECODE)
         self._encoders_at = tuple((i, _ENCODE[k]) for i, (k, _) in enumerate(kinds) if k in _ENCODE)
@@ -50,8 +48,7 @@ class Shape(Generic[R]):
         for index, convert in self._decoders:
             if cells[index] is not None:
                 cells[index] = convert(cells[index])
-        # What `R._make` does, without its count: a statement selects the table's columns.
-        return _NEW(self._row, cells)
+        return self._make(cells)
 
     def cells(self, row: R) -> tuple[Any, ...]:
         """Column values of a whole row, in order."""

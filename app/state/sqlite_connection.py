@@ -67,9 +67,15 @@ def unavailable(error: apsw.Error) -> StoreUnavailable:
 def open_raw(path: str) -> Any:
     """A further connection to a database that is there. Raises apsw.Error."""
     raw: Any = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE, statementcachesize=_CACHED_STATEMENTS)
+    _set_up(raw)
+    return raw
+
+
+def _set_up(raw: Any) -> None:
+    # Otherwise a join is planned anew for each value that it is run with.
+    raw.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
     for name, value in _PRAGMAS.items():
         raw.pragma(name, value)
-    return raw
 
 
 class SqliteConnection:
@@ -114,8 +120,7 @@ class SqliteConnection:
         self.raw.set_busy_timeout(0)
         if path != MEMORY and self.raw.pragma("journal_mode", "WAL") != "wal":
             raise StoreUnavailable("the file system of the database cannot hold a write-ahead log; use a local disk")
-        for name, value in _PRAGMAS.items():
-            self.raw.pragma(name, value)
+        _set_up(self.raw)
         self.raw.set_wal_hook(self._log_grew)
 
     def query(self, sql: str, args: tuple[Any, ...]) -> list[tuple[Any, ...]]:

@@ -26,8 +26,8 @@ from app.engine.ops.access import (
 )
 from app.engine.ops.endings import change, end_while_suspended, fail, failure, settle
 from app.engine.ops.rules import EngineCfg
-from app.spawning.ports import Draft, Facts
-from app.spawning.stack import LinkedSpawner
+from app.spawning.ports import Draft, Facts, SpawnerAdapter
+from app.spawning.stack import Acting, LinkedSpawner
 from app.state import schema
 from app.state.state import State
 from app.state.statements import Statement
@@ -95,13 +95,14 @@ def prepare(
     session_id = session_of(state, caller) or task.session_id
     number = task.attempt + 1
     facts = facts_of(state, task, number, order.linked.router.kind, order.linked.hints, session_id)
-    adapter = order.linked.adapter(facts)
-    original = (task.next_prompt or task.directive).value
-    draft = order.linked.prepare(Draft(facts=facts, prompt=original), lambda name: _resource(state, name))
-    attempt = _new_attempt(state, cfg, caller, task, order, facts, draft)
+    acting = order.linked.acting(facts)
+    given = (task.next_prompt or task.directive).value
+    draft = acting.prepare(Draft(facts=facts, prompt=given), lambda name: _resource(state, name))
+    prompt = task.next_prompt if draft.prompt is given else Json.of(draft.prompt)
+    attempt = _new_attempt(state, cfg, caller, task, order, acting, draft, prompt)
     ATTEMPTS.insert(state.db, attempt)
     handle = None
-    if adapter.kind == "external":
+    if attempt.kind == "external":
         handle = new_handle(state, mint, task.id, number)
     task = change(
         state, task, status=after, attempt=number, live=True, next_prompt=None, retry_at=None, settled_at=None
@@ -112,7 +113,7 @@ def prepare(
         session_id=session_id,
         attempt=number,
         agent=task.agent,
-        **{"spawner": adapter.kind, **dict(draft.notes)},
+        **{"spawner": attempt.kind, **dict(draft.notes)},
     )
     if attempt.due_at is not None:
         state.due(attempt.due_at)
@@ -123,46 +124,39 @@ def prepare(
 
 
 def _new_attempt(
-    state: State, cfg: EngineCfg, caller: Caller, task: Task, order: Order, facts: Facts, draft: Draft
+    state: State,
+    cfg: EngineCfg,
+    caller: Caller,
+    task: Task,
+    order: Order,
+    acting: Acting,
+    draft: Draft,
+    prompt: Json | None,
 ) -> Attempt:
-    adapter = order.linked.adapter(facts)
-    lease_ms = order.lease_ms if order.lease_ms is not None else cfg.lease_ms if adapter.leased else None
-    steps = order.linked.drives(facts)
-    phase = Phase.WAITING if order.linked.gates(facts) else Phase.SPAWNING if steps else adapter.first_phase
+    adapter, steps = acting.adapter, acting.drives
     queued = adapter.first_phase is Phase.QUEUED
-    timed = task.attempt_timeout_ms is not None and not queued
-    timeout_at = state.now + (task.attempt_timeout_ms or 0) if timed else None
-    # A worker elsewhere can be silent only once it was started; one of this process is watched from the start.
-    leased = phase is Phase.RUNNING or (phase is Phase.SPAWNING and not adapter.outlives_server)
-    lease_at = state.now + lease_ms if lease_ms is not None and leased else None
-    handle_at = state.now + clocks.life_ms(cfg, lease_ms)
-    # While nobody holds the attempt, nothing of it can run out but its timeout.
-    due_at = clocks.next_due(lease_at, timeout_at, handle_at) if phase in clocks.TICKING else timeout_at
     queue = str(adapter.spec["queue"]) if queued else None
     priority = int(adapter.spec.get("priority") or 0)
+    phase = Phase.WAITING if acting.gates else Phase.SPAWNING if steps else adapter.first_phase
     return Attempt(
         task_id=task.id,
         attempt=task.attempt + 1,
         agent=task.agent,
         phase=phase,
-        prompt=_own_prompt(task, draft),
+        prompt=prompt,
         system=Json.of(draft.system) if draft.system is not None else None,
         kind=adapter.kind,
         spawner=Json.of(order.linked.router.spec),
         layers=Json.of(list(order.linked.hints)),
         steps=steps,
         repeatable=order.repeatable and adapter.kind != "external",
-        session_id=facts.session_id,
+        session_id=draft.facts.session_id,
         jti=state.ids.new("W"),
         parent_jti=_above(state, caller) or task.creator_jti,
         worker_id=None,
         process=None,
-        lease_ms=lease_ms,
-        lease_expires_at=lease_at,
-        timeout_at=timeout_at,
-        handle_expires_at=handle_at,
+        **_first_clocks(state, cfg, task, order, adapter, phase),
         paused_at=None,
-        due_at=due_at,
         queue=queue,
         priority=priority,
         turn=turns.next_turn(state, queue, priority, task.agent) if queue is not None else 0,
@@ -183,18 +177,34 @@ def _new_attempt(
     )
 
 
+def _first_clocks(
+    state: State, cfg: EngineCfg, task: Task, order: Order, adapter: SpawnerAdapter, phase: Phase
+) -> dict[str, Any]:
+    """The clocks of a new attempt: its lease, timeout and handle, and the first of them that counts."""
+    lease_ms = order.lease_ms if order.lease_ms is not None else cfg.lease_ms if adapter.leased else None
+    timed = task.attempt_timeout_ms is not None and adapter.first_phase is not Phase.QUEUED
+    timeout_at = state.now + (task.attempt_timeout_ms or 0) if timed else None
+    # A worker elsewhere can be silent only once it was started; one of this process is watched from the start.
+    leased = phase is Phase.RUNNING or (phase is Phase.SPAWNING and not adapter.outlives_server)
+    lease_at = state.now + lease_ms if lease_ms is not None and leased else None
+    handle_at = state.now + clocks.life_ms(cfg, lease_ms)
+    # While nobody holds the attempt, nothing of it can run out but its timeout.
+    due_at = clocks.next_due(lease_at, timeout_at, handle_at) if phase in clocks.TICKING else timeout_at
+    return {
+        "lease_ms": lease_ms,
+        "lease_expires_at": lease_at,
+        "timeout_at": timeout_at,
+        "handle_expires_at": handle_at,
+        "due_at": due_at,
+    }
+
+
 def _above(state: State, caller: Caller) -> str | None:
     """The record of a token that the new attempt hangs below: a worker's attempt hangs where its own does."""
     if caller.attempt is None or caller.task_id is None:
         return caller.jti
     dispatcher = ATTEMPTS.get(state.db, caller.task_id, caller.attempt)
     return dispatcher.parent_jti if dispatcher is not None else caller.jti
-
-
-def _own_prompt(task: Task, draft: Draft) -> Json | None:
-    """The prompt column: empty when the task's own directive is the prompt."""
-    prompt = Json.of(draft.prompt)
-    return None if prompt.text == task.directive.text else prompt
 
 
 def _resource(state: State, name: str) -> Json | None:

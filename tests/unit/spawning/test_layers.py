@@ -72,7 +72,7 @@ def resources(values: Mapping[str, Any]) -> Lookup:
 def prepared(swarm: Swarm, prompt: str, values: Mapping[str, Any]) -> Draft:
     """The draft after the input layer."""
     draft = Draft(facts=facts(layers=("input_inject",)), prompt=prompt)
-    return swarm.linked("input_inject").prepare(draft, resources(values))
+    return swarm.linked("input_inject").acting(draft.facts).prepare(draft, resources(values))
 
 
 # --- the stack -------------------------------------------------------------------------------------------------------
@@ -125,7 +125,7 @@ async def test_base_layers_are_innermost_and_hints_go_outward_in_the_order_asked
     linked = link(ExternalSpawner(), ["b", "a", "b"], Engine(registry))
     asked = job(layers=("b", "a"))
 
-    linked.prepare(Draft(facts=asked.facts, prompt=""), nothing)
+    linked.acting(asked.facts).prepare(Draft(facts=asked.facts, prompt=""), nothing)
     await linked.spawn(asked, RecordedControl())
     settle(registry, asked.facts, Final(value=Json.of(1), ok=True))
     await linked.after(asked, RecordedControl(), SETTLED)
@@ -159,12 +159,12 @@ def test_only_layers_that_act_make_the_server_drive(swarm: Swarm) -> None:
     """Asking for a layer that does not apply costs nothing."""
     linked = swarm.linked("main_ai", "operator_delegate")
 
-    assert not linked.drives(facts())
-    assert not linked.drives(automated(hook_id="h", operator_backend_id="o"))
-    assert linked.drives(facts(hook_id="h"))
-    assert linked.gates(facts(hook_id="h"))
-    assert not linked.gates(facts(operator_backend_id="o"))
-    assert swarm.linked("long_hold").drives(facts())
+    assert not linked.acting(facts()).drives
+    assert not linked.acting(automated(hook_id="h", operator_backend_id="o")).drives
+    assert linked.acting(facts(hook_id="h")).drives
+    assert linked.acting(facts(hook_id="h")).gates
+    assert not linked.acting(facts(operator_backend_id="o")).gates
+    assert swarm.linked("long_hold").acting(facts()).drives
 
 
 # --- audit -----------------------------------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ def test_audit_notes_who_started_what_through_what(swarm: Swarm) -> None:
     """Session, spawner and layers, for the started event."""
     draft = Draft(facts=facts(session_id="S-1", spawner="queue", layers=("long_hold",)), prompt="p")
 
-    assert dict(swarm.linked("long_hold").prepare(draft, nothing).notes) == {
+    assert dict(swarm.linked("long_hold").acting(draft.facts).prepare(draft, nothing).notes) == {
         "by": "S-1",
         "spawner": "queue",
         "layers": ["long_hold"],
@@ -348,12 +348,12 @@ async def test_the_backend_takes_the_whole_spawn(swarm: Swarm) -> None:
     linked = swarm.linked("operator_delegate", router=QueueSpawner("q"))
     taken = job(operator_backend_id="o")
 
-    assert linked.adapter(taken.facts).spec == {"kind": "operator", "backend_id": "o"}
-    assert linked.adapter(taken.facts).first_phase is Phase.SPAWNING
+    assert linked.acting(taken.facts).adapter.spec == {"kind": "operator", "backend_id": "o"}
+    assert linked.acting(taken.facts).adapter.first_phase is Phase.SPAWNING
     assert await (await linked.spawn(taken, RecordedControl())).join() == done
     assert await (await linked.rejoin(taken, RecordedControl())).join() == done
-    assert linked.adapter(automated(operator_backend_id="o")).kind == "queue"
-    assert linked.adapter(facts()).kind == "queue"
+    assert linked.acting(automated(operator_backend_id="o")).adapter.kind == "queue"
+    assert linked.acting(facts()).adapter.kind == "queue"
 
 
 async def test_the_hook_is_asked_before_the_backend_in_either_order(swarm: Swarm) -> None:
