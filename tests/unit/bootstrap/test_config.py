@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.config import NOT_SETTINGS, ConfigurationError, is_loopback, load, names
+from app.state.silence import SHORTEST
 
 
 def _told(environ: dict[str, str], **flags: object) -> str:
@@ -37,6 +38,12 @@ def test_options_win_over_the_environment_and_that_over_the_file(tmp_path: Path)
     assert loaded.origins["port"] == "--port"
     assert loaded.origins["log_format"] == "SWARMHOLD_LOG_FORMAT"
     assert loaded.origins["engine.lease"] == f"engine.lease in {file}"
+
+
+def test_a_silence_that_no_network_could_keep_is_refused() -> None:
+    """PostgreSQL is probed in whole seconds, so that there is a least time to find a dead host in."""
+    assert "SWARMHOLD_DATABASE_SILENCE" in _told({"SWARMHOLD_DATABASE_SILENCE": "5"})
+    assert load(environ={"SWARMHOLD_DATABASE_SILENCE": "6"}).settings.database_silence == SHORTEST.total_seconds()
 
 
 def test_lists_and_objects_have_several_spellings() -> None:
