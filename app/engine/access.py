@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from math import inf
 
 from app.domain.access import Caller, Role, Verb
 from app.domain.attempts import Attempt
-from app.domain.errors import Conflict, Refused, TokenNotFound, TokenTaskMismatch
+from app.domain.errors import Busy, Conflict, EngineError, Refused, TokenNotFound, TokenTaskMismatch
 from app.domain.tokens import ApiKey, Bearer, CapToken, Claims, Handle, TokenRecord
 from app.engine.core import Core
 from app.engine.ops import audit, credentials
-from app.engine.ops.access import admit, own, require_ready
+from app.engine.ops.access import admit, own, require_ready, revocation_of
 from app.engine.ops.idempotency import Idempotency, once, scope_of
 from app.engine.ops.rules import EngineCfg
 from app.state.state import State
@@ -82,6 +83,33 @@ class AccessCalls(Core):
         """The caller behind any living credential, whatever it may do; spends no use."""
         presented = self._present(bearer, ())
         return await self._store.read(lambda state: admit(state, presented, consume=False))
+
+    async def until_worthless(self, bearer: Bearer, *, recheck_s: float) -> None:
+        """Return when the credential is no good any more, be it revoked or expired; spends no use.
+
+        Looks again after `recheck_s` without a hint. Cancelling is safe.
+        """
+        presented = self._present(bearer, ())
+        ear = self._bus.listen(revocation_of(presented.jti if isinstance(presented, Claims) else None))
+        try:
+            while True:
+                ear.clear()
+                left_s = await self._good_for(bearer)
+                if left_s <= 0:
+                    return
+                await ear.wait(min(recheck_s, left_s))
+        finally:
+            ear.close()
+
+    async def _good_for(self, bearer: Bearer) -> float:
+        """For how many seconds a credential is good as far as can be told; 0 when it is not."""
+        try:
+            expires_at = (await self.whoami(bearer)).expires_at
+        except Busy:
+            return inf
+        except EngineError:
+            return 0.0
+        return inf if expires_at is None else (expires_at - self._parts.clock()) / 1000
 
     async def task_id_from_token(self, token: CapToken) -> str:
         """The task that a worker's token is bound to. Raises TokenTaskMismatch when it is bound to none."""

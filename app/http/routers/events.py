@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
 from app.domain.access import Verb
-from app.domain.clock import Instant, system_clock
-from app.domain.errors import Busy, EngineError, InvalidRequest
+from app.domain.errors import InvalidRequest
 from app.domain.events import Event, EventKind, Lagged
-from app.domain.tokens import Bearer, CapToken
+from app.domain.tokens import Bearer
 from app.engine.feed import EventStream
 from app.http import auth, bodies, views
 from app.http.edge import Edge, edge_of
@@ -55,11 +53,11 @@ async def events(request: Request) -> Reply:
         raise InvalidRequest(f"at most {MOST_LAST} of the latest events", "last")
     kinds = _kinds(listed_in(scope, "types"))
     task_id = checked_task_id(query["task"], "task") if "task" in query else None
-    caller = await edge.engine.authorize(bearer, Verb.SUBSCRIBE_EVENTS)
+    await edge.engine.authorize(bearer, Verb.SUBSCRIBE_EVENTS)
     if last is not None:
         after = await edge.engine.event_tx.back(last)
     stream = edge.engine.subscribe(after=after, kinds=kinds, task_id=task_id)
-    return EventsReply(edge, bearer, stream, caller.expires_at)
+    return EventsReply(edge, bearer, stream)
 
 
 def _kinds(names: list[str]) -> frozenset[str] | None:
@@ -77,11 +75,10 @@ def _kinds(names: list[str]) -> frozenset[str] | None:
 class EventsReply(Reply):
     """A reply that goes on until the reader, the credential or the server is gone."""
 
-    def __init__(self, edge: Edge, bearer: Bearer, stream: EventStream, expires_at: Instant | None) -> None:
+    def __init__(self, edge: Edge, bearer: Bearer, stream: EventStream) -> None:
         super().__init__(200, b"", list(_HEADERS))
         self._edge = edge
         self._bearer = bearer
-        self._expires_at = expires_at or edge.engine.signer.verify(CapToken(bearer.text)).expires_at
         self._stream = stream
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -101,24 +98,22 @@ class EventsReply(Reply):
 
     async def _pump(self, send: Send) -> None:
         """Until the feed ends or the credential is no good any more."""
-        comment_every = self._edge.settings.sse_comment_every.total_seconds()
-        recheck_at = self._next_check()
-        while True:
-            left = recheck_at - time.monotonic()
-            if left <= 0:
-                if not await self._still_good():
-                    return
-                recheck_at = self._next_check()
-                continue
-            body = await self._next(min(comment_every, left))
-            if body is None:
-                return
-            await send({"type": "http.response.body", "body": body, "more_body": True})
+        recheck_s = self._edge.settings.sse_recheck.total_seconds()
+        parts = (self._follow(send), self._edge.engine.until_worthless(self._bearer, recheck_s=recheck_s))
+        running = [asyncio.ensure_future(part) for part in parts]
+        try:
+            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for part in done:
+                part.result()
+        finally:
+            for part in running:
+                part.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
 
-    def _next_check(self) -> float:
-        """When to look at the credential again: now and then, since it may be revoked, and when it expires."""
-        expires_in = (self._expires_at - system_clock()) / 1000
-        return time.monotonic() + max(0.0, min(self._edge.settings.sse_recheck.total_seconds(), expires_in))
+    async def _follow(self, send: Send) -> None:
+        comment_every = self._edge.settings.sse_comment_every.total_seconds()
+        while (body := await self._next(comment_every)) is not None:
+            await send({"type": "http.response.body", "body": body, "more_body": True})
 
     async def _next(self, patience_s: float) -> bytes | None:
         try:
@@ -128,15 +123,6 @@ class EventsReply(Reply):
             return _COMMENT
         except StopAsyncIteration:
             return None
-
-    async def _still_good(self) -> bool:
-        try:
-            await self._edge.engine.whoami(self._bearer)
-        except Busy:
-            return True
-        except EngineError:
-            return False
-        return True
 
 
 def _message(item: Event | Lagged) -> bytes:

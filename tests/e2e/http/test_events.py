@@ -210,3 +210,14 @@ async def happen(node: Node, count: int) -> None:
             state.emit(EventKind.WORKER_OUTPUT, pad="x" * 2000)
 
     await node.engine.with_state("happen", emit)
+
+
+async def test_a_stream_ends_at_once_when_its_credential_is_revoked() -> None:
+    """Not only when the server looks at it again."""
+    async with served() as node:
+        operator = await node.operator()
+        minted = (await operator.post(f"{OP}/tokens", json={"agent_id": "o", "role": "observer", "ttl": 60})).json()
+        async with following(node.as_(minted["token"]), "?types=task_cancelled") as stream:
+            await operator.delete(f"{OP}/tokens/{minted['jti']}")
+            async with asyncio.timeout(HttpSettings().sse_recheck.total_seconds() / 2):
+                assert [message async for message in stream] == []
