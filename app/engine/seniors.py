@@ -60,13 +60,16 @@ class SeniorCalls(Core):
         value = answer if isinstance(answer, Json) else Json.of(answer)
         await self._do("resume", lambda s: questions.answer(s, self.layer_registry, caller, key, value))
 
-    async def answer(self, token: CapToken, key: str, value: Json) -> Question:
-        """`resume` by a credential with `answer_query`; who answered is recorded. Raises RoleViolation as well."""
+    async def answer(self, token: CapToken, key: str, value: Json, *, connected_as: str | None = None) -> Question:
+        """`resume` by a credential with `answer_query`; who answered is recorded. Raises RoleViolation as well.
+
+        An operator answers what is addressed to an id of its session, or to the one that it is `connected_as`.
+        """
         return await self._call(
             "resume",
             token,
             Verb.ANSWER_QUERY,
-            lambda s, c: questions.answer(s, self.layer_registry, c, key, value),
+            lambda s, c: questions.answer(s, self.layer_registry, c, key, value, connected_as=connected_as),
         )
 
     async def await_resume(self, key: str, timeout: timedelta) -> Any:

@@ -207,7 +207,7 @@ class Connection:
     async def _answer(self, answered: Answered) -> None:
         self.protocol.answering(answered.key)
         try:
-            await self.edge.engine.answer(self.guest.token, answered.key, answered.value)
+            await self.edge.engine.answer(self.guest.token, answered.key, answered.value, connected_as=self.id)
         except EngineError as error:
             if error.code in FAILED_CREDENTIAL:
                 raise

@@ -110,13 +110,21 @@ def _locked(state: State, key: str) -> tuple[Task, Question]:
     return task, question
 
 
-def answer(state: State, layers: LayerRegistry, caller: Caller, key: str, value: Json) -> Question:
+def answer(
+    state: State,
+    layers: LayerRegistry,
+    caller: Caller,
+    key: str,
+    value: Json,
+    *,
+    connected_as: str | None = None,
+) -> Question:
     """Compare-and-set: the first answer wins, the same again changes nothing.
 
     Raises ResumeKeyNotFound, RoleViolation, AlreadyAnswered, QuestionClosed, AnswerInvalid (the question stays open).
     """
     task, question = _locked(state, key)
-    require_may_answer(state, caller, question)
+    require_may_answer(state, caller, question, connected_as)
     if question.status is QuestionStatus.ANSWERED:
         if question.answer == value:
             return question
@@ -127,12 +135,13 @@ def answer(state: State, layers: LayerRegistry, caller: Caller, key: str, value:
     return _settle_answer(state, layers, task, question, value, caller.subject)
 
 
-def require_may_answer(state: State, caller: Caller, question: Question) -> None:
+def require_may_answer(state: State, caller: Caller, question: Question, connected_as: str | None) -> None:
     """Operators answer only what is addressed to a backend of theirs; nobody below the asker answers at all."""
     if caller.role is Role.OPERATOR and caller.via != "engine":
         session_id = session_of(state, caller)
         session = SESSIONS.get(state.db, session_id) if session_id else None
-        if question.bridge_id is None or session is None or question.bridge_id not in _held(session):
+        held = (connected_as, *_held(session)) if session is not None else (connected_as,)
+        if question.bridge_id is None or question.bridge_id not in held:
             raise RoleViolation(caller.role.value, f"{Verb.ANSWER_QUERY.value} for a question of another bridge")
     if caller.task_id is not None and (
         caller.task_id == question.task_id or is_below(state, caller.task_id, question.task_id)

@@ -244,6 +244,22 @@ async def test_a_backend_answers_what_is_addressed_to_it(node: Node) -> None:
         assert await ai.ask_and_hear(type="answer", key=key, value=1) == {"type": "accepted", "key": key}
 
 
+async def test_a_backend_answers_what_is_addressed_to_the_id_that_it_holds(node: Node) -> None:
+    """Whatever its session says of ids; what is addressed to another id stays another's."""
+    operator = await node.operator()
+    async with speaking(node, SOCKET, await node.attach()) as ai:
+        await ai.hear()
+        keys: list[str] = []
+        for bridge in ("ai", "other"):
+            task, _ = await node.worker(operator)
+            asked = await operator.post(f"{OP}/tasks/{task}/questions", json={"question": "?", "bridge_id": bridge})
+            keys.append(asked.json()["key"])
+        assert (await hear_type(ai, "ask"))["key"] == keys[0]
+        assert await ai.ask_and_hear(type="answer", key=keys[0], value=1) == {"type": "accepted", "key": keys[0]}
+        rejected = await ai.ask_and_hear(type="answer", key=keys[1], value=1)
+        assert (rejected["type"], rejected["code"]) == ("rejected", "role-violation")
+
+
 async def test_all_registries_know_the_backend_while_it_is_there(node: Node) -> None:
     """One connection, three registries."""
     token = await node.attach(**OWN)
