@@ -51,7 +51,7 @@ MAX_DEPTH = 2
 
 PICK = st.integers(0, 10**6)
 VALUES = st.sampled_from([None, True, "a", "b", {"uphold": True}, [1, {"x": 2.5}]])
-SECONDS = st.sampled_from([0, 1, 3, 9, 10, 30, 61, 600, 1801, 8 * 86_400])
+SECONDS = st.sampled_from([0, 1, 3, 9, 10, 30, 61, 600, 1801, 8 * 86_400, -2, -700])
 ALL_ROWS = [table.search() for table in (TASKS, ATTEMPTS, QUESTIONS, TOKENS, OUTPUTS, LATE_RESULTS)]
 
 
@@ -198,7 +198,7 @@ class Histories(RuleBasedStateMachine):
         (token, root), task = self.session(pick), self.task(pick // SESSIONS, _dispatchable)
         self._dispatch(token, root, task, lease_s, escalates)
 
-    def _dispatch(self, bearer: Any, root: int, task: ModelTask, lease_s: int | None, escalates: bool) -> None:
+    def _dispatch(self, bearer: Any, root: int, task: ModelTask, lease_s: int | None, escalates: bool) -> bool:
         call = self.swarm.engine.dispatch(
             bearer,
             task.id,
@@ -218,6 +218,7 @@ class Histories(RuleBasedStateMachine):
                 priority=0,
             )
             self.workers.append((Handle(made[0].handle), attempt))
+        return made is not None
 
     @has_tasks
     @rule(pick=PICK, priority=st.integers(0, 1), escalates=st.booleans())
@@ -264,6 +265,14 @@ class Histories(RuleBasedStateMachine):
         else:
             call = engine.mark(self.swarm.operator, task.id, ok=ok, value=json)
         self.outcome(call, self.model.judge(task, ok=ok, by_senior=senior, value=value, given=given_value))
+
+    @has_tasks
+    @rule(pick=PICK, prompt=st.sampled_from(["d", "e", "f"]))
+    def inject(self, pick: int, prompt: str) -> None:
+        """Another prompt for the next attempt."""
+        task = self.task(pick)
+        call = self.swarm.engine.inject_directive(self.swarm.senior, task.id, prompt)
+        self.outcome(call, self.model.inject(task, prompt))
 
     @has_tasks
     @rule(pick=PICK, value=VALUES)
@@ -356,6 +365,7 @@ class Histories(RuleBasedStateMachine):
         task_id = self.outcome(self._start(handle, None, None), self.model.may_start_child(attempt))
         if task_id is not None:
             self.new_task(task_id, attempt.task, None, None)
+            attempt.renew_by_traffic(self.clock())
 
     @has_workers
     @rule(pick=PICK, other=PICK)
@@ -370,8 +380,8 @@ class Histories(RuleBasedStateMachine):
             refusal = "TokenTaskMismatch"
         if refusal is not None:
             self.outcome(self.swarm.engine.dispatch(handle, task.id, {"kind": "external"}), refusal)
-        else:
-            self._dispatch(handle, attempt.root, task, None, False)
+        elif self._dispatch(handle, attempt.root, task, None, False):
+            attempt.renew_by_traffic(self.clock())
 
     @has_workers
     @rule(pick=PICK, other=PICK)
@@ -382,7 +392,38 @@ class Histories(RuleBasedStateMachine):
         refusal = self.model.worker_refusal(attempt)
         if refusal is None and attempt.task not in task.lineage():
             refusal = "TokenTaskMismatch"
-        self.outcome(self.swarm.engine.cancel_task(handle, task.id), refusal or self.model.cancel(task))
+        expected = refusal or self.model.cancel(task)
+        self.outcome(self.swarm.engine.cancel_task(handle, task.id), expected)
+        if expected is None:
+            attempt.renew_by_traffic(self.clock())
+
+    @has_workers
+    @rule(pick=PICK, other=PICK)
+    def look(self, pick: int, other: int) -> None:
+        """By a worker, at its own task or at what is below it: a sign of life too."""
+        handle, attempt = self.worker(pick)
+        task = self.task(other, lambda task: attempt.task in task.lineage())
+        expected = self.model.worker_refusal(attempt)
+        if expected is None and attempt.task not in task.lineage():
+            expected = "TokenTaskMismatch"
+        found = self.outcome(self.swarm.engine.watch_task(handle, task.id, NOW), expected)
+        if expected is None:
+            assert found[0].status.value == task.status
+            assert list(found[0].suspended_on) == [question.key for question in task.open()]
+            attempt.renew_by_traffic(self.clock())
+
+    @has_workers
+    @rule(pick=PICK)
+    def fetch(self, pick: int) -> None:
+        """The prompt and the answers so far."""
+        handle, attempt = self.worker(pick)
+        expected = self.model.worker_refusal(attempt)
+        payload = self.outcome(self.swarm.engine.fetch_payload(handle), expected)
+        if expected is None:
+            answered = {q.key for q in attempt.task.questions if q.status == "answered"}
+            assert payload.prompt == attempt.prompt
+            assert {answer["key"] for answer in payload.answers} == answered
+            attempt.renew_by_traffic(self.clock())
 
     # Questions
 
@@ -433,7 +474,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(seconds=SECONDS)
     def pass_time(self, seconds: int) -> None:
-        """Whatever is due then happens."""
+        """Whatever is due then happens; when the machine's clock is set back, nothing is."""
         self.run(self.swarm.pass_time(seconds))
         self.model.carry_out_due(self.clock())
 
@@ -594,7 +635,9 @@ class Chance:
 
     def seconds(self) -> int:
         """As `SECONDS`, mostly short."""
-        return self.one(0, 1, 3, 5, 9) if self._random.random() < 0.8 else self.one(10, 30, 61, 600, 1801, 8 * 86_400)
+        if self._random.random() < 0.8:
+            return self.one(0, 1, 3, 5, 9)
+        return self.one(10, 30, 61, 600, 1801, 8 * 86_400, -2, -700)
 
     def value(self) -> Any:
         """As `VALUES`."""
@@ -623,6 +666,7 @@ def _step(history: Histories, chance: Chance) -> None:
             (1, lambda: history.judge(pick(), flag(), flag(), value(), flag())),
             (1, lambda: history.post(pick(), value())),
             (1, lambda: history.mint(pick())),
+            (1, lambda: history.inject(pick(), chance.one("d", "e", "f"))),
         ]
     if history.workers:
         rules += [
@@ -632,6 +676,8 @@ def _step(history: Histories, chance: Chance) -> None:
             (4, lambda: history.start_child(pick())),
             (5, lambda: history.dispatch_child(pick(), pick())),
             (1, lambda: history.cancel_by_worker(pick(), pick())),
+            (3, lambda: history.look(pick(), pick())),
+            (2, lambda: history.fetch(pick())),
             (1, lambda: history.adopt(pick(), chance.one(0, 1), flag())),
         ]
     if any(task.questions for task in history.model.tasks):

@@ -50,6 +50,7 @@ class ModelAttempt:
     reason: str | None = None
     detail: str | None = None
     outputs: int = 0
+    prompt: str = "d"
     late: list[tuple[Any, bool]] = field(default_factory=list)
 
     @property
@@ -115,6 +116,7 @@ class ModelTask:
     status: str = "pending"
     result: Any = None
     retry_at: int | None = None
+    next_prompt: str | None = None
     attempts: list[ModelAttempt] = field(default_factory=list)
     questions: list[ModelQuestion] = field(default_factory=list)
 
@@ -209,8 +211,9 @@ class Model:
         attempt = ModelAttempt(task, number, kind, priority, escalates, root, lease_ms, "queued", now)
         if kind == "external":
             attempt.begin(now, task.timeout_ms)
+        attempt.prompt = task.next_prompt or "d"
         task.attempts.append(attempt)
-        task.status, task.retry_at = "running", None
+        task.status, task.retry_at, task.next_prompt = "running", None, None
         return attempt
 
     def claimable(self) -> list[ModelAttempt]:
@@ -383,6 +386,13 @@ class Model:
         if task.status in ("pass", "cancelled"):
             return "InvalidTransition"
         task.result = value
+        return None
+
+    def inject(self, task: ModelTask, prompt: str) -> str | None:
+        """The prompt of the next attempt only."""
+        if task.status in ("pass", "cancelled"):
+            return "InvalidTransition"
+        task.next_prompt = prompt
         return None
 
     # Time
