@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from fnmatch import fnmatch
+from pathlib import Path
 
 import pytest
 import yaml
@@ -91,15 +92,27 @@ def test_compose_runs_one_confined_node() -> None:
     assert [fnmatch(port, "${SWARMHOLD_PUBLISH:-127.0.0.1:*}:7777") for port in node["ports"]] == [True]
 
 
-def test_compose_gives_the_root_key_as_a_secret_file() -> None:
-    """The key is in no environment variable, and its file can be neither committed nor built in."""
+def test_compose_needs_nothing_first() -> None:
+    """No file has to be made before the first start; the root key is made in the volume and is in no variable."""
     compose = _compose()
     node = compose["services"]["swarmhold"]
 
-    assert "SWARMHOLD_ROOT_KEY" not in node["environment"]
-    assert node["environment"]["SWARMHOLD_ROOT_KEY_FILE"] == f"/run/secrets/{node['secrets'][0]}"
-    assert set(node["secrets"]) <= set(compose["secrets"])
-    assert "/secrets/" in (ROOT / ".gitignore").read_text().splitlines()
+    assert "secrets" not in compose
+    assert not [name for name in node["environment"] if "KEY" in name]
+
+
+def test_compose_takes_a_root_key_as_a_secret() -> None:
+    """What the manual says to put beside the file goes with it, and its folder is never committed."""
+    manual = (ROOT / "docs" / "operations.md").read_text()
+    (override,) = [block for block in re.findall(r"```yaml\n(.*?)```", manual, flags=re.DOTALL) if "secrets:" in block]
+    given = yaml.safe_load(override)
+    node = given["services"]["swarmhold"]
+
+    assert set(given["services"]) == set(_compose()["services"])
+    assert node["environment"] == {"SWARMHOLD_ROOT_KEY_FILE": f"/run/secrets/{node['secrets'][0]}"}
+    assert set(node["secrets"]) == set(given["secrets"])
+    folder = Path(given["secrets"]["root_key"]["file"]).parts[0]
+    assert f"/{folder}/" in (ROOT / ".gitignore").read_text().splitlines()
 
 
 def test_compose_is_accepted_by_its_client() -> None:
