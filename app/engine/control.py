@@ -36,6 +36,11 @@ class AttemptControl:
 
         return await self._core.with_state(op, run)
 
+    async def let_through(self) -> None:
+        """Let its worker act from now on."""
+        cfg = self._core.cfg
+        await self._do("let_through", lambda s, a: attempts.let_through(s, cfg, a))
+
     async def mint_handle(self) -> str:
         """A fresh handle for this attempt; earlier ones stay good."""
         mint = self._core.handle_mint

@@ -101,6 +101,10 @@ class Settled:
 class Control(Protocol):
     """What a running attempt may ask of the engine. Calls raise AttemptSuperseded or Cancelled when fenced off."""
 
+    async def let_through(self) -> None:
+        """Let its worker act from now on: whoever had to agree has. For the stack, before it calls the spawner."""
+        ...
+
     async def mint_handle(self) -> str:
         """A fresh handle for this attempt; earlier ones stay good."""
         ...

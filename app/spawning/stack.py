@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.domain.attempts import Phase
 from app.domain.errors import DispatchFailed
 from app.domain.json import Json
 from app.domain.outputs import Final
@@ -75,7 +76,8 @@ class LinkedSpawner:
     async def spawn(self, job: Job, control: Control) -> Worker:
         """Start the worker through all layers. Raises SpawnRefused or SpawnFailed."""
         acting = self.acting(job.facts)
-        spawn: Spawn = acting.adapter.spawn
+        gated = acting.gates and acting.adapter.first_phase is Phase.SPAWNING
+        spawn: Spawn = _let_through(acting.adapter.spawn) if gated else acting.adapter.spawn
         for layer in acting.layers:
             spawn = _around(layer, spawn)
         return self._watched(await spawn(job, control), job, control)
@@ -97,6 +99,16 @@ class LinkedSpawner:
         for layer in self.acting(job.facts).layers:
             worker = layer.watch(job, control, worker)
         return worker
+
+
+def _let_through(inner: Spawn) -> Spawn:
+    """Every layer has agreed: the worker may act as soon as it is started, also before that is known here."""
+
+    async def spawn(job: Job, control: Control) -> Worker:
+        await control.let_through()
+        return await inner(job, control)
+
+    return spawn
 
 
 def _around(layer: Layer, inner: Spawn) -> Spawn:

@@ -234,6 +234,14 @@ def require_own_attempt(state: State, task_id: str, number: int, *, epoch: int |
     return task, attempt
 
 
+def let_through(state: State, cfg: EngineCfg, attempt: Attempt) -> None:
+    """Whoever had to agree has: a worker may act once it is called. Its handle lives from now, its lease later."""
+    if attempt.phase is Phase.WAITING:
+        changes = _running_clocks(state, cfg, attempt, leased=False)
+        ATTEMPTS.update(state.db, attempt.task_id, attempt.attempt, phase=Phase.SPAWNING, **changes)
+        state.wake(f"attempt:{attempt.task_id}")
+
+
 def started(state: State, cfg: EngineCfg, task_id: str, number: int, *, epoch: int, into: Phase) -> None:
     """Phase two done: a worker has the attempt (or its queue has it); its clocks run from now."""
     _, attempt = require_own_attempt(state, task_id, number, epoch=epoch)
@@ -250,9 +258,9 @@ def started(state: State, cfg: EngineCfg, task_id: str, number: int, *, epoch: i
     state.wake(f"attempt:{task_id}")
 
 
-def _running_clocks(state: State, cfg: EngineCfg, attempt: Attempt) -> dict[str, Any]:
+def _running_clocks(state: State, cfg: EngineCfg, attempt: Attempt, *, leased: bool = True) -> dict[str, Any]:
     """Lease and handle from now; those of a task that waits for a senior stand still from now."""
-    lease = state.now + attempt.lease_ms if attempt.lease_ms is not None else None
+    lease = state.now + attempt.lease_ms if leased and attempt.lease_ms is not None else None
     handle = state.now + clocks.life_ms(cfg, attempt.lease_ms)
     changes = {"lease_expires_at": lease, "handle_expires_at": handle}
     if attempt.paused_at is None:

@@ -88,7 +88,7 @@ async def test_layers_hear_of_every_ending(swarm: Swarm, trace: list[str], how: 
     handle = Handle(made.handle)
 
     async def has_started() -> bool:
-        return "spawned one" in trace
+        return (await swarm.attempt(task_id)).phase is Phase.RUNNING
 
     await eventually(has_started)
     match how:

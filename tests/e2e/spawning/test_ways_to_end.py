@@ -108,6 +108,22 @@ async def test_it_breaks(stage: Arena, rig: Rig) -> None:
     assert "I broke" in str(task.last_result)
 
 
+async def test_its_hook_agrees(stage: Arena, rig: Rig) -> None:
+    """From then on its worker may act, also before it replies, and the hook hears of the end."""
+    task_id = await stage.task()
+    stage.backstage.hooks.shut("before", task_id)
+    await rig.dispatch(task_id, layers=["main_ai"])
+    await stage.phase(task_id, Phase.WAITING)
+    stage.backstage.hooks.open("before", task_id, None)
+    hand = await rig.running(task_id)
+    await stage.worker(hand.handle).progress("at work")
+    await hand.finish("done")
+
+    await stage.over(task_id, Status.PASS, PASSED)
+    await stage.dead(hand.handle, PASSED)
+    assert stage.backstage.heard.count((task_id, 1, "pass")) == 1
+
+
 async def test_its_hook_refuses(stage: Arena, rig: Rig) -> None:
     """Nothing is started, nobody may act, and the hook hears of the end that it made."""
     task_id = await stage.task()
