@@ -32,7 +32,7 @@ from app.http.holds import Holds
 from app.http.metrics import Metrics
 from app.http.parameters import without_empty
 from app.http.refusals import Refusals
-from app.http.replies import Reply
+from app.http.replies import Reply, nothing
 from app.http.routers import all_routes
 from app.http.routes import PlainRoute, methods_of
 from app.http.settings import HttpSettings
@@ -44,6 +44,8 @@ log = structlog.get_logger(__name__)
 
 _REQUEST_ID = b"x-request-id"
 _LONGEST_REQUEST_ID = 128
+LEFT = 499
+"""What metrics count a request under whose client did not wait for the reply."""
 
 
 class Application:
@@ -75,6 +77,7 @@ class Application:
         inner.router.routes.extend(more)
         for kind in (EngineError, Fault, RequestValidationError, HTTPException, Exception):
             inner.add_exception_handler(kind, self._verdicts.handle)
+        inner.add_exception_handler(ClientDisconnect, _left)
         return inner
 
     def drain(self) -> None:
@@ -102,7 +105,7 @@ class Application:
             else:
                 await self._answer(found, scope, receive, exchange)
         except ClientDisconnect:
-            exchange.status = exchange.status or 499
+            exchange.status = exchange.status or LEFT
         except Exception as error:  # noqa: BLE001 - the one place where a fault of ours becomes a reply and a log entry
             # FastAPI raises again what it has answered by the same verdict already.
             if exchange.status != 500:
@@ -151,6 +154,12 @@ class Application:
         self.edge.metrics.request(scope["method"], path, status, seconds)
         if self.edge.settings.access_log:
             log.info("request", method=scope["method"], path=scope["path"], status=status, seconds=round(seconds, 6))
+
+
+async def _left(request: Request, error: Exception) -> Response:
+    """The client is gone: nobody reads this, and nothing has failed."""
+    del request, error
+    return nothing(LEFT)
 
 
 class _Exchange:

@@ -99,6 +99,29 @@ async def test_a_client_that_leaves_frees_its_request(node: Node) -> None:
     await eventually(lambda: node.application.edge.holds.parked == 0, awaited="no parked request")
 
 
+@pytest.mark.parametrize("path", [f"{WORK}/claim", f"{OP}/questions/{{key}}", f"{OP}/tasks/{{task}}/poll"])
+async def test_a_client_that_leaves_is_no_fault_of_the_server(node: Node, path: str) -> None:
+    """It is counted apart, on routes of both kinds, and nothing is logged as failed."""
+    operator = await node.operator()
+    task, _ = await node.worker(operator)
+    key = (await operator.post(f"{OP}/tasks/{task}/questions", json={"question": "?"})).json()["key"]
+    other, _ = await node.worker(operator)
+    caller = node.as_(ROOT_KEY) if path.endswith("claim") else operator
+    url, body = path.format(key=key, task=other), {"queue": "q", "hold": 60} if path.endswith("claim") else None
+    leaving = asyncio.create_task(caller.request("POST" if body else "GET", url, json=body))
+    await parked(node)
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    route = path.replace("{task}", "{task_id}")
+
+    def counted() -> bool:
+        text = node.application.edge.metrics.text().decode()
+        return f'route="{route}",status="499"' in text
+
+    await eventually(counted, awaited="the request to be counted as left")
+    assert 'status="500"' not in node.application.edge.metrics.text().decode()
+
+
 async def test_a_stopping_server_answers_what_is_parked(node: Node) -> None:
     """Polls with 202, claims with 204, dispatches with 503; none is cut off."""
     operator, claimer = await node.operator(), node.as_(ROOT_KEY)
