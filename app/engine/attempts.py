@@ -20,6 +20,7 @@ from app.domain.errors import (
     LoopPaused,
     PollTimeout,
     TaskNotFound,
+    TokenRevoked,
 )
 from app.domain.tasks import Status
 from app.domain.tokens import Bearer
@@ -280,6 +281,10 @@ class AttemptCalls(AccessCalls):
             return
         except Busy:
             raise
+        except TokenRevoked:
+            reason, detail = Reason.REVOKED, "the token that dispatched it was revoked"
+            await self._do("give_up", lambda state: attempts.give_up_retry(state, task_id, reason, detail))
+            return
         except Exception as error:  # noqa: BLE001 - a layer that cannot prepare the attempt must not keep the task waiting
             _log.warning("retry_broke", task_id=task_id, error=told(error), exc_info=not isinstance(error, EngineError))
             reason, detail = Reason.SPAWN_FAILED, told(error)
@@ -289,7 +294,7 @@ class AttemptCalls(AccessCalls):
             await self._drive(*made)
 
     def _prepare_again(self, state: State, task_id: str) -> tuple[str, int] | None:
-        """A new attempt like the last one; None when none is due, or the right to it was revoked meanwhile."""
+        """A new attempt like the last one; None when none is due. Raises TokenRevoked: the right to it is gone."""
         task = TASKS.lock(state.db, task_id)
         if task is None or task.retry_at is None or task.retry_at > state.now or task.status is not Status.RUNNING:
             return None
@@ -297,8 +302,7 @@ class AttemptCalls(AccessCalls):
         if last is None:
             return None
         if credentials.is_revoked(state, last.parent_jti):
-            attempts.give_up_retry(state, task_id, Reason.REVOKED, "the token that dispatched it was revoked")
-            return None
+            raise TokenRevoked
         linked = self.rebuild(Walk(task, last, attempts.facts_for(state, task, last)))
         order = Order(linked=linked, lease_ms=last.lease_ms, owner=self._node)
         caller = replace(ENGINE, jti=last.parent_jti, session_id=last.session_id)

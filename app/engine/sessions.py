@@ -114,6 +114,7 @@ class SessionCalls(Core):
         def run(state: State) -> Any:
             key = credentials.find_key(state, digest)
             credentials.require_role(key, role)
+            credentials.hold_key(state, key)
             asked = Attach(
                 operator_id=operator_id,
                 role=role,

@@ -197,7 +197,10 @@ class WorkerCalls(Core):
             worker, mint = worker_name or f"key:{key.name}", self._parts.mint
 
             def make() -> Claim | None:
-                return queues.claim(state, self._cfg, mint, queue=queue, agents=agents, worker=worker, key_id=key.id)
+                found = queues.claim(state, self._cfg, mint, queue=queue, agents=agents, worker=worker, key_id=key.id)
+                if found is not None:
+                    credentials.hold_key(state, key)
+                return found
 
             return once(
                 state,

@@ -187,13 +187,21 @@ def require_ready(state: State, caller: Caller) -> None:
 def hold_credential(state: State, caller: Caller) -> None:
     """Keep the caller's token from being revoked until this transaction ends; for what mints below it.
 
-    Without this a revocation that runs at the same time could miss the new credential. SQLite runs nothing at the same
-    time: what `admit` saw still holds.
+    Without this a revocation that runs at the same time could miss the new credential.
     """
-    if caller.via != "token" or caller.attempt is not None or state.db.dialect == "sqlite":
+    if caller.via == "token" and caller.attempt is None:
+        hold_record(state, caller.jti)
+
+
+def hold_record(state: State, jti: str | None) -> None:
+    """The same for the record of a token, which an attempt's own has not. Raises TokenRevoked.
+
+    SQLite runs nothing at the same time: what was seen before in this transaction still holds.
+    """
+    if jti is None or state.db.dialect == "sqlite":
         return
-    rows = _SHARE.query(state.db, key=caller.jti)
-    if not rows or rows[0][0] is not None:
+    rows = _SHARE.query(state.db, key=jti)
+    if rows and rows[0][0] is not None:
         raise TokenRevoked
 
 

@@ -19,7 +19,7 @@ from app.domain.tasks import Status, Step, Task, step
 from app.engine.ops import clocks, loop, turns
 from app.engine.ops.access import (
     ended_because,
-    hold_credential,
+    hold_record,
     lock_task,
     require_nothing_cancelled_above,
     session_of,
@@ -81,12 +81,14 @@ def facts_for(state: State, task: Task, attempt: Attempt) -> Facts:
 def prepare(
     state: State, cfg: EngineCfg, mint: HandleMint, caller: Caller, task_id: str, order: Order
 ) -> tuple[Dispatched, Attempt]:
-    """Phase one of a dispatch: a new live attempt, or InvalidTransition, Cancelled (a task above), LoopPaused.
+    """Phase one of a dispatch: a new live attempt.
 
-    Whatever is refused changes nothing.
+    Raises InvalidTransition, Cancelled (a task above), LoopPaused, TokenRevoked (what it would hang below). Whatever is
+    refused changes nothing.
     """
     task = lock_task(state, task_id)
-    hold_credential(state, caller)
+    above = _above(state, caller) or task.creator_jti
+    hold_record(state, above)
     after = step(task.id, task.status, Step.DISPATCH)
     if task.live:
         raise InvalidTransition(task.id, task.status.value, Step.DISPATCH.value, f"attempt {task.attempt} is live")
@@ -99,7 +101,7 @@ def prepare(
     given = (task.next_prompt or task.directive).value
     draft = acting.prepare(Draft(facts=facts, prompt=given), lambda name: _resource(state, name))
     prompt = task.next_prompt if draft.prompt is given else Json.of(draft.prompt)
-    attempt = _new_attempt(state, cfg, caller, task, order, acting, draft, prompt)
+    attempt = _new_attempt(state, cfg, above, task, order, acting, draft, prompt)
     ATTEMPTS.insert(state.db, attempt)
     handle = None
     if attempt.kind == "external":
@@ -126,7 +128,7 @@ def prepare(
 def _new_attempt(
     state: State,
     cfg: EngineCfg,
-    caller: Caller,
+    above: str | None,
     task: Task,
     order: Order,
     acting: Acting,
@@ -152,7 +154,7 @@ def _new_attempt(
         repeatable=order.repeatable and adapter.kind != "external",
         session_id=draft.facts.session_id,
         jti=state.ids.new("W"),
-        parent_jti=_above(state, caller) or task.creator_jti,
+        parent_jti=above,
         worker_id=None,
         process=None,
         **_first_clocks(state, cfg, task, order, adapter, phase),

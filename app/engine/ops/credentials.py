@@ -26,10 +26,12 @@ from app.engine.ops.access import hold_credential, lock_task, require_nothing_ca
 from app.engine.ops.endings import fail
 from app.state import schema
 from app.state.state import State
+from app.state.statements import Statement
 from app.state.tables import API_KEYS, ATTEMPTS, TOKENS
 
 KEY_PREFIX = "shk_"
 _K, _T, _A = schema.api_keys.c, schema.tokens.c, schema.attempts.c
+_KEY_SHARE = Statement(sa.select(_K.revoked_at).where(_K.id == sa.bindparam("key_id")).with_for_update(read=True))
 _BY_DIGEST = API_KEYS.search(_K.digest == sa.bindparam("digest"))
 _ALL_KEYS = API_KEYS.search(order=(_K.id,))
 _ROOTS = API_KEYS.search(_K.root == 1, _K.revoked_at.is_(None), order=(_K.id,))
@@ -55,6 +57,18 @@ def find_key(state: State, digest: str) -> ApiKey:
     if key.expires_at is not None and key.expires_at <= state.now:
         raise Unauthenticated("expired key")
     return key
+
+
+def hold_key(state: State, key: ApiKey) -> None:
+    """Keep the key from being revoked until this transaction ends; for what is attached or claimed with it.
+
+    Without this a revocation that runs at the same time could miss that; see `hold_record`. Raises Unauthenticated.
+    """
+    if state.db.dialect == "sqlite":
+        return
+    rows = _KEY_SHARE.query(state.db, key_id=key.id)
+    if not rows or rows[0][0] is not None:
+        raise Unauthenticated("revoked key")
 
 
 def require_role(key: ApiKey, role: Role) -> None:
@@ -115,8 +129,19 @@ def ensure_root(state: State, digest: str) -> bool:
         else:
             _revoke_key(state, key, by="configuration")
     if not known:
-        create_key(state, name="root", roles=frozenset(Role), digest=digest, ttl=None, root=True, by="server")
+        _make_root(state, digest)
     return not known
+
+
+def _make_root(state: State, digest: str) -> None:
+    """Make the key of this text root: a new one, or one that was known and is chosen again."""
+    before = _BY_DIGEST.first(state.db, digest=digest)
+    if before is None:
+        create_key(state, name="root", roles=frozenset(Role), digest=digest, ttl=None, root=True, by="server")
+        return
+    roles = " ".join(sorted(Role))
+    API_KEYS.update(state.db, before.id, name="root", roles=roles, root=True, expires_at=None, revoked_at=None)
+    audit.record(state, "key_restored", actor="configuration", target=before.id, name="root", roles=roles)
 
 
 def has_root(state: State) -> bool:

@@ -20,6 +20,7 @@ from app.domain.sessions import SessionOptions
 from app.domain.tasks import RetryPolicy, Status
 from app.domain.tokens import CapToken, Handle
 from app.engine.ops import credentials, verdicts
+from app.engine.ops.queues import Claim
 from app.engine.sessions import Attached
 from app.state.state import State
 from tests.support.swarms import DAY, EXTERNAL, Swarm, Work, refused, values
@@ -277,6 +278,47 @@ async def test_dispatch_races_revocation(swarm: Swarm) -> None:
             row = await swarm.row(task_id)
             assert not row.live
             assert row.status is (Status.BLOCKED if row.attempt else Status.PENDING)
+
+
+async def test_a_workers_dispatch_races_revocation(swarm: Swarm) -> None:
+    """What a worker dispatches hangs where its own attempt does, and is not missed either."""
+    engine = swarm.engine
+    for _ in range(5):
+        token = await engine.attach("o", Role.OPERATOR, DAY)
+        jti = (await engine.own_session(token)).jti
+        works = [await dispatched(swarm, token) for _ in range(6)]
+        children = [await swarm.child(work) for work in works]
+        calls = [engine.dispatch(w.handle, child, EXTERNAL) for w, child in zip(works, children, strict=True)]
+        calls.insert(3, engine.revoke_token(swarm.operator, jti))  # pyright: ignore[reportArgumentType] - calls of two kinds
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+
+        for outcome in outcomes:
+            assert outcome is None or isinstance(outcome, tuple | TokenRevoked), outcome
+        assert not any([(await swarm.row(task_id)).live for task_id in (*children, *(w.task_id for w in works))])
+
+
+async def test_attaching_and_claiming_race_the_keys_revocation(swarm: Swarm) -> None:
+    """Whichever comes first, no session and no claimed attempt of a revoked key stays alive."""
+    engine = swarm.engine
+    for _ in range(5):
+        key_id, text = await key(swarm)
+        tasks = [await swarm.task() for _ in range(4)]
+        for task_id in tasks:
+            await engine.dispatch(swarm.operator, task_id, {"kind": "queue", "queue": "q"})
+        calls: list[Any] = [attached(swarm, text) for _ in range(4)]
+        calls += [engine.claim(text, queue="q", hold=timedelta(0)) for _ in range(4)]
+        calls.insert(4, engine.revoke_key(ROOT, key_id))
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+
+        for outcome in outcomes:
+            if isinstance(outcome, Attached):
+                await refused(TokenRevoked, engine.own_session(outcome.token))
+            elif isinstance(outcome, Claim):
+                await refused(AttemptSuperseded, engine.fetch_payload(Handle(outcome.handle)))
+            else:
+                assert outcome is None or isinstance(outcome, Unauthenticated), outcome
+        for task_id in tasks:
+            await engine.mark_blocked(swarm.operator, task_id)
 
 
 # API keys
