@@ -21,6 +21,7 @@ from app.domain.errors import (
     TokenRevoked,
     TokenTaskMismatch,
     TokenUsesExhausted,
+    Unauthenticated,
 )
 from app.domain.json import Json
 from app.domain.tasks import TaskSpec
@@ -405,3 +406,19 @@ async def test_handles_are_stored_as_digests_only(swarm: Swarm) -> None:
     assert "shk_" not in everything
     assert swarm.operator.text not in everything
     assert (await swarm.engine.store.read(lambda s: TOKENS.get(s.db, "W-1"))) is None
+
+
+async def test_the_root_key_may_be_one_that_was_known_before(swarm: Swarm) -> None:
+    """The configuration goes back to an earlier root key, or names a key that was made for something else."""
+    engine, first, second = swarm.engine, "shk_" + "a" * 40, "shk_" + "b" * 40
+    assert await engine.ensure_root_key(first)
+    assert await engine.ensure_root_key(second)
+    assert await engine.ensure_root_key(first)
+    await engine.check_root_key(first)
+    await refused(Unauthenticated, engine.check_root_key(second))
+
+    _, worker = await engine.create_key(first, "w", frozenset({Role.WORKER}), HOUR)
+    assert await engine.ensure_root_key(worker)
+    swarm.clock.advance(DAY.total_seconds())
+    await engine.check_root_key(worker)
+    await refused(Unauthenticated, engine.check_root_key(first))
