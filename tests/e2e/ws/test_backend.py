@@ -29,7 +29,7 @@ async def dispatched(operator: httpx.AsyncClient, **body: Any) -> str:
     """A task that was dispatched to the backend."""
     task = (await operator.post(f"{OP}/tasks", json={"agent": "a", "initial_directive": "d"})).json()["id"]
     spawner = {"kind": "operator", "backend_id": "ai"}
-    reply = await operator.post(f"{OP}/tasks/{task}/dispatch", json={"spawner": spawner, **body})
+    reply = await operator.post(f"{OP}/tasks/{task}/dispatch", json={"spawner": spawner} | body)
     assert reply.status_code == 202, reply.text
     return task
 
@@ -345,3 +345,29 @@ async def test_a_started_attempt_is_finished_by_a_later_ack(node: Node, again: b
 
     assert result["status"] == ("blocked" if again else "pass")
     assert result["last_result"] == ({"reason": "worker-failed", "detail": "gave up"} if again else {"n": 1})
+
+
+@pytest.mark.parametrize("step", ["spawn", "hook"])
+async def test_a_secret_in_what_a_backend_says_of_a_failure_is_kept_nowhere(node: Node, step: str) -> None:
+    """Nor anything that a terminal would obey: it is shown in results, attempts and events."""
+    token = await node.attach(**OWN)
+    operator = node.as_(token)
+    async with speaking(node, SOCKET, token) as ai:
+        await ai.hear()
+        if step == "spawn":
+            task = await dispatched(operator)
+            spawn = await hear_type(ai, "spawn")
+            secret = spawn["worker_handle"]
+            await ai.say(type="spawn_ack", req_id=spawn["req_id"], error=f"refused {secret}\x1b[31m")
+        else:
+            task = await dispatched(operator, spawner={"kind": "external"}, layers=["main_ai"])
+            secret = token
+            req_id = (await hear_type(ai, "hook_before"))["req_id"]
+            await ai.say(type="hook_ack", req_id=req_id, ok=False, reason=f"refused {secret}\x1b[31m")
+        shown = str((await settled(operator, task))["last_result"])
+
+    attempt = (await operator.get(f"{OP}/tasks/{task}/attempts/1")).text
+    events = str(await node.engine.event_tx.page(0))
+    assert "refused [secret]" in shown
+    assert "\x1b" not in shown
+    assert secret not in shown + attempt + events
