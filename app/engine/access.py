@@ -150,7 +150,7 @@ class AccessCalls(Core):
                 state,
                 scope_of(caller, "mint"),
                 idempotency,
-                lambda: credentials.mint(state, caller, expires_at, asked),
+                lambda: credentials.mint(state, caller, caller.expires_at or expires_at, asked),
                 name=lambda record: record.jti,
                 again=lambda jti: credentials.minted(state, jti),
             )

@@ -149,8 +149,11 @@ async def test_only_operators_mint(swarm: Swarm) -> None:
 async def test_a_minted_token_is_never_more_than_its_parent(swarm: Swarm) -> None:
     """It ends with its parent at the latest, and its scope is within its parent's."""
     short = await swarm.engine.attach("short", Role.OPERATOR, timedelta(seconds=10))
+    ends_at = swarm.clock() + 10_000
+    swarm.clock.advance(0.7)
     made = await swarm.engine.mint_token(short, agent_id="a", role=Role.OBSERVER, ttl=DAY)
-    swarm.clock.advance(11)
+    assert made.record.expires_at == ends_at
+    swarm.clock.advance(10)
     await refused(TokenExpired, swarm.engine.verify_token(made.token, Verb.POLL_TASK))
 
 
