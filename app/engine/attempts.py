@@ -225,6 +225,8 @@ class AttemptCalls(AccessCalls):
         if (task_id, number) in self._drivers:
             return
         walk = await self._store.read(lambda state: recovery.read(state, task_id, number))
+        if (task_id, number) in self._drivers:
+            return
         stack = linked or self.rebuild(walk)
         if walk.attempt.phase is not Phase.ENDED and needs_driver(walk):
             self._launch(walk, stack)

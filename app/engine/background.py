@@ -22,6 +22,8 @@ BATCH = 200
 SHORTEST_SLEEP_S = 0.005
 LONGEST_SLEEP_S = 30.0
 AFTER_FAULT_S = 1.0
+SEARCH_AFTER_S = (0.5, 5.0, 60.0)
+"""When to look after a commit that broke: the database may be at it still, until it takes the connection for dead."""
 _PAGE = 500
 
 
@@ -141,6 +143,39 @@ class Background(AttemptCalls):
             _log.warning("due_step_failed", op=op, error=told(error), exc_info=True)
             return False
         return True
+
+    # What nobody was told of
+
+    def start_search(self) -> None:
+        """Begin to look, after commits that broke, for what they left."""
+        self._own(self._search())
+
+    async def _search(self) -> None:
+        while True:
+            await self._in_doubt.wait()
+            self._in_doubt.clear()
+            for pause in SEARCH_AFTER_S:
+                await asyncio.sleep(pause)
+                await self._search_once()
+
+    async def _search_once(self) -> None:
+        while True:
+            try:
+                return await self.walk_forgotten()
+            except Busy as error:
+                _log.warning("search_waits_for_store", reason=str(error))
+            except Exception:  # noqa: BLE001 - one failure must not end a loop that runs as long as the server
+                return _log.exception("search_broke")
+            await asyncio.sleep(AFTER_FAULT_S)
+
+    async def walk_forgotten(self) -> None:
+        """Walk what this process has to walk and does not: whoever prepared it never heard that it was kept."""
+        place = ("", "", 0)
+        while page := await self._orphans(place):
+            for found in page:
+                if (found.task_id, found.attempt) not in self._drivers:
+                    await self._drive(found.task_id, found.attempt)
+            place = page[-1].kind, page[-1].task_id, page[-1].attempt
 
     # Recovery
 

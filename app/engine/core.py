@@ -81,6 +81,7 @@ class Core:
         self._couriers = Couriers(self._store, self._feed)
         self._due_soon: Callable[[int], None] | None = None
         self._stopping = False
+        self._in_doubt = asyncio.Event()
         self._store.on_commit(self._committed)
 
     @property
@@ -132,7 +133,12 @@ class Core:
         return await self._store.transact(op, fn, policy=policy)
 
     async def _do(self, op: str, fn: Callable[[State], R | Keep[EngineError]], *, bulk: bool = False) -> R:
-        result = await self._store.transact(op, fn, bulk=bulk)
+        try:
+            result = await self._store.transact(op, fn, bulk=bulk)
+        except StoreUnavailable as error:
+            if error.unsure:
+                self._in_doubt.set()
+            raise
         if isinstance(result, Keep):
             raise cast(Keep[EngineError], result).error
         return result

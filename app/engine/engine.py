@@ -86,6 +86,7 @@ class Engine(SessionCalls, TaskCalls, WorkerCalls, SeniorCalls, WebhookCalls, Ba
             recovered = await self.recover()
             _log.info("engine_started", node=self._node, recovered=recovered)
             self.start_timers()
+            self.start_search()
             self._start_deliveries()
             self._couriers.start()
         except BaseException:

@@ -120,10 +120,12 @@ class PostgresConnection:
         self._simple(_BEGIN_READING)
 
     def commit(self) -> None:
-        """End the transaction. Raises CommitUnknown when the connection breaks meanwhile."""
+        """End the transaction. Raises CommitUnknown when the connection breaks meanwhile, unless it only read."""
         try:
             result = self._simple(b"COMMIT")
         except ConnectionLost as error:
+            if self.reading:
+                raise
             raise CommitUnknown(str(error)) from error
         if result.command_status != b"COMMIT":
             raise RuntimeError("the operation went on after a statement of it had failed; it was rolled back")
