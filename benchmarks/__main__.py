@@ -1,11 +1,11 @@
-"""Run the measurements named, or all: `python -m benchmarks [hot lives wakes store]`; all write `results.md`."""
+"""Run the measurements named, or all: `python -m benchmarks [hot lives wakes store grown]`; all write `results.md`."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
 
-from benchmarks import hot, lives, servers, store, wakes
+from benchmarks import grown, hot, lives, servers, store, wakes
 from benchmarks.report import Row, table, write
 
 SUITES: dict[str, Callable[[], list[Row]]] = {
@@ -13,6 +13,7 @@ SUITES: dict[str, Callable[[], list[Row]]] = {
     "lives": lives.main,
     "wakes": wakes.main,
     "store": store.main,
+    "grown": grown.main,
 }
 
 

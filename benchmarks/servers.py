@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,11 +92,18 @@ def bare() -> Iterator[Server]:
 
 
 @contextmanager
-def swarmhold(**env: str) -> Iterator[Server]:
-    """The real server on an empty data directory."""
+def swarmhold(folder: str | None = None, **env: str) -> Iterator[Server]:
+    """The real server, on an empty data directory unless one is given."""
     port = free_port()
-    with tempfile.TemporaryDirectory(prefix="swarmhold-bench-") as folder:
-        command = [str(Path(sys.executable).with_name("swarmhold")), "serve", "--port", str(port), "--data-dir", folder]
+    with _own_folder(folder) as data_dir:
+        command = [str(Path(sys.executable).with_name("swarmhold")), "serve", "--port", str(port)]
+        command += ["--data-dir", data_dir]
         settings = {"SWARMHOLD_LOG_LEVEL": "warning", **env}
-        with _running(command, f"http://127.0.0.1:{port}", "/readyz", Path(folder), settings) as server:
+        with _running(command, f"http://127.0.0.1:{port}", "/readyz", Path(data_dir), settings) as server:
             yield server
+
+
+def _own_folder(folder: str | None) -> AbstractContextManager[str]:
+    if folder is not None:
+        return nullcontext(folder)
+    return tempfile.TemporaryDirectory(prefix="swarmhold-bench-")

@@ -9,10 +9,12 @@ from statistics import median
 from benchmarks import servers
 from benchmarks.load import Connection, connect, request, run_async
 from benchmarks.report import Row
-from benchmarks.swarm import attach, handles
+from benchmarks.swarm import attach, decoded, handles, start
 
 IDLE = 300
 PARKED = 5_000
+BESIDE = 8
+"""Clients whose tasks live beside a measurement."""
 
 
 async def _idle(url: str, token: str) -> list[float]:
@@ -28,6 +30,46 @@ async def _idle(url: str, token: str) -> list[float]:
         took.append(1000 * (time.perf_counter() - begin))
         await submitted
     return took
+
+
+async def _answers(url: str, token: str, senior: str) -> list[float]:
+    """Milliseconds from sending the answer to the waiting worker's reply, one at a time."""
+    took: list[float] = []
+    waiter, answerer = await connect(url), await connect(url)
+    for _, handle in await handles(url, token, IDLE):
+        asked = await waiter.send(request("POST", "/v1/worker/questions", handle, b'{"question": "May I?"}'))
+        key = decoded(asked)["key"]
+        parked = waiter.send(request("GET", f"/v1/worker/questions/{key}?hold=30", handle))
+        await asyncio.sleep(0.002)
+        begin = time.perf_counter()
+        answered = answerer.send(request("POST", f"/v1/senior/questions/{key}/answer", senior, b'{"value": "yes"}'))
+        status, _ = await parked
+        took.append(1000 * (time.perf_counter() - begin))
+        if (status, (await answered)[0]) != (200, 200):
+            raise RuntimeError("an answer did not arrive")
+    return took
+
+
+async def _busy(url: str, token: str) -> tuple[float, float]:
+    """The slowest hundredth of `_idle` while whole lives of tasks run beside it, and lives per second."""
+    lived = 0
+    stopping = asyncio.Event()
+
+    async def live() -> None:
+        nonlocal lived
+        line = await connect(url)
+        while not stopping.is_set():
+            _, handle = await start(line, token)
+            await line.send(request("POST", "/v1/worker/submit", handle, b"done", "text/plain"))
+            lived += 1
+        line.close()
+
+    begin = time.perf_counter()
+    lives = [asyncio.create_task(live()) for _ in range(BESIDE)]
+    took = sorted(await _idle(url, token))
+    stopping.set()
+    await asyncio.gather(*lives)
+    return took[int(0.99 * len(took))], lived / (time.perf_counter() - begin)
 
 
 async def _many(url: str, token: str, server: servers.Server) -> tuple[float, float]:
@@ -53,9 +95,13 @@ async def measure() -> list[Row]:
     with servers.swarmhold() as real:
         token = await attach(real.url, real.root_key)
         took = await _idle(real.url, token)
+        answers = await _answers(real.url, token, await attach(real.url, real.root_key, "senior"))
+        slowest, lives = await _busy(real.url, token)
         each, seconds = await _many(real.url, token, real)
     return [
         Row("submit → parked poll answers, idle, p50", f"{median(took):.2f} ms", "", "< 2 ms"),
+        Row("submit → parked poll answers, busy, p99", f"{slowest:.1f} ms", f"{lives:,.0f} lives/s beside", "< 100 ms"),
+        Row("answer → parked await answers, idle, p50", f"{median(answers):.2f} ms", "", "< 2 ms"),
         Row(f"{PARKED:,} parked polls, memory each", f"{each:.1f} KiB", "beyond the open connection", "≤ 20 KiB"),
         Row(f"waking {PARKED:,} parked polls at once", f"{seconds:.2f} s", "", "< 1 s"),
     ]
