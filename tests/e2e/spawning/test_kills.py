@@ -23,13 +23,13 @@ import pytest
 from app.domain.attempts import Phase
 from app.domain.tasks import Status
 from tests.support.rigs.arena import CANCELLED, FAILED, LOST, PASSED, Arena, arena, conflict
-from tests.support.rigs.inside import ChildHand, ChildRig
+from tests.support.rigs.inside import ChildHand
 from tests.support.rigs.replying import HttpReplyRig, OperatorReplyRig
 from tests.support.rigs.rig import Hand, Rig
 from tests.support.rigs.table import RIGS
 from tests.support.waiting import eventually
 
-STOPPING_S = 2.0
+STOPPING_S = 1.0
 
 INSIDE = [name for name, rig in RIGS.items() if not rig.outlives]
 
@@ -249,9 +249,13 @@ async def test_while_its_layers_finish(stage: Arena) -> None:
 
 
 async def test_while_its_worker_is_being_stopped(stage: Arena) -> None:
-    """A child that would not go is gone all the same; a backend that was away hears that its attempt is cancelled."""
+    """A child that would not go is gone all the same; a backend that was away hears that its attempt is cancelled.
+
+    So does one that is at work since the server before, whether or not it had acknowledged.
+    """
     [(child, hand)] = await at_work(stage, ["process"])
     [(behind, _)] = await at_work(stage, ["operator"])
+    still_at_work = await at_work(stage, ["operator", "operator-replying"])
     assert isinstance(hand, ChildHand)
     await hand.breed()
     await hand.turn_deaf()
@@ -259,40 +263,59 @@ async def test_while_its_worker_is_being_stopped(stage: Arena) -> None:
     for cell in (child, behind):
         await stage.operator.cancel(cell.task_id)
     await power_cut(stage)
+    for cell, _ in still_at_work:
+        await stage.operator.cancel(cell.task_id)
     await stage.connect()
 
     await hand.told()
+    for _, other in still_at_work:
+        await other.told()
+        await stage.dead(other.handle, CANCELLED)
     await eventually(lambda: (behind.task_id, 1) in stage.backstage.cancelled, awaited="the backend to hear cancel")
-    for cell in (child, behind):
+    for cell in (child, behind, *(cell for cell, _ in still_at_work)):
         await stage.over(cell.task_id, Status.CANCELLED, CANCELLED)
 
 
-@pytest.mark.parametrize("layer", [None, "senior_escalation", "main_ai"])
-async def test_while_a_child_that_has_submitted_lingers(stage: Arena, layer: str | None) -> None:
+async def test_while_a_child_that_has_submitted_lingers(stage: Arena) -> None:
     """It said its last word by its handle; the next server ends what is left of it, whatever the layers still do."""
-    rig, task_id = ChildRig(stage), await stage.task()
-    await rig.dispatch(task_id, layers=[layer] if layer else [])
-    hand = await rig.running(task_id)
-    assert isinstance(hand, ChildHand)
-    await hand.breed()
-    await hand.turn_deaf()
-    await stage.worker(hand.handle).submit("no luck", ok=False)
+    working = [
+        pair
+        for layer in ([], ["senior_escalation"], ["main_ai"])
+        for pair in await at_work(stage, ["process"], layers=layer)
+    ]
+    for _, hand in working:
+        assert isinstance(hand, ChildHand)
+        await hand.breed()
+        await hand.turn_deaf()
+    for _, hand in working:
+        await stage.worker(hand.handle).submit("no luck", ok=False)
     await power_cut(stage)
 
-    await hand.told()
-    await stage.nothing_alive(task_id, 1)
-    task = await stage.settled(task_id)
-    for key in task.suspended_on:
-        await stage.senior.answer(key, {"uphold": True})
-    await stage.over(task_id, Status.BLOCKED, FAILED)
-
-
-async def test_cancelling_after_a_kill_reaches_what_was_started_before(stage: Arena) -> None:
-    """A backend at work since the server before is told, whether or not it had acknowledged."""
-    working = await at_work(stage, ["operator", "operator-replying"])
-    await power_cut(stage)
     for cell, hand in working:
-        await stage.operator.cancel(cell.task_id)
         await hand.told()
-        await stage.over(cell.task_id, Status.CANCELLED, CANCELLED)
-        await stage.dead(hand.handle, CANCELLED)
+        await stage.nothing_alive(cell.task_id, 1)
+        for key in (await stage.settled(cell.task_id)).suspended_on:
+            await stage.senior.answer(key, {"uphold": True})
+        await stage.over(cell.task_id, Status.BLOCKED, FAILED)
+
+
+async def test_a_server_that_is_stopped_in_good_order(stage: Arena) -> None:
+    """It takes what it runs with it; what runs elsewhere goes on as after a kill, and is not told to stop."""
+    working = await at_work(stage)
+    for _, hand in working:
+        if isinstance(hand, ChildHand):
+            await hand.breed()
+    await stage.stop()
+    for cell, hand in working:
+        if not cell.rig.outlives:
+            await hand.told()
+            await stage.nothing_alive(cell.task_id, 1)
+    await stage.start_again()
+
+    for cell, hand in working:
+        if not cell.rig.outlives:
+            await stage.over(cell.task_id, Status.BLOCKED, LOST)
+            continue
+        await hand.finish(cell.name)
+        await stage.over(cell.task_id, Status.PASS, PASSED)
+    assert stage.backstage.cancelled == []

@@ -29,6 +29,7 @@ from tests.support.rigs.arena import (
     BROKE,
     CANCELLED,
     FAILED,
+    JUDGED,
     LOST,
     NOT_STARTED,
     PASSED,
@@ -140,9 +141,29 @@ async def test_its_hook_refuses(stage: Arena, rig: Rig) -> None:
         await stage.dead(handle, REFUSED)
     assert task.last_result == {"reason": "refused", "detail": "not today"}
     assert (task_id, 1, "blocked") in stage.backstage.heard
-    assert not stage.desk.has(task_id, 1)
-    assert (task_id, 1) not in stage.backstage.handles
-    assert (task_id, 1) not in stage.site.posted
+    assert not started(stage, task_id)
+
+
+async def test_its_hook_takes_too_long(stage: Arena, rig: Rig) -> None:
+    """Its timeout counts from the dispatch, unless it waits for a claim; a hook that agrees late starts nothing."""
+    task_id = await stage.task(timeout=0.3)
+    stage.backstage.hooks.shut("before", task_id)
+    await rig.dispatch(task_id, layers=["main_ai"])
+    if isinstance(rig, QueueRig):
+        assert (await stage.phase(task_id, Phase.WAITING)).timeout_at is None
+        await stage.operator.cancel(task_id)
+    ends = (Status.CANCELLED, CANCELLED) if isinstance(rig, QueueRig) else (Status.BLOCKED, TIMED_OUT)
+    await stage.over(task_id, *ends)
+    stage.backstage.hooks.open("before", task_id, None)
+
+    await stage.over(task_id, *ends)
+    assert not started(stage, task_id)
+
+
+def started(stage: Arena, task_id: str) -> bool:
+    """Whether anything was asked to begin the first attempt."""
+    key = task_id, 1
+    return stage.desk.has(*key) or key in stage.backstage.handles or key in stage.site.posted
 
 
 async def test_it_takes_too_long(stage: Arena, rig: Rig) -> None:
@@ -170,6 +191,59 @@ async def test_it_is_cancelled(stage: Arena, rig: Rig) -> None:
     assert [late.value for late in await stage.operator.late_results(task_id, 1)] == ["an afterthought"]
     await stage.operator.cancel(task_id)
     await stage.over(task_id, Status.CANCELLED, CANCELLED)
+
+
+async def test_it_is_cancelled_before_its_hook_agreed(stage: Arena, rig: Rig) -> None:
+    """Nothing is started any more, and the hook hears of the end."""
+    task_id = await stage.task()
+    stage.backstage.hooks.shut("before", task_id)
+    await rig.dispatch(task_id, layers=["main_ai"])
+    await stage.phase(task_id, Phase.WAITING)
+    await stage.operator.cancel(task_id)
+    stage.backstage.hooks.open("before", task_id, None)
+
+    await stage.over(task_id, Status.CANCELLED, CANCELLED)
+    assert not started(stage, task_id)
+    assert stage.backstage.heard.count((task_id, 1, "cancelled")) == 1
+
+
+async def test_it_is_cancelled_while_a_senior_thinks(stage: Arena, rig: Rig) -> None:
+    """The question is withdrawn, and the worker told."""
+    task_id = await stage.task()
+    hand = await rig.begin(task_id)
+    key = (await stage.worker(hand.handle).ask("May I?")).key
+    await stage.operator.cancel(task_id)
+    await hand.told()
+
+    await stage.over(task_id, Status.CANCELLED, CANCELLED)
+    await stage.dead(hand.handle, CANCELLED)
+    await conflict("question-closed", stage.senior.answer(key, "you may"))
+
+
+async def test_it_is_cancelled_while_its_final_is_held(stage: Arena, rig: Rig) -> None:
+    """The senior has nothing more to say."""
+    task_id = await stage.task()
+    hand = await rig.begin(task_id, layers=["senior_escalation"])
+    await hand.finish("no luck", ok=False)
+    await stage.phase(task_id, Phase.HELD)
+    [key] = (await stage.operator.task(task_id)).suspended_on
+    await stage.operator.cancel(task_id)
+
+    await stage.over(task_id, Status.CANCELLED, CANCELLED)
+    await conflict("question-closed", stage.senior.answer(key, "well done"))
+
+
+async def test_it_is_judged(stage: Arena, rig: Rig) -> None:
+    """An operator's verdict ends the attempt; the worker is told, and what it still says is kept."""
+    task_id = await stage.task()
+    await rig.dispatch(task_id)
+    hand = await rig.running(task_id)
+    await stage.operator.mark(task_id, ok=True, value=["good enough"])
+    await hand.told()
+
+    task = await stage.over(task_id, Status.PASS, JUDGED)
+    await stage.dead(hand.handle, JUDGED)
+    assert task.last_result == "good enough"
 
 
 async def test_it_falls_silent(stage: Arena, rig: Rig) -> None:
@@ -293,6 +367,25 @@ async def test_a_backend_that_cannot_start_a_worker_blocks(stage: Arena) -> None
     task = await stage.over(task_id, Status.BLOCKED, BROKE)
     assert "no room" in str(task.last_result)
     await stage.dead(stage.backstage.handles[task_id, 1][0], BROKE)
+
+
+async def test_a_backend_that_comes_back_is_not_asked_for_what_is_held(stage: Arena) -> None:
+    """It had not acknowledged, but the worker that it started has had its last word."""
+    rig, task_id = OperatorRig(stage), await stage.task()
+    stage.backstage.spawns.shut("spawn", task_id)
+    hand = await rig.begin(task_id, layers=["senior_escalation"])
+    await hand.finish("no luck", ok=False)
+    await stage.phase(task_id, Phase.HELD)
+    await stage.disconnect()
+    await stage.connect()
+    other = await rig.begin(await stage.task())
+    await other.finish("the connection is there")
+    await stage.over(other.task_id, Status.PASS, PASSED)
+    [key] = (await stage.operator.task(task_id)).suspended_on
+    await stage.senior.answer(key, {"uphold": True})
+
+    await stage.over(task_id, Status.BLOCKED, FAILED)
+    assert len(stage.backstage.handles[task_id, 1]) == 1
 
 
 @pytest.mark.parametrize(("status", "posts"), [(404, 1), (302, 1), (503, 2), (0, 2)])

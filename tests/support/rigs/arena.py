@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from app.cli.examination import examine
 from app.client import ApiProblem, Operator, Patience, Senior, SwarmholdClient, Worker
+from app.config import load
 from app.domain.access import Role
 from app.domain.attempts import Outcome, Phase, Reason
 from app.domain.outputs import OutputType
@@ -54,6 +55,7 @@ NOT_STARTED = End(Outcome.BLOCKED, Reason.SPAWN_FAILED)
 REFUSED = End(Outcome.BLOCKED, Reason.REFUSED)
 TIMED_OUT = End(Outcome.TIMEOUT, Reason.TIMEOUT)
 CANCELLED = End(Outcome.CANCELLED, Reason.CANCELLED)
+JUDGED = End(Outcome.PASS, Reason.VERDICT)
 LOST = End(Outcome.BLOCKED, Reason.LOST)
 
 _AWAITED = {"question", "timer", "clocks", "retry", "child", "loop"}
@@ -92,6 +94,10 @@ class Arena:
     async def kill(self) -> None:
         """End the server as a power cut would."""
         await asyncio.to_thread(self.server.kill)
+
+    async def stop(self) -> None:
+        """Have the server end in good order."""
+        await asyncio.to_thread(self.server.stop)
 
     async def start_again(self) -> None:
         """Start the server again on the same data and port."""
@@ -178,15 +184,10 @@ class Arena:
             await conflict(code, worker.heartbeat())
 
     async def examined(self) -> None:
-        """`swarmhold doctor` finds nothing wrong, rows that wait for nothing among it."""
-        said = await asyncio.to_thread(self._doctor)
-        findings = json.loads(said)["findings"]
-        assert [finding for finding in findings if finding["state"] == "wrong"] == []
-
-    def _doctor(self) -> str:
-        command = [str(Path(sys.executable).with_name("swarmhold")), "doctor", "--json"]
-        place = ["--data-dir", str(self.server.data_dir)]
-        return subprocess.run([*command, *place], capture_output=True, text=True, timeout=60).stdout
+        """What `swarmhold doctor` looks at is in order: above all no row waits for something that will never come."""
+        place = load(flags={"data_dir": self.server.data_dir}, environ={})
+        found = await asyncio.to_thread(lambda: list(examine(place, deep=False)))
+        assert [finding for finding in found if finding.state == "wrong"] == []
 
     async def follow(self) -> None:
         """Keep every event, over all lives of the server."""
