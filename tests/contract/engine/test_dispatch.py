@@ -28,7 +28,7 @@ from tests.support.scripted import (
     ScriptedFunction,
     ScriptedSpawner,
 )
-from tests.support.swarms import EXTERNAL, Swarm, refused, unchanged, values
+from tests.support.swarms import EXTERNAL, Plan, Swarm, refused, unchanged, values, with_cfg
 from tests.support.waiting import eventually
 
 HOUR = timedelta(hours=1)
@@ -220,18 +220,20 @@ async def test_a_worker_that_returns_after_its_end_changes_nothing(swarm: Swarm)
     assert (await swarm.attempt(task_id, 1)).final is None
 
 
-async def test_a_worker_may_submit_and_leave_by_itself(swarm: Swarm) -> None:
+async def test_a_worker_may_submit_and_leave_by_itself(plan: Plan) -> None:
     """One that submitted with its handle is given time to end, and is not stopped when it does."""
     spawner = ScriptedSpawner()
-    task_id = await swarm.task()
-    waiting = asyncio.ensure_future(swarm.engine.dispatch_attempt_with(swarm.operator, task_id, spawner))
-    await spawner.spawned.wait()
-    await swarm.engine.submit_worker_result_trusted(task_id, 1, "mine", True)
-    assert (await waiting).value == Json.of("mine")
-    spawner.workers[0].exit.set_result(Exit(detail="exit status 0"))
+    async with with_cfg(plan, stop_grace_ms=60_000).engine() as engine:
+        swarm = await Swarm.over(engine, plan)
+        task_id = await swarm.task()
+        waiting = asyncio.ensure_future(engine.dispatch_attempt_with(swarm.operator, task_id, spawner))
+        await spawner.spawned.wait()
+        await engine.submit_worker_result_trusted(task_id, 1, "mine", True)
+        assert (await waiting).value == Json.of("mine")
+        spawner.workers[0].exit.set_result(Exit(detail="exit status 0"))
 
-    await eventually(lambda: not swarm.engine._drivers)
-    assert not spawner.workers[0].stopped.is_set()
+        await eventually(lambda: not engine._drivers)
+        assert not spawner.workers[0].stopped.is_set()
 
 
 async def test_one_live_attempt_at_a_time(swarm: Swarm) -> None:
