@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
+
+import structlog
 
 from app.domain.attempts import Attempt, Phase
-from app.domain.errors import AttemptSuperseded, InvalidRequest
+from app.domain.errors import AttemptSuperseded, Busy, InvalidRequest, StoreUnavailable
 from app.domain.events import EventKind
 from app.domain.json import Json
 from app.domain.outputs import OutputEvent, OutputType
@@ -17,6 +20,12 @@ from app.engine.ops.attempts import require_own_attempt
 from app.engine.ops.recovery import Walk
 from app.state.state import State
 from app.state.tables import ATTEMPTS
+
+R = TypeVar("R")
+
+_STORE_PAUSE_S = 0.5
+
+_log = structlog.get_logger(__name__)
 
 
 class AttemptControl:
@@ -29,12 +38,26 @@ class AttemptControl:
         self._epoch = walk.attempt.epoch
         self._token = token
 
-    async def _do(self, op: str, fn: Callable[[State, Any], Any]) -> Any:
+    async def _do(self, op: str, fn: Callable[[State, Any], Any], *, once: bool = False) -> Any:
         def run(state: State) -> Any:
             _, attempt = require_own_attempt(state, self._task_id, self._attempt, epoch=self._epoch)
             return fn(state, attempt)
 
-        return await self._core.with_state(op, run)
+        return await self._patiently(lambda: self._core.with_state(op, run), once=once)
+
+    async def _patiently(self, call: Callable[[], Awaitable[R]], *, once: bool = False) -> R:
+        """Until it is done: a store that is away for a while must not fail a worker that is being started.
+
+        What may be done only `once` is not tried again after a commit of which nobody knows.
+        """
+        while True:
+            try:
+                return await call()
+            except Busy as error:
+                if once and isinstance(error, StoreUnavailable) and error.unsure:
+                    raise
+                _log.warning("worker_waits_for_store", task_id=self._task_id, reason=str(error))
+            await asyncio.sleep(_STORE_PAUSE_S)
 
     async def let_through(self) -> None:
         """Let its worker act from now on."""
@@ -55,7 +78,7 @@ class AttemptControl:
 
     async def worker_token(self) -> CapToken:
         """The attempt's worker token."""
-        return await self._token()
+        return await self._patiently(self._token)
 
     async def record_process(self, info: dict[str, Any]) -> None:
         """Keep what is needed to find the worker again."""
@@ -67,7 +90,7 @@ class AttemptControl:
         if event.type is OutputType.FINAL:
             raise InvalidRequest("a final result is what the worker exits with or submits", "type")
         cfg = self._core.cfg
-        await self._do("emit_output", lambda s, a: finals.append(s, cfg, a, event.type, event.body))
+        await self._do("emit_output", lambda s, a: finals.append(s, cfg, a, event.type, event.body), once=True)
 
     async def bake_system(self, system: str | None) -> None:
         """Set the system prompt that the worker fetches."""

@@ -1,15 +1,20 @@
 """PostgreSQL breaks in the COMMIT of an attempt that the server has to walk: it was kept, and nobody was told."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterator
 
+import psycopg
 import pytest
 
 from app.domain.errors import StoreUnavailable
+from app.domain.json import Json
+from app.domain.outputs import Final
 from app.domain.tasks import RetryPolicy, Status
 from app.engine.ops.idempotency import Idempotency
+from app.spawning.ports import Exit, Job
 from tests.support.clocks import HandClock
 from tests.support.cutting import CuttingProxy, cutting_proxy
-from tests.support.scripted import IN_PROCESS, ScriptedFunction
+from tests.support.scripted import IN_PROCESS, ScriptedFunction, ScriptedSpawner
 from tests.support.swarms import Plan, Swarm
 from tests.support.waiting import eventually
 
@@ -79,3 +84,50 @@ async def test_a_planned_retry_that_was_kept_is_walked(
 
     await eventually(passed, within=20)
     assert len(function.calls) == 2
+
+
+async def test_a_worker_that_is_being_started_waits_for_postgres(
+    cut: tuple[Swarm, CuttingProxy], migrated_postgres_url: str
+) -> None:
+    """PostgreSQL goes away between the spawn and what the spawner asks of the engine: nothing fails by it."""
+    swarm, proxy = cut
+    away, asking = asyncio.Event(), asyncio.Event()
+
+    async def spawn(_: Job) -> None:
+        await away.wait()
+        asking.set()
+        await spawner.controls[-1].mint_handle()
+
+    spawner = ScriptedSpawner(spawn=spawn)
+    task = await swarm.task()
+    dispatching = asyncio.ensure_future(swarm.engine.dispatch_attempt_with(swarm.operator, task, spawner))
+    await eventually(lambda: spawner.controls)
+    proxy.admitting = False
+    with psycopg.connect(migrated_postgres_url, autocommit=True) as operator:
+        operator.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+    async def refuses() -> bool:
+        try:
+            await swarm.engine.check()
+        except StoreUnavailable:
+            return True
+        return False
+
+    await eventually(refuses)
+    away.set()
+    await asking.wait()
+    await asyncio.sleep(0)
+    proxy.admitting = True
+    async with asyncio.timeout(20):
+        await spawner.spawned.wait()
+    spawner.workers[-1].end(Exit(final=Final(value=Json.of("done"), ok=True)))
+
+    async def passed() -> bool:
+        return await swarm.status(task) is Status.PASS
+
+    await eventually(passed)
+    # Who waited meanwhile may have been told of the outage.
+    await asyncio.gather(dispatching, return_exceptions=True)
