@@ -15,14 +15,16 @@ Several attempts share one kill. Workers are real and live elsewhere, so that th
 
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.domain.attempts import Phase
+from app.domain.questions import OnDeadline
 from app.domain.tasks import Status
-from tests.support.rigs.arena import CANCELLED, FAILED, LOST, PASSED, Arena, arena, conflict
+from tests.support.rigs.arena import CANCELLED, FAILED, LOST, PASSED, TIMED_OUT, UNANSWERED, Arena, arena, conflict
 from tests.support.rigs.inside import ChildHand
 from tests.support.rigs.replying import HttpReplyRig, OperatorReplyRig
 from tests.support.rigs.rig import Hand, Rig
@@ -35,9 +37,10 @@ INSIDE = [name for name, rig in RIGS.items() if not rig.outlives]
 
 
 @pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Arena]:
-    """A server of the test's own, with a connected backend."""
-    async with arena(tmp_path, SWARMHOLD_ENGINE__STOP_GRACE=str(STOPPING_S)) as made:
+async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Arena]:
+    """A server of the test's own over SQLite, or another store when asked for, with a connected backend."""
+    database = {"SWARMHOLD_DATABASE_URL": request.getfixturevalue("postgres_url")} if hasattr(request, "param") else {}
+    async with arena(tmp_path, SWARMHOLD_ENGINE__STOP_GRACE=str(STOPPING_S), **database) as made:
         await made.connect()
         yield made
 
@@ -138,6 +141,17 @@ async def test_before_its_worker_has_it(stage: Arena) -> None:
 
 async def test_while_its_worker_has_it(stage: Arena) -> None:
     """Outside nobody notices; inside it is lost, with all that a child leaves behind, and tried again if it may be."""
+    await killed_at_work(stage)
+
+
+@pytest.mark.parametrize("stage", ["postgres"], indirect=True)
+async def test_while_its_worker_has_it_over_postgres(stage: Arena) -> None:
+    """The same: what is durable does not depend on where it is kept."""
+    await killed_at_work(stage)
+
+
+async def killed_at_work(stage: Arena) -> None:
+    """The whole of it."""
     working = await at_work(stage)
     tried_again = await at_work(stage, INSIDE, retry_on=["lost"])
     hooked = await at_work(stage, INSIDE, layers=["main_ai"])
@@ -297,6 +311,27 @@ async def test_while_a_child_that_has_submitted_lingers(stage: Arena) -> None:
         for key in (await stage.settled(cell.task_id)).suspended_on:
             await stage.senior.answer(key, {"uphold": True})
         await stage.over(cell.task_id, Status.BLOCKED, FAILED)
+
+
+async def test_while_no_server_was_there(stage: Arena) -> None:
+    """Silence meant nothing, so that leases begin anew; timeouts and deadlines are the task's own and went on."""
+    [(asking, asker)] = await at_work(stage, ["external"])
+    [(timed, _)] = await at_work(stage, ["external"], timeout=0.5)
+    soon = datetime.now(UTC) + timedelta(seconds=0.5)
+    await stage.worker(asker.handle).ask("May I?", deadline=soon, on_deadline=OnDeadline.BLOCK)
+    [leased] = await cells(stage, ["external"])
+    await leased.rig.dispatch(leased.task_id, lease=1.0)
+    hand = await leased.hand()
+    await stage.kill()
+    late = datetime.now(UTC) + timedelta(seconds=1.0)
+    await eventually(lambda: datetime.now(UTC) > late, awaited="all clocks to run out")
+    await stage.start_again()
+
+    assert not (await stage.worker(hand.handle).heartbeat()).cancelled
+    await hand.finish("still here")
+    await stage.over(leased.task_id, Status.PASS, PASSED)
+    await stage.over(timed.task_id, Status.BLOCKED, TIMED_OUT)
+    await stage.over(asking.task_id, Status.BLOCKED, UNANSWERED)
 
 
 async def test_a_server_that_is_stopped_in_good_order(stage: Arena) -> None:

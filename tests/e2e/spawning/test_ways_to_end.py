@@ -41,7 +41,7 @@ from tests.support.rigs.arena import (
 )
 from tests.support.rigs.inside import ChildHand, ChildRig
 from tests.support.rigs.outside import ExternalRig, HttpRig, OperatorRig, QueueRig
-from tests.support.rigs.replying import HttpReplyRig
+from tests.support.rigs.replying import HttpReplyRig, OperatorReplyRig
 from tests.support.rigs.rig import Rig
 from tests.support.rigs.table import RIGS
 from tests.support.waiting import eventually
@@ -168,7 +168,7 @@ def started(stage: Arena, task_id: str) -> bool:
 
 async def test_it_takes_too_long(stage: Arena, rig: Rig) -> None:
     """The attempt's own timeout ends it, and whatever runs it is told."""
-    task_id = await stage.task(timeout=0.8)
+    task_id = await stage.task(timeout=1.0)
     hand = await rig.begin(task_id)
     await hand.told()
 
@@ -252,12 +252,12 @@ async def test_it_falls_silent(stage: Arena, rig: Rig) -> None:
     What the server runs is watched by it and never silent; a site that dies under the call is called again.
     """
     task_id = await stage.task()
-    await rig.dispatch(task_id, lease=LEASE)
-    hand = await rig.running(task_id)
+    await rig.dispatch(task_id, lease=LEASE if rig.outlives else 2 * LEASE)
+    hand = await rig.hand(task_id)
     await hand.vanish()
     end = NOT_STARTED if isinstance(rig, HttpReplyRig) else LOST
     if not rig.outlives:
-        await renewed_twice(stage, task_id)
+        await outlived_its_lease(stage, task_id, 2 * LEASE)
         await hand.finish("here all the time")
         await stage.over(task_id, Status.PASS, PASSED)
         return
@@ -269,14 +269,14 @@ async def test_it_falls_silent(stage: Arena, rig: Rig) -> None:
         assert len(stage.site.posted[task_id, 1].handles) == 2
 
 
-async def renewed_twice(stage: Arena, task_id: str) -> None:
-    """Wait until a lease would have run out twice, had nobody renewed it."""
+async def outlived_its_lease(stage: Arena, task_id: str, lease: float) -> None:
+    """Wait until the first lease would have run out, had nobody renewed it."""
     first = (await stage.operator.attempt(task_id, 1)).lease_expires_at
     assert first is not None
 
     async def later() -> bool:
-        lease = (await stage.operator.attempt(task_id, 1)).lease_expires_at
-        return lease is not None and lease > first + 2 * round(LEASE * 1000)
+        seen = (await stage.operator.attempt(task_id, 1)).lease_expires_at
+        return seen is not None and seen > first + round(lease * 1000)
 
     await eventually(later, awaited="the server to renew the lease")
 
@@ -284,9 +284,9 @@ async def renewed_twice(stage: Arena, task_id: str) -> None:
 async def test_it_is_superseded(stage: Arena, rig: Rig) -> None:
     """Its late result changes neither the task nor the newer attempt, is kept, and may be adopted."""
     leased = rig.outlives and not isinstance(rig, HttpReplyRig)
-    task_id = await stage.task(timeout=None if leased else 2.0)
+    task_id = await stage.task(timeout=None if leased else 3.0)
     await rig.dispatch(task_id, lease=LEASE if leased else None)
-    old = await rig.running(task_id)
+    old = await rig.hand(task_id)
     await old.vanish() if leased else await old.told()
     end = LOST if leased else TIMED_OUT
     await stage.over(task_id, Status.BLOCKED, end)
@@ -306,6 +306,25 @@ async def test_it_is_superseded(stage: Arena, rig: Rig) -> None:
     assert (late.value, task.last_result) == ("late", "late")
     await stage.over(task_id, Status.PASS, end, FAILED)
     assert (await stage.operator.late_results(task_id, 2)) == []
+
+
+async def test_it_is_tried_again(stage: Arena, rig: Rig) -> None:
+    """By its policy the server itself makes a second attempt, except of what somebody has to hand on."""
+    task_id = await stage.task(retry_on=["failed", "blocked"])
+    hand = await rig.begin(task_id)
+    await rig.breaks(hand)
+    if isinstance(rig, ExternalRig):
+        await stage.over(task_id, Status.BLOCKED, FAILED)
+        return
+    if isinstance(rig, OperatorReplyRig | HttpReplyRig):
+        # It replies the second time as it did the first.
+        await stage.over(task_id, Status.BLOCKED, rig.broken, rig.broken)
+    else:
+        second = await rig.running(task_id, attempt=2)
+        await conflict("attempt-superseded", stage.worker(hand.handle).progress("still here"))
+        await second.finish("at last")
+        await stage.over(task_id, Status.PASS, rig.broken, PASSED)
+        await stage.dead(second.handle, PASSED)
 
 
 # --- What cannot start -----------------------------------------------------------------------------------------------
@@ -367,6 +386,27 @@ async def test_a_backend_that_cannot_start_a_worker_blocks(stage: Arena) -> None
     task = await stage.over(task_id, Status.BLOCKED, BROKE)
     assert "no room" in str(task.last_result)
     await stage.dead(stage.backstage.handles[task_id, 1][0], BROKE)
+
+
+@pytest.mark.parametrize("how", ["cancelled", "timeout"])
+async def test_what_waits_for_a_backend_ends_without_it(stage: Arena, how: str) -> None:
+    """It is not asked for it when it comes."""
+    task_id = await stage.task(timeout=0.3 if how == "timeout" else None)
+    await stage.disconnect()
+    await OperatorRig(stage).dispatch(task_id)
+    await stage.phase(task_id, Phase.SPAWNING)
+    if how == "cancelled":
+        await stage.operator.cancel(task_id)
+    ends = (Status.CANCELLED, CANCELLED) if how == "cancelled" else (Status.BLOCKED, TIMED_OUT)
+    await stage.over(task_id, *ends)
+    await stage.connect()
+    other = await OperatorRig(stage).begin(await stage.task())
+    await other.finish("the connection is there")
+
+    await stage.over(other.task_id, Status.PASS, PASSED)
+    await stage.over(task_id, *ends)
+    assert not started(stage, task_id)
+    assert (task_id, 1) not in stage.backstage.cancelled
 
 
 async def test_a_backend_that_comes_back_is_not_asked_for_what_is_held(stage: Arena) -> None:

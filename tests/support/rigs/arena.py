@@ -56,6 +56,7 @@ REFUSED = End(Outcome.BLOCKED, Reason.REFUSED)
 TIMED_OUT = End(Outcome.TIMEOUT, Reason.TIMEOUT)
 CANCELLED = End(Outcome.CANCELLED, Reason.CANCELLED)
 JUDGED = End(Outcome.PASS, Reason.VERDICT)
+UNANSWERED = End(Outcome.BLOCKED, Reason.DEADLINE)
 LOST = End(Outcome.BLOCKED, Reason.LOST)
 
 _AWAITED = {"question", "timer", "clocks", "retry", "child", "loop"}
@@ -185,7 +186,8 @@ class Arena:
 
     async def examined(self) -> None:
         """What `swarmhold doctor` looks at is in order: above all no row waits for something that will never come."""
-        place = load(flags={"data_dir": self.server.data_dir}, environ={})
+        database = self.server.settings.get("SWARMHOLD_DATABASE_URL")
+        place = load(flags={"data_dir": self.server.data_dir, "database_url": database}, environ={})
         found = await asyncio.to_thread(lambda: list(examine(place, deep=False)))
         assert [finding for finding in found if finding.state == "wrong"] == []
 
