@@ -19,6 +19,7 @@ from app.domain.errors import (
     InvalidRequest,
     LoopPaused,
     PollTimeout,
+    StoreUnavailable,
     TaskNotFound,
     TokenRevoked,
 )
@@ -155,11 +156,20 @@ class AttemptCalls(AccessCalls):
         return dispatched, max(0.0, end - loop.time())
 
     async def _errand(self, coroutine: Coroutine[Any, Any, R]) -> R:
-        """Run it to its end, also when the caller is cancelled: what was prepared must be driven."""
+        """Run it to its end, also when the caller is cancelled: what was prepared must be driven.
+
+        Raises StoreUnavailable when the engine stops before.
+        """
         task = asyncio.get_running_loop().create_task(coroutine)
         self._errands.add(task)
         task.add_done_callback(self._errand_done)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if task.cancelled() and caller is not None and not caller.cancelling():
+                raise StoreUnavailable("the engine is stopping") from None
+            raise
 
     def _errand_done(self, task: asyncio.Task[Any]) -> None:
         self._errands.discard(task)

@@ -15,6 +15,7 @@ from app.domain.errors import (
     InvalidRequest,
     InvalidTransition,
     PollTimeout,
+    StoreUnavailable,
 )
 from app.domain.json import Json
 from app.domain.outputs import Final, OutputEvent
@@ -28,7 +29,7 @@ from tests.support.scripted import (
     ScriptedFunction,
     ScriptedSpawner,
 )
-from tests.support.swarms import EXTERNAL, Plan, Swarm, refused, unchanged, values, with_cfg
+from tests.support.swarms import EXTERNAL, Plan, Swarm, crash, refused, unchanged, values, with_cfg
 from tests.support.waiting import eventually
 
 HOUR = timedelta(hours=1)
@@ -234,6 +235,21 @@ async def test_a_worker_may_submit_and_leave_by_itself(plan: Plan) -> None:
 
         await eventually(lambda: not engine._drivers)
         assert not spawner.workers[0].stopped.is_set()
+
+
+async def test_a_dispatch_that_the_engine_leaves_is_told_so(plan: Plan) -> None:
+    """However far it has come when the engine ends, its caller hears of that, and is not cancelled itself."""
+    plan = with_cfg(plan, stop_grace_ms=10)
+    for ticks in range(12):
+        engine = plan.engine()
+        await engine.start()
+        swarm = await Swarm.over(engine, plan)
+        dispatching = asyncio.ensure_future(engine.dispatch(swarm.operator, await swarm.task(), IN_PROCESS))
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        await crash(engine)
+        [outcome] = await asyncio.gather(dispatching, return_exceptions=True)
+        assert isinstance(outcome, tuple | StoreUnavailable), outcome
 
 
 async def test_one_live_attempt_at_a_time(swarm: Swarm) -> None:
