@@ -24,7 +24,7 @@ class CuttingProxy:
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
         self._listener = socket.create_server((LOOPBACK, 0))
-        self._armed: tuple[bytes, bool] | None = None
+        self._armed: tuple[bytes, bool, bytes] | None = None
         self._ends: list[socket.socket] = []
         self._silent: frozenset[socket.socket] = frozenset()
         self.cuts = 0
@@ -39,9 +39,9 @@ class CuttingProxy:
         """Where to connect."""
         return self._listener.getsockname()[1]
 
-    def cut_at(self, text: bytes, *, after: bool = False) -> None:
-        """Arm."""
-        self._armed = (text, after)
+    def cut_at(self, text: bytes, *, after: bool = False, behind: bytes = b"") -> None:
+        """Arm. Only a connection is cut whose latest transaction began with `behind`."""
+        self._armed = (text, after, behind)
 
     def disarm(self) -> None:
         """Cut no more."""
@@ -94,10 +94,12 @@ class CuttingProxy:
                 ]
 
     def _forward(self, client: socket.socket, server: socket.socket) -> None:
+        begun = b""
         with contextlib.suppress(OSError):
             while data := self._heard(client):
+                begun = data if b"BEGIN" in data else begun
                 armed = self._armed
-                if armed is None or armed[0] not in data:
+                if armed is None or armed[0] not in data or armed[2] not in begun:
                     server.sendall(data)
                     continue
                 self._armed = None

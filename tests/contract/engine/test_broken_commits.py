@@ -38,8 +38,8 @@ async def cut(
 
 
 async def _broken(proxy: CuttingProxy, call: Awaitable[object]) -> None:
-    """Let the call commit, and nobody hear of it."""
-    proxy.cut_at(b"COMMIT", after=True)
+    """Let the call commit, and nobody hear of it; reads beside it begin otherwise."""
+    proxy.cut_at(b"COMMIT", after=True, behind=b"BEGIN\0")
     with pytest.raises(StoreUnavailable) as failure:
         await call
     assert failure.value.unsure
