@@ -46,7 +46,7 @@ class Family:
         worker, rig = self.stage.worker(above.handle), RIGS[name](self.stage)
         child = await worker.start_task("coder", f"{name} below {above.task_id}", retry=retry)
         assert child.parent_task_id == above.task_id
-        await rig.dispatch(child.id, layers=layers, by=above)
+        await rig.dispatch(child.id, layers=layers, by=worker)
         return await rig.running(child.id)
 
 

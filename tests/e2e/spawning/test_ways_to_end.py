@@ -11,11 +11,13 @@
 | in_process | returns | blocked | worker-failed | 422 | refused | timeout | ended | never | fenced |
 | process | by its output | blocked | worker-failed | spawn-failed | refused | timeout | killed | never | fenced |
 
+Who is judged or whose dispatcher is revoked is told as who is cancelled; each of these is tried in other phases too.
 What the server runs itself is never silent while the server lives: `test_kills.py` has what happens when it does not.
 """
 
 from collections.abc import AsyncIterator
 
+import jwt
 import pytest
 import pytest_asyncio
 
@@ -34,11 +36,13 @@ from tests.support.rigs.arena import (
     NOT_STARTED,
     PASSED,
     REFUSED,
+    REVOKED,
     TIMED_OUT,
     Arena,
     arena,
     conflict,
 )
+from tests.support.rigs.backstage import ID
 from tests.support.rigs.inside import ChildHand, ChildRig
 from tests.support.rigs.outside import ExternalRig, HttpRig, OperatorRig, QueueRig
 from tests.support.rigs.replying import HttpReplyRig, OperatorReplyRig
@@ -244,6 +248,29 @@ async def test_it_is_judged(stage: Arena, rig: Rig) -> None:
     task = await stage.over(task_id, Status.PASS, JUDGED)
     await stage.dead(hand.handle, JUDGED)
     assert task.last_result == "good enough"
+
+
+async def test_who_dispatched_it_is_revoked(stage: Arena, rig: Rig) -> None:
+    """What was minted below a token dies with it: the worker is nobody any more, and is told."""
+    attached = await stage.client.attach(stage.root_key, "guest", hook_id=ID)
+    guest = stage.client.operator(attached.token)
+    task_id = await stage.task()
+    await rig.dispatch(task_id, by=guest)
+    hand = await rig.running(task_id)
+    await stage.operator.revoke_token(jti_of(attached.token))
+    await hand.told()
+
+    await stage.over(task_id, Status.BLOCKED, REVOKED)
+    for call in (stage.worker(hand.handle).prompt, stage.worker(hand.handle).heartbeat, guest.stats):
+        with pytest.raises(ApiProblem) as refused:
+            await call()
+        assert (refused.value.status, refused.value.code) == (401, "unauthenticated")
+    assert await stage.operator.late_results(task_id, 1) == []
+
+
+def jti_of(token: str) -> str:
+    """What a token is revoked by."""
+    return jwt.decode(token, options={"verify_signature": False})["jti"]
 
 
 async def test_it_falls_silent(stage: Arena, rig: Rig) -> None:

@@ -56,6 +56,7 @@ REFUSED = End(Outcome.BLOCKED, Reason.REFUSED)
 TIMED_OUT = End(Outcome.TIMEOUT, Reason.TIMEOUT)
 CANCELLED = End(Outcome.CANCELLED, Reason.CANCELLED)
 JUDGED = End(Outcome.PASS, Reason.VERDICT)
+REVOKED = End(Outcome.BLOCKED, Reason.REVOKED)
 UNANSWERED = End(Outcome.BLOCKED, Reason.DEADLINE)
 LOST = End(Outcome.BLOCKED, Reason.LOST)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from app.client import Job
+from app.client.tasks import TaskCalls
 from app.wire.dispatches import Dispatched
 from app.wire.shapes import JsonValue
 from app.wire.spawners import ExternalSpawner, HttpSpawner, OperatorSpawner, QueueSpawner, Spawner
@@ -30,7 +31,7 @@ class ExternalRig(Rig):
         return ExternalSpawner()
 
     async def dispatch(
-        self, task_id: str, *, layers: Sequence[str] = (), lease: float | None = None, by: Hand | None = None
+        self, task_id: str, *, layers: Sequence[str] = (), lease: float | None = None, by: TaskCalls | None = None
     ) -> Dispatched:
         made = await super().dispatch(task_id, layers=layers, lease=lease, by=by)
         assert made.worker_handle is not None

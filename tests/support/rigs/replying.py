@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.client import Finished
+from app.client.tasks import TaskCalls
 from app.wire.dispatches import Dispatched
 from app.wire.shapes import JsonValue
 from tests.support.rigs.arena import BROKE, NOT_STARTED
@@ -26,7 +27,7 @@ class OperatorReplyRig(OperatorRig):
     broken = BROKE
 
     async def dispatch(
-        self, task_id: str, *, layers: Sequence[str] = (), lease: float | None = None, by: Hand | None = None
+        self, task_id: str, *, layers: Sequence[str] = (), lease: float | None = None, by: TaskCalls | None = None
     ) -> Dispatched:
         self.arena.backstage.spawns.shut("spawn", task_id)
         return await super().dispatch(task_id, layers=layers, lease=lease, by=by)
@@ -60,7 +61,7 @@ class HttpReplyRig(HttpRig):
     broken = NOT_STARTED
 
     async def dispatch(
-        self, task_id: str, *, layers: Sequence[str] = (), lease: float | None = None, by: Hand | None = None
+        self, task_id: str, *, layers: Sequence[str] = (), lease: float | None = None, by: TaskCalls | None = None
     ) -> Dispatched:
         self.arena.site.gates.shut("post", task_id)
         return await super().dispatch(task_id, layers=layers, lease=lease, by=by)

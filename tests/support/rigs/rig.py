@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import ClassVar
 
 from app.client import ApiProblem
+from app.client.tasks import TaskCalls
 from app.domain.attempts import Phase
 from app.wire.dispatches import Dispatched
 from app.wire.shapes import JsonValue
@@ -36,7 +37,7 @@ class Hand:
             try:
                 return (await self.arena.worker(self.handle).heartbeat()).cancelled
             except ApiProblem as problem:
-                if problem.status != 409:
+                if problem.status not in (401, 409):
                     raise
                 return True
 
@@ -66,12 +67,11 @@ class Rig(ABC):
         """What the task is dispatched with."""
 
     async def dispatch(
-        self, task_id: str, *, layers: Sequence[str] = (), lease: float | None = None, by: Hand | None = None
+        self, task_id: str, *, layers: Sequence[str] = (), lease: float | None = None, by: TaskCalls | None = None
     ) -> Dispatched:
-        """Begin an attempt, by the operator or by the worker of the task above. `lease` is in seconds."""
-        dispatcher = self.arena.operator if by is None else self.arena.worker(by.handle)
+        """Begin an attempt, by the arena's operator unless another is given. `lease` is in seconds."""
         limit = None if lease is None else timedelta(seconds=lease)
-        return await dispatcher.dispatch(task_id, self.spawner(task_id), layers=layers, lease=limit)
+        return await (by or self.arena.operator).dispatch(task_id, self.spawner(task_id), layers=layers, lease=limit)
 
     @abstractmethod
     async def hand(self, task_id: str, attempt: int = 1) -> Hand:
