@@ -8,7 +8,7 @@ from math import inf
 
 from app.domain.access import Caller, Role, Verb
 from app.domain.attempts import Attempt
-from app.domain.errors import Busy, Conflict, EngineError, Refused, TokenNotFound, TokenTaskMismatch
+from app.domain.errors import Busy, Conflict, EngineError, Refused, RoleViolation, TokenNotFound, TokenTaskMismatch
 from app.domain.tokens import ApiKey, Bearer, CapToken, Claims, Handle, TokenRecord
 from app.engine.core import Core
 from app.engine.ops import audit, credentials
@@ -213,6 +213,14 @@ class AccessCalls(Core):
         digest = self.digest_secret(key_text)
         key = await self._store.read(lambda state: credentials.find_key(state, digest))
         credentials.require_role(key, role)
+        return key
+
+    async def check_key_verb(self, key_text: str, verb: Verb) -> ApiKey:
+        """The living API key of which some role may use the verb. Raises Unauthenticated, RoleViolation."""
+        digest = self.digest_secret(key_text)
+        key = await self._store.read(lambda state: credentials.find_key(state, digest))
+        if not any(self._parts.gate.allows(role, verb) for role in key.role_set):
+            raise RoleViolation("this API key", verb.value)
         return key
 
     async def check_root_key(self, key_text: str) -> ApiKey:

@@ -45,7 +45,7 @@ def bearer_of(text: str) -> Bearer:
         return Handle(text)
     if len(text) <= LONGEST and _TOKEN.fullmatch(text) is not None:
         return CapToken(text)
-    raise Unauthenticated("an API key where a token is needed" if text.startswith(KEY_PREFIX) else "no credential")
+    raise Unauthenticated("an API key where a token is needed" if is_key(text) else "no credential")
 
 
 def bearer(scope: Scope) -> Bearer:
@@ -56,9 +56,14 @@ def bearer(scope: Scope) -> Bearer:
     return found
 
 
+def is_key(text: str) -> bool:
+    """Whether a text is meant as an API key."""
+    return text.startswith(KEY_PREFIX)
+
+
 def api_key(scope: Scope) -> str:
     """The request's API key. Raises Unauthenticated for anything else."""
     text = credential_text(scope)
-    if not text.startswith(KEY_PREFIX) or len(text) > LONGEST or not text.isascii():
+    if not is_key(text) or len(text) > LONGEST or not text.isascii():
         raise Unauthenticated("no API key where one is needed")
     return text

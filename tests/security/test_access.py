@@ -86,6 +86,9 @@ TABLE: dict[tuple[str, str], str | tuple[str, ...]] = {
     ("GET", "/metrics"): ("read_trace",),
 }
 
+SCRAPED = "/metrics"
+"""Takes tokens like others, and API keys as well."""
+
 OPEN = {("GET", "/healthz"), ("GET", "/readyz")}
 
 BODIES: dict[str, Any] = {
@@ -318,11 +321,13 @@ async def test_roles_on_routes_that_end_things(stage: Stage, method: str, path: 
 
 
 async def test_keys_open_what_is_a_keys_and_nothing_else(stage: Stage) -> None:
-    """An API key is no token, a token is no key, and only the root key manages keys."""
+    """An API key is no token, a token is no key, and only the root key manages keys. Either lets a scraper in."""
     for (method, path), opens in TABLE.items():
         for name, key in stage.keys.items():
             reply = await stage.call(method, path, key)
-            if not isinstance(opens, str):
+            if path == SCRAPED:
+                assert reply.status_code == 200, name
+            elif not isinstance(opens, str):
                 assert reply.status_code == 401, (method, path, name)
             elif opens == "root" and name != "root":
                 assert (reply.status_code, reply.json()["code"]) == (403, "role-violation"), (method, path)
@@ -331,6 +336,17 @@ async def test_keys_open_what_is_a_keys_and_nothing_else(stage: Stage) -> None:
         if isinstance(opens, str):
             for _role, token in stage.roles.values():
                 assert (await stage.call(method, path, token)).status_code == 401, (method, path)
+
+
+async def test_a_scraper_needs_a_key_that_may_look(stage: Stage) -> None:
+    """A key for observers shows the metrics, one for workers does not."""
+    root = stage.node.as_(ROOT_KEY)
+    statuses = {}
+    for role in Role:
+        key = (await root.post("/v1/admin/keys", json={"name": role, "roles": [role]})).json()["key"]
+        statuses[role] = (await stage.node.as_(key).get(SCRAPED)).status_code
+
+    assert statuses == {Role.OPERATOR: 200, Role.OBSERVER: 200, Role.SENIOR: 200, Role.WORKER: 403}
 
 
 async def test_a_key_attaches_as_its_roles_only(stage: Stage) -> None:

@@ -46,10 +46,14 @@ async def readyz(request: Request) -> Reply:
 
 @router.get("/metrics", openapi_extra=gate(Verb.READ_TRACE) | documented(reply={"text/plain": {"type": "string"}}))
 async def metrics(request: Request) -> Reply:
-    """Metrics for Prometheus. Unless the server opens them, a credential that may read traces is needed."""
-    edge = edge_of(request)
+    """Metrics for Prometheus. Unless the server opens them: for a token that may read traces, or an API key that may
+    attach as a role that may, since a scraper keeps its credential for long."""
+    edge, scope = edge_of(request), request.scope
     if not edge.settings.metrics_open:
-        await edge.engine.authorize(auth.bearer(request.scope), Verb.READ_TRACE)
+        if auth.is_key(auth.credential_text(scope)):
+            await edge.engine.check_key_verb(auth.api_key(scope), Verb.READ_TRACE)
+        else:
+            await edge.engine.authorize(auth.bearer(scope), Verb.READ_TRACE)
     return replies.content(edge.metrics.text(), CONTENT_TYPE_LATEST)
 
 
