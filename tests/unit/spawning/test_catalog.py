@@ -248,7 +248,8 @@ async def main():
     registry = LayerRegistry(hints=layers)
     spawner = catalog.build({"kind": "form_letter", "text": "Dear {agent}: {prompt}"})
     linked = LinkedSpawner(spawner, registry.stack(["house_rules"]), ("house_rules",))
-    draft = linked.prepare(Draft(facts=facts(), prompt="hello"), {"house-rules": Json.of("Be kind.")}.get)
+    known = {"house-rules": Json.of("Be kind.")}
+    draft = linked.acting(facts()).prepare(Draft(facts=facts(), prompt="hello"), known.get)
     exit = await (await linked.spawn(job(draft.prompt), RecordedControl())).join()
     assert exit.final == Final(value=Json.of("Dear coder: Be kind.\\n\\nhello"), ok=True), exit
     empty = settle(registry, facts(layers=("house_rules",)), Final(value=Json.of(""), ok=True))
