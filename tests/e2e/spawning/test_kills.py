@@ -13,6 +13,7 @@
 Several attempts share one kill. Workers are real and live elsewhere, so that they see the server die and come back.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,9 +22,10 @@ from typing import Any
 
 import pytest
 
-from app.domain.attempts import Phase
+from app.domain.attempts import Outcome, Phase
 from app.domain.questions import OnDeadline
 from app.domain.tasks import Status
+from app.wire.dispatches import DispatchOutcome
 from tests.support.rigs.arena import CANCELLED, FAILED, LOST, PASSED, TIMED_OUT, UNANSWERED, Arena, arena, conflict
 from tests.support.rigs.inside import ChildHand
 from tests.support.rigs.replying import HttpReplyRig, OperatorReplyRig
@@ -137,6 +139,53 @@ async def test_before_its_worker_has_it(stage: Arena) -> None:
     assert [asked_once_more(stage, cell) for cell in (queued, away, unacknowledged, unanswered)] == [0, 0, 1, 1]
     for hand in first:
         await stage.dead(hand.handle, PASSED)
+
+
+async def test_behind_a_hook_that_has_agreed(stage: Arena) -> None:
+    """What is queued or asked for by then waits on, with its hook, and so does whoever waits for the outcome."""
+    queued, unanswered = await cells(stage, ["queue", "http-replying"])
+    stage.site.gates.shut("post", unanswered.task_id)
+    waiting = [
+        asyncio.create_task(
+            stage.operator.dispatch_and_wait(
+                cell.task_id, cell.rig.spawner(cell.task_id), layers=["main_ai"], wait=timedelta(seconds=30)
+            )
+        )
+        for cell in (queued, unanswered)
+    ]
+    await stage.phase(queued.task_id, Phase.QUEUED)
+    await stage.phase(unanswered.task_id, Phase.SPAWNING)
+    await unanswered.hand()
+    await power_cut(stage)
+
+    for cell, outcome in zip((queued, unanswered), waiting, strict=True):
+        hand = await cell.hand()
+        await stage.worker(hand.handle).progress("at work")
+        await hand.finish(cell.name)
+        found = await outcome
+        assert isinstance(found, DispatchOutcome)
+        assert (found.outcome, found.value) == (Outcome.PASS, cell.name)
+        await stage.over(cell.task_id, Status.PASS, PASSED)
+        assert stage.backstage.heard.count((cell.task_id, 1, "pass")) == 1
+
+
+async def test_while_a_backend_has_what_was_meant_for_others(stage: Arena) -> None:
+    """Whatever spawner was dispatched, the attempt is the backend's and goes on with it: nothing else is started."""
+    delegated = [cell for cell in await cells(stage) if cell.rig.kind != "operator"]
+    backend = RIGS["operator"](stage)
+    for cell in delegated:
+        await stage.operator.dispatch(cell.task_id, cell.rig.spawner(cell.task_id), layers=["operator_delegate"])
+    hands = [await backend.running(cell.task_id) for cell in delegated]
+    await power_cut(stage)
+
+    for cell, hand in zip(delegated, hands, strict=True):
+        await hand.finish(cell.name)
+        await stage.over(cell.task_id, Status.PASS, PASSED)
+        await stage.dead(hand.handle, PASSED)
+        assert asked_once_more(stage, cell) == 0
+        assert not stage.desk.has(cell.task_id, 1)
+        assert (cell.task_id, 1) not in stage.site.posted
+    assert stage.backstage.cancelled == []
 
 
 async def test_while_its_worker_has_it(stage: Arena) -> None:

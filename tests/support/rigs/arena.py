@@ -17,7 +17,6 @@ import pytest
 from app.cli.examination import examine
 from app.client import ApiProblem, Operator, Patience, Senior, SwarmholdClient, Worker
 from app.config import load
-from app.domain.access import Role
 from app.domain.attempts import Outcome, Phase, Reason
 from app.domain.outputs import OutputType
 from app.domain.tasks import Status
@@ -235,7 +234,7 @@ async def arena(place: Path, **more: str) -> AsyncIterator[Arena]:
         stack.callback(server.kill)
         root_key = server.root_key()
         client = await stack.enter_async_context(SwarmholdClient(server.url, patience=PATIENCE))
-        attached = await client.attach(root_key, "tester", role=Role.OPERATOR, hook_id=ID, bridge_id=ID)
+        attached = await client.attach(root_key, "tester", hook_id=ID, bridge_id=ID, operator_backend_id=ID)
         made = Arena(
             server=server,
             client=client,
