@@ -65,13 +65,16 @@ class AttemptCalls(AccessCalls):
     ) -> DispatchOutcome:
         """Dispatch one attempt through a spawner (plain, or linked with layers) and wait for how it comes out.
 
-        Without `wait` it waits as long as it takes. Returns `suspended` with the key as soon as a question is asked.
-        Raises InvalidTransition, TaskNotFound, LoopPaused when the loop is still paused at the end of `wait`,
-        PollTimeout when `wait` ends later. Cancelling the caller does not end the attempt.
+        Without `wait` it waits as long as it takes, but not for a paused loop. Returns `suspended` with the key as soon
+        as a question is asked. Raises InvalidTransition, TaskNotFound, LoopPaused when the loop is paused, with `wait`
+        when it still is at its end, and PollTimeout when `wait` ends later. Cancelling the caller does not end the
+        attempt.
         """
         hold_s = None if wait is None else self.check_hold(wait)
         linked = spawner if isinstance(spawner, LinkedSpawner) else link(spawner, (), self)
-        dispatched, left = await self._dispatch(bearer, task_id, linked, lease=lease, idempotency=None, hold_s=hold_s)
+        dispatched, left = await self._dispatch(
+            bearer, task_id, linked, lease=lease, idempotency=None, hold_s=hold_s or 0.0
+        )
         outcome = await self.join(dispatched.task_id, dispatched.attempt, None if hold_s is None else left)
         if outcome is None:
             raise PollTimeout(f"Attempt {dispatched.attempt} of {task_id}", hold_s or 0)
@@ -115,7 +118,7 @@ class AttemptCalls(AccessCalls):
         *,
         lease: timedelta | None,
         idempotency: Idempotency | None,
-        hold_s: float | None,
+        hold_s: float,
     ) -> tuple[Dispatched, float]:
         """Prepare, waiting for a paused loop while the hold lasts; what is left of the hold."""
         order = Order(
@@ -150,7 +153,7 @@ class AttemptCalls(AccessCalls):
             return dispatched
 
         loop = asyncio.get_running_loop()
-        end = loop.time() + (hold_s if hold_s is not None else self._cfg.longest_hold_ms / 1000)
+        end = loop.time() + hold_s
         begin = prepare if is_detached(linked) else lambda: self._errand(prepare_and_drive())
         dispatched = await self._when_running(begin, end)
         return dispatched, max(0.0, end - loop.time())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from time import perf_counter
+from types import AsyncGeneratorType, GeneratorType
 from typing import Any, TypeVar
 
 import structlog
@@ -14,6 +15,9 @@ from app.state.port import HoldPolicy
 from app.state.state import State
 
 R = TypeVar("R")
+
+_UNBEGUN: Any = (GeneratorType, AsyncGeneratorType)
+"""What a function returns instead of running when there is a `yield` in it."""
 
 _log: Any = structlog.get_logger(__name__)
 
@@ -32,7 +36,7 @@ def run_held(op: str, fn: Callable[[State], R], state: State, policy: HoldPolicy
         # A future cannot carry it, and inside a coroutine it would read as the end of the coroutine.
         raise RuntimeError(f"{op} let StopIteration out") from error
     held_ms = (perf_counter() - started) * 1000
-    if hasattr(answer, "__await__"):
+    if hasattr(answer, "__await__") or isinstance(answer, _UNBEGUN):
         _refuse(op, answer)
     if held_ms > policy.max_hold_ms:
         _judge(op, held_ms, policy)
@@ -42,7 +46,10 @@ def run_held(op: str, fn: Callable[[State], R], state: State, policy: HoldPolicy
 def _refuse(op: str, answer: object) -> None:
     if inspect.iscoroutine(answer):
         answer.close()
-    raise TypeError(f"{op} gave an awaitable: an operation on the state is a plain function, since it may not wait")
+    raise TypeError(
+        f"{op} gave a {type(answer).__name__}: an operation on the state is a plain function, whose work is done "
+        f"when it returns"
+    )
 
 
 def _judge(op: str, held_ms: float, policy: HoldPolicy) -> None:

@@ -1,5 +1,6 @@
 import asyncio
 import time
+from collections.abc import Iterator
 
 import pytest
 from structlog.testing import capture_logs
@@ -83,6 +84,18 @@ async def test_coroutine_function_is_refused(store: Store, bulk: bool) -> None:
 
     with pytest.raises(TypeError, match="plain function"):
         await store.transact("waits", operation, bulk=bulk)
+    assert await store.read(notes.read("a")) is None
+
+
+async def test_generator_function_is_refused(store: Store) -> None:
+    """A `yield` turns an operation into one that has not begun when it returns."""
+
+    def operation(state: State) -> Iterator[str | None]:
+        set_meta(state.db, "a", "1")
+        yield notes.read("a")(state)
+
+    with pytest.raises(TypeError, match="plain function"):
+        await store.transact("yields", operation)
     assert await store.read(notes.read("a")) is None
 
 

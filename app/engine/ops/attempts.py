@@ -35,7 +35,7 @@ from app.state.tables import ATTEMPTS, QUESTIONS, SESSIONS, TASKS
 
 _Q, _R = schema.questions.c, schema.resources.c
 _ANSWERED = QUESTIONS.search(
-    _Q.task_id == sa.bindparam("task_id"), _Q.status == QuestionStatus.ANSWERED.value, order=(_Q.answered_at, _Q.key)
+    _Q.task_id == sa.bindparam("task_id"), _Q.status == QuestionStatus.ANSWERED.value, order=(_Q.key,)
 )
 _RESOURCE = Statement(sa.select(_R.value).where(_R.key == sa.bindparam("name")))
 _INSERT_HANDLE = Statement(sa.insert(schema.handles))
@@ -315,7 +315,7 @@ def give_up_retry(state: State, task_id: str, reason: Reason, detail: str) -> No
 
 
 def payload(state: State, task: Task, attempt: Attempt) -> WorkerPayload:
-    """What the worker of this attempt needs to begin, with the answers given so far, oldest first."""
+    """What the worker of this attempt needs to begin, with the answers so far, in the order of the questions."""
     answers: list[dict[str, object]] = []
     if task.asked:
         answers = [

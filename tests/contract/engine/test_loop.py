@@ -26,16 +26,14 @@ async def test_a_paused_loop_starts_nothing(swarm: Swarm) -> None:
     assert await engine.pause_loop(swarm.senior) == state == await engine.loop_state(swarm.senior)
     task_id = await swarm.task()
     await unchanged(swarm, LoopPaused, engine.dispatch(swarm.operator, task_id, EXTERNAL))
-    await unchanged(
-        swarm,
-        LoopPaused,
-        engine.dispatch_attempt_with(swarm.operator, task_id, ScriptedSpawner(), wait=timedelta(0)),
-    )
+    for wait in (None, timedelta(0)):
+        dispatching = engine.dispatch_attempt_with(swarm.operator, task_id, ScriptedSpawner(), wait=wait)
+        await unchanged(swarm, LoopPaused, dispatching)
     await refused(LoopPaused, engine.dispatch(swarm.operator, task_id, EXTERNAL, wait=timedelta(milliseconds=10)))
     spec = {"kind": "in_process", "function": "identity"}
     waiting = asyncio.ensure_future(engine.dispatch(swarm.operator, task_id, spec, wait=LONG))
-    endless = asyncio.ensure_future(
-        engine.dispatch_attempt_with(swarm.operator, await swarm.task(), engine.build(spec))
+    with_it = asyncio.ensure_future(
+        engine.dispatch_attempt_with(swarm.operator, await swarm.task(), engine.build(spec), wait=LONG)
     )
     await asyncio.sleep(0)
     assert (await swarm.row(task_id)).attempt == 0
@@ -44,7 +42,7 @@ async def test_a_paused_loop_starts_nothing(swarm: Swarm) -> None:
 
     _, outcome = await waiting
     assert outcome is not None
-    assert outcome.outcome is (await endless).outcome is Outcome.PASS
+    assert outcome.outcome is (await with_it).outcome is Outcome.PASS
     assert [kind for kind in await swarm.kinds() if kind.startswith("loop")] == ["loop_paused", "loop_resumed"]
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from app.domain.access import Role
 from app.domain.errors import InvalidRequest, SessionNotFound, TokenTaskMismatch
+from app.domain.questions import Question
 from app.domain.sessions import OperatorKind
 from app.domain.tasks import Status, TaskSpec
 from app.engine.sessions import OperatorInfo
@@ -69,7 +70,7 @@ async def test_attaching_with_ids_keeps_them(swarm: Swarm) -> None:
 class Inline:
     """An object of this process that takes any part."""
 
-    async def ask(self, question: dict[str, Any]) -> None: ...
+    async def ask(self, question: Question) -> None: ...
     async def withdrawn(self, key: str, reason: str) -> None: ...
     async def before(self, job: Any) -> None: ...
     async def after(self, job: Any, settled: Any) -> None: ...

@@ -32,7 +32,7 @@ HOUR = timedelta(hours=1)
 
 
 async def test_the_payload_has_all_a_worker_needs(swarm: Swarm) -> None:
-    """Task, attempt, agent, prompt, system prompt and the answers so far, oldest first; the same by every way."""
+    """Task, attempt, agent, prompt, system prompt and the answers, oldest question first; the same by every way."""
     engine, work = swarm.engine, await swarm.external()
     await engine.bake_worker_system_prompt(work.task_id, 1, "You are careful.")
     keys = [await engine.query_senior(work.handle, work.task_id, n) for n in (1, 2)]
@@ -45,8 +45,8 @@ async def test_the_payload_has_all_a_worker_needs(swarm: Swarm) -> None:
     assert (payload.task_id, payload.attempt, payload.agent) == (work.task_id, 1, "coder")
     assert (payload.prompt, payload.system) == ("Do it.", "You are careful.")
     assert [(a["key"], a["question"], a["answer"], a["answered_by"]) for a in payload.answers] == [
-        (keys[1], 2, "two", "ann"),
         (keys[0], 1, "one", "engine"),
+        (keys[1], 2, "two", "ann"),
     ]
     assert await engine.fetch_payload(work.handle) == payload
     assert await engine.fetch_worker_payload(await swarm.worker_token(work), work.task_id) == payload
