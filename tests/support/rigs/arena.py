@@ -166,6 +166,11 @@ class Arena:
         why = await self.operator.why(task_id)
         assert not {link.kind for link in why.chain} & _AWAITED, why.summary
 
+    def started(self, task_id: str, attempt: int = 1) -> bool:
+        """Whether any worker, backend or site ever had the attempt."""
+        key = task_id, attempt
+        return self.desk.has(*key) or key in self.backstage.handles or key in self.site.posted
+
     async def nothing_alive(self, task_id: str, attempts: int) -> None:
         """No process of these attempts is left."""
         for number in range(1, attempts + 1):
@@ -231,6 +236,7 @@ async def arena(place: Path, **more: str) -> AsyncIterator[Arena]:
         desk, site = await stack.enter_async_context(open_desk()), await stack.enter_async_context(open_site())
         server = ServerProcess(place / "data", settings(desk, site, more))
         await asyncio.to_thread(server.start)
+        stack.push_async_callback(desk.clear_away)
         stack.callback(server.kill)
         root_key = server.root_key()
         client = await stack.enter_async_context(SwarmholdClient(server.url, patience=PATIENCE))

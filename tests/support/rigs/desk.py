@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from app.spawning.family import Family
 from tests.support.ports import LOOPBACK
 from tests.support.waiting import present
 
@@ -63,6 +64,11 @@ class Desk:
     def has(self, task_id: str, attempt: int) -> bool:
         """Whether a worker of this attempt ever dialled in."""
         return (task_id, attempt) in self._callers
+
+    async def clear_away(self) -> None:
+        """End whatever a test that failed has left of anybody who ever dialled in."""
+        for key in self._callers:
+            await Family(*key, leader=None).end(0)
 
     def hang_up(self) -> None:
         """Close every line."""

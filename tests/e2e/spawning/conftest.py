@@ -1,0 +1,16 @@
+"""A server that the tests of one file share."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from tests.support.rigs.arena import Arena, arena
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Arena]:
+    """With everybody around it and a connected backend."""
+    async with arena(tmp_path_factory.mktemp("stage")) as made:
+        await made.connect()
+        yield made
