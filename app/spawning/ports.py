@@ -207,11 +207,17 @@ class SpawnerAdapter(Protocol):
         ...
 
     async def rejoin(self, job: Job, control: Control) -> Worker:
-        """Watch a worker that an earlier server process started. Raises SpawnFailed when it is gone."""
+        """Watch a worker that an earlier server process started. Raises SpawnFailed when it is gone.
+
+        Also called, only to stop the worker, when the attempt has ended and the worker was perhaps not told.
+        """
         ...
 
     async def reap(self, job: Job, grace_s: float) -> None:
-        """End what a dead server process left of this attempt's worker, going by `job.process`. Idempotent."""
+        """End what a dead server process left of this attempt's worker, going by `job.process`. Idempotent.
+
+        Called before anything else is done with the attempt, whether it is still live or not.
+        """
         ...
 
 
