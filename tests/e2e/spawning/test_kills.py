@@ -141,6 +141,21 @@ async def test_before_its_worker_has_it(stage: Arena) -> None:
         await stage.dead(hand.handle, PASSED)
 
 
+async def test_right_after_its_dispatch(stage: Arena) -> None:
+    """Wherever the server was with it: outside the next one begins it, inside it is lost, and nothing is doubled."""
+    dispatched = [cell for _ in range(3) for cell in await cells(stage)]
+    await asyncio.gather(*(cell.rig.dispatch(cell.task_id) for cell in dispatched))
+    await power_cut(stage)
+
+    for cell in dispatched:
+        if not cell.rig.outlives:
+            await stage.over(cell.task_id, Status.BLOCKED, LOST)
+            continue
+        await (await cell.hand()).finish(cell.name)
+        await stage.over(cell.task_id, Status.PASS, PASSED)
+        assert asked_once_more(stage, cell) <= 1
+
+
 async def test_behind_a_hook_that_has_agreed(stage: Arena) -> None:
     """What is queued or asked for by then waits on, with its hook, and so does whoever waits for the outcome."""
     queued, unanswered = await cells(stage, ["queue", "http-replying"])

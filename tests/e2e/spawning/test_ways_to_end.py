@@ -177,6 +177,17 @@ async def test_it_is_cancelled(stage: Arena, rig: Rig) -> None:
     await stage.over(task_id, Status.CANCELLED, CANCELLED)
 
 
+async def test_it_is_cancelled_right_after_its_dispatch(stage: Arena, rig: Rig) -> None:
+    """However far the server has come with starting it, nothing of it is left."""
+    tasks = [await stage.task() for _ in range(5)]
+    for task_id in tasks:
+        await rig.dispatch(task_id)
+        await stage.operator.cancel(task_id)
+
+    for task_id in tasks:
+        await stage.over(task_id, Status.CANCELLED, CANCELLED)
+
+
 async def test_it_is_cancelled_before_its_hook_agreed(stage: Arena, rig: Rig) -> None:
     """Nothing is started any more, and the hook hears of the end."""
     task_id = await stage.task()
