@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import structlog
 import uvicorn
 
-from app.bootstrap import places, presence
+from app.bootstrap import descriptors, places, presence
 from app.bootstrap.corked import CorkedHttpProtocol
 from app.bootstrap.failures import StartFailed
 from app.bootstrap.housekeeping import Housekeeping
@@ -203,6 +203,7 @@ def _uvicorn_config(settings: Settings, application: Application) -> uvicorn.Con
 
 def run(settings: Settings) -> None:
     """`serve` on the fastest loop there is. Blocks; raises StartFailed."""
+    descriptors.raise_limit()
     factory = None
     if sys.platform != "win32":
         import uvloop

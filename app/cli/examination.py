@@ -16,7 +16,7 @@ from typing import Any, Literal, cast
 import httpx
 
 import app as package
-from app.bootstrap import presence
+from app.bootstrap import descriptors, presence
 from app.bootstrap.failures import StartFailed
 from app.bootstrap.keyring import given_root_key, open_keyring
 from app.cli.stores import look_at_store
@@ -46,6 +46,7 @@ def examine(loaded: Loaded, *, deep: bool) -> Iterator[Finding]:
     yield Finding(about="version", state="info", found=package.__version__)
     yield from _settings(loaded)
     yield from _clock()
+    yield _open_files()
     yield from _data_dir(settings)
     yield from _secrets(settings)
     yield from _programs(settings)
@@ -88,6 +89,14 @@ def _clock() -> Iterator[Finding]:
         )
     else:
         yield Finding(about="clock", state="good", found=time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()))
+
+
+def _open_files() -> Finding:
+    limit = descriptors.allowed()
+    if limit >= descriptors.FEW:
+        return Finding(about="open files", state="good", found=f"a server here may have {limit:,}")
+    found = f"a server here may have {limit:,}, and each parked request and socket is one"
+    return Finding(about="open files", state="warning", found=found, mend="Raise the hard limit (ulimit -Hn).")
 
 
 def _data_dir(settings: Settings) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import resource
 import stat
 import subprocess
 from datetime import timedelta
@@ -14,6 +15,7 @@ import jwt
 import pytest
 from websockets.asyncio.client import connect
 
+from app.bootstrap import descriptors
 from app.client import SwarmholdClient
 from app.domain.access import Role
 from app.wire.spawners import ExternalSpawner
@@ -40,6 +42,20 @@ def test_a_first_start_makes_everything_private(start_server: StartServer) -> No
     assert {name: oct(mode) for name, mode in modes.items() if mode != 0o600} == {}
     assert str(node.data_dir / "root.key") in node.logs()
     assert node.root_key() not in node.logs()
+
+
+@pytest.mark.skipif(not Path("/proc/self/limits").exists(), reason="the limits of another process are read from /proc")
+def test_it_serves_more_connections_than_its_shell_would_let_it(start_server: StartServer) -> None:
+    """Started with the small limit that shells have, it takes as many open files as the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, hard), hard))
+    try:
+        node = start_server()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    (limit,) = re.findall(r"Max open files +(\d+)", Path(f"/proc/{node.pid}/limits").read_text())
+
+    assert int(limit) == min(hard, descriptors.MOST)
 
 
 def test_a_taken_port_and_a_taken_database_are_told(start_server: StartServer) -> None:
