@@ -9,7 +9,7 @@ from typing import Any
 
 from app.domain.access import Caller, Role, Verb
 from app.domain.attempts import Attempt, Reason, WorkerPayload
-from app.domain.errors import TokenTaskMismatch
+from app.domain.errors import EngineError, TokenTaskMismatch
 from app.domain.json import Json
 from app.domain.outputs import Final, OutputEvent, OutputType
 from app.domain.tasks import Status
@@ -20,6 +20,7 @@ from app.engine.ops.access import Reach, bound_rows, reach_trusted, require_live
 from app.engine.ops.idempotency import Idempotency, once
 from app.engine.ops.queues import Claim
 from app.state.state import Keep, State
+from app.state.tables import ATTEMPTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +116,9 @@ class WorkerCalls(Core):
         """
         final = Final(value=value, ok=ok)
 
-        def run(state: State, found: Reach) -> Any:
+        def run(state: State, found: Reach) -> Keep[EngineError] | None:
             require_same_task(state, found, task_id, verb)
-            result = outputs.submit(state, self._cfg, self.layer_registry, found, final)
-            return result if isinstance(result, Keep) else None
+            return outputs.submit(state, self._cfg, self.layer_registry, found, final)
 
         await self._call_reach("submit", bearer, verb, run, attempt=attempt)
 
@@ -161,7 +161,7 @@ class WorkerCalls(Core):
         if attempt.paused_at is not None:
             return WorkerPulse(attempt.lease_expires_at or attempt.handle_expires_at, False)
         changes = clocks.forced_renewal(self._cfg, attempt, state.now)
-        attempts.ATTEMPTS.update(state.db, attempt.task_id, attempt.attempt, **changes)
+        ATTEMPTS.update(state.db, attempt.task_id, attempt.attempt, **changes)
         return WorkerPulse(changes["lease_expires_at"] or changes["handle_expires_at"], False)
 
     async def bake_worker_system_prompt(self, task_id: str, attempt: int, system: str | None) -> None:

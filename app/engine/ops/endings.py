@@ -130,21 +130,21 @@ def fail(
     reason: Reason,
     detail: str | None,
     worker_gone: bool = False,
-) -> Task:
+) -> None:
     """End a live attempt badly: the task is blocked, or waits to be dispatched again by its retry policy."""
     end_attempt(state, attempt, outcome=outcome, reason=reason, detail=detail, worker_gone=worker_gone)
-    return block_or_retry(state, task, attempt, what=what, result=failure(reason, detail), reason=reason)
+    block_or_retry(state, task, attempt, what=what, result=failure(reason, detail), reason=reason)
 
 
 def end_while_suspended(
     state: State, task: Task, attempt: Attempt, *, reason: Reason, detail: str | None, worker_gone: bool = False
-) -> Task:
+) -> None:
     """End a live attempt badly whose task waits for a senior: it goes on waiting.
 
     The answer is kept for the next attempt; when the last one has come, the ending has its effect.
     """
     end_attempt(state, attempt, outcome=Outcome.BLOCKED, reason=reason, detail=detail, worker_gone=worker_gone)
-    return change(state, task, live=False)
+    change(state, task, live=False)
 
 
 def failure(reason: Reason, detail: str | None) -> Json:
@@ -154,18 +154,19 @@ def failure(reason: Reason, detail: str | None) -> Json:
 
 def block_or_retry(
     state: State, task: Task, attempt: Attempt, *, what: Step, result: Json | None, reason: Reason
-) -> Task:
-    """The task after an attempt that was not good."""
+) -> None:
+    """Do what follows an attempt that was not good: block the task, or plan the next one by its retry policy."""
     after = step(task.id, task.status, what)
     policy = task.retry_policy()
     ending = _RETRY_ON.get(reason)
     if policy is None or ending is None or not attempt.repeatable or not policy.covers(attempt.attempt, ending.value):
-        return settle(state, task, after, result=result, reason=reason.value)
+        settle(state, task, after, result=result, reason=reason.value)
+        return
     retry_at = state.now + policy.delay_ms(attempt.attempt, state.spread())
-    return wait_for_retry(state, task, result=result, retry_at=retry_at)
+    wait_for_retry(state, task, result=result, retry_at=retry_at)
 
 
-def wait_for_retry(state: State, task: Task, *, result: Json | None, retry_at: int) -> Task:
+def wait_for_retry(state: State, task: Task, *, result: Json | None, retry_at: int) -> None:
     """Keep the task running, without a live attempt, until the engine dispatches it again."""
     if task.open_questions:
         withdraw_all(state, task, "the attempt that asked is over")
@@ -177,6 +178,4 @@ def wait_for_retry(state: State, task: Task, *, result: Json | None, retry_at: i
         retry_at=retry_at,
     )
     state.due(retry_at)
-    return change(
-        state, task, status=Status.RUNNING, live=False, last_result=result, open_questions=0, retry_at=retry_at
-    )
+    change(state, task, status=Status.RUNNING, live=False, last_result=result, open_questions=0, retry_at=retry_at)

@@ -55,7 +55,7 @@ def accept(
     final: Final,
     *,
     worker_gone: bool = False,
-) -> Task:
+) -> None:
     """Take a Final of a live attempt and do what its layers make of it, all in this transaction."""
     body = Json(f'{{"content":{{"kind":"inline","value":{final.value.text}}},"ok":{"true" if final.ok else "false"}}}')
     changes = record(state, attempt, OutputType.FINAL, body)
@@ -63,7 +63,7 @@ def accept(
     layered = attempt.layers.text != "[]" or layers.base_decides(attempt.kind)
     facts = facts_for(state, task, attempt) if layered else None
     decision = stack.settle(layers, facts, final) if facts is not None else final
-    return conclude(state, task, attempt, decision, changes, worker_gone=worker_gone)
+    conclude(state, task, attempt, decision, changes, worker_gone=worker_gone)
 
 
 def conclude(
@@ -74,26 +74,22 @@ def conclude(
     changes: Changes,
     *,
     worker_gone: bool = False,
-) -> Task:
+) -> None:
     """Carry a decision out: hold the attempt for a senior, pass the task, block it or plan the next attempt."""
     if isinstance(decision, Escalate):
-        return _hold(state, task, attempt, decision, changes)
+        _hold(state, task, attempt, decision, changes)
+        return
     outcome = Outcome.PASS if decision.ok else Outcome.BLOCKED
     end_attempt(state, attempt, outcome=outcome, reason=Reason.FINAL, worker_gone=worker_gone, **changes)
     if decision.ok:
         after = step(task.id, task.status, Step.FINAL_OK)
-        return settle(state, task, after, result=decision.value)
-    return block_or_retry(
-        state,
-        task,
-        attempt,
-        what=Step.FINAL_FAILED,
-        result=decision.value,
-        reason=Reason.FINAL,
-    )
+        settle(state, task, after, result=decision.value)
+    else:
+        what, reason = Step.FINAL_FAILED, Reason.FINAL
+        block_or_retry(state, task, attempt, what=what, result=decision.value, reason=reason)
 
 
-def _hold(state: State, task: Task, attempt: Attempt, escalation: Escalate, changes: Changes) -> Task:
+def _hold(state: State, task: Task, attempt: Attempt, escalation: Escalate, changes: Changes) -> None:
     """Suspend the task on a question of the engine's own; the Final waits with the attempt."""
     if task.open_questions:
         withdraw_all(state, task, "the worker has finished")
@@ -112,4 +108,3 @@ def _hold(state: State, task: Task, attempt: Attempt, escalation: Escalate, chan
         bridge_id=None,
     )
     state.wake(f"attempt:{attempt.task_id}")
-    return task

@@ -15,7 +15,7 @@ from app.domain.errors import (
 )
 from app.domain.events import EventKind
 from app.domain.outputs import Final, LateResult, OutputEvent, OutputType
-from app.domain.tasks import Status, Task
+from app.domain.tasks import Status
 from app.engine.ops import finals
 from app.engine.ops.access import Reach, ended_because, require_live
 from app.engine.ops.rules import EngineCfg
@@ -38,7 +38,7 @@ LATE_OF = LATE_RESULTS.search(
 )
 
 
-def emit(state: State, cfg: EngineCfg, reach: Reach, event: OutputEvent) -> Task:
+def emit(state: State, cfg: EngineCfg, reach: Reach, event: OutputEvent) -> None:
     """Append progress, partial or artifact to the live attempt that was reached. A sign of life."""
     if event.type is OutputType.FINAL:
         raise InvalidRequest("a final result is submitted, not emitted", "type")
@@ -46,21 +46,18 @@ def emit(state: State, cfg: EngineCfg, reach: Reach, event: OutputEvent) -> Task
     if reach.attempt.outputs >= cfg.most_outputs:
         raise InvalidRequest(f"an attempt has at most {cfg.most_outputs} outputs; submit the result", "type")
     finals.append(state, cfg, reach.attempt, event.type, event.body)
-    return reach.task
 
 
-def submit(state: State, cfg: EngineCfg, layers: LayerRegistry, reach: Reach, final: Final) -> Task | Keep[EngineError]:
+def submit(state: State, cfg: EngineCfg, layers: LayerRegistry, reach: Reach, final: Final) -> Keep[EngineError] | None:
     """The Final of the attempt that was reached. The first wins; the same again changes nothing.
 
-    Returns the task, or the conflict to raise once what was sent is kept as a late result: Cancelled,
-    AttemptSuperseded, FinalConflict. Raises NotStarted.
+    What it returns is the conflict to raise once what was sent is kept as a late result: Cancelled, AttemptSuperseded.
+    Raises FinalConflict, NotStarted.
     """
     refusal = _refusal(state, cfg, reach, final)
-    if refusal is not None:
-        return refusal
-    if reach.attempt.final is not None:
-        return reach.task
-    return finals.accept(state, layers, reach.task, reach.attempt, final)
+    if refusal is None and reach.attempt.final is None:
+        finals.accept(state, layers, reach.task, reach.attempt, final)
+    return refusal
 
 
 def _refusal(state: State, cfg: EngineCfg, reach: Reach, final: Final) -> Keep[EngineError] | None:

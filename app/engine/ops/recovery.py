@@ -11,6 +11,7 @@ from app.domain.tasks import Task
 from app.engine.ops import clocks, timers
 from app.engine.ops.access import lock_task
 from app.engine.ops.attempts import facts_for, require_attempt
+from app.engine.ops.rules import EngineCfg
 from app.spawning.ports import Facts, Job
 from app.state import schema
 from app.state.state import State
@@ -129,7 +130,7 @@ def finished(state: State, task_id: str, number: int) -> None:
         state.wake(f"attempt:{task_id}")
 
 
-def alive(state: State, cfg: clocks.EngineCfg, task_id: str, number: int, epoch: int) -> None:
+def alive(state: State, cfg: EngineCfg, task_id: str, number: int, epoch: int) -> None:
     """The driver's own sign of life for a worker that it watches."""
     lock_task(state, task_id)
     attempt = ATTEMPTS.get(state.db, task_id, number)
