@@ -200,8 +200,10 @@ class Background(AttemptCalls):
         outlives = linked.acting(walk.facts).adapter.outlives_server
         if not outlives:
             await self._reap(walk, linked)
-        if not self._goes_on(walk, outlives):
-            await self._due_step("lost", recovery.lost, task_id, number, "the server process that ran its worker died")
+        if self._goes_on(walk, outlives):
+            self._launch(walk, linked)
+            return
+        await self._due_step("lost", recovery.lost, task_id, number, "the server process that ran its worker died")
         await self._drive(task_id, number, linked)
 
     async def _reap(self, walk: Walk, linked: LinkedSpawner) -> None:
