@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -128,10 +128,15 @@ class RoleVerbGate:
         """Whether the role includes the verb."""
         return verb in self._table[role]
 
-    def check(self, role: Role, verb: Verb, scope: frozenset[Verb] | None = None) -> None:
-        """Raise RoleViolation unless the role, narrowed by the token's scope, includes the verb."""
-        if verb not in self._table[role] or (scope is not None and verb not in scope):
-            raise RoleViolation(role.value, verb.value)
+    def check(self, role: Role, verbs: Verb | Sequence[Verb], scope: frozenset[Verb] | None = None) -> None:
+        """Raise RoleViolation unless the role, narrowed by the token's scope, includes the verb, or one of several.
+
+        Where no verb is named, every role will do.
+        """
+        wanted = (verbs,) if isinstance(verbs, Verb) else verbs
+        allowed = self._table[role]
+        if wanted and not any(verb in allowed and (scope is None or verb in scope) for verb in wanted):
+            raise RoleViolation(role.value, wanted[0].value)
 
     def verbs(self, role: Role) -> frozenset[Verb]:
         """All verbs of a role."""

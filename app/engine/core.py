@@ -15,7 +15,7 @@ import structlog
 from app.bus.port import HintBus
 from app.domain.access import Caller, Role, RoleVerbGate, Verb
 from app.domain.clock import Clock
-from app.domain.errors import Busy, EngineError, InvalidRequest, Missing, RoleViolation, StoreUnavailable
+from app.domain.errors import Busy, EngineError, InvalidRequest, Missing, StoreUnavailable
 from app.domain.handles import HandleMint
 from app.domain.tokens import Bearer, Claims, Handle, TokenSigner
 from app.engine.couriers import Couriers
@@ -209,19 +209,13 @@ class Core:
 
     def _present(self, bearer: Bearer, verbs: Verb | Sequence[Verb]) -> Presented:
         """The checks that need no state: signature, expiry, role × verb (any of several)."""
-        wanted = (verbs,) if isinstance(verbs, Verb) else verbs
         if isinstance(bearer, Handle):
             digest = Digest(self._parts.mint.digest(bearer.text))
-            self._gate_any(Role.WORKER, wanted, None)
+            self._parts.gate.check(Role.WORKER, verbs)
             return digest
         claims = self._parts.signer.verify(bearer)
-        self._gate_any(claims.role, wanted, claims.scope)
+        self._parts.gate.check(claims.role, verbs, claims.scope)
         return claims
-
-    def _gate_any(self, role: Role, verbs: Sequence[Verb], scope: frozenset[Verb] | None) -> None:
-        gate = self._parts.gate
-        if verbs and not any(gate.allows(role, verb) and (scope is None or verb in scope) for verb in verbs):
-            raise RoleViolation(role.value, verbs[0].value)
 
     # After a commit
 

@@ -301,11 +301,6 @@ class LayerRegistry:
         self._deciding = [x for x in self._base if type(x).settle is not Layer.settle or x.drives]
         self._hints = {layer.key: layer for layer in hints}
 
-    @property
-    def base(self) -> tuple[Layer, ...]:
-        """The base layers, innermost first."""
-        return self._base
-
     def base_decides(self, spawner: str) -> bool:
         """Whether a base layer has a say in what a Final means, or steps of its own, for this kind of spawner."""
         return any(layer.kinds is None or spawner in layer.kinds for layer in self._deciding)

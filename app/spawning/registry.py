@@ -62,11 +62,6 @@ class Registry(Generic[T]):
         """The ids that are held now, sorted."""
         return sorted(self._held)
 
-    def get(self, id: str) -> T | None:
-        """The object under `id`, or None."""
-        registration = self._held.get(id)
-        return None if registration is None else registration.value
-
     def current(self, id: str) -> Registration[T] | None:
         """Who holds `id`, or None."""
         return self._held.get(id)

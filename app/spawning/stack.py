@@ -19,7 +19,6 @@ from app.spawning.ports import (
     Layer,
     LayerRegistry,
     Lookup,
-    Settled,
     Spawn,
     SpawnerAdapter,
     Worker,
@@ -89,11 +88,6 @@ class LinkedSpawner:
     async def reap(self, job: Job, grace_s: float) -> None:
         """End what a dead server process left of the attempt's worker."""
         await self.acting(job.facts).adapter.reap(job, grace_s)
-
-    async def after(self, job: Job, control: Control, settled: Settled) -> None:
-        """The steps after the end, innermost layer first. At least once."""
-        for layer in self.acting(job.facts).layers:
-            await layer.after(job, control, settled)
 
     def _watched(self, worker: Worker, job: Job, control: Control) -> Worker:
         for layer in self.acting(job.facts).layers:

@@ -15,6 +15,7 @@ from app.spawning.adapters.queue import QueueSpawner
 from app.spawning.backends import OperatorBackend, SpawnHook
 from app.spawning.layers import shipped_layers
 from app.spawning.layers.input_inject import InputInjectLayer
+from app.spawning.layers.main_ai import MainAiLayer
 from app.spawning.ports import (
     Control,
     Draft,
@@ -128,7 +129,8 @@ async def test_base_layers_are_innermost_and_hints_go_outward_in_the_order_asked
     linked.acting(asked.facts).prepare(Draft(facts=asked.facts, prompt=""), nothing)
     await linked.spawn(asked, RecordedControl())
     settle(registry, asked.facts, Final(value=Json.of(1), ok=True))
-    await linked.after(asked, RecordedControl(), SETTLED)
+    for layer in linked.acting(asked.facts).layers:
+        await layer.after(asked, RecordedControl(), SETTLED)
 
     assert linked.hints == ("b", "a")
     assert trace == [
@@ -282,7 +284,7 @@ async def test_a_hook_hears_the_end_at_least_once(swarm: Swarm) -> None:
     """The next registration hears it again when the first one dropped."""
     calls = Calls()
     swarm.hooks.register("h", ScriptedHook(calls, gone=True))
-    ending = asyncio.create_task(swarm.linked("main_ai").after(job(hook_id="h"), RecordedControl(), SETTLED))
+    ending = asyncio.create_task(MainAiLayer(swarm.hooks).after(job(hook_id="h"), RecordedControl(), SETTLED))
     await calls.seen("after")
     swarm.hooks.register("h", ScriptedHook(calls))
     await ending

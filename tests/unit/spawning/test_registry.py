@@ -15,7 +15,7 @@ def test_the_last_registration_wins() -> None:
     first = registry.register("a", "old")
     second = registry.register("a", "new")
 
-    assert registry.get("a") == "new"
+    assert registry.current("a") is second
     assert (first.current, second.current) == (False, True)
 
 
@@ -26,11 +26,11 @@ def test_a_late_unregister_leaves_the_newer_holder() -> None:
     new = registry.register("a", "new")
     old.unregister()
 
-    assert registry.get("a") == "new"
+    assert registry.current("a") is new
 
     new.unregister()
     new.unregister()
-    assert registry.get("a") is None
+    assert registry.current("a") is None
     assert registry.ids() == []
 
 
