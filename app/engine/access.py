@@ -210,25 +210,26 @@ class AccessCalls(Core):
 
     async def check_key(self, key_text: str, role: Role) -> ApiKey:
         """The living API key that may act as the role. Raises Unauthenticated, RoleViolation."""
-        digest = self.digest_secret(key_text)
-        key = await self._store.read(lambda state: credentials.find_key(state, digest))
+        key = await self._living_key(key_text)
         credentials.require_role(key, role)
         return key
 
     async def check_key_verb(self, key_text: str, verb: Verb) -> ApiKey:
         """The living API key of which some role may use the verb. Raises Unauthenticated, RoleViolation."""
-        digest = self.digest_secret(key_text)
-        key = await self._store.read(lambda state: credentials.find_key(state, digest))
+        key = await self._living_key(key_text)
         if not any(self._parts.gate.allows(role, verb) for role in key.role_set):
             raise RoleViolation("this API key", verb.value)
         return key
 
     async def check_root_key(self, key_text: str) -> ApiKey:
         """The living root key. Raises Unauthenticated, RoleViolation."""
-        digest = self.digest_secret(key_text)
-        key = await self._store.read(lambda state: credentials.find_key(state, digest))
+        key = await self._living_key(key_text)
         credentials.require_root(key)
         return key
+
+    async def _living_key(self, key_text: str) -> ApiKey:
+        digest = self.digest_secret(key_text)
+        return await self._store.read(lambda state: credentials.find_key(state, digest))
 
     async def create_key(
         self,

@@ -199,15 +199,8 @@ class AttemptCalls(AccessCalls):
             raise DispatchFailed(f"a worker may not use the spawner {linked.router.kind!r}; it may use {allowed}")
 
     def _again(self, state: State, task_id: str, number: int) -> Dispatched:
-        """The same attempt for a repeated request: a fresh handle, since the first one was perhaps never seen."""
-        attempt = ATTEMPTS.get(state.db, task_id, number)
-        if attempt is None:
-            raise TaskNotFound(task_id)
-        handle = None
-        if attempt.kind == "external":
-            handle = attempts.new_handle(state, self._parts.mint, task_id, number)
-        expires = attempt.handle_expires_at if handle else None
-        return Dispatched(task_id=task_id, attempt=number, handle=handle, expires_at=expires)
+        """The same attempt for a repeated request."""
+        return attempts.handed_out(state, self._parts.mint, attempts.require_attempt(state, task_id, number)[1])
 
     async def _when_running(self, prepare: Callable[[], Awaitable[Dispatched]], end: float) -> Dispatched:
         """Prepare now, or as soon as the loop is resumed while there is time."""

@@ -207,7 +207,7 @@ class EventStream:
         """Take the next page, or wait until there may be one; where the stream has read to."""
         events = self._hub.recent(cursor)
         if events is None:
-            events, read_to = await self._stored(cursor)
+            events, read_to = await self._hub.page_of(self._task_id, cursor)
             # The ring may begin ahead of a reader that has everything: only who has missed something has lagged.
             if self._caught_up and events:
                 self._pending.append(Lagged(cursor=cursor))
@@ -223,10 +223,6 @@ class EventStream:
         if not self._pending:
             self._cursor = self._read_to
         return self._read_to
-
-    async def _stored(self, cursor: int) -> tuple[list[Event], int]:
-        """The next page from the store, and the cursor up to which it tells everything that is wanted."""
-        return await self._hub.page_of(self._task_id, cursor)
 
     def _wants(self, event: Event) -> bool:
         return (self._kinds is None or event.kind in self._kinds) and (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -69,13 +70,11 @@ class TaskCalls(Core):
         wanted = TaskFilter(status=status, agent=agent, label=label, parent=parent, session=session)
 
         def run(state: State, caller: Caller) -> Page[TaskState]:
-            if caller.role is Role.WORKER:
-                own(state, caller, parent or caller.task_id or "", Verb.READ_TASK_STATE)
-                mine = TaskFilter(
-                    status=status, agent=agent, label=label, parent=parent or caller.task_id, session=session
-                )
-                return pages.tasks(state, mine, limit=limit, cursor=cursor)
-            return pages.tasks(state, wanted, limit=limit, cursor=cursor)
+            if caller.role is not Role.WORKER:
+                return pages.tasks(state, wanted, limit=limit, cursor=cursor)
+            below = parent or caller.task_id or ""
+            own(state, caller, below, Verb.READ_TASK_STATE)
+            return pages.tasks(state, replace(wanted, parent=below), limit=limit, cursor=cursor)
 
         return await self._look(token, Verb.READ_TASK_STATE, run)
 

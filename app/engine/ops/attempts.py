@@ -103,12 +103,7 @@ def prepare(
     prompt = task.next_prompt if draft.prompt is given else Json.of(draft.prompt)
     attempt = _new_attempt(state, cfg, above, task, order, acting, draft, prompt)
     ATTEMPTS.insert(state.db, attempt)
-    handle = None
-    if attempt.kind == "external":
-        handle = new_handle(state, mint, task.id, number)
-    task = change(
-        state, task, status=after, attempt=number, live=True, next_prompt=None, retry_at=None, settled_at=None
-    )
+    change(state, task, status=after, attempt=number, live=True, next_prompt=None, retry_at=None, settled_at=None)
     state.emit(
         EventKind.TASK_ATTEMPT_STARTED,
         task_id=task.id,
@@ -121,8 +116,7 @@ def prepare(
         state.due(attempt.due_at)
     if attempt.queue is not None:
         state.wake(f"queue:{attempt.queue}")
-    expires = attempt.handle_expires_at if handle else None
-    return Dispatched(task_id=task.id, attempt=number, handle=handle, expires_at=expires), attempt
+    return handed_out(state, mint, attempt), attempt
 
 
 def _new_attempt(
@@ -136,9 +130,6 @@ def _new_attempt(
     prompt: Json | None,
 ) -> Attempt:
     adapter, steps = acting.adapter, acting.drives
-    queued = adapter.first_phase is Phase.QUEUED
-    queue = str(adapter.spec["queue"]) if queued else None
-    priority = int(adapter.spec.get("priority") or 0)
     phase = Phase.WAITING if acting.gates else Phase.SPAWNING if steps else adapter.first_phase
     return Attempt(
         task_id=task.id,
@@ -159,9 +150,7 @@ def _new_attempt(
         process=None,
         **_first_clocks(state, cfg, task, order, adapter, phase),
         paused_at=None,
-        queue=queue,
-        priority=priority,
-        turn=turns.next_turn(state, queue, priority, task.agent) if queue is not None else 0,
+        **_place_in_queue(state, adapter, task.agent),
         owner=order.owner,
         epoch=1,
         last_seen_at=None,
@@ -177,6 +166,15 @@ def _new_attempt(
         started_at=state.now,
         ended_at=None,
     )
+
+
+def _place_in_queue(state: State, adapter: SpawnerAdapter, agent: str) -> dict[str, Any]:
+    """Where a new attempt stands in its queue, if its spawner has one."""
+    spec = adapter.spec
+    queue = str(spec["queue"]) if adapter.first_phase is Phase.QUEUED else None
+    priority = int(spec.get("priority") or 0)
+    turn = turns.next_turn(state, queue, priority, agent) if queue is not None else 0
+    return {"queue": queue, "priority": priority, "turn": turn}
 
 
 def _first_clocks(
@@ -212,6 +210,13 @@ def _above(state: State, caller: Caller) -> str | None:
 def _resource(state: State, name: str) -> Json | None:
     rows = _RESOURCE.query(state.db, name=name)
     return Json(rows[0][0]) if rows else None
+
+
+def handed_out(state: State, mint: HandleMint, attempt: Attempt) -> Dispatched:
+    """What the dispatcher is told. Where it has to hand a handle on, each call makes one: an earlier may be lost."""
+    handle = new_handle(state, mint, attempt.task_id, attempt.attempt) if attempt.kind == "external" else None
+    expires = attempt.handle_expires_at if handle else None
+    return Dispatched(task_id=attempt.task_id, attempt=attempt.attempt, handle=handle, expires_at=expires)
 
 
 def new_handle(state: State, mint: HandleMint, task_id: str, number: int) -> str:

@@ -26,14 +26,35 @@ def put(
     asker_role: str,
     bridge_id: str | None,
 ) -> Question:
-    """The row, the suspension, the events: one step of the task's table."""
+    """The row, the suspension, the events: one step of the task's table.
+
+    A question that names no bridge goes to the asker's (`bridge_id`), else to that of the attempt's session.
+    """
     after = step(task.id, task.status, Step.SUSPEND)
     if attempt is not None and attempt.phase is not Phase.HELD:
         clocks.pause(state, attempt)
-    if attempt is not None and bridge_id is None and attempt.session_id and not asked.bridge_id:
-        session = SESSIONS.get(state.db, attempt.session_id)
-        bridge_id = session.bridge_id if session else None
-    question = Question(
+    to = asked.bridge_id or bridge_id or _bridge_of(state, attempt)
+    question = _question(state, task, asked, purpose=purpose, asked_by=asked_by, asker_role=asker_role, bridge_id=to)
+    QUESTIONS.insert(state.db, question)
+    if question.due_at is not None:
+        state.due(question.due_at)
+    emit(state, EventKind.SENIOR_QUERIED, question, task, bridge_id=question.bridge_id, by=asked_by)
+    if task.status is not Status.SUSPENDED:
+        emit(state, EventKind.TASK_SUSPENDED, question, task)
+    # Any retry that was planned waits too: the task is not running now.
+    change(state, task, status=after, asked=task.asked + 1, open_questions=task.open_questions + 1, retry_at=None)
+    return question
+
+
+def _bridge_of(state: State, attempt: Attempt | None) -> str | None:
+    session = SESSIONS.get(state.db, attempt.session_id) if attempt is not None and attempt.session_id else None
+    return session.bridge_id if session else None
+
+
+def _question(
+    state: State, task: Task, asked: Ask, *, purpose: Purpose, asked_by: str, asker_role: str, bridge_id: str | None
+) -> Question:
+    return Question(
         key=state.ids.resume_key(),
         task_id=task.id,
         attempt=task.attempt,
@@ -44,7 +65,7 @@ def put(
         question=asked.question,
         answer_schema=asked.answer_schema,
         choices=asked.choices,
-        bridge_id=asked.bridge_id or bridge_id,
+        bridge_id=bridge_id,
         deadline=asked.deadline,
         on_deadline=asked.on_deadline,
         default_answer=asked.default_answer,
@@ -58,15 +79,6 @@ def put(
         delivered_to=Json("[]"),
         due_at=asked.deadline if asked.on_deadline is not OnDeadline.KEEP_WAITING else None,
     )
-    QUESTIONS.insert(state.db, question)
-    if question.due_at is not None:
-        state.due(question.due_at)
-    emit(state, EventKind.SENIOR_QUERIED, question, task, bridge_id=question.bridge_id, by=asked_by)
-    if task.status is not Status.SUSPENDED:
-        emit(state, EventKind.TASK_SUSPENDED, question, task)
-    # Any retry that was planned waits too: the task is not running now.
-    change(state, task, status=after, asked=task.asked + 1, open_questions=task.open_questions + 1, retry_at=None)
-    return question
 
 
 def emit(state: State, kind: EventKind, question: Question, task: Task, **data: Any) -> None:
