@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from app.bootstrap.bounded import BoundedHttpProtocol
 
 
 class CorkedTransport(asyncio.Transport):
@@ -91,8 +91,8 @@ class CorkedTransport(asyncio.Transport):
         return self._inner.get_protocol()
 
 
-class CorkedHttpProtocol(HttpToolsProtocol):
-    """The server library's HTTP protocol on a corked transport."""
+class CorkedHttpProtocol(BoundedHttpProtocol):
+    """The bounded HTTP protocol on a corked transport."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Connected."""

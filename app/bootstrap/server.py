@@ -196,7 +196,7 @@ def _uvicorn_config(settings: Settings, application: Application) -> uvicorn.Con
         ws_max_size=settings.http.frame_limit * 8,
         ws_per_message_deflate=False,
         backlog=BACKLOG,
-        timeout_keep_alive=round(settings.http.keep_alive),
+        timeout_keep_alive=max(1, round(settings.http.keep_alive)),
         timeout_graceful_shutdown=round(settings.shutdown_grace),
     )
 

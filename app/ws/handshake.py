@@ -35,7 +35,10 @@ def origin_allowed(scope: Scope, allowed: Sequence[str]) -> bool:
     if origin in allowed:
         return True
     host = header(scope, b"host")
-    return host is not None and urlsplit(origin).netloc.lower() == host.lower()
+    try:
+        return host is not None and urlsplit(origin).netloc.lower() == host.lower()
+    except ValueError:  # no browser writes such an origin
+        return False
 
 
 def subprotocol_of(scope: Scope) -> str | None:

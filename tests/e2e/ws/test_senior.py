@@ -255,7 +255,14 @@ async def test_a_credential_that_dies_closes_with_4401(node: Node, how: str) -> 
 
 @pytest.mark.parametrize(
     ("origin", "served_to"),
-    [("https://evil.example", False), ("null", False), ("https://good.example", True), ("own", True), (None, True)],
+    [
+        ("https://evil.example", False),
+        ("null", False),
+        ("http://[", False),
+        ("https://good.example", True),
+        ("own", True),
+        (None, True),
+    ],
 )
 async def test_pages_of_other_origins_are_turned_away(node: Node, origin: str | None, served_to: bool) -> None:
     """The server's own pages and listed ones may open a socket; programs send no origin."""
