@@ -40,7 +40,7 @@ from app.http.verdicts import Verdicts
 
 Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 _REQUEST_ID = b"x-request-id"
 _LONGEST_REQUEST_ID = 128
@@ -153,7 +153,7 @@ class Application:
         path = getattr(scope.get("route"), "path", "other")
         self.edge.metrics.request(scope["method"], path, status, seconds)
         if self.edge.settings.access_log:
-            log.info("request", method=scope["method"], path=scope["path"], status=status, seconds=round(seconds, 6))
+            _log.info("request", method=scope["method"], path=scope["path"], status=status, seconds=round(seconds, 6))
 
 
 async def _left(request: Request, error: Exception) -> Response:

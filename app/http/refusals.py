@@ -15,7 +15,7 @@ from app.http.problems import FAILED_CREDENTIAL, UNAUTHENTICATED, Problem, probl
 _GUESSED = frozenset({"unauthenticated", "bad-signature", "token-not-found"})
 """What a credential that never was is told by; expired, revoked and used-up ones were good once."""
 
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 
 class Refusals:
@@ -54,7 +54,7 @@ class Refusals:
         try:
             await self._engine.record_refusal(reason=reason, source=source, fingerprint=mark)
         except Busy as busy:
-            log.warning("refusal not audited", reason=reason, source=source, credential=mark, cause=busy.code)
+            _log.warning("refusal_not_audited", reason=reason, source=source, credential=mark, cause=busy.code)
 
 
 def _presented(scope: Scope) -> str | None:

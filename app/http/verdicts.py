@@ -36,7 +36,7 @@ from app.http.faults import (
 from app.http.problems import Problem, internal, problem_of
 from app.http.routes import Gate, methods_of
 
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 _PARAMETERS = frozenset({"path", "query", "header", "cookie"})
 _OF_THE_REQUEST = (
@@ -136,5 +136,6 @@ def _path(parts: Iterable[object]) -> str:
 
 def _unforeseen(error: Exception, scope: Scope) -> Problem:
     reference = secrets.token_hex(8)
-    log.error("request failed", reference=reference, method=scope.get("method"), path=scope.get("path"), exc_info=error)
+    method, path = scope.get("method"), scope.get("path")
+    _log.error("request_failed", reference=reference, method=method, path=path, exc_info=error)
     return internal(reference)

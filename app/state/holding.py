@@ -55,4 +55,4 @@ def _refuse(op: str, answer: object) -> None:
 def _judge(op: str, held_ms: float, policy: HoldPolicy) -> None:
     if policy.max_hold_panic:
         raise MaxHoldExceeded(op, held_ms, policy.max_hold_ms)
-    _log.warning("state held too long", op=op, held_ms=round(held_ms, 1), max_hold_ms=policy.max_hold_ms)
+    _log.warning("state_held_too_long", op=op, held_ms=round(held_ms, 1), max_hold_ms=policy.max_hold_ms)

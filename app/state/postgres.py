@@ -219,7 +219,7 @@ class PostgresStore:
         try:
             self._listener(effects)
         except Exception as error:  # noqa: BLE001 - the commit stands, and its caller must hear of it
-            _log.error("commit listener failed", error=repr(error))
+            _log.error("commit_listener_failed", error=repr(error))
 
     def _take_connection(self) -> PostgresConnection:
         try:
@@ -308,7 +308,7 @@ class PostgresStore:
         self._stop_watching()
         if not self._opened:
             return
-        _log.warning("server lock lost", error=reason)
+        _log.warning("server_lock_lost", error=reason)
         self._outage = f"PostgreSQL: {reason}"
         lock.close()
         self._lock = None
@@ -326,7 +326,7 @@ class PostgresStore:
             self._idle.pop().close()
         self._recovery = None
         self._resume()
-        _log.warning("server lock taken again")
+        _log.warning("server_lock_taken_again")
 
     async def _release(self) -> None:
         self._stop_watching()

@@ -98,4 +98,4 @@ class LogKeeper:
 
 def _warn(error: apsw.Error) -> None:
     """Nothing is lost: the log keeps what could not be copied, and commits tell what is wrong with the disk."""
-    _log.warning("database log not copied", error=str(error))
+    _log.warning("database_log_not_copied", error=str(error))

@@ -271,7 +271,7 @@ class SqliteWriter:
         try:
             db.rollback()
         except apsw.Error as failure:
-            _log.warning("database connection given up", error=str(failure))
+            _log.warning("database_connection_given_up", error=str(failure))
             self._db = None
             db.close()
 
@@ -356,7 +356,7 @@ class SqliteWriter:
         try:
             self.listener(merged)
         except Exception as error:  # noqa: BLE001 - the commit stands, and its callers must hear of it
-            _log.error("commit listener failed", error=repr(error))
+            _log.error("commit_listener_failed", error=repr(error))
 
     async def _next_turn(self) -> None:
         """Wait until the connection is free, or may be."""

@@ -30,7 +30,7 @@ from app.ws.handshake import Guest
 from app.ws.outbox import Outbox, SlowReader
 from app.ws.protocol import Acknowledged, Answered, Protocol, Say, View
 
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 PAGE = 200
 GOING_AWAY = 1012
@@ -168,7 +168,7 @@ class Connection:
         except EngineError as error:
             self.end(_ending_of(error))
         except Exception:
-            log.exception("socket failed", bridge_id=self.id)
+            _log.exception("socket_failed", bridge_id=self.id)
             self.end(Ending(1011, "the server failed"))
             raise
 
@@ -236,7 +236,7 @@ class Connection:
             try:
                 await self.edge.engine.mark_delivered(keys, self.id)
             except Busy as busy:
-                log.warning("deliveries not noted", bridge_id=self.id, count=len(keys), cause=busy.code)
+                _log.warning("deliveries_not_noted", bridge_id=self.id, count=len(keys), cause=busy.code)
 
     # Showing questions
 

@@ -18,7 +18,7 @@ from app.ws.connection import FORBIDDEN, REFUSED, REPLACED, Connection, Ending
 from app.ws.handshake import Guest, admitted, origin_allowed, presented, subprotocol_of
 from app.ws.protocol import Protocol
 
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 SENIOR_PATH = "/v1/senior/bridges/{bridge_id}/ws"
 BACKEND_PATH = "/v1/operator/backends/{id}/ws"
@@ -89,7 +89,7 @@ class Sockets:
             older.end(REPLACED)
         try:
             ending = await connection.serve()
-            log.info("socket closed", bridge_id=connection.id, code=ending.code)
+            _log.info("socket_closed", bridge_id=connection.id, code=ending.code)
         finally:
             if self._open.get(connection.id) is connection:
                 del self._open[connection.id]
@@ -114,7 +114,7 @@ async def _refusal(edge: Edge, socket: WebSocket, error: EngineError, text: str 
     try:
         await edge.refusals.record(socket.scope, failed, credential=text)
     except TooManyGuesses:
-        log.info("socket refused among too many", source=socket.client)
+        _log.info("socket_refused_among_too_many", source=socket.client)
     return REFUSED
 
 

@@ -181,7 +181,7 @@ async def test_failing_listener_harms_no_caller(store: Store) -> None:
     store.on_commit(listener)
     with capture_logs() as logs:
         assert await store.transact("wake", operation) == 1
-    assert [line["event"] for line in logs] == ["commit listener failed"]
+    assert [line["event"] for line in logs] == ["commit_listener_failed"]
 
 
 def _hold(state: State) -> str:
@@ -196,7 +196,7 @@ async def test_long_hold_is_warned_of(store: Store) -> None:
     """An operation that holds the state too long is kept, and named in the log."""
     with capture_logs() as logs:
         assert await store.transact("slow op", _hold, policy=HoldPolicy(max_hold_ms=1)) == "done"
-    warnings = [line for line in logs if line["event"] == "state held too long"]
+    warnings = [line for line in logs if line["event"] == "state_held_too_long"]
     assert [line["op"] for line in warnings] == ["slow op"]
 
 
