@@ -38,7 +38,7 @@ class Json:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Json):
             return NotImplemented
-        return self.text == other.text or _same(self.value, other.value)
+        return self.text == other.text or same_json(self.value, other.value)
 
     def __hash__(self) -> int:
         return hash(orjson.dumps(orjson.loads(self.text), option=orjson.OPT_SORT_KEYS))
@@ -47,22 +47,17 @@ class Json:
         return f"Json({self.text if len(self.text) <= 80 else self.text[:77] + '...'})"
 
 
-def _same(a: Any, b: Any) -> bool:
-    """JSON equality: unlike Python's, `true` is not 1."""
+def same_json(a: Any, b: Any) -> bool:
+    """Whether two decoded JSON values are equal as JSON (so `true` differs from 1, and 1 equals 1.0)."""
     if isinstance(a, bool) or isinstance(b, bool):
         return a is b
     if isinstance(a, dict) and isinstance(b, dict):
         left, right = cast(dict[str, Any], a), cast(dict[str, Any], b)
-        return left.keys() == right.keys() and all(_same(left[k], right[k]) for k in left)
+        return left.keys() == right.keys() and all(same_json(left[k], right[k]) for k in left)
     if isinstance(a, list) and isinstance(b, list):
         first, second = cast(list[Any], a), cast(list[Any], b)
-        return len(first) == len(second) and all(map(_same, first, second))
+        return len(first) == len(second) and all(map(same_json, first, second))
     return bool(a == b)
-
-
-def same_json(a: Any, b: Any) -> bool:
-    """Whether two decoded JSON values are equal as JSON (so `true` differs from 1, and 1 equals 1.0)."""
-    return _same(a, b)
 
 
 NULL = Json("null")

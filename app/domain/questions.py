@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from app.domain.answer_schemas import check_schema, complaint
 from app.domain.clock import Instant
 from app.domain.errors import AnswerInvalid, InvalidRequest
+from app.domain.events import EventKind
 from app.domain.json import Json, same_json
 
 
@@ -19,6 +20,16 @@ class QuestionStatus(StrEnum):
     ANSWERED = "answered"
     EXPIRED = "expired"
     WITHDRAWN = "withdrawn"
+
+
+ASKED = frozenset({EventKind.SENIOR_QUERIED.value, EventKind.QUESTION_ESCALATED.value})
+"""Kinds of events that put a question before somebody."""
+SETTLED = {
+    EventKind.SENIOR_ANSWERED.value: QuestionStatus.ANSWERED.value,
+    EventKind.QUESTION_WITHDRAWN.value: QuestionStatus.WITHDRAWN.value,
+    EventKind.QUESTION_EXPIRED.value: QuestionStatus.EXPIRED.value,
+}
+"""Kinds of events after which nobody waits for an answer any more, and what the question is then."""
 
 
 class OnDeadline(StrEnum):

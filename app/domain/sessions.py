@@ -56,6 +56,11 @@ class Session(NamedTuple):
     last_seen: Instant
     expires_at: Instant
 
+    @property
+    def backend_ids(self) -> frozenset[str]:
+        """The ids under which the session's backend is connected."""
+        return frozenset(id for id in (self.bridge_id, self.operator_backend_id, self.hook_id) if id is not None)
+
     def kind_for(self, agent: str) -> OperatorKind | None:
         """The cascade for one agent; None when no tier says anything."""
         return collapse_operator_kind(

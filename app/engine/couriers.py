@@ -13,8 +13,8 @@ from typing import Any
 import structlog
 
 from app.domain.errors import Busy
-from app.domain.events import Event, EventKind
-from app.domain.questions import Question, QuestionStatus
+from app.domain.events import Event
+from app.domain.questions import ASKED, SETTLED, Question, QuestionStatus
 from app.engine.feed import EventStream, Feed
 from app.engine.ops import questions
 from app.spawning.backends import BackendGone, SeniorBridge
@@ -28,12 +28,6 @@ _log = structlog.get_logger(__name__)
 AFTER_FAULT_S = 1.0
 PAGE = 200
 
-_SETTLED = {
-    EventKind.SENIOR_ANSWERED.value: QuestionStatus.ANSWERED.value,
-    EventKind.QUESTION_WITHDRAWN.value: QuestionStatus.WITHDRAWN.value,
-    EventKind.QUESTION_EXPIRED.value: QuestionStatus.EXPIRED.value,
-}
-_ASKED = frozenset({EventKind.SENIOR_QUERIED.value, EventKind.QUESTION_ESCALATED.value})
 
 Held = Registration[SeniorBridge]
 
@@ -99,7 +93,7 @@ class _Courier:
         """Until cancelled, or the bridge says that it is gone."""
         while True:
             try:
-                async with self._feed.follow(after=None, kinds=_ASKED | _SETTLED.keys()) as stream:
+                async with self._feed.follow(after=None, kinds=ASKED | SETTLED.keys()) as stream:
                     await self._serve(stream)
                 return
             except BackendGone:
@@ -136,14 +130,14 @@ class _Courier:
     async def _happened(self, event: Event) -> None:
         data: dict[str, Any] = event.data.value if event.data is not None else {}
         key = str(data.get("key"))
-        if event.kind in _ASKED:
+        if event.kind in ASKED:
             if data.get("to", data.get("bridge_id")) in (None, self._id):
                 row = await self._store.read(lambda state: QUESTIONS.get(state.db, key))
                 if row is not None and row.status is QuestionStatus.OPEN:
                     await self._show(row)
         elif key in self._shown:
             self._shown.discard(key)
-            await self._tell(self._bridge.withdrawn(key, _SETTLED[event.kind]), key)
+            await self._tell(self._bridge.withdrawn(key, SETTLED[event.kind]), key)
 
     async def _show(self, row: Question) -> None:
         if row.key in self._shown or not await self._tell(self._bridge.ask(row), row.key):

@@ -71,13 +71,13 @@ class BackendConnection(Connection):
 
     async def before(self, job: Job) -> None:
         """Ask whether it may start. Raises SpawnRefused, BackendGone."""
-        ack = await self._request("before", "hook_before", job, agent=job.agent)
+        ack = await self._request("before", "hook_before", job)
         if isinstance(ack, HookAck) and not ack.ok:
             raise SpawnRefused(ack.reason or "the spawn hook refused")
 
     async def after(self, job: Job, settled: Settled) -> None:
         """Tell how it ended. Raises BackendGone."""
-        await self._request("after", "hook_after", job, agent=job.agent, result=_result_of(settled))
+        await self._request("after", "hook_after", job, result=_result_of(settled))
 
     async def _request(self, step: str, kind: str, job: Job, **fields: Any) -> Ack:
         req_id = req_id_of(step, job.task_id, job.attempt)

@@ -19,7 +19,7 @@ from app.domain.access import Role
 from app.domain.clock import system_clock
 from app.domain.errors import Busy, EngineError, SessionNotFound
 from app.domain.events import Event, EventKind
-from app.domain.questions import Question, QuestionStatus
+from app.domain.questions import ASKED, SETTLED, Question, QuestionStatus
 from app.engine.feed import EventStream
 from app.http import views
 from app.http.edge import Edge
@@ -37,13 +37,7 @@ GOING_AWAY = 1012
 """The server restarts (RFC 6455's registry of close codes): come back."""
 CLOSE_WITHIN_S = 10.0
 
-_SETTLED = {
-    EventKind.SENIOR_ANSWERED.value: QuestionStatus.ANSWERED.value,
-    EventKind.QUESTION_WITHDRAWN.value: QuestionStatus.WITHDRAWN.value,
-    EventKind.QUESTION_EXPIRED.value: QuestionStatus.EXPIRED.value,
-}
-_ASKED = frozenset({EventKind.SENIOR_QUERIED.value, EventKind.QUESTION_ESCALATED.value})
-_FOLLOWED = _ASKED | _SETTLED.keys() | {EventKind.TOKEN_REVOKED.value}
+_FOLLOWED = ASKED | SETTLED.keys() | {EventKind.TOKEN_REVOKED.value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,11 +270,11 @@ class Connection:
         data: View = event.data.value if event.data is not None else {}
         if event.kind == EventKind.TOKEN_REVOKED.value:
             self._doubted.set()
-        elif event.kind in _ASKED:
+        elif event.kind in ASKED:
             if self._concerns(data.get("to", data.get("bridge_id"))):
                 await self._show_new(data["key"])
         else:
-            self.say(self.protocol.withdrawn(data["key"], _SETTLED[event.kind]))
+            self.say(self.protocol.withdrawn(data["key"], SETTLED[event.kind]))
 
     async def _show_new(self, key: str) -> None:
         row = await self.edge.engine.read_question(self.guest.token, key)

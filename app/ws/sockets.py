@@ -99,12 +99,11 @@ def _is_id(text: str) -> bool:
     return 0 < len(text) <= _LONGEST_ID and text.isprintable()
 
 
-async def _held_ids(edge: Edge, guest: Guest) -> set[str | None]:
+async def _held_ids(edge: Edge, guest: Guest) -> frozenset[str]:
     try:
-        session = await edge.engine.own_session(guest.token)
+        return (await edge.engine.own_session(guest.token)).backend_ids
     except SessionNotFound:
-        return set()
-    return {session.bridge_id, session.operator_backend_id, session.hook_id}
+        return frozenset()
 
 
 async def _refusal(edge: Edge, socket: WebSocket, error: EngineError, text: str | None) -> Ending:

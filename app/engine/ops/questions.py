@@ -17,7 +17,6 @@ from app.domain.events import EventKind
 from app.domain.json import Json
 from app.domain.outputs import Final
 from app.domain.questions import Ask, OnDeadline, Purpose, Question, QuestionStatus, check_answer
-from app.domain.sessions import Session
 from app.domain.tasks import Step, Task, step
 from app.engine.ops import clocks, finals, suspension
 from app.engine.ops.access import bound_rows, is_below, lock_task, own, require_live, session_of
@@ -140,18 +139,13 @@ def require_may_answer(state: State, caller: Caller, question: Question, connect
     if caller.role is Role.OPERATOR and caller.via != "engine":
         session_id = session_of(state, caller)
         session = SESSIONS.get(state.db, session_id) if session_id else None
-        held = (connected_as, *_held(session)) if session is not None else (connected_as,)
-        if question.bridge_id is None or question.bridge_id not in held:
+        held = session.backend_ids if session is not None else frozenset[str]()
+        if question.bridge_id is None or question.bridge_id not in {connected_as, *held}:
             raise RoleViolation(caller.role.value, f"{Verb.ANSWER_QUERY.value} for a question of another bridge")
     if caller.task_id is not None and (
         caller.task_id == question.task_id or is_below(state, caller.task_id, question.task_id)
     ):
         raise RoleViolation(caller.role.value, f"{Verb.ANSWER_QUERY.value} for a question asked above it")
-
-
-def _held(session: Session) -> tuple[str | None, ...]:
-    """The ids under which the session's backend is connected."""
-    return session.bridge_id, session.operator_backend_id, session.hook_id
 
 
 def _settle_answer(

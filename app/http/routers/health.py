@@ -47,7 +47,8 @@ async def readyz(request: Request) -> Reply:
 @router.get("/metrics", openapi_extra=gate(Verb.READ_TRACE) | documented(reply={"text/plain": {"type": "string"}}))
 async def metrics(request: Request) -> Reply:
     """Metrics for Prometheus. Unless the server opens them: for a token that may read traces, or an API key that may
-    attach as a role that may, since a scraper keeps its credential for long."""
+    attach as a role that may, since a scraper keeps its credential for long.
+    """
     edge, scope = edge_of(request), request.scope
     if not edge.settings.metrics_open:
         if auth.is_key(auth.credential_text(scope)):

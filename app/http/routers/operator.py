@@ -211,8 +211,8 @@ async def mint(edge: EdgeDep, token: Token, body: MintRequest, once: Once) -> Re
         idempotency=once,
     )
     record = minted.record
-    shown = {"token": minted.token.text, "jti": record.jti, "expires_at": views.at(record.expires_at)}
-    return replies.json(shown, status=201)
+    told = {"token": minted.token.text, "jti": record.jti, "expires_at": views.at(record.expires_at)}
+    return replies.json(told, status=201)
 
 
 @router.post("/tokens/verify", response_model=TokenVerdict, openapi_extra=gate(Verb.VERIFY_TOKEN))
