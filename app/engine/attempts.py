@@ -27,6 +27,7 @@ from app.domain.tasks import Status
 from app.domain.tokens import Bearer
 from app.engine.access import AccessCalls
 from app.engine.control import AttemptControl
+from app.engine.core import STORE_PAUSE_S
 from app.engine.driver import Driver, is_detached, needs_driver
 from app.engine.ops import attempts, credentials, recovery, tasks
 from app.engine.ops.access import own
@@ -38,8 +39,6 @@ from app.spawning.ports import SpawnerAdapter
 from app.spawning.stack import LinkedSpawner, link
 from app.state.state import State
 from app.state.tables import ATTEMPTS, TASKS
-
-_STORE_PAUSE_S = 0.5
 
 R = TypeVar("R")
 
@@ -190,7 +189,7 @@ class AttemptCalls(AccessCalls):
                 return await self._drive(*key, linked)
             except Busy as error:
                 _log.warning("attempt_waits_for_store", task_id=key[0], attempt=key[1], reason=str(error))
-                await asyncio.sleep(_STORE_PAUSE_S)
+                await asyncio.sleep(STORE_PAUSE_S)
 
     def _check_dispatcher(self, state: State, caller: Caller, task_id: str, linked: LinkedSpawner) -> None:
         own(state, caller, task_id, Verb.DISPATCH_ATTEMPT)

@@ -14,7 +14,7 @@ from app.domain.events import EventKind
 from app.domain.json import Json
 from app.domain.outputs import OutputEvent, OutputType
 from app.domain.tokens import CapToken
-from app.engine.core import Core
+from app.engine.core import STORE_PAUSE_S, Core
 from app.engine.ops import attempts, finals
 from app.engine.ops.attempts import require_own_attempt
 from app.engine.ops.recovery import Walk
@@ -22,8 +22,6 @@ from app.state.state import State
 from app.state.tables import ATTEMPTS
 
 R = TypeVar("R")
-
-_STORE_PAUSE_S = 0.5
 
 _log = structlog.get_logger(__name__)
 
@@ -57,7 +55,7 @@ class AttemptControl:
                 if once and isinstance(error, StoreUnavailable) and error.unsure:
                     raise
                 _log.warning("worker_waits_for_store", task_id=self._task_id, reason=str(error))
-            await asyncio.sleep(_STORE_PAUSE_S)
+            await asyncio.sleep(STORE_PAUSE_S)
 
     async def let_through(self) -> None:
         """Let its worker act from now on."""

@@ -35,7 +35,8 @@ from app.state.tables import ATTEMPTS
 R = TypeVar("R")
 V = TypeVar("V")
 
-_STORE_PAUSE_S = 0.5
+STORE_PAUSE_S = 0.5
+"""Between two tries of what has to be done while the store is away."""
 
 _log = structlog.get_logger(__name__)
 
@@ -273,7 +274,7 @@ class Core:
                     raise
                 # The worker goes on while the store is away.
                 _log.warning("attempt_waits_for_store", task_id=task_id, attempt=number, reason=str(error))
-                await asyncio.sleep(_STORE_PAUSE_S)
+                await asyncio.sleep(STORE_PAUSE_S)
 
     def check_hold(self, hold: timedelta) -> float:
         """The hold in seconds. Raises InvalidRequest outside 0 … the longest hold."""

@@ -101,8 +101,8 @@ class Driver:
 
     async def _spawn(self) -> Worker:
         worker = await self._linked.spawn(self._job, self._control)
-        into = self._linked.acting(self._facts).adapter.first_phase
-        into = Phase.QUEUED if into is Phase.QUEUED else Phase.RUNNING
+        queued = self._linked.acting(self._facts).adapter.first_phase is Phase.QUEUED
+        into = Phase.QUEUED if queued else Phase.RUNNING
         key, cfg = (self._task_id, self._number), self._core.cfg
         try:
             await self._patiently(

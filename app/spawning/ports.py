@@ -99,7 +99,10 @@ class Settled:
 
 
 class Control(Protocol):
-    """What a running attempt may ask of the engine. Calls raise AttemptSuperseded or Cancelled when fenced off."""
+    """What a running attempt may ask of the engine. Calls raise AttemptSuperseded or Cancelled when fenced off.
+
+    While the store is away they wait for it; an output alone is not sent again when nobody knows whether it was kept.
+    """
 
     async def let_through(self) -> None:
         """Let its worker act from now on: whoever had to agree has. For the stack, before it calls the spawner."""
@@ -118,7 +121,10 @@ class Control(Protocol):
         ...
 
     async def output(self, event: OutputEvent) -> None:
-        """Append an output event (progress, partial, artifact) in the worker's name."""
+        """Append an output event (progress, partial, artifact) in the worker's name.
+
+        Raises InvalidRequest for a Final, and StoreUnavailable when it is `unsure` whether the event was kept.
+        """
         ...
 
     async def bake_system(self, system: str | None) -> None:

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-
-import structlog
+from contextlib import suppress
 
 from app.domain.clock import Clock, system_clock
-from app.domain.errors import Busy, Conflict
+from app.domain.errors import Conflict
 from app.spawning.ports import Control, Exit, Job, Layer, Worker
-
-_RETRY_S = 1.0
-
-_log = structlog.get_logger(__name__)
 
 
 class LongHoldLayer(Layer):
@@ -32,14 +27,8 @@ class LongHoldLayer(Layer):
     async def warn(self, job: Job, control: Control) -> None:
         """Wait for the limit and put the warning on the feed; return without one when the attempt is over by then."""
         await asyncio.sleep(max(0.0, self._limit_s - self._held_s(job)))
-        while True:
-            try:
-                return await control.held_long(self._held_s(job))
-            except Conflict:
-                return None
-            except Busy as busy:
-                _log.debug("long_hold_not_told_yet", task_id=job.task_id, attempt=job.attempt, error=str(busy))
-                await asyncio.sleep(_RETRY_S)
+        with suppress(Conflict):
+            await control.held_long(self._held_s(job))
 
     def _held_s(self, job: Job) -> float:
         return (self._clock() - job.started_at) / 1000
