@@ -22,6 +22,7 @@ from app.cli.run import run
 from app.cli.senior import senior
 from app.cli.serve import serve
 from app.cli.tasks import tasks
+from app.cli.webhooks import webhooks
 from app.config import ConfigurationError
 from app.domain.errors import EngineError
 
@@ -56,6 +57,7 @@ cli.add_typer(tasks, name="tasks")
 cli.command()(events)
 cli.command()(senior)
 cli.add_typer(keys, name="keys")
+cli.add_typer(webhooks, name="webhooks")
 cli.command()(doctor)
 cli.command()(migrate)
 cli.command()(backup)

@@ -40,6 +40,7 @@ def _site(url: str | None, key: str | None, data_dir: Any, config: Any) -> Site:
     return find_site(settings_of(data_dir=data_dir, config=config), url=url, key=key)
 
 
+@tasks.command("list", hidden=True)
 @tasks.command("ls")
 def list_tasks(
     status: OfStatus = None,

@@ -1,14 +1,14 @@
-"""API keys, for whoever holds the root key."""
+"""API keys and webhooks, for whoever holds the root key."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
 
-from app.client.callers import Caller
 from app.client.listings import every_item
 from app.client.tasks import seconds
 from app.client.transport import part
+from app.client.webhooks import WebhookCalls
 from app.domain.access import Role
 from app.wire.keys import ApiKey, CreatedKey, KeyRequest
 from app.wire.pages import Page
@@ -17,8 +17,8 @@ from app.wire.shapes import given
 _PATH = "/v1/admin/keys"
 
 
-class Admin(Caller):
-    """Making, listing and revoking API keys."""
+class Admin(WebhookCalls):
+    """Making, listing and revoking API keys; and everything about webhooks."""
 
     async def create_key(
         self, name: str, roles: Sequence[Role], *, ttl: timedelta | None = None, idempotency_key: str | None = None

@@ -138,7 +138,7 @@ class SwarmholdClient:
         return Worker(self._transport(bearer))
 
     def admin(self, root_key: str) -> Admin:
-        """Whoever manages the API keys."""
+        """Whoever manages API keys and webhooks."""
         return Admin(self._transport(root_key))
 
     def queue_worker(

@@ -1,0 +1,138 @@
+"""`swarmhold webhooks`: where the running server sends events. Needs the root key."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from app.cli.output import add_row, console, print_json, short, table
+from app.cli.site import AsJson, ConfigFile, DataDir, Key, Url, find_site, run_call, settings_of
+from app.client.admin import Admin
+from app.domain.webhooks import WebhookStatus
+from app.wire.webhooks import Webhook
+
+R = TypeVar("R")
+
+webhooks = typer.Typer(help="Send events to other systems: make, watch, pause and move webhooks.", no_args_is_help=True)
+
+Target = Annotated[str, typer.Argument(metavar="URL", help="Where to send; the server's webhooks.allow must have it.")]
+WebhookId = Annotated[str, typer.Argument(help="The webhook's id, H-…; `list` shows it.")]
+Name = Annotated[str, typer.Option("--name", help="What it is called; for people.")]
+Events = Annotated[list[str] | None, typer.Option("--event", help="A kind to send; may be repeated. Without, all.")]
+After = Annotated[
+    int | None, typer.Option("--after", help="Begin behind this cursor; without, with what comes.", min=0)
+]
+ReplayAfter = Annotated[int, typer.Option("--after", help="The cursor to go back to; 0 is the beginning.", min=0)]
+
+
+def _administer(
+    call: Callable[[Admin], Awaitable[R]], *, url: str | None, key: str | None, data_dir: Any, config: Any
+) -> R:
+    """What the call brings. Raises CommandFailed."""
+    site = find_site(settings_of(data_dir=data_dir, config=config), url=url, key=key)
+
+    async def run() -> R:
+        async with site.connect() as server:
+            return await call(server.admin(site.key))
+
+    return run_call(run)
+
+
+@webhooks.command()
+def create(
+    target: Target,
+    name: Name = "webhook",
+    event: Events = None,
+    after: After = None,
+    as_json: AsJson = False,
+    url: Url = None,
+    key: Key = None,
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+) -> None:
+    """Send events to a URL. The secret that signs the deliveries is shown this once."""
+    made = _administer(
+        lambda admin: admin.create_webhook(target, name=name, events=event, after=after),
+        url=url,
+        key=key,
+        data_dir=data_dir,
+        config=config,
+    )
+    if as_json:
+        print_json(made.model_dump(mode="json"))
+    else:
+        print(f"{made.id}  {made.url}  {name}\n{made.secret}")
+
+
+@webhooks.command("list")
+def list_webhooks(
+    as_json: AsJson = False,
+    url: Url = None,
+    key: Key = None,
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+) -> None:
+    """List them and how each fares, without their secrets."""
+    found = _administer(lambda admin: admin.webhooks(), url=url, key=key, data_dir=data_dir, config=config)
+    if as_json:
+        print_json([one.model_dump(mode="json") for one in found])
+        return
+    shown = table("id", "name", "url", "events", "cursor", "delivered", "state")
+    for one in found:
+        events = "all" if one.events is None else ", ".join(one.events)
+        cells = (one.id, one.name, short(one.url), short(events), one.cursor, one.delivered, _state(one))
+        add_row(shown, cells, style="dim" if one.status is WebhookStatus.PAUSED else None)
+    console.print(shown)
+
+
+def _state(one: Webhook) -> str:
+    if one.status is WebhookStatus.PAUSED:
+        return short(f"paused: {one.reason}" if one.reason else "paused", 200)
+    return short(f"failed {one.failures} times: {one.last_error}", 200) if one.failures else "good"
+
+
+@webhooks.command()
+def pause(
+    webhook_id: WebhookId, url: Url = None, key: Key = None, data_dir: DataDir = None, config: ConfigFile = None
+) -> None:
+    """Deliver nothing until it is resumed; its place in the feed is kept."""
+    _told(_administer(lambda one: one.pause_webhook(webhook_id), url=url, key=key, data_dir=data_dir, config=config))
+
+
+@webhooks.command()
+def resume(
+    webhook_id: WebhookId, url: Url = None, key: Key = None, data_dir: DataDir = None, config: ConfigFile = None
+) -> None:
+    """Go on from its place, at once."""
+    _told(_administer(lambda one: one.resume_webhook(webhook_id), url=url, key=key, data_dir=data_dir, config=config))
+
+
+@webhooks.command()
+def replay(
+    webhook_id: WebhookId,
+    after: ReplayAfter,
+    url: Url = None,
+    key: Key = None,
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+) -> None:
+    """Deliver again what lies behind a cursor; a paused one goes on with it."""
+    moved = _administer(
+        lambda admin: admin.replay_webhook(webhook_id, after=after), url=url, key=key, data_dir=data_dir, config=config
+    )
+    _told(moved)
+
+
+@webhooks.command()
+def delete(
+    webhook_id: WebhookId, url: Url = None, key: Key = None, data_dir: DataDir = None, config: ConfigFile = None
+) -> None:
+    """Remove it. A delivery that is under way may still arrive."""
+    _administer(lambda one: one.delete_webhook(webhook_id), url=url, key=key, data_dir=data_dir, config=config)
+    print(f"deleted {webhook_id}")
+
+
+def _told(one: Webhook) -> None:
+    print(f"{one.id} is {one.status}, at cursor {one.cursor}.")

@@ -1,0 +1,79 @@
+"""Webhooks by command and by client, against a real node and a real receiver."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from app.client import Admin, ApiProblem, SwarmholdClient
+from app.domain.webhooks import WebhookStatus
+from tests.conftest import StartServer
+from tests.e2e.cli.conftest import Run
+from tests.support.processes import ServerProcess
+from tests.support.receiver import Receiver, receiving
+from tests.support.waiting import eventually
+
+
+def _node(start_server: StartServer, receiver: Receiver) -> ServerProcess:
+    """A node that may send to this receiver and looks again soon."""
+    return start_server(settings={"SWARMHOLD_WEBHOOKS__ALLOW": receiver.url, "SWARMHOLD_WEBHOOKS__BACKOFF": "0.01"})
+
+
+async def _command(run: Run, *arguments: str | Path, status: int = 0) -> str:
+    """What the command said, the receiver going on meanwhile."""
+    done = await asyncio.to_thread(run, "webhooks", *arguments, status=status)
+    return done.stderr if status else done.stdout
+
+
+async def test_a_webhook_is_managed_from_the_shell(start_server: StartServer, run: Run) -> None:
+    """Made, listed, paused, resumed, replayed and deleted; what is sent is signed with the secret that was shown."""
+    async with receiving() as receiver:
+        node = await asyncio.to_thread(_node, start_server, receiver)
+        here = ("--data-dir", node.data_dir)
+        _, receiver.secret = (
+            await _command(run, "create", receiver.url, "--name", "chat", "--event", "task_created", *here)
+        ).splitlines()
+        (listed,) = json.loads(await _command(run, "list", "--json", *here))
+        assert (listed["name"], listed["events"], listed["status"]) == ("chat", ["task_created"], "active")
+        assert receiver.secret not in json.dumps(listed)
+
+        assert "is paused" in await _command(run, "pause", listed["id"], *here)
+        assert "paused" in await _command(run, "list", *here)
+        assert "is active" in await _command(run, "resume", listed["id"], *here)
+        assert "at cursor 0" in await _command(run, "replay", listed["id"], "--after", "0", *here)
+        assert "deleted" in await _command(run, "delete", listed["id"], *here)
+        assert json.loads(await _command(run, "list", "--json", *here)) == []
+
+
+async def test_what_cannot_be_done_is_told(start_server: StartServer, run: Run) -> None:
+    """A URL that the settings do not have, a kind and an id that do not exist, and no server at all."""
+    async with receiving() as receiver:
+        node = await asyncio.to_thread(_node, start_server, receiver)
+        here = ("--data-dir", node.data_dir)
+        assert "webhooks.allow" in await _command(run, "create", "http://127.0.0.1:9/", *here, status=1)
+        assert "task_made" in await _command(run, "create", receiver.url, "--event", "task_made", *here, status=1)
+        assert "webhook-not-found" in await _command(run, "pause", f"H-{'0' * 26}", *here, status=1)
+        await asyncio.to_thread(node.stop)
+        assert "Is it running?" in await _command(run, "list", "--url", node.url, *here, status=1)
+
+
+async def test_a_program_manages_webhooks(start_server: StartServer) -> None:
+    """The client's calls do what the shell's do, with typed replies, and events arrive."""
+    async with receiving() as receiver:
+        node = await asyncio.to_thread(_node, start_server, receiver)
+        async with SwarmholdClient(node.url) as server:
+            admin: Admin = server.admin(node.root_key())
+            made = await admin.create_webhook(receiver.url, name="ledger", events=["task_created"])
+            receiver.secret = made.secret
+            operator = await server.attach_operator(node.root_key(), "test")
+            task = await operator.start_task("a", "b")
+            await eventually(lambda: [event["task_id"] for event in receiver.events] == [task.id])
+
+            assert (await admin.pause_webhook(made.id)).status is WebhookStatus.PAUSED
+            assert (await admin.replay_webhook(made.id, after=0)).status is WebhookStatus.ACTIVE
+            await eventually(lambda: len(receiver.events) == 2)
+            assert [one.id for one in await admin.webhooks()] == [made.id]
+            await admin.delete_webhook(made.id)
+            with pytest.raises(ApiProblem, match="webhook-not-found"):
+                await admin.webhook(made.id)
