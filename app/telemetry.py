@@ -1,12 +1,11 @@
 """Logs: structured, on standard error, one line each, without secrets.
 
-Every line passes `redact` as it is written, whatever it came from: credentials are known by their shape.
+Every line passes `redact` as it is written, whatever it came from: secrets are known by their shape.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Literal
@@ -14,28 +13,10 @@ from typing import Any, Literal
 import orjson
 import structlog
 
+from app.domain.redaction import redact
+
 LogFormat = Literal["console", "json"]
 Processor = Callable[[Any, str, MutableMapping[str, Any]], Any]
-
-_SECRETS = re.compile(
-    r"(?P<key>shk_)[A-Za-z0-9_\-]+"
-    r"|(?P<handle>\bwh-)[0-9A-Za-z]{8,64}\b"
-    r"|(?P<jwt>\beyJ)[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]+(?:\.[A-Za-z0-9_\-]*)?"
-    r"|(?P<bearer>\b[Bb]earer\s+)[^\s\"',]+"
-    r"|(?P<url>\b[a-z][a-z0-9+.\-]*://[^\s:/@\"']*:)[^\s@/\"']+(?=@)"
-)
-_HIDDEN = "[redacted]"
-
-
-def redact(text: str) -> str:
-    """The text with every API key, handle, token and password of a URL made unreadable."""
-    return _SECRETS.sub(_hide, text)
-
-
-def _hide(found: re.Match[str]) -> str:
-    kind = found.lastgroup
-    assert kind is not None  # noqa: S101 - every branch of the pattern is named
-    return found[kind] + _HIDDEN
 
 
 def configure(*, log_format: LogFormat = "console", level: str = "info") -> None:

@@ -24,7 +24,7 @@ from app.cli.failures import EXIT_MISUSED, CommandFailed
 from app.cli.site import ConfigFile, DatabaseUrl, DataDir, settings_of
 from app.config import DATABASE_FILE, KEYS_FILE, ROOT_KEY_FILE, Settings
 from app.domain.clock import system_clock
-from app.telemetry import redact
+from app.domain.redaction import redact
 from app.wire.instants import to_rfc3339
 
 MANIFEST = "manifest.json"

@@ -21,7 +21,7 @@ from app.bootstrap.failures import StartFailed
 from app.bootstrap.keyring import given_root_key, open_keyring
 from app.cli.stores import look_at_store
 from app.config import Loaded, Settings, is_loopback
-from app.telemetry import redact
+from app.domain.redaction import redact
 
 LITTLE_DISK = 1024**3
 TOO_LITTLE_DISK = 100 * 1024**2

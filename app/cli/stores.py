@@ -11,7 +11,7 @@ from app.cli import records
 from app.cli.failures import CommandFailed
 from app.config import Settings
 from app.domain.errors import EngineError
-from app.telemetry import redact
+from app.domain.redaction import redact
 from app.wire.instants import to_rfc3339
 
 if TYPE_CHECKING:

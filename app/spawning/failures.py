@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import re
+from app.domain.redaction import redact
 
 LONGEST = 2000
-
-_SECRET = re.compile(
-    r"\bwh-[0-9a-zA-Z]{8,}"  # handles
-    r"|\bshk_[0-9A-Za-z_-]{8,}"  # API keys
-    r"|\beyJ[\w-]{8,}\.[\w-]+\.[\w-]+"  # tokens (JSON Web Signature, RFC 7515, section 7.1)
-)
 
 
 def printable(text: str, *, longest: int = LONGEST) -> str:
     """`text` with secrets taken out and control characters escaped; of a longer one the last `longest` characters."""
-    safe = _SECRET.sub("[secret]", text).strip()
+    safe = redact(text).strip()
     kept = safe[-longest:]
     shown = kept if kept.isprintable() else "".join(map(_escaped, kept))
     return f"…{shown}" if len(safe) > longest else shown

@@ -18,7 +18,7 @@ import httpx
 from app.bootstrap import presence
 from app.cli.demo.corpus import PACKAGE
 from app.cli.failures import CommandFailed
-from app.telemetry import redact
+from app.domain.redaction import redact
 
 START_S = 40.0
 STOP_S = 10.0

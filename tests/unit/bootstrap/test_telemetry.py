@@ -9,10 +9,12 @@ from typing import Literal
 import pytest
 import structlog
 
-from app.telemetry import configure, redact
+from app.domain.redaction import redact
+from app.telemetry import configure
 
 SECRETS = {
     "an API key": "shk_0123456789abcdefghjkmnpqrstvwxyz0123",
+    "a webhook's secret": "whs_" + "0123456789abcdef" * 4,
     "a handle": "wh-0123456789abcdefghjkmnpqrs",
     "a token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl-_x",
     "a password": "postgresql://user:hunter2@host/db",
