@@ -21,13 +21,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, V
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app.domain.handles import DEFAULT_LENGTH, SAFE_LENGTH, SHORTEST
+from app.domain.tokens import KEY_PREFIX, is_key_text
 
 PREFIX = "SWARMHOLD_"
 CONFIG_VARIABLE = "SWARMHOLD_CONFIG"
 DATABASE_FILE = "swarmhold.db"
 ROOT_KEY_FILE = "root.key"
 KEYS_FILE = "keys.json"
-KEY_PREFIX = "shk_"
 SAFE_ROOT_KEY_LENGTH = 32
 
 NOT_SETTINGS = frozenset({"HANDLE", "BASE_URL", "TASK_ID", "ATTEMPT", "AGENT", "URL", "KEY", "CONFIG", "PUBLISH"})
@@ -406,7 +406,7 @@ def _conflicts(settings: Settings, origins: Mapping[str, str]) -> Iterator[str]:
 
 
 def _root_key_conflicts(key: str, host: str, where: str) -> Iterator[str]:
-    if not key.startswith(KEY_PREFIX) or not key.isascii() or not key.isprintable() or " " in key:
+    if not is_key_text(key):
         yield f"{where}: a root key begins with {KEY_PREFIX} and holds plain characters without spaces."
     elif not is_loopback(host) and len(key) < SAFE_ROOT_KEY_LENGTH:
         yield (

@@ -19,9 +19,9 @@ import orjson
 
 from app.bootstrap import places
 from app.bootstrap.failures import StartFailed
-from app.config import KEY_PREFIX, Settings
+from app.config import Settings
 from app.domain.ids import ALPHABET
-from app.domain.tokens import SigningKey
+from app.domain.tokens import KEY_PREFIX, SigningKey, is_key_text
 
 SECRET_BYTES = 32
 RING_LENGTH = 3
@@ -131,7 +131,7 @@ def given_root_key(settings: Settings) -> RootKey | None:
             raise StartFailed(f"The root key's file {path} does not exist. Make it, or unset SWARMHOLD_ROOT_KEY_FILE.")
         return None
     text = content.decode(errors="replace").strip()
-    if not text.startswith(KEY_PREFIX) or not text.isascii() or not text.isprintable() or " " in text:
+    if not is_key_text(text):
         raise StartFailed(f"{path} holds no root key: one begins with {KEY_PREFIX}. Mend it, or move it away.")
     return RootKey(text=text, origin=str(path))
 

@@ -23,6 +23,8 @@ from app.domain.errors import BadSignature, InvalidRequest, TokenExpired
 ALGORITHM = "HS256"
 ISSUER = "swarmhold"
 AUDIENCE = "swarmhold"
+KEY_PREFIX = "shk_"
+"""How an API key's text begins."""
 TYPES = {role: f"swarmhold-{role.value}+jwt" for role in Role}
 _jwt: Any = jwt  # its types name an optional dependency that is not installed
 _KID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -50,6 +52,11 @@ class Handle:
 
 Bearer = CapToken | Handle
 """What a worker may present."""
+
+
+def is_key_text(text: str) -> bool:
+    """Whether a text can be an API key: it begins like one and holds plain characters without spaces."""
+    return text.startswith(KEY_PREFIX) and text.isascii() and text.isprintable() and " " not in text
 
 
 def fingerprint(secret: str) -> str:

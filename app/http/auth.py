@@ -12,11 +12,10 @@ from starlette.types import Scope
 
 from app.domain.errors import Unauthenticated
 from app.domain.handles import PREFIX as HANDLE_PREFIX
-from app.domain.tokens import Bearer, CapToken, Handle
+from app.domain.tokens import KEY_PREFIX, Bearer, CapToken, Handle
 from app.http.faults import HandleElsewhere
 
 WORKERS = "/v1/worker/"
-KEY_PREFIX = "shk_"
 LONGEST = 16_384
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")

@@ -20,7 +20,7 @@ from app.domain.errors import (
 from app.domain.events import EventKind
 from app.domain.ids import ALPHABET
 from app.domain.tasks import Status, Step
-from app.domain.tokens import ApiKey, TokenRecord
+from app.domain.tokens import KEY_PREFIX, ApiKey, TokenRecord
 from app.engine.ops import audit, queues, sessions, timers
 from app.engine.ops.access import hold_credential, lock_task, require_nothing_cancelled_above, revocation_of
 from app.engine.ops.endings import fail
@@ -29,7 +29,6 @@ from app.state.state import State
 from app.state.statements import Statement
 from app.state.tables import API_KEYS, ATTEMPTS, TOKENS
 
-KEY_PREFIX = "shk_"
 _K, _T, _A = schema.api_keys.c, schema.tokens.c, schema.attempts.c
 _KEY_SHARE = Statement(sa.select(_K.revoked_at).where(_K.id == sa.bindparam("key_id")).with_for_update(read=True))
 _BY_DIGEST = API_KEYS.search(_K.digest == sa.bindparam("digest"))
