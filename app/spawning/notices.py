@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import httpx
@@ -20,6 +19,7 @@ import orjson
 
 from app.domain.errors import DispatchFailed, InvalidRequest
 from app.domain.events import Event
+from app.spawning.calls import new_client, read_body, retry_after_s
 from app.spawning.failures import printable, told
 from app.spawning.signing import sign
 from app.spawning.urls import UrlPrefix, allowed
@@ -101,8 +101,7 @@ class Notices:
 
     def _opened(self) -> httpx.AsyncClient:
         if self._client is None:
-            no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
-            self._client = httpx.AsyncClient(trust_env=False, cookies=no_cookies)
+            self._client = new_client()
         return self._client
 
     async def aclose(self) -> None:
@@ -114,16 +113,11 @@ class Notices:
 async def _judge(response: httpx.Response) -> None:
     if response.is_success:
         return
-    said = bytearray()
-    async for chunk in response.aiter_bytes():
-        said += chunk
-        if len(said) > _READ_OF_A_REPLY:
-            break
-    asked = response.headers.get("Retry-After", "")
-    detail = printable(said[:_READ_OF_A_REPLY].decode(errors="replace"), longest=300)
+    said, _ = await read_body(response, _READ_OF_A_REPLY)
+    detail = printable(said.decode(errors="replace"), longest=300)
     raise NoticeFailed(
         f"the receiver replied {response.status_code}: {detail}".rstrip(": "),
-        retry_after_s=float(asked) if asked.isascii() and asked.isdigit() else 0.0,
+        retry_after_s=retry_after_s(response),
         final=response.status_code == GONE,
     )
 

@@ -16,7 +16,6 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, cast
 
 import httpx
@@ -25,6 +24,7 @@ import structlog
 
 from app.domain.attempts import Phase
 from app.domain.errors import Conflict
+from app.spawning.calls import new_client, read_body, retry_after_s
 from app.spawning.failures import printable, told
 from app.spawning.ports import Control, Exit, Job, SpawnFailed, Worker
 from app.spawning.replies import read_reply
@@ -127,9 +127,7 @@ class HttpWorkers:
 
     def _opened(self) -> httpx.AsyncClient:
         if self._client is None:
-            # Neither proxies nor passwords of the environment, and no cookie of one attempt in the next.
-            no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
-            self._client = httpx.AsyncClient(trust_env=False, cookies=no_cookies)
+            self._client = new_client()
         return self._client
 
 
@@ -144,14 +142,8 @@ class _Reply:
 
     @classmethod
     async def receive(cls, response: httpx.Response, limit: int) -> _Reply:
-        asked = response.headers.get("Retry-After", "")
-        retry_after_s = float(asked) if asked.isascii() and asked.isdigit() else 0.0
-        body = bytearray()
-        async for chunk in response.aiter_bytes():
-            body += chunk
-            if len(body) > limit:
-                return cls(response.status_code, retry_after_s, None)
-        return cls(response.status_code, retry_after_s, bytes(body))
+        body, whole = await read_body(response, limit)
+        return cls(response.status_code, retry_after_s(response), body if whole else None)
 
     def read(self) -> Exit | None:
         """None: it was started. Raises SpawnFailed."""
