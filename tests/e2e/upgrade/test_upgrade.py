@@ -1,0 +1,83 @@
+"""A release is started on what an earlier one left: a node stopped in the middle of its work goes on with it."""
+
+import asyncio
+import json
+import tarfile
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.client import Job, SwarmholdClient
+from app.domain.tasks import Status
+from app.state import migrations
+from app.wire.shapes import JsonValue
+from app.wire.spawners import ExternalSpawner
+from tests.conftest import StartServer
+from tests.e2e.upgrade.preserve import NOTES
+from tests.support.processes import ServerProcess
+from tests.support.sources import ROOT
+
+HERE = ROOT / "tests" / "e2e" / "upgrade"
+PRESERVED = sorted(path.name for path in HERE.glob("schema-*.tar.xz"))
+SOON = timedelta(seconds=20)
+
+# What was preserved grows old; it is here to be gone on with.
+KEEPING = {f"SWARMHOLD_RETENTION__{kind}": "never" for kind in ("FINISHED", "BLOCKED", "EVENTS", "SESSIONS")}
+
+
+@pytest.fixture(params=PRESERVED)
+def past(request: pytest.FixtureRequest, data_dir: Path) -> dict[str, Any]:
+    """A data directory as an earlier release left it; the notes say what is in it."""
+    with tarfile.open(HERE / request.param) as archive:
+        archive.extractall(data_dir, filter="data")
+    return json.loads((data_dir / NOTES).read_text())
+
+
+@pytest.fixture
+def node(past: dict[str, Any], data_dir: Path, start_server: StartServer) -> ServerProcess:
+    """This release on that directory."""
+    return start_server(data_dir=data_dir, settings=KEEPING)
+
+
+async def test_what_waited_goes_on(past: dict[str, Any], node: ServerProcess) -> None:
+    """The parked question is answered, handles of old open their attempts, the queue is claimed from, results stand."""
+    async with SwarmholdClient(node.url) as server:
+        operator = await server.attach_operator(node.root_key(), "present")
+        senior = await server.attach_senior(node.root_key(), "present")
+        passed = await operator.task(past["passed"])
+        assert (passed.status, passed.last_result) == (Status.PASS, {"said": "done"})
+        assert [output.type for output in await operator.output(passed.id, 1)] == ["progress", "final"]
+
+        asker = server.worker(past["asking"]["handle"])
+        await senior.answer(past["asking"]["question"], "yes")
+        assert await asker.await_answer(past["asking"]["question"], deadline=SOON) == "yes"
+        await asker.submit({"went": "on"})
+        holder = server.worker(past["held"]["handle"])
+        assert (await holder.prompt()).prompt == "What the holder is to do."
+        await holder.submit_text("held out")
+
+        async def work(job: Job) -> JsonValue:
+            worker.stop()
+            return job.prompt
+
+        worker = server.queue_worker(node.root_key(), "past", work)
+        await asyncio.wait_for(worker.run(), SOON.total_seconds())
+        attempt = await operator.dispatch(past["pending"], ExternalSpawner())
+        await server.worker(attempt.worker_handle or "").submit("begun")
+
+        ids = (past["asking"]["task"], past["held"]["task"], past["queued"], past["pending"])
+        settled = [await operator.wait_for(id, deadline=SOON) for id in ids]
+        assert [(one.status, one.last_result) for one in settled] == [
+            (Status.PASS, {"went": "on"}),
+            (Status.PASS, "held out"),
+            (Status.PASS, "What the queued is to do."),
+            (Status.PASS, "begun"),
+        ]
+        assert await server.admin(node.root_key()).webhooks() == []
+
+
+def test_the_newest_schema_is_preserved() -> None:
+    """Whoever adds a migration preserves what it makes: `python -m tests.e2e.upgrade.preserve`."""
+    assert f"schema-{migrations.head()}.tar.xz" in PRESERVED
