@@ -11,12 +11,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import orjson
 
+from app.domain.clock import to_rfc3339
 from app.domain.errors import DispatchFailed, InvalidRequest
 from app.domain.events import Event
 from app.spawning.calls import new_client, read_body, retry_after_s
@@ -24,7 +24,6 @@ from app.spawning.failures import printable, told
 from app.spawning.signing import sign
 from app.spawning.urls import UrlPrefix, allowed
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 GONE = 410
 _READ_OF_A_REPLY = 2_000
 
@@ -129,12 +128,6 @@ def shown(event: Event) -> dict[str, Any]:
         **({} if event.data is None else event.data.value),
         "cursor": event.cursor,
         "kind": event.kind,
-        "at": _instant(event.at),
+        "at": to_rfc3339(event.at),
         **{name: value for name, value in named.items() if value is not None},
     }
-
-
-def _instant(at: int) -> str:
-    """RFC 3339, as everywhere on the wire."""
-    moment = _EPOCH + timedelta(milliseconds=at)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

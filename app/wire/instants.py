@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
+
+from app.domain.clock import EPOCH, MILLISECOND, to_datetime, to_rfc3339
 
 __all__ = [
     "MAX_SECONDS",
@@ -20,10 +22,6 @@ __all__ = [
     "to_rfc3339",
 ]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
-_LATEST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
-_EARLIEST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
 _RFC3339 = re.compile(
     r"(\d{4}-\d{2}-\d{2})[Tt ](\d{2}:\d{2}:\d{2})(?:\.(\d{1,9})\d*)?([Zz]|[+-]\d{2}:\d{2})",
     re.ASCII,
@@ -41,23 +39,7 @@ def from_datetime(moment: datetime) -> int:
     """
     if moment.tzinfo is None:
         raise ValueError("an instant needs a time zone")
-    return (moment - _EPOCH) // _MILLISECOND
-
-
-def to_datetime(instant: int) -> datetime:
-    """The aware UTC datetime of `instant`.
-
-    Raises:
-        ValueError: the instant lies outside the years 1 to 9999.
-    """
-    if not _EARLIEST <= instant <= _LATEST:
-        raise ValueError("an instant must lie within the years 1 to 9999")
-    return _EPOCH + instant * _MILLISECOND
-
-
-def to_rfc3339(instant: int) -> str:
-    """`2026-01-31T09:30:00.125Z`: always UTC, always three digits of milliseconds."""
-    return to_datetime(instant).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (moment - EPOCH) // MILLISECOND
 
 
 def from_rfc3339(text: str) -> int:
