@@ -126,7 +126,7 @@ class Family:
     def _is_marked(self, pid: int) -> bool:
         try:
             environment = (_PROC / str(pid) / "environ").read_bytes()
-        except (*_GONE, OSError):
+        except OSError:
             return False
         return self._marks <= set(environment.split(b"\0"))
 

@@ -151,8 +151,8 @@ def _kept(outcome: Outcome) -> Iterator[str]:
 
 
 def _events(outcome: Outcome) -> Iterator[str]:
-    cursors = [event.cursor for event in outcome.feed]
-    if any(not isinstance(one, int) or not isinstance(two, int) or one >= two for one, two in _pairs(cursors)):
+    cursors: list[Any] = [event.cursor for event in outcome.feed]
+    if any(not isinstance(one, int) or not isinstance(two, int) or one >= two for one, two in pairwise(cursors)):
         yield "the cursors do not grow"
     live = [event.cursor for event in outcome.followed][: len(cursors)]
     if live != cursors:
@@ -162,10 +162,6 @@ def _events(outcome: Outcome) -> Iterator[str]:
         yield from (
             f"{kind} of {task_id}: {counts[task_id]} times" for task_id in outcome.tasks if counts[task_id] != 1
         )
-
-
-def _pairs(values: list[Any]) -> Iterator[tuple[Any, Any]]:
-    return pairwise(values)
 
 
 def _attempts(outcome: Outcome) -> Iterator[str]:

@@ -32,7 +32,6 @@ class House:
     root: Path
     url: str = ""
     root_key: str = field(default="", repr=False)
-    lives: int = 0
     _server: subprocess.Popen[bytes] | None = None
     _workers: list[subprocess.Popen[bytes]] = field(default_factory=list[subprocess.Popen[bytes]])
 
@@ -55,7 +54,6 @@ class House:
         }
         loop = asyncio.get_running_loop()
         began = loop.time()
-        self.lives += 1
         self._server = self._start("server", ["-m", "app.cli", "serve"], settings)
         try:
             async with asyncio.timeout(START_S):

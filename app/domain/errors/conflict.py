@@ -69,7 +69,7 @@ class Cancelled(Conflict):
 
 
 class NotStarted(Conflict):
-    """The attempt's spawn hook has not agreed yet."""
+    """The attempt has not begun: its spawn hook has not agreed yet, or nobody has claimed it, or there is none."""
 
     code = "not-started"
 
@@ -79,7 +79,10 @@ class NotStarted(Conflict):
         self.attempt = attempt
 
     def __str__(self) -> str:
-        return f"Attempt {self.attempt} of {self.task_id} has not started yet: its spawn hook has to agree first."
+        return (
+            f"Attempt {self.attempt} of {self.task_id} has not started yet: "
+            "it has to be dispatched, agreed to by its spawn hook or claimed from its queue first."
+        )
 
 
 class AlreadyAnswered(Conflict):
