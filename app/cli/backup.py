@@ -147,6 +147,8 @@ def _unpack(source: Path, folder: Path) -> None:
             archive.extractall(folder, filter="data")
         manifest: dict[str, Any] = orjson.loads((folder / MANIFEST).read_bytes())
         wrong = [name for name, digest in manifest["files"].items() if _digest(folder / name) != digest]
+    except tarfile.ReadError as error:
+        raise CommandFailed(f"{source} is no backup: `swarmhold backup` writes those.") from error
     except (OSError, tarfile.TarError, orjson.JSONDecodeError, KeyError) as error:
         raise CommandFailed(f"{source} is no backup that can be read: {error}.") from error
     if wrong:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import TypeAdapter, ValidationError
+from rich.console import Console
 from rich.text import Text
 
 from app.cli.failures import EXIT_MISUSED, CommandFailed
@@ -26,6 +27,7 @@ from app.wire.spawners import ExternalSpawner, InProcessSpawner, ProcessSpawner,
 from app.wire.tasks import Task
 
 DEFAULT_QUEUE = "default"
+SHORT_WAIT = timedelta(seconds=5)
 EXIT_BY_STATUS = {Status.PASS: 0, Status.BLOCKED: 1, Status.CANCELLED: 3}
 
 _SPAWNER: TypeAdapter[Spawner] = TypeAdapter(Spawner)
@@ -147,13 +149,23 @@ async def _await(operator: Operator, task_id: str, *, as_json: bool) -> Task:
             stack.enter_context(stream.status("waiting"))
         telling = asyncio.create_task(tell(operator, task_id, stream=stream), name="tell what happens")
         try:
-            task = await operator.wait_for(task_id)
+            task = await _settled(operator, task_id, stream=stream)
             # Its last events are on their way.
             await asyncio.wait({telling}, timeout=2.0)
         finally:
             telling.cancel()
             await asyncio.gather(telling, return_exceptions=True)
     return task
+
+
+async def _settled(operator: Operator, task_id: str, *, stream: Console) -> Task:
+    """The task once it is settled; what it waits for is said when it takes longer, as where no worker is there."""
+    try:
+        return await operator.wait_for(task_id, deadline=SHORT_WAIT)
+    except TimeoutError:
+        why = await operator.why(task_id)
+        stream.print(Text(inert(why.summary)), soft_wrap=True)
+    return await operator.wait_for(task_id)
 
 
 def _show(task: Task, *, as_json: bool) -> None:

@@ -64,6 +64,8 @@ class Site:
 
 def find_site(settings: Settings, *, url: str | None = None, key: str | None = None) -> Site:
     """The server of the settings, or the one that is named. Raises CommandFailed, StartFailed."""
+    if url and not url.startswith(("http://", "https://")):
+        raise CommandFailed(f"The server is named as http://host:port, and {url!r} is not.", status=EXIT_MISUSED)
     root = None if key else given_root_key(settings)
     if not key and root is None:
         raise CommandFailed(

@@ -53,14 +53,15 @@ class ApiProblem(ClientError):
 class Unreachable(ClientError):
     """No reply came. Unless the call was repeatable, the server may have acted on it all the same."""
 
-    def __init__(self, method: str, path: str, reason: str) -> None:
+    def __init__(self, method: str, path: str, reason: str, *, server: str = "") -> None:
         super().__init__(method, path, reason)
         self.method = method
         self.path = path
         self.reason = reason
+        self.server = server
 
     def __str__(self) -> str:
-        return f"no reply to {self.method} {self.path}: {self.reason}"
+        return f"no reply to {self.method} {self.server}{self.path}: {self.reason}"
 
 
 class Disconnected(ClientError):

@@ -127,7 +127,8 @@ class Transport:
             )
         except httpx.TransportError as error:
             reason = str(error) or type(error).__name__
-            return Failure.of_error(error), Unreachable(call.method, call.path, reason)
+            server = str(self.http.base_url).rstrip("/")
+            return Failure.of_error(error), Unreachable(call.method, call.path, reason, server=server)
         if reply.status_code < 300:
             return Failure(passing=False, maybe_done=True), reply
         problem = ApiProblem.of(reply)

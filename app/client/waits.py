@@ -63,8 +63,8 @@ class WaitCalls(Caller):
     ) -> Task:
         """The task once it is settled (pass, blocked, cancelled), or suspended if `or_suspended`.
 
-        Polls in chunks of `hold` and outlives restarts of the server within the client's patience. A blocked task
-        counts as settled also when its retry policy will dispatch it again. Cancelling is safe.
+        Polls in chunks of `hold` and outlives restarts of the server within the client's patience. While a retry policy
+        will dispatch it again, the task stays running and is waited for. Cancelling is safe.
 
         Raises:
             TimeoutError: `deadline` passed first.

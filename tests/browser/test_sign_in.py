@@ -16,6 +16,7 @@ def test_a_wrong_key_is_refused_in_words(open_console: OpenConsole) -> None:
     console.page.get_by_label("API key").fill("shk_" + "0" * 40)
     console.button("Sign in").click()
 
+    expect(console.page.get_by_role("alert")).to_contain_text("The server does not know this key")
     expect(console.page.get_by_role("alert")).to_contain_text("unauthenticated")
     expect(console.page.get_by_label("API key")).to_be_visible()
 

@@ -49,6 +49,8 @@ def test_a_backup_of_a_running_node_starts_elsewhere(start_server: StartServer, 
     assert "kept" in run("keys", "list", "--data-dir", other).stdout
     assert "already" in run("backup", file, "--data-dir", node.data_dir, status=2).stderr
     assert "running" in run("restore", file, "--data-dir", other, status=1).stderr
+    (tmp_path / "text").write_text("no backup")
+    assert run("restore", tmp_path / "text", "--data-dir", tmp_path / "third", status=1).stderr.count("\n") == 1
     damaged = bytearray(file.read_bytes())
     at = damaged.index(b"SQLite format 3")
     damaged[at + 2000] ^= 1
@@ -125,4 +127,5 @@ def test_a_command_without_a_server_or_key_says_so(tmp_path: Path, run: Run) -> 
     """What is missing is named, and how to give it."""
     assert "SWARMHOLD_KEY" in run("tasks", "ls", "--data-dir", tmp_path, status=2).stderr
     away = run("tasks", "ls", "--url", "http://127.0.0.1:9", "--data-dir", tmp_path, status=1, SWARMHOLD_KEY="shk_x")
-    assert re.search("cannot be reached", away.stderr)
+    assert re.search(r"cannot be reached: no reply to POST http://127\.0\.0\.1:9/", away.stderr)
+    assert "http://host:port" in run("tasks", "ls", "--url", "127.0.0.1:9", status=2, SWARMHOLD_KEY="shk_x").stderr

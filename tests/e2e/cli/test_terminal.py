@@ -169,6 +169,15 @@ def test_run_waits_and_ends_as_the_task_does(swarmhold: Command) -> None:
     assert [task["status"] for task in listed] == ["cancelled", "pass"]
 
 
+def test_run_says_when_nobody_does_the_work(swarmhold: Command, node: ServerProcess) -> None:
+    """Whoever waits for a worker that is not there is told what is missing."""
+    with Terminal([SWARMHOLD, "run", "lonely", "Wait.", "--queue", "nobody"], env=surroundings(node)) as terminal:
+        terminal.see("no worker has claimed it yet")
+        (task,) = json.loads(swarmhold("tasks", "ls", "--agent", "lonely", "--json").stdout)
+        swarmhold("tasks", "cancel", task["id"])
+        assert terminal.wait() == 3
+
+
 def test_tasks_are_listed_shown_explained_and_cancelled(swarmhold: Command) -> None:
     """Each command says the same to people and, with --json, to scripts."""
     made = json.loads(swarmhold("run", "idle", "Wait.", "--external", "--no-wait", "--json").stdout)

@@ -34,7 +34,7 @@ export async function signIn({ key, name, bridge }) {
     const reply = await call(key, "POST", "/v1/operator/sessions", { body });
     tokens[role] = reply.token;
   };
-  const refusal = await attach("senior").catch(allowedToFail);
+  const refusal = await attach("senior").catch(unknownKey).catch(allowedToFail);
   for (const role of READING) {
     if (tokens.operator || (role === "observer" && tokens.senior)) break;
     await attach(role).catch(allowedToFail);
@@ -42,6 +42,12 @@ export async function signIn({ key, name, bridge }) {
   if (!Object.keys(tokens).length) throw refusal;
   ended.value = "";
   hold({ name, bridge, tokens });
+}
+
+function unknownKey(error) {
+  if (!(error instanceof Problem) || error.status !== 401) throw error;
+  const detail = "The server does not know this key: it was mistyped, revoked, or belongs to another server.";
+  throw new Problem(401, { ...error.fields, detail }, error.retryAfter);
 }
 
 function allowedToFail(error) {
