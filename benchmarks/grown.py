@@ -171,4 +171,4 @@ async def measure() -> list[Row]:
 
 def main() -> list[Row]:
     """Run it."""
-    return run_async(measure)  # type: ignore[return-value]
+    return run_async(measure)

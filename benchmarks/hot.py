@@ -62,4 +62,4 @@ def _all_right(wrong: dict[int, int]) -> None:
 
 def main() -> list[Row]:
     """Run it."""
-    return run_async(measure)  # type: ignore[return-value]
+    return run_async(measure)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 import uvloop
 
 Request = bytes
 Reply = tuple[int, bytes]
+R = TypeVar("R")
 
 
 def request(
@@ -132,6 +133,6 @@ async def drive(base_url: str, requests: Iterator[Request], *, connections: int,
     return run
 
 
-def run_async(main: Callable[[], object]) -> object:
+def run_async(main: Callable[[], Coroutine[Any, Any, R]]) -> R:
     """Run a coroutine function on uvloop."""
-    return uvloop.run(main())  # type: ignore[arg-type]
+    return uvloop.run(main())

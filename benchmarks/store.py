@@ -174,7 +174,7 @@ async def measure() -> list[Row]:
 
 def main() -> list[Row]:
     """Run it."""
-    return run_async(measure)  # type: ignore[return-value]
+    return run_async(measure)
 
 
 if __name__ == "__main__":
