@@ -1,12 +1,12 @@
 """Answer schemas (JSON Schema 2020-12): written by agents, so that checking one neither reaches out nor takes for ever.
 
-Expressions may backtrack only so far, references stay inside the schema, and the work is bounded before it is done: a
-schema whose references multiply, or a large answer to a large schema, is refused instead of tried.
+References stay inside the schema, and the work is bounded before it is done: a schema whose references multiply, a
+large answer to a large schema, or a long text for an expensive expression is refused instead of tried.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 from urllib.parse import unquote
 
@@ -19,8 +19,18 @@ MOST_SUBSCHEMAS = 20_000
 """Subschemas with every reference written out."""
 MOST_STEPS = 5_000_000
 """Subschemas times values, about a second at the worst."""
-MOST_BACKTRACKS = 20_000
 _EXPRESSION = 500
+_ENGINES: Sequence[tuple[Any, int]] = (
+    (jsonschema_rs.RegexOptions(size_limit=16 * 1024), 300_000),
+    (jsonschema_rs.RegexOptions(size_limit=256 * 1024), 25_000),
+    (jsonschema_rs.RegexOptions(size_limit=4 * 1024 * 1024), 5_000),
+    (jsonschema_rs.FancyRegexOptions(backtrack_limit=2_000, size_limit=32 * 1024), 1_000),
+)
+"""What runs expressions, and how many characters each may look at, times the expressions: about a second at the worst.
+
+The first that takes all expressions of a schema is used. All but the last take time that grows with the text and with
+what the expression comes to; the last knows look-around and references back, and looks at the text again and again.
+"""
 # Keywords whose value is no schema, is a map of schemas, applies to a part of the value, or names a place.
 _DATA = frozenset({"enum", "const", "default", "examples", "$defs", "definitions"})
 _MAPS = frozenset({"properties", "patternProperties", "dependentSchemas"})
@@ -43,7 +53,8 @@ def check_schema(schema: Any) -> None:
         raise InvalidRequest("an answer schema is a JSON Schema object", "answer_schema")
     try:
         size = _Size(cast("dict[str, Any]", schema)).total()
-        _validator(schema)
+        if size <= MOST_SUBSCHEMAS:
+            _validator(schema)
     except (_Unusable, RecursionError) as error:
         raise InvalidRequest(f"not a usable JSON Schema: {error}", "answer_schema") from error
     if size > MOST_SUBSCHEMAS:
@@ -54,24 +65,28 @@ def complaint(schema: Json, answer: Any) -> tuple[str, str] | None:
     """What is wrong with the answer and where (`$.a[0]`), None when it fits."""
     read = schema.value
     try:
-        steps = _Size(read).total() * _values(answer)
-        if steps > MOST_STEPS:
+        size = _Size(read).total()
+        values, characters = _extent(answer)
+        if size * values > MOST_STEPS:
             return "answer and schema together are too large to be checked", ""
-        error = next(_validator(read).iter_errors(answer), None)
+        validator, most = _validator(read)
+        if '"pattern' in schema.text and max(1, size // _EXPRESSION) * characters > most:
+            return f"its texts are too long for the schema's expressions, which look at {most} characters in all", ""
+        error = next(validator.iter_errors(answer), None)
     except (_Unusable, RecursionError) as unusable:
         return f"the schema itself cannot be applied: {unusable}", ""
     return None if error is None else (error.message, _path(error.instance_path))
 
 
-def _validator(schema: Any) -> Any:
-    try:
-        return jsonschema_rs.Draft202012Validator(
-            schema,
-            retriever=_refuse,
-            pattern_options=jsonschema_rs.FancyRegexOptions(backtrack_limit=MOST_BACKTRACKS),
-        )
-    except (ValueError, jsonschema_rs.ReferencingError) as error:
-        raise _Unusable(str(error).partition("\n")[0][:300]) from error
+def _validator(schema: Any) -> tuple[Any, int]:
+    """What checks answers, and how many characters it may look at. Raises _Unusable."""
+    trouble = ""
+    for options, most in _ENGINES:
+        try:
+            return jsonschema_rs.Draft202012Validator(schema, retriever=_refuse, pattern_options=options), most
+        except (ValueError, jsonschema_rs.ReferencingError) as error:
+            trouble = str(error).partition("\n")[0][:300]
+    raise _Unusable(trouble)
 
 
 def _refuse(uri: str) -> Any:
@@ -82,17 +97,21 @@ def _path(parts: list[str | int]) -> str:
     return "$" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
 
 
-def _values(answer: Any) -> int:
-    """How many values an answer holds, itself included."""
-    count, left = 0, [answer]
+def _extent(answer: Any) -> tuple[int, int]:
+    """How many values an answer holds, itself included, and how many characters in texts and names."""
+    count, characters, left = 0, 0, [answer]
     while left:
         value = left.pop()
         count += 1
-        if isinstance(value, dict):
-            left.extend(cast("dict[str, Any]", value).values())
+        if isinstance(value, str):
+            characters += len(value)
+        elif isinstance(value, dict):
+            members = cast("dict[str, Any]", value)
+            characters += sum(map(len, members))
+            left.extend(members.values())
         elif isinstance(value, list):
             left.extend(cast("list[Any]", value))
-    return count
+    return count, characters
 
 
 class _Size:
@@ -171,4 +190,8 @@ def _sum(found: Iterable[tuple[int, int]]) -> tuple[int, int]:
 
 
 def _own(schema: dict[str, Any]) -> int:
-    return _EXPRESSION if "pattern" in schema or "patternProperties" in schema else 1
+    """What one subschema costs by itself: more with every expression, and with every value that it compares with."""
+    named = schema.get("patternProperties")
+    expressions = ("pattern" in schema) + (len(cast("dict[str, Any]", named)) if isinstance(named, dict) else 0)
+    compared = sum(_extent(schema[name])[0] for name in ("enum", "const") if name in schema)
+    return max(1, expressions * _EXPRESSION) + compared

@@ -1,3 +1,4 @@
+import random
 import time
 from typing import Any
 
@@ -11,6 +12,7 @@ DOUBLING: dict[str, Any] = {"a0": {"type": "integer"}} | {
     f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{n - 1}"}, {"$ref": f"#/$defs/a{n - 1}"}]} for n in range(1, 60)
 }
 LEAF = {"$ref": "#"}
+DIGITS = "".join(random.Random(1).choices("01", k=900_000))
 
 
 @pytest.mark.parametrize(
@@ -18,6 +20,7 @@ LEAF = {"$ref": "#"}
     [
         {"type": "string", "pattern": "^[a-z]+$"},
         {"type": "string", "pattern": "^(?=.*[0-9]).{8,}$"},
+        {"type": "string", "pattern": "^\\p{L}[\\w .,'-]{1,100}$"},
         {"$defs": {"line": {"type": "string"}}, "type": "array", "items": {"$ref": "#/$defs/line"}},
         {"$id": "https://example.org/tree", "properties": {"children": {"type": "array", "items": LEAF}}},
         {"properties": {"$ref": {"type": "string"}, "enum": {"type": "integer"}, "default": {"const": 1}}},
@@ -66,8 +69,27 @@ def test_schemas_that_are_none_or_never_end_are_refused_at_once(schema: Any) -> 
         ({"type": "string", "pattern": "^(a+)+$"}, "a" * 60 + "!"),
         ({"patternProperties": {"^(a|aa)+$": True}, "additionalProperties": False}, {"a" * 60 + "!": 1}),
         ({"$defs": DOUBLING, "items": {"$ref": "#/$defs/a13"}}, ["x"] * 100_000),
+        ({"pattern": "(?=.*a)(?=.*b).*c.*d.*e$"}, "ab" * 500_000),
+        ({"pattern": "(?=.*a)(?=.*b).*c.*d.*e$"}, "ab" * 500),
+        ({"pattern": "(?=0|1)([01]*1[01]{5}){200}2"}, "01" * 500),
+        ({"propertyNames": {"pattern": "(?=.*a).*b.*c$"}}, {"a" * 400_000: 1}),
+        ({"pattern": "[01]*1[01]{2000}2"}, DIGITS),
+        ({"pattern": "[01]*1[01]{2000}2"}, DIGITS[:25_000]),
+        ({"pattern": "[01]*1[01]{100}2"}, DIGITS[:300_000]),
+        ({"items": {"enum": [{"a": n} for n in range(9_000)]}}, [{"a": -1}] * 9_000),
+        ({"patternProperties": {f"[01]*1[01]{{9}}{n}": False for n in range(30)}, "minProperties": 9}, {DIGITS: 1}),
     ],
-    ids=["nested repetition", "repeated alternatives", "much of both"],
+    ids=[
+        *(
+            "nested repetition",
+            "repeated alternatives",
+            "much of both",
+            "look-ahead, long",
+            "look-ahead",
+            "look-ahead, wide",
+        ),
+        *("names", "counted", "counted, shorter", "counted less", "values to compare with", "many expressions"),
+    ],
 )
 def test_no_answer_keeps_the_server_busy(schema: dict[str, Any], answer: Any) -> None:
     """An expression gives up, a product of two large things is not begun."""
@@ -75,6 +97,23 @@ def test_no_answer_keeps_the_server_busy(schema: dict[str, Any], answer: Any) ->
 
     assert complaint(Json.of(schema), answer) is not None
     assert time.perf_counter() - started < 2
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fitting", "other"),
+    [
+        ("^[a-z ]+$", "word " * 50_000, "word! " * 50_000),
+        ("^\\w{1,64}$", "name", "n m"),
+        ("^(?=.*[0-9]).{8,}$", "password1", "password"),
+        ("^(?!.*secret)", "nothing " * 100, "nothing " * 100 + "secret"),
+    ],
+)
+def test_expressions_are_applied(pattern: str, fitting: str, other: str) -> None:
+    """To long texts when they are simple, to short ones when they are not."""
+    schema = Json.of({"pattern": pattern})
+
+    assert complaint(schema, fitting) is None
+    assert complaint(schema, other) is not None
 
 
 def test_a_complaint_says_where() -> None:
