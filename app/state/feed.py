@@ -85,11 +85,6 @@ def back(db: Connection, count: int) -> int:
     return head(db) if found is None else int(found) - 1
 
 
-def oldest(db: Connection) -> int | None:
-    """The oldest event's cursor; None when there is none."""
-    return db.query("SELECT min(cursor) FROM events", ())[0][0]
-
-
 def _event(row: tuple[Any, ...]) -> Event:
     cursor, kind, at, task_id, session_id, attempt, data = row
     return Event(

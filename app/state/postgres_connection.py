@@ -135,10 +135,6 @@ class PostgresConnection:
         if self._pg.transaction_status != pq.TransactionStatus.IDLE:
             self._simple(b"ROLLBACK")
 
-    def run_alone(self, sql: str) -> None:
-        """Run a statement outside any transaction."""
-        self._simple(sql.encode())
-
     @property
     def is_broken(self) -> bool:
         """Whether the server is gone from the other end."""

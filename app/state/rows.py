@@ -150,15 +150,11 @@ class Rows(Generic[R]):
         *where: ColumnElement[bool] | sa.TextClause,
         order: tuple[Any, ...] = (),
         limit: bool = False,
-        lock: bool = False,
-        skip_locked: bool = False,
     ) -> Search[R]:
         """A named search: conditions over `self.table.c` with `sa.bindparam`s; `limit` adds a parameter `limit`."""
         clause = sa.select(self.table).where(*where).order_by(*order)
         if limit:
             clause = clause.limit(sa.bindparam("limit"))
-        if lock or skip_locked:
-            clause = clause.with_for_update(skip_locked=skip_locked)
         return Search(self.shape, Statement(clause))
 
     def _one(self, rows: list[tuple[Any, ...]]) -> R | None:

@@ -26,10 +26,6 @@ class Event(Shape):
 
 
 class Lagged(Shape):
-    """The reader fell behind; it goes on after `cursor` and has missed nothing before it.
-
-    Unless `lost` is true: then retention removed events behind the cursor before they could be read.
-    """
+    """The reader fell behind; it goes on after `cursor` and has missed nothing but what retention has removed."""
 
     cursor: int | str
-    lost: bool = False
