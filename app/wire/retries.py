@@ -17,7 +17,8 @@ class Retry(Request):
     """The n-th retry waits `min(backoff * multiplier**(n-1), max_backoff)` seconds.
 
     `jitter` spreads that wait by up to its fraction either way. `max_attempts` counts the
-    first attempt too, so 1 means that nothing is retried.
+    first attempt too, so 1 means that nothing is retried. A Final that is not ok is tried again only if `on` has
+    `blocked`.
     """
 
     max_attempts: Annotated[int, Field(strict=True, ge=1, le=100)] = 1
