@@ -20,6 +20,8 @@ MOST_SUBSCHEMAS = 20_000
 MOST_STEPS = 5_000_000
 """Subschemas times values, about a second at the worst."""
 _EXPRESSION = 500
+_DIVISION = 100
+_LONGEST_COMPLAINT = 500
 _ENGINES: Sequence[tuple[Any, int]] = (
     (jsonschema_rs.RegexOptions(size_limit=16 * 1024), 300_000),
     (jsonschema_rs.RegexOptions(size_limit=256 * 1024), 25_000),
@@ -40,6 +42,7 @@ _DEEPER = frozenset(
         *("items", "prefixItems", "contains", "unevaluatedItems"),
     }
 )
+_COMPARED = ("enum", "const", "required", "dependentRequired")
 _NAMES = frozenset({"$anchor", "$dynamicAnchor", "$dynamicRef", "$recursiveAnchor", "$recursiveRef"})
 
 
@@ -72,10 +75,13 @@ def complaint(schema: Json, answer: Any) -> tuple[str, str] | None:
         validator, most = _validator(read)
         if '"pattern' in schema.text and max(1, size // _EXPRESSION) * characters > most:
             return f"its texts are too long for the schema's expressions, which look at {most} characters in all", ""
-        error = next(validator.iter_errors(answer), None)
+        # Iterating over the errors would make all of them, each with a copy of what it is about.
+        validator.validate(answer)
+    except jsonschema_rs.ValidationError as error:
+        return error.message[:_LONGEST_COMPLAINT], _path(error.instance_path)
     except (_Unusable, RecursionError) as unusable:
         return f"the schema itself cannot be applied: {unusable}", ""
-    return None if error is None else (error.message, _path(error.instance_path))
+    return None
 
 
 def _validator(schema: Any) -> tuple[Any, int]:
@@ -190,8 +196,8 @@ def _sum(found: Iterable[tuple[int, int]]) -> tuple[int, int]:
 
 
 def _own(schema: dict[str, Any]) -> int:
-    """What one subschema costs by itself: more with every expression, and with every value that it compares with."""
+    """What one subschema costs by itself: more with every expression, division, and value that it compares with."""
     named = schema.get("patternProperties")
     expressions = ("pattern" in schema) + (len(cast("dict[str, Any]", named)) if isinstance(named, dict) else 0)
-    compared = sum(_extent(schema[name])[0] for name in ("enum", "const") if name in schema)
-    return max(1, expressions * _EXPRESSION) + compared
+    compared = sum(_extent(schema[name])[0] for name in _COMPARED if name in schema)
+    return max(1, expressions * _EXPRESSION) + compared + ("multipleOf" in schema) * _DIVISION

@@ -116,6 +116,18 @@ def test_expressions_are_applied(pattern: str, fitting: str, other: str) -> None
     assert complaint(schema, other) is not None
 
 
+def test_only_one_thing_is_complained_of_and_in_few_words() -> None:
+    """What is wrong many times over costs no more than once, and is not told at the answer's own length."""
+    needed = {"items": {"required": [str(n) for n in range(2_000)], "multipleOf": 5e-324}}
+    started = time.perf_counter()
+
+    found = complaint(Json.of(needed), [{"x" * 10_000: n} for n in range(1_000)])
+    assert found is not None
+    assert len(found[0]) <= 500
+    assert complaint(Json.of({"items": {"multipleOf": 5e-324}}), [1.7e308] * 1_000_000) is not None
+    assert time.perf_counter() - started < 2
+
+
 def test_a_complaint_says_where() -> None:
     """The path is written as people write it."""
     schema = Json.of({"properties": {"a": {"items": {"maximum": 3}}}})
