@@ -29,9 +29,9 @@ from app.engine.access import AccessCalls
 from app.engine.control import AttemptControl
 from app.engine.core import STORE_PAUSE_S
 from app.engine.driver import Driver, is_detached, needs_driver
-from app.engine.ops import attempts, credentials, recovery, tasks
+from app.engine.ops import attempts, credentials, dispatches, recovery, tasks
 from app.engine.ops.access import own
-from app.engine.ops.attempts import Order
+from app.engine.ops.dispatches import Order
 from app.engine.ops.idempotency import Idempotency, once, scope_of
 from app.engine.ops.recovery import Walk
 from app.spawning.failures import told
@@ -131,7 +131,7 @@ class AttemptCalls(AccessCalls):
             self._check_dispatcher(state, caller, task_id, linked)
 
             def make() -> tuple[Dispatched, bool]:
-                return attempts.prepare(state, self._cfg, self._parts.mint, caller, task_id, order)[0], True
+                return dispatches.prepare(state, self._cfg, self._parts.mint, caller, task_id, order)[0], True
 
             return once(
                 state,
@@ -199,7 +199,7 @@ class AttemptCalls(AccessCalls):
 
     def _again(self, state: State, task_id: str, number: int) -> Dispatched:
         """The same attempt for a repeated request."""
-        return attempts.handed_out(state, self._parts.mint, attempts.require_attempt(state, task_id, number)[1])
+        return dispatches.handed_out(state, self._parts.mint, attempts.require_attempt(state, task_id, number)[1])
 
     async def _when_running(self, prepare: Callable[[], Awaitable[Dispatched]], end: float) -> Dispatched:
         """Prepare now, or as soon as the loop is resumed while there is time."""
@@ -313,7 +313,7 @@ class AttemptCalls(AccessCalls):
         linked = self.rebuild(Walk(task, last, attempts.facts_for(state, task, last)))
         order = Order(linked=linked, lease_ms=last.lease_ms, owner=self._node)
         caller = replace(ENGINE, jti=last.parent_jti, session_id=last.session_id)
-        _, attempt = attempts.prepare(state, self._cfg, self._parts.mint, caller, task.id, order)
+        _, attempt = dispatches.prepare(state, self._cfg, self._parts.mint, caller, task.id, order)
         return task.id, attempt.attempt
 
 

@@ -27,6 +27,12 @@ def put(state: State, key: str, value: Json) -> None:
     _INSERT.change(state.db, key=key, value=value.text, updated_at=state.now)
 
 
+def find(state: State, key: str) -> Json | None:
+    """The value, None where there is none of this name."""
+    rows = _GET.query(state.db, name=key)
+    return Json(rows[0][0]) if rows else None
+
+
 def read(state: State, key: str) -> tuple[Json, int]:
     """The value and when it was set. Raises ResourceNotFound."""
     rows = _GET.query(state.db, name=key)
