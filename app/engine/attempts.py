@@ -31,6 +31,7 @@ from app.engine.core import STORE_PAUSE_S
 from app.engine.driver import Driver, is_detached, needs_driver
 from app.engine.ops import attempts, credentials, dispatches, recovery, tasks
 from app.engine.ops.access import own
+from app.engine.ops.attempts import require_attempt
 from app.engine.ops.dispatches import Order
 from app.engine.ops.idempotency import Idempotency, once, scope_of
 from app.engine.ops.recovery import Walk
@@ -127,26 +128,11 @@ class AttemptCalls(AccessCalls):
             repeatable=linked.router.kind in self._parts.catalog.kinds(),
         )
 
-        def run(state: State, caller: Caller) -> tuple[Dispatched, bool]:
-            self._check_dispatcher(state, caller, task_id, linked)
-
-            def make() -> tuple[Dispatched, bool]:
-                return dispatches.prepare(state, self._cfg, self._parts.mint, caller, task_id, order)[0], True
-
-            return once(
-                state,
-                scope_of(caller, "dispatch"),
-                idempotency,
-                make,
-                name=lambda made: [made[0].task_id, made[0].attempt],
-                again=lambda made: (self._again(state, made[0], made[1]), False),
-            )
-
         async def prepare() -> Dispatched:
-            return (await self._call("dispatch", bearer, Verb.DISPATCH_ATTEMPT, run))[0]
+            return (await self._prepare(bearer, task_id, order, idempotency))[0]
 
         async def prepare_and_drive() -> Dispatched:
-            dispatched, fresh = await self._call("dispatch", bearer, Verb.DISPATCH_ATTEMPT, run)
+            dispatched, fresh = await self._prepare(bearer, task_id, order, idempotency)
             if fresh:
                 await self._begin(dispatched, linked, custom=not order.repeatable)
             return dispatched
@@ -156,6 +142,29 @@ class AttemptCalls(AccessCalls):
         begin = prepare if is_detached(linked) else lambda: self._errand(prepare_and_drive())
         dispatched = await self._when_running(begin, end)
         return dispatched, max(0.0, end - loop.time())
+
+    async def _prepare(
+        self, bearer: Bearer, task_id: str, order: Order, idempotency: Idempotency | None
+    ) -> tuple[Dispatched, bool]:
+        """The attempt, and whether it was prepared just now; False for a repeated request."""
+        mint = self._parts.mint
+
+        def run(state: State, caller: Caller) -> tuple[Dispatched, bool]:
+            self._check_dispatcher(state, caller, task_id, order.linked)
+
+            def make() -> tuple[Dispatched, bool]:
+                return dispatches.prepare(state, self._cfg, mint, caller, task_id, order)[0], True
+
+            return once(
+                state,
+                scope_of(caller, "dispatch"),
+                idempotency,
+                make,
+                name=lambda made: [made[0].task_id, made[0].attempt],
+                again=lambda made: (dispatches.handed_out(state, mint, require_attempt(state, *made)[1]), False),
+            )
+
+        return await self._call("dispatch", bearer, Verb.DISPATCH_ATTEMPT, run)
 
     async def _errand(self, coroutine: Coroutine[Any, Any, R]) -> R:
         """Run it to its end, also when the caller is cancelled: what was prepared must be driven.
@@ -196,10 +205,6 @@ class AttemptCalls(AccessCalls):
         if caller.role is Role.WORKER and linked.router.kind not in self._cfg.worker_spawners:
             allowed = ", ".join(sorted(self._cfg.worker_spawners))
             raise DispatchFailed(f"a worker may not use the spawner {linked.router.kind!r}; it may use {allowed}")
-
-    def _again(self, state: State, task_id: str, number: int) -> Dispatched:
-        """The same attempt for a repeated request."""
-        return dispatches.handed_out(state, self._parts.mint, attempts.require_attempt(state, task_id, number)[1])
 
     async def _when_running(self, prepare: Callable[[], Awaitable[Dispatched]], end: float) -> Dispatched:
         """Prepare now, or as soon as the loop is resumed while there is time."""
