@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
+from app.cli.listing import STATUS_STYLES, task_list
 from app.cli.output import add_row, console, inert, print_json, short, table
 from app.cli.sessions import operating, reading
 from app.cli.site import AsJson, ConfigFile, DataDir, Key, Site, Url, find_site, run_call, settings_of
@@ -25,15 +26,6 @@ OfLabel = Annotated[str | None, typer.Option("--label", help="Only those with th
 OfParent = Annotated[str | None, typer.Option("--parent", help="Only the children of this task.")]
 Most = Annotated[int, typer.Option("-n", "--most", help="How many at most.", min=1, max=10_000)]
 Reason = Annotated[str | None, typer.Option("--reason", help="Why; kept with the event.")]
-
-STATUS_STYLES = {
-    Status.PASS: "green",
-    Status.BLOCKED: "red",
-    Status.CANCELLED: "yellow",
-    Status.SUSPENDED: "magenta",
-    Status.RUNNING: "cyan",
-    Status.PENDING: "dim",
-}
 
 
 def _site(url: str | None, key: str | None, data_dir: Any, config: Any) -> Site:
@@ -70,17 +62,7 @@ def list_tasks(
     if as_json:
         print_json([task.model_dump(mode="json") for task in found])
         return
-    shown = table("id", "status", "agent", "attempt", "updated", "directive")
-    for task in found:
-        add_row(shown, row_of(task))
-    console.print(shown)
-
-
-def row_of(task: Task) -> tuple[object, ...]:
-    """A task in a list."""
-    state = Text(task.status, style=STATUS_STYLES[task.status])
-    updated = str(task.model_dump(mode="json")["updated_at"])[:19].replace("T", " ")
-    return (task.id, state, task.spec.agent, task.attempt, updated, short(task.spec.initial_directive, 50))
+    console.print(task_list(found))
 
 
 @tasks.command()
@@ -157,7 +139,7 @@ def watch(
         async with reading(site) as seat:
             if task_id is not None:
                 return await watch_one(seat, task_id, as_json=as_json)
-            await watch_many(seat, status=status, agent=agent, label=label, as_json=as_json, row_of=row_of)
+            await watch_many(seat, status=status, agent=agent, label=label, as_json=as_json)
             return None
 
     settled = run_call(call)

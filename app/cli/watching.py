@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 
 from app.cli.events import line_of
-from app.cli.output import add_row, console, print_json, short, table
+from app.cli.listing import task_list
+from app.cli.output import console, print_json, short, table
 from app.client.observer import Observer
 from app.client.operator import Operator
 from app.domain.tasks import Status
@@ -67,7 +67,6 @@ async def watch_many(
     agent: str | None,
     label: str | None,
     as_json: bool,
-    row_of: Callable[[Task], Sequence[object]],
 ) -> None:
     """Show the newest tasks, and show them anew whenever something happens. Ends by being cancelled."""
     changed = asyncio.Event()
@@ -84,7 +83,7 @@ async def watch_many(
         if as_json:
             await _print_changes(read)
         else:
-            await _redraw(read, row_of)
+            await _redraw(read)
     finally:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
@@ -109,15 +108,8 @@ async def _print_changes(read: Read) -> None:
         await asyncio.sleep(CALM_S)
 
 
-async def _redraw(read: Read, row_of: Callable[[Task], Sequence[object]]) -> None:
+async def _redraw(read: Read) -> None:
     with Live(table("id"), console=console, auto_refresh=False, screen=False) as live:
         while True:
-            live.update(_picture(await read(), row_of), refresh=True)
+            live.update(task_list(await read()), refresh=True)
             await asyncio.sleep(CALM_S)
-
-
-def _picture(found: Sequence[Task], row_of: Callable[[Task], Sequence[object]]) -> RenderableType:
-    shown: Table = table("id", "status", "agent", "attempt", "updated", "directive")
-    for task in found:
-        add_row(shown, row_of(task))
-    return shown

@@ -1,0 +1,45 @@
+"""Lists of tasks, one line each as far as the terminal has room."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.table import Table
+from rich.text import Text
+
+from app.cli.output import add_row, console, short, table
+from app.domain.tasks import Status
+from app.wire.tasks import Task
+
+STATUS_STYLES = {
+    Status.PASS: "green",
+    Status.BLOCKED: "red",
+    Status.CANCELLED: "yellow",
+    Status.SUSPENDED: "magenta",
+    Status.RUNNING: "cyan",
+    Status.PENDING: "dim",
+}
+
+_ROOMY = 110
+"""Columns from which on there is room for year and seconds."""
+_DIRECTIVE = range(12, 51)
+
+
+def task_list(found: Iterable[Task]) -> Table:
+    """The tasks as they stand."""
+    shown = table("id", "status", "agent", "try", "updated", "directive")
+    for column in shown.columns[:-1]:
+        column.no_wrap = True
+    for task in found:
+        add_row(shown, _row(task, console.width))
+    return shown
+
+
+def _row(task: Task, width: int) -> tuple[object, ...]:
+    state = Text(task.status, style=STATUS_STYLES[task.status])
+    updated = str(task.model_dump(mode="json")["updated_at"])
+    moment = updated[:19] if width >= _ROOMY else updated[5:16]
+    agent = short(task.spec.agent, 30)
+    room = width - len(task.id) - len(agent) - len(moment) - len(task.status) - 12
+    directive = short(task.spec.initial_directive, max(_DIRECTIVE.start, min(room, _DIRECTIVE.stop - 1)))
+    return (task.id, state, agent, task.attempt, moment.replace("T", " "), directive)
