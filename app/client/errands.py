@@ -157,6 +157,7 @@ class Errands:
         try:
             await handler
         except Exception:
+            # Whatever it raises, the connection goes on: nobody waits for this handler.
             log.exception("backend handler failed", extra={"handler": name})
 
     def _let_go(self) -> None:
