@@ -79,8 +79,9 @@ class Driver:
         """The worker; None when the attempt ended first, the spawn went wrong, or its last word was said before."""
         if self._phase is Phase.HELD:
             return None
-        begin = self._rejoin if self._phase in (Phase.RUNNING, Phase.QUEUED) else self._spawn
-        spawning = asyncio.ensure_future(begin())
+        again = self._phase in (Phase.RUNNING, Phase.QUEUED)
+        begin = self._linked.rejoin if again else self._linked.spawn
+        spawning = asyncio.ensure_future(begin(self._job, self._control))
         try:
             await asyncio.wait({spawning, ended}, return_when=asyncio.FIRST_COMPLETED)
             worker = spawning.result() if spawning.done() else None
@@ -97,10 +98,12 @@ class Driver:
             return None
         finally:
             await _cancelled(spawning)
+        if worker is not None and not again:
+            await self._note_started(worker)
         return worker
 
-    async def _spawn(self) -> Worker:
-        worker = await self._linked.spawn(self._job, self._control)
+    async def _note_started(self, worker: Worker) -> None:
+        """Phase two is done. Also when the attempt has ended meanwhile: its worker is let go as any other."""
         queued = self._linked.acting(self._facts).adapter.first_phase is Phase.QUEUED
         into = Phase.QUEUED if queued else Phase.RUNNING
         key, cfg = (self._task_id, self._number), self._core.cfg
@@ -115,10 +118,6 @@ class Driver:
         except BaseException:
             await asyncio.shield(worker.stop(self._grace_s))
             raise
-        return worker
-
-    async def _rejoin(self) -> Worker:
-        return await self._linked.rejoin(self._job, self._control)
 
     async def _join(self, worker: Worker, ended: asyncio.Future[None]) -> None:
         """Wait for whichever comes first, the worker's end or the attempt's, renewing its lease meanwhile."""
@@ -155,7 +154,7 @@ class Driver:
         if not self._outlives or attempt is None or attempt.reason in _ENDED_BY_ITSELF:
             return
         try:
-            worker = await self._rejoin()
+            worker = await self._linked.rejoin(self._job, self._control)
             await worker.stop(self._grace_s)
         except Exception as error:  # noqa: BLE001 - one that cannot be reached must not keep the layers' steps from being done
             _log.info("worker_not_told_to_stop", error=told(error))

@@ -156,7 +156,7 @@ class EventStream:
         self._task_id = task_id
         self._read_to = after
         self._cursor = after
-        self._caught_up = False
+        self._on_ring = False
         self._ended = False
         self._pending: deque[Event | Lagged] = deque()
         self._awake = asyncio.Event()
@@ -208,14 +208,14 @@ class EventStream:
         events = self._hub.recent(cursor)
         if events is None:
             events, read_to = await self._hub.page_of(self._task_id, cursor)
-            # The ring may begin ahead of a reader that has everything: only who has missed something has lagged.
-            if self._caught_up and events:
+            # The ring may begin ahead of a reader that has everything: only who fell out of it has lagged.
+            if self._on_ring and events:
                 self._pending.append(Lagged(cursor=cursor))
-            self._caught_up = False
+            self._on_ring = False
         else:
+            self._on_ring = True
             read_to = events[-1].cursor if events else cursor
         if read_to == cursor:
-            self._caught_up = True
             await self._awake.wait()
             return cursor
         self._pending.extend(event for event in events if self._wants(event))

@@ -20,6 +20,12 @@ from tests.support.waiting import DeadlinePassedError
 _SEQUENCES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[@-_]|\r")
 
 
+def _as_a_shell_would() -> None:
+    """In the new process: take the terminal, and let Ctrl-C reach it, also where the tests themselves ignore it."""
+    ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """One command with a terminal of its own. Leaving it as a context ends the command. Blocks its caller."""
 
@@ -35,8 +41,7 @@ class Terminal:
             stderr=slave,
             env={**os.environ, "TERM": "xterm-256color", **(env or {})},
             start_new_session=True,
-            # Without a controlling terminal, Ctrl-C would reach nobody; the call takes no lock that a thread may hold.
-            preexec_fn=lambda: ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509
+            preexec_fn=_as_a_shell_would,  # noqa: PLW1509 - the calls take no lock that a thread may hold
         )
         os.close(slave)
         self.raw = b""

@@ -52,7 +52,7 @@ async def test_a_bridge_is_shown_what_is_open_and_what_comes(swarm: Swarm) -> No
     await eventually(lambda: len(bridge.asked) == 2)
     after = [await asked(swarm, to) for to in ("other", None, "mira")]
     await eventually(lambda: len(bridge.asked) == 4)
-    assert bridge.asked == [*before[:2], *after[1:]]
+    assert set(bridge.asked) == {*before[:2], *after[1:]}
 
     async def is_noted() -> bool:
         row = await engine.read_question(swarm.senior, after[2])
@@ -119,7 +119,7 @@ async def test_the_last_registration_is_shown_everything(swarm: Swarm) -> None:
     await engine.unregister_senior_bridge("mira", first)
     keys.append(await asked(swarm, "mira"))
     await eventually(lambda: len(new.asked) == 2)
-    assert (old.asked, new.asked) == (keys[:1], keys)
+    assert (old.asked, set(new.asked)) == (keys[:1], set(keys))
 
     await engine.unregister_senior_bridge("mira", second)
     await asked(swarm, "mira")
@@ -144,11 +144,12 @@ async def test_a_bridge_that_stumbles_is_shown_the_rest(swarm: Swarm) -> None:
     await engine.register_senior_bridge("l", leaving)
     keys = [await asked(swarm) for _ in range(3)]
     await eventually(lambda: set(stumbling.asked) == set(keys))
-    assert leaving.asked == keys[:1]
+    await eventually(lambda: leaving.asked)
+    assert len(leaving.asked) == 1
     assert (await engine.read_question(swarm.senior, keys[0])).delivered_to.value == []
     back = Bridge()
     await engine.register_senior_bridge("l", back)
-    await eventually(lambda: back.asked == keys)
+    await eventually(lambda: set(back.asked) == set(keys))
 
 
 async def test_questions_survive_the_server_that_showed_them(plan: Plan) -> None:
@@ -168,6 +169,6 @@ async def test_questions_survive_the_server_that_showed_them(plan: Plan) -> None
     await next_one.register_senior_bridge("mira", again)
     async with next_one:
         await eventually(lambda: len(again.asked) == 2)
-        assert again.asked == keys[1:]
+        assert set(again.asked) == set(keys[1:])
         row = await next_one.read_question(swarm.senior, keys[1])
         assert row.status is QuestionStatus.OPEN

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from app.bus.local import LocalBus
 from app.domain.events import Event, EventKind, Lagged
 from app.engine import feed
 from app.engine.feed import EventStream
@@ -205,6 +206,38 @@ async def test_streams_end_with_the_engine(plan: Plan) -> None:
     async with asyncio.timeout(DEADLINE_S):
         assert await waiting is None
         assert await anext(untouched, None) is None
+
+
+class LateTail(feed.Feed):
+    """Its tail begins when `begin` is set; the first place that is asked for is told at once."""
+
+    def __init__(self, swarm: Swarm) -> None:
+        super().__init__(swarm.engine.store, LocalBus(), recheck_s=0.01)
+        self.begin = asyncio.Event()
+        self._asked = 0
+
+    async def head(self) -> int:
+        """As ever, but late for the tail, which asks second."""
+        self._asked += 1
+        if self._asked > 1:
+            await self.begin.wait()
+        return await super().head()
+
+
+async def test_who_has_read_everything_when_the_tail_begins_has_not_lagged(swarm: Swarm) -> None:
+    """An event that comes in between is read from the store."""
+    late = LateTail(swarm)
+    async with late.follow(after=None) as stream:
+        await stream.open()
+        reading = asyncio.ensure_future(anext(stream))
+        await swarm.engine.store.read(lambda state: None)
+        task_id = await swarm.task()
+        late.begin.set()
+        async with asyncio.timeout(DEADLINE_S):
+            item = await reading
+        assert isinstance(item, Event)
+        assert item.task_id == task_id
+    await late.close()
 
 
 async def test_a_reader_that_gives_up_a_wait_loses_nothing(swarm: Swarm) -> None:
