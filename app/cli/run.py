@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from contextlib import AsyncExitStack
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -17,7 +16,7 @@ from app.cli.failures import EXIT_MISUSED, CommandFailed
 from app.cli.output import console, errors, inert, print_json
 from app.cli.sessions import operating
 from app.cli.site import AsJson, ConfigFile, DataDir, Key, Url, find_site, run_call, settings_of
-from app.cli.watching import tell
+from app.cli.watching import telling
 from app.client.errors import ApiProblem
 from app.client.operator import Operator
 from app.domain.tasks import RetryOn, Status
@@ -144,18 +143,9 @@ def _announce(attempt: Dispatched, *, as_json: bool, waits: bool) -> None:
 async def _await(operator: Operator, task_id: str, *, as_json: bool) -> Task:
     """The task once it is settled; meanwhile what happens is told."""
     stream = errors if as_json else console
-    async with AsyncExitStack() as stack:
-        if stream.is_terminal:
-            stack.enter_context(stream.status("waiting"))
-        telling = asyncio.create_task(tell(operator, task_id, stream=stream), name="tell what happens")
-        try:
-            task = await _settled(operator, task_id, stream=stream)
-            # Its last events are on their way.
-            await asyncio.wait({telling}, timeout=2.0)
-        finally:
-            telling.cancel()
-            await asyncio.gather(telling, return_exceptions=True)
-    return task
+    with stream.status("waiting") if stream.is_terminal else nullcontext():
+        async with telling(operator, task_id, stream=stream):
+            return await _settled(operator, task_id, stream=stream)
 
 
 async def _settled(operator: Operator, task_id: str, *, stream: Console) -> Task:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 
 from rich.console import Console
 from rich.live import Live
@@ -28,14 +28,8 @@ CALM_S = 0.3
 async def watch_one(seat: Reader, task_id: str, *, as_json: bool) -> Task:
     """Tell what happens to a task until it is settled; the task as it is then."""
     await seat.task(task_id)
-    telling = asyncio.create_task(tell(seat, task_id, as_json=as_json), name="tell what happens")
-    try:
+    async with telling(seat, task_id, as_json=as_json):
         task = await seat.wait_for(task_id)
-        # Its last events are on their way.
-        await asyncio.wait({telling}, timeout=2.0)
-    finally:
-        telling.cancel()
-        await asyncio.gather(telling, return_exceptions=True)
     if as_json:
         print_json(task.model_dump(mode="json"), indent=False)
     else:
@@ -43,7 +37,22 @@ async def watch_one(seat: Reader, task_id: str, *, as_json: bool) -> Task:
     return task
 
 
-async def tell(seat: Reader, task_id: str, *, as_json: bool = False, stream: Console = console) -> None:
+@asynccontextmanager
+async def telling(
+    seat: Reader, task_id: str, *, as_json: bool = False, stream: Console = console
+) -> AsyncGenerator[None]:
+    """Tell what happens to a task while the block waits for its end, and the last of it when that has come."""
+    running = asyncio.create_task(_tell(seat, task_id, as_json=as_json, stream=stream), name="tell what happens")
+    try:
+        yield
+        # Its last events are on their way.
+        await asyncio.wait({running}, timeout=2.0)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def _tell(seat: Reader, task_id: str, *, as_json: bool, stream: Console) -> None:
     """Every event of a task from its beginning, until it is settled."""
     async with aclosing(seat.events(after=0, task=task_id)) as events:
         async for event in events:
