@@ -107,6 +107,7 @@ class SqliteWriter:
         self._guarded = 0  # operations to come that get a savepoint each
         self._bulk = 0  # bulk operations accepted and not finished
         self._busy = False  # the writer thread has the connection
+        self._ailing = False  # nothing has been committed since the last batch that failed
         self._awake = False  # a drain is scheduled
         self._waiting: list[asyncio.Future[None]] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -263,6 +264,9 @@ class SqliteWriter:
             self._give_up(db)
             db.forget_failed_commit()
             raise
+        if self._ailing:
+            self._ailing = False
+            _log.info("database_works_again")
         if self._log is not None:
             self._log.after_commit(db)
 
@@ -336,6 +340,7 @@ class SqliteWriter:
         if self._log is not None and self._db is not None:
             self._log.grew(self._db.log_pages)
         if error is not None:
+            self._ails(_failure(error))
             for call in batch:
                 call.refuse(_failure(error))
         else:
@@ -345,6 +350,12 @@ class SqliteWriter:
         self._end_turn()
         # Behind the callers: those who go on at once are in the next batch.
         self._wake()
+
+    def _ails(self, failure: StoreUnavailable) -> None:
+        """Say so once, not for every batch."""
+        if not self._ailing:
+            self._ailing = True
+            _log.error("database_fails", reason=failure.reason)
 
     def _announce(self, batch: list[Call]) -> None:
         found = [call.effects for call in batch if call.effects is not None]

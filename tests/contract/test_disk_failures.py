@@ -9,6 +9,7 @@ from pathlib import Path
 
 import apsw
 import pytest
+from structlog.testing import capture_logs
 
 from app.domain.errors import StoreUnavailable
 from app.state.sqlite import SqliteStore
@@ -61,12 +62,21 @@ async def test_failed_commit_keeps_nothing(
 
 
 async def test_reason_is_told(disk: FaultyDisk, data_dir: Path) -> None:
-    """A full disk is named as such."""
+    """A full disk is named as such, to whoever calls and, once, to whoever reads the log."""
     store = await opened(data_dir / "swarmhold.db")
-    disk.fail(0, apsw.FullError)
-    with pytest.raises(StoreUnavailable, match="the disk is full"):
-        await store.transact("write", notes.write("a", "1"))
-    disk.heal()
+    with capture_logs() as logs:
+        disk.fail(0, apsw.FullError)
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable, match="the disk is full"):
+                await store.transact("write", notes.write("a", "1"))
+        disk.heal()
+        for _ in range(3):
+            await store.transact("write", notes.write("a", "1"))
+    told = [log for log in logs if log["event"] != "database_connection_given_up"]
+    assert [(log["event"], log.get("reason")) for log in told] == [
+        ("database_fails", "the disk is full"),
+        ("database_works_again", None),
+    ]
     await store.close()
 
 
