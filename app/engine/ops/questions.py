@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from app.domain.access import Caller, Role, Verb
@@ -151,27 +153,20 @@ def require_may_answer(state: State, caller: Caller, question: Question, connect
 def _settle_answer(
     state: State, layers: LayerRegistry, task: Task, question: Question, value: Json, by: str
 ) -> Question:
-    QUESTIONS.update(
-        state.db,
-        question.key,
-        status=QuestionStatus.ANSWERED,
-        answer=value,
-        answered_by=by,
-        answered_at=state.now,
-        due_at=None,
-    )
+    changes: dict[str, Any] = {
+        "status": QuestionStatus.ANSWERED,
+        "answer": value,
+        "answered_by": by,
+        "answered_at": state.now,
+        "due_at": None,
+    }
+    QUESTIONS.update(state.db, question.key, **changes)
     state.wake(f"question:{question.key}")
     suspension.emit(state, EventKind.SENIOR_ANSWERED, question, task, by=by)
     task = change(state, task, open_questions=task.open_questions - 1)
     if task.open_questions == 0:
         _resume(state, layers, task, question)
-    return question._replace(
-        status=QuestionStatus.ANSWERED,
-        answer=value,
-        answered_by=by,
-        answered_at=state.now,
-        due_at=None,
-    )
+    return question._replace(**changes)
 
 
 def _resume(state: State, layers: LayerRegistry, task: Task, question: Question) -> None:
