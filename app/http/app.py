@@ -98,12 +98,13 @@ class Application:
         started = time.perf_counter()
         found = self._shortcut(scope)
         exchange = _Exchange(send, request_id)
+        known = self._verdicts.from_known(scope, receive)
         try:
             if found is None:
                 limit = self.edge.settings.body_limit_bytes
-                await self._inner(scope, bodies.limited(scope, receive, limit), exchange.send)
+                await self._inner(scope, bodies.limited(scope, known, limit), exchange.send)
             else:
-                await self._answer(found, scope, receive, exchange)
+                await self._answer(found, scope, known, exchange)
         except ClientDisconnect:
             exchange.status = exchange.status or LEFT
         except Exception as error:  # noqa: BLE001 - the one place where a fault of ours becomes a reply and a log entry

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
-from starlette.types import Scope
+from starlette.types import Message, Receive, Scope
 
 from app.domain.access import Role
 from app.domain.errors import Conflict, EngineError, InvalidRequest, PayloadTooLarge, RoleViolation
@@ -56,6 +56,24 @@ class Verdicts:
     def __init__(self, edge: Edge) -> None:
         self._edge = edge
 
+    def from_known(self, scope: Scope, receive: Receive) -> Receive:
+        """`receive` that takes no more than the first piece of a body from somebody without a living credential.
+
+        What is sent in one piece is let through: it is there already, and the call itself checks. Raises as the call.
+        """
+        asked = False
+
+        async def received() -> Message:
+            nonlocal asked
+            message = await receive()
+            if not asked and message.get("more_body", False):
+                asked = True
+                if (gate := Gate.of(scope.get("route"))) is not None:
+                    await self._require_alive(gate, scope)
+            return message
+
+        return received
+
     async def handle(self, request: Request, error: Exception) -> Response:
         """The reply to what a FastAPI route raised."""
         return (await self.of(error, request.scope)).reply()
@@ -81,6 +99,13 @@ class Verdicts:
             misplaced = isinstance(error, Conflict) and isinstance(known, HandleElsewhere)
             return None if misplaced else error
         return None
+
+    async def _require_alive(self, gate: Gate, scope: Scope) -> None:
+        """Raise unless the credential is alive. Spends no use: the call will."""
+        if gate.credential in ("root", "key"):
+            await self._check(gate, scope)
+        else:
+            await self._edge.engine.whoami(auth.bearer_of(auth.credential_text(scope)))
 
     async def _check(self, gate: Gate, scope: Scope) -> None:
         engine = self._edge.engine
