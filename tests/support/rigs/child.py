@@ -43,8 +43,7 @@ def main() -> None:
                 final = {"type": "final", "content": {"kind": "inline", "value": order["value"]}, "ok": order["ok"]}
                 sys.stdout.write(json.dumps(final) + "\n")
                 sys.stdout.flush()
-                if not order["stay"]:
-                    sys.exit(0)
+                sys.exit(0)
             case "fail":
                 sys.exit(order["why"])
 

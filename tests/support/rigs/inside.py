@@ -34,11 +34,7 @@ class ChildHand(ObedientHand):
     """A child process."""
 
     async def finish(self, value: JsonValue, *, ok: bool = True) -> None:
-        await self.caller.tell(do="say", value=value, ok=ok, stay=False)
-
-    async def say_and_stay(self, value: JsonValue, *, ok: bool = True) -> None:
-        """Say the Final and go on running."""
-        await self.caller.tell(do="say", value=value, ok=ok, stay=True)
+        await self.caller.tell(do="say", value=value, ok=ok)
 
     async def breed(self) -> list[int]:
         """Have it start what outlives it: the processes' ids."""

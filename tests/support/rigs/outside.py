@@ -11,7 +11,7 @@ from app.client.tasks import TaskCalls
 from app.wire.dispatches import Dispatched
 from app.wire.shapes import JsonValue
 from app.wire.spawners import ExternalSpawner, HttpSpawner, OperatorSpawner, QueueSpawner, Spawner
-from tests.support.rigs.arena import BROKE, FAILED, Arena
+from tests.support.rigs.arena import FAILED, Arena
 from tests.support.rigs.backstage import ID
 from tests.support.rigs.rig import Hand, Rig
 from tests.support.waiting import eventually, present
@@ -129,7 +129,6 @@ class OperatorRig(Rig):
 
     kind = "operator"
     broken = FAILED
-    unstarted = BROKE
 
     def spawner(self, task_id: str) -> Spawner:
         return OperatorSpawner(backend_id=ID)

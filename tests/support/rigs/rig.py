@@ -13,7 +13,7 @@ from app.domain.attempts import Phase
 from app.wire.dispatches import Dispatched
 from app.wire.shapes import JsonValue
 from app.wire.spawners import Spawner
-from tests.support.rigs.arena import NOT_STARTED, Arena, End
+from tests.support.rigs.arena import Arena, End
 from tests.support.waiting import eventually
 
 
@@ -56,8 +56,6 @@ class Rig(ABC):
     """Whether its workers go on without the server."""
     broken: ClassVar[End]
     """How an attempt ends whose worker breaks."""
-    unstarted: ClassVar[End] = NOT_STARTED
-    """How an attempt ends whose worker cannot be started."""
 
     def __init__(self, arena: Arena) -> None:
         self.arena = arena
