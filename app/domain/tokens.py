@@ -27,6 +27,8 @@ KEY_PREFIX = "shk_"
 """How an API key's text begins."""
 TYPES = {role: f"swarmhold-{role.value}+jwt" for role in Role}
 _jwt: Any = jwt  # its types name an optional dependency that is not installed
+_CLOCK_SET_BACK_MS = 300_000
+"""How far a token may lie in the future: a clock that was corrected must not void what was signed just before."""
 _KID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -173,15 +175,18 @@ class TokenSigner:
                 },
             )
             role = Role(payload["role"])
-            if header.get("typ") != TYPES[role]:
+            if header.get("typ") != TYPES[role] or payload["nbf"] * 1000 > self._clock() + _CLOCK_SET_BACK_MS:
                 raise BadSignature
             return _claims(payload, role)
-        except (jwt.InvalidTokenError, KeyError, ValueError, TypeError, UnicodeError) as error:
+        except (jwt.InvalidTokenError, KeyError, ValueError, TypeError, OverflowError) as error:
             raise BadSignature from error
 
 
 def _claims(payload: dict[str, Any], role: Role) -> Claims:
     scope = str(payload["scope"])
+    task_id, attempt = payload.get("tid"), payload.get("att")
+    if not (str(payload["jti"]).isascii() and _is_bound(task_id, attempt)):
+        raise ValueError("claims that no server wrote")
     return Claims(
         subject=str(payload["sub"]),
         role=role,
@@ -190,9 +195,16 @@ def _claims(payload: dict[str, Any], role: Role) -> Claims:
         expires_at=int(payload["exp"]) * 1000,
         scope=None if scope == "*" else frozenset(Verb(verb) for verb in scope.split()),
         max_uses=payload.get("max_uses"),
-        task_id=payload.get("tid"),
-        attempt=payload.get("att"),
+        task_id=task_id,
+        attempt=attempt,
     )
+
+
+def _is_bound(task_id: Any, attempt: Any) -> bool:
+    """Whether these can be a task and one of its attempts, or a task alone, or nothing."""
+    if task_id is None:
+        return attempt is None
+    return isinstance(task_id, str) and task_id.isascii() and (attempt is None or type(attempt) is int)
 
 
 class TokenRecord(NamedTuple):

@@ -101,6 +101,8 @@ def test_the_forge_makes_good_tokens_too(signer: TokenSigner) -> None:
         {"exp": None}, {"iat": None}, {"nbf": None}, {"role": "king"}, {"role": None}, {"scope": None},
         {"scope": "fly"}, {"exp": "soon"}, {"kid": "three"}, {"typ": "JWT"}, {"typ": TYPES[Role.SENIOR]},
         {"role": "senior"}, {"alg": "HS384"}, {"alg": "HS512"}, {"sub": 7},
+        {"nbf": 10**11}, {"nbf": "soon"}, {"exp": float("inf")}, {"jti": "\ud800"}, {"tid": {"a": 1}, "att": 1}, {"tid": 7}, {"tid": "\ud800"},
+        {"tid": "T-1", "att": "1"}, {"tid": "T-1", "att": True}, {"tid": None, "att": 1},
     ],
     ids=str,
 )  # fmt: skip
@@ -118,7 +120,8 @@ def test_an_unsigned_token_is_not_believed(signer: TokenSigner) -> None:
     none = base64.urlsafe_b64encode(b'{"alg":"none","kid":"one","typ":"swarmhold-operator+jwt"}').decode().rstrip("=")
 
     made = (f"{none}.{body}.", f"{head}.{body}.", f"{head}.{other}.{signature}")
-    for text in (*made, "", "a.b.c", "é" * 9, "\ud800", "."):
+    deep = base64.urlsafe_b64encode(b'{"alg":"HS256","kid":' + b"[" * 5_000 + b"]" * 5_000 + b"}").decode().rstrip("=")
+    for text in (*made, f"{deep}.{body}.{signature}", "", "a.b.c", "é" * 9, "\ud800", "."):
         with pytest.raises(BadSignature):
             signer.verify(CapToken(text))
 
