@@ -96,7 +96,12 @@ class AttemptCalls(AccessCalls):
         Raises DispatchFailed, InvalidTransition, LoopPaused (without wait), TaskNotFound, RoleViolation.
         """
         hold_s = self.check_hold(wait)
-        linked = self.build(spawner, layers)
+        try:
+            linked = self.build(spawner, layers)
+        except DispatchFailed:
+            # What the settings allow is told to those alone who may use it.
+            await self._require_dispatcher(bearer, task_id, str(spawner.get("kind")))
+            raise
         if lease is not None and lease <= timedelta(0):
             raise InvalidRequest("give more than 0 seconds", "lease")
         dispatched, left = await self._dispatch(
@@ -150,7 +155,7 @@ class AttemptCalls(AccessCalls):
         mint = self._parts.mint
 
         def run(state: State, caller: Caller) -> tuple[Dispatched, bool]:
-            self._check_dispatcher(state, caller, task_id, order.linked)
+            self._check_dispatcher(state, caller, task_id, order.linked.router.kind)
 
             def make() -> tuple[Dispatched, bool]:
                 return dispatches.prepare(state, self._cfg, mint, caller, task_id, order)[0], True
@@ -200,11 +205,17 @@ class AttemptCalls(AccessCalls):
                 _log.warning("attempt_waits_for_store", task_id=key[0], attempt=key[1], reason=str(error))
                 await asyncio.sleep(STORE_PAUSE_S)
 
-    def _check_dispatcher(self, state: State, caller: Caller, task_id: str, linked: LinkedSpawner) -> None:
+    async def _require_dispatcher(self, bearer: Bearer, task_id: str, kind: str) -> None:
+        def check(state: State, caller: Caller) -> None:
+            self._check_dispatcher(state, caller, task_id, kind)
+
+        await self._look(bearer, Verb.DISPATCH_ATTEMPT, check)
+
+    def _check_dispatcher(self, state: State, caller: Caller, task_id: str, kind: str) -> None:
         own(state, caller, task_id, Verb.DISPATCH_ATTEMPT)
-        if caller.role is Role.WORKER and linked.router.kind not in self._cfg.worker_spawners:
+        if caller.role is Role.WORKER and kind not in self._cfg.worker_spawners:
             allowed = ", ".join(sorted(self._cfg.worker_spawners))
-            raise DispatchFailed(f"a worker may not use the spawner {linked.router.kind!r}; it may use {allowed}")
+            raise DispatchFailed(f"a worker may not use the spawner {kind!r}; it may use {allowed}")
 
     async def _when_running(self, prepare: Callable[[], Awaitable[Dispatched]], end: float) -> Dispatched:
         """Prepare now, or as soon as the loop is resumed while there is time."""

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import httpx
 import orjson
 import pytest
 
@@ -66,3 +67,32 @@ async def test_a_large_body_of_somebody_known_is_taken_and_costs_one_use(node: N
     assert (await once.post("/v1/worker/output", json={"type": "partial", "chunk": large})).status_code == 204
     assert (await once.post("/v1/worker/output", json={"type": "partial", "chunk": large})).status_code == 401
     assert (await worker.post("/v1/worker/submit", content=large)).status_code == 204
+
+
+@pytest.mark.parametrize(
+    "spawner",
+    [
+        {"kind": "process", "program": "none"},
+        {"kind": "in_process", "function": "none"},
+        {"kind": "http", "url": "http://127.0.0.1/"},
+    ],
+    ids=lambda spawner: spawner["kind"],
+)
+async def test_what_may_be_started_is_told_to_those_who_may_start_it(node: Node, spawner: dict[str, object]) -> None:
+    """A spawner that cannot be built is no way around the credential, the role, the task, and what a worker may use."""
+    operator = await node.operator()
+    task_id, worker = await node.worker(operator)
+    child = (await worker.post("/v1/worker/tasks", json={"agent": "a", "initial_directive": "d"})).json()["id"]
+    order = {"spawner": spawner}
+
+    async def code(caller: httpx.AsyncClient, path: str) -> str:
+        return (await caller.post(f"{path}/dispatch", json=order)).json()["code"]
+
+    assert await code(node.as_(None), f"/v1/operator/tasks/{task_id}") == "unauthenticated"
+    assert await code(node.as_("x.y.z"), f"/v1/operator/tasks/{task_id}") == "unauthenticated"
+    assert await code(node.as_(node.engine.handle_mint.new()), f"/v1/worker/tasks/{task_id}") == "unauthenticated"
+    assert await code(await node.operator(Role.OBSERVER), f"/v1/operator/tasks/{task_id}") == "role-violation"
+    assert await code(worker, f"/v1/worker/tasks/{task_id}") == "token-task-mismatch"
+    refused = await worker.post(f"/v1/worker/tasks/{child}/dispatch", json=order)
+    assert ("may not use" in refused.text) == (spawner["kind"] != "in_process")
+    assert await code(operator, f"/v1/operator/tasks/{task_id}") == "dispatch-failed"
