@@ -13,8 +13,10 @@ export function detailOf(event) {
   return wholeDetailOf(event).replace(ID, "$1…$2");
 }
 
+const isNothing = (value) => value === null || (Array.isArray(value) && !value.length);
+
 function wholeDetailOf(event) {
-  return Object.entries(event).filter(([name]) => !COMMON.has(name)).map(([name, value]) => `${name.replaceAll("_", " ")} ${typeof value === "string" ? value : JSON.stringify(value)}`).join(", ");
+  return Object.entries(event).filter(([name, value]) => !COMMON.has(name) && !isNothing(value)).map(([name, value]) => `${name.replaceAll("_", " ")} ${typeof value === "string" ? value : JSON.stringify(value)}`).join(", ");
 }
 
 /** One event. `whole` adds what a single task's page leaves out. */
