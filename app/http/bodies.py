@@ -22,6 +22,8 @@ JSON_TYPE = "application/json"
 
 _MEMBER = re.compile(r"<\w+\.\w+: ('[^']*')>")
 """How Python writes a member of an enumeration."""
+_ID_PATTERN = re.compile(r"String should match pattern '\^([A-Z])-\[0-7\].*'")
+"""What is said of a text that is no id."""
 
 Model = TypeVar("Model", bound=BaseModel)
 Shaped = TypeVar("Shaped")
@@ -154,8 +156,8 @@ def shaped_by(adapter: TypeAdapter[Shaped], value: Any) -> Shaped:
 
 
 def plainly(message: str) -> str:
-    """A complaint as the wire spells it: members of enumerations by their values."""
-    return _MEMBER.sub(r"\1", message)
+    """A complaint as the wire spells it: members of enumerations by their values, and ids in words."""
+    return _ID_PATTERN.sub(r"an id here is \1- and 26 letters and digits", _MEMBER.sub(r"\1", message))
 
 
 def complaints(error: ValidationError) -> list[dict[str, str]]:

@@ -76,6 +76,14 @@ async def test_a_malformed_id_or_parameter_is_400(any_node: Node, method: str, p
     problem(await operator.request(method, path), 400, "invalid-request")
 
 
+async def test_what_is_no_id_is_told_in_words(any_node: Node) -> None:
+    """The same of every route, and no pattern."""
+    client = await any_node.operator()
+    for path, letter in (("tasks/T-1", "T"), ("tasks/T-1/why", "T"), ("questions/R-1", "R"), ("tasks?parent=x", "T")):
+        document = problem(await client.get(f"{OP}/{path}"), 400, "invalid-request")
+        assert document["detail"].endswith(f"is {letter}- and 26 letters and digits"), path
+
+
 async def test_limits_are_told(any_node: Node) -> None:
     """Who asks for too much learns how much there is."""
     operator = await any_node.operator()
