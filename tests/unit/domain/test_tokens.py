@@ -59,6 +59,13 @@ def test_a_token_lives_until_its_last_millisecond(signer: TokenSigner, clock: Ha
             signer.verify(token)
 
 
+def test_a_clock_that_is_set_back_voids_nothing(signer: TokenSigner, clock: HandClock) -> None:
+    """A token that was issued "tomorrow" was issued before the clock was corrected."""
+    signed = signer.sign(CLAIMS)
+    clock.now -= 86_400_000
+    assert signer.verify(signed) == CLAIMS
+
+
 def test_keys_rotate_without_downtime(signer: TokenSigner, clock: HandClock) -> None:
     """The first key of the ring signs and all of them verify; a key that left verifies no more."""
     old = signer.sign(CLAIMS)
