@@ -38,14 +38,11 @@ def write(rows: Sequence[Row]) -> None:
     text = f"""# Results
 
 Made by `make bench` on {datetime.now(UTC):%Y-%m-%d}: Python {platform.python_version()} on {platform.system()}
-{platform.machine()}, {_cores()} cores; {libraries}. The server has one core, the load generator another. Both sides
-of a comparison ran in turn in the same run; medians of the rounds. Machines are noisy: read the ratios.
+{platform.machine()}, {os.cpu_count()} cores; {libraries}.
+The server has one core, the load generator another. Both sides of a comparison ran in turn in the same run; medians of
+the rounds. Machines are noisy: read the ratios.
 
 {table(rows)}
 """
     RESULTS.write_text(text)
     sys.stdout.write(text)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
