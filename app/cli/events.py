@@ -12,7 +12,7 @@ from rich.text import Text
 
 from app.cli.output import console, inert, print_json, short
 from app.cli.sessions import reading
-from app.cli.site import AsJson, ConfigFile, DataDir, Key, Url, find_site, run_call, settings_of
+from app.cli.site import AsJson, ConfigFile, DataDir, Key, Url, run_call, site_of
 from app.wire.events import Event, Lagged
 
 QUIET_S = 1.0
@@ -50,7 +50,7 @@ def events(
     config: ConfigFile = None,
 ) -> None:
     """Show the latest events, and with -f those to come. With --json, each is a line of its own."""
-    site = find_site(settings_of(data_dir=data_dir, config=config), url=url, key=key)
+    site = site_of(url, key, data_dir, config)
     kinds = [kind.strip() for kind in (types or "").split(",") if kind.strip()]
 
     async def call() -> None:

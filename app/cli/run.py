@@ -15,7 +15,7 @@ from rich.text import Text
 from app.cli.failures import EXIT_MISUSED, CommandFailed
 from app.cli.output import console, errors, inert, print_json
 from app.cli.sessions import operating
-from app.cli.site import AsJson, ConfigFile, DataDir, Key, Url, find_site, run_call, settings_of
+from app.cli.site import AsJson, ConfigFile, DataDir, Key, Url, run_call, site_of
 from app.cli.watching import telling
 from app.client.errors import ApiProblem
 from app.client.operator import Operator
@@ -70,7 +70,7 @@ def run(
 
     Ctrl-C leaves the task as it is. With --json, progress goes to standard error.
     """
-    site = find_site(settings_of(data_dir=data_dir, config=config), url=url, key=key)
+    site = site_of(url, key, data_dir, config)
     chosen = _spawner(queue=queue, program=program, function=function, external=external, text=spawner)
     labels = dict(_pair(text) for text in label or ())
     text = typer.get_text_stream("stdin").read() if prompt == "-" else prompt

@@ -16,7 +16,7 @@ from app.cli.forms import Field, NotAnAnswer, assemble, decoded, fields_of
 from app.cli.keyboard import Keyboard
 from app.cli.output import console, inert, print_json
 from app.cli.sessions import answering, user
-from app.cli.site import AsJson, ConfigFile, DataDir, Key, Url, find_site, run_call, settings_of
+from app.cli.site import AsJson, ConfigFile, DataDir, Key, Url, run_call, site_of
 from app.client.console import Console
 from app.client.errors import AnswerRejected
 from app.client.senior import Senior
@@ -54,7 +54,7 @@ def senior(
     With --json every question is a line on standard output, and every line of standard input,
     {"key": …, "value": …}, an answer; each gets a line {"accepted": key} or {"rejected": key, "code": …, "detail": …}.
     """
-    site = find_site(settings_of(data_dir=data_dir, config=config), url=url, key=key)
+    site = site_of(url, key, data_dir, config)
     bridge_id = bridge or f"terminal-{user()}"
 
     async def call() -> None:

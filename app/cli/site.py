@@ -77,6 +77,11 @@ def find_site(settings: Settings, *, url: str | None = None, key: str | None = N
     return Site(url=(url or (here.url if here else settings.url())).rstrip("/"), key=key or (root.text if root else ""))
 
 
+def site_of(url: str | None, key: str | None, data_dir: Path | None, config: Path | None) -> Site:
+    """The server that a command's options name. Raises CommandFailed, ConfigurationError, StartFailed."""
+    return find_site(settings_of(data_dir=data_dir, config=config), url=url, key=key)
+
+
 def run_call(call: Callable[[], Coroutine[Any, Any, R]]) -> R:
     """Run what talks to a server; its refusals end in plain words. Raises CommandFailed."""
     try:

@@ -10,7 +10,7 @@ from rich.text import Text
 from app.cli.listing import STATUS_STYLES, task_list
 from app.cli.output import add_row, console, inert, print_json, short, table
 from app.cli.sessions import operating, reading
-from app.cli.site import AsJson, ConfigFile, DataDir, Key, Site, Url, find_site, run_call, settings_of
+from app.cli.site import AsJson, ConfigFile, DataDir, Key, Url, run_call, site_of
 from app.cli.watching import watch_many, watch_one
 from app.domain.tasks import Status
 from app.wire.attempts import Attempt
@@ -28,10 +28,6 @@ Most = Annotated[int, typer.Option("-n", "--most", help="How many at most.", min
 Reason = Annotated[str | None, typer.Option("--reason", help="Why; kept with the event.")]
 
 
-def _site(url: str | None, key: str | None, data_dir: Any, config: Any) -> Site:
-    return find_site(settings_of(data_dir=data_dir, config=config), url=url, key=key)
-
-
 @tasks.command("list", hidden=True)
 @tasks.command("ls")
 def list_tasks(
@@ -47,7 +43,7 @@ def list_tasks(
     config: ConfigFile = None,
 ) -> None:
     """List tasks, newest first."""
-    site = _site(url, key, data_dir, config)
+    site = site_of(url, key, data_dir, config)
 
     async def call() -> list[Task]:
         found: list[Task] = []
@@ -75,7 +71,7 @@ def show(
     config: ConfigFile = None,
 ) -> None:
     """Show a task with its attempts and what the last of them said."""
-    site = _site(url, key, data_dir, config)
+    site = site_of(url, key, data_dir, config)
 
     async def call() -> tuple[Task, list[Attempt], list[OutputRecord]]:
         async with reading(site) as seat:
@@ -133,7 +129,7 @@ def watch(
     config: ConfigFile = None,
 ) -> None:
     """Watch one task to its end, or the list of all until Ctrl-C. With --json, each change is a line."""
-    site = _site(url, key, data_dir, config)
+    site = site_of(url, key, data_dir, config)
 
     async def call() -> Task | None:
         async with reading(site) as seat:
@@ -157,7 +153,7 @@ def why(
     config: ConfigFile = None,
 ) -> None:
     """Say what a task waits for, nearest first."""
-    site = _site(url, key, data_dir, config)
+    site = site_of(url, key, data_dir, config)
 
     async def call() -> dict[str, Any]:
         async with reading(site) as seat:
@@ -189,7 +185,7 @@ def cancel(
     config: ConfigFile = None,
 ) -> None:
     """Cancel a task, its worker, its questions and everything below it."""
-    site = _site(url, key, data_dir, config)
+    site = site_of(url, key, data_dir, config)
 
     async def call() -> Task:
         async with operating(site) as operator:

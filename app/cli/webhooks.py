@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, TypeVar
+from pathlib import Path
+from typing import Annotated, TypeVar
 
 import typer
 
 from app.cli.output import add_row, console, print_json, short, table
-from app.cli.site import AsJson, ConfigFile, DataDir, Key, Url, find_site, run_call, settings_of
+from app.cli.site import AsJson, ConfigFile, DataDir, Key, Url, run_call, site_of
 from app.client.admin import Admin
 from app.domain.webhooks import WebhookStatus
 from app.wire.webhooks import Webhook
@@ -28,10 +29,15 @@ ReplayAfter = Annotated[int, typer.Option("--after", help="The cursor to go back
 
 
 def _administer(
-    call: Callable[[Admin], Awaitable[R]], *, url: str | None, key: str | None, data_dir: Any, config: Any
+    call: Callable[[Admin], Awaitable[R]],
+    *,
+    url: str | None,
+    key: str | None,
+    data_dir: Path | None,
+    config: Path | None,
 ) -> R:
     """What the call brings. Raises CommandFailed."""
-    site = find_site(settings_of(data_dir=data_dir, config=config), url=url, key=key)
+    site = site_of(url, key, data_dir, config)
 
     async def run() -> R:
         async with site.connect() as server:
