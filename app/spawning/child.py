@@ -146,6 +146,7 @@ class Child:
             self._said_all.set()
 
     async def _append(self, event: OutputEvent) -> None:
+        """At least once: a line of which nobody knows whether it was kept is sent again."""
         while not self._over:
             try:
                 return await self._control.output(event)

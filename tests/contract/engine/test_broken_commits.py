@@ -45,6 +45,15 @@ async def _broken(proxy: CuttingProxy, call: Awaitable[object]) -> None:
     assert failure.value.unsure
 
 
+async def _passed(swarm: Swarm, task_id: str) -> None:
+    """Return when the task has passed."""
+
+    async def passed() -> bool:
+        return await swarm.status(task_id) is Status.PASS
+
+    await eventually(passed, within=20, awaited="the task to pass")
+
+
 async def test_a_dispatch_that_was_kept_is_walked(cut: tuple[Swarm, CuttingProxy], function: ScriptedFunction) -> None:
     """The repeat is given the attempt, which is walked once, though the first caller was told that nobody knows."""
     swarm, proxy = cut
@@ -54,11 +63,7 @@ async def test_a_dispatch_that_was_kept_is_walked(cut: tuple[Swarm, CuttingProxy
     dispatched, _ = await swarm.engine.dispatch(swarm.operator, task, IN_PROCESS, idempotency=key)
     assert dispatched.attempt == 1
     function.give("done")
-
-    async def passed() -> bool:
-        return await swarm.status(task) is Status.PASS
-
-    await eventually(passed, within=20)
+    await _passed(swarm, task)
     assert len(function.calls) == 1
 
 
@@ -78,11 +83,7 @@ async def test_a_planned_retry_that_was_kept_is_walked(
     swarm.clock.advance(3600)
     await _broken(proxy, swarm.engine.redispatch(task))
     function.give("done")
-
-    async def passed() -> bool:
-        return await swarm.status(task) is Status.PASS
-
-    await eventually(passed, within=20)
+    await _passed(swarm, task)
     assert len(function.calls) == 2
 
 
