@@ -20,7 +20,7 @@ PARALLEL ?= -n auto --dist loadfile
 CHAOS_ROUNDS ?= 50
 
 LOCKS := requirements.lock requirements-dev.lock requirements-build.lock
-SOURCES := app tests $(wildcard benchmarks) $(wildcard examples)
+SOURCES := app clients tests $(wildcard benchmarks) $(wildcard examples)
 
 # Compiled modules are kept: each server that a test starts would compile hundreds of them anew.
 unexport PYTHONDONTWRITEBYTECODE

@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from app.state import schema
 from app.state.opening import open_store
 from app.state.port import Store
-from app.state.sqlite import SqliteStore
+from app.state.sqlite.store import SqliteStore
 from app.state.state import State
 from app.state.statements import Statement
 from benchmarks.load import run_async

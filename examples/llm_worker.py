@@ -15,8 +15,8 @@ from typing import Any
 import httpx
 from place import QUEUE, URL, api_key
 
-from app.client import Job, JobFailed, SwarmholdClient
-from app.wire.shapes import JsonValue
+from swarmhold import Job, JobFailed, SwarmholdClient
+from swarmhold.models.shapes import JsonValue
 
 LONGEST_S = 300.0
 MAX_TOKENS = 2048

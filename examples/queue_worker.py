@@ -10,8 +10,8 @@ import signal
 
 from place import QUEUE, URL, api_key
 
-from app.client import Job, JobFailed, SwarmholdClient
-from app.wire.shapes import JsonValue
+from swarmhold import Job, JobFailed, SwarmholdClient
+from swarmhold.models.shapes import JsonValue
 
 
 async def work(job: Job) -> JsonValue:

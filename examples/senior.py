@@ -10,7 +10,7 @@ import asyncio
 
 from place import URL, api_key
 
-from app.client import AnswerRejected, SwarmholdClient
+from swarmhold import AnswerRejected, SwarmholdClient
 
 
 async def main() -> None:

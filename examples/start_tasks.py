@@ -7,10 +7,10 @@ import asyncio
 
 from place import QUEUE, URL, api_key
 
-from app.client import SwarmholdClient
 from app.domain.tasks import RetryOn
-from app.wire.retries import Retry
-from app.wire.spawners import QueueSpawner
+from swarmhold import SwarmholdClient
+from swarmhold.models.retries import Retry
+from swarmhold.models.spawners import QueueSpawner
 
 TEXTS = ("the quick brown fox", "the fox und der Hund", "to be or not to be")
 RETRY = Retry(max_attempts=3, backoff=1, on=(RetryOn.FAILED, RetryOn.LOST, RetryOn.TIMEOUT))

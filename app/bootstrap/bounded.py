@@ -10,7 +10,7 @@ import asyncio
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.http.problems import Problem
-from app.wire.problems import PROBLEM_MEDIA_TYPE
+from swarmhold.models.problems import PROBLEM_MEDIA_TYPE
 
 HEAD_LIMIT = 64 * 1024
 """Bytes of a request line with its header lines, of a body's trailer lines, and of whatever else is no body."""

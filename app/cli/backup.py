@@ -25,7 +25,7 @@ from app.cli.site import ConfigFile, DatabaseUrl, DataDir, settings_of
 from app.config import DATABASE_FILE, KEYS_FILE, ROOT_KEY_FILE, Settings
 from app.domain.clock import system_clock
 from app.domain.redaction import redact
-from app.wire.instants import to_rfc3339
+from swarmhold.models.instants import to_rfc3339
 
 MANIFEST = "manifest.json"
 DUMP = "postgres.dump"
@@ -68,11 +68,11 @@ def _collect(settings: Settings, folder: Path) -> None:
     from app.state import migrations
 
     if records.is_postgres(settings):
-        from app.state.pg_dump import dump
+        from app.state.postgres.dump import dump
 
         dump(settings.store_place, folder / DUMP)
     else:
-        from app.state.sqlite_files import copy_database
+        from app.state.sqlite.files import copy_database
 
         source = records.database_file(settings)
         if not source.is_file():
@@ -164,7 +164,7 @@ def _place(source: Path, target: Path) -> None:
 
 
 def _load(settings: Settings, dump: Path) -> None:
-    from app.state.pg_dump import load
+    from app.state.postgres.dump import load
 
     if not dump.is_file():
         raise CommandFailed("The backup holds no dump of PostgreSQL: it was made of a file.")

@@ -13,7 +13,7 @@ from rich.text import Text
 from app.cli.output import console, inert, print_json, short
 from app.cli.sessions import reading
 from app.cli.site import AsJson, ConfigFile, DataDir, Key, Url, run_call, site_of
-from app.wire.events import Event, Lagged
+from swarmhold.models.events import Event, Lagged
 
 QUIET_S = 1.0
 """Without `--follow`, this long without an event is the end."""

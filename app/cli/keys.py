@@ -21,7 +21,7 @@ from app.domain.access import Role
 from app.domain.clock import system_clock
 from app.domain.handles import HandleMint
 from app.domain.tokens import ApiKey
-from app.wire.instants import to_rfc3339
+from swarmhold.models.instants import to_rfc3339
 
 keys = typer.Typer(help="Make, list and revoke API keys; rotate the key that signs tokens.", no_args_is_help=True)
 

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from app.cli.output import add_row, console, short, table
 from app.domain.tasks import Status
-from app.wire.tasks import Task
+from swarmhold.models.tasks import Task
 
 STATUS_STYLES = {
     Status.PASS: "green",

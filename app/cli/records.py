@@ -41,7 +41,7 @@ def database_file(settings: Settings) -> Path:
 def connected(settings: Settings) -> Generator[Connection]:
     """A connection that reads one snapshot and takes no lock. Raises CommandFailed, StoreUnavailable."""
     if is_postgres(settings):
-        from app.state.postgres_connection import PostgresConnection
+        from app.state.postgres.connection import PostgresConnection
 
         link = PostgresConnection(settings.store_place, IdSource(), lock_timeout_ms=LOCK_TIMEOUT_MS)
         link.begin_reading()
@@ -50,7 +50,7 @@ def connected(settings: Settings) -> Generator[Connection]:
         finally:
             link.close()
         return
-    from app.state.sqlite_connection import SqliteReader, unavailable
+    from app.state.sqlite.connection import SqliteReader, unavailable
 
     path = database_file(settings)
     if not path.is_file():

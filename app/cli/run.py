@@ -17,13 +17,13 @@ from app.cli.output import console, errors, inert, print_json
 from app.cli.sessions import operating
 from app.cli.site import AsJson, ConfigFile, DataDir, Key, Url, run_call, site_of
 from app.cli.watching import telling
-from app.client.errors import ApiProblem
-from app.client.operator import Operator
 from app.domain.tasks import RetryOn, Status
-from app.wire.dispatches import Dispatched
-from app.wire.retries import Retry
-from app.wire.spawners import ExternalSpawner, InProcessSpawner, ProcessSpawner, QueueSpawner, Spawner
-from app.wire.tasks import Task
+from swarmhold.errors import ApiProblem
+from swarmhold.models.dispatches import Dispatched
+from swarmhold.models.retries import Retry
+from swarmhold.models.spawners import ExternalSpawner, InProcessSpawner, ProcessSpawner, QueueSpawner, Spawner
+from swarmhold.models.tasks import Task
+from swarmhold.operator import Operator
 
 DEFAULT_QUEUE = "default"
 SHORT_WAIT = timedelta(seconds=5)

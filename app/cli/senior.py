@@ -17,10 +17,10 @@ from app.cli.keyboard import Keyboard
 from app.cli.output import console, inert, print_json
 from app.cli.sessions import answering, user
 from app.cli.site import AsJson, ConfigFile, DataDir, Key, Url, run_call, site_of
-from app.client.console import Console
-from app.client.errors import AnswerRejected
-from app.client.senior import Senior
-from app.wire.frames import Ask
+from swarmhold.console import Console
+from swarmhold.errors import AnswerRejected
+from swarmhold.models.frames import Ask
+from swarmhold.senior import Senior
 
 LOOK_S = 0.3
 """How often it is looked whether somebody else has answered what is on the screen."""

@@ -9,13 +9,13 @@ from datetime import timedelta
 from typing import TypeVar
 
 from app.cli.site import Site
-from app.client.errors import ApiProblem, ClientError
-from app.client.node import SwarmholdClient
-from app.client.observer import Observer
-from app.client.operator import Operator
-from app.client.senior import Senior
 from app.domain.access import Role
-from app.wire.sessions import SessionRole
+from swarmhold.errors import ApiProblem, ClientError
+from swarmhold.models.sessions import SessionRole
+from swarmhold.node import SwarmholdClient
+from swarmhold.observer import Observer
+from swarmhold.operator import Operator
+from swarmhold.senior import Senior
 
 Seat = TypeVar("Seat", Operator, Senior, Observer)
 

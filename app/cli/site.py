@@ -15,10 +15,10 @@ import typer
 from app.bootstrap import presence
 from app.bootstrap.keyring import given_root_key
 from app.cli.failures import EXIT_MISUSED, CommandFailed
-from app.client.errors import ApiProblem, ClientError
-from app.client.node import SwarmholdClient
-from app.client.patience import Patience
 from app.config import Loaded, Settings, load
+from swarmhold.errors import ApiProblem, ClientError
+from swarmhold.node import SwarmholdClient
+from swarmhold.patience import Patience
 
 R = TypeVar("R")
 

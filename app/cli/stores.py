@@ -12,7 +12,7 @@ from app.cli.failures import CommandFailed
 from app.config import Settings
 from app.domain.errors import EngineError
 from app.domain.redaction import redact
-from app.wire.instants import to_rfc3339
+from swarmhold.models.instants import to_rfc3339
 
 if TYPE_CHECKING:
     from app.state.state import State
@@ -61,7 +61,7 @@ def _reached(settings: Settings, place: str, *, deep: bool) -> Iterator[Look]:
 
 
 def _file(settings: Settings, *, deep: bool) -> Iterator[Look]:
-    from app.state.sqlite_files import integrity
+    from app.state.sqlite.files import integrity
 
     path = records.database_file(settings)
     for name in (path, path.with_name(f"{path.name}-wal")):

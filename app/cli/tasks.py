@@ -13,9 +13,9 @@ from app.cli.sessions import operating, reading
 from app.cli.site import AsJson, ConfigFile, DataDir, Key, Url, run_call, site_of
 from app.cli.watching import watch_many, watch_one
 from app.domain.tasks import Status
-from app.wire.attempts import Attempt
-from app.wire.outputs import OutputRecord
-from app.wire.tasks import Task
+from swarmhold.models.attempts import Attempt
+from swarmhold.models.outputs import OutputRecord
+from swarmhold.models.tasks import Task
 
 tasks = typer.Typer(help="List, show, watch and cancel tasks, and say why one does not move.", no_args_is_help=True)
 

@@ -12,11 +12,11 @@ from rich.live import Live
 from app.cli.events import line_of
 from app.cli.listing import task_list
 from app.cli.output import console, print_json, short, table
-from app.client.observer import Observer
-from app.client.operator import Operator
 from app.domain.tasks import Status
-from app.wire.events import Event
-from app.wire.tasks import Task
+from swarmhold.models.events import Event
+from swarmhold.models.tasks import Task
+from swarmhold.observer import Observer
+from swarmhold.operator import Operator
 
 Reader = Observer | Operator
 

@@ -10,9 +10,9 @@ import typer
 
 from app.cli.output import add_row, console, print_json, short, table
 from app.cli.site import AsJson, ConfigFile, DataDir, Key, Url, run_call, site_of
-from app.client.admin import Admin
 from app.domain.webhooks import WebhookStatus
-from app.wire.webhooks import Webhook
+from swarmhold.admin import Admin
+from swarmhold.models.webhooks import Webhook
 
 R = TypeVar("R")
 

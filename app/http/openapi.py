@@ -14,8 +14,8 @@ import app
 from app.http.idempotency import HEADER, LONGEST
 from app.http.routers import all_routes
 from app.http.routes import CREDENTIAL, IDEMPOTENT, REPLY
-from app.wire.frames import frames_document
-from app.wire.problems import PROBLEM_MEDIA_TYPE, Problem
+from swarmhold.models.frames import frames_document
+from swarmhold.models.problems import PROBLEM_MEDIA_TYPE, Problem
 
 Operation = dict[str, Any]
 

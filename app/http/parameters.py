@@ -17,7 +17,7 @@ from app.domain.errors import InvalidRequest
 from app.domain.ids import is_id
 from app.http.routes import parameter
 from app.http.settings import HttpSettings
-from app.wire.names import Name, QuestionKey, SessionId, TaskId
+from swarmhold.models.names import Name, QuestionKey, SessionId, TaskId
 
 _NUMBER = re.compile(r"[0-9][0-9.eE+-]{0,30}", re.ASCII)
 _WHOLE = re.compile(r"[0-9]{1,18}", re.ASCII)

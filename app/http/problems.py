@@ -15,8 +15,8 @@ import orjson
 from app.domain.errors import EngineError, Internal, TooManyGuesses, Unauthenticated
 from app.http.faults import Fault
 from app.http.replies import Reply, content
-from app.wire.instants import to_rfc3339
-from app.wire.problems import PROBLEM_MEDIA_TYPE
+from swarmhold.models.instants import to_rfc3339
+from swarmhold.models.problems import PROBLEM_MEDIA_TYPE
 
 STATUS: Mapping[str, tuple[int, str]] = {
     "poll-timeout": (202, "Not settled yet"),

@@ -20,7 +20,7 @@ from app.domain.sessions import Session
 from app.domain.tasks import Task, TaskState
 from app.domain.tokens import ApiKey
 from app.engine.access import Inspection
-from app.wire.instants import to_rfc3339
+from swarmhold.models.instants import to_rfc3339
 
 View = dict[str, Any]
 

@@ -10,8 +10,8 @@ from app.domain.clock import Clock, system_clock
 from app.domain.errors import StoreUnavailable
 from app.domain.ids import IdSource
 from app.state.port import HoldPolicy, Store
-from app.state.sqlite import SqliteStore
-from app.state.sqlite_connection import MEMORY
+from app.state.sqlite.connection import MEMORY
+from app.state.sqlite.store import SqliteStore
 
 _POSTGRES = ("postgresql://", "postgres://")
 _SQLITE = "sqlite://"
@@ -34,8 +34,8 @@ def open_store(
     text = str(place)
     if text.startswith(_POSTGRES):
         # The driver is loaded only where it is used.
-        from app.state.postgres import PostgresStore
-        from app.state.silence import Silence
+        from app.state.postgres.keepalive import Silence
+        from app.state.postgres.store import PostgresStore
 
         heard = None if silence is None else Silence(silence)
         return PostgresStore(text, clock=clock, ids=ids, policy=policy, silence=heard)

@@ -12,12 +12,12 @@ from app.domain.json import NULL, Json
 from app.domain.outputs import Final
 from app.http.edge import Edge
 from app.spawning.ports import Control, Exit, Job, Settled, SpawnRefused
-from app.wire.frames import HookAck, SpawnAck
 from app.ws.connection import Connection
 from app.ws.directive import directive_for
 from app.ws.errands import Ack, Errands, req_id_of
 from app.ws.handshake import Guest
 from app.ws.protocol import Acknowledged, Protocol, View
+from swarmhold.models.frames import HookAck, SpawnAck
 
 
 class BackendConnection(Connection):

@@ -25,10 +25,10 @@ from app.http import views
 from app.http.edge import Edge
 from app.http.problems import FAILED_CREDENTIAL
 from app.spawning.backends import BackendGone
-from app.wire.frames import CloseCode
 from app.ws.handshake import Guest
 from app.ws.outbox import Outbox, SlowReader
 from app.ws.protocol import Acknowledged, Answered, Protocol, Say, View
+from swarmhold.models.frames import CloseCode
 
 _log = structlog.get_logger(__name__)
 

@@ -10,7 +10,7 @@ import asyncio
 from collections import OrderedDict
 
 from app.spawning.backends import BackendGone
-from app.wire.frames import HookAck, SpawnAck
+from swarmhold.models.frames import HookAck, SpawnAck
 
 Ack = HookAck | SpawnAck
 

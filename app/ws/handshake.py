@@ -15,7 +15,7 @@ from app.domain.tokens import Bearer, CapToken
 from app.http import auth
 from app.http.bodies import header
 from app.http.edge import Edge
-from app.wire.frames import BEARER_SUBPROTOCOL, SUBPROTOCOL
+from swarmhold.models.frames import BEARER_SUBPROTOCOL, SUBPROTOCOL
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from app.domain.json import Json
 from app.http.bodies import complaints, value_of
 from app.http.faults import MalformedBody
-from app.wire.frames import Answer, HookAck, Ping, SpawnAck
+from swarmhold.models.frames import Answer, HookAck, Ping, SpawnAck
 
 View = dict[str, Any]
 

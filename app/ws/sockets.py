@@ -12,11 +12,11 @@ from app.domain.access import Role, Verb
 from app.domain.errors import EngineError, RoleViolation, SessionNotFound, TooManyGuesses, Unauthenticated
 from app.http.edge import SCOPE_KEY, Edge
 from app.http.problems import FAILED_CREDENTIAL
-from app.wire.frames import backend_client_frames, senior_client_frames
 from app.ws.backend import BackendConnection
 from app.ws.connection import FORBIDDEN, REFUSED, REPLACED, Connection, Ending
 from app.ws.handshake import Guest, admitted, origin_allowed, presented, subprotocol_of
 from app.ws.protocol import Protocol
+from swarmhold.models.frames import backend_client_frames, senior_client_frames
 
 _log = structlog.get_logger(__name__)
 

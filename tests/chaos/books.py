@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from contextlib import aclosing
 from typing import Any
 
-from app.client import Observer, Operator, Senior
 from app.domain.tasks import SETTLED, Status
-from app.wire.attempts import Attempt
-from app.wire.events import Event
-from app.wire.outputs import OutputRecord
-from app.wire.questions import Question
-from app.wire.tasks import Task
+from swarmhold import Observer, Operator, Senior
+from swarmhold.models.attempts import Attempt
+from swarmhold.models.events import Event
+from swarmhold.models.outputs import OutputRecord
+from swarmhold.models.questions import Question
+from swarmhold.models.tasks import Task
 from tests.chaos.ledger import Ledger
 
 ENDS = ("task_pass", "task_blocked", "task_cancelled")

@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from random import Random
 
-from app.client import Job, Operator, Patience, Senior, SwarmholdClient
 from app.domain.tasks import RetryOn
-from app.wire.retries import Retry
-from app.wire.shapes import JsonValue
-from app.wire.spawners import ExternalSpawner, InProcessSpawner, ProcessSpawner, QueueSpawner
-from app.wire.tasks import Task
+from swarmhold import Job, Operator, Patience, Senior, SwarmholdClient
+from swarmhold.models.retries import Retry
+from swarmhold.models.shapes import JsonValue
+from swarmhold.models.spawners import ExternalSpawner, InProcessSpawner, ProcessSpawner, QueueSpawner
+from swarmhold.models.tasks import Task
 from tests.chaos.ledger import Ledger
 
 QUEUE = "chaos"

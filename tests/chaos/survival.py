@@ -11,8 +11,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from app.client import Observer, SwarmholdClient
-from app.wire.events import Event, Lagged
+from swarmhold import Observer, SwarmholdClient
+from swarmhold.models.events import Event, Lagged
 from tests.chaos.books import Books, faults
 from tests.chaos.ledger import Ledger
 from tests.chaos.lives import PATIENCE, QUEUE, Load

@@ -8,9 +8,9 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from app.client import Observer, SwarmholdClient
-from app.wire.events import Event
-from app.wire.spawners import ExternalSpawner
+from swarmhold import Observer, SwarmholdClient
+from swarmhold.models.events import Event
+from swarmhold.models.spawners import ExternalSpawner
 from tests.chaos.lives import PATIENCE, PROGRAMS
 from tests.chaos.survival import LONG, ROUNDS, SEED, diagnose, survive
 from tests.conftest import StartServer

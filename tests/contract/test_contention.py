@@ -8,8 +8,8 @@ import pytest
 
 from app.domain.errors import LockBusy, LockBusyAfterRetry
 from app.state.port import HoldPolicy, Store
-from app.state.postgres import PostgresStore
-from app.state.sqlite import SqliteStore
+from app.state.postgres.store import PostgresStore
+from app.state.sqlite.store import SqliteStore
 from app.state.state import State
 from app.state.tables import get_meta, set_meta
 from tests.contract.conftest import PATIENT

@@ -12,8 +12,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.domain.errors import StoreUnavailable
-from app.state.sqlite import SqliteStore
-from app.state.sqlite_files import integrity
+from app.state.sqlite.files import integrity
+from app.state.sqlite.store import SqliteStore
 from tests.contract.conftest import PATIENT
 from tests.support import notes
 from tests.support.faulty_disk import FaultyDisk, faulty_disk
@@ -122,7 +122,7 @@ async def test_neighbours_survive_an_operation_too_large_for_the_cache(disk: Fau
 LIMITED = """
 import asyncio, resource, sys
 from app.domain.errors import StoreUnavailable
-from app.state.sqlite import SqliteStore
+from app.state.sqlite.store import SqliteStore
 from tests.support import notes
 
 async def main():

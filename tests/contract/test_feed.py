@@ -9,7 +9,7 @@ from app.domain.events import Event, EventKind
 from app.state import feed
 from app.state.feed import PLACES
 from app.state.port import Store
-from app.state.postgres import PostgresStore
+from app.state.postgres.store import PostgresStore
 from app.state.state import State
 from app.state.tables import set_meta
 from tests.contract.conftest import PATIENT

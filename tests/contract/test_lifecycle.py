@@ -12,8 +12,8 @@ import pytest
 from app.domain.errors import StoreUnavailable
 from app.state.opening import open_store
 from app.state.port import Store
-from app.state.sqlite import SqliteStore
-from app.state.sqlite_files import integrity
+from app.state.sqlite.files import integrity
+from app.state.sqlite.store import SqliteStore
 from tests.support import notes
 
 

@@ -10,8 +10,8 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from app.domain.errors import StoreUnavailable
 from app.state import migrations, schema
 from app.state.opening import open_store
-from app.state.postgres import PostgresStore
-from app.state.sqlite import SqliteStore
+from app.state.postgres.store import PostgresStore
+from app.state.sqlite.store import SqliteStore
 from app.state.statements import Dialect
 from tests.support import notes
 

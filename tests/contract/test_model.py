@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from app.domain.errors import StoreUnavailable
 from app.state.port import Store
-from app.state.postgres import PostgresStore
-from app.state.sqlite import SqliteStore
-from app.state.sqlite_files import integrity
+from app.state.postgres.store import PostgresStore
+from app.state.sqlite.files import integrity
+from app.state.sqlite.store import SqliteStore
 from app.state.state import State
 from app.state.tables import get_meta, set_meta
 from tests.contract.conftest import PATIENT

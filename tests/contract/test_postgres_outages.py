@@ -6,8 +6,8 @@ import psycopg
 import pytest
 
 from app.domain.errors import StoreUnavailable
-from app.state.postgres import PostgresStore
-from app.state.silence import SHORTEST, Silence
+from app.state.postgres.keepalive import SHORTEST, Silence
+from app.state.postgres.store import PostgresStore
 from app.state.state import State
 from tests.contract.conftest import PATIENT
 from tests.support import notes

@@ -4,7 +4,7 @@ from app.domain.errors import InvalidRequest
 from app.domain.json import Json
 from app.domain.tasks import Task
 from app.state.port import Store
-from app.state.postgres import PostgresStore
+from app.state.postgres.store import PostgresStore
 from app.state.tables import TASKS
 from tests.support import notes, rows
 

@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from app.wire.events import Event
+from swarmhold.models.events import Event
 
 _AFTER = {
     "task_created": "pending",

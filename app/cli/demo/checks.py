@@ -12,8 +12,8 @@ from app.cli.demo import recheck
 from app.cli.demo.plan import Errand
 from app.cli.demo.swarm import Outcome
 from app.domain.tasks import Status
-from app.wire.events import Event
-from app.wire.tasks import Task
+from swarmhold.models.events import Event
+from swarmhold.models.tasks import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from app.cli.demo.plan import Errand, make_plan
 from app.cli.demo.swarm import Outcome, Swarm
 from app.cli.failures import CommandFailed
 from app.cli.output import add_row, console, errors, print_json, table
-from app.client.errors import ClientError
+from swarmhold.errors import ClientError
 
 LONGEST_S = 58.0
 """Well under a minute is plenty where nothing else runs; a busy machine may be given longer."""

@@ -9,11 +9,11 @@ from datetime import timedelta
 from typing import Any
 
 from app.cli.demo.queue_worker import QUEUE
-from app.client import SwarmholdClient, Worker
 from app.domain.tasks import RetryOn
-from app.wire.retries import Retry
-from app.wire.shapes import JsonValue
-from app.wire.spawners import QueueSpawner
+from swarmhold import SwarmholdClient, Worker
+from swarmhold.models.retries import Retry
+from swarmhold.models.shapes import JsonValue
+from swarmhold.models.spawners import QueueSpawner
 
 RETRY = Retry(max_attempts=6, backoff=0.2, max_backoff=2.0, on=tuple(RetryOn))
 HOLD = timedelta(seconds=20)

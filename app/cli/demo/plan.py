@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from app.cli.demo.corpus import Corpus
 from app.cli.demo.queue_worker import QUEUE
-from app.wire.spawners import ExternalSpawner, ProcessSpawner, QueueSpawner
+from swarmhold.models.spawners import ExternalSpawner, ProcessSpawner, QueueSpawner
 
 MOST_SUMMARIES = 8
 MOST_SURVEYED = 16

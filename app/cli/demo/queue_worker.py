@@ -10,9 +10,9 @@ from pathlib import Path
 
 from app.cli.demo import reading
 from app.cli.demo.corpus import locate
-from app.client import Job, JobFailed, SwarmholdClient
-from app.client.patience import Patience
-from app.wire.shapes import JsonValue
+from swarmhold import Job, JobFailed, SwarmholdClient
+from swarmhold.models.shapes import JsonValue
+from swarmhold.patience import Patience
 
 QUEUE = "reading"
 CONCURRENCY = 4

@@ -13,12 +13,12 @@ from app.cli.demo.corpus import Corpus
 from app.cli.demo.errand_worker import RETRY
 from app.cli.demo.house import House
 from app.cli.demo.plan import Errand
-from app.client import Observer, Operator, Patience, Senior, SwarmholdClient
 from app.domain.access import Role
-from app.wire.attempts import Attempt
-from app.wire.events import Event
-from app.wire.questions import Question
-from app.wire.tasks import Task
+from swarmhold import Observer, Operator, Patience, Senior, SwarmholdClient
+from swarmhold.models.attempts import Attempt
+from swarmhold.models.events import Event
+from swarmhold.models.questions import Question
+from swarmhold.models.tasks import Task
 
 READERS = 2
 AT_ONCE = 8

@@ -9,8 +9,8 @@ from app.http.edge import ApiKeyText, EdgeDep, Once
 from app.http.parameters import NamePath
 from app.http.replies import Reply
 from app.http.routes import gate, model_router
-from app.wire.keys import ApiKey, CreatedKey, KeyRequest
-from app.wire.pages import Page
+from swarmhold.models.keys import ApiKey, CreatedKey, KeyRequest
+from swarmhold.models.pages import Page
 
 router = model_router("/v1/admin", "admin")
 

@@ -13,10 +13,10 @@ from app.http.parameters import AttemptPath, TaskPath
 from app.http.replies import Reply
 from app.http.routers.tasks import shown
 from app.http.routes import gate, model_router
-from app.wire.attempts import Attempt, LateResult
-from app.wire.outputs import OutputRecord
-from app.wire.pages import Page
-from app.wire.tasks import Task
+from swarmhold.models.attempts import Attempt, LateResult
+from swarmhold.models.outputs import OutputRecord
+from swarmhold.models.pages import Page
+from swarmhold.models.tasks import Task
 
 router = model_router("/v1/operator/tasks/{task_id}/attempts", "operator")
 

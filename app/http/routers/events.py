@@ -19,7 +19,7 @@ from app.http.holds import Drained
 from app.http.parameters import AFTER, LAST, LAST_EVENT_ID, TASK, TYPES, checked_task_id, listed_in, query_of, whole_of
 from app.http.replies import Reply
 from app.http.routes import documented, gate, plain_router
-from app.wire.events import LAGGED
+from swarmhold.models.events import LAGGED
 
 router = plain_router("/v1/operator", "operator")
 

@@ -31,13 +31,13 @@ from app.http.replies import Reply
 from app.http.routers.questions import asked_of, watched
 from app.http.routers.tasks import body_of, shown
 from app.http.routes import documented, gate, model_router
-from app.wire.pages import Page
-from app.wire.questions import Question, QuestionRequest
-from app.wire.resources import Resource
-from app.wire.sessions import Attached, AttachRequest, Registry, Session
-from app.wire.stats import Stats
-from app.wire.tasks import PostResultRequest, Task, VerdictRequest, Why
-from app.wire.tokens import MintedToken, MintRequest, TokenVerdict, VerifyRequest
+from swarmhold.models.pages import Page
+from swarmhold.models.questions import Question, QuestionRequest
+from swarmhold.models.resources import Resource
+from swarmhold.models.sessions import Attached, AttachRequest, Registry, Session
+from swarmhold.models.stats import Stats
+from swarmhold.models.tasks import PostResultRequest, Task, VerdictRequest, Why
+from swarmhold.models.tokens import MintedToken, MintRequest, TokenVerdict, VerifyRequest
 
 router = model_router("/v1/operator", "operator")
 

@@ -14,7 +14,7 @@ from app.http.holds import Drained
 from app.http.parameters import hold_of
 from app.http.replies import Reply
 from app.http.routers.tasks import NOTHING
-from app.wire.questions import QuestionRequest
+from swarmhold.models.questions import QuestionRequest
 
 
 def asked_of(body: QuestionRequest) -> Ask:

@@ -13,10 +13,10 @@ from app.http.parameters import Cursor, Limit, NameQuery, QuestionPath, TaskPath
 from app.http.replies import Reply
 from app.http.routers.tasks import shown
 from app.http.routes import gate, model_router
-from app.wire.loops import LoopState
-from app.wire.pages import Page
-from app.wire.questions import AnswerRequest, Question
-from app.wire.tasks import DirectiveRequest, OverrideRequest, Task
+from swarmhold.models.loops import LoopState
+from swarmhold.models.pages import Page
+from swarmhold.models.questions import AnswerRequest, Question
+from swarmhold.models.tasks import DirectiveRequest, OverrideRequest, Task
 
 router = model_router("/v1/senior", "senior")
 

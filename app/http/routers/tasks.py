@@ -20,8 +20,8 @@ from app.http.idempotency import idempotency_of
 from app.http.parameters import HOLD, SINCE, TASK_ID, WAIT, hold_of, query_of, task_id_of, whole_of
 from app.http.replies import Reply
 from app.http.routes import documented, gate, plain_router
-from app.wire.dispatches import Dispatched, DispatchOutcome, DispatchRequest
-from app.wire.tasks import CancelRequest, StartTaskRequest, Task
+from swarmhold.models.dispatches import Dispatched, DispatchOutcome, DispatchRequest
+from swarmhold.models.tasks import CancelRequest, StartTaskRequest, Task
 
 NOTHING = timedelta(0)
 

@@ -9,8 +9,8 @@ from app.http.parameters import NamePath
 from app.http.replies import Reply
 from app.http.routes import gate, model_router
 from app.http.views import View
-from app.wire.pages import Page
-from app.wire.webhooks import CreatedWebhook, ReplayRequest, Webhook, WebhookRequest
+from swarmhold.models.pages import Page
+from swarmhold.models.webhooks import CreatedWebhook, ReplayRequest, Webhook, WebhookRequest
 
 router = model_router("/v1/admin/webhooks", "admin")
 

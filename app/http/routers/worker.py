@@ -28,11 +28,11 @@ from app.http.replies import Reply
 from app.http.routers.questions import asked_of, watched
 from app.http.routers.tasks import body_of
 from app.http.routes import documented, gate, model_router, plain_router
-from app.wire.outputs import WorkerOutput
-from app.wire.questions import Question, QuestionRequest
-from app.wire.resources import Resource
-from app.wire.tasks import WorkerResultRequest
-from app.wire.workers import ClaimedJob, ClaimRequest, Heartbeat, WorkerPrompt
+from swarmhold.models.outputs import WorkerOutput
+from swarmhold.models.questions import Question, QuestionRequest
+from swarmhold.models.resources import Resource
+from swarmhold.models.tasks import WorkerResultRequest
+from swarmhold.models.workers import ClaimedJob, ClaimRequest, Heartbeat, WorkerPrompt
 
 PREFIX = "/v1/worker"
 TEXT = "text/*"

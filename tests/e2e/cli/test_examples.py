@@ -9,8 +9,8 @@ from datetime import timedelta
 
 import pytest
 
-from app.client import Operator, SwarmholdClient
-from app.wire.spawners import ExternalSpawner, QueueSpawner
+from swarmhold import Operator, SwarmholdClient
+from swarmhold.models.spawners import ExternalSpawner, QueueSpawner
 from tests.e2e.cli.conftest import Background, surroundings
 from tests.support.models import running_models
 from tests.support.processes import ServerProcess

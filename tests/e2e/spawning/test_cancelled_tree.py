@@ -11,7 +11,7 @@ import pytest
 from app.domain.access import Role, Verb
 from app.domain.questions import OnDeadline, QuestionStatus
 from app.domain.tasks import RetryOn, Status
-from app.wire.retries import Retry
+from swarmhold.models.retries import Retry
 from tests.support.pids import alive
 from tests.support.rigs.arena import CANCELLED, FAILED, Arena, arena, conflict
 from tests.support.rigs.inside import ChildHand

@@ -25,7 +25,7 @@ import pytest
 from app.domain.attempts import Outcome, Phase
 from app.domain.questions import OnDeadline
 from app.domain.tasks import Status
-from app.wire.dispatches import DispatchOutcome
+from swarmhold.models.dispatches import DispatchOutcome
 from tests.support.rigs.arena import CANCELLED, FAILED, LOST, PASSED, TIMED_OUT, UNANSWERED, Arena, arena, conflict
 from tests.support.rigs.inside import ChildHand
 from tests.support.rigs.replying import HttpReplyRig, OperatorReplyRig

@@ -2,10 +2,10 @@
 
 import pytest
 
-from app.client import ApiProblem
 from app.domain.attempts import Phase
 from app.domain.tasks import Status
-from app.wire.spawners import HttpSpawner, InProcessSpawner, ProcessSpawner
+from swarmhold import ApiProblem
+from swarmhold.models.spawners import HttpSpawner, InProcessSpawner, ProcessSpawner
 from tests.support.rigs.arena import BROKE, CANCELLED, FAILED, NOT_STARTED, PASSED, TIMED_OUT, Arena
 from tests.support.rigs.inside import ChildHand, ChildRig
 from tests.support.rigs.outside import ExternalRig, HttpRig, OperatorRig, QueueRig

@@ -19,11 +19,11 @@ and `test_starts_and_stops.py` what cannot start.
 import jwt
 import pytest
 
-from app.client import ApiProblem, Refused
 from app.domain.attempts import Phase
 from app.domain.tasks import Status
 from app.engine.core import Registries
 from app.spawning.shipped import shipped_catalog
+from swarmhold import ApiProblem, Refused
 from tests.support.rigs.arena import (
     CANCELLED,
     FAILED,

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from app.client import Job, SwarmholdClient
 from app.domain.tasks import Status
 from app.state import migrations
-from app.wire.shapes import JsonValue
-from app.wire.spawners import ExternalSpawner
+from swarmhold import Job, SwarmholdClient
+from swarmhold.models.shapes import JsonValue
+from swarmhold.models.spawners import ExternalSpawner
 from tests.conftest import StartServer
 from tests.e2e.upgrade.preserve import NOTES
 from tests.support.processes import ServerProcess

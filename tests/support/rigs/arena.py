@@ -15,16 +15,16 @@ from pathlib import Path
 import pytest
 
 from app.cli.examination import examine
-from app.client import ApiProblem, Operator, Patience, Senior, SwarmholdClient, Worker
 from app.config import load
 from app.domain.attempts import Outcome, Phase, Reason
 from app.domain.outputs import OutputType
 from app.domain.tasks import Status
 from app.spawning.family import Family
-from app.wire.attempts import Attempt
-from app.wire.events import Event
-from app.wire.retries import Retry
-from app.wire.tasks import Task
+from swarmhold import ApiProblem, Operator, Patience, Senior, SwarmholdClient, Worker
+from swarmhold.models.attempts import Attempt
+from swarmhold.models.events import Event
+from swarmhold.models.retries import Retry
+from swarmhold.models.tasks import Task
 from tests.support.processes import ServerProcess
 from tests.support.rigs import child, functions
 from tests.support.rigs.backstage import ID, Backstage

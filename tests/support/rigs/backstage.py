@@ -1,7 +1,7 @@
 """A backend: a real connection that is asked to run attempts, to agree to them, and to hear of their ends."""
 
-from app.client import BackendHandlers, Finished, Refused
-from app.wire.frames import CancelSpawn, HookAfter, HookBefore, Spawn
+from swarmhold import BackendHandlers, Finished, Refused
+from swarmhold.models.frames import CancelSpawn, HookAfter, HookBefore, Spawn
 from tests.support.rigs.gates import Gates
 
 ID = "main"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from app.wire.shapes import JsonValue
-from app.wire.spawners import InProcessSpawner, ProcessSpawner, Spawner
+from swarmhold.models.shapes import JsonValue
+from swarmhold.models.spawners import InProcessSpawner, ProcessSpawner, Spawner
 from tests.support.pids import alive
 from tests.support.rigs.arena import BROKE, Arena
 from tests.support.rigs.desk import Caller

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 
-from app.client import Job
-from app.client.tasks import TaskCalls
-from app.wire.dispatches import Dispatched
-from app.wire.shapes import JsonValue
-from app.wire.spawners import ExternalSpawner, HttpSpawner, OperatorSpawner, QueueSpawner, Spawner
+from swarmhold import Job
+from swarmhold.models.dispatches import Dispatched
+from swarmhold.models.shapes import JsonValue
+from swarmhold.models.spawners import ExternalSpawner, HttpSpawner, OperatorSpawner, QueueSpawner, Spawner
+from swarmhold.tasks import TaskCalls
 from tests.support.rigs.arena import FAILED, Arena
 from tests.support.rigs.backstage import ID
 from tests.support.rigs.rig import Hand, Rig

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.client import Finished
-from app.client.tasks import TaskCalls
-from app.wire.dispatches import Dispatched
-from app.wire.shapes import JsonValue
+from swarmhold import Finished
+from swarmhold.models.dispatches import Dispatched
+from swarmhold.models.shapes import JsonValue
+from swarmhold.tasks import TaskCalls
 from tests.support.rigs.arena import BROKE, NOT_STARTED
 from tests.support.rigs.outside import HttpRig, OperatorHand, OperatorRig
 from tests.support.rigs.rig import Hand

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import ClassVar
 
-from app.client import ApiProblem
-from app.client.tasks import TaskCalls
 from app.domain.attempts import Phase
-from app.wire.dispatches import Dispatched
-from app.wire.shapes import JsonValue
-from app.wire.spawners import Spawner
+from swarmhold import ApiProblem
+from swarmhold.models.dispatches import Dispatched
+from swarmhold.models.shapes import JsonValue
+from swarmhold.models.spawners import Spawner
+from swarmhold.tasks import TaskCalls
 from tests.support.rigs.arena import Arena, End
 from tests.support.waiting import eventually
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.config import NOT_SETTINGS, ConfigurationError, is_loopback, load, names
-from app.state.silence import SHORTEST
+from app.state.postgres.keepalive import SHORTEST
 
 
 def _told(environ: dict[str, str], **flags: object) -> str:

@@ -12,8 +12,8 @@ from app.cli.demo.checks import run_checks
 from app.cli.demo.corpus import choose, locate
 from app.cli.demo.plan import Errand
 from app.cli.demo.swarm import Outcome
-from app.wire.spawners import QueueSpawner
-from app.wire.tasks import Task
+from swarmhold.models.spawners import QueueSpawner
+from swarmhold.models.tasks import Task
 
 # Everything but lone surrogates and carriage returns, which files of text do not hold either.
 PIECES = ("\n", " ", "[", "](", ")", "TODO", "FIXME", "XXX", "word", ". ", "#", "http://a", "handbook.md")

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from app.cli import listing
-from app.wire.tasks import Task
+from swarmhold.models.tasks import Task
 from tests.unit.wire.test_shapes import TASK
 
 

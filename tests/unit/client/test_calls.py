@@ -11,12 +11,12 @@ import httpx
 import orjson
 import pytest
 
-from app.client import ApiProblem, Patience, SwarmholdClient, Unanswered, Unreachable
-from app.client.transport import Transport
 from app.domain.tasks import Status
-from app.wire.dispatches import Dispatched, DispatchOutcome
-from app.wire.events import Lagged
-from app.wire.spawners import ExternalSpawner
+from swarmhold import ApiProblem, Patience, SwarmholdClient, Unanswered, Unreachable
+from swarmhold.models.dispatches import Dispatched, DispatchOutcome
+from swarmhold.models.events import Lagged
+from swarmhold.models.spawners import ExternalSpawner
+from swarmhold.transport import Transport
 from tests.unit.wire.test_shapes import QUESTION, TASK
 
 Step = httpx.Response | Exception | Callable[[httpx.Request], httpx.Response]

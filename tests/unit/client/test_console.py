@@ -13,8 +13,8 @@ import orjson
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
-from app.client import AnswerRejected, BackendHandlers, Disconnected, Finished, Patience, Refused, SwarmholdClient
-from app.wire.frames import CancelSpawn, HookBefore, Spawn
+from swarmhold import AnswerRejected, BackendHandlers, Disconnected, Finished, Patience, Refused, SwarmholdClient
+from swarmhold.models.frames import CancelSpawn, HookBefore, Spawn
 from tests.support.waiting import eventually
 
 DEADLINE = 10

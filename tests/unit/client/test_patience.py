@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from app.client.leases import clock_skew_ms, renewal_pause
-from app.client.patience import Failure, Patience, retry_after
+from swarmhold.leases import clock_skew_ms, renewal_pause
+from swarmhold.patience import Failure, Patience, retry_after
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

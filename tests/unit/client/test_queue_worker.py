@@ -10,9 +10,9 @@ import httpx
 import orjson
 import pytest
 
-from app.client import ApiProblem, Job, JobFailed, Patience, SwarmholdClient
 from app.domain.clock import system_clock
-from app.wire.instants import to_rfc3339
+from swarmhold import ApiProblem, Job, JobFailed, Patience, SwarmholdClient
+from swarmhold.models.instants import to_rfc3339
 from tests.support.waiting import eventually
 
 DEADLINE = 10

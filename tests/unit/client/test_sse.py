@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.client.events import read_message
-from app.client.sse import Message, SseParser
-from app.wire.events import Event, Lagged
+from swarmhold.events import read_message
+from swarmhold.models.events import Event, Lagged
+from swarmhold.sse import Message, SseParser
 
 STREAM = (
     "\ufeff: hello\n\n"

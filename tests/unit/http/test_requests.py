@@ -23,8 +23,8 @@ from app.http.parameters import (
     without_empty,
 )
 from app.http.settings import HttpSettings
-from app.wire.sessions import AttachRequest
-from app.wire.tasks import StartTaskRequest
+from swarmhold.models.sessions import AttachRequest
+from swarmhold.models.tasks import StartTaskRequest
 from tests.support.waiting import eventually
 
 SETTINGS = HttpSettings()

@@ -7,7 +7,7 @@ import pytest
 
 from app.domain.errors import StoreUnavailable
 from app.state.check import WRITE_EVERY_SECONDS, Check
-from app.state.sqlite import SqliteStore
+from app.state.sqlite.store import SqliteStore
 from app.state.state import State
 from tests.support import notes
 from tests.support.faulty_disk import faulty_disk

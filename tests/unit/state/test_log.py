@@ -10,10 +10,10 @@ import apsw
 import pytest
 from structlog.testing import capture_logs
 
-from app.state import sqlite_log
-from app.state.sqlite import SqliteStore
-from app.state.sqlite_connection import SqliteReader
-from app.state.sqlite_files import integrity
+from app.state.sqlite import log_keeper
+from app.state.sqlite.connection import SqliteReader
+from app.state.sqlite.files import integrity
+from app.state.sqlite.store import SqliteStore
 from tests.support import notes
 from tests.support.faulty_disk import faulty_disk
 from tests.support.waiting import eventually
@@ -26,8 +26,8 @@ _texts = itertools.count()
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """A log is long sooner."""
-    monkeypatch.setattr(sqlite_log, "LONG", 400)
-    monkeypatch.setattr(sqlite_log, "PATIENCE", 100)
+    monkeypatch.setattr(log_keeper, "LONG", 400)
+    monkeypatch.setattr(log_keeper, "PATIENCE", 100)
 
 
 @pytest.fixture
@@ -87,8 +87,8 @@ async def test_a_log_without_end_is_copied_by_the_writer(data_dir: Path, monkeyp
     def no_other(path: str) -> object:
         raise apsw.CantOpenError(path)
 
-    monkeypatch.setattr(sqlite_log, "FULL", 0)
-    monkeypatch.setattr("app.state.sqlite.open_raw", no_other)
+    monkeypatch.setattr(log_keeper, "FULL", 0)
+    monkeypatch.setattr("app.state.sqlite.store.open_raw", no_other)
     store = SqliteStore(data_dir / "swarmhold.db")
     await store.open()
     await write(store)

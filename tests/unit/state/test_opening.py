@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 
 from app.domain.errors import StoreUnavailable
-from app.state.file_lock import FileLock
 from app.state.opening import open_store
-from app.state.postgres import PostgresStore
-from app.state.sqlite import SqliteStore
+from app.state.postgres.store import PostgresStore
+from app.state.sqlite.file_lock import FileLock
+from app.state.sqlite.store import SqliteStore
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ from datetime import timedelta
 
 import pytest
 
-from app.state.silence import SHORTEST, Silence
+from app.state.postgres.keepalive import SHORTEST, Silence
 
 
 @pytest.mark.parametrize("seconds", [6, 7, 30, 45, 3600])

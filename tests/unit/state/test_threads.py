@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from app.state.crew import Crew
+from app.state.worker_threads import Crew
 
 
 async def test_result_and_error_come_back() -> None:

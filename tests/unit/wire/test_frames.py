@@ -6,7 +6,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
-from app.wire.frames import (
+from swarmhold.models.frames import (
     SpawnAck,
     backend_client_frames,
     backend_server_frames,

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from app.wire.instants import from_datetime, from_rfc3339, to_datetime, to_rfc3339
-from app.wire.loops import LoopState
-from app.wire.questions import QuestionRequest
+from swarmhold.models.instants import from_datetime, from_rfc3339, to_datetime, to_rfc3339
+from swarmhold.models.loops import LoopState
+from swarmhold.models.questions import QuestionRequest
 
 
 @given(st.integers(min_value=-62_135_596_800_000, max_value=253_402_300_799_999))

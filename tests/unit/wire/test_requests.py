@@ -10,18 +10,18 @@ from app.domain.ids import IdSource
 from app.domain.json import Json
 from app.domain.questions import OnDeadline
 from app.domain.tasks import RetryOn, RetryPolicy
-from app.wire.dispatches import DispatchRequest
-from app.wire.keys import KeyRequest
-from app.wire.names import QuestionKey, SessionId, TaskId
-from app.wire.outputs import Output, WorkerOutput
-from app.wire.questions import QuestionRequest
-from app.wire.retries import Retry
-from app.wire.sessions import AttachRequest
-from app.wire.shapes import Request
-from app.wire.spawners import CustomSpawner, ProcessSpawner, QueueSpawner
-from app.wire.tasks import CancelRequest, OverrideRequest, StartTaskRequest, VerdictRequest, WorkerResultRequest
-from app.wire.tokens import MintRequest
-from app.wire.workers import ClaimRequest
+from swarmhold.models.dispatches import DispatchRequest
+from swarmhold.models.keys import KeyRequest
+from swarmhold.models.names import QuestionKey, SessionId, TaskId
+from swarmhold.models.outputs import Output, WorkerOutput
+from swarmhold.models.questions import QuestionRequest
+from swarmhold.models.retries import Retry
+from swarmhold.models.sessions import AttachRequest
+from swarmhold.models.shapes import Request
+from swarmhold.models.spawners import CustomSpawner, ProcessSpawner, QueueSpawner
+from swarmhold.models.tasks import CancelRequest, OverrideRequest, StartTaskRequest, VerdictRequest, WorkerResultRequest
+from swarmhold.models.tokens import MintRequest
+from swarmhold.models.workers import ClaimRequest
 
 TASK: dict[str, Any] = {"agent": "a", "initial_directive": "do"}
 ATTACH: dict[str, Any] = {"operator_id": "ann", "ttl": 60}

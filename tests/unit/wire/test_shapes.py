@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from app.wire.dispatches import Dispatched, DispatchOutcome
-from app.wire.events import Event
-from app.wire.pages import Page
-from app.wire.problems import Problem
-from app.wire.questions import Question
-from app.wire.spawners import Spawner
-from app.wire.tasks import Task
+from swarmhold.models.dispatches import Dispatched, DispatchOutcome
+from swarmhold.models.events import Event
+from swarmhold.models.pages import Page
+from swarmhold.models.problems import Problem
+from swarmhold.models.questions import Question
+from swarmhold.models.spawners import Spawner
+from swarmhold.models.tasks import Task
 
 TASK: dict[str, Any] = {
     "id": "T-0",

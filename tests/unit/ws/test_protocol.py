@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.spawning.backends import BackendGone
-from app.wire.frames import HookAck, SpawnAck, backend_client_frames, senior_client_frames, senior_server_frames
 from app.ws.errands import EARLY, Errands, req_id_of
 from app.ws.outbox import Outbox, SlowReader
 from app.ws.protocol import Acknowledged, Answered, Protocol, Say
+from swarmhold.models.frames import HookAck, SpawnAck, backend_client_frames, senior_client_frames, senior_server_frames
 from tests.support.waiting import eventually
 
 QUESTION = {

@@ -1,0 +1,260 @@
+"""One PostgreSQL connection, driven through psycopg's libpq layer.
+
+The cursors of psycopg cost twice as much per statement as these calls (and its pipeline mode more than it saves on a
+short way), so the store prepares each statement once per connection and reads the cells itself.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import psycopg
+from psycopg import errors, pq
+from psycopg.conninfo import make_conninfo
+
+from app.domain.errors import InvalidRequest, StoreUnavailable
+from app.domain.ids import IdSource
+from app.state.postgres.keepalive import Silence
+from app.state.statements import Dialect
+
+_SETTINGS = (
+    "SET application_name = 'swarmhold'; "
+    "SET default_transaction_isolation = 'read committed'; "
+    "SET timezone = 'UTC'; "
+    # A server that stands still in the middle of a transaction must not hold its rows for ever.
+    "SET idle_in_transaction_session_timeout = 60000"
+)
+_BEGIN = b"BEGIN"
+_BEGIN_IMPATIENT = b"BEGIN; SET LOCAL lock_timeout = 1"
+_BEGIN_READING = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+_CONTENDED = {"40001", "40P01", "55P03"}
+_DUPLICATE = "23505"
+_READ_ONLY = "25006"
+_TOO_LONG = "54000"
+_LOST = ("08", "57P")
+_UNAVAILABLE = ("53", "58", "XX", "57014", _READ_ONLY)
+"""Out of resources, a failing disk, a damaged file, cancelled by an administrator, a standby."""
+
+_INTEGERS = {20, 21, 23, 26, 5069}
+_NUMERIC = 1700
+_BOOLEAN = 16
+
+
+class Contended(Exception):
+    """Another transaction was in the way: this one was rolled back and may be run again.
+
+    `lasting` is what the error is if it does not go away: a row that exists already may have been put there by the
+    other transaction, or by nobody else.
+    """
+
+    def __init__(self, message: str, lasting: Exception | None = None) -> None:
+        super().__init__(message)
+        self.lasting = lasting
+
+
+class ConnectionLost(Exception):
+    """The connection broke before anything can have been committed."""
+
+
+class CommitUnknown(Exception):
+    """The connection broke while the transaction was being committed."""
+
+
+class PostgresConnection:
+    """Runs statements for `State`. Used by one thread at a time."""
+
+    dialect: Dialect = "postgresql"
+
+    __slots__ = ("_driver", "_pg", "_prepared", "feed_offset", "ids", "reading", "silence")
+
+    def __init__(self, url: str, ids: IdSource, *, lock_timeout_ms: int, silence: Silence | None = None) -> None:
+        """Connect. Raises StoreUnavailable."""
+        self.silence = silence or Silence()
+        settings = f"{_SETTINGS}; {self.silence.statements()}; SET lock_timeout = {lock_timeout_ms:d}"
+        try:
+            place = make_conninfo(url, connect_timeout=10, **self.silence.options())
+            self._driver = psycopg.connect(place, autocommit=True)
+            self._driver.execute(settings.encode())
+        except psycopg.Error as error:
+            raise StoreUnavailable(f"PostgreSQL: {_line(str(error))}") from error
+        self._pg = self._driver.pgconn
+        self._prepared: dict[str, tuple[bytes, list[Callable[[bytes], Any]]]] = {}
+        self.ids = ids
+        self.feed_offset = 0
+        self.reading = False
+
+    def query(self, sql: str, args: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        """All rows of a statement."""
+        result, decoders = self._run(sql, args)
+        cell = result.get_value
+        return [
+            tuple(
+                [
+                    None if (value := cell(row, column)) is None else decode(value)
+                    for column, decode in enumerate(decoders)
+                ]
+            )
+            for row in range(result.ntuples)
+        ]
+
+    def change(self, sql: str, args: tuple[Any, ...]) -> int:
+        """Run a statement that returns no rows; how many rows it changed."""
+        if self.reading:
+            raise _refused()
+        result, _ = self._run(sql, args)
+        return result.command_tuples or 0
+
+    def begin(self, *, impatient: bool = False) -> None:
+        """Start a transaction that may write; `impatient` waits for no row."""
+        self.reading = False
+        self._simple(_BEGIN_IMPATIENT if impatient else _BEGIN)
+
+    def begin_reading(self) -> None:
+        """Start a snapshot of what is committed."""
+        self.reading = True
+        self._simple(_BEGIN_READING)
+
+    def commit(self) -> None:
+        """End the transaction. Raises CommitUnknown when the connection breaks meanwhile, unless it only read."""
+        try:
+            result = self._simple(b"COMMIT")
+        except ConnectionLost as error:
+            if self.reading:
+                raise
+            raise CommitUnknown(str(error)) from error
+        if result.command_status != b"COMMIT":
+            raise RuntimeError("the operation went on after a statement of it had failed; it was rolled back")
+
+    def rollback(self) -> None:
+        """End the transaction without a trace. Raises ConnectionLost."""
+        if self._pg.transaction_status != pq.TransactionStatus.IDLE:
+            self._simple(b"ROLLBACK")
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the server is gone from the other end."""
+        return self._pg.status != pq.ConnStatus.OK
+
+    def watched(self) -> int:
+        """A descriptor of its own for the socket, for watching it; libpq closes its own without a word."""
+        return os.dup(self._pg.socket)
+
+    def consume(self) -> None:
+        """Read what the server sent by itself. Raises ConnectionLost when that is the end."""
+        try:
+            self._pg.consume_input()
+        except psycopg.OperationalError as error:
+            raise ConnectionLost(_line(str(error))) from error
+        if self.is_broken:
+            raise ConnectionLost("the server closed the connection")
+
+    def close(self) -> None:
+        """Hang up. Safe to call twice."""
+        self._driver.close()
+
+    def _run(self, sql: str, args: tuple[Any, ...]) -> tuple[Any, list[Callable[[bytes], Any]]]:
+        name, decoders = self._prepared.get(sql) or self._prepare(sql)
+        cells: Any = [_encode(arg) for arg in args]
+        try:
+            result = self._pg.exec_prepared(name, cells)
+        except psycopg.OperationalError as error:
+            raise ConnectionLost(_line(str(error))) from error
+        if result.status == pq.ExecStatus.TUPLES_OK:
+            if not decoders:
+                decoders.extend(_decoder(result.ftype(column)) for column in range(result.nfields))
+        elif result.status != pq.ExecStatus.COMMAND_OK:
+            raise self._fault(result)
+        return result, decoders
+
+    def _prepare(self, sql: str) -> tuple[bytes, list[Callable[[bytes], Any]]]:
+        name = b"s%d" % len(self._prepared)
+        try:
+            result = self._pg.prepare(name, _native(sql))
+        except psycopg.OperationalError as error:
+            raise ConnectionLost(_line(str(error))) from error
+        if result.status != pq.ExecStatus.COMMAND_OK:
+            raise self._fault(result)
+        known = self._prepared[sql] = (name, [])
+        return known
+
+    def _simple(self, sql: bytes) -> Any:
+        try:
+            result = self._pg.exec_(sql)
+        except psycopg.OperationalError as error:
+            raise ConnectionLost(_line(str(error))) from error
+        if result.status not in (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK):
+            raise self._fault(result)
+        return result
+
+    def _fault(self, result: Any) -> Exception:
+        """What a failed statement means to whoever ran the operation."""
+        code = (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
+        message = _line(result.get_error_message())
+        if self.is_broken or code.startswith(_LOST):
+            return ConnectionLost(message)
+        if code in _CONTENDED:
+            return Contended(message)
+        if code == _DUPLICATE:
+            return Contended(message, errors.lookup(code)(message))
+        if code == _READ_ONLY and self.reading:
+            return _refused()
+        if code == _TOO_LONG:
+            return InvalidRequest("a name is too long to be kept in an index; use fewer than 2,000 bytes")
+        if code.startswith(_UNAVAILABLE):
+            return StoreUnavailable(f"PostgreSQL: {message}")
+        return errors.lookup(code)(message) if code else psycopg.DatabaseError(message)
+
+
+@cache
+def _native(sql: str) -> bytes:
+    """A statement with `%s` marks as PostgreSQL itself writes it."""
+    count = 0
+
+    def replace(mark: re.Match[str]) -> str:
+        nonlocal count
+        if mark.group() == "%%":
+            return "%"
+        count += 1
+        return f"${count}"
+
+    return re.sub(r"%s|%%", replace, sql).encode()
+
+
+def _encode(value: Any) -> bytes | None:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        if "\0" in value:
+            raise InvalidRequest("text must not contain the character U+0000")
+        return value.encode()
+    return b"%d" % value
+
+
+def _decoder(oid: int) -> Callable[[bytes], Any]:
+    if oid in _INTEGERS:
+        return int
+    if oid == _NUMERIC:
+        return _decode_numeric
+    return _decode_boolean if oid == _BOOLEAN else bytes.decode
+
+
+def _decode_numeric(text: bytes) -> int | float:
+    return int(text) if text.lstrip(b"-").isdigit() else float(text)
+
+
+def _decode_boolean(text: bytes) -> bool:
+    return text == b"t"
+
+
+def _line(message: str) -> str:
+    """A message of several lines as one."""
+    return " ".join(message.split())
+
+
+def _refused() -> TypeError:
+    return TypeError("a function given to read() wrote to the state; give it to transact() instead")

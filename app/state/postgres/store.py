@@ -1,0 +1,350 @@
+"""PostgreSQL as the store: operations in parallel, each in a transaction of its own, on a bounded crew of threads.
+
+Transactions are READ COMMITTED; operations keep each other out by locking the row that they are about first
+(`Rows.lock`). One that loses against another (a deadlock, a row that stays locked, a row that was inserted meanwhile)
+is run again with a fresh State as its policy says. So is one whose connection broke, unless it broke in the COMMIT:
+then nobody knows whether it was kept, and the caller is told so.
+
+Reads run on a REPEATABLE READ snapshot. Bulk work has threads of its own. One server per database is held by an
+advisory lock; while that is lost (PostgreSQL restarted, say) operations are refused, and it is taken again as soon as
+possible.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psycopg
+import structlog
+
+from app.domain.clock import Clock, system_clock
+from app.domain.errors import LockBusy, LockBusyAfterRetry, StoreUnavailable
+from app.domain.ids import IdSource
+from app.state import migrations
+from app.state.check import Check
+from app.state.holding import run_held
+from app.state.port import Committed, HoldPolicy
+from app.state.postgres.connection import CommitUnknown, ConnectionLost, Contended, PostgresConnection
+from app.state.postgres.dump import dump
+from app.state.postgres.feed_offset import settle_feed_offset
+from app.state.postgres.keepalive import Silence
+from app.state.postgres.server_lock import join_reign, take_server_lock
+from app.state.state import Effects, State, even_spread
+from app.state.worker_threads import Crew, settle
+
+R = TypeVar("R")
+
+BULK_THREADS = 2
+_LOCK_PATIENCE_SECONDS = 3.0
+_RECOVERY_PAUSE_SECONDS = 0.25
+_LOCK_GONE = "this server's lock is gone"
+
+_log: Any = structlog.get_logger(__name__)
+
+
+class PostgresStore:
+    """The store on one PostgreSQL database. Belongs to the event loop that opens it.
+
+    `connections` point operations run at once; bulk work has two more, and the lock one. A statement that waits longer
+    than `lock_timeout_ms` for a row gives up, and its operation is run again as the policy says. `ids` makes a source
+    of ids for each connection, `spread` is the randomness that operations see (called on several threads), `policy`
+    holds where `transact` is given none, `silence` is how long PostgreSQL and this server may hear nothing of each
+    other.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        connections: int = 16,
+        lock_timeout_ms: int = 1_000,
+        clock: Clock = system_clock,
+        ids: Callable[[], IdSource] | None = None,
+        policy: HoldPolicy | None = None,
+        spread: Callable[[], float] = even_spread,
+        silence: Silence | None = None,
+    ) -> None:
+        self._url = url
+        self._connections = connections
+        self._lock_timeout_ms = lock_timeout_ms
+        self._clock = clock
+        self._ids = ids or (lambda: IdSource(clock=clock))
+        self._policy = policy or HoldPolicy()
+        self._bulk_policy = self._policy.unbounded()
+        self._read_policy = self._policy.warning()
+        self._spread = spread
+        self._silence = silence
+        self._check = Check()
+        self._listener: Committed | None = None
+        self._idle: deque[PostgresConnection] = deque()
+        self._lock: PostgresConnection | None = None
+        self._reign: str | None = None
+        self._watched: int | None = None
+        self._opened = False
+        self._offset = 0
+        self._outage: str | None = "the store is closed"
+        self._recovery: asyncio.Task[None] | None = None
+        self._active = 0
+        self._quiet = asyncio.Event()
+
+    async def open(self) -> None:
+        """Connect, take the lock, migrate. Raises StoreUnavailable."""
+        if self._opened:
+            return
+        self._loop = asyncio.get_running_loop()
+        self._setup = Crew("swarmhold-postgres-setup", self._loop)
+        self._points = Crew("swarmhold-postgres", self._loop, size=self._connections)
+        self._bulk = Crew("swarmhold-postgres-bulk", self._loop, size=BULK_THREADS)
+        try:
+            await self._setup.run(self._prepare)
+        except BaseException:
+            await self._release()
+            raise
+        self._opened = True
+        self._resume()
+
+    async def close(self) -> None:
+        """Finish what was accepted, refuse what comes, release everything. Safe to call twice."""
+        if not self._opened:
+            return
+        self._opened = False
+        self._outage = "the store is closed"
+        if self._recovery is not None:
+            self._recovery.cancel()
+            await asyncio.wait([self._recovery])
+            self._recovery = None
+        while self._active:
+            self._quiet.clear()
+            await self._quiet.wait()
+        await self._release()
+
+    def on_commit(self, listener: Committed) -> None:
+        """Set the one listener for effects."""
+        self._listener = listener
+
+    async def transact(
+        self, op: str, fn: Callable[[State], R], *, policy: HoldPolicy | None = None, bulk: bool = False
+    ) -> R:
+        """Run `fn` in one transaction and return its result after the commit: see `Store.transact`.
+
+        `try_only` refuses when a row is locked by another transaction.
+        """
+        policy = policy or (self._bulk_policy if bulk else self._policy)
+        begin = partial(PostgresConnection.begin, impatient=policy.try_only)
+        try:
+            return await self._persist(op, policy, partial(self._attempt, begin, op, fn, policy), bulk=bulk)
+        except StoreUnavailable:
+            self._check.doubt()
+            raise
+
+    async def read(self, fn: Callable[[State], R], *, bulk: bool = False) -> R:
+        """Run `fn` on a committed snapshot: see `Store.read`."""
+        policy = self._bulk_policy if bulk else self._read_policy
+        attempt = partial(self._attempt, PostgresConnection.begin_reading, "read", fn, policy)
+        return await self._persist("read", policy, attempt, bulk=bulk)
+
+    async def check(self) -> None:
+        """See `Check`. Raises StoreUnavailable."""
+        await self._check.run(self)
+
+    async def backup(self, target: str) -> None:
+        """Write a consistent copy beside the running server by `pg_dump`. Raises StoreUnavailable."""
+        self._refuse_in_outage()
+        await asyncio.to_thread(dump, self._url, Path(target))
+
+    # Running operations.
+
+    async def _persist(
+        self, op: str, policy: HoldPolicy, attempt: Callable[[], tuple[R, Effects | None]], *, bulk: bool
+    ) -> R:
+        """Try until it is done, refused for good, or the policy's patience is over."""
+        self._active += 1
+        tries = 0
+        try:
+            while True:
+                self._refuse_in_outage()
+                try:
+                    return await self._once(self._bulk if bulk else self._points, attempt)
+                except CommitUnknown as error:
+                    raise StoreUnavailable(f"PostgreSQL: {error}", unsure=True) from error
+                except (Contended, ConnectionLost) as error:
+                    tries += 1
+                    failure, limit = _patience(op, policy, error)
+                    if tries > limit:
+                        raise failure from error
+                await asyncio.sleep(policy.backoff_step_ms * tries / 1000 if limit == policy.max_retry else 0)
+        finally:
+            self._active -= 1
+            self._quiet.set()
+
+    async def _once(self, crew: Crew, attempt: Callable[[], tuple[R, Effects | None]]) -> R:
+        future: asyncio.Future[R] = self._loop.create_future()
+
+        def done(result: tuple[R, Effects | None] | None, error: BaseException | None) -> None:
+            if result is None:
+                settle(future, None, error)
+            else:
+                self._announce(result[1])
+                settle(future, result[0], None)
+
+        # An operation whose caller was cancelled before it began is dropped.
+        crew.submit(lambda: None if future.done() else attempt(), done)
+        return await future
+
+    def _attempt(
+        self, begin: Callable[[PostgresConnection], None], op: str, fn: Callable[[State], R], policy: HoldPolicy
+    ) -> tuple[R, Effects | None]:
+        """On a thread of a crew: one run of an operation."""
+        db = self._take_connection()
+        try:
+            begin(db)
+            state = State(db, now=self._clock(), ids=db.ids, spread=self._spread)
+            answer = run_held(op, fn, state, policy)
+            db.commit()
+        except BaseException:
+            self._give_back(db)
+            raise
+        self._idle.append(db)
+        return answer, state.effects
+
+    def _announce(self, effects: Effects | None) -> None:
+        if effects is None or self._listener is None:
+            return
+        try:
+            self._listener(effects)
+        except Exception as error:  # noqa: BLE001 - the commit stands, and its caller must hear of it
+            _log.error("commit_listener_failed", error=repr(error))
+
+    def _take_connection(self) -> PostgresConnection:
+        try:
+            db = self._idle.pop()
+        except IndexError:
+            db = self._connect_under_lock()
+        db.feed_offset = self._offset
+        return db
+
+    def _connect(self) -> PostgresConnection:
+        return PostgresConnection(self._url, self._ids(), lock_timeout_ms=self._lock_timeout_ms, silence=self._silence)
+
+    def _connect_under_lock(self) -> PostgresConnection:
+        """A connection that can commit only as long as this server has the lock. Raises ConnectionLost without it."""
+        lock, reign = self._lock, self._reign
+        if lock is None or reign is None:
+            raise ConnectionLost(_LOCK_GONE)
+        db = self._connect()
+        try:
+            lasts = join_reign(db, reign)
+        except BaseException:
+            db.close()
+            raise
+        if not lasts:
+            db.close()
+            self._loop.call_soon_threadsafe(self._lose_lock, lock, _LOCK_GONE)
+            raise ConnectionLost(_LOCK_GONE)
+        return db
+
+    def _give_back(self, db: PostgresConnection) -> None:
+        """After a failure: the connection goes on only when it can be rolled back."""
+        try:
+            db.rollback()
+        except (ConnectionLost, StoreUnavailable, psycopg.Error):
+            db.close()
+        else:
+            self._idle.append(db)
+
+    def _refuse_in_outage(self) -> None:
+        if self._outage is not None:
+            raise StoreUnavailable(self._outage)
+
+    # The lock, and coming back after an outage.
+
+    def _prepare(self) -> None:
+        """On the setup thread: a session with the server's lock, and a database that is up to date."""
+        db = self._connect()
+        try:
+            self._reign = take_server_lock(db, patience_seconds=_LOCK_PATIENCE_SECONDS, previous=self._reign)
+            db.begin()
+            migrations.migrate(db)
+            self._offset = settle_feed_offset(db)
+            db.commit()
+        except (Contended, ConnectionLost, CommitUnknown) as error:
+            db.close()
+            raise StoreUnavailable(f"PostgreSQL: {error}") from error
+        except BaseException:
+            db.close()
+            raise
+        self._lock = db
+
+    def _resume(self) -> None:
+        """Go on with the lock held, and watch it."""
+        assert self._lock is not None  # noqa: S101 - `_prepare` has just succeeded
+        self._outage = None
+        self._watched = self._lock.watched()
+        self._loop.add_reader(self._watched, self._hear, self._lock)
+
+    def _stop_watching(self) -> None:
+        if self._watched is not None:
+            self._loop.remove_reader(self._watched)
+            os.close(self._watched)
+            self._watched = None
+
+    def _hear(self, lock: PostgresConnection) -> None:
+        """The lock's session said something by itself: its end, most likely."""
+        try:
+            lock.consume()
+        except ConnectionLost as error:
+            self._lose_lock(lock, str(error))
+
+    def _lose_lock(self, lock: PostgresConnection, reason: str) -> None:
+        """Refuse operations until the lock is taken again."""
+        if self._lock is not lock:
+            return
+        self._stop_watching()
+        if not self._opened:
+            return
+        _log.warning("server_lock_lost", error=reason)
+        self._outage = f"PostgreSQL: {reason}"
+        lock.close()
+        self._lock = None
+        self._recovery = self._loop.create_task(self._recover())
+
+    async def _recover(self) -> None:
+        """Take the lock again as soon as it can be had."""
+        while self._lock is None:
+            try:
+                await self._setup.run(self._prepare)
+            except StoreUnavailable as error:
+                self._outage = error.reason
+                await asyncio.sleep(_RECOVERY_PAUSE_SECONDS)
+        while self._idle:
+            self._idle.pop().close()
+        self._recovery = None
+        self._resume()
+        _log.warning("server_lock_taken_again")
+
+    async def _release(self) -> None:
+        self._stop_watching()
+        for crew in (self._points, self._bulk, self._setup):
+            await crew.stop()
+        while self._idle:
+            self._idle.pop().close()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+
+def _patience(op: str, policy: HoldPolicy, error: Contended | ConnectionLost) -> tuple[Exception, int]:
+    """What to raise in the end, and after how many further tries."""
+    if isinstance(error, ConnectionLost):
+        return StoreUnavailable(f"PostgreSQL: {error}"), max(policy.max_retry, 1)
+    if error.lasting is not None:
+        return error.lasting, max(policy.max_retry, 1)
+    if policy.try_only:
+        return LockBusy(op), 0
+    return LockBusyAfterRetry(op, policy.max_retry), policy.max_retry

@@ -1,0 +1,234 @@
+"""SQLite as the store, in a file or in memory: what `SqliteWriter` writes is read on connections of their own.
+
+Point reads run on the event loop's thread, each on one snapshot of what is committed; bulk reads on a thread and a
+connection beside it. A database in memory has one connection: its reads take place between batches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import apsw
+
+from app.domain.clock import Clock, system_clock
+from app.domain.errors import StoreUnavailable
+from app.domain.ids import IdSource
+from app.state import migrations
+from app.state.check import Check
+from app.state.holding import run_held
+from app.state.port import Committed, HoldPolicy
+from app.state.sqlite.connection import (
+    MEMORY,
+    OLDEST,
+    UNUSABLE,
+    SqliteConnection,
+    SqliteReader,
+    open_raw,
+    unavailable,
+)
+from app.state.sqlite.file_lock import FileLock
+from app.state.sqlite.files import copy_database
+from app.state.sqlite.log_keeper import LogKeeper
+from app.state.sqlite.writer import SqliteWriter
+from app.state.state import State, even_spread
+from app.state.worker_threads import Crew
+
+R = TypeVar("R")
+
+READS_IN_A_ROW = 32
+
+
+class SqliteStore:
+    """The store on one SQLite file, or in memory. Belongs to the event loop that opens it.
+
+    One process per file, held by a lock on `<path>.lock`. `ids` makes a source of ids, `spread` is the randomness that
+    operations see, `policy` holds where `transact` is given none.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        clock: Clock = system_clock,
+        ids: Callable[[], IdSource] | None = None,
+        policy: HoldPolicy | None = None,
+        spread: Callable[[], float] = even_spread,
+    ) -> None:
+        self._memory = str(path) == MEMORY
+        self.path = MEMORY if self._memory else os.path.realpath(path)
+        self._clock = clock
+        self._ids = ids or (lambda: IdSource(clock=clock))
+        self._policy = policy or HoldPolicy()
+        self._bulk_policy = self._policy.unbounded()
+        self._read_policy = self._policy.warning()
+        self._spread = spread
+        self._check = Check()
+        self._listener: Committed | None = None
+        self._lock = FileLock(Path(f"{self.path}.lock"))
+        self._writer: SqliteWriter | None = None
+        self._reads = 0
+
+    async def open(self) -> None:
+        """Take the lock, connect, migrate. Raises StoreUnavailable."""
+        if self._writer is not None:
+            return
+        _check_library()
+        loop = asyncio.get_running_loop()
+        self._thread = Crew("swarmhold-writer", loop)
+        self._scans = Crew("swarmhold-scans", loop)
+        self._log = None if self._memory else LogKeeper(partial(open_raw, self.path), Crew("swarmhold-log", loop))
+        self._reader: SqliteReader | None = None
+        self._read_ids, self._scan_ids = self._ids(), self._ids()
+        writer = SqliteWriter(
+            self._connect,
+            self._thread,
+            loop,
+            clock=self._clock,
+            ids=self._ids(),
+            spread=self._spread,
+            log=self._log,
+        )
+        try:
+            if not self._memory:
+                self._lock.acquire()
+            await writer.open(_bring_up_to_date)
+        except BaseException as error:
+            await self._release()
+            if isinstance(error, UNUSABLE):
+                raise unavailable(error) from error
+            raise
+        writer.listener = self._listener
+        self._writer = writer
+
+    async def close(self) -> None:
+        """Finish what was accepted, refuse what comes, release everything. Safe to call twice."""
+        writer, self._writer = self._writer, None
+        if writer is None:
+            return
+        await writer.close()
+        if self._reader is not None:
+            self._reader.close()
+        await self._release()
+
+    def on_commit(self, listener: Committed) -> None:
+        """Set the one listener for effects."""
+        self._listener = listener
+        if self._writer is not None:
+            self._writer.listener = listener
+
+    async def transact(
+        self, op: str, fn: Callable[[State], R], *, policy: HoldPolicy | None = None, bulk: bool = False
+    ) -> R:
+        """Run `fn` in one transaction and return its result after the commit: see `Store.transact`.
+
+        `try_only` refuses while a bulk operation or another process has the database. A commit under way is nobody's
+        hold: the operation joins the next batch.
+        """
+        if policy is None:
+            policy = self._bulk_policy if bulk else self._policy
+        try:
+            return await self._opened().submit(op, fn, policy, bulk)
+        except StoreUnavailable:
+            self._check.doubt()
+            raise
+
+    async def read(self, fn: Callable[[State], R], *, bulk: bool = False) -> R:
+        """Run `fn` on a committed snapshot: see `Store.read`."""
+        await self._pause_at_times()
+        writer = self._opened()
+        if self._memory:
+            policy = self._bulk_policy if bulk else self._read_policy
+            return self._read(SqliteReader.beside(await writer.free()), fn, self._read_ids, policy)
+        if bulk:
+            return await self._scans.run(lambda: self._scan(fn))
+        if self._reader is None:
+            self._reader = _open_reader(self.path)
+        try:
+            return self._read(self._reader, fn, self._read_ids, self._read_policy)
+        except StoreUnavailable:
+            self._reader.close()
+            self._reader = None
+            raise
+
+    async def check(self) -> None:
+        """See `Check`. Raises StoreUnavailable."""
+        await self._check.run(self)
+
+    async def backup(self, target: str) -> None:
+        """Write a consistent copy beside the running server to a new file. Raises StoreUnavailable."""
+        self._opened()
+        if self._memory:
+            raise StoreUnavailable("a database in memory cannot be backed up; keep it in a file")
+        await asyncio.to_thread(copy_database, self.path, Path(target))
+
+    async def _pause_at_times(self) -> None:
+        """Let others run now and then: reads that follow each other would keep the loop for themselves."""
+        self._reads += 1
+        if self._reads % READS_IN_A_ROW == 0:
+            await asyncio.sleep(0)
+
+    def _opened(self) -> SqliteWriter:
+        if self._writer is None:
+            raise StoreUnavailable("the store is closed")
+        return self._writer
+
+    def _read(self, reader: SqliteReader, fn: Callable[[State], R], ids: IdSource, policy: HoldPolicy) -> R:
+        reader.begin()
+        try:
+            return run_held("read", fn, State(reader, now=self._clock(), ids=ids, spread=self._spread), policy)
+        finally:
+            reader.end()
+
+    def _scan(self, fn: Callable[[State], R]) -> R:
+        reader = _open_reader(self.path)
+        try:
+            return self._read(reader, fn, self._scan_ids, self._bulk_policy)
+        finally:
+            reader.close()
+
+    def _connect(self) -> SqliteConnection:
+        if not self._memory:
+            _create_privately(Path(self.path))
+        return SqliteConnection(self.path)
+
+    async def _release(self) -> None:
+        await self._thread.stop()
+        await self._scans.stop()
+        if self._log is not None:
+            await self._log.close()
+        self._lock.release()
+
+
+def _check_library() -> None:
+    if tuple(int(part) for part in apsw.sqlite_lib_version().split(".")) < OLDEST:
+        raise StoreUnavailable(f"SQLite {apsw.sqlite_lib_version()} is too old; install apsw's own build")
+
+
+def _create_privately(path: Path) -> None:
+    """SQLite gives the log the rights of the database, so those are set first."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise StoreUnavailable(f"cannot open the database file {path}: {error.strerror}") from error
+
+
+def _bring_up_to_date(db: SqliteConnection) -> None:
+    db.begin()
+    try:
+        db.start_operation()
+        migrations.migrate(db)
+        db.commit()
+    finally:
+        db.rollback()
+
+
+def _open_reader(path: str) -> SqliteReader:
+    try:
+        return SqliteReader.open(path)
+    except apsw.Error as error:
+        raise unavailable(error) from error

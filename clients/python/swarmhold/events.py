@@ -1,0 +1,91 @@
+"""Following the event feed over server-sent events, across restarts and broken connections."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+import httpx
+import orjson
+from pydantic import ValidationError
+
+from swarmhold.errors import ApiProblem
+from swarmhold.models.events import LAGGED, Event, Lagged
+from swarmhold.sse import Message, SseParser
+from swarmhold.transport import Params, Transport
+
+log = logging.getLogger(__name__)
+
+_PATH = "/v1/operator/events"
+# The server sends a comment every 15 seconds; three missed ones mean that nobody is there.
+_TIMEOUT = httpx.Timeout(10.0, read=45.0)
+_PASSING = frozenset({429, 500, 502, 503, 504})
+
+
+async def follow(
+    transport: Transport,
+    *,
+    after: int | str | None = None,
+    last: int | None = None,
+    types: Sequence[str] = (),
+    task: str | None = None,
+) -> AsyncGenerator[Event | Lagged]:
+    """Events for ever: from the beginning with `after=0`, after a cursor, with the `last` few, or from now on.
+
+    After a broken connection it resumes behind the last event that it yielded, so that none is missed or seen twice;
+    only before the first event of a feed without `after` is there nothing to resume from. `Lagged` is yielded when the
+    reader fell behind; the feed goes on from there. Close the generator (`contextlib.aclosing`) or cancel the task to
+    end it.
+
+    Raises:
+        ApiProblem: the server refuses the feed.
+    """
+    cursor: str | None = None
+    failures = 0
+    params: Params = {"after": after, "last": last, "types": ",".join(types) or None, "task": task}
+    while True:
+        try:
+            async with aclosing(_one_connection(transport, params, cursor)) as messages:
+                async for message in messages:
+                    failures = 0
+                    cursor = message.id or cursor
+                    event = read_message(message)
+                    if event is not None:
+                        yield event
+        except httpx.TransportError as error:
+            log.debug("event feed broke off", extra={"reason": str(error)})
+        except ApiProblem as problem:
+            if problem.status not in _PASSING:
+                raise
+        failures += 1
+        await transport.rest(failures)
+
+
+async def _one_connection(transport: Transport, params: Params, cursor: str | None) -> AsyncGenerator[Message]:
+    headers = {**transport.authorization, "Accept": "text/event-stream"}
+    query = {name: value for name, value in params.items() if value is not None}
+    if cursor is not None:
+        headers["Last-Event-ID"] = cursor
+        query.pop("after", None)
+        query.pop("last", None)
+    async with transport.http.stream("GET", _PATH, params=query, headers=headers, timeout=_TIMEOUT) as reply:
+        if reply.status_code != 200:
+            await reply.aread()
+            raise ApiProblem.of(reply)
+        parser = SseParser()
+        async for chunk in reply.aiter_bytes():
+            for message in parser.feed(chunk):
+                yield message
+
+
+def read_message(message: Message) -> Event | Lagged | None:
+    """The event in a message; None for what is not one, such as a kind of message that is yet to be invented."""
+    try:
+        data = orjson.loads(message.data)
+        if message.event == LAGGED:
+            return Lagged.model_validate({"cursor": message.id, **data})
+        return Event.model_validate({"cursor": message.id, "kind": message.event, **data})
+    except (orjson.JSONDecodeError, ValidationError, TypeError):
+        log.warning("unreadable event skipped", extra={"event_kind": message.event, "event_id": message.id})
+        return None

@@ -1,0 +1,56 @@
+"""Jobs: one claimed attempt in the hands of a queue worker."""
+
+from __future__ import annotations
+
+from swarmhold.models.shapes import JsonValue
+from swarmhold.models.workers import AnsweredQuestion, ClaimedJob
+from swarmhold.worker import Worker
+
+
+class JobFailed(Exception):
+    """Raised by a job's function to end the attempt without success, with `value` as its result."""
+
+    def __init__(self, value: JsonValue) -> None:
+        super().__init__(value)
+        self.value = value
+
+
+class Job:
+    """What was claimed, and the worker that acts for it: outputs, questions, child tasks."""
+
+    def __init__(self, claim: ClaimedJob, worker: Worker) -> None:
+        self.claim = claim
+        self.worker = worker
+
+    def __repr__(self) -> str:
+        return f"Job({self.task_id}, attempt {self.attempt})"
+
+    @property
+    def task_id(self) -> str:
+        """The task's id."""
+        return self.claim.task_id
+
+    @property
+    def attempt(self) -> int:
+        """The attempt's number, from 1."""
+        return self.claim.attempt
+
+    @property
+    def agent(self) -> str:
+        """Which agent is to act."""
+        return self.claim.agent
+
+    @property
+    def prompt(self) -> str:
+        """What is to be done."""
+        return self.claim.prompt
+
+    @property
+    def system(self) -> str | None:
+        """The system prompt, if there is one."""
+        return self.claim.system
+
+    @property
+    def answers(self) -> list[AnsweredQuestion]:
+        """What seniors answered in the task's earlier attempts, oldest first."""
+        return self.claim.answers

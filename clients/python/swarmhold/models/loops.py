@@ -1,0 +1,16 @@
+"""The loop: whether new attempts start."""
+
+from __future__ import annotations
+
+from swarmhold.models.instants import Instant
+from swarmhold.models.shapes import Shape
+
+__all__ = ["LoopState"]
+
+
+class LoopState(Shape):
+    """`by` and `since` tell who paused it and when; null while it runs."""
+
+    paused: bool
+    by: str | None
+    since: Instant | None

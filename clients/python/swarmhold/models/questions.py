@@ -1,0 +1,97 @@
+"""Questions: asking a senior, waiting for the answer, answering."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from app.domain.json import Json
+from app.domain.questions import Ask, OnDeadline, QuestionStatus
+from swarmhold.models.instants import Instant, InstantText
+from swarmhold.models.names import Name
+from swarmhold.models.shapes import JsonObject, JsonValue, Request, Shape, null_as
+
+__all__ = [
+    "AnswerRequest",
+    "Question",
+    "QuestionRequest",
+]
+
+
+class QuestionRequest(Request):
+    """A question to a senior. The default policy waits for ever: silence allows nothing.
+
+    `default` counts when it is present, be it as null: null may be a legal answer.
+    """
+
+    question: JsonValue
+    answer_schema: JsonObject | None = None
+    choices: Annotated[list[JsonValue], Field(min_length=1, max_length=1000)] | None = None
+    bridge_id: Name | None = None
+    deadline: InstantText | None = None
+    on_deadline: Annotated[OnDeadline, null_as(OnDeadline.KEEP_WAITING)] = OnDeadline.KEEP_WAITING
+    default: JsonValue = None
+    escalate_to: Name | None = None
+
+    @model_validator(mode="after")
+    def _policy_is_whole(self) -> QuestionRequest:
+        if self.on_deadline is not OnDeadline.KEEP_WAITING and self.deadline is None:
+            raise ValueError(f"on_deadline {self.on_deadline} needs a deadline")
+        if self.on_deadline is OnDeadline.DEFAULT and not self.has("default"):
+            raise ValueError("on_deadline default needs a default answer")
+        if self.on_deadline is OnDeadline.ESCALATE and self.escalate_to is None:
+            raise ValueError("on_deadline escalate needs escalate_to, the bridge to turn to")
+        return self
+
+    def ask(self) -> Ask:
+        """The same as the engine takes it. A default of null stays apart from no default."""
+        return Ask(
+            question=Json.of(self.question),
+            answer_schema=None if self.answer_schema is None else Json.of(self.answer_schema),
+            choices=None if self.choices is None else Json.of(self.choices),
+            bridge_id=self.bridge_id,
+            deadline=self.deadline,
+            on_deadline=self.on_deadline,
+            default_answer=Json.of(self.default) if self.has("default") else None,
+            escalate_to=self.escalate_to,
+        )
+
+
+class AnswerRequest(Request):
+    """A senior's answer: any JSON value that fits the question's schema and choices."""
+
+    value: JsonValue
+
+
+class Question(Shape):
+    """One senior query, with a life of its own.
+
+    `answer` is present once there is one (`has("answer")`); `delivered_to` lists the
+    bridges that have been shown it, `reason` says why it was closed without an answer.
+    """
+
+    key: str
+    task_id: str
+    attempt: int
+    agent: str
+    question: JsonValue
+    answer_schema: JsonObject | None = None
+    choices: list[JsonValue] | None = None
+    bridge_id: str | None = None
+    deadline: Instant | None = None
+    on_deadline: OnDeadline
+    default: JsonValue = None
+    escalate_to: str | None = None
+    status: QuestionStatus
+    answer: JsonValue = None
+    answered_by: str | None = None
+    asked_at: Instant
+    answered_at: Instant | None = None
+    reason: str | None = None
+    delivered_to: list[str]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it still waits for an answer."""
+        return self.status is QuestionStatus.OPEN

@@ -1,0 +1,91 @@
+"""Sessions: attaching to the engine, and what is attached."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from app.domain.access import Role
+from app.domain.sessions import OperatorKind, SessionOptions
+from swarmhold.models.instants import Instant, Seconds
+from swarmhold.models.names import Name
+from swarmhold.models.shapes import Request, Shape, null_as
+
+__all__ = ["AttachRequest", "Attached", "Registry", "Session"]
+
+SessionRole = Literal[Role.OPERATOR, Role.OBSERVER, Role.SENIOR]
+
+Kinds = Annotated[dict[Name, OperatorKind], Field(max_length=1000)]
+
+
+class AttachRequest(Request):
+    """Attach under `operator_id` for `ttl` seconds.
+
+    `kind` and `operator_kind_overrides` are the runtime tiers of the kind cascade and win
+    over the `bp_` ones; an explicit `automate` counts.
+    """
+
+    operator_id: Name
+    role: Annotated[SessionRole, null_as(Role.OPERATOR)] = Role.OPERATOR
+    ttl: Seconds
+    kind: OperatorKind | None = None
+    bridge_id: Name | None = None
+    hook_id: Name | None = None
+    operator_backend_id: Name | None = None
+    operator_kind_overrides: Annotated[Kinds, null_as({})] = Field(default_factory=dict)
+    bp_agent_kinds: Annotated[Kinds, null_as({})] = Field(default_factory=dict)
+    bp_global_kind: OperatorKind | None = None
+
+    def options(self) -> SessionOptions:
+        """What the session is to be, as the engine takes it."""
+        return SessionOptions(
+            kind=self.kind,
+            bridge_id=self.bridge_id,
+            hook_id=self.hook_id,
+            operator_backend_id=self.operator_backend_id,
+            operator_kind_overrides=self.operator_kind_overrides,
+            bp_agent_kinds=self.bp_agent_kinds,
+            bp_global_kind=self.bp_global_kind,
+        )
+
+
+class Session(Shape):
+    """One attached operator, senior or observer; never with its token.
+
+    One that is not `rebuildable` holds inline objects, which no restart brings back.
+    """
+
+    id: str
+    operator_id: str
+    role: SessionRole
+    kind: OperatorKind | None
+    attached: bool
+    attached_at: Instant
+    last_seen: Instant
+    bridge_id: str | None
+    hook_id: str | None = None
+    operator_backend_id: str | None = None
+    operator_kind_overrides: dict[str, OperatorKind] | None = None
+    bp_agent_kinds: dict[str, OperatorKind] | None = None
+    bp_global_kind: OperatorKind | None = None
+    rebuildable: bool | None = None
+    detached_at: Instant | None = None
+    expires_at: Instant | None = None
+
+
+class Attached(Shape):
+    """The one answer that shows a session's token."""
+
+    token: str = Field(repr=False)
+    session: Session
+
+
+class Registry(Shape):
+    """The ids of what is registered and may be named in a session, a question or a dispatch."""
+
+    senior_bridges: list[str]
+    spawn_hooks: list[str]
+    operators: list[str]
+    spawners: list[str]
+    layers: list[str]

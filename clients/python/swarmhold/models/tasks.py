@@ -1,0 +1,127 @@
+"""Tasks: starting, reading, waiting and judging."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, StrictBool
+
+from app.domain.tasks import SETTLED, Status
+from swarmhold.models.instants import Instant, Seconds
+from swarmhold.models.names import Labels, Name, TaskId, Text
+from swarmhold.models.retries import Retry
+from swarmhold.models.shapes import JsonValue, Request, Shape, null_as
+
+__all__ = [
+    "CancelRequest",
+    "DirectiveRequest",
+    "OverrideRequest",
+    "PostResultRequest",
+    "StartTaskRequest",
+    "Task",
+    "TaskSpec",
+    "VerdictRequest",
+    "Why",
+    "WhyLink",
+    "WorkerResultRequest",
+]
+
+
+class TaskSpec(Shape):
+    """What is to be done, and by which agent."""
+
+    agent: str
+    initial_directive: str
+
+
+class Task(Shape):
+    """One work item. `version` grows with every change; `attempt` is 0 before the first."""
+
+    id: str
+    spec: TaskSpec
+    status: Status
+    attempt: int
+    suspended_on: list[str]
+    last_result: JsonValue
+    spawn_depth: int
+    parent_task_id: str | None
+    session_id: str | None
+    labels: dict[str, str]
+    retry: Retry | None
+    version: int
+    created_at: Instant
+    updated_at: Instant
+
+    @property
+    def settled(self) -> bool:
+        """Whether the task has come to an end or to a halt: pass, blocked or cancelled."""
+        return self.status in SETTLED
+
+
+class StartTaskRequest(Request):
+    """A new task. `attempt_timeout` is in seconds; without it an attempt may take for ever."""
+
+    agent: Name
+    initial_directive: Text
+    labels: Annotated[Labels, null_as({})] = Field(default_factory=dict)
+    retry: Retry | None = None
+    attempt_timeout: Seconds | None = None
+
+
+class CancelRequest(Request):
+    """Why the task is cancelled; kept with the event."""
+
+    reason: Text | None = None
+
+
+class PostResultRequest(Request):
+    """An operator's interim result: it changes `last_result` and never the status."""
+
+    value: JsonValue
+
+
+class VerdictRequest(Request):
+    """An operator's verdict: `ok` marks pass, else blocked. No `value` keeps the last one."""
+
+    ok: StrictBool
+    value: JsonValue = None
+
+
+class OverrideRequest(Request):
+    """A senior's verdict, which also turns pass into blocked and the other way round."""
+
+    ok: StrictBool
+    value: JsonValue
+
+
+class DirectiveRequest(Request):
+    """The prompt of the task's next attempt."""
+
+    prompt: Text
+
+
+class WorkerResultRequest(Request):
+    """A worker's Final with checks: `task_id`, and `attempt` if given, must be its own."""
+
+    task_id: TaskId
+    value: JsonValue
+    ok: StrictBool = True
+    attempt: Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)] | None = None
+
+
+class WhyLink(Shape):
+    """One link of what a task waits for, nearest first."""
+
+    kind: str
+    detail: str
+    since: Instant | None = None
+    until: Instant | None = None
+
+
+class Why(Shape):
+    """Why a task is where it is; `summary` is one sentence for people."""
+
+    task_id: str
+    status: Status
+    summary: str
+    chain: list[WhyLink]

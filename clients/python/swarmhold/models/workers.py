@@ -1,0 +1,58 @@
+"""Workers' own calls: prompt, heartbeat and claim."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from swarmhold.models.instants import Hold, Instant
+from swarmhold.models.names import Name
+from swarmhold.models.shapes import JsonValue, Request, Shape, null_as
+
+__all__ = ["AnsweredQuestion", "ClaimRequest", "ClaimedJob", "Heartbeat", "WorkerPrompt"]
+
+
+class AnsweredQuestion(Shape):
+    """A question that the task asked earlier, and its answer."""
+
+    key: str
+    question: JsonValue
+    answer: JsonValue
+    answered_by: str | None = None
+    answered_at: Instant | None = None
+
+
+class WorkerPrompt(Shape):
+    """What one attempt's worker is told. `answers` runs from the oldest to the newest."""
+
+    task_id: str
+    attempt: int
+    agent: str
+    system: str | None = None
+    prompt: str
+    answers: list[AnsweredQuestion]
+
+
+class Heartbeat(Shape):
+    """The lease's new end (null: no lease), and whether the worker should stop."""
+
+    expires_at: Instant | None
+    cancelled: bool
+
+
+class ClaimRequest(Request):
+    """Ask a queue for work, for `agents` or, without any, for anybody; `hold` is in seconds."""
+
+    queue: Name
+    agents: Annotated[tuple[Name, ...], Field(max_length=200)] | None = None
+    hold: Annotated[Hold, null_as(50.0)] = 50.0
+    worker_name: Name | None = None
+
+
+class ClaimedJob(WorkerPrompt):
+    """A claimed attempt: its prompt, the handle that works on it, and when the lease ends."""
+
+    worker_handle: str = Field(repr=False)
+    lease_expires_at: Instant | None = None
+    base_url: str | None = None

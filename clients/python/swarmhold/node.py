@@ -1,0 +1,169 @@
+"""The way in: one server, one connection pool, and a caller for every kind of credential."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Self
+
+import httpx
+
+from app.domain.access import Role
+from app.domain.sessions import OperatorKind
+from swarmhold.admin import Admin
+from swarmhold.jobs import Job
+from swarmhold.models.sessions import Attached, AttachRequest, SessionRole
+from swarmhold.models.shapes import JsonValue, given
+from swarmhold.observer import Observer
+from swarmhold.operator import Operator
+from swarmhold.patience import Patience
+from swarmhold.queue_worker import QueueWorker
+from swarmhold.senior import Senior
+from swarmhold.transport import Transport
+from swarmhold.worker import Worker
+
+
+class SwarmholdClient:
+    """A server as seen by its callers. Use it as an async context manager, or close it; all callers share its pool.
+
+        async with SwarmholdClient("http://127.0.0.1:7777") as server:
+            operator = await server.attach_operator(api_key, "nightly")
+            task = await operator.start_task("greeter", "Say hello.")
+
+    Calls that fail on a busy or absent server are sent again for as long as `patience` lasts, if that is safe.
+    """
+
+    def __init__(
+        self, base_url: str, *, patience: Patience | None = None, http: httpx.AsyncClient | None = None
+    ) -> None:
+        """`http` replaces the pool, with `base_url` already set on it; it is closed by whoever made it."""
+        self._owned = http is None
+        self._http = http or httpx.AsyncClient(
+            base_url=base_url,
+            # Every long poll holds a connection, so their number is the caller's affair.
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=3.0),
+        )
+        self._patience = patience
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the pool; callers of this server are of no more use."""
+        if self._owned:
+            await self._http.aclose()
+
+    async def is_ready(self) -> bool:
+        """Whether the server answers and has everything that it needs. Never raises for a server that is away."""
+        try:
+            reply = await self._http.get("/readyz", timeout=5.0)
+        except httpx.TransportError:
+            return False
+        return reply.status_code == 200
+
+    async def attach(
+        self,
+        api_key: str,
+        operator_id: str,
+        *,
+        role: SessionRole = Role.OPERATOR,
+        ttl: timedelta = timedelta(hours=12),
+        kind: OperatorKind | None = None,
+        bridge_id: str | None = None,
+        hook_id: str | None = None,
+        operator_backend_id: str | None = None,
+        operator_kind_overrides: Mapping[str, OperatorKind] | None = None,
+        bp_agent_kinds: Mapping[str, OperatorKind] | None = None,
+        bp_global_kind: OperatorKind | None = None,
+        idempotency_key: str | None = None,
+    ) -> Attached:
+        """A new session and its token, for as long as `ttl`. Keep the token to come back as the same session.
+
+        Raises:
+            ApiProblem: `unauthenticated`, or `role-violation` when the key does not carry the role.
+        """
+        body = AttachRequest(
+            operator_id=operator_id,
+            role=role,
+            ttl=ttl.total_seconds(),
+            operator_kind_overrides=dict(operator_kind_overrides or {}),
+            bp_agent_kinds=dict(bp_agent_kinds or {}),
+            **given(
+                kind=kind,
+                bridge_id=bridge_id,
+                hook_id=hook_id,
+                operator_backend_id=operator_backend_id,
+                bp_global_kind=bp_global_kind,
+            ),
+        )
+        reply = await self._transport(api_key).create("/v1/operator/sessions", body, key=idempotency_key)
+        return Attached.model_validate_json(reply.content)
+
+    async def attach_operator(
+        self, api_key: str, operator_id: str, *, ttl: timedelta = timedelta(hours=12), bridge_id: str | None = None
+    ) -> Operator:
+        """An operator in a new session; `attach` takes more options."""
+        attached = await self.attach(api_key, operator_id, role=Role.OPERATOR, ttl=ttl, bridge_id=bridge_id)
+        return self.operator(attached.token)
+
+    async def attach_senior(self, api_key: str, operator_id: str, *, ttl: timedelta = timedelta(hours=12)) -> Senior:
+        """A senior in a new session."""
+        attached = await self.attach(api_key, operator_id, role=Role.SENIOR, ttl=ttl)
+        return self.senior(attached.token)
+
+    async def attach_observer(
+        self, api_key: str, operator_id: str, *, ttl: timedelta = timedelta(hours=12)
+    ) -> Observer:
+        """An observer in a new session."""
+        attached = await self.attach(api_key, operator_id, role=Role.OBSERVER, ttl=ttl)
+        return self.observer(attached.token)
+
+    def operator(self, token: str) -> Operator:
+        """The operator of an existing session."""
+        return Operator(self._transport(token))
+
+    def senior(self, token: str) -> Senior:
+        """The senior of an existing session."""
+        return Senior(self._transport(token))
+
+    def observer(self, token: str) -> Observer:
+        """The observer of an existing session or a minted token."""
+        return Observer(self._transport(token))
+
+    def worker(self, bearer: str) -> Worker:
+        """The worker of one attempt, by its handle or its worker token."""
+        return Worker(self._transport(bearer))
+
+    def admin(self, root_key: str) -> Admin:
+        """Whoever manages API keys and webhooks."""
+        return Admin(self._transport(root_key))
+
+    def queue_worker(
+        self,
+        api_key: str,
+        queue: str,
+        work: Callable[[Job], Awaitable[JsonValue]],
+        *,
+        agents: Sequence[str] | None = None,
+        concurrency: int = 1,
+        hold: timedelta = timedelta(seconds=10),
+        heartbeat: timedelta = timedelta(seconds=20),
+        name: str | None = None,
+    ) -> QueueWorker:
+        """A loop that claims from `queue` with a worker's API key; call its `run`."""
+        return QueueWorker(
+            self._transport(api_key),
+            queue,
+            work,
+            agents=agents,
+            concurrency=concurrency,
+            hold=hold,
+            heartbeat=heartbeat,
+            name=name,
+        )
+
+    def _transport(self, credential: str) -> Transport:
+        return Transport(self._http, credential, patience=self._patience)

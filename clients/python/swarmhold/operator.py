@@ -1,0 +1,118 @@
+"""Operators: starting work, judging it, and everything else that their session may do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from app.domain.access import Verb
+from app.domain.questions import OnDeadline
+from swarmhold.backend import Backend
+from swarmhold.errands import BackendHandlers
+from swarmhold.models.questions import Question
+from swarmhold.models.resources import Resource
+from swarmhold.models.shapes import JsonObject, JsonValue, given
+from swarmhold.models.tasks import PostResultRequest, Task, VerdictRequest
+from swarmhold.models.tokens import MintableRole, MintedToken, MintRequest, TokenVerdict, VerifyRequest
+from swarmhold.questions import QuestionCalls, compose_question
+from swarmhold.sessions import SessionCalls
+from swarmhold.tasks import TaskCalls
+from swarmhold.traces import TraceCalls
+from swarmhold.transport import part
+
+
+class Operator(SessionCalls, TaskCalls, TraceCalls, QuestionCalls):
+    """An operator's session, new from `SwarmholdClient.attach_operator` or, with a kept token, `.operator`."""
+
+    def backend(self, backend_id: str, handlers: BackendHandlers) -> Backend:
+        """A live backend under `backend_id`."""
+        return Backend(self._transport, backend_id, handlers)
+
+    async def ask(
+        self,
+        task_id: str,
+        question: JsonValue,
+        *,
+        answer_schema: JsonObject | None = None,
+        choices: Sequence[JsonValue] | None = None,
+        bridge_id: str | None = None,
+        deadline: datetime | None = None,
+        on_deadline: OnDeadline = OnDeadline.KEEP_WAITING,
+        default: Sequence[JsonValue] = (),
+        escalate_to: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Question:
+        """Put a question about the task to a senior and suspend the task; `await_answer(key)` gets the answer.
+
+        `default` is a sequence of none or one answer, because null is an answer, too.
+        """
+        body = compose_question(
+            question,
+            answer_schema=answer_schema,
+            choices=choices,
+            bridge_id=bridge_id,
+            deadline=deadline,
+            on_deadline=on_deadline,
+            default=default,
+            escalate_to=escalate_to,
+        )
+        path = f"{self._prefix}/tasks/{part(task_id)}/questions"
+        reply = await self._transport.create(path, body, key=idempotency_key)
+        return Question.model_validate_json(reply.content)
+
+    async def post_result(self, task_id: str, value: JsonValue) -> None:
+        """Record an interim result; the status stays."""
+        path = f"{self._prefix}/tasks/{part(task_id)}/result"
+        await self._transport.post(path, PostResultRequest(value=value), repeatable=True)
+
+    async def mark(self, task_id: str, *, ok: bool, value: Sequence[JsonValue] = ()) -> Task:
+        """Mark the task pass or blocked, ending a live attempt; `value` is none or one new result."""
+        body = VerdictRequest(ok=ok, value=value[0]) if value else VerdictRequest(ok=ok)
+        reply = await self._transport.post(f"{self._prefix}/tasks/{part(task_id)}/verdict", body)
+        return Task.model_validate_json(reply.content)
+
+    async def adopt_late_result(self, task_id: str, attempt: int, index: int) -> Task:
+        """Make a late result the task's own."""
+        path = f"{self._prefix}/tasks/{part(task_id)}/attempts/{attempt}/late/{index}/adopt"
+        reply = await self._transport.post(path)
+        return Task.model_validate_json(reply.content)
+
+    async def set_resource(self, key: str, value: JsonValue) -> None:
+        """Store a named value for workers to read."""
+        await self._transport.put(f"{self._prefix}/resources/{part(key)}", value)
+
+    async def resource(self, key: str) -> Resource:
+        """A named value."""
+        reply = await self._transport.get(f"{self._prefix}/resources/{part(key)}")
+        return Resource.model_validate_json(reply.content)
+
+    async def mint_token(
+        self,
+        agent_id: str,
+        *,
+        role: MintableRole,
+        ttl: timedelta,
+        max_uses: int | None = None,
+        scopes: Sequence[Verb] | None = None,
+        task_id: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> MintedToken:
+        """A token for a worker or an observer; it dies with this session's own."""
+        body = MintRequest(
+            agent_id=agent_id,
+            role=role,
+            ttl=ttl.total_seconds(),
+            **given(max_uses=max_uses, scopes=None if scopes is None else tuple(scopes), task_id=task_id),
+        )
+        reply = await self._transport.create(f"{self._prefix}/tokens", body, key=idempotency_key)
+        return MintedToken.model_validate_json(reply.content)
+
+    async def verify_token(self, token: str, verb: Verb, *, task_id: str | None = None) -> TokenVerdict:
+        """May `token` do `verb`? Asking consumes one of its uses, so the call is never sent twice on a doubt."""
+        body = VerifyRequest(token=token, verb=verb, **given(task_id=task_id))
+        reply = await self._transport.post(f"{self._prefix}/tokens/verify", body)
+        return TokenVerdict.model_validate_json(reply.content)
+
+    async def revoke_token(self, jti: str) -> None:
+        """Revoke a token and everything that was minted below it."""
+        await self._transport.delete(f"{self._prefix}/tokens/{part(jti)}")

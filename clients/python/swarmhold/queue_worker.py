@@ -1,0 +1,174 @@
+"""Queue workers: claim jobs, carry them out, keep their leases, submit what came of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+
+from app.domain.clock import system_clock
+from swarmhold.errors import ApiProblem, ClientError, Unreachable
+from swarmhold.jobs import Job, JobFailed
+from swarmhold.leases import clock_skew_ms, renewal_pause
+from swarmhold.models.shapes import JsonValue, given
+from swarmhold.models.workers import ClaimedJob, ClaimRequest
+from swarmhold.transport import Transport
+from swarmhold.worker import Worker
+
+log = logging.getLogger(__name__)
+
+_PASSING = frozenset({429, 500, 502, 503, 504})
+_UNFIT_RESULT = frozenset({400, 413, 422})
+
+
+class QueueWorker:
+    """Claims from one queue until it is stopped, up to `concurrency` jobs at once.
+
+    `work` is called with each `Job`; what it returns is submitted as a pass, `JobFailed` or any other exception as a
+    failure. It is cancelled when its attempt is over for the server (cancelled, superseded, lease lost). Heartbeats go
+    out in the background every third of the lease, and at least every `heartbeat`, which bounds how late a cancellation
+    is noticed.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        queue: str,
+        work: Callable[[Job], Awaitable[JsonValue]],
+        *,
+        agents: Sequence[str] | None = None,
+        concurrency: int = 1,
+        hold: timedelta = timedelta(seconds=10),
+        heartbeat: timedelta = timedelta(seconds=20),
+        name: str | None = None,
+    ) -> None:
+        if concurrency < 1:
+            raise ValueError("a queue worker carries out at least one job at a time")
+        self._transport = transport
+        self._work = work
+        self._concurrency = concurrency
+        self._heartbeat = heartbeat
+        self._hold = hold
+        self._claim_body = ClaimRequest(
+            queue=queue,
+            hold=hold.total_seconds(),
+            **given(agents=None if agents is None else tuple(agents), worker_name=name),
+        )
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Claim no more and let `run` return once the jobs at hand are done.
+
+        A claim that is under way is waited for, at most its hold long: the server may already have granted it.
+        """
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Work until `stop`. Outlives restarts of the server.
+
+        Cancelling cancels the jobs at hand without submitting anything: their leases run out, and their retry policies
+        decide.
+
+        Raises:
+            ApiProblem: claims are refused for good, such as for a bad key.
+        """
+        lanes = [asyncio.create_task(self._lane(), name=f"lane {number}") for number in range(self._concurrency)]
+        try:
+            await asyncio.gather(*lanes)
+        finally:
+            for lane in lanes:
+                lane.cancel()
+            await asyncio.gather(*lanes, return_exceptions=True)
+
+    async def _lane(self) -> None:
+        failures = 0
+        while not self._stopping.is_set():
+            try:
+                claimed = await self._claim()
+            except ClientError as error:
+                if isinstance(error, ApiProblem) and error.status not in _PASSING:
+                    raise
+                failures += 1
+                log.warning("claim failed", extra={"reason": str(error)})
+                await self._transport.rest(failures)
+                continue
+            failures = 0
+            if claimed is not None:
+                await self._carry_out(*claimed)
+
+    async def _claim(self) -> tuple[Job, int] | None:
+        """A job and the server's clock skew, or None when nothing came within the hold."""
+        reply = await self._transport.create("/v1/worker/claim", self._claim_body, hold=self._hold)
+        if reply.status_code == 204:
+            return None
+        claim = ClaimedJob.model_validate_json(reply.content)
+        skew = clock_skew_ms(reply.headers.get("date"), local_now=system_clock())
+        return Job(claim, Worker(self._transport.with_credential(claim.worker_handle))), skew
+
+    async def _carry_out(self, job: Job, skew: int) -> None:
+        working = asyncio.create_task(_invoke(self._work, job), name=f"{job!r}")
+        beating = asyncio.create_task(self._keep_lease(job, skew, working), name=f"heartbeat of {job!r}")
+        try:
+            await asyncio.wait({working})
+            if working.cancelled():
+                log.info("job stopped", extra={"task_id": job.task_id, "attempt": job.attempt})
+            else:
+                await _report(job, *working.result())
+        finally:
+            beating.cancel()
+            working.cancel()
+            await asyncio.gather(beating, working, return_exceptions=True)
+
+    async def _keep_lease(self, job: Job, skew: int, working: asyncio.Task[tuple[JsonValue, bool]]) -> None:
+        expires_at = job.claim.lease_expires_at
+        while True:
+            pause = renewal_pause(expires_at, server_now=system_clock() + skew, longest=self._heartbeat)
+            await asyncio.sleep(pause.total_seconds())
+            try:
+                beat = await job.worker.heartbeat()
+            except Unreachable:
+                continue
+            except ApiProblem as problem:
+                if problem.status in _PASSING:
+                    continue
+                log.info("attempt is over", extra={"task_id": job.task_id, "code": problem.code})
+                working.cancel()
+                return
+            if beat.cancelled:
+                working.cancel()
+                return
+            expires_at = beat.expires_at
+
+
+async def _invoke(work: Callable[[Job], Awaitable[JsonValue]], job: Job) -> tuple[JsonValue, bool]:
+    """The result to submit, and whether it is good."""
+    try:
+        return await work(job), True
+    except JobFailed as failed:
+        return failed.value, False
+    except Exception as error:
+        # Whatever a job raises is the attempt's failure, and is reported as such.
+        log.exception("job failed", extra={"task_id": job.task_id, "attempt": job.attempt})
+        return {"error": type(error).__name__, "detail": str(error)}, False
+
+
+async def _report(job: Job, value: JsonValue, ok: bool) -> None:
+    """Submit the result; one that the server or JSON cannot take becomes a failure that says so."""
+    try:
+        await _submit(job, value, ok)
+    except TypeError as error:
+        await _submit(job, {"error": "result-not-json", "detail": str(error)}, ok=False)
+    except ApiProblem as problem:
+        if problem.status in _UNFIT_RESULT:
+            await _submit(job, {"error": problem.code, "detail": problem.detail}, ok=False)
+
+
+async def _submit(job: Job, value: JsonValue, ok: bool) -> None:
+    """Submit, and go on to the next job also when it does not count any more: the server keeps late results."""
+    try:
+        await job.worker.submit(value, ok=ok)
+    except ClientError as error:
+        log.warning("result not taken", extra={"task_id": job.task_id, "attempt": job.attempt, "reason": str(error)})
+        if isinstance(error, ApiProblem) and error.status in _UNFIT_RESULT and ok:
+            raise

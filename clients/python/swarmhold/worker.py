@@ -1,0 +1,126 @@
+"""Workers: one attempt's side of the wire, by handle or worker token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import ClassVar
+
+import orjson
+
+from app.domain.questions import OnDeadline
+from swarmhold.models.outputs import Artifact, FileRef, Inline, Partial, Progress, WorkerOutput
+from swarmhold.models.questions import Question
+from swarmhold.models.resources import Resource
+from swarmhold.models.shapes import JsonObject, JsonValue, given
+from swarmhold.models.tasks import WorkerResultRequest
+from swarmhold.models.workers import Heartbeat, WorkerPrompt
+from swarmhold.questions import QuestionCalls, compose_question
+from swarmhold.tasks import TaskCalls
+from swarmhold.transport import JSON_TYPE, Call, part
+
+
+class Worker(TaskCalls, QuestionCalls):
+    """One attempt's worker; `start_task`, `dispatch` and `cancel` are about its own children.
+
+    Once the attempt is over, every call raises ApiProblem 409: `attempt-superseded` or `cancelled`.
+    """
+
+    _prefix: ClassVar[str] = "/v1/worker"
+
+    async def prompt(self, *, task_id: str | None = None) -> WorkerPrompt:
+        """What is to be done; with `task_id` the server checks that it is this worker's task."""
+        reply = await self._transport.get(f"{self._prefix}/prompt", params={"task_id": task_id})
+        return WorkerPrompt.model_validate_json(reply.content)
+
+    async def submit(self, value: JsonValue, *, ok: bool = True) -> None:
+        """End the attempt with a JSON value. The same again is accepted, so it is repeated until it got through.
+
+        Raises:
+            ApiProblem: `final-conflict` when another Final stands; 409 when the attempt is over. Such a late value is
+                kept by the server and may be adopted.
+        """
+        await self._submit(orjson.dumps(value), JSON_TYPE, ok=ok)
+
+    async def submit_text(self, text: str, *, ok: bool = True) -> None:
+        """End the attempt with a text, of which trailing white space is cut; else as `submit`."""
+        await self._submit(text.encode(), "text/plain; charset=utf-8", ok=ok)
+
+    async def _submit(self, content: bytes, content_type: str, *, ok: bool) -> None:
+        await self._transport.send(
+            Call(
+                method="POST",
+                path=f"{self._prefix}/submit",
+                params={"ok": "true" if ok else "false"},
+                content=content,
+                content_type=content_type,
+                repeatable=True,
+            )
+        )
+
+    async def post_result(self, task_id: str, value: JsonValue, *, ok: bool = True, attempt: int | None = None) -> None:
+        """End the attempt, the server checking that task and attempt are this worker's; else as `submit`."""
+        body = WorkerResultRequest(task_id=task_id, value=value, ok=ok, **given(attempt=attempt))
+        await self._transport.post(f"{self._prefix}/result", body, repeatable=True)
+
+    async def emit(self, output: WorkerOutput) -> None:
+        """Append an output: recorded once, however often it has to be sent."""
+        await self._transport.create(f"{self._prefix}/output", output)
+
+    async def progress(self, stage: str, note: str | None = None) -> None:
+        """Say how far the work has come."""
+        await self.emit(Progress(stage=stage, **given(note=note)))
+
+    async def partial(self, chunk: JsonValue) -> None:
+        """Append a piece of the result."""
+        await self.emit(Partial(chunk=chunk))
+
+    async def artifact(self, name: str, value: JsonValue) -> None:
+        """Append a named by-product."""
+        await self.emit(Artifact(name=name, content=Inline(value=value)))
+
+    async def artifact_file(
+        self, name: str, path: str, *, mime: str | None = None, size_hint: int | None = None
+    ) -> None:
+        """Append a reference to a file; only the reference travels."""
+        await self.emit(Artifact(name=name, content=FileRef(path=path, **given(mime=mime, size_hint=size_hint))))
+
+    async def heartbeat(self) -> Heartbeat:
+        """Renew the lease, and learn whether to stop."""
+        reply = await self._transport.post(f"{self._prefix}/heartbeat", repeatable=True)
+        return Heartbeat.model_validate_json(reply.content)
+
+    async def ask(
+        self,
+        question: JsonValue,
+        *,
+        answer_schema: JsonObject | None = None,
+        choices: Sequence[JsonValue] | None = None,
+        bridge_id: str | None = None,
+        deadline: datetime | None = None,
+        on_deadline: OnDeadline = OnDeadline.KEEP_WAITING,
+        default: Sequence[JsonValue] = (),
+        escalate_to: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Question:
+        """Put a question about the own task to a senior; the task is suspended until it is settled.
+
+        `default` is a sequence of none or one answer, because null is an answer, too.
+        """
+        body = compose_question(
+            question,
+            answer_schema=answer_schema,
+            choices=choices,
+            bridge_id=bridge_id,
+            deadline=deadline,
+            on_deadline=on_deadline,
+            default=default,
+            escalate_to=escalate_to,
+        )
+        reply = await self._transport.create(f"{self._prefix}/questions", body, key=idempotency_key)
+        return Question.model_validate_json(reply.content)
+
+    async def resource(self, key: str) -> Resource:
+        """A named value that an operator stored."""
+        reply = await self._transport.get(f"{self._prefix}/resources/{part(key)}")
+        return Resource.model_validate_json(reply.content)
