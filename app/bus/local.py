@@ -6,91 +6,89 @@ import asyncio
 from collections.abc import Iterable
 
 
-class LocalSignal:
-    """An ear on some topics of a `LocalBus`. Costs a few hundred bytes while parked."""
+class LocalSubscription:
+    """A subscription to some topics of a `LocalBus`. Costs a few hundred bytes while it waits."""
 
-    __slots__ = ("_bus", "_heard", "_parked", "_topics")
+    __slots__ = ("_bus", "_notified", "_topics", "_waiter")
 
     def __init__(self, bus: LocalBus, topics: tuple[str, ...]) -> None:
         self._bus = bus
         self._topics = topics
-        self._heard = False
-        self._parked: asyncio.Future[bool] | None = None
+        self._notified = False
+        self._waiter: asyncio.Future[bool] | None = None
         bus.add(self, topics)
 
-    def hear(self) -> None:
-        """A hint came."""
-        self._heard = True
-        if self._parked is not None and not self._parked.done():
-            self._parked.set_result(True)
+    def notify(self) -> None:
+        """Record a hint and wake the waiter."""
+        self._notified = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(True)
 
     def clear(self) -> None:
-        """Forget hints that came so far."""
-        self._heard = False
+        """Discard the hints received so far."""
+        self._notified = False
 
     async def wait(self, timeout_s: float | None) -> bool:
-        """Wait for a hint since `clear`; False when the time ran out."""
-        if self._heard:
+        """Wait for a hint received since `clear`. Return False on a timeout."""
+        if self._notified:
             return True
         loop = asyncio.get_running_loop()
-        parked: asyncio.Future[bool] = loop.create_future()
-        self._parked = parked
-        timer = loop.call_later(timeout_s, _give_up, parked) if timeout_s is not None else None
+        waiter: asyncio.Future[bool] = loop.create_future()
+        self._waiter = waiter
+        timer = loop.call_later(timeout_s, _time_out, waiter) if timeout_s is not None else None
         try:
-            return await parked
+            return await waiter
         finally:
-            self._parked = None
+            self._waiter = None
             if timer is not None:
                 timer.cancel()
 
     def close(self) -> None:
-        """Stop listening."""
+        """Unsubscribe. Idempotent."""
         self._bus.remove(self, self._topics)
         self._topics = ()
 
 
-def _give_up(parked: asyncio.Future[bool]) -> None:
-    if not parked.done():
-        parked.set_result(False)
+def _time_out(waiter: asyncio.Future[bool]) -> None:
+    if not waiter.done():
+        waiter.set_result(False)
 
 
 class LocalBus:
-    """Hints within one process: a dictionary of ears by topic."""
+    """Hints within one process: a dictionary of subscriptions by topic."""
 
     def __init__(self) -> None:
-        self._ears: dict[str, set[LocalSignal]] = {}
+        self._subscriptions: dict[str, set[LocalSubscription]] = {}
 
     async def open(self) -> None:
-        """Nothing to connect."""
+        """Do nothing: there is nothing to connect to."""
 
     async def close(self) -> None:
-        """Wake everybody."""
-        for ears in list(self._ears.values()):
-            for ear in list(ears):
-                ear.hear()
+        """Wake every waiter."""
+        for subscribed in tuple(self._subscriptions.values()):
+            for subscription in tuple(subscribed):
+                subscription.notify()
 
     def publish(self, topics: Iterable[str]) -> None:
-        """Wake whoever listens to one of these topics."""
+        """Wake every subscriber to one of these topics."""
         for topic in topics:
-            ears = self._ears.get(topic)
-            if ears:
-                for ear in tuple(ears):
-                    ear.hear()
+            for subscription in tuple(self._subscriptions.get(topic, ())):
+                subscription.notify()
 
-    def listen(self, *topics: str) -> LocalSignal:
-        """Listen from now on."""
-        return LocalSignal(self, topics)
+    def subscribe(self, *topics: str) -> LocalSubscription:
+        """Subscribe to the topics from now on."""
+        return LocalSubscription(self, topics)
 
-    def add(self, signal: LocalSignal, topics: tuple[str, ...]) -> None:
-        """Called by the signal itself."""
+    def add(self, subscription: LocalSubscription, topics: tuple[str, ...]) -> None:
+        """Register a subscription; called by the subscription itself."""
         for topic in topics:
-            self._ears.setdefault(topic, set()).add(signal)
+            self._subscriptions.setdefault(topic, set()).add(subscription)
 
-    def remove(self, signal: LocalSignal, topics: tuple[str, ...]) -> None:
-        """Called by the signal itself."""
+    def remove(self, subscription: LocalSubscription, topics: tuple[str, ...]) -> None:
+        """Unregister a subscription; called by the subscription itself."""
         for topic in topics:
-            ears = self._ears.get(topic)
-            if ears is not None:
-                ears.discard(signal)
-                if not ears:
-                    del self._ears[topic]
+            subscribed = self._subscriptions.get(topic)
+            if subscribed is not None:
+                subscribed.discard(subscription)
+                if not subscribed:
+                    del self._subscriptions[topic]

@@ -1,7 +1,7 @@
-"""The port for hints: 'look again at this topic'.
+"""The port for hints: "look again at this topic".
 
-A hint may be lost, doubled or early; it carries nothing. Waiters subscribe first, then read the rows, then wait, and
-read again now and then without a hint, so that a lost one costs a delay and never an answer.
+A hint may be lost, duplicated or early, and carries no data. A waiter subscribes first, then reads the rows, then
+waits, and reads again now and then without a hint, so that a lost one costs a delay and never an answer.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from collections.abc import Iterable
 from typing import Protocol
 
 
-class Signal(Protocol):
-    """One waiter's ear on some topics. Not shared between coroutines."""
+class Subscription(Protocol):
+    """One waiter's subscription to some topics. Not shared between coroutines."""
 
     def clear(self) -> None:
-        """Forget hints that came so far; call it before reading the rows."""
+        """Discard the hints received so far; call it before reading the rows."""
         ...
 
     async def wait(self, timeout_s: float | None) -> bool:
-        """Wait for a hint since `clear`; False when the time ran out. Cancelling is safe."""
+        """Wait for a hint received since `clear`. Return False on a timeout. Cancelling is safe."""
         ...
 
     def close(self) -> None:
-        """Stop listening. Idempotent."""
+        """Unsubscribe. Idempotent."""
         ...
 
 
@@ -34,13 +34,13 @@ class HintBus(Protocol):
         ...
 
     async def close(self) -> None:
-        """Disconnect; every waiter is woken."""
+        """Disconnect and wake every waiter."""
         ...
 
     def publish(self, topics: Iterable[str]) -> None:
-        """Wake whoever listens to one of these topics. Never blocks and never raises for a lost connection."""
+        """Wake every subscriber to one of these topics. Never blocks and never raises for a lost connection."""
         ...
 
-    def listen(self, *topics: str) -> Signal:
-        """Listen from now on."""
+    def subscribe(self, *topics: str) -> Subscription:
+        """Subscribe to the topics: hints published after this call are received."""
         ...

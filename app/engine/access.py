@@ -90,16 +90,16 @@ class AccessCalls(Core):
         Looks again after `recheck_s` without a hint. Cancelling is safe.
         """
         presented = self._present(bearer, ())
-        ear = self._bus.listen(revocation_of(presented.jti if isinstance(presented, Claims) else None))
+        subscription = self._bus.subscribe(revocation_of(presented.jti if isinstance(presented, Claims) else None))
         try:
             while True:
-                ear.clear()
+                subscription.clear()
                 left_s = await self._good_for(bearer)
                 if left_s <= 0:
                     return
-                await ear.wait(min(recheck_s, left_s))
+                await subscription.wait(min(recheck_s, left_s))
         finally:
-            ear.close()
+            subscription.close()
 
     async def _good_for(self, bearer: Bearer) -> float:
         """For how many seconds a credential is good as far as can be told; 0 when it is not."""

@@ -225,19 +225,19 @@ class AttemptCalls(AccessCalls):
         except LoopPaused:
             if end <= loop.time():
                 raise
-        ear = self._bus.listen("loop")
+        subscription = self._bus.subscribe("loop")
         try:
             while True:
-                ear.clear()
+                subscription.clear()
                 try:
                     return await prepare()
                 except LoopPaused:
                     left = end - loop.time()
                     if left <= 0:
                         raise
-                await ear.wait(min(left, self._cfg.recheck_ms / 1000))
+                await subscription.wait(min(left, self._cfg.recheck_ms / 1000))
         finally:
-            ear.close()
+            subscription.close()
 
     # Driving
 

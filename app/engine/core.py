@@ -235,7 +235,7 @@ class Core:
     ) -> V | None:
         """Until `await probe()` gives something else than None, or the hold ends: then None.
 
-        No wake-up can be lost: listen first, then read, then wait; and read again now and then without a hint.
+        No wake-up can be lost: subscribe first, then read, then wait; and read again now and then without a hint.
         Raises StoreUnavailable when the engine stops meanwhile.
         """
         found = await probe()
@@ -244,19 +244,19 @@ class Core:
         loop = asyncio.get_running_loop()
         end = loop.time() + hold_s
         recheck = self._cfg.recheck_ms / 1000
-        ear = self._bus.listen(*((topics,) if isinstance(topics, str) else topics))
+        subscription = self._bus.subscribe(*((topics,) if isinstance(topics, str) else topics))
         try:
             while True:
-                ear.clear()
+                subscription.clear()
                 found = await probe()
                 left = end - loop.time()
                 if found is not None or left <= 0:
                     return found
                 if self._stopping:
                     raise StoreUnavailable("the engine is stopping")
-                await ear.wait(min(left, recheck))
+                await subscription.wait(min(left, recheck))
         finally:
-            ear.close()
+            subscription.close()
 
     async def attempt_ended(self, task_id: str, number: int, epoch: int) -> None:
         """Return when the attempt is no longer live, or another server process has it."""

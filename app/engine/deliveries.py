@@ -58,17 +58,17 @@ class Deliveries:
 
     async def run(self) -> None:
         """Keep one task alive for every active webhook."""
-        ear = self._bus.listen(webhooks.TOPIC)
+        subscription = self._bus.subscribe(webhooks.TOPIC)
         try:
             while True:
-                ear.clear()
+                subscription.clear()
                 try:
                     self._begin(await self._store.read(webhooks.active))
                 except Busy as error:
                     _log.warning("webhooks_unreadable", reason=str(error))
-                await ear.wait(self._recheck_s)
+                await subscription.wait(self._recheck_s)
         finally:
-            ear.close()
+            subscription.close()
             await self._end()
 
     def _begin(self, active: list[Webhook]) -> None:
@@ -101,7 +101,7 @@ class Deliveries:
 
     async def _step(self, webhook_id: str, passed: _Passed) -> bool:
         """Send what there is, or wait until there may be something. False: there is nothing to do any more."""
-        ear = self._bus.listen(feed.TOPIC, webhooks.topic_of(webhook_id))
+        subscription = self._bus.subscribe(feed.TOPIC, webhooks.topic_of(webhook_id))
         try:
             row = await self._store.read(lambda state: WEBHOOKS.get(state.db, webhook_id))
             if row is None or row.status is not WebhookStatus.ACTIVE:
@@ -113,18 +113,18 @@ class Deliveries:
             if page:
                 await self._deliver(row, page, passed)
             else:
-                await ear.wait(self._recheck_s)
+                await subscription.wait(self._recheck_s)
             return True
         finally:
-            ear.close()
+            subscription.close()
 
     async def _rest(self, row: Webhook, until: int) -> None:
         """Wait for the next try, or until somebody switches or moves the webhook."""
-        ear = self._bus.listen(webhooks.topic_of(row.id))
+        subscription = self._bus.subscribe(webhooks.topic_of(row.id))
         try:
-            await ear.wait(min(self._recheck_s, max(0.0, (until - self._clock()) / 1000)))
+            await subscription.wait(min(self._recheck_s, max(0.0, (until - self._clock()) / 1000)))
         finally:
-            ear.close()
+            subscription.close()
 
     async def _deliver(self, row: Webhook, page: list[Event], passed: _Passed) -> None:
         wanted = [event for event in page if row.wants(event)][: self._notices.settings.batch]

@@ -112,21 +112,21 @@ class Feed:
 
     async def _run(self) -> None:
         """Read what is new, whenever there is a hint and now and then without one."""
-        ear = self._bus.listen(TOPIC)
+        subscription = self._bus.subscribe(TOPIC)
         try:
             soon = iter(SOON_S)
             while True:
-                ear.clear()
+                subscription.clear()
                 try:
                     await self._read_new()
                 except Busy as error:
                     _log.warning("feed_unreadable", reason=str(error))
                 except Exception:  # noqa: BLE001 - every reader hangs on this one: it tries again with the next hint
                     _log.exception("feed_reader_failed")
-                if await ear.wait(min(next(soon, self._recheck_s), self._recheck_s)):
+                if await subscription.wait(min(next(soon, self._recheck_s), self._recheck_s)):
                     soon = iter(SOON_S)
         finally:
-            ear.close()
+            subscription.close()
 
     async def _read_new(self) -> None:
         if self._tail is None:

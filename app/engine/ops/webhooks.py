@@ -124,7 +124,7 @@ def _changed(state: State, action: str, webhook_id: str, *, by: str) -> None:
 
 
 def topic_of(webhook_id: str) -> str:
-    """What its deliveries listen to."""
+    """Return the topic that hints for its deliveries are published on."""
     return f"webhook:{webhook_id}"
 
 

@@ -180,7 +180,7 @@ async def test_parked_waits_end_when_their_credential_is_revoked(swarm: Swarm) -
     parked = [asyncio.ensure_future(call) for call in waits]
     claiming = asyncio.ensure_future(engine.claim(text, queue="q", hold=HOUR))
     bystander = asyncio.ensure_future(engine.watch_task(swarm.operator, child, HOUR))
-    await eventually(lambda: len(engine._bus._ears.get("queue:q", ())) == 1)  # pyright: ignore[reportAttributeAccessIssue] - the bus of one process
+    await eventually(lambda: len(engine._bus._subscriptions.get("queue:q", ())) == 1)  # pyright: ignore[reportAttributeAccessIssue] - the bus of one process
 
     await engine.revoke_key(ROOT, key_id)
 
@@ -198,7 +198,7 @@ async def test_news_that_comes_with_a_revocation_is_not_told(swarm: Swarm) -> No
     session = await attached(swarm, (await key(swarm))[1])
     task_id = await swarm.task()
     parked = asyncio.ensure_future(swarm.engine.watch_task(session.token, task_id, HOUR))
-    await eventually(lambda: swarm.engine._bus._ears.get(f"task:{task_id}"))  # pyright: ignore[reportAttributeAccessIssue] - the bus of one process
+    await eventually(lambda: swarm.engine._bus._subscriptions.get(f"task:{task_id}"))  # pyright: ignore[reportAttributeAccessIssue] - the bus of one process
 
     def revoke_and_settle(state: State) -> None:
         credentials.revoke(state, ENGINE, session.session.jti)

@@ -188,7 +188,7 @@ async def test_thousands_wait_at_once(attentive: Swarm) -> None:
         found = await asyncio.gather(*parked)
     assert {state.status for state in found} == {Status.PASS}
     await asyncio.gather(*cancelled, return_exceptions=True)
-    assert swarm.engine._bus._ears == {}  # pyright: ignore[reportAttributeAccessIssue] - nobody listens any more
+    assert swarm.engine._bus._subscriptions == {}  # pyright: ignore[reportAttributeAccessIssue] - nobody is subscribed any more
 
 
 async def test_a_wait_begun_before_the_attempt_ends_with_the_next_one(swarm: Swarm) -> None:
