@@ -64,7 +64,7 @@ def repository_texts() -> Iterator[tuple[str, str]]:
     """The path and the text of every text file of the repository, whatever tools made beside them left out."""
     for folder, subfolders, files in os.walk(ROOT):
         subfolders[:] = [name for name in subfolders if name not in MADE and Path(folder, name) not in MADE_AT_THE_TOP]
-        for name in files:
+        for name in set(files) - MADE:
             path = Path(folder, name)
             try:
                 yield path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")
