@@ -21,14 +21,13 @@ from app.engine.core import Parts, Registries
 from app.engine.engine import Engine
 from app.engine.ops.rules import EngineCfg
 from app.http.settings import GuessLimits, HttpSettings, SocketSettings
-from app.spawning.adapters.http import HttpSettings as WorkerCalls
+from app.spawning.adapters.http import HttpWorkerSettings
 from app.spawning.adapters.in_process import Function, FunctionRegistry
-from app.spawning.catalog import SpawnerCatalog
+from app.spawning.catalog import SpawnerCatalog, shipped_catalog
 from app.spawning.layers import load_layers, shipped_layers
-from app.spawning.notices import Notices, NoticeSettings
+from app.spawning.outbound.webhooks import SenderSettings, WebhookSender
 from app.spawning.plugins import PluginProblem
-from app.spawning.programs import Program
-from app.spawning.shipped import shipped_catalog
+from app.spawning.processes.programs import Program
 from app.state.opening import open_store
 from app.state.port import HoldPolicy
 
@@ -132,11 +131,11 @@ def http_settings(settings: Settings, base_url: str) -> HttpSettings:
     )
 
 
-def _notices(webhooks: WebhookSettings) -> Notices:
+def _notices(webhooks: WebhookSettings) -> WebhookSender:
     """What sends events to webhooks. Raises StartFailed."""
     try:
-        return Notices(
-            NoticeSettings(
+        return WebhookSender(
+            SenderSettings(
                 allow=webhooks.allow,
                 timeout_s=webhooks.timeout,
                 backoff_s=webhooks.backoff,
@@ -159,7 +158,7 @@ def _catalog(spawn: SpawnSettings, registries: Registries, keyring: Keyring) -> 
             operators=registries.operators,
             functions=functions,
             programs={name: _program(program) for name, program in spawn.programs.items()},
-            http=WorkerCalls(
+            http=HttpWorkerSettings(
                 allow=spawn.http_allow,
                 secrets=secrets or (keyring.http,),
                 timeout_s=spawn.http_timeout,

@@ -23,6 +23,7 @@ from app.domain.errors import (
     TaskNotFound,
     TokenRevoked,
 )
+from app.domain.redaction import describe
 from app.domain.tasks import Status
 from app.domain.tokens import Bearer
 from app.engine.access import AccessCalls
@@ -35,7 +36,6 @@ from app.engine.ops.attempts import require_attempt
 from app.engine.ops.dispatches import Order
 from app.engine.ops.idempotency import Idempotency, once, scope_of
 from app.engine.ops.recovery import Walk
-from app.spawning.failures import told
 from app.spawning.ports import SpawnerAdapter
 from app.spawning.stack import LinkedSpawner, link
 from app.state.state import State
@@ -309,8 +309,10 @@ class AttemptCalls(AccessCalls):
             await self._do("give_up", lambda state: attempts.give_up_retry(state, task_id, reason, detail))
             return
         except Exception as error:  # noqa: BLE001 - a layer that cannot prepare the attempt must not keep the task waiting
-            _log.warning("retry_broke", task_id=task_id, error=told(error), exc_info=not isinstance(error, EngineError))
-            reason, detail = Reason.SPAWN_FAILED, told(error)
+            _log.warning(
+                "retry_broke", task_id=task_id, error=describe(error), exc_info=not isinstance(error, EngineError)
+            )
+            reason, detail = Reason.SPAWN_FAILED, describe(error)
             await self._do("give_up", lambda state: attempts.give_up_retry(state, task_id, reason, detail))
             return
         if made is not None:

@@ -9,10 +9,10 @@ import structlog
 
 from app.domain.attempts import Attempt, Phase
 from app.domain.errors import Busy, Conflict, Missing
+from app.domain.redaction import describe
 from app.engine.attempts import AttemptCalls
 from app.engine.ops import questions, recovery, sessions, timers
 from app.engine.ops.recovery import Place, Walk
-from app.spawning.failures import told
 from app.spawning.stack import LinkedSpawner
 from app.state.state import State
 
@@ -140,7 +140,7 @@ class Background(AttemptCalls):
         except Busy:
             raise
         except Exception as error:  # noqa: BLE001 - a layer's fault in one task's settling must not hold up all others
-            _log.warning("due_step_failed", op=op, error=told(error), exc_info=True)
+            _log.warning("due_step_failed", op=op, error=describe(error), exc_info=True)
             return False
         return True
 
@@ -212,7 +212,7 @@ class Background(AttemptCalls):
             await linked.reap(recovery.job(walk, self._cfg.base_url), self._cfg.stop_grace_ms / 1000)
         except Exception as error:  # noqa: BLE001 - a spawner's own fault must not keep the server from starting
             key = {"task_id": walk.task.id, "attempt": walk.attempt.attempt}
-            _log.warning("reap_raised", **key, error=told(error), exc_info=True)
+            _log.warning("reap_raised", **key, error=describe(error), exc_info=True)
 
     @staticmethod
     def _goes_on(walk: Walk, outlives: bool) -> bool:

@@ -23,11 +23,11 @@ from app.engine.feed import Feed
 from app.engine.ops import attempts, clocks
 from app.engine.ops.access import Digest, Presented, Reach, admit, reach
 from app.engine.ops.rules import EngineCfg
-from app.spawning.backends import OperatorBackend, SeniorBridge, SpawnHook
+from app.spawning.backends.protocols import OperatorBackend, SeniorBridge, SpawnHook
+from app.spawning.backends.registry import Registry
 from app.spawning.catalog import SpawnerCatalog
-from app.spawning.notices import Notices
+from app.spawning.outbound.webhooks import WebhookSender
 from app.spawning.ports import LayerRegistry
-from app.spawning.registry import Registry
 from app.state.port import HoldPolicy, Store
 from app.state.state import Effects, Keep, State
 from app.state.tables import ATTEMPTS
@@ -67,7 +67,7 @@ class Parts:
     catalog: SpawnerCatalog
     registries: Registries
     clock: Clock
-    notices: Notices | None = None
+    notices: WebhookSender | None = None
 
 
 class Core:

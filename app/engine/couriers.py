@@ -15,11 +15,11 @@ import structlog
 from app.domain.errors import Busy
 from app.domain.events import Event
 from app.domain.questions import ASKED, SETTLED, Question, QuestionStatus
+from app.domain.redaction import describe
 from app.engine.feed import EventStream, Feed
 from app.engine.ops import questions
-from app.spawning.backends import BackendGone, SeniorBridge
-from app.spawning.failures import told
-from app.spawning.registry import Registration
+from app.spawning.backends.protocols import BackendGone, SeniorBridge
+from app.spawning.backends.registry import Registration
 from app.state.port import Store
 from app.state.tables import QUESTIONS
 
@@ -152,6 +152,6 @@ class _Courier:
         except BackendGone:
             raise
         except Exception as error:  # noqa: BLE001 - one question that a bridge stumbles over must keep no other from it
-            _log.warning("senior_bridge_broke", bridge_id=self._id, key=key, error=told(error))
+            _log.warning("senior_bridge_broke", bridge_id=self._id, key=key, error=describe(error))
             return False
         return True

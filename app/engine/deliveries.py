@@ -16,13 +16,13 @@ from app.bus.port import HintBus
 from app.domain.clock import Clock
 from app.domain.errors import Busy
 from app.domain.events import Event
+from app.domain.redaction import describe
 from app.domain.webhooks import Webhook, WebhookStatus
 from app.engine import feed
 from app.engine.feed import Feed
 from app.engine.ops import webhooks
 from app.engine.ops.webhooks import Failure
-from app.spawning.failures import told
-from app.spawning.notices import NoticeFailed, Notices
+from app.spawning.outbound.webhooks import DeliveryFailed, WebhookSender
 from app.state.port import Store
 from app.state.tables import WEBHOOKS
 
@@ -42,7 +42,7 @@ class Deliveries:
         store: Store,
         events: Feed,
         bus: HintBus,
-        notices: Notices,
+        notices: WebhookSender,
         secret_of: Callable[[str], str],
         clock: Clock,
         recheck_s: float,
@@ -96,7 +96,7 @@ class Deliveries:
                 _log.warning("webhook_waits_for_store", webhook_id=webhook_id, reason=str(error))
                 await asyncio.sleep(AFTER_FAULT_S)
             except Exception as error:  # noqa: BLE001 - one webhook's fault must end neither it nor the others
-                _log.exception("webhook_broke", webhook_id=webhook_id, reason=told(error))
+                _log.exception("webhook_broke", webhook_id=webhook_id, reason=describe(error))
                 await asyncio.sleep(AFTER_FAULT_S)
 
     async def _step(self, webhook_id: str, passed: _Passed) -> bool:
@@ -141,7 +141,7 @@ class Deliveries:
     async def _sent(self, row: Webhook, events: list[Event]) -> bool:
         try:
             await self._notices.send(row.url, self._secret_of(row.id), row.id, events)
-        except NoticeFailed as error:
+        except DeliveryFailed as error:
             failure = Failure(detail=str(error), pause_ms=self._pause_ms(row, error), final=error.final)
             _log.warning("webhook_failed", webhook_id=row.id, failures=row.failures + 1, reason=error.detail)
             limit_ms = round(self._notices.settings.pause_after_s * 1000)
@@ -151,7 +151,7 @@ class Deliveries:
             return False
         return True
 
-    def _pause_ms(self, row: Webhook, error: NoticeFailed) -> int:
+    def _pause_ms(self, row: Webhook, error: DeliveryFailed) -> int:
         settings = self._notices.settings
         grown_s = settings.backoff_s * 2.0 ** min(row.failures, 30)
         return round(min(max(grown_s, error.retry_after_s), settings.max_backoff_s) * 1000)

@@ -15,12 +15,12 @@ import structlog
 
 from app.domain.attempts import DETACHED, Attempt, Outcome, Phase, Reason
 from app.domain.errors import Busy, Conflict, EngineError
+from app.domain.redaction import describe, printable
 from app.engine.control import AttemptControl
 from app.engine.core import Core
 from app.engine.ops import attempts, finals, recovery
 from app.engine.ops.attempts import require_own_attempt
 from app.engine.ops.recovery import Walk
-from app.spawning.failures import printable, told
 from app.spawning.ports import Exit, Settled, SpawnFailed, SpawnRefused, Worker
 from app.spawning.stack import LinkedSpawner
 from app.state.state import State
@@ -70,8 +70,8 @@ class Driver:
                 await self._join(worker, ended)
             await ended
         except Exception as error:  # noqa: BLE001 - whatever a spawner, worker or layer does wrong must settle its attempt
-            _log.warning("attempt_broke", error=told(error), exc_info=True)
-            await self._fail(Reason.WORKER_FAILED, told(error))
+            _log.warning("attempt_broke", error=describe(error), exc_info=True)
+            await self._fail(Reason.WORKER_FAILED, describe(error))
         finally:
             ended.cancel()
 
@@ -93,8 +93,8 @@ class Driver:
             return None
         except Exception as error:  # noqa: BLE001 - a spawner's or layer's own fault must settle its attempt, not hang it
             if not ended.done():
-                _log.warning("spawn_raised", error=told(error), exc_info=not isinstance(error, EngineError))
-            await self._fail(Reason.SPAWN_FAILED, told(error))
+                _log.warning("spawn_raised", error=describe(error), exc_info=not isinstance(error, EngineError))
+            await self._fail(Reason.SPAWN_FAILED, describe(error))
             return None
         finally:
             await _cancelled(spawning)
@@ -157,7 +157,7 @@ class Driver:
             worker = await self._linked.rejoin(self._job, self._control)
             await worker.stop(self._grace_s)
         except Exception as error:  # noqa: BLE001 - one that cannot be reached must not keep the layers' steps from being done
-            _log.info("worker_not_told_to_stop", error=told(error))
+            _log.info("worker_not_told_to_stop", error=describe(error))
 
     async def _stay_alive(self) -> None:
         """Renew the lease of a watched worker at a third of it."""
@@ -247,7 +247,7 @@ def _exit_of(joining: asyncio.Future[Exit]) -> Exit:
     if joining.cancelled():
         return Exit(detail="waiting for the worker was cancelled from within")
     error = joining.exception()
-    return joining.result() if error is None else Exit(detail=told(error))
+    return joining.result() if error is None else Exit(detail=describe(error))
 
 
 async def _cancelled(future: asyncio.Future[R]) -> None:

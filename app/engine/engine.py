@@ -31,10 +31,9 @@ from app.engine.sessions import SessionCalls
 from app.engine.tasks import TaskCalls
 from app.engine.webhooks import WebhookCalls
 from app.engine.workers import WorkerCalls
-from app.spawning.catalog import SpawnerCatalog
+from app.spawning.catalog import SpawnerCatalog, shipped_catalog
 from app.spawning.layers import shipped_layers
 from app.spawning.ports import LayerRegistry
-from app.spawning.shipped import shipped_catalog
 from app.state.opening import open_store
 from app.state.port import Store
 

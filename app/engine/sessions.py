@@ -17,8 +17,8 @@ from app.engine.ops import credentials, pages, reports, sessions
 from app.engine.ops.idempotency import Idempotency, once
 from app.engine.ops.pages import Page
 from app.engine.ops.sessions import Attach
-from app.spawning.backends import OperatorBackend, SeniorBridge, SpawnHook
-from app.spawning.registry import Registration, Registry
+from app.spawning.backends.protocols import OperatorBackend, SeniorBridge, SpawnHook
+from app.spawning.backends.registry import Registration, Registry
 from app.state.state import State
 from app.state.tables import SESSIONS
 

@@ -6,10 +6,19 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, cast
 
 from app.domain.errors import DispatchFailed
+from app.domain.redaction import describe
+from app.spawning.adapters.external import build_external
+from app.spawning.adapters.http import HttpWorkers, HttpWorkerSettings
+from app.spawning.adapters.in_process import FunctionRegistry
+from app.spawning.adapters.operator import OperatorSpawners
+from app.spawning.adapters.process import ProgramList
+from app.spawning.adapters.queue import build_queue
 from app.spawning.adapters.withdrawn import WithdrawnSpawner
-from app.spawning.failures import told
+from app.spawning.backends.protocols import OperatorBackend
+from app.spawning.backends.registry import Registry
 from app.spawning.plugins import SPAWNERS, PluginProblem, load
 from app.spawning.ports import SpawnerAdapter
+from app.spawning.processes.programs import Program
 
 Build = Callable[[dict[str, Any]], SpawnerAdapter]
 """Makes a spawner from its spec, an object with at least `kind`. Raises DispatchFailed, saying what is allowed."""
@@ -52,7 +61,7 @@ class SpawnerCatalog:
             raise
         except Exception as error:
             # A builder of another package may raise anything for a spec that it cannot take.
-            raise DispatchFailed(f"spawner {kind!r} cannot be built: {told(error)}") from error
+            raise DispatchFailed(f"spawner {kind!r} cannot be built: {describe(error)}") from error
 
     def rebuild(self, spec: dict[str, Any]) -> SpawnerAdapter:
         """The spawner of an attempt that was prepared before, also when the settings allow it no longer.
@@ -78,3 +87,27 @@ class SpawnerCatalog:
         """Close what the spawners share."""
         for shared in self._owned:
             await shared.aclose()
+
+
+def shipped_catalog(
+    *,
+    operators: Registry[OperatorBackend],
+    functions: FunctionRegistry | None = None,
+    programs: Mapping[str, Program] | None = None,
+    http: HttpWorkerSettings | None = None,
+) -> SpawnerCatalog:
+    """All kinds; without programs and URLs that are allowed, `process` and `http` refuse every spec."""
+    functions = functions or FunctionRegistry()
+    listed = ProgramList(programs or {})
+    workers = HttpWorkers(http or HttpWorkerSettings(allow=(), secrets=()))
+    return SpawnerCatalog(
+        {
+            "external": build_external,
+            "in_process": functions.build,
+            "process": listed.build,
+            "queue": build_queue,
+            "operator": OperatorSpawners(operators).build,
+            "http": workers.build,
+        },
+        owned=(listed, functions, workers),
+    )

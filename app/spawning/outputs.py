@@ -1,4 +1,6 @@
-"""Reading output events, `{type: progress | partial | artifact | final, …}`, out of plain JSON values."""
+"""Read what workers send out of plain JSON values: output events `{type: progress | partial | artifact | final, …}`
+and replies `{value?, ok=true, error?}`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,8 @@ from typing import Any, cast
 
 from app.domain.json import Json
 from app.domain.outputs import Final, OutputEvent, OutputType
+from app.domain.redaction import printable
+from app.spawning.ports import Exit
 
 
 def as_event(value: Any) -> OutputEvent | Final | None:
@@ -44,6 +48,21 @@ def content_value(content: Any) -> Json | None:
             return Json.of(fields)
         case _:
             return None
+
+
+def read_reply(fields: dict[str, Any]) -> Exit | None:
+    """Return how the worker ended; None when it was only started: neither value (be it null) nor error nor `ok` false.
+
+    An error is the worker's failure, whatever else there is. Raises ValueError when `ok` is no boolean.
+    """
+    ok, error = fields.get("ok", True), fields.get("error")
+    if not isinstance(ok, bool):
+        raise ValueError("'ok' is not a boolean")
+    if error is not None:
+        return Exit(detail=printable(error if isinstance(error, str) else Json.of(error).text))
+    if "value" not in fields and ok:
+        return None
+    return Exit(final=Final(value=Json.of(fields.get("value")), ok=ok))
 
 
 def _final(fields: dict[str, Any]) -> Final | None:

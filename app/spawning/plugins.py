@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from app.spawning.failures import told
+from app.domain.redaction import describe
 
 SPAWNERS = "swarmhold.spawners"
 """Entry points named after a kind; each is a function from a spec, `{kind, …}`, to a SpawnerAdapter."""
@@ -38,8 +38,8 @@ def load(group: str) -> tuple[dict[str, Any], list[PluginProblem]]:
             if not callable(thing):
                 raise TypeError(f"{point.value} is not callable")
         except Exception as error:  # noqa: BLE001 - a package's import may raise anything, and must not end the server
-            _log.warning("plugin_not_loaded", group=group, plugin=point.name, error=told(error))
-            problems.append(PluginProblem(group=group, name=point.name, reason=told(error)))
+            _log.warning("plugin_not_loaded", group=group, plugin=point.name, error=describe(error))
+            problems.append(PluginProblem(group=group, name=point.name, reason=describe(error)))
         else:
             loaded[point.name] = thing
     return loaded, problems

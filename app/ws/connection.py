@@ -24,7 +24,7 @@ from app.engine.feed import EventStream
 from app.http import views
 from app.http.edge import Edge
 from app.http.problems import FAILED_CREDENTIAL
-from app.spawning.backends import BackendGone
+from app.spawning.backends.protocols import BackendGone
 from app.ws.handshake import Guest
 from app.ws.outbox import Outbox, SlowReader
 from app.ws.protocol import Acknowledged, Answered, Protocol, Say, View
@@ -57,7 +57,7 @@ FORBIDDEN = Ending(CloseCode.FORBIDDEN, "the role may not open this")
 
 
 class Connection:
-    """A registered socket. It is a senior bridge (`app.spawning.backends.SeniorBridge`)."""
+    """A registered socket. It is a senior bridge (`app.spawning.backends.protocols.SeniorBridge`)."""
 
     def __init__(self, edge: Edge, socket: WebSocket, guest: Guest, id: str, protocol: Protocol) -> None:
         settings = edge.settings.sockets

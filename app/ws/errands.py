@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 
-from app.spawning.backends import BackendGone
+from app.spawning.backends.protocols import BackendGone
 from swarmhold.models.frames import HookAck, SpawnAck
 
 Ack = HookAck | SpawnAck

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from app.spawning.backends import BackendGone
+from app.spawning.backends.protocols import BackendGone
 from app.spawning.ports import Control, Exit, Job, Settled, SpawnRefused
 
 

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from app.spawning.signing import verify
+from app.spawning.outbound.signing import verify
 from tests.support.ports import LOOPBACK
 from tests.support.serving import QuietServer
 from tests.support.waiting import eventually

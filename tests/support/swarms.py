@@ -24,9 +24,9 @@ from app.engine.core import Parts, Registries
 from app.engine.engine import Engine
 from app.engine.ops.rules import EngineCfg
 from app.spawning.adapters.in_process import FunctionRegistry
+from app.spawning.catalog import shipped_catalog
 from app.spawning.layers import shipped_layers
 from app.spawning.ports import Layer
-from app.spawning.shipped import shipped_catalog
 from app.state import schema
 from app.state.opening import open_store
 from app.state.port import HoldPolicy

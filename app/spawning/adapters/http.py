@@ -1,7 +1,8 @@
 """A worker behind a URL: a signed POST hands it the attempt.
 
-The body is `{task_id, attempt, agent, handle, base_url, prompt, system?}`, signed as `app.spawning.signing` describes,
-with `Idempotency-Key: <task_id>.<attempt>`, since a request whose reply was lost is sent again. The worker replies
+The body is `{task_id, attempt, agent, handle, base_url, prompt, system?}`, signed as described in
+`app.spawning.outbound.signing`, with `Idempotency-Key: <task_id>.<attempt>`, since a request whose reply was lost is
+sent again. The worker replies
 
 - 202, 204, or 200 without a value: it was started, works with the handle and submits by itself;
 - 200 `{value, ok?}` or `{error}`: it is done, or it failed.
@@ -24,13 +25,13 @@ import structlog
 
 from app.domain.attempts import Phase
 from app.domain.errors import Conflict
-from app.spawning.calls import new_client, read_body, retry_after_s
-from app.spawning.failures import printable, told
+from app.domain.redaction import describe, printable
+from app.spawning.outbound.client import new_client, read_body, retry_after_s
+from app.spawning.outbound.signing import SHORTEST_SECRET, sign
+from app.spawning.outbound.urls import UrlPrefix, allowed
+from app.spawning.outputs import read_reply
 from app.spawning.ports import Control, Exit, Job, SpawnFailed, Worker
-from app.spawning.replies import read_reply
-from app.spawning.signing import SHORTEST_SECRET, sign
 from app.spawning.specs import only, text
-from app.spawning.urls import UrlPrefix, allowed
 from app.spawning.workers import FinishedWorker, RemoteWorker
 
 ACCEPTED = {"http": "accepted"}
@@ -42,7 +43,7 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HttpSettings:
+class HttpWorkerSettings:
     """Which URLs may be called, and how. `secrets` sign, each of 32 bytes or more: the first is the current one.
 
     `timeout_s` bounds connecting and each silence of a reply; a worker that needs longer replies 202. Pauses between
@@ -67,7 +68,7 @@ class HttpWorkers:
 
     def __init__(
         self,
-        settings: HttpSettings,
+        settings: HttpWorkerSettings,
         *,
         client: httpx.AsyncClient | None = None,
         clock_s: Callable[[], float] = time.time,
@@ -97,7 +98,7 @@ class HttpWorkers:
             try:
                 reply = await self._post(url, body, idempotency_key)
             except httpx.TransportError as error:
-                failure, asked_s = told(error), 0.0
+                failure, asked_s = describe(error), 0.0
             else:
                 if reply.status not in RETRIED:
                     return reply.read()

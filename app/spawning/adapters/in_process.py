@@ -14,8 +14,8 @@ from app.domain.attempts import Phase
 from app.domain.errors import DispatchFailed
 from app.domain.json import Json
 from app.domain.outputs import Final, OutputEvent
+from app.domain.redaction import describe
 from app.domain.tokens import CapToken
-from app.spawning.failures import told
 from app.spawning.ports import Control, Exit, Job, SpawnFailed, Worker
 from app.spawning.specs import only, text
 
@@ -190,6 +190,6 @@ async def _carried_out(call: Coroutine[Any, Any, Any]) -> Exit:
         value = await call
         return Exit(final=value if isinstance(value, Final) else Final(value=Json.of(value), ok=True))
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a registered function raises is its failure, not the server's
-        return Exit(detail=told(error))
+        return Exit(detail=describe(error))
     finally:
         call.close()

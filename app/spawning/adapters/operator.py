@@ -9,10 +9,10 @@ import structlog
 
 from app.domain.attempts import Phase
 from app.domain.errors import Conflict
-from app.spawning.backends import OperatorBackend, ReportingBackend
-from app.spawning.failures import told
+from app.domain.redaction import describe
+from app.spawning.backends.protocols import OperatorBackend, ReportingBackend
+from app.spawning.backends.registry import Registry
 from app.spawning.ports import Control, Exit, Job, Worker
-from app.spawning.registry import Registry
 from app.spawning.specs import only, text
 
 STARTED = {"operator": "started"}
@@ -112,7 +112,7 @@ class _DelegatedWorker:
             async with asyncio.timeout(max(grace_s, self._away_s)):
                 await self._operators.run(self._backend_id, lambda backend: backend.cancel(self._job))
         except Exception as error:  # noqa: BLE001 - the attempt is over in any case: its handle is dead
-            _log.warning("operator_not_told_to_stop", backend_id=self._backend_id, error=told(error))
+            _log.warning("operator_not_told_to_stop", backend_id=self._backend_id, error=describe(error))
 
     async def _executed(self) -> Exit | None:
         """How it went by what the backend says; None when a worker was started of which it will say no more."""
@@ -124,7 +124,7 @@ class _DelegatedWorker:
                 await self._remember()
             return await self._operators.run(self._backend_id, self._finished)
         except Exception as error:  # noqa: BLE001 - whatever a backend raises is the attempt's failure, not the server's
-            return Exit(detail=f"operator {self._backend_id!r}: {told(error)}")
+            return Exit(detail=f"operator {self._backend_id!r}: {describe(error)}")
 
     async def _finished(self, backend: OperatorBackend) -> Exit | None:
         return await backend.finished(self._job) if isinstance(backend, ReportingBackend) else None

@@ -9,11 +9,11 @@ from typing import Any
 
 from app.domain.attempts import Phase
 from app.domain.errors import DispatchFailed
-from app.spawning.child import Child
-from app.spawning.failures import printable
-from app.spawning.family import Family, boot_id
+from app.domain.redaction import printable
 from app.spawning.ports import Control, Job, SpawnFailed, Worker
-from app.spawning.programs import Program, environment
+from app.spawning.processes.child import Child
+from app.spawning.processes.programs import Program, environment
+from app.spawning.processes.tree import ProcessTree, boot_id
 from app.spawning.specs import only, text, texts
 
 GRACE_S = 5.0
@@ -128,4 +128,4 @@ async def reap(job: Job, grace_s: float) -> None:
     if record.get("boot_id", boot_id()) != boot_id():
         return
     leader = (record["pid"], record["start_ticks"]) if "pid" in record else None
-    await Family(job.task_id, job.attempt, leader=leader).end(grace_s)
+    await ProcessTree(job.task_id, job.attempt, leader=leader).end(grace_s)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.spawning.backends import OperatorBackend, SpawnHook
-from app.spawning.failures import told
+from app.domain.redaction import describe
+from app.spawning.backends.protocols import OperatorBackend, SpawnHook
+from app.spawning.backends.registry import Registry
 from app.spawning.layers.audit import AuditLayer
 from app.spawning.layers.input_inject import InputInjectLayer
 from app.spawning.layers.long_hold import LongHoldLayer
@@ -15,7 +16,6 @@ from app.spawning.layers.senior_escalation import SeniorEscalationLayer
 from app.spawning.layers.sink import SinkLayer
 from app.spawning.plugins import LAYERS, PluginProblem, load
 from app.spawning.ports import Layer, LayerRegistry
-from app.spawning.registry import Registry
 
 LONG_HOLD_S = 3600.0
 
@@ -48,7 +48,7 @@ def load_layers() -> tuple[list[Layer], list[PluginProblem]]:
         try:
             layers.append(_checked(name, make()))
         except Exception as error:  # noqa: BLE001 - a package's code may raise anything, and must not end the server
-            problems.append(PluginProblem(group=LAYERS, name=name, reason=told(error)))
+            problems.append(PluginProblem(group=LAYERS, name=name, reason=describe(error)))
     return layers, problems
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import structlog
 
+from app.domain.redaction import describe
 from app.domain.sessions import OperatorKind
-from app.spawning.backends import SpawnHook
-from app.spawning.failures import told
+from app.spawning.backends.protocols import SpawnHook
+from app.spawning.backends.registry import Registry
 from app.spawning.ports import Control, Facts, Job, Layer, Settled, Spawn, SpawnFailed, SpawnRefused, Worker
-from app.spawning.registry import Registry
 
 _log = structlog.get_logger(__name__)
 
@@ -41,7 +41,7 @@ class MainAiLayer(Layer):
         try:
             await self._hooks.run(hook_id, lambda hook: hook.after(job, settled))
         except Exception as error:  # noqa: BLE001 - the hook heard it; what it does with the news is its own affair
-            _log.warning("spawn_hook_broke", hook_id=hook_id, task_id=job.task_id, error=told(error))
+            _log.warning("spawn_hook_broke", hook_id=hook_id, task_id=job.task_id, error=describe(error))
 
     async def _ask(self, hook_id: str, job: Job) -> None:
         try:
@@ -49,4 +49,4 @@ class MainAiLayer(Layer):
         except (SpawnRefused, SpawnFailed):
             raise
         except Exception as error:
-            raise SpawnFailed(f"spawn hook {hook_id!r}: {told(error)}") from error
+            raise SpawnFailed(f"spawn hook {hook_id!r}: {describe(error)}") from error

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from app.domain.sessions import OperatorKind
 from app.spawning.adapters.operator import OperatorSpawner
-from app.spawning.backends import OperatorBackend
+from app.spawning.backends.protocols import OperatorBackend
+from app.spawning.backends.registry import Registry
 from app.spawning.ports import Facts, Layer, SpawnerAdapter
-from app.spawning.registry import Registry
 
 
 class OperatorDelegateLayer(Layer):

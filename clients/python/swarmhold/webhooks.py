@@ -28,7 +28,7 @@ class WebhookCalls(Caller):
     ) -> CreatedWebhook:
         """Send events of these kinds (None: all) to `url`, from behind the cursor `after` or from now on.
 
-        This reply is the only one that shows the secret; `app.spawning.signing.verify` checks deliveries with it.
+        This reply is the only one that shows the secret with which deliveries are signed.
 
         Raises:
             ApiProblem: the server's settings (`webhooks.allow`) do not have the URL, or there is no such kind.

@@ -10,7 +10,7 @@ from app.domain.questions import Ask, OnDeadline, Question, QuestionStatus
 from app.domain.tasks import Status
 from app.engine.engine import Engine
 from app.engine.sessions import OperatorInfo
-from app.spawning.backends import BackendGone
+from app.spawning.backends.protocols import BackendGone
 from tests.support.swarms import EXTERNAL, Plan, Swarm, crash
 from tests.support.waiting import eventually
 

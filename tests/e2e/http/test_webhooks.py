@@ -7,7 +7,7 @@ import httpx
 
 from app.engine.engine import Engine, default_parts
 from app.engine.ops.rules import EngineCfg
-from app.spawning.notices import Notices, NoticeSettings
+from app.spawning.outbound.webhooks import SenderSettings, WebhookSender
 from tests.support.receiver import Receiver, receiving
 from tests.support.serving import ROOT_KEY, Node, served
 from tests.support.waiting import eventually
@@ -19,7 +19,9 @@ TASKS = "/v1/operator/tasks"
 @contextlib.asynccontextmanager
 async def node_that_tells(receiver: Receiver, **settings: Any) -> AsyncIterator[Node]:
     """A node whose settings allow this receiver."""
-    notices = Notices(NoticeSettings(allow=(f"http://127.0.0.1:{receiver.port}/hook",), backoff_s=0.01, **settings))
+    notices = WebhookSender(
+        SenderSettings(allow=(f"http://127.0.0.1:{receiver.port}/hook",), backoff_s=0.01, **settings)
+    )
     engine = Engine(replace(default_parts(EngineCfg()), notices=notices))
     async with served(engine=engine) as node:
         yield node

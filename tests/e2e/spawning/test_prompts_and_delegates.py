@@ -15,9 +15,9 @@ from app.domain.tokens import CapToken
 from app.engine.core import Registries
 from app.engine.engine import Engine, default_parts
 from app.engine.ops.rules import EngineCfg
+from app.spawning.catalog import shipped_catalog
 from app.spawning.ports import Exit
-from app.spawning.programs import Program
-from app.spawning.shipped import shipped_catalog
+from app.spawning.processes.programs import Program
 from tests.support.backends import Calls, ScriptedBackend
 
 SHELL = {"sh": Program(path="/bin/sh", args=("-c",), allow_args=True)}

@@ -22,7 +22,7 @@ import pytest
 from app.domain.attempts import Phase
 from app.domain.tasks import Status
 from app.engine.core import Registries
-from app.spawning.shipped import shipped_catalog
+from app.spawning.catalog import shipped_catalog
 from swarmhold import ApiProblem, Refused
 from tests.support.rigs.arena import (
     CANCELLED,

@@ -19,7 +19,7 @@ from app.config import load
 from app.domain.attempts import Outcome, Phase, Reason
 from app.domain.outputs import OutputType
 from app.domain.tasks import Status
-from app.spawning.family import Family
+from app.spawning.processes.tree import ProcessTree
 from swarmhold import ApiProblem, Operator, Patience, Senior, SwarmholdClient, Worker
 from swarmhold.models.attempts import Attempt
 from swarmhold.models.events import Event
@@ -174,8 +174,8 @@ class Arena:
     async def nothing_alive(self, task_id: str, attempts: int) -> None:
         """No process of these attempts is left."""
         for number in range(1, attempts + 1):
-            family = Family(task_id, number, leader=None)
-            await eventually(lambda family=family: not family.find(), awaited=f"all of {task_id} to be gone")
+            tree = ProcessTree(task_id, number, leader=None)
+            await eventually(lambda tree=tree: not tree.find(), awaited=f"all of {task_id} to be gone")
 
     async def dead(self, handle: str, end: End) -> None:
         """What a worker is told whose attempt is over."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from app.spawning.family import Family
+from app.spawning.processes.tree import ProcessTree
 from tests.support.ports import LOOPBACK
 from tests.support.waiting import present
 
@@ -68,7 +68,7 @@ class Desk:
     async def clear_away(self) -> None:
         """End whatever a test that failed has left of anybody who ever dialled in."""
         for key in self._callers:
-            await Family(*key, leader=None).end(0)
+            await ProcessTree(*key, leader=None).end(0)
 
     def hang_up(self) -> None:
         """Close every line."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from app.spawning.signing import verify
+from app.spawning.outbound.signing import verify
 from tests.support.ports import LOOPBACK
 from tests.support.rigs.gates import Gates
 

@@ -11,15 +11,14 @@ import pytest
 
 from app.domain.errors import DispatchFailed
 from app.domain.json import Json
-from app.spawning.adapters.http import ACCEPTED, HttpSettings
-from app.spawning.backends import OperatorBackend, SpawnHook
-from app.spawning.catalog import SpawnerCatalog
-from app.spawning.child import Child
+from app.spawning.adapters.http import ACCEPTED, HttpWorkerSettings
+from app.spawning.backends.protocols import OperatorBackend, SpawnHook
+from app.spawning.backends.registry import Registry
+from app.spawning.catalog import SpawnerCatalog, shipped_catalog
 from app.spawning.layers import load_layers, shipped_layers
 from app.spawning.ports import SpawnerAdapter, SpawnFailed
-from app.spawning.programs import Program
-from app.spawning.registry import Registry
-from app.spawning.shipped import shipped_catalog
+from app.spawning.processes.child import Child
+from app.spawning.processes.programs import Program
 from tests.support.control import RecordedControl, job
 from tests.support.pids import alive
 
@@ -29,7 +28,7 @@ SLEEPER = {"sleeper": Program(path="/bin/sleep", args=("1000",))}
 
 def catalog(*, programs: dict[str, Program] | None = None, allow: tuple[str, ...] = ()) -> SpawnerCatalog:
     """A server's catalog under these settings."""
-    http = HttpSettings(allow=allow, secrets=(b"s" * 32,))
+    http = HttpWorkerSettings(allow=allow, secrets=(b"s" * 32,))
     return shipped_catalog(operators=Registry[OperatorBackend](), programs=programs, http=http)
 
 

@@ -12,9 +12,9 @@ import pytest
 from app.domain.errors import DispatchFailed
 from app.domain.json import Json
 from app.domain.outputs import Final
-from app.spawning.adapters.http import ACCEPTED, HttpSettings, HttpWorkers
+from app.spawning.adapters.http import ACCEPTED, HttpWorkers, HttpWorkerSettings
+from app.spawning.outbound.signing import verify
 from app.spawning.ports import Exit, SpawnerAdapter, SpawnFailed
-from app.spawning.signing import verify
 from tests.support.control import TASK, RecordedControl, job
 
 SECRET = b"s" * 32
@@ -63,7 +63,9 @@ async def serving(answer: Answer) -> AsyncIterator[WorkerServer]:
 @asynccontextmanager
 async def calling(*allow: str, **settings: Any) -> AsyncIterator[HttpWorkers]:
     """Workers under these prefixes; tries follow each other at once."""
-    workers = HttpWorkers(HttpSettings(allow=allow, secrets=(SECRET,), backoff_s=0.0, **settings), jitter=lambda: 1.0)
+    workers = HttpWorkers(
+        HttpWorkerSettings(allow=allow, secrets=(SECRET,), backoff_s=0.0, **settings), jitter=lambda: 1.0
+    )
     yield workers
     await workers.aclose()
 
@@ -238,7 +240,7 @@ async def test_an_injected_client_is_used_and_closed() -> None:
     """Whoever brings a client hands it over."""
     client = httpx.AsyncClient(trust_env=False)
     async with serving(lambda _: reply(200, {"value": 1})) as server:
-        workers = HttpWorkers(HttpSettings(allow=(server.url,), secrets=(SECRET,)), client=client)
+        workers = HttpWorkers(HttpWorkerSettings(allow=(server.url,), secrets=(SECRET,)), client=client)
         await workers.build({"kind": "http", "url": server.url}).spawn(job(), RecordedControl())
         await workers.aclose()
 
@@ -260,8 +262,8 @@ async def test_only_what_the_settings_allow_is_built() -> None:
 def test_weak_settings_are_refused_at_start() -> None:
     """No unsigned calls, no short secrets, no nonsense for a prefix."""
     with pytest.raises(ValueError, match="32 bytes"):
-        HttpSettings(allow=("http://a/",), secrets=())
+        HttpWorkerSettings(allow=("http://a/",), secrets=())
     with pytest.raises(ValueError, match="32 bytes"):
-        HttpSettings(allow=("http://a/",), secrets=(SECRET, b"short"))
+        HttpWorkerSettings(allow=("http://a/",), secrets=(SECRET, b"short"))
     with pytest.raises(ValueError, match="is not a URL prefix"):
-        HttpWorkers(HttpSettings(allow=("nonsense",), secrets=(SECRET,)))
+        HttpWorkers(HttpWorkerSettings(allow=("nonsense",), secrets=(SECRET,)))

@@ -12,7 +12,8 @@ from app.domain.json import Json
 from app.domain.outputs import Final
 from app.spawning.adapters.external import ExternalSpawner
 from app.spawning.adapters.queue import QueueSpawner
-from app.spawning.backends import OperatorBackend, SpawnHook
+from app.spawning.backends.protocols import OperatorBackend, SpawnHook
+from app.spawning.backends.registry import Registry
 from app.spawning.layers import shipped_layers
 from app.spawning.layers.input_inject import InputInjectLayer
 from app.spawning.layers.main_ai import MainAiLayer
@@ -32,7 +33,6 @@ from app.spawning.ports import (
     SpawnRefused,
     Worker,
 )
-from app.spawning.registry import Registry
 from app.spawning.stack import LinkedSpawner, link, resolve, settle
 from tests.support.backends import Calls, ScriptedBackend, ScriptedHook
 from tests.support.control import TASK, RecordedControl, automated, facts, job

@@ -9,9 +9,9 @@ from app.domain.errors import DispatchFailed
 from app.domain.json import Json
 from app.domain.outputs import Final
 from app.spawning.adapters.operator import STARTED, OperatorSpawner, OperatorSpawners
-from app.spawning.backends import OperatorBackend
+from app.spawning.backends.protocols import OperatorBackend
+from app.spawning.backends.registry import Registry
 from app.spawning.ports import Control, Exit, Job, SpawnerAdapter
-from app.spawning.registry import Registry
 from tests.support.backends import Calls, ScriptedBackend
 from tests.support.control import RecordedControl, job
 

@@ -17,10 +17,10 @@ from app.domain.ids import IdSource
 from app.domain.json import Json
 from app.domain.outputs import Final, OutputEvent
 from app.spawning.adapters.process import ProgramList
-from app.spawning.child import Child
-from app.spawning.family import Family, boot_id, start_ticks
 from app.spawning.ports import Exit, SpawnerAdapter, SpawnFailed
-from app.spawning.programs import Program
+from app.spawning.processes.child import Child
+from app.spawning.processes.programs import Program
+from app.spawning.processes.tree import ProcessTree, boot_id, start_ticks
 from tests.support.control import TASK, RecordedControl, job
 from tests.support.pids import alive
 from tests.support.waiting import eventually
@@ -388,10 +388,12 @@ async def test_a_process_id_that_was_used_again_is_not_touched(programs: Program
     assert not alive(pid)
 
 
-async def test_a_family_does_not_hold_its_own_server() -> None:
+async def test_a_process_tree_does_not_include_its_own_server() -> None:
     """A server that was itself started by a worker of the same task would not end itself."""
     assert start_ticks(os.getpid()) > 0
-    assert os.getpid() not in {pid for pid, _ in Family(TASK, 1, leader=(os.getpid(), start_ticks(os.getpid()))).find()}
+    assert os.getpid() not in {
+        pid for pid, _ in ProcessTree(TASK, 1, leader=(os.getpid(), start_ticks(os.getpid()))).find()
+    }
     with contextlib.suppress(ProcessLookupError):
         assert start_ticks(2**22 + 1) == -1
 

@@ -25,7 +25,7 @@ import asyncio, json, sys
 from pathlib import Path
 from typing import Any
 from app.spawning.adapters.process import ProgramList
-from app.spawning.programs import Program
+from app.spawning.processes.programs import Program
 from tests.support.control import RecordedControl, job
 
 async def main():

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from app.spawning.backends import BackendGone
-from app.spawning.registry import Registry
+from app.spawning.backends.protocols import BackendGone
+from app.spawning.backends.registry import Registry
 from tests.support.waiting import eventually
 
 

@@ -5,7 +5,7 @@ import hmac
 
 import pytest
 
-from app.spawning.signing import SIGNATURE, TIMESTAMP, SignatureInvalid, sign, verify
+from app.spawning.outbound.signing import SIGNATURE, TIMESTAMP, SignatureInvalid, sign, verify
 
 OLD, NEW, OTHER = b"o" * 32, b"n" * 32, b"x" * 32
 BODY = b'{"task_id":"T-1"}'

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from app.domain.json import Json
 from app.domain.outputs import Final, OutputEvent
-from app.spawning.transcript import OutputTooLong, Transcript
+from app.spawning.processes.transcript import OutputTooLong, Transcript
 
 
 def read(output: bytes, *, cuts: tuple[int, ...] = ()) -> tuple[list[OutputEvent], Transcript]:
@@ -61,7 +61,7 @@ def test_events_line_by_line() -> None:
     assert transcript.close() == []
     assert transcript.final == Final(value=Json.of(1), ok=False)
     assert transcript.explicit
-    assert transcript.trouble is None
+    assert transcript.malformed is None
 
 
 def test_an_artifact_and_a_final_that_refer_to_files() -> None:
@@ -94,7 +94,7 @@ def test_a_line_among_events_that_is_none_is_named(line: bytes) -> None:
     events, transcript = read(b'{"type":"progress","stage":"a"}\n' + line + b'\n{"type":"progress","stage":"b"}\n')
 
     assert events == [OutputEvent.progress("a"), OutputEvent.progress("b")]
-    assert transcript.trouble == "line 2 of its output is not an output event"
+    assert transcript.malformed == "line 2 of its output is not an output event"
     assert transcript.final is None
 
 
@@ -119,4 +119,4 @@ def test_pieces_do_not_matter(cuts: list[int]) -> None:
 
     assert events == [OutputEvent.progress("a"), OutputEvent.partial("é")]
     assert transcript.final == good({"k": 1})
-    assert transcript.trouble == "line 4 of its output is not an output event"
+    assert transcript.malformed == "line 4 of its output is not an output event"

@@ -3,7 +3,7 @@
 import pytest
 
 from app.domain.errors import DispatchFailed
-from app.spawning.urls import UrlPrefix, allowed
+from app.spawning.outbound.urls import UrlPrefix, allowed
 
 PREFIXES = [
     UrlPrefix.parse(text) for text in ("https://workers.example/run", "http://127.0.0.1:8080/", "http://[::1]/a/b/")

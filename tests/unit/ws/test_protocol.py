@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.spawning.backends import BackendGone
+from app.spawning.backends.protocols import BackendGone
 from app.ws.errands import EARLY, Errands, req_id_of
 from app.ws.outbox import Outbox, SlowReader
 from app.ws.protocol import Acknowledged, Answered, Protocol, Say

@@ -1,4 +1,4 @@
-"""The programs that may be started: settings, never requests, say what runs."""
+"""The allow-list of programs: settings decide what may run, requests never do."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Program:
 
 
 def environment(program: Program, job: Job, handle: str) -> dict[str, str]:
-    """All that the child sees of the environment: the server's own secrets are not in it."""
+    """Return the child's whole environment; none of the server's own secrets is in it."""
     kept = {name: value for name in _KEPT if (value := os.environ.get(name)) is not None}
     return {
         **_FALLBACK,

@@ -1,11 +1,11 @@
-"""What a program says on standard error: to the log line by line, its last words kept for the failure's detail."""
+"""Standard error of a child: logged line by line, its tail kept for the failure's detail."""
 
 from __future__ import annotations
 
 import structlog
 
-from app.spawning.failures import printable
-from app.spawning.pipes import ReadPipe
+from app.domain.redaction import printable
+from app.spawning.processes.pipes import ReadPipe
 
 LONGEST_LINE = 8 * 1024
 TAIL_BYTES = 2 * 1024
@@ -13,8 +13,8 @@ TAIL_BYTES = 2 * 1024
 _log = structlog.get_logger(__name__)
 
 
-class Complaints:
-    """Standard error of one child. Keeps TAIL_BYTES of it, however much there is."""
+class StderrTail:
+    """Logs the standard error of one child and keeps its last TAIL_BYTES."""
 
     def __init__(self, *, task_id: str, attempt: int, program: str) -> None:
         self._log = _log.bind(task_id=task_id, attempt=attempt, program=program)
@@ -23,19 +23,19 @@ class Complaints:
         self._cut = False
 
     async def read(self, pipe: ReadPipe) -> None:
-        """Pump it to its end."""
+        """Read the pipe to its end."""
         while data := await pipe.read():
             self._keep(data)
             *complete, self._line = (self._line + data).split(b"\n")
             for line in complete:
-                self._tell(line)
+                self._log_line(line)
             if len(self._line) > LONGEST_LINE:
-                self._tell(self._line)
+                self._log_line(self._line)
                 self._line = bytearray()
-        self._tell(self._line)
+        self._log_line(self._line)
 
     def tail(self) -> str:
-        """The last words, on one line; only whole words when there was more."""
+        """Return the tail on one line, cut at a word when there was more."""
         kept = bytes(self._tail)
         if self._cut:
             kept = kept.split(maxsplit=1)[-1]
@@ -47,6 +47,6 @@ class Complaints:
             self._cut = True
             del self._tail[:-TAIL_BYTES]
 
-    def _tell(self, line: bytes | bytearray) -> None:
+    def _log_line(self, line: bytes | bytearray) -> None:
         if line:
             self._log.debug("program_stderr", line=printable(line[:LONGEST_LINE].decode(errors="replace")))

@@ -1,4 +1,4 @@
-"""The operating-system processes of one attempt: finding them without mistaking others for them, and ending them all.
+"""The process tree of one attempt: find its processes without mistaking others for them, and end them all.
 
 A process belongs to an attempt when its environment says so (`SWARMHOLD_TASK_ID` and `SWARMHOLD_ATTEMPT`, as they were
 when it was started), or when it is in the process group of a leader that is proven: same process id and same start
@@ -24,7 +24,7 @@ _LONGEST_PAUSE_S = 0.1
 
 
 def boot_id() -> str:
-    """The machine's present boot."""
+    """Return the id of the machine's current boot."""
     return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
 
 
@@ -49,13 +49,13 @@ def _stat(pid: int) -> _Stat | None:
 
 
 def start_ticks(pid: int) -> int:
-    """When the process started, in clock ticks since the boot; -1 when there is none of this id."""
+    """Return when the process started, in clock ticks since the boot; -1 when no process has this id."""
     stat = _stat(pid)
     return -1 if stat is None else stat.start_ticks
 
 
 async def exited(pid: int) -> None:
-    """Return when a child of this process has exited; it is left to be waited for. Cancelling is safe."""
+    """Wait until a child of this process has exited, without reaping it. Cancelling is safe."""
     loop = asyncio.get_running_loop()
     gone = asyncio.Event()
     fd = os.pidfd_open(pid)
@@ -67,51 +67,52 @@ async def exited(pid: int) -> None:
         os.close(fd)
 
 
-class Family:
-    """The processes of one attempt. `leader` is process id and start time of the one that was started, if known.
+class ProcessTree:
+    """The processes of one attempt. `leader` is the process id and start time of the one that was started, if known.
 
-    It is `held` while it is a child of this process that was not waited for: its id, and so its group's, is not free.
+    `unreaped` tells that the leader is a child of this server process that was not waited for yet: its process id, and
+    so its group's id, cannot be used again before that.
     """
 
-    def __init__(self, task_id: str, attempt: int, *, leader: tuple[int, int] | None, held: bool = False) -> None:
+    def __init__(self, task_id: str, attempt: int, *, leader: tuple[int, int] | None, unreaped: bool = False) -> None:
         self._marks = {f"SWARMHOLD_TASK_ID={task_id}".encode(), f"SWARMHOLD_ATTEMPT={attempt}".encode()}
         self._leader = leader
-        self._held = held
+        self._unreaped = unreaped
         self._known: set[tuple[int, int]] = set()
 
-    async def end(self, grace_s: float, *, strays: bool = True) -> None:
-        """SIGTERM to all, SIGKILL to those that are left after the grace period; returns when none is alive.
+    async def end(self, grace_s: float, *, orphans: bool = True) -> None:
+        """Send SIGTERM to all, SIGKILL to those left after the grace period, and return when none is alive.
 
-        Without `strays` only the process group is meant, not those that left it for a session of their own.
+        Without `orphans` only the process group is ended, not processes that moved to a session of their own.
         """
-        if await self._gone(grace_s, signal.SIGTERM, strays=strays):
+        if await self._signal_until_gone(grace_s, signal.SIGTERM, orphans=orphans):
             return
-        while not await self._gone(_LONGEST_PAUSE_S, signal.SIGKILL, strays=strays):
+        while not await self._signal_until_gone(_LONGEST_PAUSE_S, signal.SIGKILL, orphans=orphans):
             pass
 
-    async def _gone(self, within_s: float, how: signal.Signals, *, strays: bool) -> bool:
-        """Send `how` to every member once, also to those that appear meanwhile; whether none is left in time."""
-        self._tell_group(how)
-        told: set[tuple[int, int]] = set()
+    async def _signal_until_gone(self, within_s: float, how: signal.Signals, *, orphans: bool) -> bool:
+        """Send the signal to every member once, also to those that appear meanwhile; return whether none is left."""
+        self._signal_group(how)
+        signalled: set[tuple[int, int]] = set()
         deadline = asyncio.get_running_loop().time() + within_s
         pause = _FIRST_PAUSE_S
-        while members := await asyncio.to_thread(self.find, strays=strays):
-            for member in members - told:
-                self._tell(member, how)
-            told |= members
+        while members := await asyncio.to_thread(self.find, orphans=orphans):
+            for member in members - signalled:
+                self._signal(member, how)
+            signalled |= members
             if asyncio.get_running_loop().time() >= deadline:
                 return False
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_S)
         return True
 
-    def find(self, *, strays: bool = True) -> set[tuple[int, int]]:
-        """The members that are alive, each by process id and start time."""
+    def find(self, *, orphans: bool = True) -> set[tuple[int, int]]:
+        """Return the members that are alive, each by process id and start time."""
         group = self._proven_group()
         self._known = {
             (pid, stat.start_ticks)
             for pid, stat in _processes()
-            if self._is_member(pid, stat, group) or (strays and self._is_marked(pid))
+            if self._is_member(pid, stat, group) or (orphans and self._is_marked(pid))
         }
         return self._known
 
@@ -130,14 +131,14 @@ class Family:
             return False
         return self._marks <= set(environment.split(b"\0"))
 
-    def _tell_group(self, how: signal.Signals) -> None:
-        """Signal the group at once, so that none of it forks away in between; only while its id cannot be another's."""
-        if self._held and self._leader is not None:
+    def _signal_group(self, how: signal.Signals) -> None:
+        """Signal the whole group in one call, so that no member escapes by forking; only while its id is not reused."""
+        if self._unreaped and self._leader is not None:
             with suppress(*_GONE):
                 os.killpg(self._leader[0], how)
 
-    def _tell(self, member: tuple[int, int], how: signal.Signals) -> None:
-        """Signal this very process: the descriptor holds on to it while its start time is compared."""
+    def _signal(self, member: tuple[int, int], how: signal.Signals) -> None:
+        """Signal exactly this process: while its pidfd is open, its process id is not reused."""
         pid, started = member
         with suppress(*_GONE):
             fd = os.pidfd_open(pid)
@@ -149,7 +150,7 @@ class Family:
 
 
 def _processes() -> Iterator[tuple[int, _Stat]]:
-    """Every process that is alive, but for this one."""
+    """Yield every process that is alive, except this one."""
     own = os.getpid()
     with os.scandir(_PROC) as entries:
         for entry in entries:

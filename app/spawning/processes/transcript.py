@@ -1,4 +1,4 @@
-"""What a program's standard output says: one JSON document, lines of output events, or plain text.
+"""Decode a program's standard output: one JSON document, lines of output events, or plain text.
 
 The first line that is not blank decides: when it is an output event, every line is expected to be one.
 """
@@ -27,16 +27,16 @@ class Transcript:
         self._events: bool | None = None
         self.final: Final | None = None
         """The first Final among the events."""
-        self.trouble: str | None = None
-        """The first thing among events that was none."""
+        self.malformed: str | None = None
+        """The first line among events that is not an event."""
 
     @property
     def explicit(self) -> bool:
-        """Whether `final` was said by an event, as against being the whole output."""
+        """Whether `final` came as an event rather than as the whole output."""
         return self._events is True and self.final is not None
 
     def feed(self, data: bytes) -> list[OutputEvent]:
-        """Take the next piece, and return the events that it completes. Raises OutputTooLong."""
+        """Decode the next bytes and return the events that they complete. Raises OutputTooLong."""
         self._size += len(data)
         if self._size > self._limit:
             raise OutputTooLong
@@ -46,7 +46,7 @@ class Transcript:
         return self._complete(keep_last=True)
 
     def close(self) -> list[OutputEvent]:
-        """Nothing follows. Returns the last event; `final` is then settled for documents and text as well."""
+        """Decode the end of the output and return the last event; `final` is then set for documents and text too."""
         found = [] if self._events is False else self._complete(keep_last=False)
         if self._events is not True:
             self.final = _document(bytes(self._buffer))
@@ -77,7 +77,7 @@ class Transcript:
             self.final = self.final or event
             return None
         if event is None:
-            self.trouble = self.trouble or f"line {self._lines} of its output is not an output event"
+            self.malformed = self.malformed or f"line {self._lines} of its output is not an output event"
         return event
 
 

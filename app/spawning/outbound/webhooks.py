@@ -1,9 +1,9 @@
-"""Events sent out: a signed POST to a URL that the settings allow.
+"""Send events to webhooks: a signed POST to a URL that the settings allow.
 
-The body is `{webhook_id, events: [...]}` with the events as the feed shows them, in order, signed as
-`app.spawning.signing` describes with the webhook's own secret. The receiver replies 2xx when it has them; anything
-else, and no reply, is a failure. 410 says that it wants no more. Redirects are not followed. Events may come again,
-perhaps with more behind them; each is told apart by its cursor.
+The body is `{webhook_id, events: [...]}` with the events as the feed renders them, in order, signed with the webhook's
+own secret as described in `app.spawning.outbound.signing`. A 2xx reply accepts them; any other reply, and none, is a
+failure. 410 says that the receiver wants no more. Redirects are not followed. Events may be sent again, perhaps with
+more behind them; their cursors identify them.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ import orjson
 from app.domain.clock import to_rfc3339
 from app.domain.errors import DispatchFailed, InvalidRequest
 from app.domain.events import Event
-from app.spawning.calls import new_client, read_body, retry_after_s
-from app.spawning.failures import printable, told
-from app.spawning.signing import sign
-from app.spawning.urls import UrlPrefix, allowed
+from app.domain.redaction import describe, printable
+from app.spawning.outbound.client import new_client, read_body, retry_after_s
+from app.spawning.outbound.signing import sign
+from app.spawning.outbound.urls import UrlPrefix, allowed
 
 GONE = 410
 _READ_OF_A_REPLY = 2_000
 
 
-class NoticeFailed(Exception):
-    """The receiver does not have the events. `final`: it never wants any."""
+class DeliveryFailed(Exception):
+    """The receiver did not accept the events. `final` tells that it wants no more of them."""
 
     def __init__(self, detail: str, *, retry_after_s: float = 0.0, final: bool = False) -> None:
         super().__init__(detail, retry_after_s, final)
@@ -42,7 +42,7 @@ class NoticeFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NoticeSettings:
+class SenderSettings:
     """Where events may be sent (URL prefixes; none by default), and how.
 
     `timeout_s` bounds connecting and each silence of a reply. Pauses between tries begin at `backoff_s` and double up
@@ -57,10 +57,10 @@ class NoticeSettings:
     batch: int = 100
 
 
-class Notices:
-    """Sends events. The client is made when first needed and closed by `aclose`. Raises ValueError for bad prefixes."""
+class WebhookSender:
+    """Sends events. Its client is created on first use and closed by `aclose`. Raises ValueError for a bad prefix."""
 
-    def __init__(self, settings: NoticeSettings, *, clock_s: Callable[[], float] = time.time) -> None:
+    def __init__(self, settings: SenderSettings, *, clock_s: Callable[[], float] = time.time) -> None:
         self.settings = settings
         self._prefixes = [UrlPrefix.parse(prefix) for prefix in settings.allow]
         self._clock_s = clock_s
@@ -77,7 +77,7 @@ class Notices:
             raise InvalidRequest(f"{refusal.reason} (setting webhooks.allow)", "url") from refusal
 
     async def send(self, url: str, secret: str, webhook_id: str, events: Sequence[Event]) -> None:
-        """POST the events once. Raises NoticeFailed. Cancelling leaves open whether they arrived."""
+        """POST the events once. Raises DeliveryFailed. After a cancellation it is unknown whether they arrived."""
         body = orjson.dumps({"webhook_id": webhook_id, "events": [shown(event) for event in events]})
         headers = {
             "Content-Type": "application/json",
@@ -91,12 +91,12 @@ class Notices:
             async with self._opened().stream(
                 "POST", target, content=body, headers=headers, timeout=self.settings.timeout_s, follow_redirects=False
             ) as response:
-                await _judge(response)
+                await _raise_unless_accepted(response)
         except InvalidRequest as refusal:
             # The settings changed since the webhook was made.
-            raise NoticeFailed(str(refusal)) from refusal
+            raise DeliveryFailed(str(refusal)) from refusal
         except httpx.HTTPError as error:
-            raise NoticeFailed(told(error)) from error
+            raise DeliveryFailed(describe(error)) from error
 
     def _opened(self) -> httpx.AsyncClient:
         if self._client is None:
@@ -109,12 +109,12 @@ class Notices:
             await self._client.aclose()
 
 
-async def _judge(response: httpx.Response) -> None:
+async def _raise_unless_accepted(response: httpx.Response) -> None:
     if response.is_success:
         return
-    said, _ = await read_body(response, _READ_OF_A_REPLY)
-    detail = printable(said.decode(errors="replace"), longest=300)
-    raise NoticeFailed(
+    body, _ = await read_body(response, _READ_OF_A_REPLY)
+    detail = printable(body.decode(errors="replace"), longest=300)
+    raise DeliveryFailed(
         f"the receiver replied {response.status_code}: {detail}".rstrip(": "),
         retry_after_s=retry_after_s(response),
         final=response.status_code == GONE,

@@ -1,4 +1,4 @@
-"""Objects under names, where the last registration wins and late goodbyes are harmless.
+"""Objects by id: the last registration wins, and a late unregister never removes a newer one.
 
 An id outlives the objects behind it: whoever needs one may wait until somebody registers, again and again.
 """
@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
-from app.spawning.backends import BackendGone
+from app.spawning.backends.protocols import BackendGone
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -1,4 +1,4 @@
-"""What sits behind a registered id: operator backends, spawn hooks and senior bridges.
+"""What may be registered under an id: operator backends, spawn hooks and senior bridges.
 
 Each may be an object of this process or stand for a connection; then every call may raise BackendGone, and is made
 again on whoever registers next under the same id. So all of them are called at least once, not exactly once.
@@ -13,7 +13,7 @@ from app.spawning.ports import Control, Exit, Job, Settled
 
 
 class BackendGone(Exception):
-    """The connection behind the object is gone, and it cannot be told whether the call was heard."""
+    """The connection behind the object is lost, and it is unknown whether the call arrived."""
 
 
 @runtime_checkable
@@ -21,7 +21,7 @@ class OperatorBackend(Protocol):
     """Executes attempts: a main AI behind a WebSocket, or a Python object."""
 
     async def execute(self, job: Job, control: Control) -> Exit | None:
-        """Run the attempt. None: it was started, and its worker submits by itself; else how it went.
+        """Run the attempt and return how it ended; None when its worker was started and submits by itself.
 
         Each call mints its own handle (`control.mint_handle`) if its worker needs one. Raises BackendGone; what else it
         raises fails the attempt under its own name. It is cancelled when the attempt ends in another way or the server
@@ -36,23 +36,23 @@ class OperatorBackend(Protocol):
 
 @runtime_checkable
 class ReportingBackend(Protocol):
-    """An operator backend that may say later how an attempt went whose worker it has started."""
+    """An operator backend that reports later how an attempt ended whose worker it has started."""
 
     async def finished(self, job: Job) -> Exit:
-        """Wait for word of its end. Raises BackendGone. Cancelled when the attempt ends in another way."""
+        """Wait for its end and return it. Raises BackendGone. Cancelled when the attempt ends in another way."""
         ...
 
 
 @runtime_checkable
 class SpawnHook(Protocol):
-    """Is asked before an attempt starts, and told how it ended."""
+    """Is asked before an attempt starts, and notified when it ended."""
 
     async def before(self, job: Job) -> None:
         """Return to let the attempt start. Raises SpawnRefused with a reason to block it, or BackendGone."""
         ...
 
     async def after(self, job: Job, settled: Settled) -> None:
-        """The attempt ended so. Raises BackendGone."""
+        """Take note of how the attempt ended. Raises BackendGone."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""The ends of a child's pipes that stay here, read and written without ever blocking the event loop."""
+"""The parent's ends of a child's pipes, read and written without blocking the event loop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LARGEST_PIPE = 1024 * 1024
 
 
 class ReadPipe:
-    """One output of a child. One reader at a time."""
+    """The read end of a child's standard output or standard error. One reader at a time."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -22,7 +22,7 @@ class ReadPipe:
         os.set_blocking(self._fd, False)
 
     async def read(self) -> bytes:
-        """The next piece; empty at the end. Cancelling loses nothing."""
+        """Return the next bytes; empty at the end. Cancelling loses nothing."""
         while self._left is None or self._left > 0:
             # A child that writes faster than this end reads must not keep the loop from everybody else.
             await asyncio.sleep(0)
@@ -39,7 +39,7 @@ class ReadPipe:
         return b""
 
     def finish(self) -> None:
-        """What is in the pipe now is still read, but nothing more is waited for, whoever holds the other end."""
+        """Let `read` return what is in the pipe now, then end, even if another process holds the write end open."""
         self._left = _LARGEST_PIPE
         self._ready.set()
 

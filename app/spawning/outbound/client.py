@@ -1,4 +1,4 @@
-"""What the server's own calls to others have in common: a client that carries nothing along, and bounded replies."""
+"""An HTTP client without ambient proxies, passwords or cookies, and bounded reading of replies."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import httpx
 
 
 def new_client() -> httpx.AsyncClient:
-    """A client with neither proxies nor passwords of the environment, and no cookie of one call in the next."""
+    """Return a client that takes no proxy or password from the environment and keeps no cookies."""
     no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
     return httpx.AsyncClient(trust_env=False, cookies=no_cookies)
 
 
 def retry_after_s(response: httpx.Response) -> float:
-    """The seconds that a reply asks to wait (RFC 9110, section 10.2.3), 0 when it asks for none; dates are not read."""
+    """Return the seconds of `Retry-After` (RFC 9110, section 10.2.3); 0 when it is missing or a date."""
     asked = response.headers.get("Retry-After", "")
     return float(asked) if asked.isascii() and asked.isdigit() else 0.0
 
 
 async def read_body(response: httpx.Response, limit: int) -> tuple[bytes, bool]:
-    """At most `limit` bytes of a reply's body, and whether that is all of it."""
+    """Return at most `limit` bytes of a reply's body, and whether that is all of it."""
     body = bytearray()
     async for chunk in response.aiter_bytes():
         body += chunk

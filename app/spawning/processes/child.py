@@ -1,4 +1,4 @@
-"""One child process from its start to the end of its whole group."""
+"""One child process, supervised from its start to the end of its process group."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import structlog
 
 from app.domain.errors import Busy, Conflict, EngineError
 from app.domain.outputs import OutputEvent
-from app.spawning.failures import told
-from app.spawning.family import Family, boot_id, exited, start_ticks
-from app.spawning.pipes import ReadPipe, feed
+from app.domain.redaction import describe
 from app.spawning.ports import Control, Exit, Job
-from app.spawning.programs import Program
-from app.spawning.stderr import Complaints
-from app.spawning.transcript import OutputTooLong, Transcript
+from app.spawning.processes.pipes import ReadPipe, feed
+from app.spawning.processes.programs import Program
+from app.spawning.processes.stderr import StderrTail
+from app.spawning.processes.transcript import OutputTooLong, Transcript
+from app.spawning.processes.tree import ProcessTree, boot_id, exited, start_ticks
 
 _RETRY_S = 0.5
 
@@ -27,10 +27,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Child:
-    """The worker that is a child process. It supervises itself, in a task of its own, from construction on.
+    """A worker that is a child process, supervised by a task that runs from construction on.
 
-    However it ends — by itself, by its time limit, by too much output, by `stop` — its group ends with it, all three
-    pipes are pumped to their end, and only then is it waited for: until then its process id cannot name another.
+    However it ends (by itself, by its time limit, by too much output, by `stop`) its process group ends with it, its
+    pipes are read to their end, and only then is it reaped: until then its process id cannot be used again.
     """
 
     def __init__(
@@ -50,34 +50,34 @@ class Child:
         self._control = control
         self._grace_s = grace_s
         self._started_ticks = start_ticks(process.pid)
-        self._family = Family(job.task_id, job.attempt, leader=(process.pid, self._started_ticks), held=True)
+        self._tree = ProcessTree(job.task_id, job.attempt, leader=(process.pid, self._started_ticks), unreaped=True)
         self._transcript = Transcript(limit_bytes=program.max_output_bytes)
-        self._complaints = Complaints(task_id=job.task_id, attempt=job.attempt, program=name)
-        self._over = False
+        self._stderr_tail = StderrTail(task_id=job.task_id, attempt=job.attempt, program=name)
+        self._attempt_over = False
         self._ending = asyncio.Event()
-        self._said_all = asyncio.Event()
+        self._final_seen = asyncio.Event()
         self._cause: str | None = None
-        self._strays = False
+        self._orphans = False
         self.task = asyncio.create_task(self._supervise(), name=f"{job.task_id}/{job.attempt} {name}")
 
     @property
     def record(self) -> dict[str, Any]:
-        """What is kept durably, so that a later server process can find what is left of this one."""
+        """Return what is stored so that a later server process can find the child's orphaned processes."""
         pid = self._process.pid
         return {"pid": pid, "pgid": pid, "start_ticks": self._started_ticks, "boot_id": boot_id()}
 
     async def join(self) -> Exit:
-        """How it went, once nothing of it is alive."""
+        """Return how it ended, once none of its processes is alive. Cancelling is safe."""
         return await asyncio.shield(self.task)
 
     async def stop(self, grace_s: float) -> None:
-        """SIGTERM to the group and whatever else is marked as its own, SIGKILL after the grace period."""
-        self._strays = True
+        """Send SIGTERM to the group and to the attempt's orphaned processes, SIGKILL after the grace period."""
+        self._orphans = True
         self._end(cause="it was stopped", grace_s=grace_s)
         await asyncio.wait({self.task})
 
     def _end(self, *, cause: str | None, grace_s: float) -> None:
-        """Begin to end it. The first cause is the one that is told."""
+        """Begin to end it. The first cause is the one that is reported."""
         if not self._ending.is_set():
             self._cause = cause
             self._grace_s = grace_s
@@ -89,34 +89,34 @@ class Child:
             raise AssertionError("a child is started with three pipes")
         out, err = ReadPipe(process.stdout), ReadPipe(process.stderr)
         feeding = asyncio.create_task(feed(process.stdin, self._job.prompt.encode(errors="replace")))
-        reading = [asyncio.create_task(self._read(out)), asyncio.create_task(self._complaints.read(err))]
+        reading = [asyncio.create_task(self._read(out)), asyncio.create_task(self._stderr_tail.read(err))]
         try:
-            await self._until_its_end()
-            await self._family.end(self._grace_s, strays=self._strays)
+            await self._wait_for_end()
+            await self._tree.end(self._grace_s, orphans=self._orphans)
             await exited(process.pid)
             out.finish()
             err.finish()
             await asyncio.gather(*reading)
-            return self._judge(process.wait())
+            return self._exit(process.wait())
         except OSError as error:
-            return Exit(detail=f"program {self._name!r} could not be watched: {told(error)}")
+            return Exit(detail=f"program {self._name!r} could not be watched: {describe(error)}")
         finally:
-            await _dropped(feeding, *reading)
+            await _cancel(feeding, *reading)
             out.close()
             err.close()
-            self._put_an_end_to_it()
+            self._kill()
 
-    def _put_an_end_to_it(self) -> None:
-        """After a cancellation or failure of the watch itself: leave nothing alive."""
+    def _kill(self) -> None:
+        """Kill and reap the group, after the supervision itself was cancelled or failed."""
         if self._process.returncode is None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
-    async def _until_its_end(self) -> None:
-        """Return when it exited by itself or has to end: by order, by its time limit, or long after its Final."""
+    async def _wait_for_end(self) -> None:
+        """Wait until it exits or must be ended: stopped, over its time limit, or alive long after its Final."""
         ends = {asyncio.create_task(exited(self._process.pid)), asyncio.create_task(self._ending.wait())}
-        final = asyncio.create_task(self._said_all.wait())
+        final = asyncio.create_task(self._final_seen.wait())
         limit_s = self._program.timeout_s
         try:
             done, _ = await asyncio.wait({*ends, final}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
@@ -125,55 +125,55 @@ class Child:
             elif done == {final}:
                 await asyncio.wait(ends, timeout=self._grace_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await _dropped(*ends, final)
+            await _cancel(*ends, final)
 
     async def _read(self, pipe: ReadPipe) -> None:
-        """Pump standard output. Beyond its limit it is read and dropped, so that the child can end."""
+        """Read standard output. Beyond its limit it is read and discarded, so that the child can end."""
         try:
             while data := await pipe.read():
-                await self._say(self._transcript.feed(data))
-            await self._say(self._transcript.close())
+                await self._record(self._transcript.feed(data))
+            await self._record(self._transcript.close())
         except OutputTooLong:
             limit = self._program.max_output_bytes
             self._end(cause=f"it wrote more than {limit} bytes to standard output", grace_s=self._grace_s)
             while await pipe.read():
                 pass
 
-    async def _say(self, events: list[OutputEvent]) -> None:
+    async def _record(self, events: list[OutputEvent]) -> None:
         for event in events:
             await self._append(event)
         if self._transcript.explicit:
-            self._said_all.set()
+            self._final_seen.set()
 
     async def _append(self, event: OutputEvent) -> None:
-        """At least once: a line of which nobody knows whether it was kept is sent again."""
-        while not self._over:
+        """Append the event at least once: it is sent again when it is unknown whether it was committed."""
+        while not self._attempt_over:
             try:
                 return await self._control.output(event)
             except Conflict:
-                self._over = True
+                self._attempt_over = True
             except Busy:
                 await asyncio.sleep(_RETRY_S)
             except EngineError as refusal:
-                self._transcript.trouble = self._transcript.trouble or told(refusal)
+                self._transcript.malformed = self._transcript.malformed or describe(refusal)
                 return None
         return None
 
-    def _judge(self, status: int) -> Exit:
-        """What its end means. An explicit Final counts however the child ended after it."""
+    def _exit(self, status: int) -> Exit:
+        """Return the exit for a wait status. An explicit Final counts however the child ended after it."""
         final = self._transcript.final
         if final is not None and (self._transcript.explicit or (self._cause is None and status == 0)):
             return Exit(final=final)
-        trouble = f"; {self._transcript.trouble}" if self._transcript.trouble else ""
-        complaints = f": {self._complaints.tail()}" if self._complaints.tail() else ""
+        malformed = f"; {self._transcript.malformed}" if self._transcript.malformed else ""
+        stderr = f": {self._stderr_tail.tail()}" if self._stderr_tail.tail() else ""
         if self._cause is not None:
-            return Exit(detail=f"program {self._name!r} was ended: {self._cause}{trouble}{complaints}")
+            return Exit(detail=f"program {self._name!r} was ended: {self._cause}{malformed}{stderr}")
         if status == 0:
-            return Exit(detail=f"program {self._name!r} exited with status 0 without a result{trouble}{complaints}")
-        return Exit(detail=f"program {self._name!r} {_described(status)}{trouble}{complaints}")
+            return Exit(detail=f"program {self._name!r} exited with status 0 without a result{malformed}{stderr}")
+        return Exit(detail=f"program {self._name!r} {_how_it_exited(status)}{malformed}{stderr}")
 
 
-def _described(status: int) -> str:
+def _how_it_exited(status: int) -> str:
     if status >= 0:
         return f"exited with status {status}"
     try:
@@ -182,7 +182,7 @@ def _described(status: int) -> str:
         return f"was ended by signal {-status}"
 
 
-async def _dropped(*tasks: asyncio.Task[Any]) -> None:
+async def _cancel(*tasks: asyncio.Task[Any]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
