@@ -49,11 +49,11 @@ def build_engine(settings: Settings, keyring: Keyring, *, base_url: str | None =
     if settings.spawn.plugins:
         problems = [*problems, *catalog.load_entry_points()]
     _tell(problems)
-    place, silence = settings.store_place, timedelta(seconds=settings.database_silence)
+    url, keepalive_timeout = settings.store_place, timedelta(seconds=settings.database_silence)
     return Engine(
         Parts(
             cfg=cfg,
-            open_store=lambda: open_store(place, policy=cfg.hold, silence=silence),
+            open_store=lambda: open_store(url, policy=cfg.hold, keepalive_timeout=keepalive_timeout),
             bus=LocalBus(),
             signer=TokenSigner(keyring.signing),
             mint=HandleMint(keyring.digests, length=settings.handle_length),

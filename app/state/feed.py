@@ -1,9 +1,9 @@
-"""The durable event feed and its cursors, which never skip.
+"""The durable event feed and its cursors: a reader that pages through it never skips an event.
 
-SQLite has one writer, so row ids are in commit order. PostgreSQL commits in any order: there a cursor is made of the
-transaction's id and the event's place in it, and readers stop before the oldest transaction that is still open
-(`pg_snapshot_xmin`). `feed_offset` keeps cursors growing when a database was restored into a cluster whose
-transaction ids are smaller.
+SQLite has one writer, so row ids are in commit order. PostgreSQL commits in any order: there a cursor combines the
+transaction's id with the event's slot in the transaction, and readers stop before the oldest transaction that is still
+open (`pg_snapshot_xmin`). `feed_offset` keeps cursors growing when a database is restored into a cluster with smaller
+transaction ids.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from app.domain.events import Event
 from app.domain.json import Json
 from app.state.statements import Connection
 
-PLACES = 65_536
-"""Events that one transaction can append on PostgreSQL."""
+SLOTS_PER_TRANSACTION = 65_536
+"""How many events one transaction can append on PostgreSQL."""
 
 _COLUMNS = "cursor, kind, at, task_id, session_id, attempt, data"
-_HORIZON = f"(pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %s) * {PLACES}"
+_HORIZON = f"(pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %s) * {SLOTS_PER_TRANSACTION}"
 
 Cells = tuple[str, int, str | None, str | None, int | None, str | None]
 """An event about to be appended: kind, at, task id, session id, attempt, data."""
@@ -32,7 +32,7 @@ def _sqlite_append(count: int) -> str:
 
 
 def _postgres_append(count: int) -> str:
-    row = f"((pg_current_xact_id()::text::bigint + %s) * {PLACES} + %s, %s, %s, %s, %s, %s, %s)"
+    row = f"((pg_current_xact_id()::text::bigint + %s) * {SLOTS_PER_TRANSACTION} + %s, %s, %s, %s, %s, %s, %s)"
     return f"INSERT INTO events ({_COLUMNS}) VALUES {', '.join([row] * count)}"  # noqa: S608 - constants
 
 
@@ -41,7 +41,7 @@ _POSTGRES_APPEND = [_postgres_append(count) for count in range(_MOST_AT_ONCE + 1
 
 
 def append(db: Connection, events: list[Cells]) -> None:
-    """Add the events of one transaction, in order."""
+    """Append the events of one transaction, in order."""
     for start in range(0, len(events), _MOST_AT_ONCE):
         some = events[start : start + _MOST_AT_ONCE]
         args: list[Any] = []
@@ -50,25 +50,25 @@ def append(db: Connection, events: list[Cells]) -> None:
                 args += cells
             db.change(_SQLITE_APPEND[len(some)], tuple(args))
         else:
-            for place, cells in enumerate(some, start):
-                args += (db.feed_offset, place, *cells)
+            for slot, cells in enumerate(some, start):
+                args += (db.feed_offset, slot, *cells)
             db.change(_POSTGRES_APPEND[len(some)], tuple(args))
 
 
 def page(db: Connection, after: int, limit: int, task_id: str | None = None) -> list[Event]:
-    """The next events behind `after`, oldest first, none of them passing one that is not yet committed."""
-    mark = "?" if db.dialect == "sqlite" else "%s"
-    where, args = f"cursor > {mark}", [after]
+    """Return up to `limit` events after a cursor, oldest first, none later than one that may still be committed."""
+    placeholder = "?" if db.dialect == "sqlite" else "%s"
+    where, args = f"cursor > {placeholder}", [after]
     if task_id is not None:
-        where, args = f"{where} AND task_id = {mark}", [*args, task_id]
+        where, args = f"{where} AND task_id = {placeholder}", [*args, task_id]
     if db.dialect == "postgresql":
         where, args = f"{where} AND cursor < {_HORIZON}", [*args, db.feed_offset]
-    sql = f"SELECT {_COLUMNS} FROM events WHERE {where} ORDER BY cursor LIMIT {mark}"  # noqa: S608 - constants
+    sql = f"SELECT {_COLUMNS} FROM events WHERE {where} ORDER BY cursor LIMIT {placeholder}"  # noqa: S608 - constants
     return [_event(row) for row in db.query(sql, (*args, limit))]
 
 
 def head(db: Connection) -> int:
-    """The cursor behind which everything is still to come."""
+    """Return the cursor of the feed's end: every future event comes after it."""
     if db.dialect == "sqlite":
         rows = db.query("SELECT seq FROM sqlite_sequence WHERE name = 'events'", ())
         return int(rows[0][0]) if rows else 0
@@ -76,11 +76,11 @@ def head(db: Connection) -> int:
 
 
 def back(db: Connection, count: int) -> int:
-    """The cursor behind which the latest `count` events lie; fewer when there are no more."""
+    """Return the cursor after which the latest `count` events follow, or fewer when there are no more."""
     if count == 0:
         return head(db)
-    mark = "?" if db.dialect == "sqlite" else "%s"
-    sql = f"SELECT min(cursor) FROM (SELECT cursor FROM events ORDER BY cursor DESC LIMIT {mark}) AS latest"  # noqa: S608 - constants
+    placeholder = "?" if db.dialect == "sqlite" else "%s"
+    sql = f"SELECT min(cursor) FROM (SELECT cursor FROM events ORDER BY cursor DESC LIMIT {placeholder}) AS latest"  # noqa: S608 - constants
     found = db.query(sql, (count,))[0][0]
     return head(db) if found is None else int(found) - 1
 

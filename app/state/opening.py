@@ -1,4 +1,4 @@
-"""Which store a URL names."""
+"""From a store URL to the store that it names."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ _SQLITE = "sqlite://"
 
 
 def open_store(
-    place: str | Path,
+    url: str | Path,
     *,
     clock: Clock = system_clock,
     ids: Callable[[], IdSource] | None = None,
     policy: HoldPolicy | None = None,
-    silence: timedelta | None = None,
+    keepalive_timeout: timedelta | None = None,
 ) -> Store:
-    """The store of a URL or path, not yet opened.
+    """Return the store that a URL or path names, not yet opened.
 
-    `postgresql://…`, `sqlite:///relative.db`, `sqlite:////absolute.db`, `:memory:` (or `sqlite:///:memory:`), or the
-    plain path of a file. `silence` is how long PostgreSQL and this server may hear nothing of each other. Raises
-    StoreUnavailable for a URL of another kind.
+    `url` is `postgresql://…`, `sqlite:///relative.db`, `sqlite:////absolute.db`, `:memory:` (or
+    `sqlite:///:memory:`), or the plain path of a file. `keepalive_timeout` is how long a connection to PostgreSQL may
+    be silent before either end considers the other dead. Raises StoreUnavailable for any other URL.
     """
-    text = str(place)
+    text = str(url)
     if text.startswith(_POSTGRES):
-        # The driver is loaded only where it is used.
-        from app.state.postgres.keepalive import Silence
+        # Load the driver only where it is used.
+        from app.state.postgres.keepalive import Keepalive
         from app.state.postgres.store import PostgresStore
 
-        heard = None if silence is None else Silence(silence)
-        return PostgresStore(text, clock=clock, ids=ids, policy=policy, silence=heard)
+        keepalive = None if keepalive_timeout is None else Keepalive(keepalive_timeout)
+        return PostgresStore(text, clock=clock, ids=ids, policy=policy, keepalive=keepalive)
     if text.startswith(_SQLITE):
         text = text.removeprefix(_SQLITE).removeprefix("/") or MEMORY
     elif "://" in text:
         scheme = text.partition("://")[0]
-        raise StoreUnavailable(f"{scheme}:// is no kind of database that is known; use postgresql:// or a file's path")
+        raise StoreUnavailable(f"{scheme}:// is not a supported database; use postgresql:// or the path of a file")
     return SqliteStore(text, clock=clock, ids=ids, policy=policy)

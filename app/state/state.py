@@ -1,7 +1,7 @@
 """The state as one transaction sees it.
 
-An operation is a plain function of a `State`. It reads and writes rows, appends events and names what should be woken
-once its transaction is committed; it does nothing else, because the database may ask for it to be run again.
+An operation is a plain function of a `State`. It reads and writes rows, appends events and names the topics to wake
+once its transaction is committed; it does nothing else, because it runs again after a conflict.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ E = TypeVar("E", bound=EngineError)
 
 
 class Effects:
-    """What follows a commit: topics to wake, the earliest new due instant, and whether the feed grew."""
+    """What to do after a commit: topics to wake, the earliest new due instant, and how many events were appended."""
 
     __slots__ = ("due", "events", "wakes")
 
@@ -36,7 +36,7 @@ class Effects:
         return f"Effects(wakes={sorted(self.wakes)}, due={self.due}, events={self.events})"
 
     def add(self, other: Effects) -> None:
-        """What follows both."""
+        """Merge the effects of another operation into these."""
         self.wakes |= other.wakes
         self.events += other.events
         if other.due is not None and (self.due is None or other.due < self.due):
@@ -59,7 +59,7 @@ def even_spread() -> float:
 
 
 class State:
-    """One transaction. Valid only inside the function that it was given to.
+    """One open transaction. Valid only inside the operation that receives it.
 
     `now` is one instant for the whole transaction; `spread()` is injected randomness in [-1, 1].
     """
@@ -75,17 +75,17 @@ class State:
         self._events: list[feed.Cells] = []
 
     def _follow(self) -> Effects:
-        """What follows the commit; made when the first thing does."""
+        """Return the effects, created on first use: most operations have none."""
         if self.effects is None:
             self.effects = Effects()
         return self.effects
 
     def wake(self, topic: str) -> None:
-        """After the commit, tell whoever waits on this topic to look again. A hint: waiters re-read the rows."""
+        """After the commit, wake the waiters of a topic. A hint: they read the rows again."""
         self._follow().wakes.add(topic)
 
     def due(self, at: Instant) -> None:
-        """After the commit, make sure that the timers look at `at` or sooner."""
+        """After the commit, make the timers run at `at` or sooner."""
         effects = self._follow()
         if effects.due is None or at < effects.due:
             effects.due = at
@@ -99,12 +99,12 @@ class State:
         attempt: int | None = None,
         **data: Any,
     ) -> None:
-        """Append an event to the feed in this transaction. `data` must be JSON-ready and free of secrets."""
+        """Append an event to the feed in this transaction. `data` must be JSON-serialisable and free of secrets."""
         body = Json.of(data).text if data else None
         self._events.append((kind.value, self.now, task_id, session_id, attempt, body))
 
     def flush(self) -> None:
-        """Write the events that were appended. Called by the store when the operation has returned."""
+        """Write the appended events. The store calls it when the operation has returned."""
         if self._events:
             feed.append(self.db, self._events)
             self._follow().events += len(self._events)

@@ -1,6 +1,6 @@
-"""SQL written once with SQLAlchemy Core, compiled once per dialect, run on the bare driver.
+"""SQL statements written once with SQLAlchemy Core, compiled once per dialect, executed on the bare driver.
 
-Executing through SQLAlchemy costs several times what the statement itself costs; compiling does not recur.
+Executing through SQLAlchemy costs several times as much as the statement itself; compiling happens once.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ _DIALECTS = {
 
 
 class Connection(Protocol):
-    """What a transaction needs of a driver. One transaction at a time; not safe for several threads at once."""
+    """What a transaction needs of a driver. One transaction at a time; not thread-safe."""
 
     dialect: Dialect
 
     def query(self, sql: str, args: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        """All rows of a statement."""
+        """Run a statement and return all its rows."""
         ...
 
     def change(self, sql: str, args: tuple[Any, ...]) -> int:
-        """Run a statement that returns no rows; how many rows it changed."""
+        """Run a statement that returns no rows, and return how many it changed."""
         ...
 
     @property
     def feed_offset(self) -> int:
-        """What is added to transaction ids so that cursors grow for ever (PostgreSQL; 0 in SQLite)."""
+        """What is added to transaction ids so that cursors always grow (PostgreSQL; 0 in SQLite)."""
         ...
 
 
 class Compiled:
-    """The text of a statement in one dialect, and what puts its parameters in order."""
+    """The SQL of a statement in one dialect, and the function that orders its parameters."""
 
     __slots__ = ("args", "names", "sql")
 
     def __init__(self, clause: ClauseElement, dialect: Dialect) -> None:
-        # Parameters get their values when the statement runs; a list of constants makes the compiler ask for them now.
-        visitors.traverse(clause, {}, {"bindparam": _allow_late})
+        # Parameters get their values when the statement runs; with lists of constants the compiler wants them now.
+        visitors.traverse(clause, {}, {"bindparam": _make_optional})
         compiled: Any = clause.compile(dialect=_DIALECTS[dialect], compile_kwargs={"render_postcompile": True})
         self.sql: str = str(compiled)
         self.names: tuple[str, ...] = tuple(compiled.positiontup or ())
@@ -54,12 +54,12 @@ class Compiled:
         self.args = _binder(self.names, constants)
 
 
-def _allow_late(parameter: Any) -> None:
+def _make_optional(parameter: Any) -> None:
     parameter.required = False
 
 
 def _binder(names: tuple[str, ...], constants: dict[str, Any]) -> Callable[[dict[str, Any]], tuple[Any, ...]]:
-    """Named values to positions; the given ones go before the statement's own constants."""
+    """Return a function from named values to positional ones; given values override the statement's constants."""
     if not constants.keys().isdisjoint(names):
         return lambda values: tuple([values[name] if name in values else constants[name] for name in names])
     if len(names) > 1:
@@ -71,7 +71,7 @@ def _binder(names: tuple[str, ...], constants: dict[str, Any]) -> Callable[[dict
 
 
 class Statement:
-    """One statement; give its parameters by name. Compiled at first use in each dialect."""
+    """A statement with named parameters, compiled at first use in each dialect."""
 
     __slots__ = ("_clause", "_compiled")
 
@@ -80,18 +80,18 @@ class Statement:
         self._compiled: dict[Dialect, Compiled] = {}
 
     def compiled(self, dialect: Dialect) -> Compiled:
-        """Its text in this dialect."""
+        """Return the statement as compiled for a dialect."""
         found = self._compiled.get(dialect)
         if found is None:
             found = self._compiled[dialect] = Compiled(self._clause, dialect)
         return found
 
     def query(self, connection: Connection, **values: Any) -> list[tuple[Any, ...]]:
-        """All rows."""
+        """Run the statement and return all its rows."""
         compiled = self._compiled.get(connection.dialect) or self.compiled(connection.dialect)
         return connection.query(compiled.sql, compiled.args(values))
 
     def change(self, connection: Connection, **values: Any) -> int:
-        """Run it; how many rows it changed."""
+        """Run the statement and return how many rows it changed."""
         compiled = self._compiled.get(connection.dialect) or self.compiled(connection.dialect)
         return connection.change(compiled.sql, compiled.args(values))

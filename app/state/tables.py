@@ -1,4 +1,4 @@
-"""The tables as typed rows, and the searches that every concern shares."""
+"""The tables as typed rows, and the named settings that are stored in the database."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _META_SETS = {"sqlite": _META_SET.format("?"), "postgresql": _META_SET.format("%
 
 
 def get_meta(db: Connection, name: str, *, lock: bool = False) -> str | None:
-    """A named setting of the database; `lock` holds it against other transactions until this one ends."""
+    """Return a setting stored in the database; `lock` locks its row until this transaction ends."""
     rows = (_META_LOCK if lock else _META_GET).query(db, key_name=name)
     return rows[0][0] if rows else None
 
 
 def set_meta(db: Connection, name: str, value: str) -> None:
-    """Set a named setting."""
-    # The row itself is changed: whoever waits to lock it would not find one that was put in its place.
+    """Store a setting in the database."""
+    # Update the row in place: a transaction that waits for its lock would not see a row inserted instead.
     db.change(_META_SETS[db.dialect], (name, value))

@@ -1,4 +1,4 @@
-"""Threads that work for the event loop: what may block is done there and reported back in one hop."""
+"""Worker threads of the event loop: blocking jobs run there and report back in one hop."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ R = TypeVar("R")
 _Job = tuple[Callable[[], Any], Callable[[Any, BaseException | None], None]]
 
 
-class Crew:
-    """`size` threads that share one queue. With one thread jobs are done strictly one after another.
+class WorkerThreads:
+    """`size` threads that share one queue of jobs; a single thread runs its jobs strictly in order.
 
-    Its methods belong to the loop's thread.
+    Call the methods on the loop's thread.
     """
 
     def __init__(self, name: str, loop: asyncio.AbstractEventLoop, *, size: int = 1) -> None:
@@ -27,17 +27,17 @@ class Crew:
             thread.start()
 
     def submit(self, job: Callable[[], R], done: Callable[[R | None, BaseException | None], None]) -> None:
-        """Run `job` on a thread, then `done(result, error)` on the loop's thread."""
+        """Run `job` on a worker thread, then call `done(result, error)` on the loop's thread."""
         self._jobs.put((job, done))
 
     async def run(self, job: Callable[[], R]) -> R:
-        """`submit` and wait. Cancelling the caller leaves the job to its end."""
+        """Run `job` on a worker thread and return its result. Cancelling the caller does not stop the job."""
         future: asyncio.Future[Any] = self._loop.create_future()
-        self.submit(job, lambda result, error: settle(future, result, error))
+        self.submit(job, lambda result, error: resolve(future, result, error))
         return await future
 
     async def stop(self) -> None:
-        """End the threads after the jobs already given."""
+        """Finish the submitted jobs and end the threads."""
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:
@@ -50,7 +50,7 @@ class Crew:
             failed: BaseException | None = None
             try:
                 result = job()
-            except BaseException as error:  # noqa: BLE001 - it is raised again where the job was given
+            except BaseException as error:  # noqa: BLE001 - raised again where the job was submitted
                 failed = error
             self._report(done, result, failed)
             del task, job, done, result, failed
@@ -61,13 +61,13 @@ class Crew:
         try:
             self._loop.call_soon_threadsafe(done, result, failed)
         except RuntimeError:
-            # The loop was closed before the store: nobody is left to be told.
+            # The loop was closed before the store: nobody waits for the result.
             if not self._loop.is_closed():
                 raise
 
 
-def settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-    """Give a future its result or error, unless it was cancelled."""
+def resolve(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    """Set the result or exception of a future, unless it is done (cancelled) already."""
     if future.done():
         return
     if error is None:

@@ -7,7 +7,7 @@ import pytest
 
 from app.domain.events import Event, EventKind
 from app.state import feed
-from app.state.feed import PLACES
+from app.state.feed import SLOTS_PER_TRANSACTION
 from app.state.port import Store
 from app.state.postgres.store import PostgresStore
 from app.state.state import State
@@ -116,7 +116,7 @@ async def test_reader_never_passes_a_transaction_that_is_open(postgres_url: str)
         for number in range(5):
             await store.transact("tell", tell(str(number)))
         assert await labels_behind(store, head) == []
-        assert await store.read(lambda state: feed.head(state.db)) <= head + PLACES
+        assert await store.read(lambda state: feed.head(state.db)) <= head + SLOTS_PER_TRANSACTION
     finally:
         go_on.set()
         await under_way
@@ -133,14 +133,14 @@ async def test_cursors_grow_where_transaction_ids_begin_anew(postgres_url: str, 
     far = 10**9
     if known_by == "events":
         with psycopg.connect(postgres_url) as other:
-            other.execute("UPDATE events SET cursor = %s", (far * PLACES,))
+            other.execute("UPDATE events SET cursor = %s", (far * SLOTS_PER_TRANSACTION,))
     else:
         await store.transact("note", lambda state: set_meta(state.db, "feed_highest", str(far)))
     await store.close()
     for label in ("first", "second"):
         await store.open()
         head = await store.read(lambda state: feed.head(state.db))
-        assert head > far * PLACES
+        assert head > far * SLOTS_PER_TRANSACTION
         await store.transact("tell", tell(label))
         assert await labels_behind(store, head) == [f"{label}.0"]
         await store.close()

@@ -137,7 +137,7 @@ async def test_backup_is_a_database_of_its_own(data_dir: Path) -> None:
     writing = [asyncio.ensure_future(store.transact("write", notes.write(f"n{n}", "x" * 500))) for n in range(500)]
     await store.backup(str(target))
     await asyncio.gather(*writing)
-    with pytest.raises(StoreUnavailable, match="exists already"):
+    with pytest.raises(StoreUnavailable, match="already exists"):
         await store.backup(str(target))
     await store.close()
     assert modes_in(data_dir)["copy.db"] == 0o600
@@ -175,7 +175,7 @@ async def test_postgres_backup_is_made_by_its_own_program(
     await store.backup(str(data_dir / "copy.dump"))
     assert modes_in(data_dir) == {"copy.dump": 0o600}
     assert beginning(data_dir / "copy.dump") == b"PGDMP"
-    with pytest.raises(StoreUnavailable, match="exists already"):
+    with pytest.raises(StoreUnavailable, match="already exists"):
         await store.backup(str(data_dir / "copy.dump"))
     monkeypatch.setenv("PATH", str(data_dir))
     with pytest.raises(StoreUnavailable, match="install"):

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from app.domain.errors import StoreUnavailable
-from app.state.postgres.keepalive import SHORTEST, Silence
+from app.state.postgres.keepalive import MIN_TIMEOUT, Keepalive
 from app.state.postgres.store import PostgresStore
 from app.state.state import State
 from tests.contract.conftest import PATIENT
@@ -119,7 +119,7 @@ async def test_another_server_that_took_over_keeps_the_database(postgres_url: st
     await store.close()
 
 
-SILENCE = Silence(SHORTEST)
+KEEPALIVE = Keepalive(MIN_TIMEOUT)
 """What the tests of dead hosts wait for."""
 
 
@@ -135,13 +135,13 @@ async def opens(store: PostgresStore) -> bool:
 @pytest.mark.timeout(120)
 async def test_database_of_a_dead_host_is_free_soon(postgres_url: str, proxied: tuple[CuttingProxy, str]) -> None:
     """A host that dies without a word gives its database up within the limit; should it wake, it writes nothing."""
-    dead = PostgresStore(proxied[1], policy=PATIENT, silence=SILENCE)
+    dead = PostgresStore(proxied[1], policy=PATIENT, keepalive=KEEPALIVE)
     await dead.open()
     await dead.transact("write", notes.write("a", "old"))
     proxied[0].fall_silent()
     proxied[0].admitting = False
-    successor = PostgresStore(postgres_url, policy=PATIENT, silence=SILENCE)
-    with pytest.raises(StoreUnavailable, match="gives it up after 6 s"):
+    successor = PostgresStore(postgres_url, policy=PATIENT, keepalive=KEEPALIVE)
+    with pytest.raises(StoreUnavailable, match="releases the lock after 6 s"):
         await successor.open()
     await eventually(lambda: opens(successor), within=15)
     await successor.transact("write", notes.write("a", "new"))
@@ -210,7 +210,7 @@ async def test_own_lock_is_taken_back_from_a_session_that_never_heard_of_its_end
     postgres_url: str, proxied: tuple[CuttingProxy, str]
 ) -> None:
     """A network that broke for the server alone does not keep it from its own database."""
-    store = PostgresStore(proxied[1], policy=PATIENT, silence=SILENCE)
+    store = PostgresStore(proxied[1], policy=PATIENT, keepalive=KEEPALIVE)
     await store.open()
     await store.transact("write", notes.write("a", "1"))
     with psycopg.connect(postgres_url, autocommit=True) as other:

@@ -48,7 +48,7 @@ _ROWS_BY_HANDLE = Statement(
         schema.attempts.c.attempt == _H.attempt,
     )
 )
-_TASK_COLUMNS = len(TASKS.shape.names)
+_TASK_COLUMNS = len(TASKS.codec.names)
 _SPEND = Statement(
     sa.update(schema.tokens).where(_T.jti == sa.bindparam("key"), _T.uses_left > 0).values(uses_left=_T.uses_left - 1)
 )
@@ -125,7 +125,7 @@ def _reach_by_handle(state: State, presented: Digest, *, lock: bool) -> Reach:
     rows = _ROWS_BY_HANDLE.query(state.db, key=presented.text)
     if not rows:
         raise TokenNotFound
-    task, attempt = TASKS.shape.decode(rows[0][:_TASK_COLUMNS]), ATTEMPTS.shape.decode(rows[0][_TASK_COLUMNS:])
+    task, attempt = TASKS.codec.decode(rows[0][:_TASK_COLUMNS]), ATTEMPTS.codec.decode(rows[0][_TASK_COLUMNS:])
     return Reach(_bound(state, attempt, "handle"), task, attempt)
 
 

@@ -18,7 +18,7 @@ from psycopg.conninfo import make_conninfo
 
 from app.domain.errors import InvalidRequest, StoreUnavailable
 from app.domain.ids import IdSource
-from app.state.postgres.keepalive import Silence
+from app.state.postgres.keepalive import Keepalive
 from app.state.statements import Dialect
 
 _SETTINGS = (
@@ -70,15 +70,15 @@ class PostgresConnection:
 
     dialect: Dialect = "postgresql"
 
-    __slots__ = ("_driver", "_pg", "_prepared", "feed_offset", "ids", "reading", "silence")
+    __slots__ = ("_driver", "_pg", "_prepared", "feed_offset", "ids", "keepalive", "reading")
 
-    def __init__(self, url: str, ids: IdSource, *, lock_timeout_ms: int, silence: Silence | None = None) -> None:
+    def __init__(self, url: str, ids: IdSource, *, lock_timeout_ms: int, keepalive: Keepalive | None = None) -> None:
         """Connect. Raises StoreUnavailable."""
-        self.silence = silence or Silence()
-        settings = f"{_SETTINGS}; {self.silence.statements()}; SET lock_timeout = {lock_timeout_ms:d}"
+        self.keepalive = keepalive or Keepalive()
+        settings = f"{_SETTINGS}; {self.keepalive.statements()}; SET lock_timeout = {lock_timeout_ms:d}"
         try:
-            place = make_conninfo(url, connect_timeout=10, **self.silence.options())
-            self._driver = psycopg.connect(place, autocommit=True)
+            conninfo = make_conninfo(url, connect_timeout=10, **self.keepalive.options())
+            self._driver = psycopg.connect(conninfo, autocommit=True)
             self._driver.execute(settings.encode())
         except psycopg.Error as error:
             raise StoreUnavailable(f"PostgreSQL: {_line(str(error))}") from error

@@ -21,7 +21,7 @@ def dump(url: str, target: Path) -> None:
     if program is None:
         raise StoreUnavailable("a backup of PostgreSQL needs pg_dump; install PostgreSQL's client programs")
     if target.exists():
-        raise StoreUnavailable(f"{target} exists already; name a new file for the backup")
+        raise StoreUnavailable(f"{target} already exists; name a new file for the backup")
     partial = target.with_name(f"{target.name}.partial")
     try:
         partial.touch(mode=0o600)

@@ -20,7 +20,7 @@ def settle_feed_offset(db: Connection) -> int:
     """The offset for this database in this cluster, made larger when it has to be."""
     offset = int(get_meta(db, _OFFSET, lock=True) or 0)
     newest = db.query("SELECT max(cursor) FROM events", ())[0][0]
-    highest = max(int(get_meta(db, _HIGHEST) or 0), (newest or 0) // feed.PLACES)
+    highest = max(int(get_meta(db, _HIGHEST) or 0), (newest or 0) // feed.SLOTS_PER_TRANSACTION)
     present = int(db.query("SELECT pg_current_xact_id()::text::bigint", ())[0][0])
     if present + offset <= highest:
         offset = highest + _MARGIN - present

@@ -1,12 +1,12 @@
-"""One server per PostgreSQL database: an advisory lock of a session that does nothing else.
+"""The lock that lets one server use a PostgreSQL database: an advisory lock held by a session of its own.
 
-The lock ends with the session, and the session with the server, however that ends: when the server's host dies, as
-soon as PostgreSQL has heard nothing from it for so long as `Silence` says. Should only the session end, its loss is
-seen at once (the socket is watched) and the store stops until it has the lock again.
+PostgreSQL releases the lock when the session ends, and the session ends with the server: at once when its process
+dies, after the keepalive timeout when its host does. When only the session ends, the store notices at once (it watches
+the socket) and stops until it has the lock again.
 
-The time that a server holds the lock is its *reign*. Every other session of the server carries its name, and begins
-with a look whether it lasts; who takes the lock first ends the sessions of every other reign. So a server that was cut
-off and replaced, and does not know it yet, can commit nothing any more.
+The time during which a server holds the lock is a *lock term*. Every other session of the server is named after the
+term and starts by checking that the term lasts; a server that takes the lock first ends the sessions of all other
+terms. So a server that was cut off and replaced without noticing cannot commit anything any more.
 """
 
 from __future__ import annotations
@@ -27,48 +27,48 @@ _HELD = (
     "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 )
 _HOLDER = f"SELECT a.pid, coalesce(host(a.client_addr), 'a local socket') {_HELD}"
-# A process id comes again; together with the moment of its start it does not.
-_NAME = "(a.pid || '.' || floor(extract(epoch FROM a.backend_start) * 1000000)::text)"
-_OWN_NAME = f"SELECT {_NAME} FROM pg_stat_activity a WHERE a.pid = pg_backend_pid()"  # noqa: S608 - constants alone
-_LASTS = f"SELECT count(*) {_HELD} AND {_NAME} = %s"
-_JOIN = "SELECT set_config('application_name', %s, false)"
-_END_REIGN = f"SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a WHERE {_NAME} = %s"  # noqa: S608 - as above
-_END_OTHERS = (
+# The term is named after its session; process ids are reused, but not together with the instant of their start.
+_TERM = "(a.pid || '.' || floor(extract(epoch FROM a.backend_start) * 1000000)::text)"
+_OWN_TERM = f"SELECT {_TERM} FROM pg_stat_activity a WHERE a.pid = pg_backend_pid()"  # noqa: S608 - constants alone
+_TERM_LASTS = f"SELECT count(*) {_HELD} AND {_TERM} = %s"
+_SET_NAME = "SELECT set_config('application_name', %s, false)"
+_END_TERM = f"SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a WHERE {_TERM} = %s"  # noqa: S608 - as above
+_END_OTHER_TERMS = (
     "SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a WHERE a.datname = current_database() "
     "AND a.usename = current_user AND starts_with(a.application_name, %s) AND a.application_name <> %s"
 )
 
 
-def take_server_lock(db: PostgresConnection, *, patience_seconds: float, previous: str | None = None) -> str:
-    """Hold the lock on this connection, and name the reign that begins. `previous` is this server's own last one.
+def take_server_lock(db: PostgresConnection, *, timeout_seconds: float, previous_term: str | None = None) -> str:
+    """Take the lock on this connection and return the name of the lock term that begins.
 
-    Blocks up to `patience_seconds` for a server that is just ending. Raises StoreUnavailable that says where the other
-    server connects from.
+    `previous_term` is this server's own last one, whose session PostgreSQL may still consider alive. Blocks up to
+    `timeout_seconds` for a server that is just ending. Raises StoreUnavailable naming where the other server connects
+    from.
     """
-    deadline = time.monotonic() + patience_seconds
-    if previous is not None:
-        # Its end may not have reached PostgreSQL, which would hold the lock against us.
-        db.query(_END_REIGN, (previous,))
+    deadline = time.monotonic() + timeout_seconds
+    if previous_term is not None:
+        db.query(_END_TERM, (previous_term,))
     while not db.query(_TAKE, (_KEY,))[0][0]:
         if time.monotonic() >= deadline:
             raise StoreUnavailable(
                 f"another server is using this database{_describe_holder(db)}; stop it first. If its host has died, "
-                f"PostgreSQL gives it up after {db.silence.limit.total_seconds():g} s"
+                f"PostgreSQL releases the lock after {db.keepalive.timeout.total_seconds():g} s"
             )
         time.sleep(_PAUSE_SECONDS)
-    reign: str = db.query(_OWN_NAME, ())[0][0]
-    while db.query(_END_OTHERS, (_PREFIX, _PREFIX + reign)):
+    term: str = db.query(_OWN_TERM, ())[0][0]
+    while db.query(_END_OTHER_TERMS, (_PREFIX, _PREFIX + term)):
         if time.monotonic() >= deadline:
-            raise StoreUnavailable("sessions of the server that had this database before do not end")
+            raise StoreUnavailable("sessions of the server that used this database before do not end; try again later")
         time.sleep(_PAUSE_SECONDS)
-    return reign
+    return term
 
 
-def join_reign(db: PostgresConnection, reign: str) -> bool:
-    """Give a connection the name of the reign; whether that reign still lasts."""
-    # In this order: whoever takes the lock after the look will find the name.
-    db.query(_JOIN, (_PREFIX + reign,))
-    return db.query(_LASTS, (_KEY, reign))[0][0] > 0
+def join_lock_term(db: PostgresConnection, term: str) -> bool:
+    """Name a connection after a lock term; return whether that term still lasts."""
+    # In this order: a server that takes the lock after the check finds the name and ends this session.
+    db.query(_SET_NAME, (_PREFIX + term,))
+    return db.query(_TERM_LASTS, (_KEY, term))[0][0] > 0
 
 
 def _describe_holder(db: PostgresConnection) -> str:

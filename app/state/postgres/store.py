@@ -27,21 +27,21 @@ from app.domain.clock import Clock, system_clock
 from app.domain.errors import LockBusy, LockBusyAfterRetry, StoreUnavailable
 from app.domain.ids import IdSource
 from app.state import migrations
-from app.state.check import Check
-from app.state.holding import run_held
-from app.state.port import Committed, HoldPolicy
+from app.state.health_check import HealthCheck
+from app.state.operations import run_operation
+from app.state.port import CommitListener, HoldPolicy
 from app.state.postgres.connection import CommitUnknown, ConnectionLost, Contended, PostgresConnection
 from app.state.postgres.dump import dump
 from app.state.postgres.feed_offset import settle_feed_offset
-from app.state.postgres.keepalive import Silence
-from app.state.postgres.server_lock import join_reign, take_server_lock
+from app.state.postgres.keepalive import Keepalive
+from app.state.postgres.server_lock import join_lock_term, take_server_lock
 from app.state.state import Effects, State, even_spread
-from app.state.worker_threads import Crew, settle
+from app.state.worker_threads import WorkerThreads, resolve
 
 R = TypeVar("R")
 
 BULK_THREADS = 2
-_LOCK_PATIENCE_SECONDS = 3.0
+_LOCK_TIMEOUT_SECONDS = 3.0
 _RECOVERY_PAUSE_SECONDS = 0.25
 _LOCK_GONE = "this server's lock is gone"
 
@@ -68,7 +68,7 @@ class PostgresStore:
         ids: Callable[[], IdSource] | None = None,
         policy: HoldPolicy | None = None,
         spread: Callable[[], float] = even_spread,
-        silence: Silence | None = None,
+        keepalive: Keepalive | None = None,
     ) -> None:
         self._url = url
         self._connections = connections
@@ -77,14 +77,14 @@ class PostgresStore:
         self._ids = ids or (lambda: IdSource(clock=clock))
         self._policy = policy or HoldPolicy()
         self._bulk_policy = self._policy.unbounded()
-        self._read_policy = self._policy.warning()
+        self._read_policy = self._policy.warn_only()
         self._spread = spread
-        self._silence = silence
-        self._check = Check()
-        self._listener: Committed | None = None
+        self._keepalive = keepalive
+        self._health = HealthCheck()
+        self._listener: CommitListener | None = None
         self._idle: deque[PostgresConnection] = deque()
         self._lock: PostgresConnection | None = None
-        self._reign: str | None = None
+        self._lock_term: str | None = None
         self._watched: int | None = None
         self._opened = False
         self._offset = 0
@@ -98,9 +98,9 @@ class PostgresStore:
         if self._opened:
             return
         self._loop = asyncio.get_running_loop()
-        self._setup = Crew("swarmhold-postgres-setup", self._loop)
-        self._points = Crew("swarmhold-postgres", self._loop, size=self._connections)
-        self._bulk = Crew("swarmhold-postgres-bulk", self._loop, size=BULK_THREADS)
+        self._setup = WorkerThreads("swarmhold-postgres-setup", self._loop)
+        self._points = WorkerThreads("swarmhold-postgres", self._loop, size=self._connections)
+        self._bulk = WorkerThreads("swarmhold-postgres-bulk", self._loop, size=BULK_THREADS)
         try:
             await self._setup.run(self._prepare)
         except BaseException:
@@ -124,7 +124,7 @@ class PostgresStore:
             await self._quiet.wait()
         await self._release()
 
-    def on_commit(self, listener: Committed) -> None:
+    def on_commit(self, listener: CommitListener) -> None:
         """Set the one listener for effects."""
         self._listener = listener
 
@@ -140,7 +140,7 @@ class PostgresStore:
         try:
             return await self._persist(op, policy, partial(self._attempt, begin, op, fn, policy), bulk=bulk)
         except StoreUnavailable:
-            self._check.doubt()
+            self._health.report_failure()
             raise
 
     async def read(self, fn: Callable[[State], R], *, bulk: bool = False) -> R:
@@ -151,7 +151,7 @@ class PostgresStore:
 
     async def check(self) -> None:
         """See `Check`. Raises StoreUnavailable."""
-        await self._check.run(self)
+        await self._health.run(self)
 
     async def backup(self, target: str) -> None:
         """Write a consistent copy beside the running server by `pg_dump`. Raises StoreUnavailable."""
@@ -183,15 +183,15 @@ class PostgresStore:
             self._active -= 1
             self._quiet.set()
 
-    async def _once(self, crew: Crew, attempt: Callable[[], tuple[R, Effects | None]]) -> R:
+    async def _once(self, crew: WorkerThreads, attempt: Callable[[], tuple[R, Effects | None]]) -> R:
         future: asyncio.Future[R] = self._loop.create_future()
 
         def done(result: tuple[R, Effects | None] | None, error: BaseException | None) -> None:
             if result is None:
-                settle(future, None, error)
+                resolve(future, None, error)
             else:
                 self._announce(result[1])
-                settle(future, result[0], None)
+                resolve(future, result[0], None)
 
         # An operation whose caller was cancelled before it began is dropped.
         crew.submit(lambda: None if future.done() else attempt(), done)
@@ -205,7 +205,7 @@ class PostgresStore:
         try:
             begin(db)
             state = State(db, now=self._clock(), ids=db.ids, spread=self._spread)
-            answer = run_held(op, fn, state, policy)
+            answer = run_operation(op, fn, state, policy)
             db.commit()
         except BaseException:
             self._give_back(db)
@@ -230,16 +230,18 @@ class PostgresStore:
         return db
 
     def _connect(self) -> PostgresConnection:
-        return PostgresConnection(self._url, self._ids(), lock_timeout_ms=self._lock_timeout_ms, silence=self._silence)
+        return PostgresConnection(
+            self._url, self._ids(), lock_timeout_ms=self._lock_timeout_ms, keepalive=self._keepalive
+        )
 
     def _connect_under_lock(self) -> PostgresConnection:
         """A connection that can commit only as long as this server has the lock. Raises ConnectionLost without it."""
-        lock, reign = self._lock, self._reign
-        if lock is None or reign is None:
+        lock, term = self._lock, self._lock_term
+        if lock is None or term is None:
             raise ConnectionLost(_LOCK_GONE)
         db = self._connect()
         try:
-            lasts = join_reign(db, reign)
+            lasts = join_lock_term(db, term)
         except BaseException:
             db.close()
             raise
@@ -268,7 +270,7 @@ class PostgresStore:
         """On the setup thread: a session with the server's lock, and a database that is up to date."""
         db = self._connect()
         try:
-            self._reign = take_server_lock(db, patience_seconds=_LOCK_PATIENCE_SECONDS, previous=self._reign)
+            self._lock_term = take_server_lock(db, timeout_seconds=_LOCK_TIMEOUT_SECONDS, previous_term=self._lock_term)
             db.begin()
             migrations.migrate(db)
             self._offset = settle_feed_offset(db)

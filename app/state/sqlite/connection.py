@@ -25,7 +25,7 @@ _PRAGMAS = {
     "foreign_keys": 0,
     # A mapped file that cannot be read ends the process with a signal; a read reports an error.
     "mmap_size": 0,
-    # `LogKeeper` does it, beside the writer.
+    # `Checkpointer` does it, beside the writer.
     "wal_autocheckpoint": 0,
     "journal_size_limit": 64 * 1024 * 1024,
     "trusted_schema": 0,
@@ -171,7 +171,7 @@ class SqliteConnection:
             self.raw.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         self.raw.set_busy_timeout(0)
 
-    def copy_log(self) -> None:
+    def checkpoint(self) -> None:
         """Copy what is committed into the database, so that the log can be begun anew. Raises apsw.Error."""
         self.raw.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
 

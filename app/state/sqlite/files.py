@@ -1,7 +1,9 @@
-"""What can be done to a database file as a whole, beside a server that is using it."""
+"""Operations on a database file as a whole: the lock of its one server, integrity checks, online backups."""
 
 from __future__ import annotations
 
+import fcntl
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,45 @@ from app.domain.errors import StoreUnavailable
 from app.state.sqlite.connection import UNUSABLE, unavailable
 
 
+class FileLock:
+    """An exclusive `flock` on a file beside the database: one server per database file.
+
+    The operating system releases it when the process ends, in whatever way. The file itself stays; it contains the
+    process id of its last holder, for the error message of whoever is refused.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor: int | None = None
+
+    def acquire(self) -> None:
+        """Take the lock without waiting. Raises StoreUnavailable naming the process that holds it."""
+        try:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreUnavailable(f"cannot open the lock file {self.path}: {error.strerror}") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip() or "unknown"
+            os.close(descriptor)
+            raise StoreUnavailable(
+                f"process {holder} is using this database (it holds {self.path}); "
+                "stop it, or use another data directory"
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Release the lock. Safe to call twice."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+
 def integrity(path: Path, *, thorough: bool = False) -> tuple[str, ...]:
-    """What SQLite finds wrong with a database file, nothing when it is sound. Works beside a running server.
+    """Return the defects that SQLite finds in a database file; none when it is sound. Works beside a running server.
 
     `thorough` also compares every index with its table. Raises StoreUnavailable when the file cannot be read.
     """
@@ -30,12 +69,12 @@ def integrity(path: Path, *, thorough: bool = False) -> tuple[str, ...]:
 
 
 def copy_database(source: str, target: Path) -> None:
-    """Copy a database that may be in use to a new file, by SQLite's online backup, in one snapshot.
+    """Copy one snapshot of a database that may be in use to a new file, by SQLite's online backup.
 
-    The copy appears under its name only when it is whole. Raises StoreUnavailable.
+    The copy appears under its name only when it is complete. Raises StoreUnavailable.
     """
     if target.exists():
-        raise StoreUnavailable(f"{target} exists already; name a new file for the backup")
+        raise StoreUnavailable(f"{target} already exists; name a new file for the backup")
     partial = target.with_name(f"{target.name}.partial")
     try:
         partial.unlink(missing_ok=True)
@@ -56,9 +95,9 @@ def _copy(source: str, target: Path) -> None:
     try:
         origin.set_busy_timeout(1_000)
         with copy.backup("main", origin, "main") as backup:
-            # All pages in one step: a copy in several would begin anew at every commit in between.
+            # All pages in one step: a copy in several steps would restart at every commit in between.
             backup.step(-1)
-        # A single file, without a log beside it.
+        # Leave a single file, without a write-ahead log.
         copy.pragma("journal_mode", "DELETE")
     finally:
         copy.close(True)

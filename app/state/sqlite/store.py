@@ -19,9 +19,10 @@ from app.domain.clock import Clock, system_clock
 from app.domain.errors import StoreUnavailable
 from app.domain.ids import IdSource
 from app.state import migrations
-from app.state.check import Check
-from app.state.holding import run_held
-from app.state.port import Committed, HoldPolicy
+from app.state.health_check import HealthCheck
+from app.state.operations import run_operation
+from app.state.port import CommitListener, HoldPolicy
+from app.state.sqlite.checkpointer import Checkpointer
 from app.state.sqlite.connection import (
     MEMORY,
     OLDEST,
@@ -31,12 +32,10 @@ from app.state.sqlite.connection import (
     open_raw,
     unavailable,
 )
-from app.state.sqlite.file_lock import FileLock
-from app.state.sqlite.files import copy_database
-from app.state.sqlite.log_keeper import LogKeeper
+from app.state.sqlite.files import FileLock, copy_database
 from app.state.sqlite.writer import SqliteWriter
 from app.state.state import State, even_spread
-from app.state.worker_threads import Crew
+from app.state.worker_threads import WorkerThreads
 
 R = TypeVar("R")
 
@@ -65,10 +64,10 @@ class SqliteStore:
         self._ids = ids or (lambda: IdSource(clock=clock))
         self._policy = policy or HoldPolicy()
         self._bulk_policy = self._policy.unbounded()
-        self._read_policy = self._policy.warning()
+        self._read_policy = self._policy.warn_only()
         self._spread = spread
-        self._check = Check()
-        self._listener: Committed | None = None
+        self._health = HealthCheck()
+        self._listener: CommitListener | None = None
         self._lock = FileLock(Path(f"{self.path}.lock"))
         self._writer: SqliteWriter | None = None
         self._reads = 0
@@ -79,9 +78,11 @@ class SqliteStore:
             return
         _check_library()
         loop = asyncio.get_running_loop()
-        self._thread = Crew("swarmhold-writer", loop)
-        self._scans = Crew("swarmhold-scans", loop)
-        self._log = None if self._memory else LogKeeper(partial(open_raw, self.path), Crew("swarmhold-log", loop))
+        self._thread = WorkerThreads("swarmhold-writer", loop)
+        self._scans = WorkerThreads("swarmhold-scans", loop)
+        self._checkpointer = (
+            None if self._memory else Checkpointer(partial(open_raw, self.path), WorkerThreads("swarmhold-log", loop))
+        )
         self._reader: SqliteReader | None = None
         self._read_ids, self._scan_ids = self._ids(), self._ids()
         writer = SqliteWriter(
@@ -91,7 +92,7 @@ class SqliteStore:
             clock=self._clock,
             ids=self._ids(),
             spread=self._spread,
-            log=self._log,
+            checkpointer=self._checkpointer,
         )
         try:
             if not self._memory:
@@ -115,7 +116,7 @@ class SqliteStore:
             self._reader.close()
         await self._release()
 
-    def on_commit(self, listener: Committed) -> None:
+    def on_commit(self, listener: CommitListener) -> None:
         """Set the one listener for effects."""
         self._listener = listener
         if self._writer is not None:
@@ -134,7 +135,7 @@ class SqliteStore:
         try:
             return await self._opened().submit(op, fn, policy, bulk)
         except StoreUnavailable:
-            self._check.doubt()
+            self._health.report_failure()
             raise
 
     async def read(self, fn: Callable[[State], R], *, bulk: bool = False) -> R:
@@ -157,7 +158,7 @@ class SqliteStore:
 
     async def check(self) -> None:
         """See `Check`. Raises StoreUnavailable."""
-        await self._check.run(self)
+        await self._health.run(self)
 
     async def backup(self, target: str) -> None:
         """Write a consistent copy beside the running server to a new file. Raises StoreUnavailable."""
@@ -180,7 +181,7 @@ class SqliteStore:
     def _read(self, reader: SqliteReader, fn: Callable[[State], R], ids: IdSource, policy: HoldPolicy) -> R:
         reader.begin()
         try:
-            return run_held("read", fn, State(reader, now=self._clock(), ids=ids, spread=self._spread), policy)
+            return run_operation("read", fn, State(reader, now=self._clock(), ids=ids, spread=self._spread), policy)
         finally:
             reader.end()
 
@@ -199,8 +200,8 @@ class SqliteStore:
     async def _release(self) -> None:
         await self._thread.stop()
         await self._scans.stop()
-        if self._log is not None:
-            await self._log.close()
+        if self._checkpointer is not None:
+            await self._checkpointer.close()
         self._lock.release()
 
 

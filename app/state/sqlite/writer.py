@@ -27,12 +27,12 @@ import structlog
 from app.domain.clock import Clock
 from app.domain.errors import LockBusy, LockBusyAfterRetry, StoreUnavailable
 from app.domain.ids import IdSource
-from app.state.holding import run_held
-from app.state.port import Committed, HoldPolicy
+from app.state.operations import run_operation
+from app.state.port import CommitListener, HoldPolicy
+from app.state.sqlite.checkpointer import Checkpointer
 from app.state.sqlite.connection import SqliteConnection, unavailable
-from app.state.sqlite.log_keeper import LogKeeper
 from app.state.state import Effects, State
-from app.state.worker_threads import Crew
+from app.state.worker_threads import WorkerThreads
 
 BATCH_OPERATIONS = 256
 BATCH_SECONDS = 0.005
@@ -86,13 +86,13 @@ class SqliteWriter:
     def __init__(
         self,
         connect: Callable[[], SqliteConnection],
-        thread: Crew,
+        thread: WorkerThreads,
         loop: asyncio.AbstractEventLoop,
         *,
         clock: Clock,
         ids: IdSource,
         spread: Callable[[], float],
-        log: LogKeeper | None,
+        checkpointer: Checkpointer | None,
     ) -> None:
         self._connect = connect
         self._thread = thread
@@ -100,8 +100,8 @@ class SqliteWriter:
         self._clock = clock
         self._ids = ids
         self._spread = spread
-        self._log = log
-        self.listener: Committed | None = None
+        self._checkpointer = checkpointer
+        self.listener: CommitListener | None = None
         self._db: SqliteConnection | None = None
         self._queue: deque[Call] = deque()
         self._guarded = 0  # operations to come that get a savepoint each
@@ -209,7 +209,7 @@ class SqliteWriter:
         self._guarded = max(0, self._guarded - len(batch))
         if not db.dirty:
             self._settle(batch, _attempt(db.rollback))
-        elif self._log is None:
+        elif self._checkpointer is None:
             self._settle(batch, _attempt(partial(self._commit, db)))
         else:
             self._give(partial(self._commit, db), lambda _, error: self._settle(batch, error))
@@ -240,7 +240,7 @@ class SqliteWriter:
         state = State(db, now=self._clock(), ids=self._ids, spread=self._spread)
         db.start_operation()
         try:
-            call.answer = run_held(call.op, call.fn, state, call.policy)
+            call.answer = run_operation(call.op, call.fn, state, call.policy)
             db.keep_operation()
             call.effects = state.effects
         except BaseException as error:  # noqa: BLE001 - whatever an operation raises is its caller's
@@ -267,8 +267,8 @@ class SqliteWriter:
         if self._ailing:
             self._ailing = False
             _log.info("database_works_again")
-        if self._log is not None:
-            self._log.after_commit(db)
+        if self._checkpointer is not None:
+            self._checkpointer.after_commit(db)
 
     def _give_up(self, db: SqliteConnection) -> None:
         """Roll back; where even that fails the next batch gets a fresh connection."""
@@ -337,8 +337,8 @@ class SqliteWriter:
     def _settle(self, batch: list[Call], error: BaseException | None) -> None:
         """After the commit: first the effects, then the callers."""
         self._busy = False
-        if self._log is not None and self._db is not None:
-            self._log.grew(self._db.log_pages)
+        if self._checkpointer is not None and self._db is not None:
+            self._checkpointer.log_grew(self._db.log_pages)
         if error is not None:
             self._ails(_failure(error))
             for call in batch:

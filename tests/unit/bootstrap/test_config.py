@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.config import NOT_SETTINGS, ConfigurationError, is_loopback, load, names
-from app.state.postgres.keepalive import SHORTEST
+from app.state.postgres.keepalive import MIN_TIMEOUT
 
 
 def _told(environ: dict[str, str], **flags: object) -> str:
@@ -43,7 +43,7 @@ def test_options_win_over_the_environment_and_that_over_the_file(tmp_path: Path)
 def test_a_silence_that_no_network_could_keep_is_refused() -> None:
     """PostgreSQL is probed in whole seconds, so that there is a least time to find a dead host in."""
     assert "SWARMHOLD_DATABASE_SILENCE" in _told({"SWARMHOLD_DATABASE_SILENCE": "5"})
-    assert load(environ={"SWARMHOLD_DATABASE_SILENCE": "6"}).settings.database_silence == SHORTEST.total_seconds()
+    assert load(environ={"SWARMHOLD_DATABASE_SILENCE": "6"}).settings.database_silence == MIN_TIMEOUT.total_seconds()
 
 
 def test_lists_and_objects_have_several_spellings() -> None:

@@ -2,13 +2,13 @@ from datetime import timedelta
 
 import pytest
 
-from app.state.postgres.keepalive import SHORTEST, Silence
+from app.state.postgres.keepalive import MIN_TIMEOUT, Keepalive
 
 
 @pytest.mark.parametrize("seconds", [6, 7, 30, 45, 3600])
 def test_both_ends_give_up_within_the_limit(seconds: int) -> None:
     """Silence and the probes after it are over when the limit is, and no part is zero, which would mean two hours."""
-    options = Silence(timedelta(seconds=seconds)).options()
+    options = Keepalive(timedelta(seconds=seconds)).options()
     assert min(options.values()) >= 1
     spent = options["keepalives_idle"] + options["keepalives_interval"] * options["keepalives_count"]
     assert seconds * 0.7 <= spent <= seconds
@@ -17,7 +17,7 @@ def test_both_ends_give_up_within_the_limit(seconds: int) -> None:
 
 def test_postgres_is_told_the_same() -> None:
     """The settings of the session are those of this end."""
-    silence = Silence(SHORTEST)
+    silence = Keepalive(MIN_TIMEOUT)
     assert silence.statements() == (
         "SET tcp_keepalives_idle = 3; SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 3; "
         "SET tcp_user_timeout = 6000"

@@ -6,7 +6,7 @@ import apsw
 import pytest
 
 from app.domain.errors import StoreUnavailable
-from app.state.check import WRITE_EVERY_SECONDS, Check
+from app.state.health_check import WRITE_INTERVAL_SECONDS, HealthCheck
 from app.state.sqlite.store import SqliteStore
 from app.state.state import State
 from tests.support import notes
@@ -41,17 +41,17 @@ async def written(store: SqliteStore) -> str | None:
 async def test_a_write_is_due_now_and_then_and_after_a_doubt(store: SqliteStore) -> None:
     """Between two writes checks only read; a failure elsewhere makes the next one write at once."""
     hand = Hand()
-    asked = Check(now=hand)
+    asked = HealthCheck(now=hand)
     await asked.run(store)
     first = await written(store)
-    hand.at = WRITE_EVERY_SECONDS - 0.1
+    hand.at = WRITE_INTERVAL_SECONDS - 0.1
     await asked.run(store)
     assert await written(store) == first
-    hand.at = WRITE_EVERY_SECONDS
+    hand.at = WRITE_INTERVAL_SECONDS
     await asked.run(store)
     second = await written(store)
     assert second != first
-    asked.doubt()
+    asked.report_failure()
     await asked.run(store)
     assert await written(store) not in (first, second)
 
@@ -59,13 +59,13 @@ async def test_a_write_is_due_now_and_then_and_after_a_doubt(store: SqliteStore)
 async def test_a_disk_that_fills_up_under_an_idle_server_is_found_by_the_next_write(data_dir: Path) -> None:
     """Nobody else writes: the failure is found when a write is due, told each time, and over when the disk is."""
     hand = Hand()
-    asked = Check(now=hand)
+    asked = HealthCheck(now=hand)
     with faulty_disk() as disk:
         store = SqliteStore(data_dir / "swarmhold.db")
         await store.open()
         await asked.run(store)
         disk.fail(0, apsw.FullError)
-        hand.at = WRITE_EVERY_SECONDS
+        hand.at = WRITE_INTERVAL_SECONDS
         for _ in range(3):
             with pytest.raises(StoreUnavailable, match="the disk is full"):
                 await asked.run(store)
@@ -77,7 +77,7 @@ async def test_a_disk_that_fills_up_under_an_idle_server_is_found_by_the_next_wr
 async def test_a_store_that_hangs_is_told_in_time(store: SqliteStore) -> None:
     """A database that does not answer is as good as none."""
     entered, over = asyncio.Event(), asyncio.Event()
-    asked, loop = Check(patience_seconds=0.05), asyncio.get_running_loop()
+    asked, loop = HealthCheck(timeout_seconds=0.05), asyncio.get_running_loop()
 
     def hang(_: State) -> None:
         loop.call_soon_threadsafe(entered.set)
@@ -89,4 +89,4 @@ async def test_a_store_that_hangs_is_told_in_time(store: SqliteStore) -> None:
         await asked.run(store)
     over.set()
     await hanging
-    await Check().run(store)
+    await HealthCheck().run(store)

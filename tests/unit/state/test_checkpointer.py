@@ -10,7 +10,7 @@ import apsw
 import pytest
 from structlog.testing import capture_logs
 
-from app.state.sqlite import log_keeper
+from app.state.sqlite import checkpointer
 from app.state.sqlite.connection import SqliteReader
 from app.state.sqlite.files import integrity
 from app.state.sqlite.store import SqliteStore
@@ -26,8 +26,8 @@ _texts = itertools.count()
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """A log is long sooner."""
-    monkeypatch.setattr(log_keeper, "LONG", 400)
-    monkeypatch.setattr(log_keeper, "PATIENCE", 100)
+    monkeypatch.setattr(checkpointer, "CHECKPOINT_PAGES", 400)
+    monkeypatch.setattr(checkpointer, "RETRY_PAGES", 100)
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ async def test_a_log_without_end_is_copied_by_the_writer(data_dir: Path, monkeyp
     def no_other(path: str) -> object:
         raise apsw.CantOpenError(path)
 
-    monkeypatch.setattr(log_keeper, "FULL", 0)
+    monkeypatch.setattr(checkpointer, "MAX_PAGES", 0)
     monkeypatch.setattr("app.state.sqlite.store.open_raw", no_other)
     store = SqliteStore(data_dir / "swarmhold.db")
     await store.open()

@@ -6,7 +6,7 @@ import pytest
 from app.domain.errors import StoreUnavailable
 from app.state.opening import open_store
 from app.state.postgres.store import PostgresStore
-from app.state.sqlite.file_lock import FileLock
+from app.state.sqlite.files import FileLock
 from app.state.sqlite.store import SqliteStore
 
 
