@@ -8,7 +8,7 @@ from math import inf
 
 from app.domain.access import Caller, Role, Verb
 from app.domain.attempts import Attempt
-from app.domain.errors import Busy, Conflict, EngineError, Refused, RoleViolation, TokenNotFound, TokenTaskMismatch
+from app.domain.errors import AccessDenied, Busy, Conflict, EngineError, RoleViolation, TokenNotFound, TokenTaskMismatch
 from app.domain.tokens import ApiKey, Bearer, CapToken, Claims, Handle, TokenRecord
 from app.engine.core import Core
 from app.engine.ops import audit, credentials
@@ -169,14 +169,14 @@ class AccessCalls(Core):
         code: str | None = None
         try:
             await self.authorize(subject, verb, task_id)
-        except (Refused, Conflict) as refusal:
+        except (AccessDenied, Conflict) as refusal:
             code = refusal.code
         return await self._describe(subject, code)
 
     async def _describe(self, subject: CapToken, code: str | None) -> Inspection:
         try:
             claims = self.signer.verify(subject)
-        except Refused:
+        except AccessDenied:
             return Inspection(valid=False, code=code, role=None, subject=None, expires_at=None, uses_left=None)
         record = await self._store.read(lambda state: TOKENS.get(state.db, claims.jti))
         return Inspection(

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from app.domain.attempts import Attempt, Phase
-from app.domain.errors import Busy, Conflict, Missing
+from app.domain.errors import Busy, Conflict, NotFound
 from app.domain.redaction import describe
 from app.engine.attempts import AttemptCalls
 from app.engine.ops import questions, recovery, sessions, timers
@@ -135,7 +135,7 @@ class Background(AttemptCalls):
         """Whether it is done, by this call or by somebody else before."""
         try:
             await self._do(op, lambda state: fn(state, *args))
-        except (Conflict, Missing) as error:
+        except (Conflict, NotFound) as error:
             _log.info("due_step_overtaken", op=op, reason=str(error))
         except Busy:
             raise

@@ -15,7 +15,7 @@ import structlog
 from app.bus.port import HintBus
 from app.domain.access import Caller, Role, RoleVerbGate, Verb
 from app.domain.clock import Clock
-from app.domain.errors import Busy, EngineError, InvalidRequest, Missing, StoreUnavailable
+from app.domain.errors import Busy, EngineError, InvalidRequest, NotFound, StoreUnavailable
 from app.domain.handles import HandleMint
 from app.domain.tokens import Bearer, Claims, Handle, TokenSigner
 from app.engine.couriers import Couriers
@@ -205,7 +205,7 @@ class Core:
         """Renew the lease of a worker whose call is done, in a transaction of its own: it is of another task."""
         task_id, number = worker.task_id or "", worker.attempt or 0
         # What was asked for is done: a store that is away now, or an attempt that is gone, does not undo it.
-        with suppress(Busy, Missing):
+        with suppress(Busy, NotFound):
             await self._do("renew", lambda state: attempts.heard(state, self._cfg, task_id, number))
 
     def _present(self, bearer: Bearer, verbs: Verb | Sequence[Verb]) -> Presented:

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from app.domain.errors import TooManyGuesses
+from app.domain.errors import AuthRateLimited
 from app.http.settings import GuessLimits
 
 SOURCES = 10_000
@@ -65,13 +65,13 @@ class Guesses:
         self._all = Bucket(limits.burst_in_all, limits.in_all_per_second, limits.burst_in_all, clock())
 
     def failed(self, source: str, fingerprint: str) -> None:
-        """Count one guess. Raises TooManyGuesses when there were too many."""
+        """Count one guess. Raises AuthRateLimited when there were too many."""
         now = self._clock()
         known = self._source(source, now)
         weight = known.weight(fingerprint)
         wait = known.bucket.take(weight, now) or self._all.take(weight, now)
         if wait:
-            raise TooManyGuesses(wait)
+            raise AuthRateLimited(wait)
 
     def noted(self, source: str) -> bool:
         """Whether one more failure of this source may fill a row of the audit log."""

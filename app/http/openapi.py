@@ -47,7 +47,7 @@ _TEXTS = {
     "413": "The body is larger than the limit.",
     "415": "The body is of a type that this route does not take.",
     "422": "The body breaks its schema, or its content cannot be accepted.",
-    "429": "Too many failed credentials; a good one is still served.",
+    "429": "Too many failed authentication attempts; a valid credential is still accepted.",
     "500": "The server failed; the reference finds it in its log.",
     "503": "Busy, paused or stopping; try again after Retry-After.",
 }

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from app.domain.errors import EngineError, Internal, TooManyGuesses, Unauthenticated
+from app.domain.errors import AuthRateLimited, EngineError, Internal, Unauthenticated
 from app.http.faults import Fault
 from app.http.replies import Reply, content
 from swarmhold.models.instants import to_rfc3339
@@ -55,12 +55,12 @@ STATUS: Mapping[str, tuple[int, str]] = {
     "answer-invalid": (422, "The answer breaks its schema"),
     "dispatch-failed": (422, "Cannot be dispatched"),
     "idempotency-mismatch": (422, "Idempotency key used before"),
-    "too-many-guesses": (429, "Too many failed credentials"),
+    "too-many-guesses": (429, "Too many failed authentication attempts"),
     "internal": (500, "Internal error"),
     "lock-busy": (503, "Busy"),
     "max-hold-exceeded": (503, "Busy"),
     "store-unavailable": (503, "Store unavailable"),
-    "loop-paused": (503, "The loop is paused"),
+    "loop-paused": (503, "Dispatching is paused"),
     "shutting-down": (503, "Shutting down"),
 }
 """Status and title of every code."""
@@ -149,7 +149,7 @@ def _shown(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _retry_after(error: EngineError | Fault) -> dict[str, str]:
-    if isinstance(error, TooManyGuesses):
+    if isinstance(error, AuthRateLimited):
         return {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
     seconds = _RETRY_AFTER_S.get(error.code)
     return {} if seconds is None else {"Retry-After": str(seconds)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 from starlette.types import Scope
 
-from app.domain.errors import Busy, EngineError, TooManyGuesses, Unauthenticated
+from app.domain.errors import AuthRateLimited, Busy, EngineError, Unauthenticated
 from app.domain.tokens import fingerprint
 from app.engine.engine import Engine
 from app.http.auth import credential_text
@@ -31,12 +31,12 @@ class Refusals:
             return problem_of(error)
         try:
             await self.record(scope, error)
-        except TooManyGuesses as too_many:
+        except AuthRateLimited as too_many:
             return problem_of(too_many)
         return UNAUTHENTICATED
 
     async def record(self, scope: Scope, error: EngineError, *, credential: str | None = None) -> None:
-        """Audit a failed credential. Raises TooManyGuesses when its source, or all together, guessed too often.
+        """Audit a failed credential. Raises AuthRateLimited when its source, or all together, guessed too often.
 
         `credential` is what was presented, where that is not the Authorization header. One source fills the audit log
         no faster than it may guess.

@@ -9,7 +9,7 @@ from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from app.domain.access import Role, Verb
-from app.domain.errors import EngineError, RoleViolation, SessionNotFound, TooManyGuesses, Unauthenticated
+from app.domain.errors import AuthRateLimited, EngineError, RoleViolation, SessionNotFound, Unauthenticated
 from app.http.edge import SCOPE_KEY, Edge
 from app.http.problems import FAILED_CREDENTIAL
 from app.ws.backend import BackendConnection
@@ -112,7 +112,7 @@ async def _refusal(edge: Edge, socket: WebSocket, error: EngineError, text: str 
     failed = error if error.code in FAILED_CREDENTIAL else Unauthenticated(error.code)
     try:
         await edge.refusals.record(socket.scope, failed, credential=text)
-    except TooManyGuesses:
+    except AuthRateLimited:
         _log.info("socket_refused_among_too_many", source=socket.client)
     return REFUSED
 

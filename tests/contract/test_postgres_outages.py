@@ -58,7 +58,7 @@ async def test_connection_lost_in_the_commit_is_told(
         notes.add_one("count")(state)
 
     proxied[0].cut_at(b"COMMIT", after=arrives)
-    with pytest.raises(StoreUnavailable, match="Look whether") as failure:
+    with pytest.raises(StoreUnavailable, match="Check whether") as failure:
         await cut_store.transact("add", operation)
     assert failure.value.unsure
     assert runs == 1

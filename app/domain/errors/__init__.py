@@ -1,14 +1,14 @@
-"""Everything that can go wrong, as one tree.
+"""All errors of the engine, as one tree.
 
     EngineError
     ├── Busy                  LockBusy, LockBusyAfterRetry, MaxHoldExceeded, StoreUnavailable, LoopPaused
-    ├── Refused               BadSignature, TokenExpired, TokenNotFound, TokenRevoked, TokenUsesExhausted,
-    │                         HandleMistyped, RoleViolation, TokenTaskMismatch, Unauthenticated, TooManyGuesses
-    ├── Missing               TaskNotFound, AttemptNotFound, SessionNotFound, ResumeKeyNotFound,
+    ├── AccessDenied          BadSignature, TokenExpired, TokenNotFound, TokenRevoked, TokenUsesExhausted,
+    │                         HandleMistyped, RoleViolation, TokenTaskMismatch, Unauthenticated, AuthRateLimited
+    ├── NotFound              TaskNotFound, AttemptNotFound, SessionNotFound, ResumeKeyNotFound,
     │                         ResourceNotFound, LateResultNotFound, KeyNotFound, WebhookNotFound
     ├── Conflict              InvalidTransition, FinalConflict, AttemptSuperseded, Cancelled, NotStarted,
     │                         AlreadyAnswered, QuestionClosed, SpawnDepthExceeded
-    ├── Unacceptable          AnswerInvalid, DispatchFailed, IdempotencyMismatch, InvalidRequest, PayloadTooLarge
+    ├── InvalidInput          AnswerInvalid, DispatchFailed, IdempotencyMismatch, InvalidRequest, PayloadTooLarge
     ├── PollTimeout
     └── Internal
 
@@ -18,14 +18,30 @@ status code: each edge (HTTP, WebSocket, command line) has one table that maps `
 
 from __future__ import annotations
 
-from app.domain.errors.busy import (
-    LockBusy,
-    LockBusyAfterRetry,
-    LoopPaused,
-    MaxHoldExceeded,
-    StoreUnavailable,
+from app.domain.errors.access import (
+    AuthRateLimited,
+    BadSignature,
+    HandleMistyped,
+    RoleViolation,
+    TokenExpired,
+    TokenNotFound,
+    TokenRevoked,
+    TokenTaskMismatch,
+    TokenUsesExhausted,
+    Unauthenticated,
 )
-from app.domain.errors.conflict import (
+from app.domain.errors.availability import LockBusy, LockBusyAfterRetry, LoopPaused, MaxHoldExceeded, StoreUnavailable
+from app.domain.errors.base import (
+    AccessDenied,
+    Busy,
+    Conflict,
+    EngineError,
+    Internal,
+    InvalidInput,
+    NotFound,
+    PollTimeout,
+)
+from app.domain.errors.conflicts import (
     AlreadyAnswered,
     AttemptSuperseded,
     Cancelled,
@@ -35,53 +51,29 @@ from app.domain.errors.conflict import (
     QuestionClosed,
     SpawnDepthExceeded,
 )
-from app.domain.errors.missing import (
+from app.domain.errors.requests import (
+    AnswerInvalid,
     AttemptNotFound,
+    DispatchFailed,
+    IdempotencyMismatch,
+    InvalidRequest,
     KeyNotFound,
     LateResultNotFound,
+    PayloadTooLarge,
     ResourceNotFound,
     ResumeKeyNotFound,
     SessionNotFound,
     TaskNotFound,
     WebhookNotFound,
 )
-from app.domain.errors.plain import (
-    Internal,
-    PollTimeout,
-)
-from app.domain.errors.refused import (
-    BadSignature,
-    HandleMistyped,
-    RoleViolation,
-    TokenExpired,
-    TokenNotFound,
-    TokenRevoked,
-    TokenTaskMismatch,
-    TokenUsesExhausted,
-    TooManyGuesses,
-    Unauthenticated,
-)
-from app.domain.errors.root import (
-    Busy,
-    Conflict,
-    EngineError,
-    Missing,
-    Refused,
-    Unacceptable,
-)
-from app.domain.errors.unacceptable import (
-    AnswerInvalid,
-    DispatchFailed,
-    IdempotencyMismatch,
-    InvalidRequest,
-    PayloadTooLarge,
-)
 
 __all__ = [
+    "AccessDenied",
     "AlreadyAnswered",
     "AnswerInvalid",
     "AttemptNotFound",
     "AttemptSuperseded",
+    "AuthRateLimited",
     "BadSignature",
     "Busy",
     "Cancelled",
@@ -92,6 +84,7 @@ __all__ = [
     "HandleMistyped",
     "IdempotencyMismatch",
     "Internal",
+    "InvalidInput",
     "InvalidRequest",
     "InvalidTransition",
     "KeyNotFound",
@@ -100,12 +93,11 @@ __all__ = [
     "LockBusyAfterRetry",
     "LoopPaused",
     "MaxHoldExceeded",
-    "Missing",
+    "NotFound",
     "NotStarted",
     "PayloadTooLarge",
     "PollTimeout",
     "QuestionClosed",
-    "Refused",
     "ResourceNotFound",
     "ResumeKeyNotFound",
     "RoleViolation",
@@ -118,8 +110,6 @@ __all__ = [
     "TokenRevoked",
     "TokenTaskMismatch",
     "TokenUsesExhausted",
-    "TooManyGuesses",
-    "Unacceptable",
     "Unauthenticated",
     "WebhookNotFound",
 ]

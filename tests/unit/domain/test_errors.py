@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from app.domain import errors
-from app.domain.errors import Busy, Conflict, EngineError, Internal, Missing, PollTimeout, Refused, Unacceptable
+from app.domain.errors import AccessDenied, Busy, Conflict, EngineError, Internal, InvalidInput, NotFound, PollTimeout
 
-BRANCHES = (EngineError, Busy, Conflict, Missing, Refused, Unacceptable)
+BRANCHES = (EngineError, Busy, Conflict, NotFound, AccessDenied, InvalidInput)
 
 PROMISED = (
     "LockBusy LockBusyAfterRetry BadSignature TokenExpired TokenUsesExhausted TokenNotFound RoleViolation TaskNotFound "
@@ -54,7 +54,7 @@ def test_a_leaf_says_what_it_is(leaf: type[EngineError]) -> None:
     assert str(error)[0].isupper() or str(error).startswith("some")
     json.dumps(error.fields())
     assert not any(name.startswith("_") for name in error.fields())
-    assert issubclass(leaf, (Busy, Conflict, Missing, Refused, Unacceptable)) or leaf in (PollTimeout, Internal)
+    assert issubclass(leaf, (Busy, Conflict, NotFound, AccessDenied, InvalidInput)) or leaf in (PollTimeout, Internal)
 
 
 def test_codes_tell_leaves_apart() -> None:

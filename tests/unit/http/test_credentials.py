@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.domain.errors import InvalidRequest, TooManyGuesses, Unauthenticated
+from app.domain.errors import AuthRateLimited, InvalidRequest, Unauthenticated
 from app.domain.tokens import CapToken, Handle
 from app.http import auth
 from app.http.faults import HandleElsewhere
@@ -97,7 +97,7 @@ def guesses_until_refused(guesses: Guesses, source: str, *, same: bool = False) 
     for count in range(10_000):
         try:
             guesses.failed(source, "same" if same else str(count))
-        except TooManyGuesses:
+        except AuthRateLimited:
             return count
     return -1
 
@@ -122,7 +122,7 @@ def test_patience_comes_back_with_time() -> None:
     clock = Clock()
     guesses = Guesses(GuessLimits(burst_per_source=2, per_source_per_second=0.5), clock=clock)
     guesses_until_refused(guesses, "a")
-    with pytest.raises(TooManyGuesses) as refused:
+    with pytest.raises(AuthRateLimited) as refused:
         guesses.failed("a", "x")
     assert refused.value.retry_after_s == pytest.approx(2.0)
 
@@ -137,7 +137,7 @@ def test_all_sources_together_have_a_limit() -> None:
     for count in range(10):
         guesses.failed(f"source {count}", "x")
 
-    with pytest.raises(TooManyGuesses):
+    with pytest.raises(AuthRateLimited):
         guesses.failed("another", "x")
 
 

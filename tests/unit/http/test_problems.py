@@ -7,6 +7,7 @@ import pytest
 
 from app.domain import errors
 from app.domain.errors import (
+    AuthRateLimited,
     EngineError,
     InvalidTransition,
     LockBusy,
@@ -14,7 +15,6 @@ from app.domain.errors import (
     QuestionClosed,
     TokenExpired,
     TokenNotFound,
-    TooManyGuesses,
     Unauthenticated,
 )
 from app.http.faults import Fault, MethodNotAllowed
@@ -88,8 +88,8 @@ def test_fields_never_take_a_standard_member() -> None:
 def test_retry_after_is_told_where_trying_again_helps() -> None:
     """With every 503 and 429, in whole seconds from one."""
     assert problem_of(LockBusy("op")).headers["Retry-After"] == "1"
-    assert problem_of(TooManyGuesses(0.2)).headers["Retry-After"] == "1"
-    assert problem_of(TooManyGuesses(7.1)).headers["Retry-After"] == "8"
+    assert problem_of(AuthRateLimited(0.2)).headers["Retry-After"] == "1"
+    assert problem_of(AuthRateLimited(7.1)).headers["Retry-After"] == "8"
     assert "Retry-After" not in problem_of(TokenExpired()).headers
 
 

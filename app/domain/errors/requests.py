@@ -1,0 +1,157 @@
+"""Calls that name something which does not exist, or whose content cannot be accepted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.domain.errors.base import InvalidInput, NotFound
+
+
+@dataclass(eq=False)
+class TaskNotFound(NotFound):
+    """There is no such task."""
+
+    code = "task-not-found"
+    task_id: str
+
+    def __str__(self) -> str:
+        return f"There is no task {self.task_id}."
+
+
+@dataclass(eq=False)
+class AttemptNotFound(NotFound):
+    """The task has no such attempt."""
+
+    code = "attempt-not-found"
+    task_id: str
+    attempt: int
+
+    def __str__(self) -> str:
+        return f"Task {self.task_id} has no attempt {self.attempt}."
+
+
+@dataclass(eq=False)
+class SessionNotFound(NotFound):
+    """There is no session with this id, or the credential belongs to none."""
+
+    code = "session-not-found"
+    session_id: str | None = None
+
+    def __str__(self) -> str:
+        return f"There is no session {self.session_id}." if self.session_id else "This credential has no session."
+
+
+@dataclass(eq=False)
+class ResumeKeyNotFound(NotFound):
+    """There is no question with this key, or this caller may not see it."""
+
+    code = "resume-key-not-found"
+    key: str
+
+    def __str__(self) -> str:
+        return f"There is no question {self.key}."
+
+
+@dataclass(eq=False)
+class ResourceNotFound(NotFound):
+    """There is no resource with this name."""
+
+    code = "resource-not-found"
+    key: str
+
+    def __str__(self) -> str:
+        return f"There is no resource named {self.key!r}."
+
+
+@dataclass(eq=False)
+class LateResultNotFound(NotFound):
+    """The attempt has no such late result."""
+
+    code = "late-result-not-found"
+    task_id: str
+    attempt: int
+    index: int
+
+    def __str__(self) -> str:
+        return f"Attempt {self.attempt} of {self.task_id} has no late result {self.index}."
+
+
+@dataclass(eq=False)
+class KeyNotFound(NotFound):
+    """There is no API key or token record with this id."""
+
+    code = "key-not-found"
+    key_id: str
+
+    def __str__(self) -> str:
+        return f"There is no key or token {self.key_id}."
+
+
+@dataclass(eq=False)
+class WebhookNotFound(NotFound):
+    """There is no webhook with this id."""
+
+    code = "webhook-not-found"
+    webhook_id: str
+
+    def __str__(self) -> str:
+        return f"There is no webhook {self.webhook_id}."
+
+
+@dataclass(eq=False)
+class AnswerInvalid(InvalidInput):
+    """The answer breaks the question's schema or is not one of its choices; the question stays open."""
+
+    code = "answer-invalid"
+    key: str
+    reason: str
+    path: str = ""
+
+    def __str__(self) -> str:
+        where = f" at {self.path}" if self.path else ""
+        return f"The answer does not fit the question's schema{where}: {self.reason}. The question is still open."
+
+
+@dataclass(eq=False)
+class DispatchFailed(InvalidInput):
+    """The spawner cannot be built or used as requested."""
+
+    code = "dispatch-failed"
+    reason: str
+
+    def __str__(self) -> str:
+        return f"The attempt cannot be dispatched: {self.reason}."
+
+
+@dataclass(eq=False)
+class IdempotencyMismatch(InvalidInput):
+    """The idempotency key was used before with a different request."""
+
+    code = "idempotency-mismatch"
+    key: str
+
+    def __str__(self) -> str:
+        return f"The idempotency key {self.key!r} was used before with another request. Use a new key."
+
+
+@dataclass(eq=False)
+class InvalidRequest(InvalidInput):
+    """A parameter or id is malformed."""
+
+    code = "invalid-request"
+    reason: str
+    field: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.reason}" if self.field else self.reason
+
+
+@dataclass(eq=False)
+class PayloadTooLarge(InvalidInput):
+    """The body or frame is larger than the limit."""
+
+    code = "payload-too-large"
+    limit_bytes: int
+
+    def __str__(self) -> str:
+        return f"The body is larger than the limit of {self.limit_bytes} bytes. Send less, or a file_ref."
