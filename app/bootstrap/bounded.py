@@ -9,25 +9,12 @@ import asyncio
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from app.http.problems import Problem
+from app.http.errors import HeaderTooLarge, HttpError, MalformedRequest, RequestTooSlow
+from app.http.problems import problem_of
 from swarmhold.models.problems import PROBLEM_MEDIA_TYPE
 
 HEAD_LIMIT = 64 * 1024
 """Bytes of a request line with its header lines, of a body's trailer lines, and of whatever else is no body."""
-
-_MALFORMED = Problem(status=400, title="Malformed request", detail="This is no HTTP request.", code="malformed-request")
-_TOO_LARGE = Problem(
-    status=431,
-    title="Header too large",
-    detail=f"A request's head holds at most {HEAD_LIMIT} bytes.",
-    code="header-too-large",
-)
-_TOO_SLOW = Problem(
-    status=408,
-    title="Request too slow",
-    detail="The rest of the request did not come in time; send it again.",
-    code="request-too-slow",
-)
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -60,7 +47,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
                 self._wait_no_more()
             return
         if self._unclaimed > HEAD_LIMIT:
-            self._end(_TOO_LARGE)
+            self._end(HeaderTooLarge(HEAD_LIMIT))
         elif not self.transport.is_closing():
             if not self._unclaimed:
                 self._heard_at = self.loop.time()
@@ -98,7 +85,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Refuse what is no HTTP."""
         del msg
         self._unclaimed, self._whole = 0, True
-        self._end(_MALFORMED)
+        self._end(MalformedRequest())
 
     def _wait(self, seconds: float) -> None:
         self._patience = self.loop.call_later(seconds, self._look)
@@ -119,19 +106,20 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         elif self._whole:
             self.transport.close()
         else:
-            self._end(_TOO_SLOW)
+            self._end(RequestTooSlow())
 
-    def _end(self, problem: Problem) -> None:
+    def _end(self, error: HttpError) -> None:
         """Close, and say why unless a reply is under way or this was said already."""
         self._wait_no_more()
         if self.transport.is_closing():
             return
         if not self.cycle or self.cycle.response_complete:
-            self.transport.write(_written(problem))
+            self.transport.write(_rendered(error))
         self.transport.close()
 
 
-def _written(problem: Problem) -> bytes:
+def _rendered(error: HttpError) -> bytes:
+    problem = problem_of(error)
     body = problem.reply().body
     lines = (b"content-type: %s", b"content-length: %d", b"connection: close", b"")
     head = b"\r\n".join(lines) % (PROBLEM_MEDIA_TYPE.encode(), len(body))

@@ -20,7 +20,7 @@ from app.domain.tokens import TokenSigner
 from app.engine.core import Parts, Registries
 from app.engine.engine import Engine
 from app.engine.ops.rules import EngineCfg
-from app.http.settings import GuessLimits, HttpSettings, SocketSettings
+from app.http.settings import AuthRateLimitSettings, HttpSettings, WebSocketSettings
 from app.spawning.adapters.http import HttpWorkerSettings
 from app.spawning.adapters.in_process import Function, FunctionRegistry
 from app.spawning.catalog import SpawnerCatalog, shipped_catalog
@@ -121,13 +121,13 @@ def http_settings(settings: Settings, base_url: str) -> HttpSettings:
         sse_comment_every=timedelta(seconds=http.sse_comment_every),
         metrics_open=http.metrics_open,
         access_log=http.access_log,
-        guesses=GuessLimits(
+        auth_rate_limit=AuthRateLimitSettings(
             burst_per_source=http.guess_burst_per_source,
             per_source_per_second=http.guesses_per_source_per_second,
             burst_in_all=http.guess_burst,
             in_all_per_second=http.guesses_per_second,
         ),
-        sockets=SocketSettings(frame_limit_bytes=http.frame_limit, allowed_origins=http.allowed_origins),
+        websockets=WebSocketSettings(frame_limit_bytes=http.frame_limit, allowed_origins=http.allowed_origins),
     )
 
 

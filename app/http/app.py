@@ -25,18 +25,17 @@ import app
 from app.domain.errors import EngineError
 from app.engine.engine import Engine
 from app.http import bodies, openapi
+from app.http.auth_rate_limit import AuthFailures, AuthRateLimit
 from app.http.edge import SCOPE_KEY, Edge
-from app.http.faults import Fault
-from app.http.guessing import Guesses
+from app.http.error_responses import ErrorResponses
+from app.http.errors import HttpError
 from app.http.holds import Holds
 from app.http.metrics import Metrics
 from app.http.parameters import without_empty
-from app.http.refusals import Refusals
 from app.http.replies import Reply, nothing
 from app.http.routers import all_routes
 from app.http.routes import PlainRoute, methods_of
 from app.http.settings import HttpSettings
-from app.http.verdicts import Verdicts
 
 Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -53,7 +52,7 @@ class Application:
 
     def __init__(self, edge: Edge, *, more: Sequence[BaseRoute] = ()) -> None:
         self.edge = edge
-        self._verdicts = Verdicts(edge)
+        self._error_responses = ErrorResponses(edge)
         self._inner = self._fastapi(more)
         self._shortcuts = {
             (method, route.path): (route, route.endpoint)
@@ -75,8 +74,8 @@ class Application:
         )
         inner.router.routes.extend(all_routes())
         inner.router.routes.extend(more)
-        for kind in (EngineError, Fault, RequestValidationError, HTTPException, Exception):
-            inner.add_exception_handler(kind, self._verdicts.handle)
+        for kind in (EngineError, HttpError, RequestValidationError, HTTPException, Exception):
+            inner.add_exception_handler(kind, self._error_responses.handle)
         inner.add_exception_handler(ClientDisconnect, _left)
         return inner
 
@@ -98,19 +97,19 @@ class Application:
         started = time.perf_counter()
         found = self._shortcut(scope)
         exchange = _Exchange(send, request_id)
-        known = self._verdicts.from_known(scope, receive)
+        authenticated = self._error_responses.authenticate_before_body(scope, receive)
         try:
             if found is None:
                 limit = self.edge.settings.body_limit_bytes
-                await self._inner(scope, bodies.limited(scope, known, limit), exchange.send)
+                await self._inner(scope, bodies.limited(scope, authenticated, limit), exchange.send)
             else:
-                await self._answer(found, scope, known, exchange)
+                await self._answer(found, scope, authenticated, exchange)
         except ClientDisconnect:
             exchange.status = exchange.status or LEFT
-        except Exception as error:  # noqa: BLE001 - the one place where a fault of ours becomes a reply and a log entry
-            # FastAPI raises again what it has answered by the same verdict already.
+        except Exception as error:  # noqa: BLE001 - the one place where a server error becomes a reply and a log entry
+            # FastAPI raises the exception again after answering it by the handler above.
             if exchange.status != 500:
-                problem = await self._verdicts.of(error, scope)
+                problem = await self._error_responses.problem(error, scope)
                 if not exchange.status:
                     await problem.reply()(scope, receive, exchange.send)
         self._observe(scope, exchange.status, time.perf_counter() - started)
@@ -198,7 +197,7 @@ def create_app(
         engine=engine,
         settings=settings,
         holds=holds,
-        refusals=Refusals(engine, Guesses(settings.guesses)),
+        auth_failures=AuthFailures(engine, AuthRateLimit(settings.auth_rate_limit)),
         metrics=metrics,
         document=openapi.document,
     )

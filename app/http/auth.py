@@ -13,7 +13,7 @@ from starlette.types import Scope
 from app.domain.errors import Unauthenticated
 from app.domain.handles import PREFIX as HANDLE_PREFIX
 from app.domain.tokens import KEY_PREFIX, Bearer, CapToken, Handle
-from app.http.faults import HandleElsewhere
+from app.http.errors import HandleNotAllowed
 
 WORKERS = "/v1/worker/"
 LONGEST = 16_384
@@ -48,10 +48,10 @@ def bearer_of(text: str) -> Bearer:
 
 
 def bearer(scope: Scope) -> Bearer:
-    """The request's token or handle. Raises Unauthenticated, and HandleElsewhere for a handle on others' routes."""
+    """The request's token or handle. Raises Unauthenticated, and HandleNotAllowed for a handle on others' routes."""
     found = bearer_of(credential_text(scope))
     if isinstance(found, Handle) and not scope["path"].startswith(WORKERS):
-        raise HandleElsewhere
+        raise HandleNotAllowed
     return found
 
 

@@ -1,4 +1,4 @@
-"""Reading bodies: bounded while they stream in, decoded by orjson, checked by the wire's models."""
+"""Request bodies: limited while they stream in, decoded by orjson, validated by the API's models."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from starlette.types import Message, Receive, Scope
 
 from app.domain.errors import PayloadTooLarge
 from app.domain.json import Json
-from app.http.faults import EncodedBody, InvalidBody, MalformedBody, WrongMediaType
+from app.http.errors import EncodedBody, InvalidBody, MalformedBody, UnsupportedMediaType
 
 DEEPEST = 200
 """Levels of nesting that a body may have: below what orjson can write again inside a larger document."""
 
 JSON_TYPE = "application/json"
 
-_MEMBER = re.compile(r"<\w+\.\w+: ('[^']*')>")
-"""How Python writes a member of an enumeration."""
+_ENUM_MEMBER = re.compile(r"<\w+\.\w+: ('[^']*')>")
+"""The repr of an enumeration's member."""
 _ID_PATTERN = re.compile(r"String should match pattern '\^([A-Z])-\[0-7\].*'")
-"""What is said of a text that is no id."""
+"""Pydantic's message about a text that does not match an id's pattern."""
 
 Model = TypeVar("Model", bound=BaseModel)
 Shaped = TypeVar("Shaped")
@@ -103,10 +103,10 @@ def media_type(scope: Scope) -> tuple[str, str]:
 
 
 def require_json(scope: Scope, accepted: Sequence[str] = (JSON_TYPE,)) -> None:
-    """Raise WrongMediaType unless the body says that it is JSON, or says nothing."""
+    """Raise UnsupportedMediaType unless the body says that it is JSON, or says nothing."""
     kind, charset = media_type(scope)
     if (kind and kind != JSON_TYPE) or charset not in ("", "utf-8", "utf8"):
-        raise WrongMediaType(accepted)
+        raise UnsupportedMediaType(accepted)
 
 
 def value_of(body: bytes) -> Any:
@@ -144,7 +144,7 @@ def shaped(model: type[Model], value: Any) -> Model:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise InvalidBody(complaints(error)) from None
+        raise InvalidBody(validation_errors(error)) from None
 
 
 def shaped_by(adapter: TypeAdapter[Shaped], value: Any) -> Shaped:
@@ -152,17 +152,17 @@ def shaped_by(adapter: TypeAdapter[Shaped], value: Any) -> Shaped:
     try:
         return adapter.validate_python(value)
     except ValidationError as error:
-        raise InvalidBody(complaints(error)) from None
+        raise InvalidBody(validation_errors(error)) from None
 
 
-def plainly(message: str) -> str:
-    """A complaint as the wire spells it: members of enumerations by their values, and ids in words."""
-    return _ID_PATTERN.sub(r"an id here is \1- and 26 letters and digits", _MEMBER.sub(r"\1", message))
+def readable_message(message: str) -> str:
+    """Return a validation message with enumeration members shown by their values and id patterns in words."""
+    return _ID_PATTERN.sub(r"an id here is \1- and 26 letters and digits", _ENUM_MEMBER.sub(r"\1", message))
 
 
-def complaints(error: ValidationError) -> list[dict[str, str]]:
-    """Where a body breaks its schema and why, without what was sent."""
+def validation_errors(error: ValidationError) -> list[dict[str, str]]:
+    """Return where a body breaks its schema and why, without the values that were sent."""
     return [
-        {"field": ".".join(map(str, item["loc"])), "message": plainly(item["msg"])}
+        {"field": ".".join(map(str, item["loc"])), "message": readable_message(item["msg"])}
         for item in error.errors(include_url=False, include_context=False, include_input=False)
     ]

@@ -13,10 +13,10 @@ from app.domain.tokens import Bearer
 from app.engine.engine import Engine
 from app.engine.ops.idempotency import Idempotency
 from app.http import auth
+from app.http.auth_rate_limit import AuthFailures
 from app.http.holds import Holds
 from app.http.idempotency import idempotency_of
 from app.http.metrics import Metrics
-from app.http.refusals import Refusals
 from app.http.settings import HttpSettings
 
 SCOPE_KEY = "swarmhold"
@@ -29,7 +29,7 @@ class Edge:
     engine: Engine
     settings: HttpSettings
     holds: Holds
-    refusals: Refusals
+    auth_failures: AuthFailures
     metrics: Metrics
     document: Callable[[], bytes]
 

@@ -24,7 +24,7 @@ A durable orchestration server for swarms of agents.
 
 Every route but health and documents needs a credential in the `Authorization: Bearer` header: an API key (`shk_…`), a
 token, or a worker handle (`wh-…`). `x-verbs` names what a token must be allowed to do; any one of them opens the route.
-Refusals are problem documents (RFC 9457); their `code` is stable.
+Errors are problem documents (RFC 9457); their `code` is stable.
 """
 
 _SCHEMES: Mapping[str, Mapping[str, str]] = {
@@ -43,17 +43,19 @@ _TEXTS = {
     "401": "No valid credential was sent.",
     "403": "The credential may not do this.",
     "404": "There is no such thing.",
+    "408": "The rest of the request did not arrive in time. The connection is closed.",
     "409": "Not possible as things stand; nothing was changed.",
     "413": "The body is larger than the limit.",
     "415": "The body is of a type that this route does not take.",
     "422": "The body breaks its schema, or its content cannot be accepted.",
     "429": "Too many failed authentication attempts; a valid credential is still accepted.",
+    "431": "The request line and header fields are too long. The connection is closed.",
     "500": "The server failed; the reference finds it in its log.",
     "503": "Busy, paused or stopping; try again after Retry-After.",
 }
-_ALWAYS = ("500", "503")
-_GATED = ("400", "401", "403", "404", "409", "429")
-_BODIED = ("413", "415", "422")
+_ALWAYS = ("400", "408", "431", "500", "503")
+_AUTHENTICATED = ("401", "403", "404", "409", "429")
+_WITH_BODY = ("413", "415", "422")
 
 _KEY_HEADER = {
     "name": HEADER,
@@ -108,9 +110,9 @@ def _complete(operation: Operation) -> None:
     statuses: set[str] = set(_ALWAYS)
     if (credential := operation.get(CREDENTIAL)) is not None:
         operation["security"] = [{scheme: []} for scheme in _OPENS[credential]]
-        statuses.update(_GATED)
+        statuses.update(_AUTHENTICATED)
     if "requestBody" in operation:
-        statuses.update(_BODIED)
+        statuses.update(_WITH_BODY)
     if operation.get(IDEMPOTENT):
         operation.setdefault("parameters", []).append(_KEY_HEADER)
     if (reply := operation.pop(REPLY, None)) is not None:

@@ -1,4 +1,4 @@
-"""Problem documents (RFC 9457): the one table from an error's code to a status, and how a problem is written.
+"""Problem documents (RFC 9457): the table from an error's code to status and title, and their rendering.
 
 Every failed credential gets the same bytes, so that nobody learns which of them ever existed.
 """
@@ -13,15 +13,16 @@ from typing import Any
 import orjson
 
 from app.domain.errors import AuthRateLimited, EngineError, Internal, Unauthenticated
-from app.http.faults import Fault
+from app.http.errors import HttpError
 from app.http.replies import Reply, content
 from swarmhold.models.instants import to_rfc3339
 from swarmhold.models.problems import PROBLEM_MEDIA_TYPE
 
 STATUS: Mapping[str, tuple[int, str]] = {
-    "poll-timeout": (202, "Not settled yet"),
+    "poll-timeout": (202, "Not finished yet"),
     "invalid-request": (400, "Malformed request"),
     "malformed-body": (400, "Malformed body"),
+    "malformed-request": (400, "Malformed request"),
     "handle-mistyped": (400, "Mistyped worker handle"),
     "unauthenticated": (401, "Unauthenticated"),
     "bad-signature": (401, "Unauthenticated"),
@@ -41,6 +42,7 @@ STATUS: Mapping[str, tuple[int, str]] = {
     "key-not-found": (404, "No such key"),
     "webhook-not-found": (404, "No such webhook"),
     "method-not-allowed": (405, "Method not allowed"),
+    "request-too-slow": (408, "Request too slow"),
     "invalid-transition": (409, "Not possible in this state"),
     "final-conflict": (409, "Another final result stands"),
     "attempt-superseded": (409, "The attempt is over"),
@@ -56,6 +58,7 @@ STATUS: Mapping[str, tuple[int, str]] = {
     "dispatch-failed": (422, "Cannot be dispatched"),
     "idempotency-mismatch": (422, "Idempotency key used before"),
     "too-many-guesses": (429, "Too many failed authentication attempts"),
+    "header-too-large": (431, "Header too large"),
     "internal": (500, "Internal error"),
     "lock-busy": (503, "Busy"),
     "max-hold-exceeded": (503, "Busy"),
@@ -75,7 +78,7 @@ FAILED_CREDENTIAL = frozenset(
         "token-uses-exhausted",
     }
 )
-"""Codes that the outside sees as one."""
+"""Codes of failed credentials, which all get the problem document of `unauthenticated`."""
 
 _RETRY_AFTER_S = {"lock-busy": 1, "max-hold-exceeded": 1, "store-unavailable": 2, "loop-paused": 5, "shutting-down": 2}
 _INSTANTS = frozenset({"since"})
@@ -84,8 +87,8 @@ _RENAMED = {"status": "state", "type": "kind", "title": "name", "detail": "info"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
-    """One problem document with its header lines."""
+class ProblemDetails:
+    """One problem document and the header fields of its reply."""
 
     status: int
     title: str
@@ -95,7 +98,7 @@ class Problem:
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def document(self) -> dict[str, Any]:
-        """The document's members."""
+        """Return the members of the document."""
         return {
             "type": "about:blank",
             "title": self.title,
@@ -106,49 +109,49 @@ class Problem:
         }
 
     def reply(self) -> Reply:
-        """The document as a reply."""
+        """Return the HTTP reply that carries the document."""
         body = orjson.dumps(self.document(), default=str)
         return content(body, PROBLEM_MEDIA_TYPE, status=self.status, headers=self.headers)
 
 
-UNAUTHENTICATED = Problem(
+UNAUTHENTICATED = ProblemDetails(
     status=401,
     title="Unauthenticated",
     detail=str(Unauthenticated()),
     code=Unauthenticated.code,
     headers={"WWW-Authenticate": "Bearer"},
 )
-"""What every failed credential gets."""
+"""The problem document of every failed credential."""
 
 
-def problem_of(error: EngineError | Fault) -> Problem:
-    """The problem document of an error."""
+def problem_of(error: EngineError | HttpError) -> ProblemDetails:
+    """Return the problem document of an error."""
     if error.code in FAILED_CREDENTIAL:
         return UNAUTHENTICATED
     status, title = STATUS.get(error.code, (500, "Internal error"))
-    return Problem(
+    return ProblemDetails(
         status=status,
         title=title,
         detail=str(error),
         code=error.code,
-        fields=_shown(error.fields()),
-        headers={**(error.headers() if isinstance(error, Fault) else {}), **_retry_after(error)},
+        fields=_extension_members(error.fields()),
+        headers={**(error.headers() if isinstance(error, HttpError) else {}), **_retry_after(error)},
     )
 
 
-def internal(reference: str) -> Problem:
-    """What a fault of the server itself shows: where to look, and nothing of what happened."""
+def internal(reference: str) -> ProblemDetails:
+    """Return the problem of an unexpected exception: the reference of its log entry, and nothing of the exception."""
     return problem_of(Internal(reference))
 
 
-def _shown(fields: Mapping[str, Any]) -> dict[str, Any]:
+def _extension_members(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {
         _RENAMED.get(name, name): to_rfc3339(value) if name in _INSTANTS and isinstance(value, int) else value
         for name, value in fields.items()
     }
 
 
-def _retry_after(error: EngineError | Fault) -> dict[str, str]:
+def _retry_after(error: EngineError | HttpError) -> dict[str, str]:
     if isinstance(error, AuthRateLimited):
         return {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
     seconds = _RETRY_AFTER_S.get(error.code)

@@ -2,7 +2,7 @@
 
 `ModelRoute` is FastAPI's own way: parameters and body are checked by their annotations. `PlainRoute` hands the request
 to its endpoint as it is, for the calls that workers make all the time; it tells the document by `documented` what
-FastAPI cannot see. Both say by `gate` which credential opens them.
+FastAPI cannot see. Both say by `requires` which credential they accept.
 """
 
 from __future__ import annotations
@@ -108,10 +108,11 @@ def plain_router(prefix: str, tag: str) -> APIRouter:
     return APIRouter(prefix=prefix, tags=[tag], route_class=PlainRoute, generate_unique_id_function=_operation_id)
 
 
-def gate(*verbs: Verb, credential: str = "token", idempotent: bool = False, **more: Any) -> Extra:
-    """What a route says of its credential: `token` (session or minted), `worker` (that or a handle), `key` or `root`.
+def requires(*verbs: Verb, credential: str = "token", idempotent: bool = False, **more: Any) -> Extra:
+    """Declare the credential that a route requires: `token` (session or minted), `worker` (that or a handle), `key`
+    or `root`.
 
-    Any one of `verbs` opens it. `idempotent` routes honour the Idempotency-Key header.
+    Any one of `verbs` is sufficient. `idempotent` routes honour the Idempotency-Key header.
     """
     extra: Extra = {VERBS: [verb.value for verb in verbs], CREDENTIAL: credential}
     extra |= {f"x-{name}": value for name, value in more.items()}
@@ -148,15 +149,15 @@ def parameter(name: str, schema: Mapping[str, Any], text: str, *, where: str = "
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
-    """What opens a route, as the running server needs it."""
+class RouteAccess:
+    """The credential that a route requires."""
 
     verbs: tuple[Verb, ...]
     credential: str
 
     @classmethod
-    def of(cls, route: object) -> Gate | None:
-        """The gate of a route, None when it is open to all."""
+    def of(cls, route: object) -> RouteAccess | None:
+        """Return what a route requires, None when it needs no credential."""
         extra: Mapping[str, Any] = getattr(route, "openapi_extra", None) or {}
         if CREDENTIAL not in extra:
             return None
@@ -166,4 +167,4 @@ class Gate:
 def methods_of(route: Route) -> set[str]:
     """The methods that a route answers. What is open to all is probed by HEAD as well (RFC 9110, section 9.3.2)."""
     methods = set(route.methods or ())
-    return methods | {"HEAD"} if "GET" in methods and Gate.of(route) is None else methods
+    return methods | {"HEAD"} if "GET" in methods and RouteAccess.of(route) is None else methods

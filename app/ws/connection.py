@@ -60,7 +60,7 @@ class Connection:
     """A registered socket. It is a senior bridge (`app.spawning.backends.protocols.SeniorBridge`)."""
 
     def __init__(self, edge: Edge, socket: WebSocket, guest: Guest, id: str, protocol: Protocol) -> None:
-        settings = edge.settings.sockets
+        settings = edge.settings.websockets
         self.edge = edge
         self.id = id
         self.guest = guest

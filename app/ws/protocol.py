@@ -13,8 +13,8 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from app.domain.json import Json
-from app.http.bodies import complaints, value_of
-from app.http.faults import MalformedBody
+from app.http.bodies import validation_errors, value_of
+from app.http.errors import MalformedBody
 from swarmhold.models.frames import Answer, HookAck, Ping, SpawnAck
 
 View = dict[str, Any]
@@ -173,5 +173,5 @@ _ASKED = (
 def _misunderstood(refusal: ValidationError, kind: object, req_id: str | None) -> Say:
     if any(item["type"].startswith("union_tag") for item in refusal.errors(include_url=False)):
         return error("unknown-type", "there is no frame of this type" if kind else "a frame has a type", req_id)
-    shown = "; ".join(f"{item['field']}: {item['message']}" for item in complaints(refusal)[:5])
+    shown = "; ".join(f"{item['field']}: {item['message']}" for item in validation_errors(refusal)[:5])
     return error("invalid-frame", shown, req_id)

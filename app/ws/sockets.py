@@ -53,7 +53,7 @@ class Sockets:
         if guest.caller.role is Role.OPERATOR and id not in await _held_ids(edge, guest):
             await _turn_away(socket, FORBIDDEN)
             return
-        protocol = Protocol(senior_client_frames, frame_limit=edge.settings.sockets.frame_limit_bytes)
+        protocol = Protocol(senior_client_frames, frame_limit=edge.settings.websockets.frame_limit_bytes)
         await self._serve(Connection(edge, socket, guest, id, protocol))
 
     async def _backend(self, socket: WebSocket) -> None:
@@ -63,14 +63,14 @@ class Sockets:
         if guest is None:
             return
         edge: Edge = socket.scope[SCOPE_KEY]
-        protocol = Protocol(backend_client_frames, frame_limit=edge.settings.sockets.frame_limit_bytes)
+        protocol = Protocol(backend_client_frames, frame_limit=edge.settings.websockets.frame_limit_bytes)
         await self._serve(BackendConnection(edge, socket, guest, id, protocol))
 
     async def _admit(self, socket: WebSocket, id: str, verb: Verb, roles: frozenset[Role]) -> Guest | None:
         """Accept the socket, and its guest if the credential is good; else close it with the code that says why."""
         scope = socket.scope
         edge: Edge = scope[SCOPE_KEY]
-        if not origin_allowed(scope, edge.settings.sockets.allowed_origins) or not _is_id(id):
+        if not origin_allowed(scope, edge.settings.websockets.allowed_origins) or not _is_id(id):
             await socket.close()
             return None
         await socket.accept(subprotocol_of(scope))
@@ -111,9 +111,9 @@ async def _refusal(edge: Edge, socket: WebSocket, error: EngineError, text: str 
         return FORBIDDEN
     failed = error if error.code in FAILED_CREDENTIAL else Unauthenticated(error.code)
     try:
-        await edge.refusals.record(socket.scope, failed, credential=text)
+        await edge.auth_failures.record(socket.scope, failed, credential=text)
     except AuthRateLimited:
-        _log.info("socket_refused_among_too_many", source=socket.client)
+        _log.info("websocket_auth_rate_limited", source=socket.client)
     return REFUSED
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from app.domain.access import DEFAULT_TABLE, Role, Verb
 from app.http.openapi import document
-from app.http.settings import GuessLimits, HttpSettings
+from app.http.settings import AuthRateLimitSettings, HttpSettings
 from tests.support.serving import ROOT_KEY, Node, served
 
 OP, WORK, SENIOR = "/v1/operator", "/v1/worker", "/v1/senior"
@@ -154,8 +154,8 @@ def body_of(path: str, places: dict[str, str]) -> dict[str, Any]:
 @pytest.fixture
 async def stage() -> AsyncIterator[Stage]:
     """One of everything."""
-    patient = GuessLimits(burst_per_source=1e9, burst_in_all=1e9)
-    async with served(HttpSettings(guesses=patient)) as node:
+    patient = AuthRateLimitSettings(burst_per_source=1e9, burst_in_all=1e9)
+    async with served(HttpSettings(auth_rate_limit=patient)) as node:
         yield await _set(node)
 
 

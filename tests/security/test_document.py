@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.domain.access import Role
-from app.http.settings import GuessLimits, HttpSettings
+from app.http.settings import AuthRateLimitSettings, HttpSettings
 from tests.support.serving import ROOT_KEY, Node, served
 
 CHECKS = (
@@ -37,9 +37,9 @@ PLACES = {
 @pytest.fixture
 async def node() -> AsyncIterator[Node]:
     """A node whose waits are short and which bears all guessing."""
-    patient = GuessLimits(burst_per_source=1e9, burst_in_all=1e9)
+    patient = AuthRateLimitSettings(burst_per_source=1e9, burst_in_all=1e9)
     brief = timedelta(milliseconds=50)
-    async with served(HttpSettings(default_hold=brief, longest_hold=brief, guesses=patient)) as node:
+    async with served(HttpSettings(default_hold=brief, longest_hold=brief, auth_rate_limit=patient)) as node:
         yield node
 
 

@@ -8,7 +8,7 @@ from app.http import replies, views
 from app.http.edge import ApiKeyText, EdgeDep, Once
 from app.http.parameters import NamePath
 from app.http.replies import Reply
-from app.http.routes import gate, model_router
+from app.http.routes import model_router, requires
 from swarmhold.models.keys import ApiKey, CreatedKey, KeyRequest
 from swarmhold.models.pages import Page
 
@@ -16,7 +16,7 @@ router = model_router("/v1/admin", "admin")
 
 
 @router.post(
-    "/keys", status_code=201, response_model=CreatedKey, openapi_extra=gate(credential="root", idempotent=True)
+    "/keys", status_code=201, response_model=CreatedKey, openapi_extra=requires(credential="root", idempotent=True)
 )
 async def create_key(edge: EdgeDep, key: ApiKeyText, body: KeyRequest, once: Once) -> Reply:
     """A new key. This reply is the only one that shows it."""
@@ -25,13 +25,13 @@ async def create_key(edge: EdgeDep, key: ApiKeyText, body: KeyRequest, once: Onc
     return replies.json({"id": row.id, "key": text}, status=201)
 
 
-@router.get("/keys", response_model=Page[ApiKey], openapi_extra=gate(credential="root"))
+@router.get("/keys", response_model=Page[ApiKey], openapi_extra=requires(credential="root"))
 async def list_keys(edge: EdgeDep, key: ApiKeyText) -> Reply:
     """Every key, without its secret."""
     return replies.json(views.page([views.api_key(row) for row in await edge.engine.list_keys(key)]))
 
 
-@router.delete("/keys/{key_id}", status_code=204, openapi_extra=gate(credential="root"))
+@router.delete("/keys/{key_id}", status_code=204, openapi_extra=requires(credential="root"))
 async def revoke_key(edge: EdgeDep, key: ApiKeyText, key_id: NamePath) -> Reply:
     """Revoke a key and all that was attached with it."""
     await edge.engine.revoke_key(key, key_id)

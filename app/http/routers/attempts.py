@@ -12,7 +12,7 @@ from app.http.edge import EdgeDep, Token
 from app.http.parameters import AttemptPath, TaskPath
 from app.http.replies import Reply
 from app.http.routers.tasks import shown
-from app.http.routes import gate, model_router
+from app.http.routes import model_router, requires
 from swarmhold.models.attempts import Attempt, LateResult
 from swarmhold.models.outputs import OutputRecord
 from swarmhold.models.pages import Page
@@ -20,7 +20,7 @@ from swarmhold.models.tasks import Task
 
 router = model_router("/v1/operator/tasks/{task_id}/attempts", "operator")
 
-_READ = gate(Verb.READ_TRACE, Verb.READ_TASK_STATE)
+_READ = requires(Verb.READ_TRACE, Verb.READ_TASK_STATE)
 MOST_OUTPUTS = 1_000_000
 LateIndex = Annotated[int, Path(ge=0, le=2**31 - 1, description="A late result's place, from 0.")]
 
@@ -57,7 +57,7 @@ async def list_late(edge: EdgeDep, token: Token, task_id: TaskPath, number: Atte
 @router.post(
     "/{number}/late/{index}/adopt",
     response_model=Task,
-    openapi_extra=gate(Verb.MARK_PASS, Verb.OVERRIDE_VERDICT),
+    openapi_extra=requires(Verb.MARK_PASS, Verb.OVERRIDE_VERDICT),
 )
 async def adopt(edge: EdgeDep, token: Token, task_id: TaskPath, number: AttemptPath, index: LateIndex) -> Reply:
     """Make a late result the task's own."""

@@ -18,7 +18,7 @@ from app.http.edge import Edge, edge_of
 from app.http.holds import Drained
 from app.http.parameters import AFTER, LAST, LAST_EVENT_ID, TASK, TYPES, checked_task_id, listed_in, query_of, whole_of
 from app.http.replies import Reply
-from app.http.routes import documented, gate, plain_router
+from app.http.routes import documented, plain_router, requires
 from swarmhold.models.events import LAGGED
 
 router = plain_router("/v1/operator", "operator")
@@ -38,7 +38,7 @@ _KINDS = frozenset(kind.value for kind in EventKind)
 
 @router.get(
     "/events",
-    openapi_extra=gate(Verb.SUBSCRIBE_EVENTS)
+    openapi_extra=requires(Verb.SUBSCRIBE_EVENTS)
     | documented(parameters=(AFTER, LAST, TYPES, TASK, LAST_EVENT_ID), reply={"text/event-stream": {"type": "string"}}),
 )
 async def events(request: Request) -> Reply:

@@ -12,7 +12,7 @@ from app.http import auth, replies
 from app.http.edge import edge_of
 from app.http.metrics import CONTENT_TYPE_LATEST
 from app.http.replies import Reply
-from app.http.routes import documented, gate, plain_router
+from app.http.routes import documented, plain_router, requires
 
 router = plain_router("", "health")
 
@@ -44,7 +44,7 @@ async def readyz(request: Request) -> Reply:
     return replies.json({"status": "ready"})
 
 
-@router.get("/metrics", openapi_extra=gate(Verb.READ_TRACE) | documented(reply={"text/plain": {"type": "string"}}))
+@router.get("/metrics", openapi_extra=requires(Verb.READ_TRACE) | documented(reply={"text/plain": {"type": "string"}}))
 async def metrics(request: Request) -> Reply:
     """Metrics for Prometheus. Unless the server opens them: for a token that may read traces, or an API key that may
     attach as a role that may, since a scraper keeps its credential for long.

@@ -30,7 +30,7 @@ from app.http.parameters import (
 from app.http.replies import Reply
 from app.http.routers.questions import asked_of, watched
 from app.http.routers.tasks import body_of, shown
-from app.http.routes import documented, gate, model_router
+from app.http.routes import documented, model_router, requires
 from swarmhold.models.pages import Page
 from swarmhold.models.questions import Question, QuestionRequest
 from swarmhold.models.resources import Resource
@@ -48,7 +48,7 @@ _ATTACHED = [Role.OPERATOR.value, Role.OBSERVER.value, Role.SENIOR.value]
     "/sessions",
     status_code=201,
     response_model=Attached,
-    openapi_extra=gate(credential="key", roles=_ATTACHED, idempotent=True),
+    openapi_extra=requires(credential="key", roles=_ATTACHED, idempotent=True),
 )
 async def attach(edge: EdgeDep, key: ApiKeyText, body: AttachRequest, once: Once) -> Reply:
     """Attach a session. This reply is the only one that shows its token."""
@@ -58,52 +58,54 @@ async def attach(edge: EdgeDep, key: ApiKeyText, body: AttachRequest, once: Once
     return replies.json({"token": attached.token.text, "session": views.session(attached.session)}, status=201)
 
 
-@router.get("/sessions", response_model=Page[Session], openapi_extra=gate(Verb.READ_TRACE, Verb.ATTACH_SESSION))
+@router.get("/sessions", response_model=Page[Session], openapi_extra=requires(Verb.READ_TRACE, Verb.ATTACH_SESSION))
 async def list_sessions(edge: EdgeDep, token: Token, limit: Limit = None, cursor: Cursor = None) -> Reply:
     """Sessions, newest first, without their tokens."""
     page = await edge.engine.list_sessions(token, limit=limit_of(limit, edge.settings), cursor=cursor)
     return replies.json(views.page([views.session(row) for row in page.items], page.next_cursor))
 
 
-@router.get("/sessions/{session_id}", response_model=Session, openapi_extra=gate(Verb.READ_TRACE, Verb.ATTACH_SESSION))
+@router.get(
+    "/sessions/{session_id}", response_model=Session, openapi_extra=requires(Verb.READ_TRACE, Verb.ATTACH_SESSION)
+)
 async def read_session(edge: EdgeDep, token: Token, session_id: SessionPath) -> Reply:
     """One session."""
     return replies.json(views.session(await edge.engine.read_session(token, session_id)))
 
 
-@router.get("/registry", response_model=Registry, openapi_extra=gate(Verb.READ_TRACE, Verb.ATTACH_SESSION))
+@router.get("/registry", response_model=Registry, openapi_extra=requires(Verb.READ_TRACE, Verb.ATTACH_SESSION))
 async def registry(edge: EdgeDep, token: Token) -> Reply:
     """The ids of what is registered now."""
     return replies.json(await edge.engine.registry(token))
 
 
-@router.get("/stats", response_model=Stats, openapi_extra=gate(Verb.READ_TRACE, Verb.ATTACH_SESSION))
+@router.get("/stats", response_model=Stats, openapi_extra=requires(Verb.READ_TRACE, Verb.ATTACH_SESSION))
 async def stats(edge: EdgeDep, token: Token) -> Reply:
     """Counts of the whole server."""
     return replies.json(views.report(await edge.engine.stats(token)))
 
 
-@router.get("/session", response_model=Session, openapi_extra=gate())
+@router.get("/session", response_model=Session, openapi_extra=requires())
 async def own_session(edge: EdgeDep, token: Token) -> Reply:
     """The caller's own session."""
     return replies.json(views.session(await edge.engine.own_session(token)))
 
 
-@router.post("/session/heartbeat", status_code=204, openapi_extra=gate(Verb.HEARTBEAT))
+@router.post("/session/heartbeat", status_code=204, openapi_extra=requires(Verb.HEARTBEAT))
 async def heartbeat(edge: EdgeDep, token: Token) -> Reply:
     """Say that the caller is still there; it brings a detached session back."""
     await edge.engine.heartbeat(token)
     return replies.nothing()
 
 
-@router.delete("/session", status_code=204, openapi_extra=gate(Verb.DETACH_SESSION))
+@router.delete("/session", status_code=204, openapi_extra=requires(Verb.DETACH_SESSION))
 async def detach(edge: EdgeDep, token: Token) -> Reply:
     """Leave. Tasks stay."""
     await edge.engine.detach(token)
     return replies.nothing()
 
 
-@router.get("/tasks", response_model=Page[Task], openapi_extra=gate(Verb.READ_TASK_STATE))
+@router.get("/tasks", response_model=Page[Task], openapi_extra=requires(Verb.READ_TASK_STATE))
 async def list_tasks(
     edge: EdgeDep,
     token: Token,
@@ -129,20 +131,20 @@ async def list_tasks(
     return replies.json(views.page([views.task(state) for state in page.items], page.next_cursor))
 
 
-@router.get("/tasks/{task_id}/why", response_model=Why, openapi_extra=gate(Verb.READ_TASK_STATE))
+@router.get("/tasks/{task_id}/why", response_model=Why, openapi_extra=requires(Verb.READ_TASK_STATE))
 async def why(edge: EdgeDep, token: Token, task_id: TaskPath) -> Reply:
     """What the task waits for, nearest first."""
     return replies.json(views.report(await edge.engine.why(token, task_id)))
 
 
-@router.post("/tasks/{task_id}/result", status_code=204, openapi_extra=gate(Verb.POST_RESULT))
+@router.post("/tasks/{task_id}/result", status_code=204, openapi_extra=requires(Verb.POST_RESULT))
 async def post_result(edge: EdgeDep, token: Token, task_id: TaskPath, body: PostResultRequest) -> Reply:
     """Record an interim result; the status stays."""
     await edge.engine.post_result(token, task_id, Json.of(body.value))
     return replies.nothing()
 
 
-@router.post("/tasks/{task_id}/verdict", response_model=Task, openapi_extra=gate(Verb.MARK_PASS, Verb.MARK_BLOCKED))
+@router.post("/tasks/{task_id}/verdict", response_model=Task, openapi_extra=requires(Verb.MARK_PASS, Verb.MARK_BLOCKED))
 async def verdict(edge: EdgeDep, token: Token, task_id: TaskPath, body: VerdictRequest) -> Reply:
     """Mark the task pass or blocked; a live attempt is ended."""
     value = Json.of(body.value) if body.has("value") else None
@@ -153,7 +155,7 @@ async def verdict(edge: EdgeDep, token: Token, task_id: TaskPath, body: VerdictR
     "/tasks/{task_id}/questions",
     status_code=201,
     response_model=Question,
-    openapi_extra=gate(Verb.QUERY_SENIOR, idempotent=True),
+    openapi_extra=requires(Verb.QUERY_SENIOR, idempotent=True),
 )
 async def ask(edge: EdgeDep, token: Token, task_id: TaskPath, body: QuestionRequest, once: Once) -> Reply:
     """Ask a senior about the task, which is suspended until the answer."""
@@ -166,7 +168,7 @@ async def ask(edge: EdgeDep, token: Token, task_id: TaskPath, body: QuestionRequ
     "/questions/{key}",
     response_model=Question,
     responses={202: {"model": Question, "description": "Still open when the hold ended."}},
-    openapi_extra=gate(Verb.QUERY_SENIOR, Verb.ANSWER_QUERY),
+    openapi_extra=requires(Verb.QUERY_SENIOR, Verb.ANSWER_QUERY),
 )
 async def question(request: Request, edge: EdgeDep, token: Token, key: QuestionPath, hold: Hold = None) -> Reply:
     """Wait until the question is settled: 200; 202 when `hold` ends first."""
@@ -176,7 +178,7 @@ async def question(request: Request, edge: EdgeDep, token: Token, key: QuestionP
 @router.put(
     "/resources/{key:path}",
     status_code=204,
-    openapi_extra=gate(Verb.START_TASK) | documented(content={bodies.JSON_TYPE: {}}),
+    openapi_extra=requires(Verb.START_TASK) | documented(content={bodies.JSON_TYPE: {}}),
 )
 async def put_resource(request: Request, edge: EdgeDep, token: Token, key: NamePath) -> Reply:
     """Set a named value: the body."""
@@ -185,7 +187,7 @@ async def put_resource(request: Request, edge: EdgeDep, token: Token, key: NameP
     return replies.nothing()
 
 
-@router.get("/resources/{key:path}", response_model=Resource, openapi_extra=gate(Verb.FETCH_DATA))
+@router.get("/resources/{key:path}", response_model=Resource, openapi_extra=requires(Verb.FETCH_DATA))
 async def resource(edge: EdgeDep, token: Token, key: NamePath) -> Reply:
     """A named value."""
     value, updated_at = await edge.engine.read_resource(token, key)
@@ -196,7 +198,7 @@ async def resource(edge: EdgeDep, token: Token, key: NamePath) -> Reply:
     "/tokens",
     status_code=201,
     response_model=MintedToken,
-    openapi_extra=gate(Verb.MINT_WORKER_TOKEN, idempotent=True),
+    openapi_extra=requires(Verb.MINT_WORKER_TOKEN, idempotent=True),
 )
 async def mint(edge: EdgeDep, token: Token, body: MintRequest, once: Once) -> Reply:
     """A token for a worker or an observer. This reply is the only one that shows it."""
@@ -215,14 +217,14 @@ async def mint(edge: EdgeDep, token: Token, body: MintRequest, once: Once) -> Re
     return replies.json(told, status=201)
 
 
-@router.post("/tokens/verify", response_model=TokenVerdict, openapi_extra=gate(Verb.VERIFY_TOKEN))
+@router.post("/tokens/verify", response_model=TokenVerdict, openapi_extra=requires(Verb.VERIFY_TOKEN))
 async def verify(edge: EdgeDep, token: Token, body: VerifyRequest) -> Reply:
     """May a token do something? Asking consumes one of its uses, as doing it would."""
     found = await edge.engine.inspect_token(token, CapToken(body.token), body.verb, task_id=body.task_id)
     return replies.json(views.inspection(found))
 
 
-@router.delete("/tokens/{jti}", status_code=204, openapi_extra=gate(Verb.MINT_WORKER_TOKEN))
+@router.delete("/tokens/{jti}", status_code=204, openapi_extra=requires(Verb.MINT_WORKER_TOKEN))
 async def revoke(edge: EdgeDep, token: Token, jti: NamePath) -> Reply:
     """Revoke a token and everything that was minted below it."""
     await edge.engine.revoke_token(token, jti)

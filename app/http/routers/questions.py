@@ -9,7 +9,7 @@ from app.domain.questions import Ask
 from app.domain.tokens import Bearer
 from app.http import replies, views
 from app.http.edge import Edge
-from app.http.faults import InvalidBody
+from app.http.errors import InvalidBody
 from app.http.holds import Drained
 from app.http.parameters import hold_of
 from app.http.replies import Reply

@@ -12,7 +12,7 @@ from app.http.edge import EdgeDep, Token
 from app.http.parameters import Cursor, Limit, NameQuery, QuestionPath, TaskPath, TaskQuery, limit_of
 from app.http.replies import Reply
 from app.http.routers.tasks import shown
-from app.http.routes import gate, model_router
+from app.http.routes import model_router, requires
 from swarmhold.models.loops import LoopState
 from swarmhold.models.pages import Page
 from swarmhold.models.questions import AnswerRequest, Question
@@ -21,7 +21,7 @@ from swarmhold.models.tasks import DirectiveRequest, OverrideRequest, Task
 router = model_router("/v1/senior", "senior")
 
 
-@router.get("/questions", response_model=Page[Question], openapi_extra=gate(Verb.ANSWER_QUERY))
+@router.get("/questions", response_model=Page[Question], openapi_extra=requires(Verb.ANSWER_QUERY))
 async def list_questions(
     edge: EdgeDep,
     token: Token,
@@ -43,44 +43,44 @@ async def list_questions(
     return replies.json(views.page([views.question(row) for row in page.items], page.next_cursor))
 
 
-@router.get("/questions/{key}", response_model=Question, openapi_extra=gate(Verb.ANSWER_QUERY))
+@router.get("/questions/{key}", response_model=Question, openapi_extra=requires(Verb.ANSWER_QUERY))
 async def read_question(edge: EdgeDep, token: Token, key: QuestionPath) -> Reply:
     """One question as it stands."""
     return replies.json(views.question(await edge.engine.read_question(token, key)))
 
 
-@router.post("/questions/{key}/answer", response_model=Question, openapi_extra=gate(Verb.ANSWER_QUERY))
+@router.post("/questions/{key}/answer", response_model=Question, openapi_extra=requires(Verb.ANSWER_QUERY))
 async def answer(edge: EdgeDep, token: Token, key: QuestionPath, body: AnswerRequest) -> Reply:
     """Answer it. The first answer wins; the same again changes nothing."""
     return replies.json(views.question(await edge.engine.answer(token, key, Json.of(body.value))))
 
 
-@router.post("/tasks/{task_id}/verdict", response_model=Task, openapi_extra=gate(Verb.OVERRIDE_VERDICT))
+@router.post("/tasks/{task_id}/verdict", response_model=Task, openapi_extra=requires(Verb.OVERRIDE_VERDICT))
 async def override(edge: EdgeDep, token: Token, task_id: TaskPath, body: OverrideRequest) -> Reply:
     """Overrule: the task is pass or blocked, whatever it was."""
     return shown(await edge.engine.override_verdict(token, task_id, ok=body.ok, value=Json.of(body.value)))
 
 
-@router.post("/tasks/{task_id}/directive", status_code=204, openapi_extra=gate(Verb.INJECT_DIRECTIVE))
+@router.post("/tasks/{task_id}/directive", status_code=204, openapi_extra=requires(Verb.INJECT_DIRECTIVE))
 async def direct(edge: EdgeDep, token: Token, task_id: TaskPath, body: DirectiveRequest) -> Reply:
     """Set the prompt of the task's next attempt."""
     await edge.engine.inject_directive(token, task_id, body.prompt)
     return replies.nothing()
 
 
-@router.post("/loop/pause", response_model=LoopState, openapi_extra=gate(Verb.PAUSE_LOOP))
+@router.post("/loop/pause", response_model=LoopState, openapi_extra=requires(Verb.PAUSE_LOOP))
 async def pause(edge: EdgeDep, token: Token) -> Reply:
     """Let no new attempt start."""
     return _loop(await edge.engine.pause_loop(token))
 
 
-@router.post("/loop/resume", response_model=LoopState, openapi_extra=gate(Verb.RESUME_LOOP))
+@router.post("/loop/resume", response_model=LoopState, openapi_extra=requires(Verb.RESUME_LOOP))
 async def resume(edge: EdgeDep, token: Token) -> Reply:
     """Let attempts start again; those that waited go on."""
     return _loop(await edge.engine.resume_loop(token))
 
 
-@router.get("/loop", response_model=LoopState, openapi_extra=gate(Verb.PAUSE_LOOP, Verb.RESUME_LOOP))
+@router.get("/loop", response_model=LoopState, openapi_extra=requires(Verb.PAUSE_LOOP, Verb.RESUME_LOOP))
 async def loop(edge: EdgeDep, token: Token) -> Reply:
     """Whether the loop is paused, by whom and since when."""
     return _loop(await edge.engine.loop_state(token))

@@ -14,12 +14,12 @@ from app.domain.access import Verb
 from app.domain.tasks import TaskSpec, TaskState
 from app.http import auth, bodies, replies, views
 from app.http.edge import Edge, edge_of
-from app.http.faults import ShuttingDown
+from app.http.errors import ShuttingDown
 from app.http.holds import Drained
 from app.http.idempotency import idempotency_of
 from app.http.parameters import HOLD, SINCE, TASK_ID, WAIT, hold_of, query_of, task_id_of, whole_of
 from app.http.replies import Reply
-from app.http.routes import documented, gate, plain_router
+from app.http.routes import documented, plain_router, requires
 from swarmhold.models.dispatches import Dispatched, DispatchOutcome, DispatchRequest
 from swarmhold.models.tasks import CancelRequest, StartTaskRequest, Task
 
@@ -134,7 +134,7 @@ def routes(prefix: str, tag: str, credential: str) -> APIRouter:
     router = plain_router(prefix, tag)
 
     def opened(verb: Verb, *, idempotent: bool = False) -> dict[str, object]:
-        return gate(verb, credential=credential, idempotent=idempotent)
+        return requires(verb, credential=credential, idempotent=idempotent)
 
     router.add_api_route(
         "/tasks",

@@ -7,14 +7,14 @@ from app.http import replies, views
 from app.http.edge import ApiKeyText, EdgeDep, Once
 from app.http.parameters import NamePath
 from app.http.replies import Reply
-from app.http.routes import gate, model_router
+from app.http.routes import model_router, requires
 from app.http.views import View
 from swarmhold.models.pages import Page
 from swarmhold.models.webhooks import CreatedWebhook, ReplayRequest, Webhook, WebhookRequest
 
 router = model_router("/v1/admin/webhooks", "admin")
 
-_ROOT = gate(credential="root")
+_ROOT = requires(credential="root")
 
 
 def _view(row: Row) -> View:
@@ -38,7 +38,9 @@ def _view(row: Row) -> View:
     }
 
 
-@router.post("", status_code=201, response_model=CreatedWebhook, openapi_extra=gate(credential="root", idempotent=True))
+@router.post(
+    "", status_code=201, response_model=CreatedWebhook, openapi_extra=requires(credential="root", idempotent=True)
+)
 async def create_webhook(edge: EdgeDep, key: ApiKeyText, body: WebhookRequest, once: Once) -> Reply:
     """Send events to a URL that the settings allow. This reply is the only one that shows the secret."""
     row, secret = await edge.engine.create_webhook(key, body.spec(), idempotency=once)

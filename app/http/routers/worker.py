@@ -10,7 +10,7 @@ from app.domain.json import Json
 from app.domain.outputs import OutputEvent, OutputType
 from app.http import auth, bodies, replies, views
 from app.http.edge import ApiKeyText, EdgeDep, Once, Token, edge_of
-from app.http.faults import MalformedBody, WrongMediaType
+from app.http.errors import MalformedBody, UnsupportedMediaType
 from app.http.holds import Drained
 from app.http.idempotency import idempotency_of
 from app.http.parameters import (
@@ -27,7 +27,7 @@ from app.http.parameters import (
 from app.http.replies import Reply
 from app.http.routers.questions import asked_of, watched
 from app.http.routers.tasks import body_of
-from app.http.routes import documented, gate, model_router, plain_router
+from app.http.routes import documented, model_router, plain_router, requires
 from swarmhold.models.outputs import WorkerOutput
 from swarmhold.models.questions import Question, QuestionRequest
 from swarmhold.models.resources import Resource
@@ -47,7 +47,7 @@ _CHARSETS = frozenset({"", "utf-8", "utf8", "us-ascii"})
 @hot.get(
     "/prompt",
     response_model=WorkerPrompt,
-    openapi_extra=gate(Verb.FETCH_PROMPT, credential="worker") | documented(parameters=(OPTIONAL_TASK_ID,)),
+    openapi_extra=requires(Verb.FETCH_PROMPT, credential="worker") | documented(parameters=(OPTIONAL_TASK_ID,)),
 )
 async def prompt(request: Request) -> Reply:
     """What this attempt's worker is told."""
@@ -65,7 +65,7 @@ def _asked_task(text: str | None) -> str | None:
 @hot.post(
     "/submit",
     status_code=204,
-    openapi_extra=gate(Verb.EMIT_OUTPUT, credential="worker")
+    openapi_extra=requires(Verb.EMIT_OUTPUT, credential="worker")
     | documented(parameters=(OK,), content={bodies.JSON_TYPE: {}, TEXT: {"type": "string"}}),
 )
 async def submit(request: Request) -> Reply:
@@ -81,13 +81,13 @@ async def submit(request: Request) -> Reply:
 
 
 def _submitted_kind(kind: str, charset: str) -> str:
-    """JSON or text. Raises WrongMediaType."""
+    """JSON or text. Raises UnsupportedMediaType."""
     if charset in _CHARSETS:
         if kind == bodies.JSON_TYPE:
             return kind
         if not kind or kind.startswith("text/"):
             return TEXT
-    raise WrongMediaType((bodies.JSON_TYPE, f"{TEXT} in UTF-8"))
+    raise UnsupportedMediaType((bodies.JSON_TYPE, f"{TEXT} in UTF-8"))
 
 
 def _text(body: bytes) -> Json:
@@ -100,7 +100,7 @@ def _text(body: bytes) -> Json:
 @hot.post(
     "/result",
     status_code=204,
-    openapi_extra=gate(Verb.POST_RESULT, credential="worker") | documented(body=WorkerResultRequest),
+    openapi_extra=requires(Verb.POST_RESULT, credential="worker") | documented(body=WorkerResultRequest),
 )
 async def result(request: Request) -> Reply:
     """End the attempt; `task_id`, and `attempt` if given, must be the worker's own."""
@@ -116,7 +116,7 @@ async def result(request: Request) -> Reply:
 @hot.post(
     "/output",
     status_code=204,
-    openapi_extra=gate(Verb.EMIT_OUTPUT, credential="worker", idempotent=True) | documented(body=WorkerOutput),
+    openapi_extra=requires(Verb.EMIT_OUTPUT, credential="worker", idempotent=True) | documented(body=WorkerOutput),
 )
 async def output(request: Request) -> Reply:
     """Append progress, a piece of the result, or a named by-product."""
@@ -131,7 +131,7 @@ async def output(request: Request) -> Reply:
     return replies.NO_CONTENT
 
 
-@hot.post("/heartbeat", response_model=Heartbeat, openapi_extra=gate(Verb.EMIT_OUTPUT, credential="worker"))
+@hot.post("/heartbeat", response_model=Heartbeat, openapi_extra=requires(Verb.EMIT_OUTPUT, credential="worker"))
 async def heartbeat(request: Request) -> Reply:
     """Renew the lease, and learn whether to stop."""
     pulse = await edge_of(request).engine.worker_heartbeat(auth.bearer(request.scope))
@@ -142,7 +142,7 @@ async def heartbeat(request: Request) -> Reply:
     "/questions",
     status_code=201,
     response_model=Question,
-    openapi_extra=gate(Verb.QUERY_SENIOR, credential="worker", idempotent=True),
+    openapi_extra=requires(Verb.QUERY_SENIOR, credential="worker", idempotent=True),
 )
 async def ask(edge: EdgeDep, bearer: Token, body: QuestionRequest, once: Once) -> Reply:
     """Ask a senior about the worker's own task, which is suspended until the answer."""
@@ -154,14 +154,16 @@ async def ask(edge: EdgeDep, bearer: Token, body: QuestionRequest, once: Once) -
     "/questions/{key}",
     response_model=Question,
     responses={202: {"model": Question, "description": "Still open when the hold ended."}},
-    openapi_extra=gate(Verb.QUERY_SENIOR, Verb.ANSWER_QUERY, credential="worker"),
+    openapi_extra=requires(Verb.QUERY_SENIOR, Verb.ANSWER_QUERY, credential="worker"),
 )
 async def question(request: Request, edge: EdgeDep, bearer: Token, key: QuestionPath, hold: Hold = None) -> Reply:
     """Wait until the question is settled: 200; 202 when `hold` ends first."""
     return await watched(request, edge, bearer, key, hold)
 
 
-@router.get("/resources/{key:path}", response_model=Resource, openapi_extra=gate(Verb.FETCH_DATA, credential="worker"))
+@router.get(
+    "/resources/{key:path}", response_model=Resource, openapi_extra=requires(Verb.FETCH_DATA, credential="worker")
+)
 async def resource(edge: EdgeDep, bearer: Token, key: NamePath) -> Reply:
     """A named value."""
     value, updated_at = await edge.engine.read_resource(bearer, key)
@@ -172,7 +174,7 @@ async def resource(edge: EdgeDep, bearer: Token, key: NamePath) -> Reply:
     "/claim",
     response_model=ClaimedJob,
     responses={204: {"description": "Nothing came within the hold."}},
-    openapi_extra=gate(credential="key", roles=[Role.WORKER.value], idempotent=True),
+    openapi_extra=requires(credential="key", roles=[Role.WORKER.value], idempotent=True),
 )
 async def claim(request: Request, edge: EdgeDep, key: ApiKeyText, body: ClaimRequest, once: Once) -> Reply:
     """Take the next attempt of a queue, waiting up to `hold` seconds for one."""

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from app.domain.access import Role
-from app.http.settings import GuessLimits, HttpSettings
+from app.http.settings import AuthRateLimitSettings, HttpSettings
 from tests.support.serving import ROOT_KEY, Node, served
 
 OP, WORK, SENIOR = "/v1/operator", "/v1/worker", "/v1/senior"
@@ -342,8 +342,8 @@ async def test_a_paused_loop_is_503_with_retry_after(node: Node) -> None:
 
 async def test_guessing_is_429_while_good_credentials_are_served() -> None:
     """Different wrong credentials of one source run out of patience; a right one never does."""
-    limits = GuessLimits(burst_per_source=10, per_source_per_second=0.01)
-    async with served(HttpSettings(guesses=limits)) as node:
+    limits = AuthRateLimitSettings(burst_per_source=10, per_source_per_second=0.01)
+    async with served(HttpSettings(auth_rate_limit=limits)) as node:
         operator = await node.operator()
         client = node.as_(None)
 

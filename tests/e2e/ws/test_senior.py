@@ -10,7 +10,7 @@ import pytest
 import websockets
 
 from app.domain.access import Role
-from app.http.settings import HttpSettings, SocketSettings
+from app.http.settings import HttpSettings, WebSocketSettings
 from tests.support.serving import ROOT_KEY, Node, served
 from tests.support.speaking import Speaker, speaking
 from tests.support.waiting import eventually
@@ -22,8 +22,8 @@ DESK = f"{SENIOR}/bridges/desk/ws"
 @pytest.fixture
 async def node(place: str) -> AsyncIterator[Node]:
     """A node that looks at its guests' credentials often."""
-    sockets = SocketSettings(recheck=timedelta(milliseconds=100), allowed_origins=("https://good.example",))
-    async with served(HttpSettings(sockets=sockets), place=place) as node:
+    sockets = WebSocketSettings(recheck=timedelta(milliseconds=100), allowed_origins=("https://good.example",))
+    async with served(HttpSettings(websockets=sockets), place=place) as node:
         yield node
 
 
@@ -303,8 +303,8 @@ async def test_a_stopping_server_says_goodbye(node: Node) -> None:
 
 async def test_a_reader_that_does_not_keep_up_is_closed_with_4408_and_finds_everything_later() -> None:
     """Its frames cost no more than the queue; on reconnect every open question is there."""
-    sockets = SocketSettings(queue_frames=8, queue_bytes=200_000)
-    async with served(HttpSettings(sockets=sockets)) as node:
+    sockets = WebSocketSettings(queue_frames=8, queue_bytes=200_000)
+    async with served(HttpSettings(websockets=sockets)) as node:
         token = await node.attach(Role.SENIOR)
         async with speaking(node, DESK, token, max_queue=1, compression=None) as desk:
             await desk.hear()

@@ -1,4 +1,4 @@
-"""Reading credentials, counting guesses, checking idempotency keys."""
+"""Reading credentials, limiting failed authentication attempts, checking idempotency keys."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ import pytest
 from app.domain.errors import AuthRateLimited, InvalidRequest, Unauthenticated
 from app.domain.tokens import CapToken, Handle
 from app.http import auth
-from app.http.faults import HandleElsewhere
-from app.http.guessing import REMEMBERED, SOURCES, Guesses, source_of
+from app.http.auth_rate_limit import MAX_FINGERPRINTS, MAX_SOURCES, AuthRateLimit, source_of
+from app.http.errors import HandleNotAllowed
 from app.http.idempotency import idempotency_of
-from app.http.settings import GuessLimits
+from app.http.settings import AuthRateLimitSettings
 
 
 def scope_with(*headers: tuple[bytes, bytes], path: str = "/x") -> dict[str, Any]:
@@ -42,7 +42,7 @@ def test_tokens_and_handles_are_told_apart(value: bytes, bearer: object) -> None
 @pytest.mark.parametrize("path", ["/v1/operator/tasks", "/v1/senior/loop", "/metrics", "/v1/worker", "/v1/workers/x"])
 def test_a_handle_is_for_workers_routes_alone(path: str) -> None:
     """A token is taken everywhere: its role and its scope say what it may do."""
-    with pytest.raises(HandleElsewhere):
+    with pytest.raises(HandleNotAllowed):
         auth.bearer(authorized(b"Bearer wh-abc", path=path))
     assert auth.bearer(authorized(b"Bearer aa.bb.cc", path=path)) == CapToken("aa.bb.cc")
 
@@ -92,65 +92,65 @@ class Clock:
         return self.now
 
 
-def guesses_until_refused(guesses: Guesses, source: str, *, same: bool = False) -> int:
+def attempts_until_refused(limit: AuthRateLimit, source: str, *, same: bool = False) -> int:
     """How many failures one source has before it is refused."""
     for count in range(10_000):
         try:
-            guesses.failed(source, "same" if same else str(count))
+            limit.count_failure(source, "same" if same else str(count))
         except AuthRateLimited:
             return count
     return -1
 
 
 def test_each_source_has_its_own_patience() -> None:
-    """One that guesses does not spend another's."""
-    guesses = Guesses(GuessLimits(burst_per_source=5, per_source_per_second=1), clock=Clock())
+    """Failures of one source do not use up the limit of another."""
+    limit = AuthRateLimit(AuthRateLimitSettings(burst_per_source=5, per_source_per_second=1), clock=Clock())
 
-    assert guesses_until_refused(guesses, "a") == 5
-    assert guesses_until_refused(guesses, "b") == 5
+    assert attempts_until_refused(limit, "a") == 5
+    assert attempts_until_refused(limit, "b") == 5
 
 
 def test_the_same_wrong_credential_is_hardly_a_guess() -> None:
     """It weighs a fifth."""
-    guesses = Guesses(GuessLimits(burst_per_source=5), clock=Clock())
+    limit = AuthRateLimit(AuthRateLimitSettings(burst_per_source=5), clock=Clock())
 
-    assert guesses_until_refused(guesses, "a", same=True) in (20, 21)
+    assert attempts_until_refused(limit, "a", same=True) in (20, 21)
 
 
 def test_patience_comes_back_with_time() -> None:
     """And how long to wait is told."""
     clock = Clock()
-    guesses = Guesses(GuessLimits(burst_per_source=2, per_source_per_second=0.5), clock=clock)
-    guesses_until_refused(guesses, "a")
+    limit = AuthRateLimit(AuthRateLimitSettings(burst_per_source=2, per_source_per_second=0.5), clock=clock)
+    attempts_until_refused(limit, "a")
     with pytest.raises(AuthRateLimited) as refused:
-        guesses.failed("a", "x")
+        limit.count_failure("a", "x")
     assert refused.value.retry_after_s == pytest.approx(2.0)
 
     clock.now += 2
 
-    guesses.failed("a", "y")
+    limit.count_failure("a", "y")
 
 
 def test_all_sources_together_have_a_limit() -> None:
     """Guessing from many addresses is guessing."""
-    guesses = Guesses(GuessLimits(burst_in_all=10, in_all_per_second=0), clock=Clock())
+    limit = AuthRateLimit(AuthRateLimitSettings(burst_in_all=10, in_all_per_second=0), clock=Clock())
     for count in range(10):
-        guesses.failed(f"source {count}", "x")
+        limit.count_failure(f"source {count}", "x")
 
     with pytest.raises(AuthRateLimited):
-        guesses.failed("another", "x")
+        limit.count_failure("another", "x")
 
 
 def test_memory_is_bounded() -> None:
     """Sources and credentials that were quiet longest are forgotten."""
-    guesses = Guesses(GuessLimits(burst_in_all=1e9, burst_per_source=1e9), clock=Clock())
-    for count in range(SOURCES + 100):
-        guesses.failed(f"source {count}", "x")
-    for count in range(REMEMBERED + 100):
-        guesses.failed("one", str(count))
+    limit = AuthRateLimit(AuthRateLimitSettings(burst_in_all=1e9, burst_per_source=1e9), clock=Clock())
+    for count in range(MAX_SOURCES + 100):
+        limit.count_failure(f"source {count}", "x")
+    for count in range(MAX_FINGERPRINTS + 100):
+        limit.count_failure("one", str(count))
 
-    assert len(guesses._sources) == SOURCES
-    assert len(guesses._sources["one"].tried) == REMEMBERED
+    assert len(limit._sources) == MAX_SOURCES
+    assert len(limit._sources["one"].fingerprints) == MAX_FINGERPRINTS
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from app.domain.errors import (
     TokenNotFound,
     Unauthenticated,
 )
-from app.http.faults import Fault, MethodNotAllowed
+from app.http.errors import HttpError, MethodNotAllowed
 from app.http.problems import FAILED_CREDENTIAL, STATUS, internal, problem_of
 
 
@@ -27,13 +27,13 @@ def leaves(root: type[Exception]) -> set[type[Exception]]:
     return {root} if not below else set().union(*(leaves(kind) for kind in below))
 
 
-LEAVES: list[Any] = sorted(leaves(EngineError) | leaves(Fault), key=lambda leaf: leaf.__name__)
+LEAVES: list[Any] = sorted(leaves(EngineError) | leaves(HttpError), key=lambda leaf: leaf.__name__)
 
 
 @pytest.mark.parametrize("leaf", LEAVES)
 def test_every_leaf_has_a_row(leaf: type[EngineError]) -> None:
     """An error without a status would be told as a fault of the server."""
-    assert leaf.__module__.startswith(("app.domain.errors", "app.http.faults"))
+    assert leaf.__module__.startswith(("app.domain.errors", "app.http.errors"))
     assert leaf.code in STATUS
 
 

@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect
 
 from app.domain.errors import InvalidRequest, PayloadTooLarge
 from app.http import bodies
-from app.http.faults import EncodedBody, InvalidBody, MalformedBody, WrongMediaType
+from app.http.errors import EncodedBody, InvalidBody, MalformedBody, UnsupportedMediaType
 from app.http.holds import Drained, Holds
 from app.http.parameters import (
     hold_of,
@@ -104,7 +104,7 @@ def test_json_is_taken_under_its_name_or_none(kind: str) -> None:
 )
 def test_other_types_are_refused(kind: str) -> None:
     """And the right one is named."""
-    with pytest.raises(WrongMediaType) as refused:
+    with pytest.raises(UnsupportedMediaType) as refused:
         bodies.require_json(scope_with(content_type=kind))
     assert "application/json" in str(refused.value)
 

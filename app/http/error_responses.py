@@ -1,0 +1,173 @@
+"""The problem document of whatever a request raised.
+
+Callers without a valid credential learn nothing about the validity of their request: before a malformed request is
+answered as such, its credential is checked, and an invalid one is what is reported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Iterable
+
+import structlog
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match, Route
+from starlette.types import Message, Receive, Scope
+
+from app.domain.access import Role
+from app.domain.errors import Conflict, EngineError, InvalidRequest, PayloadTooLarge, RoleViolation
+from app.http import auth
+from app.http.bodies import readable_message
+from app.http.edge import Edge
+from app.http.errors import (
+    EncodedBody,
+    HandleNotAllowed,
+    HttpError,
+    InvalidBody,
+    MalformedBody,
+    MethodNotAllowed,
+    RouteNotFound,
+    UnsupportedMediaType,
+)
+from app.http.problems import ProblemDetails, internal, problem_of
+from app.http.routes import RouteAccess, methods_of
+
+_log = structlog.get_logger(__name__)
+
+_PARAMETERS = frozenset({"path", "query", "header", "cookie"})
+_AUTHENTICATED_FIRST = (
+    EncodedBody,
+    HandleNotAllowed,
+    InvalidBody,
+    InvalidRequest,
+    MalformedBody,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+)
+
+
+class ErrorResponses:
+    """Turns exceptions into problem documents, checking the credential of malformed requests first."""
+
+    def __init__(self, edge: Edge) -> None:
+        self._edge = edge
+
+    def authenticate_before_body(self, scope: Scope, receive: Receive) -> Receive:
+        """Wrap `receive` so that the credential is checked before a body's second chunk is read.
+
+        A body in one chunk has arrived already and is left to the call's own check. The wrapper raises what that check
+        would raise.
+        """
+        checked = False
+
+        async def receive_authenticated() -> Message:
+            nonlocal checked
+            message = await receive()
+            if not checked and message.get("more_body", False):
+                checked = True
+                if (access := RouteAccess.of(scope.get("route"))) is not None:
+                    await self._require_valid(access, scope)
+            return message
+
+        return receive_authenticated
+
+    async def handle(self, request: Request, error: Exception) -> Response:
+        """Return the reply to an exception that a FastAPI route raised."""
+        return (await self.problem(error, request.scope)).reply()
+
+    async def problem(self, error: Exception, scope: Scope) -> ProblemDetails:
+        """Return the problem of an exception. An unexpected one is logged under a reference, and only that is shown."""
+        known = _classified(error, scope)
+        if known is None:
+            return _unexpected(error, scope)
+        if isinstance(known, _AUTHENTICATED_FIRST):
+            known = await self._credential_error(scope, known) or known
+        return (
+            await self._edge.auth_failures.problem(scope, known)
+            if isinstance(known, EngineError)
+            else problem_of(known)
+        )
+
+    async def _credential_error(self, scope: Scope, known: EngineError | HttpError) -> EngineError | None:
+        """Return what is wrong with the request's credential, or None. The check spends a use, as the call would."""
+        access = RouteAccess.of(scope.get("route"))
+        if access is None:
+            return None
+        try:
+            await self._authorize(access, scope)
+        except EngineError as error:
+            # A handle on the wrong route gets that answer, not the state of its attempt.
+            wrong_route = isinstance(error, Conflict) and isinstance(known, HandleNotAllowed)
+            return None if wrong_route else error
+        return None
+
+    async def _require_valid(self, access: RouteAccess, scope: Scope) -> None:
+        """Raise unless the credential is valid. Spends no use: the call will."""
+        if access.credential in ("root", "key"):
+            await self._authorize(access, scope)
+        else:
+            await self._edge.engine.whoami(auth.bearer_of(auth.credential_text(scope)))
+
+    async def _authorize(self, access: RouteAccess, scope: Scope) -> None:
+        engine = self._edge.engine
+        if access.credential == "root":
+            await engine.list_keys(auth.api_key(scope))
+        elif access.credential == "key":
+            # The role that is asked for may stand in the body that could not be read.
+            with contextlib.suppress(RoleViolation):
+                await engine.check_key(auth.api_key(scope), Role.OPERATOR)
+        else:
+            bearer = auth.bearer_of(auth.credential_text(scope))
+            await (engine.authorize(bearer, access.verbs) if access.verbs else engine.whoami(bearer))
+
+
+def _classified(error: Exception, scope: Scope) -> EngineError | HttpError | None:
+    """Return the error as one that has a code, or None for an unexpected exception."""
+    if isinstance(error, EngineError | HttpError):
+        return error
+    if isinstance(error, RequestValidationError):
+        return _validation_error(error)
+    if isinstance(error, HTTPException):
+        return _routing_error(error, scope)
+    return None
+
+
+def _routing_error(error: HTTPException, scope: Scope) -> EngineError | HttpError | None:
+    if error.status_code == 404:
+        return RouteNotFound()
+    if error.status_code == 405:
+        return MethodNotAllowed(_allowed_methods(scope))
+    cause = error.__cause__
+    return cause if isinstance(cause, EngineError | HttpError) else None
+
+
+def _allowed_methods(scope: Scope) -> list[str]:
+    """Return every method that the path takes (RFC 9110, section 15.5.6). Fixed paths come before parametrised ones."""
+    routes = [route for route in scope["app"].router.routes if isinstance(route, Route)]
+    matching = [route for route in routes if route.matches(scope)[0] is not Match.NONE]
+    return sorted({method for route in matching if route.path == matching[0].path for method in methods_of(route)})
+
+
+def _validation_error(error: RequestValidationError) -> EngineError | HttpError:
+    for item in error.errors():
+        where, *rest = item["loc"]
+        if where in _PARAMETERS:
+            return InvalidRequest(readable_message(item["msg"]), _field_path(rest))
+    return InvalidBody(
+        [{"field": _field_path(item["loc"][1:]), "message": readable_message(item["msg"])} for item in error.errors()]
+    )
+
+
+def _field_path(parts: Iterable[object]) -> str:
+    return ".".join(map(str, parts))
+
+
+def _unexpected(error: Exception, scope: Scope) -> ProblemDetails:
+    reference = secrets.token_hex(8)
+    method, path = scope.get("method"), scope.get("path")
+    _log.error("request_failed", reference=reference, method=method, path=path, exc_info=error)
+    return internal(reference)
