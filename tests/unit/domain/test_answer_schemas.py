@@ -12,6 +12,9 @@ DOUBLING: dict[str, Any] = {"a0": {"type": "integer"}} | {
     f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{n - 1}"}, {"$ref": f"#/$defs/a{n - 1}"}]} for n in range(1, 60)
 }
 LEAF = {"$ref": "#"}
+# Of this process, so that a busy machine fails nothing.
+CPU_LIMIT_S = 2.0
+
 DIGITS = "".join(random.Random(1).choices("01", k=900_000))
 
 
@@ -56,11 +59,11 @@ def test_schemas_that_agents_write_are_taken(schema: dict[str, Any]) -> None:
 )
 def test_schemas_that_are_none_or_never_end_are_refused_at_once(schema: Any) -> None:
     """Not valid, reaching out of itself, or multiplying: said when the question is asked, not when it is answered."""
-    started = time.perf_counter()
+    started = time.process_time()
 
     with pytest.raises(InvalidRequest):
         check_schema(schema)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < CPU_LIMIT_S
 
 
 @pytest.mark.parametrize(
@@ -93,10 +96,10 @@ def test_schemas_that_are_none_or_never_end_are_refused_at_once(schema: Any) -> 
 )
 def test_no_answer_keeps_the_server_busy(schema: dict[str, Any], answer: Any) -> None:
     """An expression gives up, a product of two large things is not begun."""
-    started = time.perf_counter()
+    started = time.process_time()
 
     assert complaint(Json.of(schema), answer) is not None
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < CPU_LIMIT_S
 
 
 @pytest.mark.parametrize(
@@ -119,13 +122,13 @@ def test_expressions_are_applied(pattern: str, fitting: str, other: str) -> None
 def test_only_one_thing_is_complained_of_and_in_few_words() -> None:
     """What is wrong many times over costs no more than once, and is not told at the answer's own length."""
     needed = {"items": {"required": [str(n) for n in range(2_000)], "multipleOf": 5e-324}}
-    started = time.perf_counter()
+    started = time.process_time()
 
     found = complaint(Json.of(needed), [{"x" * 10_000: n} for n in range(1_000)])
     assert found is not None
     assert len(found[0]) <= 500
     assert complaint(Json.of({"items": {"multipleOf": 5e-324}}), [1.7e308] * 1_000_000) is not None
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < CPU_LIMIT_S
 
 
 def test_a_complaint_says_where() -> None:

@@ -3,13 +3,18 @@
 import asyncio
 import functools
 import inspect
+import threading
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import apsw
 import pytest
 
 from app.domain.access import Role, RoleVerbGate, Verb
+from app.domain.attempts import Phase
 from app.domain.errors import (
     LockBusy,
     MaxHoldExceeded,
@@ -18,15 +23,19 @@ from app.domain.errors import (
     TaskNotFound,
 )
 from app.domain.tasks import TaskSpec
+from app.domain.tokens import CapToken
 from app.engine.engine import Engine
 from app.engine.feed import EventStream, Feed
 from app.engine.ops.rules import EngineCfg
+from app.spawning.adapters.in_process import FunctionJob
 from app.spawning.ports import Layer, LayerRegistry
 from app.state.port import HoldPolicy
 from app.state.state import State
 from app.state.tables import TASKS, get_meta, set_meta
 from tests.support.clocks import HandClock
-from tests.support.swarms import DAY, Plan, Swarm, refused
+from tests.support.faulty_disk import faulty_disk
+from tests.support.swarms import DAY, EXTERNAL, Plan, Swarm, refused
+from tests.support.waiting import eventually
 
 PLAIN = {"new", "new_with_layers", "with_gate", "cfg", "signer", "layer_registry", "event_tx", "subscribe"}
 PLAIN |= {"start_detach_loop"}
@@ -155,24 +164,56 @@ async def test_with_state_is_not_held_for_long(clock: HandClock) -> None:
 
 
 async def test_with_state_under_try_only_does_not_wait(tmp_path: Path, clock: HandClock) -> None:
-    """While a bulk operation has the state, `try_only` is told so at once."""
+    """While a bulk operation holds the state, `try_only` raises LockBusy at once."""
+    entered, release = threading.Event(), threading.Event()
+
+    def hold(state: State) -> None:
+        entered.set()
+        assert release.wait(60)
+
     async with Plan(store_url=f"sqlite:///{tmp_path}/a.db", clock=clock).engine() as engine:
-        held = asyncio.ensure_future(engine.store.transact("bulk", lambda s: set_meta(s.db, "a", "b"), bulk=True))
-        await asyncio.sleep(0)
+        held = asyncio.ensure_future(engine.store.transact("bulk", hold, bulk=True))
+        await eventually(entered.is_set)
         error = await refused(LockBusy, engine.with_state("mine", lambda s: None, policy=HoldPolicy.strict()))
-        assert error.op == "mine"
+        release.set()
         await held
+    assert error.op == "mine"
 
 
-async def test_a_stopped_engine_says_so(plan: Plan) -> None:
-    """After `stop` every call raises StoreUnavailable, and stopping twice is no error."""
+CALLS: dict[str, Callable[[Engine, CapToken], Any]] = {
+    "with_state": lambda engine, token: engine.with_state("note", lambda s: set_meta(s.db, "note", "written")),
+    "verify_token": lambda engine, token: engine.verify_token(token, Verb.START_TASK),
+    "attach": lambda engine, token: engine.attach("other", Role.OPERATOR, DAY),
+    "heartbeat": lambda engine, token: engine.heartbeat(token),
+    "detach": lambda engine, token: engine.detach(token),
+    "start_task": lambda engine, token: engine.start_task(token, TaskSpec(agent="a", initial_directive="b")),
+    "read_task_state": lambda engine, token: engine.read_task_state(token, "task"),
+    "cancel_task": lambda engine, token: engine.cancel_task(token, "task"),
+    "dispatch": lambda engine, token: engine.dispatch(token, "task", EXTERNAL),
+    "fetch_worker_payload_trusted": lambda engine, token: engine.fetch_worker_payload_trusted("task"),
+    "fetch_data": lambda engine, token: engine.fetch_data(token, "key"),
+    "task_attempt": lambda engine, token: engine.task_attempt("task"),
+    "output_tail": lambda engine, token: engine.output_tail("task", 1),
+    "set_resource": lambda engine, token: engine.set_resource("key", 1),
+    "resume": lambda engine, token: engine.resume("key", 1),
+    "poll_task": lambda engine, token: engine.poll_task(token, "task", timedelta(hours=1)),
+    "join": lambda engine, token: engine.join("task", 1, None),
+    "head": lambda engine, token: engine.event_tx.head(),
+    "check": lambda engine, token: engine.check(),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_a_stopped_engine_refuses_every_call(plan: Plan, name: str) -> None:
+    """After `stop` reads and writes raise StoreUnavailable, and stopping twice is no error."""
     engine = plan.engine()
     async with engine:
         token = await engine.attach("o", Role.OPERATOR, DAY)
 
     await engine.stop()
 
-    await refused(StoreUnavailable, engine.start_task(token, TaskSpec(agent="a", initial_directive="b")))
+    async with asyncio.timeout(60):
+        await refused(StoreUnavailable, CALLS[name](engine, token))
 
 
 async def test_stopping_wakes_whoever_waits(plan: Plan) -> None:
@@ -185,22 +226,44 @@ async def test_stopping_wakes_whoever_waits(plan: Plan) -> None:
     joined = asyncio.ensure_future(engine.join(work.task_id, 1, None))
     await asyncio.sleep(0)
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await engine.stop()
         for waiting in (parked, joined):
             await refused(StoreUnavailable, waiting)
 
 
 async def test_starting_twice_changes_nothing(swarm: Swarm) -> None:
-    """A second start of a running engine is no error and recovers nothing."""
-    work = await swarm.external()
+    """A second start of a running engine leaves its running attempts alone: none is recovered or started again."""
+    starts: list[str] = []
+    release = asyncio.Event()
+
+    async def work(job: FunctionJob) -> str:
+        starts.append(job.task_id)
+        await release.wait()
+        return "done"
+
+    swarm.plan.functions.register("work", work)
+    task_id = await swarm.task()
+    await swarm.engine.dispatch(swarm.operator, task_id, {"kind": "in_process", "function": "work"})
+    await eventually(lambda: starts)
+
     await swarm.engine.start()
-    assert (await swarm.attempt(work.task_id)).epoch == 1
+    attempt = await swarm.attempt(task_id)
+    release.set()
+    await swarm.engine.join(task_id, 1, None)
+
+    assert (attempt.epoch, attempt.phase) == (1, Phase.RUNNING)
+    assert starts == [task_id]
 
 
-async def test_check_finds_a_healthy_store(swarm: Swarm) -> None:
-    """A store that can be read and written passes."""
-    await swarm.engine.check()
+async def test_check_fails_while_the_disk_does(tmp_path: Path, clock: HandClock) -> None:
+    """A store that cannot be written raises StoreUnavailable; one that can be read and written passes."""
+    with faulty_disk() as disk:
+        async with Plan(store_url=f"sqlite:///{tmp_path}/a.db", clock=clock).engine() as engine:
+            disk.fail(0, apsw.IOError)
+            await refused(StoreUnavailable, engine.check())
+            disk.heal()
+            await engine.check()
 
 
 # The detach loop
@@ -212,7 +275,7 @@ async def test_the_detach_loop_marks_the_silent(plan: Plan, clock: HandClock) ->
     async with plan.engine() as engine:
         token = await engine.attach("o", Role.OPERATOR, DAY)
         clock.advance(1)
-        async with engine.subscribe(after=0, kinds=frozenset({"session_detached"})) as stream, asyncio.timeout(10):
+        async with engine.subscribe(after=0, kinds=frozenset({"session_detached"})) as stream, asyncio.timeout(60):
             loop = engine.start_detach_loop()
             await anext(stream)
         assert not (await engine.own_session(token)).attached
