@@ -7,8 +7,8 @@ import asyncio
 
 from place import QUEUE, URL, api_key
 
-from app.domain.tasks import RetryOn
 from swarmhold import SwarmholdClient
+from swarmhold.models.enums import RetryOn
 from swarmhold.models.retries import Retry
 from swarmhold.models.spawners import QueueSpawner
 

@@ -14,7 +14,7 @@ from app.cli.failures import CommandFailed
 from app.cli.output import print_json
 from app.cli.site import AsJson, ConfigFile, DatabaseUrl, DataDir, settings_of
 from app.config import Settings
-from swarmhold.models.instants import to_rfc3339
+from app.domain.clock import to_rfc3339
 
 if TYPE_CHECKING:
     from app.state.state import State

@@ -23,9 +23,8 @@ from app.cli import records
 from app.cli.failures import EXIT_MISUSED, CommandFailed
 from app.cli.site import ConfigFile, DatabaseUrl, DataDir, settings_of
 from app.config import DATABASE_FILE, KEYS_FILE, ROOT_KEY_FILE, Settings
-from app.domain.clock import system_clock
+from app.domain.clock import system_clock, to_rfc3339
 from app.domain.redaction import redact
-from swarmhold.models.instants import to_rfc3339
 
 MANIFEST = "manifest.json"
 DUMP = "postgres.dump"

@@ -17,11 +17,11 @@ from app.cli.failures import EXIT_MISUSED, CommandFailed
 from app.cli.output import add_row, console, print_json, table
 from app.cli.site import AsJson, ConfigFile, DatabaseUrl, DataDir, Key, Site, Url, find_site, run_call, settings_of
 from app.config import Settings
-from app.domain.access import Role
-from app.domain.clock import system_clock
+from app.domain import access
+from app.domain.clock import system_clock, to_rfc3339
 from app.domain.handles import HandleMint
 from app.domain.tokens import ApiKey
-from swarmhold.models.instants import to_rfc3339
+from swarmhold.models.enums import Role
 
 keys = typer.Typer(help="Make, list and revoke API keys; rotate the key that signs tokens.", no_args_is_help=True)
 
@@ -71,12 +71,12 @@ def _create_here(settings: Settings, name: str, roles: list[Role], life: timedel
     places.make_directory(settings.data_dir)
     digests = HandleMint(open_keyring(settings.keys_path).digests)
     text = credentials.new_key_text()
+    granted = frozenset(access.Role(role.value) for role in roles)
+    digest = digests.keyed(text)
     made = records.change(
         settings,
         "create_key",
-        lambda state: credentials.create_key(
-            state, name=name, roles=frozenset(roles), digest=digests.keyed(text), ttl=life, by="command"
-        ),
+        lambda state: credentials.create_key(state, name=name, roles=granted, digest=digest, ttl=life, by="command"),
     )
     return {"id": made.id, "key": text}
 

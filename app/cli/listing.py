@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.cli.output import add_row, console, short, table
-from app.domain.tasks import Status
+from swarmhold.models.enums import Status
 from swarmhold.models.tasks import Task
 
 STATUS_STYLES = {

@@ -17,9 +17,9 @@ from app.cli.output import console, errors, inert, print_json
 from app.cli.sessions import operating
 from app.cli.site import AsJson, ConfigFile, DataDir, Key, Url, run_call, site_of
 from app.cli.watching import telling
-from app.domain.tasks import RetryOn, Status
 from swarmhold.errors import ApiProblem
 from swarmhold.models.dispatches import Dispatched
+from swarmhold.models.enums import RetryOn, Status
 from swarmhold.models.retries import Retry
 from swarmhold.models.spawners import ExternalSpawner, InProcessSpawner, ProcessSpawner, QueueSpawner, Spawner
 from swarmhold.models.tasks import Task

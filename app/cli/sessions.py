@@ -9,8 +9,8 @@ from datetime import timedelta
 from typing import TypeVar
 
 from app.cli.site import Site
-from app.domain.access import Role
 from swarmhold.errors import ApiProblem, ClientError
+from swarmhold.models.enums import Role
 from swarmhold.models.sessions import SessionRole
 from swarmhold.node import SwarmholdClient
 from swarmhold.observer import Observer

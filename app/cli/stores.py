@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from app.cli import records
 from app.cli.failures import CommandFailed
 from app.config import Settings
+from app.domain.clock import to_rfc3339
 from app.domain.errors import EngineError
 from app.domain.redaction import redact
-from swarmhold.models.instants import to_rfc3339
 
 if TYPE_CHECKING:
     from app.state.state import State

@@ -12,8 +12,8 @@ from app.cli.output import add_row, console, inert, print_json, short, table
 from app.cli.sessions import operating, reading
 from app.cli.site import AsJson, ConfigFile, DataDir, Key, Url, run_call, site_of
 from app.cli.watching import watch_many, watch_one
-from app.domain.tasks import Status
 from swarmhold.models.attempts import Attempt
+from swarmhold.models.enums import Status
 from swarmhold.models.outputs import OutputRecord
 from swarmhold.models.tasks import Task
 

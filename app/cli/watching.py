@@ -12,7 +12,7 @@ from rich.live import Live
 from app.cli.events import line_of
 from app.cli.listing import task_list
 from app.cli.output import console, print_json, short, table
-from app.domain.tasks import Status
+from swarmhold.models.enums import Status
 from swarmhold.models.events import Event
 from swarmhold.models.tasks import Task
 from swarmhold.observer import Observer

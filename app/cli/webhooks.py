@@ -10,8 +10,8 @@ import typer
 
 from app.cli.output import add_row, console, print_json, short, table
 from app.cli.site import AsJson, ConfigFile, DataDir, Key, Url, run_call, site_of
-from app.domain.webhooks import WebhookStatus
 from swarmhold.admin import Admin
+from swarmhold.models.enums import WebhookStatus
 from swarmhold.models.webhooks import Webhook
 
 R = TypeVar("R")

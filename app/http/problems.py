@@ -12,10 +12,10 @@ from typing import Any
 
 import orjson
 
+from app.domain.clock import to_rfc3339
 from app.domain.errors import AuthRateLimited, EngineError, Internal, Unauthenticated
 from app.http.errors import HttpError
 from app.http.replies import Reply, content
-from swarmhold.models.instants import to_rfc3339
 from swarmhold.models.problems import PROBLEM_MEDIA_TYPE
 
 STATUS: Mapping[str, tuple[int, str]] = {

@@ -12,6 +12,7 @@ from typing import Any, cast
 import orjson
 
 from app.domain.attempts import Attempt, Dispatched, DispatchOutcome, WorkerPayload
+from app.domain.clock import to_rfc3339
 from app.domain.events import Event
 from app.domain.json import Json
 from app.domain.outputs import LateResult, Output
@@ -20,7 +21,6 @@ from app.domain.sessions import Session
 from app.domain.tasks import Task, TaskState
 from app.domain.tokens import ApiKey
 from app.engine.access import Inspection
-from swarmhold.models.instants import to_rfc3339
 
 View = dict[str, Any]
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from contextlib import aclosing
 from typing import Any
 
-from app.domain.tasks import SETTLED, Status
 from swarmhold import Observer, Operator, Senior
 from swarmhold.models.attempts import Attempt
+from swarmhold.models.enums import SETTLED, Status
 from swarmhold.models.events import Event
 from swarmhold.models.outputs import OutputRecord
 from swarmhold.models.questions import Question

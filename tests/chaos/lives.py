@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from random import Random
 
-from app.domain.tasks import RetryOn
 from swarmhold import Job, Operator, Patience, Senior, SwarmholdClient
+from swarmhold.models.enums import RetryOn
 from swarmhold.models.retries import Retry
 from swarmhold.models.shapes import JsonValue
 from swarmhold.models.spawners import ExternalSpawner, InProcessSpawner, ProcessSpawner, QueueSpawner

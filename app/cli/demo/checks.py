@@ -11,7 +11,7 @@ from typing import Any
 from app.cli.demo import recheck
 from app.cli.demo.plan import Errand
 from app.cli.demo.swarm import Outcome
-from app.domain.tasks import Status
+from swarmhold.models.enums import Status
 from swarmhold.models.events import Event
 from swarmhold.models.tasks import Task
 

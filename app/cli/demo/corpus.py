@@ -11,7 +11,7 @@ from pathlib import Path
 import app
 
 PACKAGE = Path(app.__file__).parent
-FOLDERS = ("app", "benchmarks", "docs", "examples", "openapi", "tests")
+FOLDERS = ("app", "benchmarks", "clients", "docs", "examples", "openapi", "tests")
 ENDINGS = (".md", ".py", ".toml", ".yml", ".yaml", ".json", ".sh", ".txt", ".lock")
 TEXTS = "app/cli/demo/texts"
 MOST_SOURCES = 40

@@ -9,8 +9,8 @@ from datetime import timedelta
 from typing import Any
 
 from app.cli.demo.queue_worker import QUEUE
-from app.domain.tasks import RetryOn
 from swarmhold import SwarmholdClient, Worker
+from swarmhold.models.enums import RetryOn
 from swarmhold.models.retries import Retry
 from swarmhold.models.shapes import JsonValue
 from swarmhold.models.spawners import QueueSpawner

@@ -15,11 +15,13 @@ from pathlib import Path
 
 import httpx
 
+import swarmhold
 from app.bootstrap import presence
 from app.cli.demo.corpus import PACKAGE
 from app.cli.failures import CommandFailed
 from app.domain.redaction import redact
 
+CLIENT = Path(swarmhold.__file__).parent
 START_S = 40.0
 STOP_S = 10.0
 
@@ -97,7 +99,7 @@ class House:
 
     def _start(self, name: str, arguments: list[str], variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
         own = {key: value for key, value in os.environ.items() if not key.startswith("SWARMHOLD_")}
-        path = os.pathsep.join(filter(None, [str(PACKAGE.parent), own.get("PYTHONPATH")]))
+        path = os.pathsep.join(filter(None, [str(PACKAGE.parent), str(CLIENT.parent), own.get("PYTHONPATH")]))
         with (self.folder / f"{name}.log").open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, *arguments],

@@ -13,9 +13,9 @@ from app.cli.demo.corpus import Corpus
 from app.cli.demo.errand_worker import RETRY
 from app.cli.demo.house import House
 from app.cli.demo.plan import Errand
-from app.domain.access import Role
 from swarmhold import Observer, Operator, Patience, Senior, SwarmholdClient
 from swarmhold.models.attempts import Attempt
+from swarmhold.models.enums import Role
 from swarmhold.models.events import Event
 from swarmhold.models.questions import Question
 from swarmhold.models.tasks import Task

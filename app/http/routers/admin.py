@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from app.domain.access import Role
 from app.http import replies, views
 from app.http.edge import ApiKeyText, EdgeDep, Once
 from app.http.parameters import NamePath
@@ -20,8 +21,9 @@ router = model_router("/v1/admin", "admin")
 )
 async def create_key(edge: EdgeDep, key: ApiKeyText, body: KeyRequest, once: Once) -> Reply:
     """A new key. This reply is the only one that shows it."""
+    roles = frozenset(Role(role.value) for role in body.roles)
     ttl = None if body.ttl is None else timedelta(seconds=body.ttl)
-    row, text = await edge.engine.create_key(key, body.name, frozenset(body.roles), ttl, idempotency=once)
+    row, text = await edge.engine.create_key(key, body.name, roles, ttl, idempotency=once)
     return replies.json({"id": row.id, "key": text}, status=201)
 
 

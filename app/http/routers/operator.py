@@ -10,7 +10,7 @@ from app.domain.access import Role, Verb
 from app.domain.json import Json
 from app.domain.tasks import Status
 from app.domain.tokens import CapToken
-from app.http import bodies, replies, views
+from app.http import bodies, conversions, replies, views
 from app.http.edge import ApiKeyText, EdgeDep, Once, Token
 from app.http.parameters import (
     Cursor,
@@ -53,7 +53,12 @@ _ATTACHED = [Role.OPERATOR.value, Role.OBSERVER.value, Role.SENIOR.value]
 async def attach(edge: EdgeDep, key: ApiKeyText, body: AttachRequest, once: Once) -> Reply:
     """Attach a session. This reply is the only one that shows its token."""
     attached = await edge.engine.attach_session(
-        key, body.operator_id, body.role, timedelta(seconds=body.ttl), body.options(), idempotency=once
+        key,
+        body.operator_id,
+        Role(body.role.value),
+        timedelta(seconds=body.ttl),
+        conversions.session_options(body),
+        idempotency=once,
     )
     return replies.json({"token": attached.token.text, "session": views.session(attached.session)}, status=201)
 
@@ -205,10 +210,10 @@ async def mint(edge: EdgeDep, token: Token, body: MintRequest, once: Once) -> Re
     minted = await edge.engine.mint_token(
         token,
         agent_id=body.agent_id,
-        role=body.role,
+        role=Role(body.role.value),
         ttl=timedelta(seconds=body.ttl),
         max_uses=body.max_uses,
-        scopes=None if body.scopes is None else frozenset(body.scopes),
+        scopes=None if body.scopes is None else frozenset(Verb(scope.value) for scope in body.scopes),
         task_id=body.task_id,
         idempotency=once,
     )
@@ -220,7 +225,7 @@ async def mint(edge: EdgeDep, token: Token, body: MintRequest, once: Once) -> Re
 @router.post("/tokens/verify", response_model=TokenVerdict, openapi_extra=requires(Verb.VERIFY_TOKEN))
 async def verify(edge: EdgeDep, token: Token, body: VerifyRequest) -> Reply:
     """May a token do something? Asking consumes one of its uses, as doing it would."""
-    found = await edge.engine.inspect_token(token, CapToken(body.token), body.verb, task_id=body.task_id)
+    found = await edge.engine.inspect_token(token, CapToken(body.token), Verb(body.verb.value), task_id=body.task_id)
     return replies.json(views.inspection(found))
 
 

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from app.domain.errors import InvalidRequest
 from app.domain.questions import Ask
 from app.domain.tokens import Bearer
-from app.http import replies, views
+from app.http import conversions, replies, views
 from app.http.edge import Edge
 from app.http.errors import InvalidBody
 from app.http.holds import Drained
@@ -19,7 +19,7 @@ from swarmhold.models.questions import QuestionRequest
 
 def asked_of(body: QuestionRequest) -> Ask:
     """The question as the engine takes it. Raises InvalidBody when its parts do not fit together."""
-    asked = body.ask()
+    asked = conversions.question(body)
     try:
         asked.check()
     except InvalidRequest as error:

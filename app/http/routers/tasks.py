@@ -11,8 +11,8 @@ from fastapi import APIRouter
 from starlette.requests import Request
 
 from app.domain.access import Verb
-from app.domain.tasks import TaskSpec, TaskState
-from app.http import auth, bodies, replies, views
+from app.domain.tasks import TaskState
+from app.http import auth, bodies, conversions, replies, views
 from app.http.edge import Edge, edge_of
 from app.http.errors import ShuttingDown
 from app.http.holds import Drained
@@ -24,18 +24,6 @@ from swarmhold.models.dispatches import Dispatched, DispatchOutcome, DispatchReq
 from swarmhold.models.tasks import CancelRequest, StartTaskRequest, Task
 
 NOTHING = timedelta(0)
-
-
-def spec_of(body: StartTaskRequest) -> TaskSpec:
-    """What is asked for, as the engine takes it."""
-    timeout = body.attempt_timeout
-    return TaskSpec(
-        agent=body.agent,
-        initial_directive=body.initial_directive,
-        labels=body.labels or None,
-        retry=body.retry.policy() if body.retry is not None else None,
-        attempt_timeout_ms=None if timeout is None else max(1, round(timeout * 1000)),
-    )
 
 
 async def body_of(request: Request, edge: Edge) -> bytes:
@@ -54,7 +42,7 @@ async def create(request: Request) -> Reply:
     edge, scope = edge_of(request), request.scope
     bearer = auth.bearer(scope)
     body = await body_of(request, edge)
-    spec = spec_of(bodies.shaped(StartTaskRequest, bodies.value_of(body)))
+    spec = conversions.task_spec(bodies.shaped(StartTaskRequest, bodies.value_of(body)))
     state = await edge.engine.create_task(bearer, spec, idempotency=idempotency_of(scope, body))
     reply = shown(state, status=201)
     reply.raw_headers.append((b"location", f"{scope['path']}/{state.task.id}".encode()))

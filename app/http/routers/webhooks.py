@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.domain.webhooks import Webhook as Row
-from app.http import replies, views
+from app.http import conversions, replies, views
 from app.http.edge import ApiKeyText, EdgeDep, Once
 from app.http.parameters import NamePath
 from app.http.replies import Reply
@@ -43,7 +43,7 @@ def _view(row: Row) -> View:
 )
 async def create_webhook(edge: EdgeDep, key: ApiKeyText, body: WebhookRequest, once: Once) -> Reply:
     """Send events to a URL that the settings allow. This reply is the only one that shows the secret."""
-    row, secret = await edge.engine.create_webhook(key, body.spec(), idempotency=once)
+    row, secret = await edge.engine.create_webhook(key, conversions.webhook_spec(body), idempotency=once)
     return replies.json({**_view(row), "secret": secret}, status=201)
 
 

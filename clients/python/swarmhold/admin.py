@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from app.domain.access import Role
 from swarmhold.listings import every_item
+from swarmhold.models.enums import Role
 from swarmhold.models.keys import ApiKey, CreatedKey, KeyRequest
 from swarmhold.models.pages import Page
 from swarmhold.models.shapes import given

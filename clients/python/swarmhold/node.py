@@ -8,10 +8,9 @@ from typing import Self
 
 import httpx
 
-from app.domain.access import Role
-from app.domain.sessions import OperatorKind
 from swarmhold.admin import Admin
 from swarmhold.jobs import Job
+from swarmhold.models.enums import OperatorKind, Role
 from swarmhold.models.sessions import Attached, AttachRequest, SessionRole
 from swarmhold.models.shapes import JsonValue, given
 from swarmhold.observer import Observer

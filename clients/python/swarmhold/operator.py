@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from app.domain.access import Verb
-from app.domain.questions import OnDeadline
 from swarmhold.backend import Backend
 from swarmhold.errands import BackendHandlers
+from swarmhold.models.enums import OnDeadline, Verb
 from swarmhold.models.questions import Question
 from swarmhold.models.resources import Resource
 from swarmhold.models.shapes import JsonObject, JsonValue, given

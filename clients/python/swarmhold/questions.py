@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from app.domain.questions import OnDeadline, QuestionStatus
 from swarmhold.callers import Caller
 from swarmhold.errors import Unanswered
+from swarmhold.models.enums import OnDeadline, QuestionStatus
 from swarmhold.models.instants import from_datetime, to_rfc3339
 from swarmhold.models.questions import Question, QuestionRequest
 from swarmhold.models.shapes import JsonObject, JsonValue, given

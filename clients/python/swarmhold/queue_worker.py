@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
-from app.domain.clock import system_clock
 from swarmhold.errors import ApiProblem, ClientError, Unreachable
 from swarmhold.jobs import Job, JobFailed
 from swarmhold.leases import clock_skew_ms, renewal_pause
@@ -103,7 +103,7 @@ class QueueWorker:
         if reply.status_code == 204:
             return None
         claim = ClaimedJob.model_validate_json(reply.content)
-        skew = clock_skew_ms(reply.headers.get("date"), local_now=system_clock())
+        skew = clock_skew_ms(reply.headers.get("date"), local_now=_now_ms())
         return Job(claim, Worker(self._transport.with_credential(claim.worker_handle))), skew
 
     async def _carry_out(self, job: Job, skew: int) -> None:
@@ -123,7 +123,7 @@ class QueueWorker:
     async def _keep_lease(self, job: Job, skew: int, working: asyncio.Task[tuple[JsonValue, bool]]) -> None:
         expires_at = job.claim.lease_expires_at
         while True:
-            pause = renewal_pause(expires_at, server_now=system_clock() + skew, longest=self._heartbeat)
+            pause = renewal_pause(expires_at, server_now=_now_ms() + skew, longest=self._heartbeat)
             await asyncio.sleep(pause.total_seconds())
             try:
                 beat = await job.worker.heartbeat()
@@ -172,3 +172,8 @@ async def _submit(job: Job, value: JsonValue, ok: bool) -> None:
         log.warning("result not taken", extra={"task_id": job.task_id, "attempt": job.attempt, "reason": str(error)})
         if isinstance(error, ApiProblem) and error.status in _UNFIT_RESULT and ok:
             raise
+
+
+def _now_ms() -> int:
+    """The time of this machine's clock in milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from app.domain.questions import QuestionStatus
 from swarmhold.console import Console
 from swarmhold.listings import every_item
+from swarmhold.models.enums import QuestionStatus
 from swarmhold.models.loops import LoopState
 from swarmhold.models.pages import Page
 from swarmhold.models.questions import AnswerRequest, Question

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
-from app.domain.tasks import Status
 from swarmhold.events import follow
 from swarmhold.listings import every_item
 from swarmhold.models.attempts import Attempt, LateResult
+from swarmhold.models.enums import Status
 from swarmhold.models.events import Event, Lagged
 from swarmhold.models.outputs import OutputRecord
 from swarmhold.models.pages import Page

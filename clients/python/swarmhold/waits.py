@@ -6,8 +6,8 @@ import asyncio
 import time
 from datetime import timedelta
 
-from app.domain.tasks import Status
 from swarmhold.callers import Caller
+from swarmhold.models.enums import Status
 from swarmhold.models.tasks import Task
 from swarmhold.transport import Transport, part
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import orjson
 
-from app.domain.questions import OnDeadline
+from swarmhold.models.enums import OnDeadline
 from swarmhold.models.outputs import Artifact, FileRef, Inline, Partial, Progress, WorkerOutput
 from swarmhold.models.questions import Question
 from swarmhold.models.resources import Resource

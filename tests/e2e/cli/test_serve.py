@@ -16,8 +16,8 @@ import pytest
 from websockets.asyncio.client import connect
 
 from app.bootstrap import descriptors
-from app.domain.access import Role
 from swarmhold import SwarmholdClient
+from swarmhold.models.enums import Role
 from swarmhold.models.spawners import ExternalSpawner
 from tests.conftest import StartServer
 from tests.e2e.cli.conftest import SWARMHOLD

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from app.domain.webhooks import WebhookStatus
 from swarmhold import Admin, ApiProblem, SwarmholdClient
+from swarmhold.models.enums import WebhookStatus
 from tests.conftest import StartServer
 from tests.e2e.cli.conftest import Run
 from tests.support.processes import ServerProcess

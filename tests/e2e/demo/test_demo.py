@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 # Other tests use the same machine meanwhile.
 PATIENT = ("--deadline", "150")
+CLIENT = ROOT / "clients" / "python" / "swarmhold"
 DEMO = [str(Path(sys.executable).with_name("swarmhold")), "demo", *PATIENT]
 
 
@@ -33,6 +34,7 @@ def test_the_demo_comes_out_right_on_a_terminal() -> None:
 def test_the_demo_needs_no_checkout(tmp_path: Path) -> None:
     """Installed alone, the package reads its own texts and sources, and reports in JSON; nothing is left behind."""
     shutil.copytree(ROOT / "app", tmp_path / "app", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(CLIENT, tmp_path / "swarmhold", ignore=shutil.ignore_patterns("__pycache__"))
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "TMPDIR": str(temporary)}

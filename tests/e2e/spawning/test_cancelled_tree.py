@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.domain.access import Role, Verb
-from app.domain.questions import OnDeadline, QuestionStatus
-from app.domain.tasks import RetryOn, Status
+from swarmhold.models.enums import OnDeadline, QuestionStatus, RetryOn, Role, Status, Verb
 from swarmhold.models.retries import Retry
 from tests.support.pids import alive
 from tests.support.rigs.arena import CANCELLED, FAILED, Arena, arena, conflict

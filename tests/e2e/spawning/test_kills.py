@@ -22,10 +22,8 @@ from typing import Any
 
 import pytest
 
-from app.domain.attempts import Outcome, Phase
-from app.domain.questions import OnDeadline
-from app.domain.tasks import Status
 from swarmhold.models.dispatches import DispatchOutcome
+from swarmhold.models.enums import OnDeadline, Outcome, Phase, Status
 from tests.support.rigs.arena import CANCELLED, FAILED, LOST, PASSED, TIMED_OUT, UNANSWERED, Arena, arena, conflict
 from tests.support.rigs.inside import ChildHand
 from tests.support.rigs.replying import HttpReplyRig, OperatorReplyRig

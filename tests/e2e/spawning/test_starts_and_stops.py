@@ -2,9 +2,8 @@
 
 import pytest
 
-from app.domain.attempts import Phase
-from app.domain.tasks import Status
 from swarmhold import ApiProblem
+from swarmhold.models.enums import Phase, Status
 from swarmhold.models.spawners import HttpSpawner, InProcessSpawner, ProcessSpawner
 from tests.support.rigs.arena import BROKE, CANCELLED, FAILED, NOT_STARTED, PASSED, TIMED_OUT, Arena
 from tests.support.rigs.inside import ChildHand, ChildRig

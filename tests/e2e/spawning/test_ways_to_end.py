@@ -19,11 +19,10 @@ and `test_starts_and_stops.py` what cannot start.
 import jwt
 import pytest
 
-from app.domain.attempts import Phase
-from app.domain.tasks import Status
 from app.engine.core import Registries
 from app.spawning.catalog import shipped_catalog
 from swarmhold import ApiProblem, Refused
+from swarmhold.models.enums import Phase, Status
 from tests.support.rigs.arena import (
     CANCELLED,
     FAILED,

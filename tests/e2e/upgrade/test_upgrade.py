@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from app.domain.tasks import Status
 from app.state import migrations
 from swarmhold import Job, SwarmholdClient
+from swarmhold.models.enums import Status
 from swarmhold.models.shapes import JsonValue
 from swarmhold.models.spawners import ExternalSpawner
 from tests.conftest import StartServer

@@ -16,12 +16,11 @@ import pytest
 
 from app.cli.examination import examine
 from app.config import load
-from app.domain.attempts import Outcome, Phase, Reason
-from app.domain.outputs import OutputType
-from app.domain.tasks import Status
+from app.domain.attempts import Reason
 from app.spawning.processes.tree import ProcessTree
 from swarmhold import ApiProblem, Operator, Patience, Senior, SwarmholdClient, Worker
 from swarmhold.models.attempts import Attempt
+from swarmhold.models.enums import Outcome, OutputType, Phase, Status
 from swarmhold.models.events import Event
 from swarmhold.models.retries import Retry
 from swarmhold.models.tasks import Task
@@ -218,7 +217,7 @@ def settings(desk: Desk, site: Site, more: Mapping[str, str]) -> dict[str, str]:
     }
     return {
         DESK: str(desk.port),
-        "PYTHONPATH": os.pathsep.join([str(ROOT)]),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "clients" / "python")]),
         "SWARMHOLD_SPAWN__PROGRAMS": json.dumps(programs),
         "SWARMHOLD_SPAWN__FUNCTIONS": json.dumps({"obey": f"{functions.__name__}:obey"}),
         "SWARMHOLD_SPAWN__HTTP_ALLOW": json.dumps([site.url]),

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import ClassVar
 
-from app.domain.attempts import Phase
 from swarmhold import ApiProblem
 from swarmhold.models.dispatches import Dispatched
+from swarmhold.models.enums import Phase
 from swarmhold.models.shapes import JsonValue
 from swarmhold.models.spawners import Spawner
 from swarmhold.tasks import TaskCalls

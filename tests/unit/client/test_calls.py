@@ -11,8 +11,7 @@ import httpx
 import orjson
 import pytest
 
-from app.domain.tasks import Status
-from swarmhold import ApiProblem, Patience, SwarmholdClient, Unanswered, Unreachable
+from swarmhold import ApiProblem, Patience, Status, SwarmholdClient, Unanswered, Unreachable
 from swarmhold.models.dispatches import Dispatched, DispatchOutcome
 from swarmhold.models.events import Lagged
 from swarmhold.models.spawners import ExternalSpawner

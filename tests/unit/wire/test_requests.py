@@ -5,12 +5,13 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from app.domain.access import Role
+from app.domain import questions
 from app.domain.ids import IdSource
 from app.domain.json import Json
-from app.domain.questions import OnDeadline
-from app.domain.tasks import RetryOn, RetryPolicy
+from app.domain.tasks import RetryPolicy
+from app.http import conversions
 from swarmhold.models.dispatches import DispatchRequest
+from swarmhold.models.enums import RetryOn, Role
 from swarmhold.models.keys import KeyRequest
 from swarmhold.models.names import QuestionKey, SessionId, TaskId
 from swarmhold.models.outputs import Output, WorkerOutput
@@ -114,7 +115,7 @@ def test_a_ttl_is_a_positive_finite_duration(ttl: object) -> None:
 def test_an_attach_fills_in_and_converts() -> None:
     """The role is operator by default; options keep an explicit automate."""
     request = AttachRequest.model_validate({**ATTACH, "kind": "automate", "bp_agent_kinds": {"a": "main_ai"}})
-    options = request.options()
+    options = conversions.session_options(request)
     assert request.role is Role.OPERATOR
     assert options.kind == "automate"
     assert options.bp_agent_kinds == {"a": "main_ai"}
@@ -138,7 +139,7 @@ def test_a_key_needs_a_role() -> None:
 
 def test_a_retry_is_the_domains_by_default() -> None:
     """Wire and domain agree on every default."""
-    assert Retry().policy() == RetryPolicy()
+    assert conversions.retry_policy(Retry()) == RetryPolicy()
 
 
 @pytest.mark.parametrize(
@@ -189,11 +190,11 @@ def test_a_question_with_half_a_policy_is_refused(body: object) -> None:
 def test_null_is_a_question_a_choice_and_a_default() -> None:
     """Presence decides, not the value."""
     body = {"question": None, "choices": [None], "default": None, "on_deadline": "default", "deadline": LATER}
-    ask = QuestionRequest.model_validate(body).ask()
+    ask = conversions.question(QuestionRequest.model_validate(body))
     assert ask.question == Json("null")
     assert ask.default_answer == Json("null")
-    assert ask.on_deadline is OnDeadline.DEFAULT
-    assert QuestionRequest.model_validate({"question": 1}).ask().default_answer is None
+    assert ask.on_deadline is questions.OnDeadline.DEFAULT
+    assert conversions.question(QuestionRequest.model_validate({"question": 1})).default_answer is None
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from app.domain.attempts import Outcome, Phase
+from swarmhold.models.enums import Outcome, Phase
 from swarmhold.models.instants import Instant
 from swarmhold.models.shapes import JsonObject, JsonValue, Shape
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from app.domain.attempts import Outcome
+from swarmhold.models.enums import Outcome
 from swarmhold.models.instants import Instant, Seconds
 from swarmhold.models.names import Name
 from swarmhold.models.shapes import JsonValue, Request, Shape, null_as

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
-
-from app.domain.clock import EPOCH, MILLISECOND, to_datetime, to_rfc3339
 
 __all__ = [
     "MAX_SECONDS",
@@ -27,8 +25,29 @@ _RFC3339 = re.compile(
     re.ASCII,
 )
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_LATEST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
+_EARLIEST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
+
 MAX_SECONDS = 3_153_600_000.0
 """A hundred years: the longest duration that a request may name."""
+
+
+def to_datetime(instant: int) -> datetime:
+    """The aware UTC datetime of `instant`.
+
+    Raises:
+        ValueError: the instant lies outside the years 1 to 9999.
+    """
+    if not _EARLIEST <= instant <= _LATEST:
+        raise ValueError("an instant must lie within the years 1 to 9999")
+    return _EPOCH + instant * _MILLISECOND
+
+
+def to_rfc3339(instant: int) -> str:
+    """`2026-01-31T09:30:00.125Z`: always UTC, always three digits of milliseconds."""
+    return to_datetime(instant).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def from_datetime(moment: datetime) -> int:
@@ -39,7 +58,7 @@ def from_datetime(moment: datetime) -> int:
     """
     if moment.tzinfo is None:
         raise ValueError("an instant needs a time zone")
-    return (moment - EPOCH) // MILLISECOND
+    return (moment - _EPOCH) // _MILLISECOND
 
 
 def from_rfc3339(text: str) -> int:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from app.domain.access import Role
+from swarmhold.models.enums import Role
 from swarmhold.models.instants import Instant, Seconds
 from swarmhold.models.names import Name
 from swarmhold.models.shapes import Request, Shape

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StrictBool, StringConstraints
 
-from app.domain.outputs import OutputType
+from swarmhold.models.enums import OutputType
 from swarmhold.models.instants import Instant
 from swarmhold.models.names import Name, Text
 from swarmhold.models.shapes import JsonObject, JsonValue, Request, Shape

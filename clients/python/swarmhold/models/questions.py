@@ -6,8 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from app.domain.json import Json
-from app.domain.questions import Ask, OnDeadline, QuestionStatus
+from swarmhold.models.enums import OnDeadline, QuestionStatus
 from swarmhold.models.instants import Instant, InstantText
 from swarmhold.models.names import Name
 from swarmhold.models.shapes import JsonObject, JsonValue, Request, Shape, null_as
@@ -43,19 +42,6 @@ class QuestionRequest(Request):
         if self.on_deadline is OnDeadline.ESCALATE and self.escalate_to is None:
             raise ValueError("on_deadline escalate needs escalate_to, the bridge to turn to")
         return self
-
-    def ask(self) -> Ask:
-        """The same as the engine takes it. A default of null stays apart from no default."""
-        return Ask(
-            question=Json.of(self.question),
-            answer_schema=None if self.answer_schema is None else Json.of(self.answer_schema),
-            choices=None if self.choices is None else Json.of(self.choices),
-            bridge_id=self.bridge_id,
-            deadline=self.deadline,
-            on_deadline=self.on_deadline,
-            default_answer=Json.of(self.default) if self.has("default") else None,
-            escalate_to=self.escalate_to,
-        )
 
 
 class AnswerRequest(Request):

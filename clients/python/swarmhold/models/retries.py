@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from app.domain.tasks import RetryOn, RetryPolicy
+from swarmhold.models.enums import RetryOn
 from swarmhold.models.instants import MAX_SECONDS
 from swarmhold.models.shapes import Request
 
@@ -33,14 +33,3 @@ class Retry(Request):
         if len(set(self.on)) != len(self.on):
             raise ValueError("on names a cause twice")
         return self
-
-    def policy(self) -> RetryPolicy:
-        """The same as the engine takes it."""
-        return RetryPolicy(
-            max_attempts=self.max_attempts,
-            backoff=self.backoff,
-            multiplier=self.multiplier,
-            max_backoff=self.max_backoff,
-            jitter=self.jitter,
-            on=tuple(cause.value for cause in self.on),
-        )

@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from app.domain.access import Role
-from app.domain.sessions import OperatorKind, SessionOptions
+from swarmhold.models.enums import OperatorKind, Role
 from swarmhold.models.instants import Instant, Seconds
 from swarmhold.models.names import Name
 from swarmhold.models.shapes import Request, Shape, null_as
@@ -36,18 +35,6 @@ class AttachRequest(Request):
     operator_kind_overrides: Annotated[Kinds, null_as({})] = Field(default_factory=dict)
     bp_agent_kinds: Annotated[Kinds, null_as({})] = Field(default_factory=dict)
     bp_global_kind: OperatorKind | None = None
-
-    def options(self) -> SessionOptions:
-        """What the session is to be, as the engine takes it."""
-        return SessionOptions(
-            kind=self.kind,
-            bridge_id=self.bridge_id,
-            hook_id=self.hook_id,
-            operator_backend_id=self.operator_backend_id,
-            operator_kind_overrides=self.operator_kind_overrides,
-            bp_agent_kinds=self.bp_agent_kinds,
-            bp_global_kind=self.bp_global_kind,
-        )
 
 
 class Session(Shape):

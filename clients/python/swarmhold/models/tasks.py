@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, StrictBool
 
-from app.domain.tasks import SETTLED, Status
+from swarmhold.models.enums import SETTLED, Status
 from swarmhold.models.instants import Instant, Seconds
 from swarmhold.models.names import Labels, Name, TaskId, Text
 from swarmhold.models.retries import Retry

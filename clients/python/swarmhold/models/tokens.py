@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from app.domain.access import Role, Verb
+from swarmhold.models.enums import Role, Verb
 from swarmhold.models.instants import Instant, Seconds
 from swarmhold.models.names import Name, TaskId
 from swarmhold.models.shapes import Request, Shape

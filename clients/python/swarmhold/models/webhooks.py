@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from app.domain.webhooks import WebhookSpec, WebhookStatus
+from swarmhold.models.enums import WebhookStatus
 from swarmhold.models.instants import Instant
 from swarmhold.models.names import Name
 from swarmhold.models.shapes import Request, Shape
@@ -24,15 +24,6 @@ class WebhookRequest(Request):
     name: Name = "webhook"
     events: Annotated[list[Name], Field(min_length=1, max_length=100)] | None = None
     after: Cursor | None = None
-
-    def spec(self) -> WebhookSpec:
-        """The same as the engine takes it."""
-        return WebhookSpec(
-            name=self.name,
-            url=self.url,
-            kinds=None if self.events is None else tuple(self.events),
-            after=self.after,
-        )
 
 
 class ReplayRequest(Request):

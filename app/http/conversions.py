@@ -1,0 +1,83 @@
+"""Conversions from the request bodies of the API's models to the values that the engine takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from app.domain.json import Json
+from app.domain.questions import Ask, OnDeadline
+from app.domain.sessions import OperatorKind, SessionOptions
+from app.domain.tasks import RetryPolicy, TaskSpec
+from app.domain.webhooks import WebhookSpec
+from swarmhold.models.enums import OperatorKind as KindName
+from swarmhold.models.questions import QuestionRequest
+from swarmhold.models.retries import Retry
+from swarmhold.models.sessions import AttachRequest
+from swarmhold.models.tasks import StartTaskRequest
+from swarmhold.models.webhooks import WebhookRequest
+
+
+def task_spec(body: StartTaskRequest) -> TaskSpec:
+    """Return the specification of a new task."""
+    timeout = body.attempt_timeout
+    return TaskSpec(
+        agent=body.agent,
+        initial_directive=body.initial_directive,
+        labels=body.labels or None,
+        retry=retry_policy(body.retry) if body.retry is not None else None,
+        attempt_timeout_ms=None if timeout is None else max(1, round(timeout * 1000)),
+    )
+
+
+def retry_policy(retry: Retry) -> RetryPolicy:
+    """Return a task's retry policy."""
+    return RetryPolicy(
+        max_attempts=retry.max_attempts,
+        backoff=retry.backoff,
+        multiplier=retry.multiplier,
+        max_backoff=retry.max_backoff,
+        jitter=retry.jitter,
+        on=tuple(cause.value for cause in retry.on),
+    )
+
+
+def question(body: QuestionRequest) -> Ask:
+    """Return a question to be asked. A default of null stays apart from no default."""
+    return Ask(
+        question=Json.of(body.question),
+        answer_schema=None if body.answer_schema is None else Json.of(body.answer_schema),
+        choices=None if body.choices is None else Json.of(body.choices),
+        bridge_id=body.bridge_id,
+        deadline=body.deadline,
+        on_deadline=OnDeadline(body.on_deadline.value),
+        default_answer=Json.of(body.default) if body.has("default") else None,
+        escalate_to=body.escalate_to,
+    )
+
+
+def session_options(body: AttachRequest) -> SessionOptions:
+    """Return the options of a new session."""
+    return SessionOptions(
+        kind=_kind(body.kind),
+        bridge_id=body.bridge_id,
+        hook_id=body.hook_id,
+        operator_backend_id=body.operator_backend_id,
+        operator_kind_overrides=_kinds(body.operator_kind_overrides),
+        bp_agent_kinds=_kinds(body.bp_agent_kinds),
+        bp_global_kind=_kind(body.bp_global_kind),
+    )
+
+
+def _kind(kind: KindName | None) -> OperatorKind | None:
+    return None if kind is None else OperatorKind(kind.value)
+
+
+def _kinds(kinds: Mapping[str, KindName]) -> dict[str, OperatorKind]:
+    return {agent: OperatorKind(kind.value) for agent, kind in kinds.items()}
+
+
+def webhook_spec(body: WebhookRequest) -> WebhookSpec:
+    """Return the specification of a new webhook."""
+    return WebhookSpec(
+        name=body.name, url=body.url, kinds=None if body.events is None else tuple(body.events), after=body.after
+    )
