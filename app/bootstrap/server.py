@@ -26,6 +26,7 @@ from app.console.routes import console_routes
 from app.domain.errors import StoreUnavailable
 from app.engine.engine import Engine
 from app.http.app import Application, create_app
+from app.telemetry import dropped_lines
 from app.ws.sockets import Sockets
 
 _log = structlog.get_logger(__name__)
@@ -83,6 +84,9 @@ class Server:
         )
         metrics = self._application.edge.metrics
         metrics.gauge("swarmhold_websockets", "WebSocket connections that are open.", lambda: self.sockets.count)
+        metrics.counter(
+            "swarmhold_log_lines_dropped", "Log lines that nobody read, or of which there were too many.", dropped_lines
+        )
         metrics.gauge("swarmhold_stranded_rows", "Rows without a next event.", lambda: self.housekeeping.stranded)
 
     async def stop(self) -> None:
