@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
@@ -35,5 +36,16 @@ def to_datetime(instant: int) -> datetime:
 
 
 def to_rfc3339(instant: int) -> str:
-    """`2026-01-31T09:30:00.125Z`: always UTC, always three digits of milliseconds."""
-    return to_datetime(instant).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """Return the RFC 3339 text of `instant`, such as `2026-01-31T09:30:00.125Z`: UTC, with milliseconds.
+
+    Raises:
+        ValueError: the instant lies outside the years 1 to 9999.
+    """
+    second, millisecond = divmod(instant, 1000)
+    return f"{_second(second)}{millisecond:03d}Z"
+
+
+@lru_cache(maxsize=4096)
+def _second(second: int) -> str:
+    """Return the text of a whole second up to the decimal point; replies name the same few seconds again and again."""
+    return to_datetime(second * 1000).isoformat(timespec="seconds").replace("+00:00", ".")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
-from app.domain.clock import Instant
+from app.domain.clock import Instant, to_rfc3339
 from app.domain.json import Json
 
 
@@ -55,6 +56,17 @@ class Event:
     session_id: str | None
     attempt: int | None
     data: Json | None
+
+    def document(self) -> dict[str, Any]:
+        """Return the event as every consumer gets it: the fields of its kind beside the common ones that apply."""
+        named = {"task_id": self.task_id, "session_id": self.session_id, "attempt": self.attempt}
+        return {
+            **({} if self.data is None else self.data.value),
+            "cursor": self.cursor,
+            "kind": self.kind,
+            "at": to_rfc3339(self.at),
+            **{name: value for name, value in named.items() if value is not None},
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,14 +6,12 @@ the wire marks it with a question mark, and null elsewhere.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, cast
 
 import orjson
 
 from app.domain.attempts import Attempt, Dispatched, DispatchOutcome, WorkerPayload
-from app.domain.clock import to_rfc3339
-from app.domain.events import Event
+from app.domain.clock import to_rfc3339 as at
 from app.domain.json import Json
 from app.domain.outputs import LateResult, Output
 from app.domain.questions import Question, QuestionStatus
@@ -23,17 +21,6 @@ from app.domain.tokens import ApiKey
 from app.engine.access import Inspection
 
 View = dict[str, Any]
-
-
-@lru_cache(maxsize=4096)
-def _second(second: int) -> str:
-    return to_rfc3339(second * 1000)[:-4]
-
-
-def at(instant: int) -> str:
-    """An instant in RFC 3339; those of one second share most of their text."""
-    second, millisecond = divmod(instant, 1000)
-    return f"{_second(second)}{millisecond:03d}Z"
 
 
 def at_or_none(instant: int | None) -> str | None:
@@ -216,18 +203,6 @@ def payload(row: WorkerPayload) -> View:
         **present(system=row.system),
         "prompt": row.prompt,
         "answers": answers,
-    }
-
-
-def event(row: Event) -> View:
-    """One event of the feed; the fields of its kind stand beside the common ones."""
-    more: View = {} if row.data is None else row.data.value
-    return {
-        **more,
-        "cursor": row.cursor,
-        "kind": row.kind,
-        "at": at(row.at),
-        **present(task_id=row.task_id, session_id=row.session_id, attempt=row.attempt),
     }
 
 

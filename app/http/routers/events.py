@@ -13,7 +13,7 @@ from app.domain.errors import InvalidRequest
 from app.domain.events import Event, EventKind, Lagged
 from app.domain.tokens import Bearer
 from app.engine.feed import EventStream
-from app.http import auth, bodies, views
+from app.http import auth, bodies
 from app.http.edge import Edge, edge_of
 from app.http.holds import Drained
 from app.http.parameters import AFTER, LAST, LAST_EVENT_ID, TASK, TYPES, checked_task_id, listed_in, query_of, whole_of
@@ -129,4 +129,4 @@ def _message(item: Event | Lagged) -> bytes:
     if isinstance(item, Lagged):
         data = orjson.dumps({"cursor": item.cursor})
         return b"id: %d\nevent: %s\ndata: %s\n\n" % (item.cursor, LAGGED.encode(), data)
-    return b"id: %d\nevent: %s\ndata: %s\n\n" % (item.cursor, item.kind.encode(), orjson.dumps(views.event(item)))
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (item.cursor, item.kind.encode(), orjson.dumps(item.document()))

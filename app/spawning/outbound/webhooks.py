@@ -11,12 +11,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import httpx
 import orjson
 
-from app.domain.clock import to_rfc3339
 from app.domain.errors import DispatchFailed, InvalidRequest
 from app.domain.events import Event
 from app.domain.redaction import describe, printable
@@ -78,7 +76,7 @@ class WebhookSender:
 
     async def send(self, url: str, secret: str, webhook_id: str, events: Sequence[Event]) -> None:
         """POST the events once. Raises DeliveryFailed. After a cancellation it is unknown whether they arrived."""
-        body = orjson.dumps({"webhook_id": webhook_id, "events": [shown(event) for event in events]})
+        body = orjson.dumps({"webhook_id": webhook_id, "events": [event.document() for event in events]})
         headers = {
             "Content-Type": "application/json",
             "Accept-Encoding": "identity",
@@ -119,15 +117,3 @@ async def _raise_unless_accepted(response: httpx.Response) -> None:
         retry_after_s=retry_after_s(response),
         final=response.status_code == GONE,
     )
-
-
-def shown(event: Event) -> dict[str, Any]:
-    """An event as the feed shows it."""
-    named = {"task_id": event.task_id, "session_id": event.session_id, "attempt": event.attempt}
-    return {
-        **({} if event.data is None else event.data.value),
-        "cursor": event.cursor,
-        "kind": event.kind,
-        "at": to_rfc3339(event.at),
-        **{name: value for name, value in named.items() if value is not None},
-    }
