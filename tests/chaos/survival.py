@@ -68,7 +68,7 @@ async def survive(node: ServerProcess, strike: Strike, *, rounds: int, seed: int
             load.stop()
             await living
             books = await Books.open(operator, senior, observer, ledger)
-            await eventually(lambda: len(followed) >= len(books.feed), within=30, awaited="the follower to catch up")
+            await eventually(lambda: len(followed) >= len(books.feed), awaited="the follower to catch up")
             working.cancel()
             following.cancel()
     return ledger, faults(books, ledger, followed)

@@ -87,7 +87,7 @@ async def test_try_only_refuses_a_state_in_use(store: Store) -> None:
     def hold(state: State) -> None:
         notes.add_one("a")(state)
         held.set()
-        assert go_on.wait(20)
+        assert go_on.wait(60)
 
     under_way = asyncio.ensure_future(store.transact("hold", hold, bulk=True))
     try:
@@ -143,7 +143,7 @@ async def test_sqlite_waits_for_another_process_without_blocking(data_dir: Path)
     assert await store.read(notes.read("n0")) is None
     assert not any(call.done() for call in waiting)
     rival.execute("ROLLBACK")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await asyncio.gather(*waiting)
     rival.close()
     await store.close()

@@ -108,7 +108,7 @@ async def test_reader_never_passes_a_transaction_that_is_open(postgres_url: str)
         set_meta(state.db, "a", "the transaction gets its place in the feed with its first write")
         tell("slow")(state)
         told.set()
-        assert go_on.wait(20)
+        assert go_on.wait(60)
 
     under_way = asyncio.ensure_future(store.transact("slow", slow, bulk=True))
     try:

@@ -85,7 +85,7 @@ async def test_uncommitted_work_is_never_read(store: Store) -> None:
     def operation(state: State) -> None:
         set_meta(state.db, "a", "new")
         written.set()
-        assert go_on.wait(20)
+        assert go_on.wait(60)
 
     under_way = asyncio.ensure_future(store.transact("slow", operation, bulk=True))
     assert await asyncio.to_thread(written.wait, 20)
@@ -127,12 +127,12 @@ async def test_reads_go_on_while_a_bulk_operation_runs(lasting_store_url: str) -
     def operation(state: State) -> None:
         set_meta(state.db, "a", "new")
         written.set()
-        assert go_on.wait(20)
+        assert go_on.wait(60)
 
     under_way = asyncio.ensure_future(store.transact("slow", operation, bulk=True))
     try:
         assert await asyncio.to_thread(written.wait, 20)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert await store.read(notes.read("a")) is None
             assert await store.read(notes.read("a"), bulk=True) is None
     finally:

@@ -114,7 +114,7 @@ async def begun(start_server: StartServer, tmp_path: Path) -> AsyncIterator[tupl
         ring = json.loads((server.data_dir / "keys.json").read_bytes())
         for name, secret in (("digests", ring["digests"]), ("http", ring["http"]), ("signing", ring["signing"][0])):
             run.keep(f"ring: {name}", secret if isinstance(secret, str) else secret["secret"])
-        async with httpx.AsyncClient(base_url=server.url, timeout=30, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=server.url, timeout=60, trust_env=False) as client:
             yield run, client, receiver.url
             # What the server sent is a worker's own; all else of it is looked through.
             sent = [
@@ -170,7 +170,7 @@ async def _attempts(run: Run, by: dict[str, Caller], url: str) -> list[str]:
                 run.keep("external handle", reply["worker_handle"])
         claimed = await by["key"].call("POST", f"{WORK}/claim", json={"queue": "q", "hold": 10})
         run.keep("claimed handle", claimed["worker_handle"])
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (frame := json.loads(await socket.recv()))["type"] != "spawn":
                 pass
         run.keep("backend handle", frame["worker_handle"])
@@ -182,7 +182,7 @@ async def _attempts(run: Run, by: dict[str, Caller], url: str) -> list[str]:
     async def peeked() -> bool:
         return (await operator.call("GET", f"{OP}/tasks/{ids[2]}"))["status"] == "pass"
 
-    await eventually(peeked, within=30)
+    await eventually(peeked)
     return ids
 
 
@@ -224,7 +224,7 @@ async def _everything_shown(run: Run, client: httpx.AsyncClient, by: dict[str, C
     await by["root"].note(f"{ADMIN}/webhooks")
     last = (await by["operator"].call("POST", f"{OP}/tasks", json={"agent": "last", "initial_directive": ""}))["id"]
     headers = {"Authorization": f"Bearer {run.secrets['observer token']}"}
-    async with asyncio.timeout(20), client.stream("GET", f"{OP}/events?after=0", headers=headers) as stream:
+    async with asyncio.timeout(60), client.stream("GET", f"{OP}/events?after=0", headers=headers) as stream:
         lines: list[str] = []
         async for line in stream.aiter_lines():
             lines.append(line)
@@ -243,7 +243,7 @@ def _everything_kept(run: Run, folder: Path) -> None:
         ("doctor", "--json"),
         ("keys", "list", "--json"),
     ):
-        done = subprocess.run([SWARMHOLD, *command], capture_output=True, timeout=60, env=surroundings(server))
+        done = subprocess.run([SWARMHOLD, *command], capture_output=True, timeout=100, env=surroundings(server))
         run.written[f"swarmhold {command[0]}"] = done.stdout + done.stderr
         assert done.stdout, done.stderr
     server.kill()

@@ -21,7 +21,7 @@ class Calls:
             self.made.append(call)
             self._more.notify_all()
 
-    async def seen(self, name: str, *, times: int = 1, within: float = 10.0) -> None:
+    async def seen(self, name: str, *, times: int = 1, within: float = 60.0) -> None:
         """Wait until `name` was called so often."""
         async with asyncio.timeout(within), self._more:
             await self._more.wait_for(lambda: sum(call[0] == name for call in self.made) >= times)

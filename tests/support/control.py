@@ -74,7 +74,7 @@ class RecordedControl:
         """Return after `end`."""
         await self._over.wait()
 
-    async def seen(self, event: OutputEvent, *, within: float = 10.0) -> None:
+    async def seen(self, event: OutputEvent, *, within: float = 60.0) -> None:
         """Wait until this output was appended."""
         async with asyncio.timeout(within), self.changed:
             await self.changed.wait_for(lambda: event in self.outputs)

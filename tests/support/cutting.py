@@ -47,7 +47,7 @@ class CuttingProxy:
         """Cut no more."""
         self._armed = None
 
-    def await_cuts(self, *, within: float = 10.0) -> None:
+    def await_cuts(self, *, within: float = 60.0) -> None:
         """Wait until the server has ended the session of every connection that was cut, with all that it still did."""
         with self._left:
             assert self._left.wait_for(lambda: not self._leaving, within), "the server goes on with a cut connection"

@@ -38,7 +38,7 @@ class NatsServer:
         assert self._process is not None, "the server is not running"
         return self._process.pid
 
-    def start(self, *, within: float = 15.0) -> None:
+    def start(self, *, within: float = 60.0) -> None:
         """Start the server and return when it accepts connections. Started again it keeps its port."""
         chosen = self.port
         for remaining in reversed(range(START_TRIES)):

@@ -59,7 +59,7 @@ class ServerProcess:
         """Whether the process is alive."""
         return self._process is not None and self._process.poll() is None
 
-    def start(self, *, within: float = 30.0) -> None:
+    def start(self, *, within: float = 60.0) -> None:
         """Start the node and return when `/readyz` answers 200.
 
         After `kill` or `stop` it starts on the same port and data directory. Raises `ServerFailedError` as soon as the
@@ -81,14 +81,14 @@ class ServerProcess:
         """End the node at once, as a crash or a power cut would."""
         self._end(signal.SIGKILL, within=10.0)
 
-    def stop(self, *, within: float = 30.0) -> int:
+    def stop(self, *, within: float = 60.0) -> int:
         """Ask the node to end in good order and return its exit status.
 
         Raises `subprocess.TimeoutExpired` when it takes longer, after killing it.
         """
         return self._end(signal.SIGTERM, within=within)
 
-    def restart(self, *, within: float = 30.0) -> None:
+    def restart(self, *, within: float = 60.0) -> None:
         """Kill the node and start it again."""
         self.kill()
         self.start(within=within)

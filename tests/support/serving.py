@@ -53,7 +53,7 @@ class Node:
     def as_(self, credential: str | None) -> httpx.AsyncClient:
         """A client that sends this credential."""
         headers = {} if credential is None else {"Authorization": f"Bearer {credential}"}
-        client = httpx.AsyncClient(base_url=self.url, headers=headers, timeout=30, trust_env=False)
+        client = httpx.AsyncClient(base_url=self.url, headers=headers, timeout=60, trust_env=False)
         self.clients.append(client)
         return client
 

@@ -56,7 +56,7 @@ class Terminal:
         """Type; a line ends with `\\n`."""
         os.write(self._master, keys.encode())
 
-    def see(self, wanted: str, *, within: float = 20.0) -> str:
+    def see(self, wanted: str, *, within: float = 60.0) -> str:
         """Wait until a text is shown behind what was seen before; everything up to and with it.
 
         Raises `DeadlinePassedError`, also when the command ends without having shown it.
@@ -68,7 +68,7 @@ class Terminal:
         before, self._read_to = self._read_to, at + len(wanted)
         return self.text[before : self._read_to]
 
-    def wait(self, *, within: float = 20.0) -> int:
+    def wait(self, *, within: float = 60.0) -> int:
         """Read to the end of the command; its exit status."""
         deadline = time.monotonic() + within
         while self._receive(deadline - time.monotonic()):

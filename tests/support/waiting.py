@@ -15,6 +15,9 @@ T = TypeVar("T")
 FIRST_PAUSE = 0.002
 LONGEST_PAUSE = 0.05
 
+PATIENCE_S = 60.0
+"""How long tests wait for what happens at once on a machine that is not busy."""
+
 
 class DeadlinePassedError(AssertionError):
     """What was waited for did not happen in time."""
@@ -29,7 +32,7 @@ class DeadlinePassedError(AssertionError):
         return f"{self.awaited} did not happen within {self.seconds:g} s; last seen: {self.last!r}"
 
 
-def wait_until(probe: Callable[[], T], *, within: float = 10.0, awaited: str | None = None) -> T:
+def wait_until(probe: Callable[[], T], *, within: float = PATIENCE_S, awaited: str | None = None) -> T:
     """Call `probe` until it returns something true, and return that.
 
     Pauses grow from 2 to 50 ms between calls. Raises `DeadlinePassedError` with the last value seen after `within`
@@ -45,7 +48,9 @@ def wait_until(probe: Callable[[], T], *, within: float = 10.0, awaited: str | N
     return seen
 
 
-async def eventually(probe: Callable[[], Awaitable[T] | T], *, within: float = 10.0, awaited: str | None = None) -> T:
+async def eventually(
+    probe: Callable[[], Awaitable[T] | T], *, within: float = PATIENCE_S, awaited: str | None = None
+) -> T:
     """`wait_until` for a running event loop; `probe` may be a coroutine function.
 
     A probe that hangs is ended at the deadline as well. Cancelling is safe.
@@ -68,7 +73,7 @@ async def eventually(probe: Callable[[], Awaitable[T] | T], *, within: float = 1
         raise DeadlinePassedError(awaited or _name(probe), within, seen) from None
 
 
-async def present(place: Mapping[K, T], key: K, *, within: float = 10.0, awaited: str | None = None) -> T:
+async def present(place: Mapping[K, T], key: K, *, within: float = PATIENCE_S, awaited: str | None = None) -> T:
     """What is under the key, once something is."""
     await eventually(lambda: key in place, within=within, awaited=awaited or f"{key!r} to be there")
     return place[key]

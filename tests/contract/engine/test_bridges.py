@@ -102,7 +102,7 @@ async def test_an_inline_bridge_answers_its_sessions_worker(swarm: Swarm) -> Non
     assert dispatched.handle is not None
     key = await engine.query_senior(await engine.worker_token(work.task_id, 2), work.task_id, "?")
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert await engine.await_resume(key, HOUR) == {"so": "be it"}
     assert await swarm.status(work.task_id) is Status.RUNNING
     assert (inline.asked, bystander.asked) == ([key], [])

@@ -51,7 +51,7 @@ async def _passed(swarm: Swarm, task_id: str) -> None:
     async def passed() -> bool:
         return await swarm.status(task_id) is Status.PASS
 
-    await eventually(passed, within=20, awaited="the task to pass")
+    await eventually(passed, awaited="the task to pass")
 
 
 async def test_a_dispatch_that_was_kept_is_walked(cut: tuple[Swarm, CuttingProxy], function: ScriptedFunction) -> None:
@@ -122,7 +122,7 @@ async def test_a_worker_that_is_being_started_waits_for_postgres(
     await asking.wait()
     await asyncio.sleep(0)
     proxy.admitting = True
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await spawner.spawned.wait()
     spawner.workers[-1].end(Exit(final=Final(value=Json.of("done"), ok=True)))
 

@@ -12,7 +12,7 @@ from app.state.state import State
 from tests.support.swarms import Plan, Swarm, crash, seen
 from tests.support.waiting import eventually
 
-DEADLINE_S = 30
+DEADLINE_S = 60
 
 
 async def events(swarm: Swarm, count: int) -> None:

@@ -15,7 +15,7 @@ from tests.support.scripted import (
 from tests.support.swarms import EXTERNAL, Swarm, refused, unchanged
 
 HOUR = timedelta(hours=1)
-LONG = timedelta(seconds=20)
+LONG = timedelta(seconds=60)
 
 
 async def test_a_paused_loop_starts_nothing(swarm: Swarm) -> None:

@@ -138,7 +138,7 @@ async def test_a_parked_wait_is_woken(swarm: Swarm) -> None:
             await swarm.engine.resume(question.key, 1)
         else:
             await swarm.engine.cancel_task(swarm.operator, work.task_id)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             *watched, awaited = await asyncio.gather(*waits, return_exceptions=True)
         assert {(q.key, settled) for q, settled in watched} == {(question.key, True)}  # pyright: ignore[reportGeneralTypeIssues] - none of them failed
         assert awaited == 1 if end == "answer" else isinstance(awaited, QuestionClosed)

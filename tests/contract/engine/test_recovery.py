@@ -27,7 +27,7 @@ from tests.support.swarms import DAY, EXTERNAL, Plan, Swarm, crash, refused
 from tests.support.waiting import eventually
 
 NOW = timedelta(0)
-LONG = timedelta(seconds=20)
+LONG = timedelta(seconds=60)
 RETRY = RetryPolicy(max_attempts=2, backoff=5.0, jitter=0.0)
 KEY = "shk_" + "w" * 40
 
@@ -254,7 +254,7 @@ async def test_an_attempt_that_waits_for_its_hook_waits_on(lives: Lives) -> None
 
     await swarm.engine.submit_final(handle, Json.of(1), ok=True)
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await hook.heard.wait()
 
 
@@ -274,7 +274,7 @@ async def test_the_last_steps_are_taken_by_the_next_process(lives: Lives) -> Non
     second = Hook()
     await swarm.engine.register_spawn_hook("h", second)
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await second.heard.wait()
     await phase_is(swarm, task_id, Phase.ENDED)
     assert (len(hook.after_calls), len(second.after_calls)) == (0, 1)
@@ -371,7 +371,7 @@ async def test_a_crowd_is_recovered(
         await swarm.engine.dispatch(swarm.operator, task_id, IN_PROCESS)
     for task_id in layered:
         await swarm.engine.dispatch(swarm.operator, task_id, EXTERNAL, layers=("one",))
-    await eventually(lambda: len(function.calls) == 120 and trace.count("spawned one") == 120, within=30)
+    await eventually(lambda: len(function.calls) == 120 and trace.count("spawned one") == 120)
 
     monkeypatch.setattr(background, "_PAGE", 50)
     await lives.die()

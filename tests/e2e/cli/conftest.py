@@ -56,7 +56,7 @@ def run() -> Run:
     def run(*arguments: str | Path, status: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
         own = {name: value for name, value in os.environ.items() if not name.startswith("SWARMHOLD_")}
         done = subprocess.run(
-            [SWARMHOLD, *map(str, arguments)], capture_output=True, text=True, timeout=60, env={**own, **variables}
+            [SWARMHOLD, *map(str, arguments)], capture_output=True, text=True, timeout=100, env={**own, **variables}
         )
         assert done.returncode == status, done.stderr
         assert "Traceback" not in done.stderr

@@ -57,7 +57,7 @@ def test_the_guides_programs_do_their_jobs_together(node: ServerProcess, tmp_pat
             running.callback(process.wait)
             running.callback(process.kill)
         done = subprocess.run(
-            [sys.executable, str(tmp_path / "newsroom.py")], env=variables, capture_output=True, text=True, timeout=60
+            [sys.executable, str(tmp_path / "newsroom.py")], env=variables, capture_output=True, text=True, timeout=100
         )
 
     assert done.returncode == 0, done.stderr

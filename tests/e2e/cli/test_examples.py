@@ -19,7 +19,7 @@ from tests.support.waiting import wait_until
 
 Start = Callable[..., Background]
 
-SETTLE = timedelta(seconds=30)
+SETTLE = timedelta(seconds=60)
 
 
 async def _operator(server: SwarmholdClient, node: ServerProcess) -> Operator:
@@ -29,7 +29,7 @@ async def _operator(server: SwarmholdClient, node: ServerProcess) -> Operator:
 def test_curl_walks_through_a_whole_life(node: ServerProcess) -> None:
     """Every step of the shell script works, and its last one is refused as it says."""
     done = subprocess.run(
-        ["sh", str(ROOT / "examples" / "curl.sh")], capture_output=True, text=True, timeout=60, env=surroundings(node)
+        ["sh", str(ROOT / "examples" / "curl.sh")], capture_output=True, text=True, timeout=100, env=surroundings(node)
     )
 
     assert done.returncode == 0, done.stderr
@@ -76,7 +76,7 @@ def test_worker_operator_and_senior_are_a_small_swarm(node: ServerProcess, examp
     assert done.stdout.count(" pass: ") == 3
     assert "'language': 'de'" in done.stdout
     assert "Which language is this?" in senior.printed
-    assert worker.process.wait(timeout=30) == 0, worker.printed
+    assert worker.process.wait(timeout=60) == 0, worker.printed
 
 
 @pytest.mark.parametrize("kind", ["OPENAI", "ANTHROPIC"])
@@ -101,5 +101,5 @@ def test_the_model_worker_says_what_it_needs(node: ServerProcess, example: Start
     """Without a key it ends at once and claims nothing."""
     worker = example("llm_worker.py")
 
-    assert worker.process.wait(timeout=30) != 0
+    assert worker.process.wait(timeout=60) != 0
     assert wait_until(lambda: "Set OPENAI_API_KEY or ANTHROPIC_API_KEY." in worker.printed)

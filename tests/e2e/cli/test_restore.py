@@ -66,7 +66,7 @@ async def _live(server: SwarmholdClient, operator: Operator, done: dict[str, str
 
 
 async def _reach(done: dict[str, str], count: int) -> None:
-    await eventually(lambda: len(done) >= count, within=30)
+    await eventually(lambda: len(done) >= count)
 
 
 async def test_a_backup_made_under_load_goes_on_elsewhere(
@@ -108,10 +108,10 @@ async def test_a_backup_made_under_load_goes_on_elsewhere(
         observer = await server.attach_observer(key, "v")
         async with aclosing(observer.events(after=0)) as events:
             await senior.answer(asked.key, {"go": True})
-            assert await asyncio.wait_for(waiting, 30) == {"go": True}
+            assert await asyncio.wait_for(waiting, 60) == {"go": True}
             await worker.submit("done")
             kinds: list[str] = []
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 async for event in events:
                     assert isinstance(event, Event)
                     kinds += [event.kind] * (event.task_id == task.id)

@@ -28,7 +28,7 @@ def _serve(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]
     """Start a node that is expected to refuse; it gets 30 s to say why."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("SWARMHOLD_")}
     return subprocess.run(
-        [SWARMHOLD, "serve", *arguments], capture_output=True, text=True, timeout=30, env={**own, **settings}
+        [SWARMHOLD, "serve", *arguments], capture_output=True, text=True, timeout=100, env={**own, **settings}
     )
 
 

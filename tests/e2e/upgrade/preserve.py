@@ -57,11 +57,11 @@ def _serving(data: Path) -> Iterator[httpx.Client]:
     process = subprocess.Popen(command, env={**os.environ, **lives})
     try:
         with httpx.Client(base_url=f"http://{LOOPBACK}:{port}/v1", trust_env=False) as http:
-            wait_until(lambda: _answers(http), within=30)
+            wait_until(lambda: _answers(http))
             yield http
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=30)
+        process.wait(timeout=60)
 
 
 def _answers(http: httpx.Client) -> bool:

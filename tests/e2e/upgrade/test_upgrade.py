@@ -21,7 +21,7 @@ from tests.support.sources import ROOT
 
 HERE = ROOT / "tests" / "e2e" / "upgrade"
 PRESERVED = sorted(path.name for path in HERE.glob("schema-*.tar.xz"))
-SOON = timedelta(seconds=20)
+SOON = timedelta(seconds=60)
 
 # What was preserved grows old; it is here to be gone on with.
 KEEPING = {f"SWARMHOLD_RETENTION__{kind}": "never" for kind in ("FINISHED", "BLOCKED", "EVENTS", "SESSIONS")}

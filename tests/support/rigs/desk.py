@@ -36,12 +36,12 @@ class Caller:
 
     async def heard(self) -> dict[str, Any]:
         """Its next reply."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return orjson.loads(await self._reader.readline())
 
     async def gone(self) -> None:
         """Return when it has ended."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             with contextlib.suppress(ConnectionError):
                 await self._reader.read()
 

@@ -76,7 +76,7 @@ class QueueHand(Hand):
         self._done.set_exception(error)
 
     async def told(self) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await self.stopped.wait()
 
     async def vanish(self) -> None:
@@ -108,7 +108,7 @@ class QueueRig(Rig):
             self.arena.root_key, task_id, work, heartbeat=timedelta(milliseconds=50), name=f"worker-{attempt}"
         )
         running = asyncio.create_task(worker.run())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return await found
 
     async def breaks(self, hand: Hand) -> None:

@@ -17,7 +17,7 @@ from swarmhold import AnswerRejected, BackendHandlers, Disconnected, Finished, P
 from swarmhold.models.frames import CancelSpawn, HookBefore, Spawn
 from tests.support.waiting import eventually
 
-DEADLINE = 10
+DEADLINE = 60
 QUICK = Patience(first=timedelta(milliseconds=1), longest=timedelta(milliseconds=5))
 ASK: dict[str, Any] = {
     "type": "ask",

@@ -15,7 +15,7 @@ from swarmhold import ApiProblem, Job, JobFailed, Patience, SwarmholdClient
 from swarmhold.models.instants import to_rfc3339
 from tests.support.waiting import eventually
 
-DEADLINE = 10
+DEADLINE = 60
 
 
 class Jobs(httpx.AsyncBaseTransport):

@@ -17,7 +17,7 @@ def of(module: str, expression: str) -> Any:
     where = json.dumps((STATIC / "js" / module).as_uri())
     script = f"import * as m from {where};\nconsole.log(JSON.stringify({expression}));"
     done = subprocess.run(
-        ["node", "--input-type=module", "-"], input=script, capture_output=True, text=True, check=True, timeout=60
+        ["node", "--input-type=module", "-"], input=script, capture_output=True, text=True, check=True, timeout=100
     )
     return json.loads(done.stdout)
 

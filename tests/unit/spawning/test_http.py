@@ -83,7 +83,7 @@ async def given(server: WorkerServer, *, control: RecordedControl | None = None,
     control = control or RecordedControl()
     async with calling(server.url, **settings) as workers:
         worker = await workers.build({"kind": "http", "url": f"{server.url}/run"}).spawn(job("Do it."), control)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return await worker.join()
 
 

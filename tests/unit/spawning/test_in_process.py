@@ -69,7 +69,7 @@ async def test_a_plain_function_runs_in_a_thread(functions: FunctionRegistry) ->
     release = threading.Event()
 
     def work(job: FunctionJob) -> str:
-        assert release.wait(10)
+        assert release.wait(60)
         job.wait(job.progress("read"))
         return threading.current_thread().name
 
@@ -196,7 +196,7 @@ async def test_a_plain_function_ends_by_looking_at_stopping(functions: FunctionR
 async def test_a_plain_function_that_does_not_look_is_let_go(functions: FunctionRegistry) -> None:
     """Nothing can end a thread: stop returns after the grace period all the same."""
     release = threading.Event()
-    functions.register("work", lambda job: release.wait(10))
+    functions.register("work", lambda job: release.wait(60))
     worker = await functions.build({"kind": "in_process", "function": "work"}).spawn(job(), RecordedControl())
     await worker.stop(0.01)
 

@@ -66,7 +66,7 @@ async def start(
 async def run(programs: ProgramList, program: str, *args: str, prompt: str = "") -> Exit:
     """How a child went."""
     child = await start(programs, program, *args, prompt=prompt)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         return await child.join()
 
 

@@ -81,7 +81,7 @@ async def test_a_store_that_hangs_is_told_in_time(store: SqliteStore) -> None:
 
     def hang(_: State) -> None:
         loop.call_soon_threadsafe(entered.set)
-        asyncio.run_coroutine_threadsafe(over.wait(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(over.wait(), loop).result(60)
 
     hanging = asyncio.ensure_future(store.transact("hang", hang, bulk=True))
     await entered.wait()

@@ -33,7 +33,7 @@ async def test_stop_waits_for_what_was_given() -> None:
     go_on, done = threading.Event(), list[int]()
 
     def job() -> None:
-        assert go_on.wait(20)
+        assert go_on.wait(60)
         done.append(1)
 
     calls = [asyncio.ensure_future(threads.run(job)) for _ in range(9)]
@@ -51,6 +51,6 @@ async def test_threads_share_the_work() -> None:
     """Jobs that wait for each other end when there is a thread for each."""
     threads = WorkerThreads("test", asyncio.get_running_loop(), size=4)
     barrier = threading.Barrier(4)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await asyncio.gather(*(threads.run(barrier.wait) for _ in range(4)))
     await threads.stop()
