@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from app.domain.clock import EPOCH, MILLISECOND
 from app.domain.json import Json
 from app.domain.questions import Ask, OnDeadline
 from app.domain.sessions import OperatorKind, SessionOptions
@@ -48,7 +49,7 @@ def question(body: QuestionRequest) -> Ask:
         answer_schema=None if body.answer_schema is None else Json.of(body.answer_schema),
         choices=None if body.choices is None else Json.of(body.choices),
         bridge_id=body.bridge_id,
-        deadline=body.deadline,
+        deadline=None if body.deadline is None else (body.deadline - EPOCH) // MILLISECOND,
         on_deadline=OnDeadline(body.on_deadline.value),
         default_answer=Json.of(body.default) if body.has("default") else None,
         escalate_to=body.escalate_to,

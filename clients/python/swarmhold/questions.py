@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from swarmhold.callers import Caller
 from swarmhold.errors import Unanswered
 from swarmhold.models.enums import OnDeadline, QuestionStatus
-from swarmhold.models.instants import from_datetime, to_rfc3339
 from swarmhold.models.questions import Question, QuestionRequest
 from swarmhold.models.shapes import JsonObject, JsonValue, given
 from swarmhold.transport import part
@@ -36,7 +35,7 @@ def compose_question(
         answer_schema=answer_schema,
         choices=None if choices is None else list(choices),
         bridge_id=bridge_id,
-        deadline=None if deadline is None else to_rfc3339(from_datetime(deadline)),
+        deadline=deadline,
         escalate_to=escalate_to,
     )
     if default:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from swarmhold.errors import ApiProblem, ClientError, Unreachable
 from swarmhold.jobs import Job, JobFailed
-from swarmhold.leases import clock_skew_ms, renewal_pause
+from swarmhold.leases import clock_skew, renewal_pause
 from swarmhold.models.shapes import JsonValue, given
 from swarmhold.models.workers import ClaimedJob, ClaimRequest
 from swarmhold.transport import Transport
@@ -97,16 +96,16 @@ class QueueWorker:
             if claimed is not None:
                 await self._carry_out(*claimed)
 
-    async def _claim(self) -> tuple[Job, int] | None:
+    async def _claim(self) -> tuple[Job, timedelta] | None:
         """A job and the server's clock skew, or None when nothing came within the hold."""
         reply = await self._transport.create("/v1/worker/claim", self._claim_body, hold=self._hold)
         if reply.status_code == 204:
             return None
         claim = ClaimedJob.model_validate_json(reply.content)
-        skew = clock_skew_ms(reply.headers.get("date"), local_now=_now_ms())
+        skew = clock_skew(reply.headers.get("date"), local_now=datetime.now(UTC))
         return Job(claim, Worker(self._transport.with_credential(claim.worker_handle))), skew
 
-    async def _carry_out(self, job: Job, skew: int) -> None:
+    async def _carry_out(self, job: Job, skew: timedelta) -> None:
         working = asyncio.create_task(_invoke(self._work, job), name=f"{job!r}")
         beating = asyncio.create_task(self._keep_lease(job, skew, working), name=f"heartbeat of {job!r}")
         try:
@@ -120,10 +119,10 @@ class QueueWorker:
             working.cancel()
             await asyncio.gather(beating, working, return_exceptions=True)
 
-    async def _keep_lease(self, job: Job, skew: int, working: asyncio.Task[tuple[JsonValue, bool]]) -> None:
+    async def _keep_lease(self, job: Job, skew: timedelta, working: asyncio.Task[tuple[JsonValue, bool]]) -> None:
         expires_at = job.claim.lease_expires_at
         while True:
-            pause = renewal_pause(expires_at, server_now=_now_ms() + skew, longest=self._heartbeat)
+            pause = renewal_pause(expires_at, server_now=datetime.now(UTC) + skew, longest=self._heartbeat)
             await asyncio.sleep(pause.total_seconds())
             try:
                 beat = await job.worker.heartbeat()
@@ -172,8 +171,3 @@ async def _submit(job: Job, value: JsonValue, ok: bool) -> None:
         log.warning("result not taken", extra={"task_id": job.task_id, "attempt": job.attempt, "reason": str(error)})
         if isinstance(error, ApiProblem) and error.status in _UNFIT_RESULT and ok:
             raise
-
-
-def _now_ms() -> int:
-    """The time of this machine's clock in milliseconds since the epoch."""
-    return time.time_ns() // 1_000_000

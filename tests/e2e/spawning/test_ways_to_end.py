@@ -16,6 +16,8 @@ What the server runs itself is never silent while the server lives: `test_kills.
 and `test_starts_and_stops.py` what cannot start.
 """
 
+from datetime import timedelta
+
 import jwt
 import pytest
 
@@ -293,7 +295,7 @@ async def outlived_its_lease(stage: Arena, task_id: str, lease: float) -> None:
 
     async def later() -> bool:
         seen = (await stage.operator.attempt(task_id, 1)).lease_expires_at
-        return seen is not None and seen > first + round(lease * 1000)
+        return seen is not None and seen > first + timedelta(seconds=lease)
 
     await eventually(later, awaited="the server to renew the lease")
 

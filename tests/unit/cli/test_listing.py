@@ -7,7 +7,7 @@ from rich.console import Console
 
 from app.cli import listing
 from swarmhold.models.tasks import Task
-from tests.unit.wire.test_shapes import TASK
+from tests.unit.models.test_shapes import TASK
 
 
 @pytest.mark.parametrize(("width", "part"), [(80, slice(5, 16)), (200, slice(0, 19))])

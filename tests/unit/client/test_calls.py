@@ -16,7 +16,7 @@ from swarmhold.models.dispatches import Dispatched, DispatchOutcome
 from swarmhold.models.events import Lagged
 from swarmhold.models.spawners import ExternalSpawner
 from swarmhold.transport import Transport
-from tests.unit.wire.test_shapes import QUESTION, TASK
+from tests.unit.models.test_shapes import QUESTION, TASK
 
 Step = httpx.Response | Exception | Callable[[httpx.Request], httpx.Response]
 QUICK = Patience(total=timedelta(seconds=5), first=timedelta(milliseconds=1), longest=timedelta(milliseconds=2))
@@ -199,7 +199,8 @@ async def test_a_listing_is_read_to_its_end() -> None:
 
 def feed(*events: tuple[str, int]) -> httpx.Response:
     """An event stream that ends after these."""
-    text = "".join(f'event: {kind}\nid: {n}\ndata: {{"cursor":{n},"at":0}}\n\n' for kind, n in events)
+    data = '"at":"2026-01-31T09:30:00.000Z"'
+    text = "".join(f'event: {kind}\nid: {n}\ndata: {{"cursor":{n},{data}}}\n\n' for kind, n in events)
     return httpx.Response(200, content=text.encode(), headers={"Content-Type": "text/event-stream"})
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from swarmhold.leases import clock_skew_ms, renewal_pause
+from swarmhold.leases import clock_skew, renewal_pause
 from swarmhold.patience import Failure, Patience, retry_after
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -110,19 +110,19 @@ def test_retry_after_is_seconds_or_a_date(text: str, hint: timedelta | None) -> 
 def test_a_lease_is_renewed_at_a_third() -> None:
     """Bounded by the longest pause, and never in a busy loop."""
     longest = 20 * SECOND
-    assert renewal_pause(33_000, server_now=3_000, longest=longest) == 10 * SECOND
-    assert renewal_pause(10**9, server_now=0, longest=longest) == longest
-    assert renewal_pause(None, server_now=0, longest=longest) == longest
-    assert renewal_pause(0, server_now=5_000, longest=longest) == timedelta(milliseconds=50)
+    assert renewal_pause(NOW + 33 * SECOND, server_now=NOW + 3 * SECOND, longest=longest) == 10 * SECOND
+    assert renewal_pause(NOW + 3_600 * SECOND, server_now=NOW, longest=longest) == longest
+    assert renewal_pause(None, server_now=NOW, longest=longest) == longest
+    assert renewal_pause(NOW, server_now=NOW + 5 * SECOND, longest=longest) == timedelta(milliseconds=50)
 
 
 def test_skew_is_read_from_the_date_header() -> None:
     """Its resolution of a second is not mistaken for skew."""
-    noon = 1_767_268_800_000
-    assert clock_skew_ms("Thu, 01 Jan 2026 12:00:00 GMT", local_now=noon + 1_900) == 0
-    assert clock_skew_ms("Thu, 01 Jan 2026 12:00:00 GMT", local_now=noon - 60_000) == 60_000
-    assert clock_skew_ms(None, local_now=noon) == 0
-    assert clock_skew_ms("yesterday", local_now=noon) == 0
+    noon = "Thu, 01 Jan 2026 12:00:00 GMT"
+    assert clock_skew(noon, local_now=NOW + 1.9 * SECOND) == 0 * SECOND
+    assert clock_skew(noon, local_now=NOW - 60 * SECOND) == 60 * SECOND
+    for unusable in (None, "yesterday", "Thu, 01 Jan 2026 12:00:00 -0000"):
+        assert clock_skew(unusable, local_now=NOW - 60 * SECOND) == 0 * SECOND
 
 
 @pytest.mark.parametrize(("repeatable", "expected"), [(True, SECOND), (False, None)])

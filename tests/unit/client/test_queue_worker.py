@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import orjson
 import pytest
 
-from app.domain.clock import system_clock
 from swarmhold import ApiProblem, Job, JobFailed, Patience, SwarmholdClient
 from swarmhold.models.instants import to_rfc3339
 from tests.support.waiting import eventually
@@ -23,7 +22,7 @@ class Jobs(httpx.AsyncBaseTransport):
 
     def __init__(self, *prompts: str, lease_ms: int = 60_000) -> None:
         self.prompts = list(prompts)
-        self.lease_ms = lease_ms
+        self.lease = timedelta(milliseconds=lease_ms)
         self.submitted: dict[str, tuple[Any, bool]] = {}
         self.done = asyncio.Event()
         self.beats = 0
@@ -47,14 +46,14 @@ class Jobs(httpx.AsyncBaseTransport):
             return httpx.Response(204)
         prompt = self.prompts.pop(0)
         job = {"task_id": f"T-{prompt}", "attempt": 1, "agent": "a", "prompt": prompt, "answers": []}
-        lease = {"worker_handle": f"wh-{prompt}", "lease_expires_at": to_rfc3339(system_clock() + self.lease_ms)}
+        lease = {"worker_handle": f"wh-{prompt}", "lease_expires_at": to_rfc3339(datetime.now(UTC) + self.lease)}
         return httpx.Response(200, json={**job, **lease})
 
     def _heartbeat(self, _request: httpx.Request) -> httpx.Response:
         self.beats += 1
         if self.over is not None:
             return self.over
-        return httpx.Response(200, json={"expires_at": to_rfc3339(system_clock() + self.lease_ms), "cancelled": False})
+        return httpx.Response(200, json={"expires_at": to_rfc3339(datetime.now(UTC) + self.lease), "cancelled": False})
 
     def _submit(self, request: httpx.Request) -> httpx.Response:
         if self.refuse_submits:

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from swarmhold.models.enums import OnDeadline, QuestionStatus
-from swarmhold.models.instants import Instant, InstantText
+from swarmhold.models.instants import Instant
 from swarmhold.models.names import Name
 from swarmhold.models.shapes import JsonObject, JsonValue, Request, Shape, null_as
 
@@ -28,7 +28,7 @@ class QuestionRequest(Request):
     answer_schema: JsonObject | None = None
     choices: Annotated[list[JsonValue], Field(min_length=1, max_length=1000)] | None = None
     bridge_id: Name | None = None
-    deadline: InstantText | None = None
+    deadline: Instant | None = None
     on_deadline: Annotated[OnDeadline, null_as(OnDeadline.KEEP_WAITING)] = OnDeadline.KEEP_WAITING
     default: JsonValue = None
     escalate_to: Name | None = None

@@ -91,7 +91,9 @@ def test_an_outcome_shows_only_what_it_has() -> None:
 
 def test_an_event_carries_the_fields_of_its_kind() -> None:
     """They are extra fields of the model."""
-    event = Event.model_validate({"cursor": 7, "kind": "task_blocked", "at": 0, "task_id": "T-0", "reason": "lost"})
+    event = Event.model_validate(
+        {"cursor": 7, "kind": "task_blocked", "at": "2026-01-31T09:30:00.000Z", "reason": "lost"}
+    )
     assert event.model_extra == {"reason": "lost"}
 
 
