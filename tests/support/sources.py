@@ -4,7 +4,7 @@ import ast
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -46,9 +46,10 @@ class Module:
         return (node for node in ast.walk(self.tree) if isinstance(node, ast.ClassDef))
 
 
-def modules(folder: str) -> list[Module]:
-    """Every Python file under a folder of the repository, in order of path."""
-    return [Module(path) for path in sorted((ROOT / folder).rglob("*.py"))]
+@cache
+def modules(folder: str) -> tuple[Module, ...]:
+    """Every Python file under a folder of the repository, in order of path; parsed once however many tests ask."""
+    return tuple(Module(path) for path in sorted((ROOT / folder).rglob("*.py")))
 
 
 def code_lines(function: Function) -> int:
