@@ -25,7 +25,7 @@ SOURCES := app clients tests $(wildcard benchmarks) $(wildcard examples)
 # Compiled modules are kept: each server that a test starts would compile hundreds of them anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help venv venv-run serve demo test check format-check lint types imports fmt lock openapi openapi-check bench chaos \
+.PHONY: help venv venv-run serve demo test check format-check lint types imports fmt lock openapi openapi-check docs docs-check bench chaos \
 	browser-deps audit clean
 
 help: ## Say what each target does
@@ -86,7 +86,7 @@ demo: $(VENV)/.run ## Run a whole swarm against a server of its own and show wha
 test: $(VENV)/.dev ## Run every test
 	@exec $(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
-check: format-check lint types imports openapi-check ## Everything that is checked without running the tests
+check: format-check lint types imports openapi-check docs-check ## Everything that is checked without running the tests
 
 format-check: $(VENV)/.dev
 	$(BIN)/ruff format --check
@@ -103,12 +103,18 @@ imports: $(VENV)/.dev
 openapi-check: $(VENV)/.dev
 	$(BIN)/swarmhold openapi --check
 
+docs-check: $(VENV)/.dev
+	$(BIN)/swarmhold configuration --check
+
 fmt: $(VENV)/.dev ## Format the code and fix what can be fixed by itself
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 openapi: $(VENV)/.dev ## Write openapi/ anew
 	$(BIN)/swarmhold openapi
+
+docs: $(VENV)/.dev ## Write docs/configuration.md anew
+	$(BIN)/swarmhold configuration
 
 bench: $(VENV)/.dev ## Measure, and write benchmarks/results.md
 	@exec $(BIN)/python -m benchmarks $(ARGS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import timedelta
 
 import structlog
 
@@ -13,8 +12,8 @@ from app.config import RetentionSettings
 from app.domain.errors import EngineError
 from app.engine.engine import Engine
 from app.engine.ops import scans
-from app.state.port import HoldPolicy
-from app.state.retention import RetentionPolicy, sweep
+from app.state.policies import HoldPolicy
+from app.state.retention import sweep
 
 _log = structlog.get_logger(__name__)
 
@@ -29,7 +28,6 @@ class Housekeeping:
     def __init__(self, engine: Engine, settings: RetentionSettings) -> None:
         self._engine = engine
         self._settings = settings
-        self._policy = retention_policy(settings)
         self._loops: list[asyncio.Task[None]] = []
         self.stranded = 0
         """How many rows without a next event the last scan found."""
@@ -37,7 +35,9 @@ class Housekeeping:
     def start(self) -> None:
         """Begin, each loop after its first pause."""
         self._loops = [
-            asyncio.create_task(self._forever("retention", self.sweep, self._settings.every), name="retention"),
+            asyncio.create_task(
+                self._forever("retention", self.sweep, self._settings.interval.total_seconds()), name="retention"
+            ),
             asyncio.create_task(self._forever("scan", self.scan, SCAN_EVERY_S), name="scan for stranded rows"),
         ]
 
@@ -53,7 +53,7 @@ class Housekeeping:
         """Remove everything that is old now, batch by batch; how many rows were removed."""
         patient, total = HoldPolicy.relaxed().unbounded(), 0
         while removed := await self._engine.with_state(
-            "retention", lambda state: sweep(state, self._policy, limit=self._settings.batch), policy=patient
+            "retention", lambda state: sweep(state, self._settings.policy, limit=self._settings.batch), policy=patient
         ):
             total += removed
             await asyncio.sleep(PAUSE_S)
@@ -75,19 +75,3 @@ class Housekeeping:
                 await step()
             except EngineError as error:
                 _log.warning("housekeeping_failed", loop=name, reason=str(error))
-
-
-def retention_policy(settings: RetentionSettings) -> RetentionPolicy:
-    """The settings as the store takes them."""
-    return RetentionPolicy(
-        finished=_age(settings.finished),
-        blocked=_age(settings.blocked),
-        events=_age(settings.events),
-        credentials=_age(settings.credentials),
-        sessions=_age(settings.sessions),
-        idempotency=_age(settings.idempotency),
-    )
-
-
-def _age(seconds: float | None) -> timedelta | None:
-    return None if seconds is None else timedelta(seconds=seconds)

@@ -91,12 +91,13 @@ class Server:
 
     async def stop(self) -> None:
         """Stop the engine within the grace period; what is still under way then is found at the next start."""
+        grace_s = self.settings.shutdown_grace.total_seconds()
         try:
-            async with asyncio.timeout(self.settings.shutdown_grace):
+            async with asyncio.timeout(grace_s):
                 await self.housekeeping.stop()
                 await self.engine.stop()
         except TimeoutError:
-            _log.warning("engine_stopped_late", grace_s=self.settings.shutdown_grace)
+            _log.warning("engine_stopped_late", grace_s=grace_s)
 
     async def drain(self) -> None:
         """End what is parked, and wait for a moment until streams and sockets have said goodbye."""
@@ -197,11 +198,11 @@ def _uvicorn_config(settings: Settings, application: Application) -> uvicorn.Con
         forwarded_allow_ips=list(proxies),
         # Frames above our limit are answered by the protocol, and the connection lives on; those far above it are not
         # even read.
-        ws_max_size=settings.http.frame_limit * 8,
+        ws_max_size=settings.http.websockets.frame_limit_bytes * 8,
         ws_per_message_deflate=False,
         backlog=BACKLOG,
-        timeout_keep_alive=max(1, round(settings.http.keep_alive)),
-        timeout_graceful_shutdown=round(settings.shutdown_grace),
+        timeout_keep_alive=max(1, round(settings.http.keep_alive.total_seconds())),
+        timeout_graceful_shutdown=round(settings.shutdown_grace.total_seconds()),
     )
 
 

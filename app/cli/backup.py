@@ -69,7 +69,7 @@ def _collect(settings: Settings, folder: Path) -> None:
     if records.is_postgres(settings):
         from app.state.postgres.dump import dump
 
-        dump(settings.store_place, folder / DUMP)
+        dump(settings.store_url, folder / DUMP)
     else:
         from app.state.sqlite.files import copy_database
 
@@ -136,7 +136,7 @@ def _require_empty(settings: Settings) -> None:
         with records.connected(settings) as link:
             tables = [row[0] for row in link.query(_TABLES, ())]
         if tables:
-            place, some = redact(settings.store_place), ", ".join(tables[:SHOWN])
+            place, some = redact(settings.store_url), ", ".join(tables[:SHOWN])
             raise CommandFailed(f"{place} is not empty: it has {some}. Make an empty database and name that.")
 
 
@@ -167,4 +167,4 @@ def _load(settings: Settings, dump: Path) -> None:
 
     if not dump.is_file():
         raise CommandFailed("The backup holds no dump of PostgreSQL: it was made of a file.")
-    load(settings.store_place, dump)
+    load(settings.store_url, dump)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal
 
 import httpx
 
@@ -20,7 +20,7 @@ from app.bootstrap import descriptors, presence
 from app.bootstrap.failures import StartFailed
 from app.bootstrap.keyring import given_root_key, open_keyring
 from app.cli.stores import look_at_store
-from app.config import Loaded, Settings, is_loopback
+from app.config import Loaded, Settings, is_loopback, shown
 from app.domain.redaction import redact
 
 LITTLE_DISK = 1024**3
@@ -57,9 +57,13 @@ def examine(loaded: Loaded, *, deep: bool) -> Iterator[Finding]:
 
 def _settings(loaded: Loaded) -> Iterator[Finding]:
     for name, origin in sorted(loaded.origins.items()):
-        yield Finding(about=f"setting {name}", state="info", found=f"{_shown(loaded.settings, name)} (from {origin})")
+        yield Finding(
+            about=f"setting {name}", state="info", found=f"{redact(shown(loaded.settings, name))} (from {origin})"
+        )
     if not loaded.origins:
         yield Finding(about="settings", state="info", found="nothing is set: all defaults")
+    for warning in loaded.warnings:
+        yield Finding(about="setting by its old name", state="warning", found=warning)
     host = loaded.settings.host
     if not is_loopback(host) and loaded.settings.public_url is None:
         yield Finding(
@@ -68,17 +72,6 @@ def _settings(loaded: Loaded) -> Iterator[Finding]:
             found=f"the server listens on {host}, and workers are told {loaded.settings.url()}",
             mend="Set SWARMHOLD_PUBLIC_URL to the address by which workers reach it.",
         )
-
-
-def _shown(settings: Settings, name: str) -> str:
-    value: Any = settings
-    for part in name.split("."):
-        if isinstance(value, dict):
-            return "set"
-        value = getattr(value, part, None)
-    if isinstance(value, dict):  # its values may be a program's secrets
-        return ", ".join(sorted(cast("dict[str, Any]", value)))
-    return redact(str(value))
 
 
 def _clock() -> Iterator[Finding]:

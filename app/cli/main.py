@@ -13,11 +13,11 @@ from app.cli.audit import audit
 from app.cli.backup import backup, restore
 from app.cli.demo.command import demo
 from app.cli.doctor import doctor
+from app.cli.documents import configuration, openapi
 from app.cli.events import events
 from app.cli.failures import EXIT_FAILED, EXIT_MISUSED, CommandFailed
 from app.cli.keys import keys
 from app.cli.migrate import migrate
-from app.cli.openapi import openapi
 from app.cli.run import run
 from app.cli.senior import senior
 from app.cli.serve import serve
@@ -64,6 +64,7 @@ cli.command()(backup)
 cli.command()(restore)
 cli.add_typer(audit, name="audit")
 cli.command()(openapi)
+cli.command()(configuration)
 
 
 def main() -> None:

@@ -26,12 +26,12 @@ LOCK_TIMEOUT_MS = 5_000
 
 def is_postgres(settings: Settings) -> bool:
     """Whether the database is PostgreSQL; else it is a file."""
-    return settings.store_place.startswith(_POSTGRES)
+    return settings.store_url.startswith(_POSTGRES)
 
 
 def database_file(settings: Settings) -> Path:
     """The file of an SQLite database. Raises CommandFailed for a database in memory."""
-    place = settings.store_place.removeprefix("sqlite://").removeprefix("/" if "://" in settings.store_place else "")
+    place = settings.store_url.removeprefix("sqlite://").removeprefix("/" if "://" in settings.store_url else "")
     if not place or place == ":memory:":
         raise CommandFailed("A database in memory lives and dies with its server; there is nothing to look at.")
     return Path(place)
@@ -43,7 +43,7 @@ def connected(settings: Settings) -> Generator[Connection]:
     if is_postgres(settings):
         from app.state.postgres.connection import PostgresConnection
 
-        link = PostgresConnection(settings.store_place, IdSource(), lock_timeout_ms=LOCK_TIMEOUT_MS)
+        link = PostgresConnection(settings.store_url, IdSource(), lock_timeout_ms=LOCK_TIMEOUT_MS)
         link.begin_reading()
         try:
             yield link
@@ -92,7 +92,7 @@ def change(settings: Settings, op: str, fn: Callable[[State], R]) -> R:
     from app.state.opening import open_store
 
     async def once() -> R:
-        store = open_store(settings.store_place)
+        store = open_store(settings.store_url)
         await store.open()
         try:
             return await store.transact(op, fn)

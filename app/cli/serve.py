@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import structlog
 import typer
 
 from app.config import load
@@ -49,8 +50,11 @@ def serve(
         "log_format": log_format,
         "log_level": log_level,
     }
-    settings = load(flags=flags, file=config).settings
+    loaded = load(flags=flags, file=config)
+    settings = loaded.settings
     configure(log_format=settings.log_format, level=settings.log_level)
+    for warning in loaded.warnings:
+        structlog.get_logger(__name__).warning("setting_renamed", detail=warning)
     from app.bootstrap.server import run  # other commands need neither engine nor web server
 
     run(settings)

@@ -15,6 +15,7 @@ import typer
 from app.bootstrap import presence
 from app.bootstrap.keyring import given_root_key
 from app.cli.failures import EXIT_MISUSED, CommandFailed
+from app.cli.output import errors
 from app.config import Loaded, Settings, load
 from swarmhold.errors import ApiProblem, ClientError
 from swarmhold.node import SwarmholdClient
@@ -39,12 +40,18 @@ PATIENCE = Patience(total=timedelta(seconds=5))
 def settings_of(
     *, data_dir: Path | None = None, database_url: str | None = None, config: Path | None = None
 ) -> Settings:
-    """The settings as a server started the same way would have them. Raises ConfigurationError."""
-    return loaded(data_dir=data_dir, database_url=database_url, config=config).settings
+    """Return the settings of a server that is started with these options. Raises ConfigurationError.
+
+    Warns on standard error of settings that are given by an old name.
+    """
+    found = loaded(data_dir=data_dir, database_url=database_url, config=config)
+    for warning in found.warnings:
+        errors.print(warning, style="yellow", soft_wrap=True)
+    return found.settings
 
 
 def loaded(*, data_dir: Path | None = None, database_url: str | None = None, config: Path | None = None) -> Loaded:
-    """The same with the origins."""
+    """Return those settings with their origins. Raises ConfigurationError."""
     return load(flags={"data_dir": data_dir, "database_url": database_url}, file=config)
 
 

@@ -26,7 +26,7 @@ SHOWN = 5
 
 def look_at_store(settings: Settings, *, deep: bool) -> Iterator[Look]:
     """Reach, version, soundness, and what stands in it."""
-    place = redact(settings.store_place)
+    place = redact(settings.store_url)
     if not records.is_postgres(settings):
         try:
             if not records.database_file(settings).exists():

@@ -1,21 +1,19 @@
-"""The settings: one frozen tree, read once at the edge and handed down in parts.
+"""The settings: one frozen tree, read once at start and handed down in parts.
 
-`tree` holds them, `loading` reads options, environment and file, `conflicts` says what does not go together.
+`tree` holds the settings that the parts of the server declare, `schema` and `values` derive how they are named and
+written, `loading` reads options, environment and file, `conflicts` finds values that contradict each other, and
+`reference` writes `docs/configuration.md`.
 """
 
 from app.config.conflicts import is_loopback
-from app.config.loading import NOT_SETTINGS, ConfigurationError, Loaded, load, names
+from app.config.loading import NOT_SETTINGS, ConfigurationError, Loaded, load, names, shown
 from app.config.tree import (
     DATABASE_FILE,
     KEYS_FILE,
     ROOT_KEY_FILE,
-    EngineSettings,
-    HttpSection,
-    ProgramSettings,
     RetentionSettings,
     Settings,
     SpawnSettings,
-    WebhookSettings,
 )
 
 __all__ = [
@@ -24,15 +22,12 @@ __all__ = [
     "NOT_SETTINGS",
     "ROOT_KEY_FILE",
     "ConfigurationError",
-    "EngineSettings",
-    "HttpSection",
     "Loaded",
-    "ProgramSettings",
     "RetentionSettings",
     "Settings",
     "SpawnSettings",
-    "WebhookSettings",
     "is_loopback",
     "load",
     "names",
+    "shown",
 ]

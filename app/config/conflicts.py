@@ -1,4 +1,4 @@
-"""What no setting alone can say: values that do not go together, or not with where the server listens."""
+"""Settings that contradict each other, or the address that the server listens on."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost
 
 
 def conflicts(settings: Settings, origins: Mapping[str, str]) -> Iterator[str]:
-    """One line for each, naming where the setting was set (`origins`) and what to do."""
+    """Yield one line for each conflict: where the setting was set, by `origins`, and what to do."""
 
     def at(name: str) -> str:
         return origins.get(name, name)
 
-    place = settings.store_place
-    if "://" in place and not place.startswith(("sqlite://", "postgresql://", "postgres://")):
+    url = settings.store_url
+    if "://" in url and not url.startswith(("sqlite://", "postgresql://", "postgres://")):
         yield (
-            f"{at('database_url')}: {place.partition('://')[0]}:// is no known kind of database; "
+            f"{at('database_url')}: {url.partition('://')[0]}:// is not a supported database; "
             "give a file's path, sqlite:///path or postgresql://user@host/name."
         )
     if settings.bus_url is not None and settings.bus_url.get_secret_value() != "local":
@@ -31,8 +31,8 @@ def conflicts(settings: Settings, origins: Mapping[str, str]) -> Iterator[str]:
         yield from _root_key_conflicts(settings.root_key.get_secret_value(), settings.host, at("root_key"))
     if not is_loopback(settings.host) and settings.handle_length < SAFE_LENGTH:
         yield (
-            f"{at('handle_length')}: handles of {settings.handle_length} characters can be guessed from elsewhere, and "
-            f"{settings.host} is no loopback address; give {SAFE_LENGTH} or more, or bind to 127.0.0.1."
+            f"{at('handle_length')}: handles of {settings.handle_length} characters can be guessed by other machines, "
+            f"and {settings.host} is not a loopback address; give {SAFE_LENGTH} or more, or bind to 127.0.0.1."
         )
     if settings.http.page_default > settings.http.page_limit:
         yield f"{at('http.page_default')}: a page has at most http.page_limit ({settings.http.page_limit}) items."
@@ -42,16 +42,16 @@ def conflicts(settings: Settings, origins: Mapping[str, str]) -> Iterator[str]:
 
 def _root_key_conflicts(key: str, host: str, where: str) -> Iterator[str]:
     if not is_key_text(key):
-        yield f"{where}: a root key begins with {KEY_PREFIX} and holds plain characters without spaces."
+        yield f"{where}: a root key begins with {KEY_PREFIX} and holds printable characters without spaces."
     elif not is_loopback(host) and len(key) < SAFE_ROOT_KEY_LENGTH:
         yield (
-            f"{where}: a root key of {len(key)} characters can be guessed from elsewhere; "
+            f"{where}: a root key of {len(key)} characters can be guessed by other machines; "
             f"give {SAFE_ROOT_KEY_LENGTH} or more: printf 'shk_%s' \"$(openssl rand -hex 32)\"."
         )
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address can be reached from this machine alone."""
+    """Return whether an address can be reached from this machine alone; unknown names are taken for reachable."""
     if host.lower() in LOOPBACK_NAMES:
         return True
     try:

@@ -8,18 +8,17 @@ the environment a setting is its path in capitals, parts joined by two underscor
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from pydantic import BaseModel, ValidationError
-
 from app.config.conflicts import conflicts
-from app.config.tree import Section, Settings
+from app.config.schema import Fault, value_at
+from app.config.tree import RENAMED, RENAMED_UNTIL, SCHEMA, Settings
+from app.config.values import decoded, written
 
 PREFIX = "SWARMHOLD_"
 CONFIG_VARIABLE = "SWARMHOLD_CONFIG"
@@ -29,7 +28,7 @@ NOT_SETTINGS = frozenset({"HANDLE", "BASE_URL", "TASK_ID", "ATTEMPT", "AGENT", "
 
 
 class ConfigurationError(Exception):
-    """A setting is unknown or malformed. The message names it, where it was set, and what to do; one line each."""
+    """Settings are unknown or malformed. The message has a line for each: its name, where it was set, what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +37,21 @@ class Loaded:
 
     settings: Settings
     origins: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
+    """One for each setting that was given by an old name."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A value that one source gives for a setting, or for a whole section as JSON."""
+
+    path: tuple[str, ...]
+    value: Any
+    origin: str
+
+    @property
+    def name(self) -> str:
+        return ".".join(self.path)
 
 
 def load(
@@ -55,80 +69,131 @@ def load(
         file = Path(environ[CONFIG_VARIABLE])
     merged: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    if file is not None:
-        _merge(merged, origins, _from_file(file), f"{{name}} in {file}")
-    _merge_environment(merged, origins, environ)
-    for name, value in (flags or {}).items():
-        if value is not None:
-            _merge(merged, origins, {name: value}, f"--{name.replace('_', '-')}")
-    try:
-        settings = Settings(**merged)
-    except ValidationError as error:
-        lines = [_explain(found["loc"], found, origins) for found in error.errors()]
-        raise ConfigurationError("\n".join(dict.fromkeys(lines))) from error
-    if problems := "\n".join(conflicts(settings, origins)):
-        raise ConfigurationError(problems)
-    return Loaded(settings=settings, origins=origins)
+    warnings: list[str] = []
+    for source in (_file(file), _environment(environ), _flags(flags or {})):
+        for given in _renamed([*source], warnings):
+            _put(merged, given, origins)
+    settings, faults = SCHEMA.build(merged)
+    problems = [_explain(fault, origins) for fault in faults] or [*conflicts(settings, origins)]
+    if problems:
+        raise ConfigurationError("\n".join(dict.fromkeys(problems)))
+    return Loaded(settings=settings, origins=origins, warnings=tuple(warnings))
 
 
-def _from_file(file: Path) -> dict[str, Any]:
+def names() -> list[str]:
+    """Return the dotted names of all settings."""
+    return [name for name, _, _ in SCHEMA.all()]
+
+
+def variable(name: str) -> str:
+    """Return the environment variable of a setting."""
+    return PREFIX + name.upper().replace(".", "__")
+
+
+def shown(settings: Settings, name: str) -> str:
+    """Return the value of a setting as it is written; "set" for what is inside a table, since it may be a secret."""
+    for known, path, setting in SCHEMA.all():
+        if known == name:
+            return written(setting.kind, value_at(settings, path))
+    return "set"
+
+
+# The sources
+
+
+def _file(file: Path | None) -> Iterator[_Given]:
+    if file is None:
+        return
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        found = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(
             f"{file} cannot be read: {error.strerror}. Name another file with --config."
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{file} is no TOML: {error}. Mend it, or leave --config out.") from error
+        raise ConfigurationError(f"{file} is not valid TOML: {error}. Correct it, or leave --config out.") from error
+    for given in _flattened((), found, ""):
+        yield replace(given, origin=f"{given.name} in {file}")
 
 
-def _merge_environment(merged: dict[str, Any], origins: dict[str, str], environ: Mapping[str, str]) -> None:
-    # Shorter names first, so that a part of an object is laid over the object.
-    for variable in sorted(environ, key=lambda name: (name.count("__"), name)):
-        rest = variable.removeprefix(PREFIX)
-        if rest == variable or rest in NOT_SETTINGS or not environ[variable].strip():
+def _environment(environ: Mapping[str, str]) -> Iterator[_Given]:
+    # Shorter names first, so that a part of a table is laid over the table.
+    for name in sorted(environ, key=lambda name: (name.count("__"), name)):
+        rest = name.removeprefix(PREFIX)
+        if rest != name and rest not in NOT_SETTINGS and environ[name].strip():
+            yield from _flattened(tuple(rest.lower().split("__")), environ[name].strip(), name)
+
+
+def _flags(flags: Mapping[str, Any]) -> Iterator[_Given]:
+    for name, value in flags.items():
+        if value is not None:
+            yield _Given((name,), value, f"--{name.replace('_', '-')}")
+
+
+_SECTIONS = frozenset(name.rpartition(".")[0] for name in names()) - {""}
+
+
+def _flattened(path: tuple[str, ...], value: Any, origin: str) -> Iterator[_Given]:
+    """Yield the values inside a table one by one; a section may be written as JSON."""
+    if isinstance(value, str) and ".".join(path) in _SECTIONS:
+        value = _opened(value, origin or ".".join(path))
+    if isinstance(value, Mapping) and value:
+        for name, inner in cast("Mapping[str, Any]", value).items():
+            yield from _flattened((*path, name), inner, origin)
+    else:
+        yield _Given(path, value, origin)
+
+
+def _renamed(source: list[_Given], warnings: list[str]) -> Iterable[_Given]:
+    """Yield what a source gives under the present names; one that is given by its old name too counts as it is."""
+    present = {given.name for given in source}
+    for given in source:
+        new = RENAMED.get(given.name)
+        if new is None:
+            yield given
             continue
-        value: Any = environ[variable].strip()
-        for part in reversed(rest.lower().split("__")):
-            value = {part: value}
-        _merge(merged, origins, value, variable)
+        warnings.append(
+            f"{given.origin} is now called {_spelled(new, given.origin)}. The old name stops working in version "
+            f"{RENAMED_UNTIL}: use the new one."
+        )
+        if new not in present:
+            yield replace(given, path=tuple(new.split(".")))
 
 
-def _merge(into: dict[str, Any], origins: dict[str, str], new: Mapping[str, Any], origin: str, at: str = "") -> None:
-    for key, value in new.items():
-        name = f"{at}{key}"
-        if not isinstance(value, Mapping):
-            into[key] = value
-            origins[name] = origin.format(name=name)
-            continue
-        below = into.get(key)
+def _put(tree: dict[str, Any], given: _Given, origins: dict[str, str]) -> None:
+    """Add a value to the tree of all sources; tables above it that were given as JSON are opened."""
+    for depth, name in enumerate(given.path[:-1], start=1):
+        below = tree.get(name)
         if isinstance(below, str):
-            below = _opened(below, origins.get(name, name))
-        into[key] = below if isinstance(below, dict) else {}
-        _merge(into[key], origins, cast("Mapping[str, Any]", value), origin, f"{name}.")
+            above = ".".join(given.path[:depth])
+            below = _opened(below, origins.get(above, above))
+        tree[name] = below = cast("dict[str, Any]", below) if isinstance(below, dict) else {}
+        tree = below
+    tree[given.path[-1]] = given.value
+    origins[given.name] = given.origin
 
 
 def _opened(text: str, origin: str) -> object:
     try:
-        return json.loads(text)
+        return decoded(text)
     except ValueError as error:
-        raise ConfigurationError(f"{origin}: write it as JSON ({error}).") from error
+        raise ConfigurationError(f"{origin}: {error}.") from error
 
 
-def _explain(loc: tuple[int | str, ...], found: Any, origins: Mapping[str, str]) -> str:
-    name = ".".join(str(part) for part in loc)
+# What is wrong
+
+
+def _explain(fault: Fault, origins: Mapping[str, str]) -> str:
     # The nearest name above that was set says where it was set.
-    known = next((at for at in _upwards(name) if at in origins), None)
-    where = origins[known] if known else name
-    if known != name and known:
-        where = f"{where} ({name})"
-    if found["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(name, list(names()), n=1, cutoff=0.6)
-        hint = f"Did you mean {_spelled(near[0], where)}?" if near else "Remove it; README.md lists the settings."
-        return f"{where} is no setting. {hint}"
-    if found["type"] == "missing":
-        return f"{where}: {loc[-1]} is missing."
-    return f"{where}: {found['msg'].removeprefix('Value error, ')}."
+    known = next((at for at in _upwards(fault.name) if at in origins), None)
+    where = origins[known] if known else fault.name
+    if known and known != fault.name:
+        where = f"{where} ({fault.name})"
+    if fault.message is not None:
+        return f"{where}: {fault.message}."
+    near = difflib.get_close_matches(fault.name, names(), n=1, cutoff=0.6)
+    hint = f"Did you mean {_spelled(near[0], where)}?" if near else "Remove it; docs/configuration.md has the list."
+    return f"{where} is not a setting. {hint}"
 
 
 def _upwards(name: str) -> Iterator[str]:
@@ -138,14 +203,4 @@ def _upwards(name: str) -> Iterator[str]:
 
 
 def _spelled(name: str, where: str) -> str:
-    return PREFIX + name.upper().replace(".", "__") if where.startswith(PREFIX) else name
-
-
-def names(model: type[BaseModel] = Settings, at: str = "") -> Iterator[str]:
-    """The dotted names of all settings."""
-    for name, field in model.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, Section):
-            yield from names(inner, f"{at}{name}.")
-        else:
-            yield at + name
+    return variable(name) if where.startswith(PREFIX) else name

@@ -1,211 +1,103 @@
-"""The tree of the settings. Lists may be written with commas or as JSON, objects as JSON. Durations are seconds."""
+"""Everything that a server can be told: one frozen tree, made of the settings that its parts declare."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import Field, SecretStr
 
+from app.config.schema import Exposure, Schema
 from app.domain.handles import DEFAULT_LENGTH, SHORTEST
+from app.engine.ops.rules import EngineCfg
+from app.http.settings import HttpSettings, WebSocketSettings
+from app.spawning.adapters.http import HttpWorkerSettings
+from app.spawning.outbound.webhooks import SenderSettings
+from app.spawning.processes.programs import Program
+from app.state.policies import HoldPolicy, RetentionPolicy
+from app.state.postgres.keepalive import MIN_TIMEOUT, Keepalive
 
 DATABASE_FILE = "swarmhold.db"
 ROOT_KEY_FILE = "root.key"
 KEYS_FILE = "keys.json"
-MIB = 1024 * 1024
-DAY = 86_400.0
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+_URL = Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")
+_ABSOLUTE = Field(pattern=r"^/")
 
 
-def _listed(value: object) -> object:
-    """A list from text: JSON, or parts between commas."""
-    if not isinstance(value, str):
-        return value
-    if value.lstrip().startswith("["):
-        return _decoded(value)
-    return [part.strip() for part in value.split(",") if part.strip()]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpawnSettings:
+    """What the server may start or call to carry out an attempt."""
 
-
-def _decoded(value: object) -> object:
-    """An object or list from JSON text."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError as error:
-        raise ValueError(f"write it as JSON ({error})") from error
-
-
-Item = TypeVar("Item")
-Listed = Annotated[tuple[Item, ...], BeforeValidator(_listed)]
-
-
-def _age(value: object) -> object:
-    """An age from text, where `never` is none."""
-    return None if value == "never" else value
-
-
-Seconds = Annotated[float, Field(gt=0, le=3660 * DAY, allow_inf_nan=False)]
-Age = Annotated[Seconds | None, BeforeValidator(_age)]
-Count = Annotated[int, Field(ge=0)]
-AtLeastOne = Annotated[int, Field(ge=1)]
-
-
-class Section(BaseModel):
-    """One part of the tree."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_text(cls, value: object) -> object:
-        return _decoded(value)
-
-
-class EngineSettings(Section):
-    """The engine's own. `hold` is a preset for what follows it; what is given beside it replaces its value."""
-
-    hold: Literal["strict", "default", "relaxed"] = "default"
-    try_only: bool | None = None
-    max_retry: Count | None = None
-    backoff_step: Seconds | None = None
-    max_hold: Seconds | None = None
-    max_hold_panic: bool = False
-    max_spawn_depth: AtLeastOne = 4
-    worker_token_life: Seconds = 1800.0
-    handle_life: Seconds = 7 * DAY
-    lease: Seconds = 60.0
-    attempt_timeout: Seconds | None = None
-    default_hold: Seconds = 3600.0
-    longest_hold: Seconds = 172_800.0
-    heartbeat_interval: Seconds = 300.0
-    heartbeat_miss_threshold: AtLeastOne = 3
-    keepalive_on_idle: bool = True
-    stop_grace: Seconds = 5.0
-    recheck: Seconds = 30.0
-    strict_hints: bool = False
-    most_late_results: AtLeastOne = 100
-    most_outputs: AtLeastOne = 100_000
-    worker_spawners: Listed[str] = ("external", "in_process", "queue")
-    long_hold: Seconds = 3600.0
-
-
-class ProgramSettings(Section):
-    """A program that may be started. `path` is absolute; `timeout` is in seconds."""
-
-    path: Annotated[str, Field(pattern=r"^/")]
-    args: Listed[str] = Field(default=(), alias="arguments")
-    env: Annotated[dict[str, str], BeforeValidator(_decoded)] = Field(default={}, alias="environment")
-    timeout: Seconds | None = None
-    cwd: Annotated[str, Field(pattern=r"^/")] | None = None
-    allow_args: bool = False
-    max_output_bytes: AtLeastOne = 8 * MIB
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_path(cls, value: object) -> object:
-        """The path alone is enough."""
-        return {"path": value} if isinstance(value, str) and value.startswith("/") else value
-
-
-class SpawnSettings(Section):
-    """What may be started where. `functions` names Python functions, as `name: package.module:function`."""
-
-    programs: Annotated[dict[str, ProgramSettings], BeforeValidator(_decoded)] = {}
-    functions: Annotated[dict[str, str], BeforeValidator(_decoded)] = {}
-    http_allow: Listed[str] = ()
-    http_secrets: Listed[SecretStr] = ()
-    http_timeout: Seconds = 30.0
-    http_tries: AtLeastOne = 5
+    programs: Mapping[str, Program] = field(default_factory=dict[str, Program])
+    """Allow-list of the `process` spawner: a table for each name, or the program's absolute path alone."""
+    functions: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Python functions of the `in_process` spawner, each a name and `package.module:function`."""
+    http: HttpWorkerSettings = field(default_factory=HttpWorkerSettings)
+    http_secrets: tuple[SecretStr, ...] = ()
+    """Secrets of 32 bytes or more that sign the calls of the `http` spawner, the current one first; by default one of
+    `keys_file`."""
     plugins: bool = True
+    """Whether the spawners and layers of installed packages are loaded."""
 
 
-class WebhookSettings(Section):
-    """Where events may be sent: `allow` holds URL prefixes. What fails for longer than `pause_after` is paused."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionSettings:
+    """For how long finished things are kept, and how they are removed."""
 
-    allow: Listed[str] = ()
-    timeout: Seconds = 10.0
-    backoff: Seconds = 1.0
-    max_backoff: Seconds = 300.0
-    pause_after: Seconds = DAY
-    batch: Annotated[int, Field(ge=1, le=500)] = 100
-
-
-class HttpSection(Section):
-    """Limits of the HTTP and WebSocket edge."""
-
-    body_limit: AtLeastOne = 8 * MIB
-    frame_limit: AtLeastOne = MIB
-    page_default: AtLeastOne = 50
-    page_limit: AtLeastOne = 200
-    default_hold: Annotated[float, Field(ge=0)] = 50.0
-    sse_comment_every: Seconds = 15.0
-    metrics_open: bool = False
-    access_log: bool = False
-    allowed_origins: Listed[str] = ()
-    trusted_proxies: Listed[str] = ()
-    guess_burst_per_source: Seconds = 100.0
-    guesses_per_source_per_second: Seconds = 1.0
-    guess_burst: Seconds = 2000.0
-    guesses_per_second: Seconds = 20.0
-    keep_alive: Seconds = 30.0
+    policy: RetentionPolicy = field(default_factory=RetentionPolicy)
+    interval: timedelta = timedelta(seconds=600)
+    """How often expired rows are removed."""
+    batch: int = 100
+    """Rows of each kind that one transaction removes at most."""
 
 
-class RetentionSettings(Section):
-    """For how long finished things are kept, in seconds or `never` removed; and how often what is older goes."""
-
-    finished: Age = 30 * DAY
-    blocked: Age = 90 * DAY
-    events: Age = 30 * DAY
-    credentials: Age = 7 * DAY
-    sessions: Age = 30 * DAY
-    idempotency: Age = DAY
-    every: Seconds = 600.0
-    batch: AtLeastOne = 100
-
-
-class Settings(BaseSettings):
-    """Everything that a server can be told. Built by `load`."""
-
-    model_config = SettingsConfigDict(frozen=True, extra="forbid")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings of one server. Built by `load`."""
 
     host: str = "127.0.0.1"
+    """Address to listen on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 7777
+    """Port to listen on; 0 takes a free one."""
     data_dir: Path = Path("data")
+    """Directory of the database and the key files; made with mode 0700."""
     database_url: SecretStr | None = None
-    database_silence: Annotated[float, Field(ge=6, le=3600)] = 30.0
+    """A file's path, `sqlite:///path` or `postgresql://user@host/name`; by default `swarmhold.db` in `data_dir`."""
+    database_keepalive_timeout: timedelta = Keepalive().timeout
+    """How long a connection to PostgreSQL may be silent before either end gives the other up for dead, at least 6; see
+    [operations](operations.md)."""
     bus_url: SecretStr | None = None
+    """Reserved for several nodes."""
     root_key: SecretStr | None = None
+    """The key that makes other keys."""
     root_key_file: Path | None = None
+    """File of the root key; by default `root.key` in `data_dir`, made at the first start."""
     keys_file: Path | None = None
-    public_url: Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")] | None = None
+    """File of the signing keys and the digest key, mode 0600; by default `keys.json` in `data_dir`."""
+    public_url: Annotated[str, _URL] | None = None
+    """Base URL under which workers reach the server; by default the address that it listens on."""
     log_format: Literal["console", "json"] = "console"
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    handle_length: Annotated[int, Field(ge=SHORTEST, le=64)] = DEFAULT_LENGTH
-    shutdown_grace: Seconds = 30.0
-    engine: EngineSettings = EngineSettings()
-    spawn: SpawnSettings = SpawnSettings()
-    webhooks: WebhookSettings = WebhookSettings()
-    http: HttpSection = HttpSection()
-    retention: RetentionSettings = RetentionSettings()
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """What `load` merged is all there is."""
-        del settings_cls, env_settings, dotenv_settings, file_secret_settings
-        return (init_settings,)
+    """Format of the log. Secrets are redacted in both."""
+    log_level: LogLevel = "info"
+    """Least severity that is logged."""
+    handle_length: int = DEFAULT_LENGTH
+    """Characters of a handle behind `wh-`, its check character included; fewer than 27 only on loopback."""
+    shutdown_grace: timedelta = timedelta(seconds=30)
+    """How long a stop may take."""
+    engine: EngineCfg = field(default_factory=EngineCfg)
+    spawn: SpawnSettings = field(default_factory=SpawnSettings)
+    webhooks: SenderSettings = field(default_factory=SenderSettings)
+    http: HttpSettings = field(default_factory=HttpSettings)
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
 
     @property
-    def store_place(self) -> str:
-        """The database: the URL that was given, or the file in the data directory."""
+    def store_url(self) -> str:
+        """The database: the URL that was given, or the path of the file in the data directory."""
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         return str(self.data_dir / DATABASE_FILE)
@@ -221,10 +113,68 @@ class Settings(BaseSettings):
         return self.root_key_file or self.data_dir / ROOT_KEY_FILE
 
     def url(self, port: int | None = None) -> str:
-        """Where this server is reached: the public URL, or the address it listens on; no slash at the end."""
+        """Return the base URL of this server, without a slash at the end: the public one, or the address it listens on.
+
+        `port` is the one that was bound, where the settings leave the choice to the system.
+        """
         if self.public_url is not None:
             return self.public_url.rstrip("/")
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(self.host, self.host)  # noqa: S104 - an address to call
         if ":" in host and not host.startswith("["):
             host = f"[{host}]"
         return f"http://{host}:{self.port if port is None else port}"
+
+
+SCHEMA = Schema(
+    Settings,
+    {
+        Settings: Exposure(
+            bounds={
+                "database_keepalive_timeout": Field(ge=MIN_TIMEOUT.total_seconds(), le=3600),
+                "handle_length": Field(ge=SHORTEST, le=64),
+                "port": Field(ge=0, le=65535),
+            }
+        ),
+        EngineCfg: Exposure(
+            hidden=frozenset({"base_url"}),
+            inline={"hold": ""},
+            presets={"hold": {"strict": HoldPolicy.strict(), "default": HoldPolicy(), "relaxed": HoldPolicy.relaxed()}},
+        ),
+        HoldPolicy: Exposure(bounds={"max_retry": Field(ge=0)}),
+        SpawnSettings: Exposure(inline={"http": "http_"}),
+        HttpWorkerSettings: Exposure(hidden=frozenset({"secrets", "backoff_s", "max_backoff_s", "max_reply_bytes"})),
+        Program: Exposure(
+            names={
+                "args": ("arguments", "args"),
+                "env": ("environment", "env"),
+                "max_output_bytes": ("max_output_bytes",),
+            },
+            bounds={"path": _ABSOLUTE, "cwd": _ABSOLUTE},
+            shorthand="path",
+        ),
+        SenderSettings: Exposure(bounds={"batch": Field(ge=1, le=500)}),
+        HttpSettings: Exposure(
+            hidden=frozenset({"base_url", "longest_hold", "sse_recheck"}),
+            inline={"websockets": ""},
+            bounds={"default_hold": Field(ge=0, allow_inf_nan=False)},
+        ),
+        WebSocketSettings: Exposure(hidden=frozenset({"queue_frames", "queue_bytes", "stall", "recheck"})),
+        RetentionSettings: Exposure(inline={"policy": ""}),
+    },
+)
+"""The names of the settings and how they are read. What stands here departs from the conventions."""
+
+RENAMED: Mapping[str, str] = {
+    "database_silence": "database_keepalive_timeout",
+    "engine.most_late_results": "engine.max_late_results",
+    "engine.most_outputs": "engine.max_outputs",
+    "engine.recheck": "engine.poll_interval",
+    "http.guess_burst": "http.auth_rate_limit.burst_overall",
+    "http.guess_burst_per_source": "http.auth_rate_limit.burst_per_source",
+    "http.guesses_per_second": "http.auth_rate_limit.overall_per_second",
+    "http.guesses_per_source_per_second": "http.auth_rate_limit.per_source_per_second",
+    "retention.every": "retention.interval",
+}
+"""New names by old ones, which still work, with a warning, until `RENAMED_UNTIL`."""
+
+RENAMED_UNTIL = "0.2"

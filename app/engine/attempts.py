@@ -235,7 +235,7 @@ class AttemptCalls(AccessCalls):
                     left = end - loop.time()
                     if left <= 0:
                         raise
-                await subscription.wait(min(left, self._cfg.recheck_ms / 1000))
+                await subscription.wait(min(left, self._cfg.poll_interval_ms / 1000))
         finally:
             subscription.close()
 

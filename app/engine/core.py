@@ -28,7 +28,8 @@ from app.spawning.backends.registry import Registry
 from app.spawning.catalog import SpawnerCatalog
 from app.spawning.outbound.webhooks import WebhookSender
 from app.spawning.ports import LayerRegistry
-from app.state.port import HoldPolicy, Store
+from app.state.policies import HoldPolicy
+from app.state.port import Store
 from app.state.state import Effects, Keep, State
 from app.state.tables import ATTEMPTS
 
@@ -78,7 +79,7 @@ class Core:
         self._cfg = parts.cfg
         self._store = parts.open_store()
         self._bus = parts.bus
-        self._feed = Feed(self._store, self._bus, recheck_s=parts.cfg.recheck_ms / 1000)
+        self._feed = Feed(self._store, self._bus, recheck_s=parts.cfg.poll_interval_ms / 1000)
         self._couriers = Couriers(self._store, self._feed)
         self._due_soon: Callable[[int], None] | None = None
         self._stopping = False
@@ -243,7 +244,7 @@ class Core:
             return found
         loop = asyncio.get_running_loop()
         end = loop.time() + hold_s
-        recheck = self._cfg.recheck_ms / 1000
+        recheck = self._cfg.poll_interval_ms / 1000
         subscription = self._bus.subscribe(*((topics,) if isinstance(topics, str) else topics))
         try:
             while True:

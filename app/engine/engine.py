@@ -120,7 +120,7 @@ class Engine(SessionCalls, TaskCalls, WorkerCalls, SeniorCalls, WebhookCalls, Ba
             notices=notices,
             secret_of=self.webhook_secret,
             clock=self._parts.clock,
-            recheck_s=self._cfg.recheck_ms / 1000,
+            recheck_s=self._cfg.poll_interval_ms / 1000,
         )
         self._own(deliveries.run())
 
@@ -177,7 +177,9 @@ def default_parts(
         signer=TokenSigner([SigningKey("memory", os.urandom(32))]),
         mint=HandleMint(os.urandom(32)),
         gate=RoleVerbGate(),
-        layers=shipped_layers(hooks=registries.hooks, operators=registries.operators),
+        layers=shipped_layers(
+            hooks=registries.hooks, operators=registries.operators, long_hold_s=cfg.long_hold_ms / 1000
+        ),
         catalog=catalog or shipped_catalog(operators=registries.operators),
         registries=registries,
         clock=system_clock,

@@ -239,7 +239,7 @@ class TaskCalls(Core):
         """All output events of an attempt, in order; empty for one that does not exist."""
         return await self._store.read(
             lambda state: outputs.OUTPUTS_OF.all(
-                state.db, task_id=task_id, number=attempt, after=0, limit=self._cfg.most_outputs + 1
+                state.db, task_id=task_id, number=attempt, after=0, limit=self._cfg.max_outputs + 1
             )
         )
 

@@ -74,7 +74,7 @@ class AuthRateLimit:
         self._limits = limits
         self._clock = clock
         self._sources: OrderedDict[str, _Source] = OrderedDict()
-        self._overall = TokenBucket(limits.burst_in_all, limits.in_all_per_second, limits.burst_in_all, clock())
+        self._overall = TokenBucket(limits.burst_overall, limits.overall_per_second, limits.burst_overall, clock())
 
     def count_failure(self, source: str, fingerprint: str) -> None:
         """Count one failed attempt. Raises AuthRateLimited when a limit is exceeded."""

@@ -11,12 +11,16 @@ MIB = 1024 * KIB
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthRateLimitSettings:
-    """Limits of failed authentication attempts: token buckets of `burst` attempts, refilled at `per_second`."""
+    """Limits of failed authentication attempts, two token buckets: one for each source address, one for all of them."""
 
     burst_per_source: float = 100.0
+    """Failed authentication attempts of one source address before it is answered 429."""
     per_source_per_second: float = 1.0
-    burst_in_all: float = 2000.0
-    in_all_per_second: float = 20.0
+    """Failed attempts of one source that are allowed again each second."""
+    burst_overall: float = 2000.0
+    """Failed authentication attempts of all sources together before they are answered 429."""
+    overall_per_second: float = 20.0
+    """Failed attempts of all sources that are allowed again each second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +28,7 @@ class WebSocketSettings:
     """Settings of the two WebSockets. A connection whose queue of live frames is full is closed with 4408."""
 
     frame_limit_bytes: int = MIB
+    """Largest frame of a WebSocket that is accepted."""
     queue_frames: int = 512
     queue_bytes: int = 8 * MIB
     stall: timedelta = timedelta(seconds=20)
@@ -31,7 +36,7 @@ class WebSocketSettings:
     recheck: timedelta = timedelta(seconds=20)
     """How often the credential is checked again and the session's heartbeat recorded."""
     allowed_origins: tuple[str, ...] = ()
-    """Origins besides the server's own whose pages may open a socket, such as `https://console.example`."""
+    """Origins besides the server's own whose pages may open a WebSocket, such as `https://console.example`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,15 +46,27 @@ class HttpSettings:
     base_url: str = "http://127.0.0.1:7777"
     """Base URL under which workers reach this server; sent to them with their handle."""
     body_limit_bytes: int = 8 * MIB
+    """Largest request body that is accepted."""
     page_default: int = 50
+    """Items of a page where the request names no number."""
     page_limit: int = 200
+    """Items of a page at most."""
     default_hold: timedelta = timedelta(seconds=50)
+    """How long a long poll waits where the request does not say; 0 does not wait."""
     longest_hold: timedelta = timedelta(hours=48)
+    """How long a long poll may wait."""
     sse_comment_every: timedelta = timedelta(seconds=15)
+    """How often a comment keeps an idle event stream open."""
     sse_recheck: timedelta = timedelta(seconds=20)
+    """How often the credential of an event stream is checked again."""
     metrics_open: bool = False
     """Whether `/metrics` answers without a credential."""
     access_log: bool = False
     """Whether every request is logged. Server errors always are."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses of proxies whose `X-Forwarded-For` is believed."""
+    keep_alive: timedelta = timedelta(seconds=30)
+    """How long a connection may be idle, or pause in the middle of a request (408). The head of a request holds at most
+    64 KiB (431)."""
     auth_rate_limit: AuthRateLimitSettings = field(default_factory=AuthRateLimitSettings)
     websockets: WebSocketSettings = field(default_factory=WebSocketSettings)

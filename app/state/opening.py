@@ -9,7 +9,8 @@ from pathlib import Path
 from app.domain.clock import Clock, system_clock
 from app.domain.errors import StoreUnavailable
 from app.domain.ids import IdSource
-from app.state.port import HoldPolicy, Store
+from app.state.policies import HoldPolicy
+from app.state.port import Store
 from app.state.sqlite.connection import MEMORY
 from app.state.sqlite.store import SqliteStore
 

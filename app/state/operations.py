@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import structlog
 
 from app.domain.errors import MaxHoldExceeded
-from app.state.port import HoldPolicy
+from app.state.policies import HoldPolicy
 from app.state.state import State
 
 R = TypeVar("R")

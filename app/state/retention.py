@@ -14,6 +14,7 @@ from typing import Any, cast
 import sqlalchemy as sa
 
 from app.state import schema
+from app.state.policies import RetentionPolicy
 from app.state.state import State
 from app.state.statements import Statement
 
@@ -33,22 +34,6 @@ _BEFORE, _LIMIT, _NAMED = _parameter("before"), _parameter("limit"), _parameter(
 
 OUTPUTS_AT_ONCE = 1_000
 """Rows of one task's outputs that a batch removes; a task with more of them takes several batches."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetentionPolicy:
-    """For how long finished things are kept; None is for ever.
-
-    `finished` covers passed and cancelled tasks, `blocked` those that could be tried again. `credentials` is counted
-    from a token's expiry and a handle's attempt's end, `sessions` from their expiry.
-    """
-
-    finished: timedelta | None = timedelta(days=30)
-    blocked: timedelta | None = timedelta(days=90)
-    events: timedelta | None = timedelta(days=30)
-    credentials: timedelta | None = timedelta(days=7)
-    sessions: timedelta | None = timedelta(days=30)
-    idempotency: timedelta | None = timedelta(days=1)
 
 
 def sweep(state: State, policy: RetentionPolicy, *, limit: int = 100) -> int:

@@ -165,7 +165,7 @@ async def test_another_node_takes_over_from_a_host_that_lost_its_power(
 ) -> None:
     """Started again and again it is let in within the limit, and goes on with what the dead one had acknowledged."""
     with cutting_proxy(postgres_url) as (proxy, url):
-        settings = {"SWARMHOLD_DATABASE_URL": url, "SWARMHOLD_DATABASE_SILENCE": "6"}
+        settings = {"SWARMHOLD_DATABASE_URL": url, "SWARMHOLD_DATABASE_KEEPALIVE_TIMEOUT": "6"}
         node = await asyncio.to_thread(start_server, settings=settings)
         async with SwarmholdClient(node.url) as server:
             token = (await server.attach(node.root_key(), "o")).token

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from app.state.opening import open_store
-from app.state.port import HoldPolicy, Store
+from app.state.policies import HoldPolicy
+from app.state.port import Store
 from tests.support.effects import EffectsLog
 
 PATIENT = HoldPolicy(max_hold_ms=60_000)

@@ -7,7 +7,8 @@ import psycopg
 import pytest
 
 from app.domain.errors import LockBusy, LockBusyAfterRetry
-from app.state.port import HoldPolicy, Store
+from app.state.policies import HoldPolicy
+from app.state.port import Store
 from app.state.postgres.store import PostgresStore
 from app.state.sqlite.store import SqliteStore
 from app.state.state import State

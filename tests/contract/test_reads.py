@@ -5,7 +5,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.state.opening import open_store
-from app.state.port import HoldPolicy, Store
+from app.state.policies import HoldPolicy
+from app.state.port import Store
 from app.state.state import State
 from app.state.tables import get_meta, set_meta
 from tests.contract.conftest import PATIENT

@@ -14,8 +14,9 @@ from app.domain.tasks import Status, Task
 from app.domain.tokens import TokenRecord
 from app.state import migrations, retention
 from app.state.opening import open_store
+from app.state.policies import RetentionPolicy
 from app.state.port import Store
-from app.state.retention import RetentionPolicy, sweep
+from app.state.retention import sweep
 from app.state.state import State
 from app.state.statements import Statement
 from app.state.tables import ATTEMPTS, LATE_RESULTS, OUTPUTS, QUESTIONS, SESSIONS, TASKS, TOKENS

@@ -6,7 +6,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.domain.errors import MaxHoldExceeded
-from app.state.port import HoldPolicy, Store
+from app.state.policies import HoldPolicy
+from app.state.port import Store
 from app.state.state import Keep, State
 from app.state.tables import set_meta
 from tests.contract.conftest import PATIENT

@@ -154,7 +154,7 @@ def body_of(path: str, places: dict[str, str]) -> dict[str, Any]:
 @pytest.fixture
 async def stage() -> AsyncIterator[Stage]:
     """One of everything."""
-    patient = AuthRateLimitSettings(burst_per_source=1e9, burst_in_all=1e9)
+    patient = AuthRateLimitSettings(burst_per_source=1e9, burst_overall=1e9)
     async with served(HttpSettings(auth_rate_limit=patient)) as node:
         yield await _set(node)
 

@@ -37,7 +37,7 @@ PLACES = {
 @pytest.fixture
 async def node() -> AsyncIterator[Node]:
     """A node whose waits are short and which bears all guessing."""
-    patient = AuthRateLimitSettings(burst_per_source=1e9, burst_in_all=1e9)
+    patient = AuthRateLimitSettings(burst_per_source=1e9, burst_overall=1e9)
     brief = timedelta(milliseconds=50)
     async with served(HttpSettings(default_hold=brief, longest_hold=brief, auth_rate_limit=patient)) as node:
         yield node

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from app.domain.events import EventKind
 from app.state.opening import open_store
-from app.state.port import HoldPolicy
+from app.state.policies import HoldPolicy
 from app.state.state import State
 from app.state.tables import set_meta
 

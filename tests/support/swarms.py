@@ -29,7 +29,7 @@ from app.spawning.layers import shipped_layers
 from app.spawning.ports import Layer
 from app.state import schema
 from app.state.opening import open_store
-from app.state.port import HoldPolicy
+from app.state.policies import HoldPolicy
 from app.state.state import State
 from app.state.tables import ATTEMPTS, TASKS
 

@@ -43,8 +43,8 @@ def emit(state: State, cfg: EngineCfg, reach: Reach, event: OutputEvent) -> None
     if event.type is OutputType.FINAL:
         raise InvalidRequest("a final result is submitted, not emitted", "type")
     require_live(reach)
-    if reach.attempt.outputs >= cfg.most_outputs:
-        raise InvalidRequest(f"an attempt has at most {cfg.most_outputs} outputs; submit the result", "type")
+    if reach.attempt.outputs >= cfg.max_outputs:
+        raise InvalidRequest(f"an attempt has at most {cfg.max_outputs} outputs; submit the result", "type")
     finals.append(state, cfg, reach.attempt, event.type, event.body)
 
 
@@ -81,7 +81,7 @@ def _refusal(state: State, cfg: EngineCfg, reach: Reach, final: Final) -> Keep[E
 def _keep_late(state: State, cfg: EngineCfg, attempt: Attempt, final: Final, reason: str) -> None:
     """Keep it to be adopted, once per value and a bounded number of them."""
     known = LATE_OF.all(state.db, task_id=attempt.task_id, number=attempt.attempt)
-    if len(known) >= cfg.most_late_results or any(late.value == final.value and late.ok == final.ok for late in known):
+    if len(known) >= cfg.max_late_results or any(late.value == final.value and late.ok == final.ok for late in known):
         return
     late = LateResult(
         task_id=attempt.task_id,

@@ -1,10 +1,10 @@
-"""The settings that operations obey, handed to them with every call that needs one."""
+"""The settings of the engine, handed to operations that need one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from app.state.port import HoldPolicy
+from app.state.policies import HoldPolicy
 
 SECOND = 1000
 MINUTE = 60 * SECOND
@@ -14,27 +14,45 @@ DAY = 24 * HOUR
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineCfg:
-    """Everything that can be set about the engine; defaults as engine.md section 11. Names tell the units.
-
-    `handle_life_ms` is the life of a handle without a lease: longer than a lease's token life, since an `external`
-    worker may rightly be silent for long. `recheck_ms` is how often a parked waiter reads again without a hint.
-    """
+    """Settings of an engine; the names tell the units."""
 
     hold: HoldPolicy = field(default_factory=HoldPolicy)
+    """Preset of the five that follow, which replace its values. `strict` never waits and holds for 0.01 at most;
+    `relaxed` makes 10 retries with a step of 0.05 and holds for 0.2."""
     max_spawn_depth: int = 4
+    """How deep workers may start tasks below tasks."""
     worker_token_life_ms: int = 1800 * SECOND
+    """How long the credentials of a worker with a lease stay valid without a heartbeat."""
     handle_life_ms: int = 7 * DAY
+    """How long a handle without a lease stays valid after its last request; `external` workers may be silent for
+    long."""
     lease_ms: int = 60 * SECOND
+    """Lease of attempts by queue and in-process workers."""
     attempt_timeout_ms: int | None = None
+    """How long one attempt may take, for tasks that name no limit of their own."""
     default_hold_ms: int = HOUR
+    """How long a wait inside the server's process lasts unless it says otherwise."""
     longest_hold_ms: int = 48 * HOUR
+    """How long any wait may last, long polls included."""
     heartbeat_interval_ms: int = 300 * SECOND
+    """How often a session has to show that it lives."""
     heartbeat_miss_threshold: int = 3
+    """Missed heartbeats after which a session is detached."""
     keepalive_on_idle: bool = True
+    """Whether tasks outlive the session that started them."""
     stop_grace_ms: int = 5 * SECOND
-    recheck_ms: int = 30 * SECOND
+    """How long a child process has between SIGTERM and SIGKILL of its process group."""
+    poll_interval_ms: int = 30 * SECOND
+    """How often a parked wait reads the state again without a hint that it changed."""
     strict_hints: bool = False
-    most_late_results: int = 100
-    most_outputs: int = 100_000
+    """Whether a dispatch that asks for unknown layers is refused; otherwise they are skipped."""
+    max_late_results: int = 100
+    """Late results that are kept of one attempt."""
+    max_outputs: int = 100_000
+    """Outputs that one attempt may report."""
     worker_spawners: frozenset[str] = frozenset({"external", "in_process", "queue"})
+    """Spawners that workers may dispatch to."""
+    long_hold_ms: int = HOUR
+    """How long an attempt may last before the `long_hold` layer logs a warning."""
     base_url: str = "http://127.0.0.1:7777"
+    """Base URL under which workers reach the server; not a setting of its own."""

@@ -44,27 +44,28 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpWorkerSettings:
-    """Which URLs may be called, and how. `secrets` sign, each of 32 bytes or more: the first is the current one.
+    """Which URLs may be called, and how."""
 
-    `timeout_s` bounds connecting and each silence of a reply; a worker that needs longer replies 202. Pauses between
-    tries start at `backoff_s` and double up to `max_backoff_s`, which also bounds the worker's `Retry-After`.
-    """
-
-    allow: tuple[str, ...]
-    secrets: tuple[bytes, ...]
+    allow: tuple[str, ...] = ()
+    """URL prefixes that the `http` spawner may call."""
+    secrets: tuple[bytes, ...] = ()
+    """Secrets of 32 bytes or more that sign the calls, the current one first; needed where anything is allowed."""
     timeout_s: float = 30.0
+    """How long connecting to an HTTP worker may take, and each pause within its reply; slower ones reply 202."""
     tries: int = 5
+    """How often a call is made in all while the worker cannot be reached."""
     backoff_s: float = 0.5
+    """First pause between tries; it doubles each time."""
     max_backoff_s: float = 30.0
+    """Longest pause between tries, also where the worker asks for a longer one with `Retry-After`."""
     max_reply_bytes: int = 8 * 1024 * 1024
-
-    def __post_init__(self) -> None:
-        if self.allow and (not self.secrets or any(len(secret) < SHORTEST_SECRET for secret in self.secrets)):
-            raise ValueError(f"calls of HTTP workers are signed with secrets of {SHORTEST_SECRET} bytes or more")
 
 
 class HttpWorkers:
-    """Calls workers. The client is made when first needed, unless one is given, and closed by `aclose`."""
+    """Calls workers. The client is made when first needed, unless one is given, and closed by `aclose`.
+
+    Raises ValueError for prefixes that are no URLs, and for short secrets, or none, where anything is allowed.
+    """
 
     def __init__(
         self,
@@ -74,6 +75,9 @@ class HttpWorkers:
         clock_s: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random.random,
     ) -> None:
+        secrets = settings.secrets
+        if settings.allow and (not secrets or any(len(secret) < SHORTEST_SECRET for secret in secrets)):
+            raise ValueError(f"calls of HTTP workers are signed with secrets of {SHORTEST_SECRET} bytes or more")
         self._settings = settings
         self._prefixes = [UrlPrefix.parse(prefix) for prefix in settings.allow]
         self._client = client

@@ -17,16 +17,14 @@ from app.spawning.layers.sink import SinkLayer
 from app.spawning.plugins import LAYERS, PluginProblem, load
 from app.spawning.ports import Layer, LayerRegistry
 
-LONG_HOLD_S = 3600.0
-
-__all__ = ["LONG_HOLD_S", "load_layers", "shipped_layers"]
+__all__ = ["load_layers", "shipped_layers"]
 
 
 def shipped_layers(
     *,
     hooks: Registry[SpawnHook],
     operators: Registry[OperatorBackend],
-    long_hold_s: float = LONG_HOLD_S,
+    long_hold_s: float,
     extra: Sequence[Layer] = (),
 ) -> LayerRegistry:
     """The layers that ship, and `extra` ones to be asked for by key."""

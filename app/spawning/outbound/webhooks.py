@@ -41,18 +41,20 @@ class DeliveryFailed(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SenderSettings:
-    """Where events may be sent (URL prefixes; none by default), and how.
-
-    `timeout_s` bounds connecting and each silence of a reply. Pauses between tries begin at `backoff_s` and double up
-    to `max_backoff_s`, which also bounds a `Retry-After`. What has failed for `pause_after_s` is paused.
-    """
+    """Where events may be sent, and how."""
 
     allow: tuple[str, ...] = ()
+    """URL prefixes that events may be sent to; see [webhooks](webhooks.md)."""
     timeout_s: float = 10.0
+    """How long connecting may take, and each pause within a reply."""
     backoff_s: float = 1.0
+    """First pause before a failed delivery is tried again; it doubles each time."""
     max_backoff_s: float = 300.0
+    """Longest pause between tries, also where the receiver asks for a longer one with `Retry-After`."""
     pause_after_s: float = 86_400.0
+    """A webhook whose deliveries have failed for so long is paused."""
     batch: int = 100
+    """Events of one delivery at most, no more than 500."""
 
 
 class WebhookSender:

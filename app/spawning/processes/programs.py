@@ -17,20 +17,22 @@ _FALLBACK = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """One entry of the allow-list.
-
-    `path` is absolute. `env` is added to the scrubbed environment. Arguments of a request are refused unless
-    `allow_args`, and then follow `args`. `timeout_s` is counted from the start, also while the task is suspended.
-    Without `cwd` it runs where the server runs. Standard output beyond `max_output_bytes` fails the attempt.
-    """
+    """A program that may be started: one entry of the allow-list."""
 
     path: str
+    """Absolute path of the program."""
     args: tuple[str, ...] = ()
+    """Its arguments."""
     env: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Variables that are added to the child's environment, which is otherwise reduced to a few harmless ones."""
     timeout_s: float | None = None
+    """How long it may run, counted from its start, also while its task is suspended."""
     cwd: str | None = None
+    """Absolute path of its working directory; by default the server's own."""
     allow_args: bool = False
+    """Whether a dispatch may add arguments behind these; otherwise one that names any is refused."""
     max_output_bytes: int = MAX_OUTPUT_BYTES
+    """Bytes of standard output beyond which the attempt fails."""
 
     def __post_init__(self) -> None:
         if not Path(self.path).is_absolute():

@@ -29,7 +29,8 @@ from app.domain.ids import IdSource
 from app.state import migrations
 from app.state.health_check import HealthCheck
 from app.state.operations import run_operation
-from app.state.port import CommitListener, HoldPolicy
+from app.state.policies import HoldPolicy
+from app.state.port import CommitListener
 from app.state.postgres.connection import CommitUnknown, ConnectionLost, Contended, PostgresConnection
 from app.state.postgres.dump import dump
 from app.state.postgres.feed_offset import settle_feed_offset

@@ -21,7 +21,8 @@ from app.domain.ids import IdSource
 from app.state import migrations
 from app.state.health_check import HealthCheck
 from app.state.operations import run_operation
-from app.state.port import CommitListener, HoldPolicy
+from app.state.policies import HoldPolicy
+from app.state.port import CommitListener
 from app.state.sqlite.checkpointer import Checkpointer
 from app.state.sqlite.connection import (
     MEMORY,

@@ -28,7 +28,8 @@ from app.domain.clock import Clock
 from app.domain.errors import LockBusy, LockBusyAfterRetry, StoreUnavailable
 from app.domain.ids import IdSource
 from app.state.operations import run_operation
-from app.state.port import CommitListener, HoldPolicy
+from app.state.policies import HoldPolicy
+from app.state.port import CommitListener
 from app.state.sqlite.checkpointer import Checkpointer
 from app.state.sqlite.connection import SqliteConnection, unavailable
 from app.state.state import Effects, State

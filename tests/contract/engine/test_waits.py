@@ -109,7 +109,7 @@ RACES: dict[Race, Any] = {
 @pytest.fixture
 async def attentive(plan: Plan) -> AsyncIterator[Swarm]:
     """An engine that never reads again without a hint: a lost wake-up would be lost for good."""
-    plan = replace(plan, cfg=replace(plan.cfg, recheck_ms=3_600_000))
+    plan = replace(plan, cfg=replace(plan.cfg, poll_interval_ms=3_600_000))
     async with plan.engine() as engine:
         yield await Swarm.over(engine, plan)
 
@@ -133,7 +133,7 @@ async def test_a_parked_wait_is_woken_in_every_race(
 @pytest.fixture
 async def deaf(plan: Plan) -> AsyncIterator[Swarm]:
     """An engine whose bus loses every hint, so that only the slow re-read is left."""
-    plan = replace(plan, cfg=replace(plan.cfg, recheck_ms=20), bus=LossyBus)
+    plan = replace(plan, cfg=replace(plan.cfg, poll_interval_ms=20), bus=LossyBus)
     async with plan.engine() as engine:
         yield await Swarm.over(engine, plan)
 

@@ -97,7 +97,7 @@ async def test_concurrent_outputs_are_all_kept(swarm: Swarm) -> None:
 
 async def test_an_attempt_has_so_many_outputs(plan: Plan) -> None:
     """The limit is told; the Final still gets through."""
-    plan = replace(plan, cfg=replace(plan.cfg, most_outputs=2))
+    plan = replace(plan, cfg=replace(plan.cfg, max_outputs=2))
     async with plan.engine() as engine:
         swarm = await Swarm.over(engine, plan)
         work = await swarm.external()
@@ -188,7 +188,7 @@ async def test_what_comes_late_is_kept(swarm: Swarm) -> None:
 
 async def test_late_results_are_bounded(plan: Plan) -> None:
     """A worker that goes on sending does not fill the store."""
-    plan = replace(plan, cfg=replace(plan.cfg, most_late_results=3))
+    plan = replace(plan, cfg=replace(plan.cfg, max_late_results=3))
     async with plan.engine() as engine:
         swarm = await Swarm.over(engine, plan)
         work = await swarm.external()

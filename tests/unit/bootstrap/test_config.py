@@ -1,10 +1,18 @@
 """Settings: where they come from, how they are written, and what is said of those that cannot be used."""
 
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from app.config import NOT_SETTINGS, ConfigurationError, is_loopback, load, names
+from app.config import NOT_SETTINGS, ConfigurationError, is_loopback, load, names, shown
+from app.config.loading import variable
+from app.config.tree import RENAMED, SCHEMA
+from app.engine.ops.rules import EngineCfg
+from app.http.settings import HttpSettings
+from app.spawning.outbound.webhooks import SenderSettings
+from app.state.policies import HoldPolicy, RetentionPolicy
 from app.state.postgres.keepalive import MIN_TIMEOUT
 
 
@@ -19,7 +27,7 @@ def test_nothing_set_is_all_defaults() -> None:
     loaded = load(environ={"PATH": "/bin"})
 
     assert loaded.origins == {}
-    assert (loaded.settings.host, loaded.settings.port, loaded.settings.store_place) == (
+    assert (loaded.settings.host, loaded.settings.port, loaded.settings.store_url) == (
         "127.0.0.1",
         7777,
         "data/swarmhold.db",
@@ -34,16 +42,90 @@ def test_options_win_over_the_environment_and_that_over_the_file(tmp_path: Path)
     loaded = load(environ=environ, flags={"port": 3, "host": None})
 
     assert (loaded.settings.port, loaded.settings.log_format, loaded.settings.log_level) == (3, "console", "debug")
-    assert loaded.settings.engine.lease == 5
+    assert loaded.settings.engine.lease_ms == 5000
     assert loaded.origins["port"] == "--port"
     assert loaded.origins["log_format"] == "SWARMHOLD_LOG_FORMAT"
     assert loaded.origins["engine.lease"] == f"engine.lease in {file}"
 
 
-def test_a_silence_that_no_network_could_keep_is_refused() -> None:
-    """PostgreSQL is probed in whole seconds, so that there is a least time to find a dead host in."""
-    assert "SWARMHOLD_DATABASE_SILENCE" in _told({"SWARMHOLD_DATABASE_SILENCE": "5"})
-    assert load(environ={"SWARMHOLD_DATABASE_SILENCE": "6"}).settings.database_silence == MIN_TIMEOUT.total_seconds()
+def test_a_keepalive_timeout_that_no_network_could_keep_is_refused() -> None:
+    """Probes are sent in whole seconds, so that detecting a dead host takes a minimum time."""
+    assert "SWARMHOLD_DATABASE_KEEPALIVE_TIMEOUT" in _told({"SWARMHOLD_DATABASE_KEEPALIVE_TIMEOUT": "5"})
+    loaded = load(environ={"SWARMHOLD_DATABASE_KEEPALIVE_TIMEOUT": "6"})
+    assert loaded.settings.database_keepalive_timeout == MIN_TIMEOUT
+
+
+def test_a_preset_is_refined_by_what_is_given_beside_it() -> None:
+    """`engine.hold` chooses the policy, the settings beside it replace its values; unset ones keep the preset's."""
+    environ = {"SWARMHOLD_ENGINE__HOLD": "relaxed", "SWARMHOLD_ENGINE__MAX_RETRY": "0"}
+    assert load(environ=environ).settings.engine.hold == replace(HoldPolicy.relaxed(), max_retry=0)
+    assert load(environ={"SWARMHOLD_ENGINE__MAX_HOLD": "0.2"}).settings.engine.hold == HoldPolicy(max_hold_ms=200.0)
+
+
+def test_durations_are_seconds_in_whatever_unit_the_part_wants_them() -> None:
+    """Milliseconds, seconds and timedeltas are all written as seconds; `never` is none."""
+    settings = load(
+        environ={
+            "SWARMHOLD_ENGINE__LEASE": "0.0001",
+            "SWARMHOLD_ENGINE__ATTEMPT_TIMEOUT": "never",
+            "SWARMHOLD_WEBHOOKS__TIMEOUT": "1.5",
+            "SWARMHOLD_HTTP__DEFAULT_HOLD": "0",
+            "SWARMHOLD_RETENTION__EVENTS": "60",
+        }
+    ).settings
+
+    assert (settings.engine.lease_ms, settings.engine.attempt_timeout_ms) == (1, None)
+    assert (settings.webhooks.timeout_s, settings.http.default_hold) == (1.5, timedelta(0))
+    assert settings.retention.policy.events == timedelta(minutes=1)
+
+
+def test_the_defaults_of_the_tree_are_those_of_the_parts() -> None:
+    """What nobody sets is what a part has that is built without settings."""
+    settings = load(environ={}).settings
+    assert (settings.engine, settings.http, settings.webhooks) == (EngineCfg(), HttpSettings(), SenderSettings())
+    assert settings.retention.policy == RetentionPolicy()
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_an_old_name_works_with_a_warning_that_names_the_new_one(old: str, new: str, tmp_path: Path) -> None:
+    """In the environment and in the file, each as it writes names."""
+    file = tmp_path / "settings.toml"
+    file.write_text(f"{old} = 40\n")
+    for loaded, spelled in (
+        (load(environ={variable(old): "40"}), variable),
+        (load(environ={}, file=file), str),
+    ):
+        (warning,) = loaded.warnings
+        assert spelled(old) in warning
+        assert f"is now called {spelled(new)}." in warning
+        assert shown(loaded.settings, new) == "40"
+        assert loaded.origins[new].startswith(spelled(old))
+    assert old not in names()
+
+
+def test_a_setting_that_is_given_by_both_names_has_the_value_of_the_new_one() -> None:
+    """In one source the new name counts; across sources the stronger source does, whichever name it uses."""
+    both = load(environ={"SWARMHOLD_ENGINE__RECHECK": "1", "SWARMHOLD_ENGINE__POLL_INTERVAL": "2"})
+    assert (both.settings.engine.poll_interval_ms, len(both.warnings)) == (2000, 1)
+
+
+def test_a_stronger_source_wins_by_either_name(tmp_path: Path) -> None:
+    """The old name in the environment wins over the new one in the file."""
+    file = tmp_path / "settings.toml"
+    file.write_text("[engine]\npoll_interval = 5\n")
+    loaded = load(environ={"SWARMHOLD_ENGINE": '{"recheck": 7}'}, file=file)
+    assert loaded.settings.engine.poll_interval_ms == 7000
+
+
+def test_every_setting_says_what_it_does() -> None:
+    """The reference has no empty cells."""
+    assert [name for name, _, setting in SCHEMA.all() if not setting.help] == []
+
+
+def test_what_only_code_sets_is_not_a_setting() -> None:
+    """The base URL comes from the public URL, for one."""
+    assert "is not a setting" in _told({"SWARMHOLD_ENGINE__BASE_URL": "http://x"})
+    assert "is not a setting" in _told({"SWARMHOLD_HTTP__LONGEST_HOLD": "1"})
 
 
 def test_lists_and_objects_have_several_spellings() -> None:
@@ -59,11 +141,11 @@ def test_lists_and_objects_have_several_spellings() -> None:
         }
     ).settings
 
-    assert settings.spawn.http_allow == ("http://a/", "http://b/")
-    assert settings.http.allowed_origins == ("https://c",)
+    assert settings.spawn.http.allow == ("http://a/", "http://b/")
+    assert settings.http.websockets.allowed_origins == ("https://c",)
     assert settings.spawn.programs["cat"].path == "/bin/cat"
-    assert (settings.spawn.programs["sh"].args, settings.spawn.programs["sh"].timeout) == (("-e",), 2.5)
-    assert (settings.retention.events, settings.public_url) == (None, None)
+    assert (settings.spawn.programs["sh"].args, settings.spawn.programs["sh"].timeout_s) == (("-e",), 2.5)
+    assert (settings.retention.policy.events, settings.public_url) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -74,10 +156,15 @@ def test_lists_and_objects_have_several_spellings() -> None:
         ({"SWARMHOLD_ENGINE__LEASE": "0"}, "SWARMHOLD_ENGINE__LEASE: "),
         ({"SWARMHOLD_SPAWN__PROGRAMS": "{"}, "SWARMHOLD_SPAWN__PROGRAMS: write it as JSON"),
         ({"SWARMHOLD_SPAWN__PROGRAMS": '{"a": {"path": "b"}}'}, "spawn.programs.a.path"),
-        ({"SWARMHOLD_DATABASE_URL": "mysql://h/d"}, "mysql:// is no known kind of database"),
+        ({"SWARMHOLD_SPAWN__PROGRAMS": '{"a": {}}'}, "path is missing"),
+        ({"SWARMHOLD_SPAWN__PROGRAMS": '{"a": {"path": "/b", "no": 1}}'}, "(spawn.programs.a.no) is not a setting"),
+        ({"SWARMHOLD_ENGINE": "5"}, "SWARMHOLD_ENGINE: a table is expected here"),
+        ({"SWARMHOLD_ENGINE__HOLD": "loose"}, "SWARMHOLD_ENGINE__HOLD: "),
+        ({"SWARMHOLD_WEBHOOKS__BATCH": "501"}, "SWARMHOLD_WEBHOOKS__BATCH: "),
+        ({"SWARMHOLD_DATABASE_URL": "mysql://h/d"}, "mysql:// is not a supported database"),
         ({"SWARMHOLD_ROOT_KEY": "secret"}, "a root key begins with shk_"),
         ({"SWARMHOLD_HOST": "0.0.0.0", "SWARMHOLD_ROOT_KEY": "shk_short"}, "can be guessed"),
-        ({"SWARMHOLD_HOST": "::", "SWARMHOLD_HANDLE_LENGTH": "26"}, "no loopback address"),
+        ({"SWARMHOLD_HOST": "::", "SWARMHOLD_HANDLE_LENGTH": "26"}, "not a loopback address"),
         ({"SWARMHOLD_HANDLE_LENGTH": "7"}, "SWARMHOLD_HANDLE_LENGTH: "),
         ({"SWARMHOLD_SPAWN__HTTP_SECRETS": "short"}, "32 bytes or more"),
         ({"SWARMHOLD_CONFIG": "/nonexistent.toml"}, "/nonexistent.toml cannot be read"),

@@ -29,7 +29,7 @@ from app.engine.feed import EventStream, Feed
 from app.engine.ops.rules import EngineCfg
 from app.spawning.adapters.in_process import FunctionJob
 from app.spawning.ports import Layer, LayerRegistry
-from app.state.port import HoldPolicy
+from app.state.policies import HoldPolicy
 from app.state.state import State
 from app.state.tables import TASKS, get_meta, set_meta
 from tests.support.clocks import HandClock

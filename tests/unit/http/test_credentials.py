@@ -133,7 +133,7 @@ def test_patience_comes_back_with_time() -> None:
 
 def test_all_sources_together_have_a_limit() -> None:
     """Guessing from many addresses is guessing."""
-    limit = AuthRateLimit(AuthRateLimitSettings(burst_in_all=10, in_all_per_second=0), clock=Clock())
+    limit = AuthRateLimit(AuthRateLimitSettings(burst_overall=10, overall_per_second=0), clock=Clock())
     for count in range(10):
         limit.count_failure(f"source {count}", "x")
 
@@ -143,7 +143,7 @@ def test_all_sources_together_have_a_limit() -> None:
 
 def test_memory_is_bounded() -> None:
     """Sources and credentials that were quiet longest are forgotten."""
-    limit = AuthRateLimit(AuthRateLimitSettings(burst_in_all=1e9, burst_per_source=1e9), clock=Clock())
+    limit = AuthRateLimit(AuthRateLimitSettings(burst_overall=1e9, burst_per_source=1e9), clock=Clock())
     for count in range(MAX_SOURCES + 100):
         limit.count_failure(f"source {count}", "x")
     for count in range(MAX_FINGERPRINTS + 100):

@@ -217,7 +217,9 @@ async def test_packages_add_spawners_and_bad_ones_are_reported(shipped: SpawnerC
 def test_packages_add_layers_and_bad_ones_are_reported() -> None:
     """A layer goes by the name of its entry point, and none takes the place of one that ships."""
     layers, problems = load_layers()
-    registry = shipped_layers(hooks=Registry[SpawnHook](), operators=Registry[OperatorBackend](), extra=layers)
+    registry = shipped_layers(
+        hooks=Registry[SpawnHook](), operators=Registry[OperatorBackend](), extra=layers, long_hold_s=1.0
+    )
 
     assert [layer.key for layer in layers] == ["polite"]
     assert "polite" in registry.keys()  # noqa: SIM118 - a method of the registry, not of a mapping

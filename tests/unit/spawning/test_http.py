@@ -262,8 +262,8 @@ async def test_only_what_the_settings_allow_is_built() -> None:
 def test_weak_settings_are_refused_at_start() -> None:
     """No unsigned calls, no short secrets, no nonsense for a prefix."""
     with pytest.raises(ValueError, match="32 bytes"):
-        HttpWorkerSettings(allow=("http://a/",), secrets=())
+        HttpWorkers(HttpWorkerSettings(allow=("http://a/",), secrets=()))
     with pytest.raises(ValueError, match="32 bytes"):
-        HttpWorkerSettings(allow=("http://a/",), secrets=(SECRET, b"short"))
+        HttpWorkers(HttpWorkerSettings(allow=("http://a/",), secrets=(SECRET, b"short")))
     with pytest.raises(ValueError, match="is not a URL prefix"):
         HttpWorkers(HttpWorkerSettings(allow=("nonsense",), secrets=(SECRET,)))
