@@ -1,9 +1,14 @@
+import asyncio
 import re
+from collections.abc import Iterable
+from pathlib import Path
 
 import apsw
 import psycopg
 import pytest
 import sqlalchemy as sa
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
@@ -35,7 +40,7 @@ def created_directly(dialect: Dialect) -> list[str]:
     return found
 
 
-def sqlite_objects(statements: list[str]) -> dict[str, str]:
+def sqlite_objects(statements: Iterable[str]) -> dict[str, str]:
     """What SQLite says that it holds after these statements, white space aside."""
     raw = apsw.Connection(":memory:")
     for statement in statements:
@@ -44,7 +49,7 @@ def sqlite_objects(statements: list[str]) -> dict[str, str]:
     return {str(name): re.sub(r"\s+", "", str(sql)) for name, sql in rows}
 
 
-def all_revisions(dialect: Dialect) -> list[str]:
+def all_revisions(dialect: Dialect) -> tuple[str, ...]:
     """The statements of every migration, oldest first."""
     return migrations.statements(dialect, migrations.revisions())
 
@@ -65,6 +70,25 @@ def test_migrated_postgres_is_what_the_schema_says(postgres_url: str) -> None:
             raw.rollback()
     assert seen[0] == seen[1]
     assert len(seen[0][0]) > 100
+
+
+def test_revisions_are_those_that_alembic_finds() -> None:
+    """Alembic's own tools see the same line of revisions, each after the one before."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    scripts = ScriptDirectory.from_config(config)
+    found = [(script.revision, script.down_revision) for script in scripts.walk_revisions()]
+
+    known = migrations.revisions()
+    assert found[::-1] == list(zip(known, (None, *known), strict=False))
+
+
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
+async def test_compiled_migrations_are_what_a_fresh_process_compiles(dialect: Dialect) -> None:
+    """What is remembered is what compiling again yields, on several threads at once too."""
+    compile_again = migrations.statements.__wrapped__
+    again = await asyncio.gather(*(asyncio.to_thread(compile_again, dialect, migrations.revisions()) for _ in range(4)))
+    assert set(again) == {all_revisions(dialect)}
 
 
 async def test_opening_again_applies_nothing(lasting_store_url: str) -> None:
@@ -101,8 +125,8 @@ async def test_failed_migration_leaves_nothing(
     store = SqliteStore(request.getfixturevalue("data_dir") / "x.db") if kind == "sqlite" else PostgresStore(url)
     real = migrations.statements
 
-    def broken(dialect: Dialect, revisions: tuple[str, ...]) -> list[str]:
-        return [*real(dialect, revisions)[:10], "SELECT no_such_function()"]
+    def broken(dialect: Dialect, revisions: tuple[str, ...]) -> tuple[str, ...]:
+        return (*real(dialect, revisions)[:10], "SELECT no_such_function()")
 
     with monkeypatch.context() as patch:
         patch.setattr(migrations, "statements", broken)

@@ -1,24 +1,20 @@
-"""The history of the schema, and what brings a database up to date.
+"""Schema migrations: the revisions, and the function that brings a database up to date.
 
-Each revision in `versions/` is an Alembic script, written once for both dialects. The runner compiles the missing ones
-to SQL (Alembic's offline mode) and hands over the statements, to be executed by the store's own driver in one
-transaction together with the version row: a database is wholly at one version or wholly at the next.
+Each revision is an Alembic script in `versions/`, written once for both dialects. The missing ones are compiled to SQL
+(Alembic's offline mode) and executed by the store's own driver in one transaction together with the version row: a
+database is entirely at one version or entirely at the next.
 
-A new revision: change `app.state.schema`, add `versions/NNNN_what.py` with the same change as Alembic operations
-(additive, so that a server of the version before can still read), and let the contract tests compare the two.
+To add a revision: change `app.state.schema`, add `versions/vNNNN_what.py` with the same change as Alembic operations
+(additive, so that a server of the previous version can still read), and let the contract tests compare the two.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+import threading
+from functools import cache
+from importlib import import_module
 from pathlib import Path
-from typing import Any
-
-from alembic.config import Config
-from alembic.operations import Operations
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 
 from app.domain.errors import StoreUnavailable
 from app.state.statements import Connection, Dialect
@@ -30,15 +26,16 @@ _EXISTS = {
     "sqlite": f"SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '{VERSION_TABLE}'",  # noqa: S608 - a constant
     "postgresql": f"SELECT 1 WHERE to_regclass('{VERSION_TABLE}') IS NOT NULL",
 }
+_compiling = threading.Lock()
 
 
 def head() -> str:
-    """The version that this code is made for."""
+    """Return the version that this code works with."""
     return revisions()[-1]
 
 
 def version(db: Connection) -> str | None:
-    """The version of a database; None when it is empty."""
+    """Return the version of a database; None when it is empty."""
     if not db.query(_EXISTS[db.dialect], ()):
         return None
     rows = db.query(f"SELECT version_num FROM {VERSION_TABLE}", ())  # noqa: S608 - a constant
@@ -46,9 +43,9 @@ def version(db: Connection) -> str | None:
 
 
 def migrate(db: Connection) -> tuple[str, ...]:
-    """Bring the database up to date inside the transaction that is open on `db`; the revisions that were applied.
+    """Apply the missing revisions inside the transaction that is open on `db`, and return them.
 
-    Raises StoreUnavailable when a newer server has written the database.
+    Raises StoreUnavailable when the database was written by a newer server.
     """
     current = version(db)
     known = revisions()
@@ -58,37 +55,41 @@ def migrate(db: Connection) -> tuple[str, ...]:
             "upgrade the server"
         )
     missing = known if current is None else known[known.index(current) + 1 :]
-    for statement in statements(db.dialect, missing):
-        db.change(statement, ())
     if missing:
+        for statement in statements(db.dialect, missing):
+            db.change(statement, ())
         _write_version(db, current, missing[-1])
     return missing
 
 
 def revisions() -> tuple[str, ...]:
-    """Every revision, oldest first."""
-    return tuple(script.revision for script in reversed(list(_scripts().walk_revisions())))
+    """Return the identifiers of all revisions, oldest first."""
+    return tuple(_scripts())
 
 
-def statements(dialect: Dialect, wanted: Iterable[str]) -> list[str]:
-    """The SQL of these revisions, one statement an item."""
-    scripts = _scripts()
+@cache
+def statements(dialect: Dialect, wanted: tuple[str, ...]) -> tuple[str, ...]:
+    """Compile revisions to SQL statements, once per process. Safe to call on any thread."""
+    # Loading Alembic takes longer than anything else here, and most databases are up to date.
+    from alembic.operations import Operations
+    from alembic.runtime.migration import MigrationContext
+
     collected = _Statements()
-    # Named parameters keep the per cent sign as it is.
+    # With named parameters a per cent sign is not doubled.
     context = MigrationContext.configure(
         dialect_name=dialect,
         dialect_opts={"paramstyle": "named"},
         opts={"as_sql": True, "output_buffer": collected},
     )
-    with Operations.context(context):
+    # The operations that scripts call are global to the process.
+    with _compiling, Operations.context(context):
         for revision in wanted:
-            script: Any = scripts.get_revision(revision)
-            script.module.upgrade()
-    return collected.found
+            import_module(_scripts()[revision]).upgrade()
+    return tuple(collected.found)
 
 
 class _Statements(io.StringIO):
-    """Alembic writes one statement at a time."""
+    """Collects the statements that Alembic writes, one per call."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,11 +106,12 @@ def _write_version(db: Connection, current: str | None, new: str) -> None:
     if current is None:
         db.change(f"CREATE TABLE IF NOT EXISTS {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL PRIMARY KEY)", ())
     db.change(f"DELETE FROM {VERSION_TABLE}", ())  # noqa: S608 - a constant
-    mark = "?" if db.dialect == "sqlite" else "%s"
-    db.change(f"INSERT INTO {VERSION_TABLE} (version_num) VALUES ({mark})", (new,))  # noqa: S608 - constants
+    placeholder = "?" if db.dialect == "sqlite" else "%s"
+    db.change(f"INSERT INTO {VERSION_TABLE} (version_num) VALUES ({placeholder})", (new,))  # noqa: S608 - constants
 
 
-def _scripts() -> ScriptDirectory:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent))
-    return ScriptDirectory.from_config(config)
+@cache
+def _scripts() -> dict[str, str]:
+    """Return the module of each revision, oldest first: `vNNNN_what` is revision `NNNN`."""
+    names = sorted(path.stem for path in (Path(__file__).parent / "versions").glob("v*.py"))
+    return {name[1:].partition("_")[0]: f"{__name__}.versions.{name}" for name in names}
