@@ -4,13 +4,16 @@ Servers are started when a test first asks for one and are shared by the tests o
 directories and nodes are each test's own.
 """
 
+import asyncio
 import contextlib
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from app.state.opening import open_store
 from tests.support.chromium import find_chromium
 from tests.support.nats import NatsServer, running_nats
 from tests.support.postgres import PostgresCluster, running_postgres
@@ -20,6 +23,25 @@ StartServer = Callable[..., ServerProcess]
 
 STORES = ("sqlite-file", "sqlite-memory", "postgres")
 
+MEMORY_DISK = Path("/dev/shm")  # noqa: S108 - a file system, not a file
+ENOUGH_ROOM = 2 * 1024**3
+
+
+def pytest_configure() -> None:
+    """Keep temporary files in memory where there is room: databases write so much that a disk would set the pace.
+
+    Nothing here outlives the machine. A `TMPDIR` that is set already is left as it is.
+    """
+    if "TMPDIR" not in os.environ and MEMORY_DISK.is_dir() and _is_roomy(MEMORY_DISK):
+        os.environ["TMPDIR"] = str(MEMORY_DISK)
+        tempfile.tempdir = None
+
+
+def _is_roomy(directory: Path) -> bool:
+    system = os.statvfs(directory)
+    # Tests put programs there, and start them.
+    return system.f_bavail * system.f_frsize >= ENOUGH_ROOM and not system.f_flag & os.ST_NOEXEC
+
 
 @pytest.fixture(scope="session")
 def postgres_cluster() -> Iterator[PostgresCluster]:
@@ -28,9 +50,31 @@ def postgres_cluster() -> Iterator[PostgresCluster]:
         yield cluster
 
 
+@pytest.fixture(scope="session")
+def postgres_template(postgres_cluster: PostgresCluster) -> str:
+    """The URL of a PostgreSQL database with all tables: copying it is faster than migrating an empty one."""
+    url = postgres_cluster.create_database()
+    asyncio.run(_migrate(url))
+    return url
+
+
+async def _migrate(url: str) -> None:
+    store = open_store(url)
+    await store.open()
+    await store.close()
+
+
 @pytest.fixture
-def postgres_url(postgres_cluster: PostgresCluster) -> Iterator[str]:
-    """The URL of an empty PostgreSQL database of this test's own."""
+def postgres_url(postgres_cluster: PostgresCluster, postgres_template: str) -> Iterator[str]:
+    """The URL of this test's own PostgreSQL database, with all tables and no rows but the store's own."""
+    url = postgres_cluster.create_database(template=postgres_template)
+    yield url
+    postgres_cluster.drop_database(url)
+
+
+@pytest.fixture
+def empty_postgres_url(postgres_cluster: PostgresCluster) -> Iterator[str]:
+    """The URL of this test's own PostgreSQL database, without a table."""
     url = postgres_cluster.create_database()
     yield url
     postgres_cluster.drop_database(url)

@@ -31,8 +31,8 @@ def effects(store: Store) -> EffectsLog:
 
 
 @pytest.fixture(params=["sqlite-file", "postgres"])
-def lasting_store_url(request: pytest.FixtureRequest, data_dir: Path) -> str:
-    """The URL of an empty store of the kinds that outlive their process and read while they write."""
+def durable_store_url(request: pytest.FixtureRequest, data_dir: Path) -> str:
+    """The URL of an empty store of the kinds that outlive their process."""
     if request.param == "postgres":
         return request.getfixturevalue("postgres_url")
     return f"sqlite:///{data_dir / 'swarmhold.db'}"

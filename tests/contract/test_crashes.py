@@ -48,13 +48,13 @@ async def check_after_kill(store: Store, acknowledged: set[str]) -> None:
 
 @pytest.mark.chaos
 @pytest.mark.slow
-async def test_killed_server_keeps_what_it_acknowledged(lasting_store_url: str) -> None:
+async def test_killed_server_keeps_what_it_acknowledged(durable_store_url: str) -> None:
     """After each of a dozen kills every acknowledged operation is there, whole and once."""
     acknowledged: set[str] = set()
     for kill in range(KILLS):
         enough = random.Random(kill).randint(1, 600)
-        acknowledged |= acknowledged_until_killed(lasting_store_url, f"k{kill}", enough)
-        store = open_store(lasting_store_url, policy=PATIENT)
+        acknowledged |= acknowledged_until_killed(durable_store_url, f"k{kill}", enough)
+        store = open_store(durable_store_url, policy=PATIENT)
         await store.open()
         await check_after_kill(store, acknowledged)
         await store.close()

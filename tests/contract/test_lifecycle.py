@@ -58,21 +58,21 @@ async def test_asking_again_and_again_writes_once(store_url: str) -> None:
     await store.close()
 
 
-async def test_data_outlives_the_store(lasting_store_url: str) -> None:
+async def test_data_outlives_the_store(durable_store_url: str) -> None:
     """What one store wrote the next one reads."""
-    first = open_store(lasting_store_url)
+    first = open_store(durable_store_url)
     await first.open()
     await first.transact("write", notes.write("a", "1"))
     await first.close()
-    second = open_store(lasting_store_url)
+    second = open_store(durable_store_url)
     await second.open()
     assert await second.read(notes.read("a")) == "1"
     await second.close()
 
 
-async def test_second_store_is_refused_while_the_first_is_open(lasting_store_url: str) -> None:
+async def test_second_store_is_refused_while_the_first_is_open(durable_store_url: str) -> None:
     """One server per database: another is told so and may have it after the first is closed."""
-    first, second = open_store(lasting_store_url), open_store(lasting_store_url)
+    first, second = open_store(durable_store_url), open_store(durable_store_url)
     await first.open()
     with pytest.raises(StoreUnavailable, match="using this database"):
         await second.open()
@@ -99,10 +99,10 @@ asyncio.run(main())
 
 
 @pytest.fixture
-def holder(lasting_store_url: str) -> Iterator[subprocess.Popen[str]]:
+def holder(durable_store_url: str) -> Iterator[subprocess.Popen[str]]:
     """Another process that has the store open."""
     with subprocess.Popen(
-        [sys.executable, "-c", HOLD, lasting_store_url], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLD, durable_store_url], stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "open\n"
@@ -110,9 +110,9 @@ def holder(lasting_store_url: str) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-async def test_killed_process_gives_its_database_free(lasting_store_url: str, holder: subprocess.Popen[str]) -> None:
+async def test_killed_process_gives_its_database_free(durable_store_url: str, holder: subprocess.Popen[str]) -> None:
     """A second process is told who has the database; after kill -9 of the holder it may have it."""
-    store = open_store(lasting_store_url)
+    store = open_store(durable_store_url)
     who = str(holder.pid) if isinstance(store, SqliteStore) else "PostgreSQL session"
     with pytest.raises(StoreUnavailable, match=who):
         await store.open()

@@ -59,11 +59,11 @@ def test_migrated_sqlite_is_what_the_schema_says() -> None:
     assert sqlite_objects(all_revisions("sqlite")) == sqlite_objects(created_directly("sqlite"))
 
 
-def test_migrated_postgres_is_what_the_schema_says(postgres_url: str) -> None:
+def test_migrated_postgres_is_what_the_schema_says(empty_postgres_url: str) -> None:
     """Migrations and schema make the same PostgreSQL database."""
     seen: list[list[list[object]]] = []
     for statements in (all_revisions("postgresql"), created_directly("postgresql")):
-        with psycopg.connect(postgres_url) as raw:
+        with psycopg.connect(empty_postgres_url) as raw:
             for statement in statements:
                 raw.execute(statement.encode())
             seen.append([[*map(list, raw.execute(query).fetchall())] for query in (PG_COLUMNS, PG_INDEXES)])
@@ -91,9 +91,9 @@ async def test_compiled_migrations_are_what_a_fresh_process_compiles(dialect: Di
     assert set(again) == {all_revisions(dialect)}
 
 
-async def test_opening_again_applies_nothing(lasting_store_url: str) -> None:
+async def test_opening_again_applies_nothing(durable_store_url: str) -> None:
     """A database that is up to date is left as it is."""
-    store = open_store(lasting_store_url)
+    store = open_store(durable_store_url)
     await store.open()
     await store.transact("write", notes.write("a", "1"))
     assert await store.read(lambda state: migrations.version(state.db)) == migrations.head()
@@ -104,9 +104,9 @@ async def test_opening_again_applies_nothing(lasting_store_url: str) -> None:
     await store.close()
 
 
-async def test_newer_database_is_refused(lasting_store_url: str) -> None:
+async def test_newer_database_is_refused(durable_store_url: str) -> None:
     """A database of a later release is not touched: the server says that it has to be upgraded."""
-    store = open_store(lasting_store_url)
+    store = open_store(durable_store_url)
     await store.open()
     await store.transact(
         "pretend", lambda state: state.db.change("UPDATE alembic_version SET version_num = '9999'", ())
@@ -121,7 +121,7 @@ async def test_failed_migration_leaves_nothing(
     kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A migration that fails half way is undone as a whole, and opening again starts where it began."""
-    url = ":memory:" if kind == "sqlite" else request.getfixturevalue("postgres_url")
+    url = ":memory:" if kind == "sqlite" else request.getfixturevalue("empty_postgres_url")
     store = SqliteStore(request.getfixturevalue("data_dir") / "x.db") if kind == "sqlite" else PostgresStore(url)
     real = migrations.statements
 

@@ -119,9 +119,9 @@ async def test_failed_bulk_operation_is_never_read(store: Store) -> None:
     assert await store.read(notes.read("a")) == "old"
 
 
-async def test_reads_go_on_while_a_bulk_operation_runs(lasting_store_url: str) -> None:
+async def test_reads_go_on_while_a_bulk_operation_runs(durable_store_url: str) -> None:
     """In a file and in PostgreSQL a read waits for no writer."""
-    store = open_store(lasting_store_url, policy=PATIENT)
+    store = open_store(durable_store_url, policy=PATIENT)
     await store.open()
     written, go_on = threading.Event(), threading.Event()
 

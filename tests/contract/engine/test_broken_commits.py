@@ -20,9 +20,9 @@ from tests.support.waiting import eventually
 
 
 @pytest.fixture
-def proxied(migrated_postgres_url: str) -> Iterator[tuple[CuttingProxy, str]]:
+def proxied(postgres_url: str) -> Iterator[tuple[CuttingProxy, str]]:
     """A network that can be cut, and the database behind it."""
-    with cutting_proxy(migrated_postgres_url) as pair:
+    with cutting_proxy(postgres_url) as pair:
         yield pair
 
 
@@ -88,7 +88,7 @@ async def test_a_planned_retry_that_was_kept_is_walked(
 
 
 async def test_a_worker_that_is_being_started_waits_for_postgres(
-    cut: tuple[Swarm, CuttingProxy], migrated_postgres_url: str
+    cut: tuple[Swarm, CuttingProxy], postgres_url: str
 ) -> None:
     """PostgreSQL goes away between the spawn and what the spawner asks of the engine: nothing fails by it."""
     swarm, proxy = cut
@@ -104,7 +104,7 @@ async def test_a_worker_that_is_being_started_waits_for_postgres(
     dispatching = asyncio.ensure_future(swarm.engine.dispatch_attempt_with(swarm.operator, task, spawner))
     await eventually(lambda: spawner.controls)
     proxy.admitting = False
-    with psycopg.connect(migrated_postgres_url, autocommit=True) as operator:
+    with psycopg.connect(postgres_url, autocommit=True) as operator:
         operator.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid <> pg_backend_pid()"

@@ -123,13 +123,13 @@ async def test_a_backup_made_under_load_goes_on_elsewhere(
 
 
 def test_a_database_that_is_not_empty_is_left_as_it_is(
-    postgres_url: str, postgres_cluster: PostgresCluster, postgres_programs: None, tmp_path: Path, run: Run
+    empty_postgres_url: str, postgres_cluster: PostgresCluster, postgres_programs: None, tmp_path: Path, run: Run
 ) -> None:
     """A restore over what somebody else keeps is refused by name, and nothing is begun."""
     file, fresh = tmp_path / "node.backup", tmp_path / "fresh"
     occupied = postgres_cluster.create_database()
-    run("migrate", "--data-dir", tmp_path, SWARMHOLD_DATABASE_URL=postgres_url)
-    run("backup", file, "--data-dir", tmp_path, SWARMHOLD_DATABASE_URL=postgres_url)
+    run("migrate", "--data-dir", tmp_path, SWARMHOLD_DATABASE_URL=empty_postgres_url)
+    run("backup", file, "--data-dir", tmp_path, SWARMHOLD_DATABASE_URL=empty_postgres_url)
     with psycopg.connect(occupied) as theirs:
         theirs.execute("CREATE TABLE theirs (a int)")
     refused = run("restore", file, "--data-dir", fresh, status=1, SWARMHOLD_DATABASE_URL=occupied)

@@ -12,10 +12,12 @@ from tests.support.postgres import PostgresCluster, running_postgres
 from tests.support.waiting import DeadlinePassedError, eventually, wait_until
 
 
-def test_a_fresh_postgres_database_is_empty_and_its_own(postgres_cluster: PostgresCluster, postgres_url: str) -> None:
+def test_a_fresh_postgres_database_is_empty_and_its_own(
+    postgres_cluster: PostgresCluster, empty_postgres_url: str
+) -> None:
     """Two databases of one server do not see each other's tables."""
     other = postgres_cluster.create_database()
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
+    with psycopg.connect(empty_postgres_url, autocommit=True) as connection:
         connection.execute("create table seen (id integer)")
     with psycopg.connect(other, autocommit=True) as connection:
         row = connection.execute("select count(*) from pg_tables where tablename = 'seen'").fetchone()
