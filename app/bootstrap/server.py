@@ -115,7 +115,7 @@ class Server:
         except StartFailed as error:
             _log.error("keys_not_reread", reason=str(error))
             return
-        self.engine.signer.adopt(ring)
+        self.engine.signer.use_ring(ring)
         _log.info("keys_reread", signing=ring[0].kid, verifying=len(ring))
 
     async def _settle_root_key(self) -> None:

@@ -72,7 +72,7 @@ def _create_here(settings: Settings, name: str, roles: list[Role], life: timedel
     digests = HandleMint(open_keyring(settings.keys_path).digests)
     text = credentials.new_key_text()
     granted = frozenset(access.Role(role.value) for role in roles)
-    digest = digests.keyed(text)
+    digest = digests.keyed_digest(text)
     made = records.change(
         settings,
         "create_key",

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr
 
 from app.config.schema import Exposure, Schema
-from app.domain.handles import DEFAULT_LENGTH, SHORTEST
+from app.domain.handles import DEFAULT_LENGTH, MIN_LENGTH
 from app.engine.ops.rules import EngineCfg
 from app.http.settings import HttpSettings, WebSocketSettings
 from app.spawning.adapters.http import HttpWorkerSettings
@@ -131,7 +131,7 @@ SCHEMA = Schema(
         Settings: Exposure(
             bounds={
                 "database_keepalive_timeout": Field(ge=MIN_TIMEOUT.total_seconds(), le=3600),
-                "handle_length": Field(ge=SHORTEST, le=64),
+                "handle_length": Field(ge=MIN_LENGTH, le=64),
                 "port": Field(ge=0, le=65535),
             }
         ),

@@ -1,4 +1,4 @@
-"""Who may do what: roles, verbs, and the gate between them."""
+"""Authorization: roles, verbs, and the table that says which role may use which verb."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.domain.errors import RoleViolation
 
 
 class Role(StrEnum):
-    """What a credential's holder is."""
+    """The role of a credential."""
 
     OPERATOR = "operator"
     WORKER = "worker"
@@ -20,7 +20,7 @@ class Role(StrEnum):
 
 
 class Verb(StrEnum):
-    """What can be asked of the engine. Every verb is enforced by some operation."""
+    """A permission. Every verb is checked by at least one operation."""
 
     START_TASK = "start_task"
     DISPATCH_ATTEMPT = "dispatch_attempt"
@@ -51,7 +51,7 @@ class Verb(StrEnum):
 _V = Verb
 
 DEFAULT_TABLE: Mapping[Role, frozenset[Verb]] = {
-    # An operator's answer_query reaches only questions addressed to a backend id that it holds.
+    # With answer_query an operator may only answer questions addressed to a backend id of its own.
     Role.OPERATOR: frozenset(
         {
             _V.START_TASK,
@@ -117,7 +117,7 @@ DEFAULT_TABLE: Mapping[Role, frozenset[Verb]] = {
 
 
 class RoleVerbGate:
-    """A fixed role × verb table. Build another one with `allowing` or `denying`; none is ever changed."""
+    """An immutable table of roles and their verbs. `allowing` and `denying` return changed copies."""
 
     __slots__ = ("_table",)
 
@@ -125,13 +125,13 @@ class RoleVerbGate:
         self._table = {role: frozenset(table.get(role, ())) for role in Role}
 
     def allows(self, role: Role, verb: Verb) -> bool:
-        """Whether the role includes the verb."""
+        """Return whether the role includes the verb."""
         return verb in self._table[role]
 
     def check(self, role: Role, verbs: Verb | Sequence[Verb], scope: frozenset[Verb] | None = None) -> None:
-        """Raise RoleViolation unless the role, narrowed by the token's scope, includes the verb, or one of several.
+        """Raise RoleViolation unless the role, narrowed by the token's scope, includes one of the verbs.
 
-        Where no verb is named, every role will do.
+        With no verbs at all, every role passes.
         """
         wanted = (verbs,) if isinstance(verbs, Verb) else verbs
         allowed = self._table[role]
@@ -139,26 +139,26 @@ class RoleVerbGate:
             raise RoleViolation(role.value, wanted[0].value)
 
     def verbs(self, role: Role) -> frozenset[Verb]:
-        """All verbs of a role."""
+        """Return all verbs of a role."""
         return self._table[role]
 
     def denying(self, role: Role, *verbs: Verb) -> RoleVerbGate:
-        """This gate with less."""
+        """Return a copy of this gate in which the role lacks the verbs."""
         return RoleVerbGate({**self._table, role: self._table[role] - set(verbs)})
 
     def allowing(self, role: Role, *verbs: Verb) -> RoleVerbGate:
-        """This gate with more."""
+        """Return a copy of this gate in which the role has the verbs."""
         return RoleVerbGate({**self._table, role: self._table[role] | set(verbs)})
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who is calling, after its credential was checked. Made only by `engine.ops.access`.
+    """An authenticated caller. Created only by `engine.ops.access`.
 
-    `task_id` and `attempt` bind a worker; `jti` is the token's record (what is minted by this caller hangs below
-    it); `via` is how the credential was presented; `expires_at` is None for an attempt's own, which is renewed.
-    `ready` is false while the attempt that it is bound to has not begun, and from its Final on. `heard_at` is the
-    attempt's last sign of life, None while none is needed.
+    `task_id` and `attempt` bind a worker to its task; `jti` names the token's record, the parent of every token that
+    this caller mints; `via` is how the credential was presented. `expires_at` is None for an attempt's own credential,
+    which is renewed. `ready` is false before the caller's attempt has started and after its Final. `last_seen_at` is
+    the last heartbeat of the attempt, None while it needs none.
     """
 
     role: Role
@@ -172,8 +172,8 @@ class Caller:
     ready: bool = True
     expires_at: Instant | None = None
     lease_ms: int | None = None
-    heard_at: Instant | None = None
+    last_seen_at: Instant | None = None
 
 
 ENGINE = Caller(role=Role.OPERATOR, subject="engine", via="engine")
-"""The engine acting by itself: timers, recovery, retries."""
+"""The engine itself as the caller: timers, recovery, retries."""

@@ -1,7 +1,7 @@
-"""Answer schemas (JSON Schema 2020-12): written by agents, so that checking one neither reaches out nor takes for ever.
+"""Answer schemas (JSON Schema 2020-12). Agents write them, so validation must neither do I/O nor run unbounded.
 
-References stay inside the schema, and the work is bounded before it is done: a schema whose references multiply, a
-large answer to a large schema, or a long text for an expensive expression is refused instead of tried.
+References must stay inside the schema, and the cost is estimated before any validation runs: a schema whose references
+grow exponentially, a large answer to a large schema, or a long text for an expensive regular expression is rejected.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ import jsonschema_rs
 from app.domain.errors import InvalidRequest
 from app.domain.json import Json
 
-MOST_SUBSCHEMAS = 20_000
-"""Subschemas with every reference written out."""
-MOST_STEPS = 5_000_000
-"""Subschemas times values, about a second at the worst."""
-_EXPRESSION = 500
-_DIVISION = 100
-_LONGEST_COMPLAINT = 500
+MAX_SUBSCHEMAS = 20_000
+"""Subschemas after every reference is expanded."""
+MAX_STEPS = 5_000_000
+"""Subschemas times values: about a second in the worst case."""
+_PATTERN_COST = 500
+_DIVISION_COST = 100
+_MAX_REASON_CHARACTERS = 500
 _ENGINES: Sequence[tuple[Any, int]] = (
     (jsonschema_rs.RegexOptions(size_limit=16 * 1024), 300_000),
     (jsonschema_rs.RegexOptions(size_limit=256 * 1024), 25_000),
     (jsonschema_rs.RegexOptions(size_limit=4 * 1024 * 1024), 5_000),
     (jsonschema_rs.FancyRegexOptions(backtrack_limit=2_000, size_limit=32 * 1024), 1_000),
 )
-"""What runs expressions, and how many characters each may look at, times the expressions: about a second at the worst.
+"""Regular expression engines, and how many characters (times patterns) each may process: about a second at worst.
 
-The first that takes all expressions of a schema is used. All but the last take time that grows with the text and with
-what the expression comes to; the last knows look-around and references back, and looks at the text again and again.
+The first engine that compiles all patterns of a schema is used. All but the last run in time linear in the text and the
+compiled pattern; the last supports look-around and back-references by backtracking.
 """
-# Keywords whose value is no schema, is a map of schemas, applies to a part of the value, or names a place.
+# Keywords whose value is data, is a map of schemas, applies to a part of the instance, or names a location.
 _DATA = frozenset({"enum", "const", "default", "examples", "$defs", "definitions"})
 _MAPS = frozenset({"properties", "patternProperties", "dependentSchemas"})
 _DEEPER = frozenset(
@@ -47,52 +47,56 @@ _NAMES = frozenset({"$anchor", "$dynamicAnchor", "$dynamicRef", "$recursiveAncho
 
 
 class _Unusable(Exception):
-    """Why a schema cannot be applied."""
+    """The schema cannot be used; the message says why."""
 
 
 def check_schema(schema: Any) -> None:
-    """Raise InvalidRequest unless it is a schema that answers can be held to."""
+    """Raise InvalidRequest unless it is a valid schema of bounded cost."""
     if not isinstance(schema, dict):
-        raise InvalidRequest("an answer schema is a JSON Schema object", "answer_schema")
+        raise InvalidRequest("an answer schema must be a JSON object that is a JSON Schema", "answer_schema")
     try:
         size = _Size(cast("dict[str, Any]", schema)).total()
-        if size <= MOST_SUBSCHEMAS:
+        if size <= MAX_SUBSCHEMAS:
             _validator(schema)
     except (_Unusable, RecursionError) as error:
         raise InvalidRequest(f"not a usable JSON Schema: {error}", "answer_schema") from error
-    if size > MOST_SUBSCHEMAS:
-        raise InvalidRequest(f"the schema comes to more than {MOST_SUBSCHEMAS} subschemas", "answer_schema")
+    if size > MAX_SUBSCHEMAS:
+        raise InvalidRequest(
+            f"the schema expands to more than {MAX_SUBSCHEMAS} subschemas; make it smaller", "answer_schema"
+        )
 
 
-def complaint(schema: Json, answer: Any) -> tuple[str, str] | None:
-    """What is wrong with the answer and where (`$.a[0]`), None when it fits."""
-    read = schema.value
+def first_violation(schema: Json, answer: Any) -> tuple[str, str] | None:
+    """Return why the answer is invalid and the path to the cause (`$.a[0]`), or None when it is valid."""
+    decoded = schema.value
     try:
-        size = _Size(read).total()
+        size = _Size(decoded).total()
         values, characters = _extent(answer)
-        if size * values > MOST_STEPS:
-            return "answer and schema together are too large to be checked", ""
-        validator, most = _validator(read)
-        if '"pattern' in schema.text and max(1, size // _EXPRESSION) * characters > most:
-            return f"its texts are too long for the schema's expressions, which look at {most} characters in all", ""
-        # Iterating over the errors would make all of them, each with a copy of what it is about.
+        if size * values > MAX_STEPS:
+            return "answer and schema together are too large to validate", ""
+        validator, max_characters = _validator(decoded)
+        if '"pattern' in schema.text and max(1, size // _PATTERN_COST) * characters > max_characters:
+            return f"its texts exceed the {max_characters} characters that the schema's patterns may process", ""
+        # Iterating over the errors would build all of them, each with a copy of the offending value.
         validator.validate(answer)
     except jsonschema_rs.ValidationError as error:
-        return error.message[:_LONGEST_COMPLAINT], _path(error.instance_path)
+        return error.message[:_MAX_REASON_CHARACTERS], _path(error.instance_path)
     except (_Unusable, RecursionError) as unusable:
-        return f"the schema itself cannot be applied: {unusable}", ""
+        return f"the schema itself cannot be used: {unusable}", ""
     return None
 
 
 def _validator(schema: Any) -> tuple[Any, int]:
-    """What checks answers, and how many characters it may look at. Raises _Unusable."""
-    trouble = ""
-    for options, most in _ENGINES:
+    """Return a validator and how many characters its patterns may process. Raises _Unusable."""
+    reason = ""
+    for options, max_characters in _ENGINES:
         try:
-            return jsonschema_rs.Draft202012Validator(schema, retriever=_refuse, pattern_options=options), most
+            return jsonschema_rs.Draft202012Validator(
+                schema, retriever=_refuse, pattern_options=options
+            ), max_characters
         except (ValueError, jsonschema_rs.ReferencingError) as error:
-            trouble = str(error).partition("\n")[0][:300]
-    raise _Unusable(trouble)
+            reason = str(error).partition("\n")[0][:300]
+    raise _Unusable(reason)
 
 
 def _refuse(uri: str) -> Any:
@@ -104,64 +108,64 @@ def _path(parts: list[str | int]) -> str:
 
 
 def _extent(answer: Any) -> tuple[int, int]:
-    """How many values an answer holds, itself included, and how many characters in texts and names."""
-    count, characters, left = 0, 0, [answer]
-    while left:
-        value = left.pop()
+    """Return how many values an answer contains, itself included, and how many characters in strings and keys."""
+    count, characters, pending = 0, 0, [answer]
+    while pending:
+        value = pending.pop()
         count += 1
         if isinstance(value, str):
             characters += len(value)
         elif isinstance(value, dict):
             members = cast("dict[str, Any]", value)
             characters += sum(map(len, members))
-            left.extend(members.values())
+            pending.extend(members.values())
         elif isinstance(value, list):
-            left.extend(cast("list[Any]", value))
+            pending.extend(cast("list[Any]", value))
     return count, characters
 
 
 class _Size:
-    """How many subschemas there are with every reference written out; one that contains itself counts there as one.
+    """Counts the subschemas of a schema with every reference expanded; a recursive reference counts as one.
 
-    A schema that comes back to itself in more than one place is refused: applying it may double with every level. So is
-    one that comes back without going deeper into the value, and one that names places in other ways than by path.
+    Rejected are: a schema that recurses in more than one location, whose cost may double with every level; one that
+    recurses without descending into the instance; and references other than JSON Pointers.
     """
 
     def __init__(self, schema: dict[str, Any]) -> None:
         self._root = schema
-        self._known: dict[int, tuple[int, int]] = {}
+        self._counted: dict[int, tuple[int, int]] = {}
         self._open: dict[int, int] = {}
         self._depth = 0
 
     def total(self) -> int:
-        """The count. Raises _Unusable."""
-        size, returns = self._of(self._root)
-        if returns > 1:
-            raise _Unusable("it refers to itself in more than one place")
+        """Return the count. Raises _Unusable."""
+        size, recursions = self._of(self._root)
+        if recursions > 1:
+            raise _Unusable("it refers to itself in more than one location")
         return size
 
     def _of(self, node: Any) -> tuple[int, int]:
-        """Subschemas below, and how many of them lead back to one that is being counted."""
+        """Return the number of subschemas in a node, and how many of them recurse into one that is being counted."""
         if isinstance(node, list):
             return _sum(self._of(one) for one in cast("list[Any]", node))
         if not isinstance(node, dict):
             return 0, 0
         schema = cast("dict[str, Any]", node)
-        mark = id(schema)
-        if mark in self._open:
-            if self._open[mark] == self._depth:
+        identity = id(schema)
+        if identity in self._open:
+            if self._open[identity] == self._depth:
                 raise _Unusable("it contains itself")
             return 1, 1
-        if mark not in self._known:
-            self._open[mark] = self._depth
-            size, returns = _sum(self._under(name, value) for name, value in schema.items() if name not in _DATA)
-            del self._open[mark]
-            self._known[mark] = (min(size + _own(schema), 2 * MOST_STEPS), min(returns, 2))
-        return self._known[mark]
+        if identity not in self._counted:
+            self._open[identity] = self._depth
+            size, recursions = _sum(self._keyword(name, value) for name, value in schema.items() if name not in _DATA)
+            del self._open[identity]
+            self._counted[identity] = (min(size + _own_cost(schema), 2 * MAX_STEPS), min(recursions, 2))
+        return self._counted[identity]
 
-    def _under(self, name: str, value: Any) -> tuple[int, int]:
+    def _keyword(self, name: str, value: Any) -> tuple[int, int]:
         if name in _NAMES or (name == "$id" and len(self._open) > 1):
-            raise _Unusable(f"{name} is not taken; refer to parts of the schema by their path")
+            raise _Unusable(f"{name} is not supported; refer to parts of the schema by their path, as in #/$defs/name")
         if name == "$ref":
             return self._of(self._target(str(value)))
         self._depth += name in _DEEPER
@@ -171,7 +175,7 @@ class _Size:
         return found
 
     def _target(self, reference: str) -> Any:
-        """What a reference points at. Raises _Unusable for what is not in the schema."""
+        """Return the subschema that a reference points at. Raises _Unusable if it is not in the schema."""
         found: Any = self._root
         if not reference.startswith("#"):
             raise _Unusable(f"{reference[:200]} is another document")
@@ -189,15 +193,15 @@ class _Size:
 
 
 def _sum(found: Iterable[tuple[int, int]]) -> tuple[int, int]:
-    sizes, returns = 0, 0
-    for size, back in found:
-        sizes, returns = sizes + size, returns + back
-    return sizes, returns
+    sizes, recursions = 0, 0
+    for size, recursive in found:
+        sizes, recursions = sizes + size, recursions + recursive
+    return sizes, recursions
 
 
-def _own(schema: dict[str, Any]) -> int:
-    """What one subschema costs by itself: more with every expression, division, and value that it compares with."""
+def _own_cost(schema: dict[str, Any]) -> int:
+    """Return the cost of one subschema by itself, which grows with its patterns, divisions and compared values."""
     named = schema.get("patternProperties")
-    expressions = ("pattern" in schema) + (len(cast("dict[str, Any]", named)) if isinstance(named, dict) else 0)
+    patterns = ("pattern" in schema) + (len(cast("dict[str, Any]", named)) if isinstance(named, dict) else 0)
     compared = sum(_extent(schema[name])[0] for name in _COMPARED if name in schema)
-    return max(1, expressions * _EXPRESSION) + compared + ("multipleOf" in schema) * _DIVISION
+    return max(1, patterns * _PATTERN_COST) + compared + ("multipleOf" in schema) * _DIVISION_COST

@@ -1,4 +1,4 @@
-"""Attempts: one dispatch of a task, and how it can end."""
+"""Attempts: the single dispatches of a task, and how each can end."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from app.domain.json import Json
 
 
 class Phase(StrEnum):
-    """How far the dispatch machine has come with an attempt. All but `ended` and `finishing` are live."""
+    """The phase of an attempt. All phases but `finishing` and `ended` are live."""
 
     WAITING = "waiting"
-    """Prepared; a spawn hook has to agree before workers may act."""
+    """Prepared; the spawn hook has to approve before workers may act."""
     QUEUED = "queued"
-    """Prepared; waits in a named queue for a claim."""
+    """Prepared; waits in a named queue until a worker claims it."""
     SPAWNING = "spawning"
     """Prepared; the spawner is being called."""
     RUNNING = "running"
-    """A worker has it."""
+    """A worker is working on it."""
     HELD = "held"
-    """A Final came; a layer holds it back until a question is answered."""
+    """A Final was submitted; a layer holds it back until a question is answered."""
     FINISHING = "finishing"
-    """Settled; what is left of its worker is being stopped, or layers still have steps to do."""
+    """Settled; its worker is still being stopped, or layers still have work to do."""
     ENDED = "ended"
 
 
@@ -35,7 +35,7 @@ LIVE = frozenset({Phase.WAITING, Phase.QUEUED, Phase.SPAWNING, Phase.RUNNING, Ph
 
 
 class Outcome(StrEnum):
-    """What an attempt (or a wait for one) came to."""
+    """The result of an attempt, or of waiting for one."""
 
     PASS = "pass"
     BLOCKED = "blocked"
@@ -62,13 +62,13 @@ class Reason(StrEnum):
 class Attempt(NamedTuple):
     """One row of `attempts`.
 
-    `agent` is the task's. `prompt` is None when the task's own directive is the prompt. `steps` tells that layers have
-    steps of their own around it, `repeatable` that a server process can start it again by itself. `due_at` is the next
-    instant at which the engine must look at this attempt (lease, timeout or handle running out), None while its clocks
-    stand still (`paused_at` is set) and after the end. `jti` is the attempt's worker token. `epoch` fences off an
-    earlier owner: it grows whenever a server process takes the attempt over. `turn` is its place in its queue: of equal
-    priority the lowest is claimed first. `held_by` is the key of the layer that holds the Final back, `warned_at` when
-    it was said that the attempt is held long.
+    `agent` is the task's. `prompt` is None when the task's own directive is the prompt. `steps` says whether layers
+    have work to do before and after it, `repeatable` whether a server process can restart it without help. `due_at` is
+    the next instant at which the engine must check this attempt (lease, timeout or handle expiring), None while its
+    clocks are stopped (`paused_at` is set) and after its end. `jti` names the attempt's worker token. `epoch` is the
+    fencing token: it grows whenever a server process takes the attempt over. `turn` is its position in its queue: of
+    equal priorities the lowest is claimed first. `held_by` is the key of the layer that holds back the Final,
+    `warned_at` the instant of the warning that it has been held for long.
     """
 
     task_id: str
@@ -113,13 +113,13 @@ class Attempt(NamedTuple):
 
     @property
     def is_live(self) -> bool:
-        """Whether a worker may still act on it."""
+        """Return whether a worker may still act on it."""
         return self.phase in LIVE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DispatchOutcome:
-    """How a dispatch came out. `value` with pass and blocked, `key` with suspended."""
+    """The result of a dispatch: `value` with pass and blocked, `key` of the question with suspended."""
 
     outcome: Outcome
     value: Json | None = None
@@ -129,7 +129,7 @@ class DispatchOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dispatched:
-    """A prepared attempt. `handle` is the only place where the handle's text exists outside its worker."""
+    """A prepared attempt. `handle` is the only copy of the worker handle's text; the state has its digest alone."""
 
     task_id: str
     attempt: int
@@ -139,7 +139,7 @@ class Dispatched:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerPayload:
-    """All that a worker needs to begin."""
+    """What a worker needs to begin: the prompt, and the answers that its task received so far."""
 
     task_id: str
     attempt: int

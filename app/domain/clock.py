@@ -1,4 +1,4 @@
-"""Time as the domain sees it: whole milliseconds since the Unix epoch, from an injected clock."""
+"""Time in the domain: whole milliseconds since the Unix epoch, from an injected clock."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Instant = int
 """Milliseconds since the Unix epoch, UTC."""
 
 Clock = Callable[[], Instant]
-"""Returns the present instant. May step backwards; callers that compare instants must bear that."""
+"""Returns the current instant. May step backwards; callers that compare instants must tolerate that."""
 
 
 def system_clock() -> Instant:
-    """The machine's wall clock."""
+    """Return the current instant of the machine's wall clock."""
     return time.time_ns() // 1_000_000
 
 
 def to_datetime(instant: int) -> datetime:
-    """The aware UTC datetime of `instant`.
+    """Return the aware UTC datetime of `instant`.
 
     Raises:
         ValueError: the instant lies outside the years 1 to 9999.
@@ -47,5 +47,5 @@ def to_rfc3339(instant: int) -> str:
 
 @lru_cache(maxsize=4096)
 def _second(second: int) -> str:
-    """Return the text of a whole second up to the decimal point; replies name the same few seconds again and again."""
+    """Return the text of a whole second up to the decimal point. Replies repeat the same few seconds."""
     return to_datetime(second * 1000).isoformat(timespec="seconds").replace("+00:00", ".")

@@ -1,4 +1,4 @@
-"""The durable feed: every change that others may want to know of."""
+"""Events: the rows of the durable feed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.domain.json import Json
 
 
 class EventKind(StrEnum):
-    """What happened. Names are past tense and stable."""
+    """The kind of an event. Names are past tense and stable."""
 
     SESSION_ATTACHED = "session_attached"
     SESSION_DETACHED = "session_detached"
@@ -47,7 +47,7 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One row of the feed. `cursor` grows in commit order; `data` holds the fields of its kind."""
+    """One row of the feed. `cursor` grows in commit order; `data` holds the fields that depend on the kind."""
 
     cursor: int
     kind: str
@@ -71,6 +71,6 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lagged:
-    """Said to a subscriber that fell behind: `cursor` is where it stands; what follows is read from the store."""
+    """Sent to a subscriber that fell behind. `cursor` is its position; what follows is read from the store."""
 
     cursor: int

@@ -1,7 +1,7 @@
-"""Worker handles: short bearers with a check character, stored only as keyed digests.
+"""Worker handles: short bearer credentials with a check character, stored only as keyed digests.
 
 A handle is `wh-`, random characters of the id alphabet (which has no ambiguous letters), and one check character, so
-that a mistyped handle is told apart from a wrong one.
+that a mistyped handle can be distinguished from an unknown one.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from app.domain.ids import ALPHABET
 PREFIX = "wh-"
 DEFAULT_LENGTH = 27
 """Characters after the prefix: 26 random ones (130 bits) and the check character."""
-SHORTEST = 8
+MIN_LENGTH = 8
 SAFE_LENGTH = DEFAULT_LENGTH
-"""A server that is reachable from elsewhere refuses shorter handles."""
+"""A server that listens beyond loopback refuses shorter handles."""
 
 _LETTERS = bytes(ord(ALPHABET[byte & 31]) for byte in range(256))
-"""From a random byte to a letter."""
+"""Maps a random byte to a letter."""
 
 _PLAIN = bytes(max(0, ALPHABET.find(chr(byte))) for byte in range(256))
-"""From a letter's code to its value."""
+"""Maps a letter's code to its value."""
 
 _DOUBLED = bytes(2 * value // 32 + 2 * value % 32 for value in _PLAIN)
-"""The same, doubled, with the digits of the result (in base 32) added up."""
+"""Maps a letter's code to the sum of the base-32 digits of twice its value."""
 _SHAPE = re.compile(rf"[{ALPHABET}]+")
 
 
 def _check_character(body: str) -> str:
-    """Luhn mod N for N = 32: catches every single wrong letter and nearly all swaps of neighbours."""
+    """Return the Luhn mod 32 check character, which detects every wrong letter and nearly all transpositions."""
     letters = body.encode()[::-1]
     total = sum(letters[::2].translate(_DOUBLED)) + sum(letters[1::2].translate(_PLAIN))
     return ALPHABET[-total % 32]
 
 
 class HandleMint:
-    """Makes handles of one length and digests them under one key (32 bytes or more)."""
+    """Generates handles of one length and digests them with one key (32 bytes or more)."""
 
     __slots__ = ("_key", "_length", "_random")
 
@@ -48,31 +48,31 @@ class HandleMint:
         self, key: bytes, *, length: int = DEFAULT_LENGTH, random: Callable[[int], bytes] = os.urandom
     ) -> None:
         if len(key) < 32:
-            raise InvalidRequest("a handle key has 32 bytes or more")
-        if length < SHORTEST:
-            raise InvalidRequest(f"a handle has at least {SHORTEST} characters", "handle_length")
+            raise InvalidRequest("a handle key needs 32 bytes or more")
+        if length < MIN_LENGTH:
+            raise InvalidRequest(f"a handle needs at least {MIN_LENGTH} characters", "handle_length")
         self._key = key
         self._length = length
         self._random = random
 
     def new(self) -> str:
-        """A fresh handle."""
+        """Return a fresh handle."""
         body = self._random(self._length - 1).translate(_LETTERS).decode()
         return PREFIX + body + _check_character(body)
 
     def digest(self, handle: str) -> str:
-        """What is stored and looked up. Raises HandleMistyped when the text cannot be a handle at all."""
+        """Return the digest under which the handle is stored. Raises HandleMistyped if the text is not a handle."""
         text = handle.strip().lower()
         body = text[len(PREFIX) : -1]
         if (
             not text.startswith(PREFIX)
-            or not SHORTEST <= len(text) - len(PREFIX) <= 64
+            or not MIN_LENGTH <= len(text) - len(PREFIX) <= 64
             or _SHAPE.fullmatch(text, len(PREFIX)) is None
             or _check_character(body) != text[-1]
         ):
             raise HandleMistyped
-        return self.keyed(text)
+        return self.keyed_digest(text)
 
-    def keyed(self, secret: str) -> str:
-        """The keyed digest of any secret text (API keys use it too), 64 hexadecimal characters."""
+    def keyed_digest(self, secret: str) -> str:
+        """Return the HMAC-SHA-256 of any secret text (API keys use it too), 64 hexadecimal characters."""
         return hmac.digest(self._key, secret.encode(), "sha256").hex()

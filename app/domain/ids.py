@@ -1,7 +1,7 @@
-"""Names of things: a prefix and a 128-bit id whose text sorts by time.
+"""Ids: a prefix and a 128-bit number whose text sorts by time.
 
 The number is a UUIDv7 (RFC 9562, section 5.7) written as 26 characters of lower-case Crockford base32. An id
-names and never grants: only a token, a handle or a key does.
+grants nothing: only a token, a handle or a key does.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _COUNTER_BITS = 12
 
 
 def encode_base32(number: int, length: int) -> str:
-    """`number` as `length` characters of the alphabet, most significant first."""
+    """Return `number` as `length` characters of the alphabet, most significant first."""
     out: list[str] = []
     while length > 1:
         out.append(_PAIRS[number & 1023])
@@ -35,15 +35,15 @@ def encode_base32(number: int, length: int) -> str:
 
 
 def is_id(text: str, prefix: str) -> bool:
-    """Whether `text` is a well-formed id with this prefix (`T`, `S`, `R`, `K`, `N`, `W` or `H`)."""
+    """Return whether `text` is a well-formed id with this prefix (`T`, `S`, `R`, `K`, `N`, `W` or `H`)."""
     return text.startswith(prefix + "-") and _ID.fullmatch(text) is not None
 
 
 class IdSource:
-    """Makes ids that grow: later calls of one source give greater ids, also when the clock steps back.
+    """Generates monotonic ids: later calls of one source return greater ids, even when the clock steps back.
 
-    Within one millisecond a 12-bit counter orders the ids; 62 bits are random. Not safe for several threads at
-    once: each transaction lane has its own source or calls it under its own lock.
+    Within one millisecond a 12-bit counter orders the ids; 62 bits are random. Not thread-safe: each thread that runs
+    transactions has its own source or calls it under its own lock.
     """
 
     __slots__ = ("_clock", "_counter", "_last", "_random")
@@ -55,7 +55,7 @@ class IdSource:
         self._counter = 0
 
     def new(self, prefix: str) -> str:
-        """A fresh id, e.g. `T-01jd…`."""
+        """Return a fresh id, e.g. `T-01jd…`."""
         now = self._clock()
         if now > self._last:
             self._last = now
@@ -70,13 +70,13 @@ class IdSource:
         return f"{prefix}-{encode_base32(number, ID_LENGTH)}"
 
     def task(self) -> str:
-        """A task id, `T-…`."""
+        """Return a fresh task id, `T-…`."""
         return self.new("T")
 
     def session(self) -> str:
-        """A session id, `S-…`."""
+        """Return a fresh session id, `S-…`."""
         return self.new("S")
 
     def resume_key(self) -> str:
-        """A question's key, `R-…`."""
+        """Return a fresh question key, `R-…`."""
         return self.new("R")

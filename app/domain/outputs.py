@@ -1,4 +1,4 @@
-"""What a worker sends while and when it works."""
+"""Worker outputs: progress, partial results, artifacts, and the Final."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.domain.json import Json
 
 
 class OutputType(StrEnum):
-    """Kinds of output events."""
+    """The type of an output event."""
 
     PROGRESS = "progress"
     PARTIAL = "partial"
@@ -21,29 +21,29 @@ class OutputType(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputEvent:
-    """One output. `body` holds the fields of its type: stage and note; chunk; name and content; content and ok."""
+    """One output. `body` holds the fields of its type: stage, note | chunk | name, content | content, ok."""
 
     type: OutputType
     body: Json
 
     @classmethod
     def final(cls, value: Any, *, ok: bool = True) -> OutputEvent:
-        """The Final of an attempt, with an inline value."""
+        """Return the Final of an attempt, with an inline value."""
         return cls(type=OutputType.FINAL, body=Json.of({"content": {"kind": "inline", "value": value}, "ok": ok}))
 
     @classmethod
     def progress(cls, stage: str, note: str | None = None) -> OutputEvent:
-        """How far the worker is."""
+        """Return a progress report."""
         return cls(type=OutputType.PROGRESS, body=Json.of({"stage": stage, "note": note}))
 
     @classmethod
     def partial(cls, chunk: Any) -> OutputEvent:
-        """A piece of a result."""
+        """Return a piece of a result."""
         return cls(type=OutputType.PARTIAL, body=Json.of({"chunk": chunk}))
 
     @classmethod
     def artifact(cls, name: str, content: Any) -> OutputEvent:
-        """A named product, inline."""
+        """Return a named artifact with inline content."""
         return cls(
             type=OutputType.ARTIFACT, body=Json.of({"name": name, "content": {"kind": "inline", "value": content}})
         )
@@ -51,7 +51,7 @@ class OutputEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Final:
-    """The end of an attempt's work: a value and whether it is good."""
+    """The final result of an attempt: a value, and whether the work succeeded."""
 
     value: Json
     ok: bool
@@ -69,11 +69,11 @@ class Output(NamedTuple):
 
 
 class LateResult(NamedTuple):
-    """One row of `late_results`: what came after the attempt was over, kept to be adopted. `index` from 0."""
+    """One row of `late_results`: a result submitted after its attempt ended, which may be adopted. `index` from 0."""
 
     task_id: str
     attempt: int
-    index: int  # pyright: ignore[reportIncompatibleMethodOverride] - the name on the wire; nobody searches in a row
+    index: int  # pyright: ignore[reportIncompatibleMethodOverride] - the name in the API; `tuple.index` is not used on rows
     value: Json
     ok: bool
     reason: str

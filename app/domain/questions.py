@@ -1,4 +1,4 @@
-"""Questions to a senior: durable rows with a life of their own, and the check of an answer."""
+"""Questions to a senior: durable rows with their own life cycle, and the validation of answers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from app.domain.answer_schemas import check_schema, complaint
+from app.domain.answer_schemas import check_schema, first_violation
 from app.domain.clock import Instant
 from app.domain.errors import AnswerInvalid, InvalidRequest
 from app.domain.events import EventKind
@@ -14,7 +14,7 @@ from app.domain.json import Json, same_json
 
 
 class QuestionStatus(StrEnum):
-    """The life of a question."""
+    """The state of a question."""
 
     OPEN = "open"
     ANSWERED = "answered"
@@ -23,17 +23,17 @@ class QuestionStatus(StrEnum):
 
 
 ASKED = frozenset({EventKind.SENIOR_QUERIED.value, EventKind.QUESTION_ESCALATED.value})
-"""Kinds of events that put a question before somebody."""
+"""Kinds of events after which a question is shown to a backend."""
 SETTLED = {
     EventKind.SENIOR_ANSWERED.value: QuestionStatus.ANSWERED.value,
     EventKind.QUESTION_WITHDRAWN.value: QuestionStatus.WITHDRAWN.value,
     EventKind.QUESTION_EXPIRED.value: QuestionStatus.EXPIRED.value,
 }
-"""Kinds of events after which nobody waits for an answer any more, and what the question is then."""
+"""Kinds of events that close a question, and its status afterwards."""
 
 
 class OnDeadline(StrEnum):
-    """What silence means. Nothing is ever allowed by it: `default` gives an answer that the asker chose."""
+    """What happens at the deadline. Silence never approves: `default` uses an answer that the asker supplied."""
 
     KEEP_WAITING = "keep_waiting"
     DEFAULT = "default"
@@ -42,14 +42,14 @@ class OnDeadline(StrEnum):
 
 
 class Purpose(StrEnum):
-    """Who asked: a caller, or a layer that holds back a Final."""
+    """Who asks: a caller, or a layer that holds back a Final."""
 
     ASK = "ask"
     ESCALATION = "escalation"
 
 
 class Question(NamedTuple):
-    """One row of `questions`. `asker_role` and `asked_by` tell who asked; `due_at` is set while a deadline runs."""
+    """One row of `questions`. `asked_by` and `asker_role` name the asker; `due_at` is set while a deadline runs."""
 
     key: str
     task_id: str
@@ -78,7 +78,7 @@ class Question(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """A question to be asked. `default_answer` is None when none was given (a JSON null is `Json("null")`)."""
+    """A question to ask. `default_answer` is None when none was given (a JSON null is `Json("null")`)."""
 
     question: Json
     answer_schema: Json | None = None
@@ -90,13 +90,13 @@ class Ask:
     escalate_to: str | None = None
 
     def check(self) -> None:
-        """Raise InvalidRequest when the parts do not fit together: a default that breaks the schema, say."""
+        """Raise InvalidRequest when the fields contradict each other, e.g. a default that breaks the schema."""
         if self.answer_schema is not None:
             check_schema(self.answer_schema.value)
         if self.choices is not None and not self.choices.value:
             raise InvalidRequest("give at least one choice, or leave choices out", "choices")
         if self.on_deadline is not OnDeadline.KEEP_WAITING and self.deadline is None:
-            raise InvalidRequest(f"on_deadline {self.on_deadline} needs a deadline", "deadline")
+            raise InvalidRequest(f"on_deadline {self.on_deadline} needs a deadline; give one", "deadline")
         if self.on_deadline is OnDeadline.ESCALATE and not self.escalate_to:
             raise InvalidRequest("on_deadline escalate needs escalate_to, the bridge id to ask next", "escalate_to")
         if self.on_deadline is OnDeadline.DEFAULT:
@@ -108,7 +108,9 @@ class Ask:
         try:
             check_answer("", default.value, self.answer_schema, self.choices)
         except AnswerInvalid as error:
-            raise InvalidRequest(f"the default breaks the question's own schema: {error.reason}", "default") from error
+            raise InvalidRequest(
+                f"the default answer is invalid by the question's own rules: {error.reason}", "default"
+            ) from error
 
 
 def check_answer(key: str, answer: Any, schema: Json | None, choices: Json | None) -> None:
@@ -117,6 +119,7 @@ def check_answer(key: str, answer: Any, schema: Json | None, choices: Json | Non
         raise AnswerInvalid(key, f"it must be one of {choices.text[:500]}")
     if schema is None:
         return
-    wrong = complaint(schema, answer)
-    if wrong is not None:
-        raise AnswerInvalid(key, wrong[0][:500], wrong[1])
+    violation = first_violation(schema, answer)
+    if violation is not None:
+        reason, path = violation
+        raise AnswerInvalid(key, reason[:500], path)

@@ -18,7 +18,7 @@ _SECRETS = re.compile(
 
 
 def redact(text: str) -> str:
-    """The text with every API key, handle, token, webhook's secret and password of a URL made unreadable."""
+    """Return the text with every API key, handle, token, webhook secret and URL password replaced."""
     return _SECRETS.sub(_hide, text)
 
 

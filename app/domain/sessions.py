@@ -1,4 +1,4 @@
-"""Sessions: attached operators, seniors and observers; and who decides for an agent (the OperatorKind cascade)."""
+"""Sessions: attached operators, seniors and observers; and how their agents are run (the OperatorKind cascade)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.domain.json import Json
 
 
 class OperatorKind(StrEnum):
-    """How an operator's agents are run: by the server alone, by a main AI, or by both together."""
+    """How an operator's agents are run: by the server alone, with a main AI, or with both."""
 
     AUTOMATE = "automate"
     MAIN_AI = "main_ai"
@@ -28,15 +28,15 @@ def collapse_operator_kind(
     blueprint_agents: Mapping[str, OperatorKind],
     blueprint_global: OperatorKind | None,
 ) -> OperatorKind | None:
-    """The first tier that says something: runtime per agent, runtime global, blueprint per agent, blueprint global.
+    """Return the first kind that is set: runtime per agent, runtime global, blueprint per agent, blueprint global.
 
-    None when no tier says anything: the session then runs as `automate`, but a layer asked for by name acts.
+    None when none is set: the session then runs as `automate`, except that a layer requested by name is active.
     """
     return runtime_agents.get(agent) or runtime_global or blueprint_agents.get(agent) or blueprint_global
 
 
 class Session(NamedTuple):
-    """One row of `sessions`. `rebuildable` is false for inline objects, which no restart brings back."""
+    """One row of `sessions`. `rebuildable` is false with inline objects, which are lost at a restart."""
 
     id: str
     operator_id: str
@@ -58,11 +58,11 @@ class Session(NamedTuple):
 
     @property
     def backend_ids(self) -> frozenset[str]:
-        """The ids under which the session's backend is connected."""
+        """Return the ids under which the session's backend is connected."""
         return frozenset(id for id in (self.bridge_id, self.operator_backend_id, self.hook_id) if id is not None)
 
     def kind_for(self, agent: str) -> OperatorKind | None:
-        """The cascade for one agent; None when no tier says anything."""
+        """Return the kind for one agent by the cascade, None when no tier sets it."""
         return collapse_operator_kind(
             agent,
             runtime_agents={k: OperatorKind(v) for k, v in self.operator_kind_overrides.value.items()},
@@ -74,7 +74,7 @@ class Session(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionOptions:
-    """What an attach may say beyond who it is. Ids name registered objects, now or later."""
+    """The options of an attach. Ids name objects that are registered now or will be later."""
 
     kind: OperatorKind | None = None
     bridge_id: str | None = None

@@ -1,6 +1,6 @@
-"""Tasks and the table of their states.
+"""Tasks and their state machine.
 
-The table below is the only place that says which step leads where; `engine.ops` asks it before every change.
+The table of transitions below is the only one; `engine.ops` checks it before every change.
 
     pending ──dispatch──▶ running ──final ok / mark / override──▶ pass      (terminal)
        │                   │  ▲  ╲
@@ -22,7 +22,7 @@ from app.domain.json import Json
 
 
 class Status(StrEnum):
-    """Where a task stands."""
+    """The status of a task."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -33,7 +33,7 @@ class Status(StrEnum):
 
 
 class Step(StrEnum):
-    """What can happen to a task."""
+    """An input of the state machine."""
 
     DISPATCH = "dispatch"
     SUSPEND = "query_senior"
@@ -73,18 +73,18 @@ TRANSITIONS: dict[tuple[Status, Step], Status] = {
     **{(s, _P.OVERRIDE_PASS): _S.PASS for s in _JUDGED},
     **{(s, _P.OVERRIDE_BLOCKED): _S.BLOCKED for s in _JUDGED},
 }
-"""Every legal step. What is not here raises InvalidTransition and changes nothing."""
+"""Every legal transition. Any other raises InvalidTransition and changes nothing."""
 
 TERMINAL = frozenset({Status.PASS, Status.CANCELLED})
 SETTLED = frozenset({Status.PASS, Status.BLOCKED, Status.CANCELLED})
-"""Waiting callers return; `blocked` may be dispatched again."""
+"""A task in one of these is done, and waiting callers return; `blocked` may be dispatched again."""
 
 AWAITED = SETTLED | {Status.SUSPENDED}
-"""`poll_task` returns in these."""
+"""`poll_task` returns once the task is in one of these."""
 
 
 def step(task_id: str, status: Status, what: Step) -> Status:
-    """The status after the step, or InvalidTransition."""
+    """Return the status after the step. Raises InvalidTransition."""
     after = TRANSITIONS.get((status, what))
     if after is None:
         raise InvalidTransition(task_id, status.value, what.value)
@@ -102,10 +102,10 @@ class RetryOn(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """When the engine itself dispatches again. Seconds; `max_attempts` counts the first one.
+    """When the engine dispatches a task again by itself. Durations in seconds; `max_attempts` counts the first one.
 
-    The delay before attempt n + 1 is `backoff × multiplier^(n-1)`, at most `max_backoff`, spread by ± `jitter`
-    (a share of it, 0 … 1).
+    The delay before attempt n + 1 is `backoff × multiplier^(n-1)`, at most `max_backoff`, varied by ± `jitter`
+    (a fraction of it, 0 … 1).
     """
 
     max_attempts: int = 1
@@ -115,20 +115,20 @@ class RetryPolicy:
     jitter: float = 0.1
     on: tuple[str, ...] = (RetryOn.FAILED.value, RetryOn.TIMEOUT.value, RetryOn.LOST.value)
 
-    def delay_ms(self, attempt: int, spread: float) -> int:
-        """The pause after attempt number `attempt`, in ms; `spread` in [-1, 1] is the injected randomness."""
+    def delay_ms(self, attempt: int, deviation: float) -> int:
+        """Return the delay after attempt number `attempt`, in ms; `deviation` in [-1, 1] is the injected randomness."""
         exponent = min(attempt - 1, 64)
-        plain = min(self.backoff * self.multiplier**exponent, self.max_backoff)
-        return max(0, round(1000 * plain * (1 + self.jitter * spread)))
+        delay_s = min(self.backoff * self.multiplier**exponent, self.max_backoff)
+        return max(0, round(1000 * delay_s * (1 + self.jitter * deviation)))
 
     def covers(self, attempt: int, ending: str) -> bool:
-        """Whether another attempt follows attempt number `attempt` that ended so."""
+        """Return whether another attempt follows attempt number `attempt` after this ending."""
         return attempt < self.max_attempts and ending in self.on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSpec:
-    """What is asked of an agent. `attempt_timeout_ms` bounds each attempt, not counting suspension."""
+    """The request for a task. `attempt_timeout_ms` bounds each attempt, not counting suspension."""
 
     agent: str
     initial_directive: str
@@ -140,9 +140,9 @@ class TaskSpec:
 class Task(NamedTuple):
     """One row of `tasks`; immutable: a change is a new row under a greater `version`.
 
-    `live` tells whether attempt number `attempt` is live. `asked` counts all questions ever asked and
-    `open_questions` those not settled. `next_prompt` was injected for the next attempt. `retry_at` is set while
-    the engine waits to dispatch again by the retry policy.
+    `live` says whether attempt number `attempt` is live. `asked` counts all questions ever asked, `open_questions`
+    those that are open. `next_prompt` was injected for the next attempt. `retry_at` is set while the engine waits
+    to dispatch again by the retry policy.
     """
 
     id: str
@@ -169,7 +169,7 @@ class Task(NamedTuple):
     settled_at: Instant | None
 
     def retry_policy(self) -> RetryPolicy | None:
-        """The policy, decoded."""
+        """Return the decoded retry policy, None without one."""
         if self.retry is None:
             return None
         fields = dict(self.retry.value)
@@ -186,5 +186,5 @@ class TaskState:
 
     @property
     def status(self) -> Status:
-        """Where it stands."""
+        """Return the status of the task."""
         return self.task.status

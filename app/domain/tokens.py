@@ -24,7 +24,7 @@ ALGORITHM = "HS256"
 ISSUER = "swarmhold"
 AUDIENCE = "swarmhold"
 KEY_PREFIX = "shk_"
-"""How an API key's text begins."""
+"""Prefix of every API key."""
 TYPES = {role: f"swarmhold-{role.value}+jwt" for role in Role}
 _jwt: Any = jwt  # its types name an optional dependency that is not installed
 _KID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -32,7 +32,7 @@ _KID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class CapToken:
-    """A token as its holder has it: the signed text. Its repr tells nothing."""
+    """A signed token in the form its holder presents. Its repr shows a fingerprint only."""
 
     text: str
 
@@ -42,7 +42,7 @@ class CapToken:
 
 @dataclass(frozen=True, slots=True)
 class Handle:
-    """A worker handle as its holder has it. Its repr tells nothing."""
+    """A worker handle in the form its holder presents. Its repr shows a fingerprint only."""
 
     text: str
 
@@ -51,22 +51,22 @@ class Handle:
 
 
 Bearer = CapToken | Handle
-"""What a worker may present."""
+"""The credentials that a worker may present."""
 
 
 def is_key_text(text: str) -> bool:
-    """Whether a text can be an API key: it begins like one and holds plain characters without spaces."""
+    """Return whether a text may be an API key: it has the prefix and printable ASCII characters without spaces."""
     return text.startswith(KEY_PREFIX) and text.isascii() and text.isprintable() and " " not in text
 
 
 def fingerprint(secret: str) -> str:
-    """Twelve hexadecimal characters that name a secret in logs without telling it."""
+    """Return twelve hexadecimal characters that identify a secret in logs without revealing it."""
     return sha256(secret.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claims:
-    """What a token says of its holder. Instants in ms here, in seconds inside the JWT (RFC 7519, section 2)."""
+    """The claims of a token. Instants are in ms here and in seconds inside the JWT (RFC 7519, section 2)."""
 
     subject: str
     role: Role
@@ -81,7 +81,7 @@ class Claims:
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """One key of the ring: its id and 32 or more random bytes."""
+    """One key of the key ring: its id and 32 or more random bytes."""
 
     kid: str
     secret: bytes
@@ -97,33 +97,33 @@ class SigningKey:
 
 
 class TokenSigner:
-    """Signs with the first key of the ring and verifies with all, so that keys rotate without downtime.
+    """Signs with the first key of the ring and verifies with all of them, so that keys rotate without downtime.
 
-    Verified claims are remembered by the token's digest (bounded, never past expiry): the signature is checked once.
-    Revocation and uses are not this class's concern: they are checked in the state at every call.
+    Verified claims are cached by the token's digest (bounded, never past expiry): each signature is checked once.
+    Revocation and remaining uses are checked elsewhere, in the state at every call.
     """
 
-    def __init__(self, ring: Sequence[SigningKey], *, clock: Clock = system_clock, remembered: int = 20_000) -> None:
+    def __init__(self, ring: Sequence[SigningKey], *, clock: Clock = system_clock, cache_size: int = 20_000) -> None:
         self._clock = clock
-        self._remembered: OrderedDict[bytes, Claims] = OrderedDict()
-        self._limit = remembered
-        self.adopt(ring)
+        self._verified: OrderedDict[bytes, Claims] = OrderedDict()
+        self._cache_size = cache_size
+        self.use_ring(ring)
 
-    def adopt(self, ring: Sequence[SigningKey]) -> None:
-        """Sign and verify with this ring from now on; tokens of keys that it lacks are forged ones. For rotation."""
+    def use_ring(self, ring: Sequence[SigningKey]) -> None:
+        """Sign and verify with this ring from now on; tokens signed by keys outside it become invalid."""
         if not ring:
-            raise InvalidRequest("the key ring is empty", "ring")
+            raise InvalidRequest("the key ring is empty; give at least one signing key", "ring")
         self._ring = {key.kid: key for key in ring}
         self._first = ring[0]
-        self._remembered.clear()
+        self._verified.clear()
 
     @property
     def key_ids(self) -> tuple[str, ...]:
-        """Ids of the ring's keys, the signing one first."""
+        """Return the ids of the ring's keys, the signing one first."""
         return tuple(self._ring)
 
     def sign(self, claims: Claims) -> CapToken:
-        """The token for these claims. The same claims give the same token while the first key stays."""
+        """Return the token for these claims. Deterministic as long as the signing key stays."""
         payload: dict[str, Any] = {
             "iss": ISSUER,
             "aud": AUDIENCE,
@@ -141,16 +141,19 @@ class TokenSigner:
         return CapToken(_jwt.encode(payload, self._first.secret, algorithm=ALGORITHM, headers=headers))
 
     def verify(self, token: CapToken) -> Claims:
-        """The claims, after signature, issuer, audience, type and times. Raises BadSignature or TokenExpired."""
+        """Return the claims after checking signature, issuer, audience, type and expiry.
+
+        Raises BadSignature or TokenExpired.
+        """
         digest = sha256(token.text.encode(errors="replace")).digest()
-        claims = self._remembered.get(digest)
+        claims = self._verified.get(digest)
         if claims is None:
             claims = self._decode(token.text)
-            self._remembered[digest] = claims
-            if len(self._remembered) > self._limit:
-                self._remembered.popitem(last=False)
+            self._verified[digest] = claims
+            if len(self._verified) > self._cache_size:
+                self._verified.popitem(last=False)
         if claims.expires_at <= self._clock():
-            self._remembered.pop(digest, None)
+            self._verified.pop(digest, None)
             raise TokenExpired
         return claims
 
@@ -173,8 +176,8 @@ class TokenSigner:
                 },
             )
             role = Role(payload["role"])
-            # Signed tokens begin when they are issued. That this has come is not asked: a clock that was set back must
-            # not void what was signed before.
+            # Signed tokens are valid from their issue. Whether that instant has come is not checked: a clock that was
+            # set back must not invalidate tokens signed before.
             if header.get("typ") != TYPES[role] or payload["nbf"] != payload["iat"]:
                 raise BadSignature
             return _claims(payload, role)
@@ -186,7 +189,7 @@ def _claims(payload: dict[str, Any], role: Role) -> Claims:
     scope = str(payload["scope"])
     task_id, attempt = payload.get("tid"), payload.get("att")
     if not (str(payload["jti"]).isascii() and _is_bound(task_id, attempt)):
-        raise ValueError("claims that no server wrote")
+        raise ValueError("claims that this server does not write")
     return Claims(
         subject=str(payload["sub"]),
         role=role,
@@ -201,16 +204,16 @@ def _claims(payload: dict[str, Any], role: Role) -> Claims:
 
 
 def _is_bound(task_id: Any, attempt: Any) -> bool:
-    """Whether these can be a task and one of its attempts, or a task alone, or nothing."""
+    """Return whether the claims bind a task and an attempt, a task alone, or nothing."""
     if task_id is None:
         return attempt is None
     return isinstance(task_id, str) and task_id.isascii() and (attempt is None or type(attempt) is int)
 
 
 class TokenRecord(NamedTuple):
-    """One row of `tokens`: the server's side of a token. `uses_left` is None when unlimited.
+    """One row of `tokens`: the server's record of a token. `uses_left` is None when unlimited.
 
-    `parent_jti` is the token that it was minted with: revoking that one revokes this one.
+    `parent_jti` is the token that it was minted with: revoking the parent revokes it as well.
     """
 
     jti: str
@@ -227,7 +230,7 @@ class TokenRecord(NamedTuple):
     revoked_at: Instant | None
 
     def claims(self) -> Claims:
-        """What the token says; signing this again gives the same token."""
+        """Return the token's claims; signing them again returns an identical token."""
         return Claims(
             subject=self.subject,
             role=self.role,
@@ -241,7 +244,7 @@ class TokenRecord(NamedTuple):
 
 
 class ApiKey(NamedTuple):
-    """One row of `api_keys`: the right to attach as some roles. Only the digest of its text is stored."""
+    """One row of `api_keys`: the right to attach with some roles. Only the digest of its text is stored."""
 
     id: str
     name: str
@@ -254,5 +257,5 @@ class ApiKey(NamedTuple):
 
     @property
     def role_set(self) -> frozenset[Role]:
-        """The roles that a session attached by this key may take."""
+        """Return the roles that a session attached with this key may have."""
         return frozenset(Role(role) for role in self.roles.split())

@@ -1,4 +1,4 @@
-"""Webhooks: where events are sent, how far each has come, and how it fares."""
+"""Webhooks: where events are sent, how far each delivery has come, and its recent failures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _KINDS = frozenset(kind.value for kind in EventKind)
 
 
 class WebhookStatus(StrEnum):
-    """Active ones are delivered to; a paused one keeps its place in the feed."""
+    """An active webhook is delivered to; a paused one keeps its position in the feed."""
 
     ACTIVE = "active"
     PAUSED = "paused"
@@ -24,9 +24,9 @@ class WebhookStatus(StrEnum):
 class Webhook(NamedTuple):
     """One row of `webhooks`.
 
-    Everything up to `cursor` was delivered or is not wanted; `kinds` is a list, None wants all. `epoch` grows when
-    somebody moves or switches it, so that a delivery under way does not undo that. `failing_since`, `failures`,
-    `next_at` and `last_error` tell of failures since the last success; `delivered` counts events.
+    Every event up to `cursor` was delivered or filtered out; `kinds` is a list, None means all kinds. `epoch` grows
+    when somebody moves, pauses or resumes it, so that a delivery in progress does not undo that. `failing_since`,
+    `failures`, `next_at` and `last_error` describe the failures since the last success; `delivered` counts events.
     """
 
     id: str
@@ -47,13 +47,13 @@ class Webhook(NamedTuple):
     created_by: str
 
     def wants(self, event: Event) -> bool:
-        """Whether the event is one of its kinds."""
+        """Return whether the event is of one of its kinds."""
         return self.kinds is None or event.kind in self.kinds.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookSpec:
-    """What is asked for: `after` is a cursor of the feed, None begins with what happens from now on."""
+    """The request for a webhook. `after` is a cursor of the feed; None starts with events from now on."""
 
     name: str
     url: str
@@ -61,10 +61,10 @@ class WebhookSpec:
     after: int | None = None
 
     def check(self) -> None:
-        """Raise InvalidRequest for kinds that do not exist, or for none at all."""
+        """Raise InvalidRequest for unknown kinds or an empty list of kinds."""
         if self.kinds is None:
             return
         if not self.kinds:
             raise InvalidRequest("name at least one kind of event, or leave it out for all", "events")
         if unknown := sorted(set(self.kinds) - _KINDS):
-            raise InvalidRequest(f"no such kind: {', '.join(unknown)[:200]}", "events")
+            raise InvalidRequest(f"unknown kinds of events: {', '.join(unknown)[:200]}", "events")

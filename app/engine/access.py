@@ -206,7 +206,7 @@ class AccessCalls(Core):
 
     def digest_secret(self, text: str) -> str:
         """The keyed digest under which an API key is stored."""
-        return self._parts.mint.keyed(text)
+        return self._parts.mint.keyed_digest(text)
 
     async def check_key(self, key_text: str, role: Role) -> ApiKey:
         """The living API key that may act as the role. Raises Unauthenticated, RoleViolation."""

@@ -200,7 +200,7 @@ class Core:
 
     def _unheard(self, state: State, caller: Caller) -> Caller | None:
         """The caller, when it is a worker whose sign of life is worth a write."""
-        return caller if clocks.is_worth_it(self._cfg, caller.heard_at, caller.lease_ms, state.now) else None
+        return caller if clocks.is_worth_it(self._cfg, caller.last_seen_at, caller.lease_ms, state.now) else None
 
     async def _hear(self, worker: Caller) -> None:
         """Renew the lease of a worker whose call is done, in a transaction of its own: it is of another task."""

@@ -109,7 +109,7 @@ class SessionCalls(Core):
         idempotency: Idempotency | None = None,
     ) -> Attached:
         """Attach by API key. Revoking the key later revokes the session. Raises Unauthenticated, RoleViolation."""
-        digest = self._parts.mint.keyed(key_text)
+        digest = self._parts.mint.keyed_digest(key_text)
 
         def run(state: State) -> Any:
             key = credentials.find_key(state, digest)

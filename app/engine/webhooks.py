@@ -17,7 +17,7 @@ class WebhookCalls(AccessCalls):
 
     def webhook_secret(self, webhook_id: str) -> str:
         """What signs a webhook's deliveries: derived from the server's own key, so that no table holds it."""
-        return SECRET_PREFIX + self._parts.mint.keyed(f"webhook\0{webhook_id}")
+        return SECRET_PREFIX + self._parts.mint.keyed_digest(f"webhook\0{webhook_id}")
 
     async def create_webhook(
         self, key_text: str, spec: WebhookSpec, *, idempotency: Idempotency | None = None

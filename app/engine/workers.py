@@ -189,7 +189,7 @@ class WorkerCalls(Core):
         again with the same idempotency key. Raises Unauthenticated, RoleViolation, InvalidRequest.
         """
         seconds = self.check_hold(hold)
-        digest = self._parts.mint.keyed(key_text)
+        digest = self._parts.mint.keyed_digest(key_text)
 
         def run(state: State) -> Claim | None:
             key = credentials.find_key(state, digest)

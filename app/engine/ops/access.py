@@ -174,7 +174,7 @@ def _bound(state: State, attempt: Attempt, via: str) -> Caller:
         attempt=attempt.attempt,
         ready=attempt.phase in READY,
         lease_ms=attempt.lease_ms,
-        heard_at=clocks.heard_at(attempt),
+        last_seen_at=clocks.heard_at(attempt),
     )
 
 

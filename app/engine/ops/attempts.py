@@ -60,7 +60,9 @@ def facts_for(state: State, task: Task, attempt: Attempt) -> Facts:
 def new_handle(state: State, mint: HandleMint, task_id: str, number: int) -> str:
     """A fresh handle for the attempt, of which only the digest stays. Earlier ones stay good."""
     handle = mint.new()
-    _INSERT_HANDLE.change(state.db, digest=mint.keyed(handle), task_id=task_id, attempt=number, created_at=state.now)
+    _INSERT_HANDLE.change(
+        state.db, digest=mint.keyed_digest(handle), task_id=task_id, attempt=number, created_at=state.now
+    )
     return handle
 
 

@@ -8,7 +8,7 @@ from fastapi import Request
 
 from app.domain.access import Role, Verb
 from app.domain.json import Json
-from app.domain.tasks import Status
+from app.domain.tasks import Status as DomainStatus
 from app.domain.tokens import CapToken
 from app.http import bodies, conversions, replies, views
 from app.http.edge import ApiKeyText, EdgeDep, Once, Token
@@ -31,6 +31,7 @@ from app.http.replies import Reply
 from app.http.routers.questions import asked_of, watched
 from app.http.routers.tasks import body_of, shown
 from app.http.routes import documented, model_router, requires
+from swarmhold.models.enums import Status
 from swarmhold.models.pages import Page
 from swarmhold.models.questions import Question, QuestionRequest
 from swarmhold.models.resources import Resource
@@ -125,7 +126,7 @@ async def list_tasks(
     """Tasks, newest first."""
     page = await edge.engine.list_tasks(
         token,
-        status=status,
+        status=None if status is None else DomainStatus(status),
         agent=agent,
         label=label_of(label),
         parent=parent,

@@ -6,13 +6,14 @@ from typing import Any
 
 from app.domain.access import Verb
 from app.domain.json import Json
-from app.domain.questions import QuestionStatus
+from app.domain.questions import QuestionStatus as DomainStatus
 from app.http import replies, views
 from app.http.edge import EdgeDep, Token
 from app.http.parameters import Cursor, Limit, NameQuery, QuestionPath, TaskPath, TaskQuery, limit_of
 from app.http.replies import Reply
 from app.http.routers.tasks import shown
 from app.http.routes import model_router, requires
+from swarmhold.models.enums import QuestionStatus
 from swarmhold.models.loops import LoopState
 from swarmhold.models.pages import Page
 from swarmhold.models.questions import AnswerRequest, Question
@@ -34,7 +35,7 @@ async def list_questions(
     """The inbox, oldest first."""
     page = await edge.engine.list_questions(
         token,
-        status=status,
+        status=None if status is None else DomainStatus(status),
         bridge_id=bridge_id,
         task_id=task_id,
         limit=limit_of(limit, edge.settings),

@@ -1,4 +1,4 @@
-"""Roles, verbs and the gate between them."""
+"""Authorization: roles, verbs, and the table that connects them."""
 
 import pytest
 
@@ -19,7 +19,7 @@ EXPECTED = {
 
 @pytest.mark.parametrize("role", Role)
 def test_the_default_table_is_the_published_one(role: Role) -> None:
-    """Each role has exactly its verbs, and the gate lets exactly these through."""
+    """Each role has exactly the documented verbs, and the gate allows exactly these."""
     allowed = set(EXPECTED[role].split())
     gate = RoleVerbGate()
 
@@ -36,7 +36,7 @@ def test_the_default_table_is_the_published_one(role: Role) -> None:
 
 
 def test_a_scope_narrows_and_never_widens() -> None:
-    """A token's scope takes verbs away; it gives none that the role lacks."""
+    """A token's scope removes verbs; it never adds one that the role lacks."""
     gate = RoleVerbGate()
     scope = frozenset({Verb.FETCH_PROMPT, Verb.MARK_PASS})
 
@@ -46,8 +46,8 @@ def test_a_scope_narrows_and_never_widens() -> None:
             gate.check(Role.WORKER, verb, scope)
 
 
-def test_gates_are_made_from_gates() -> None:
-    """Allowing and denying make new gates; the first one stays as it was."""
+def test_changing_a_gate_returns_a_copy() -> None:
+    """Allowing and denying return new gates; the original is unchanged."""
     gate = RoleVerbGate()
     wider, narrower = gate.allowing(Role.OBSERVER, Verb.CANCEL_TASK), gate.denying(Role.OBSERVER, Verb.POLL_TASK)
 

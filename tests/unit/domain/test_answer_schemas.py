@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.domain.answer_schemas import check_schema, complaint
+from app.domain.answer_schemas import check_schema, first_violation
 from app.domain.errors import InvalidRequest
 from app.domain.json import Json
 
@@ -31,8 +31,8 @@ DIGITS = "".join(random.Random(1).choices("01", k=900_000))
     ],
     ids=str,
 )
-def test_schemas_that_agents_write_are_taken(schema: dict[str, Any]) -> None:
-    """Expressions with look-ahead, definitions, trees, and properties that are named like keywords."""
+def test_common_schemas_are_accepted(schema: dict[str, Any]) -> None:
+    """Patterns with look-ahead, definitions, trees, and properties that are named like keywords."""
     check_schema(schema)
 
 
@@ -57,8 +57,8 @@ def test_schemas_that_agents_write_are_taken(schema: dict[str, Any]) -> None:
     ],
     ids=lambda schema: str(schema)[:60],
 )
-def test_schemas_that_are_none_or_never_end_are_refused_at_once(schema: Any) -> None:
-    """Not valid, reaching out of itself, or multiplying: said when the question is asked, not when it is answered."""
+def test_invalid_and_explosive_schemas_are_rejected_quickly(schema: Any) -> None:
+    """Invalid, external or exponentially growing schemas fail when the question is asked, not when it is answered."""
     started = time.process_time()
 
     with pytest.raises(InvalidRequest):
@@ -95,10 +95,10 @@ def test_schemas_that_are_none_or_never_end_are_refused_at_once(schema: Any) -> 
     ],
 )
 def test_no_answer_keeps_the_server_busy(schema: dict[str, Any], answer: Any) -> None:
-    """An expression gives up, a product of two large things is not begun."""
+    """Backtracking is limited, and a large answer is not validated against a large schema."""
     started = time.process_time()
 
-    assert complaint(Json.of(schema), answer) is not None
+    assert first_violation(Json.of(schema), answer) is not None
     assert time.process_time() - started < CPU_LIMIT_S
 
 
@@ -111,31 +111,31 @@ def test_no_answer_keeps_the_server_busy(schema: dict[str, Any], answer: Any) ->
         ("^(?!.*secret)", "nothing " * 100, "nothing " * 100 + "secret"),
     ],
 )
-def test_expressions_are_applied(pattern: str, fitting: str, other: str) -> None:
-    """To long texts when they are simple, to short ones when they are not."""
+def test_patterns_are_applied(pattern: str, fitting: str, other: str) -> None:
+    """Simple patterns apply to long texts, complex ones to short texts."""
     schema = Json.of({"pattern": pattern})
 
-    assert complaint(schema, fitting) is None
-    assert complaint(schema, other) is not None
+    assert first_violation(schema, fitting) is None
+    assert first_violation(schema, other) is not None
 
 
-def test_only_one_thing_is_complained_of_and_in_few_words() -> None:
-    """What is wrong many times over costs no more than once, and is not told at the answer's own length."""
+def test_only_the_first_violation_is_reported_and_briefly() -> None:
+    """Many violations cost no more than one, and the reason does not repeat a long answer."""
     needed = {"items": {"required": [str(n) for n in range(2_000)], "multipleOf": 5e-324}}
     started = time.process_time()
 
-    found = complaint(Json.of(needed), [{"x" * 10_000: n} for n in range(1_000)])
+    found = first_violation(Json.of(needed), [{"x" * 10_000: n} for n in range(1_000)])
     assert found is not None
     assert len(found[0]) <= 500
-    assert complaint(Json.of({"items": {"multipleOf": 5e-324}}), [1.7e308] * 1_000_000) is not None
+    assert first_violation(Json.of({"items": {"multipleOf": 5e-324}}), [1.7e308] * 1_000_000) is not None
     assert time.process_time() - started < CPU_LIMIT_S
 
 
-def test_a_complaint_says_where() -> None:
-    """The path is written as people write it."""
+def test_a_violation_has_a_path() -> None:
+    """The path is in the usual notation, `$.a[1]`."""
     schema = Json.of({"properties": {"a": {"items": {"maximum": 3}}}})
 
-    found = complaint(schema, {"a": [1, 7]})
+    found = first_violation(schema, {"a": [1, 7]})
     assert found is not None
     assert found[1] == "$.a[1]"
-    assert complaint(schema, {"a": [1]}) is None
+    assert first_violation(schema, {"a": [1]}) is None

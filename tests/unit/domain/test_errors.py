@@ -1,4 +1,4 @@
-"""The tree of errors: every leaf says what it is, in code, fields and words."""
+"""The tree of errors: each leaf has a code, typed fields and a message."""
 
 import inspect
 import json
@@ -27,7 +27,7 @@ LEAVES = [
 
 
 def made(leaf: type[EngineError]) -> EngineError:
-    """An instance with something in each field."""
+    """Return an instance with a value in each field."""
     given: dict[str, Any] = {"str": "some", "int": 7, "float": 7.0, "bool": True}
     if "__init__" not in vars(leaf):
         return leaf()
@@ -35,19 +35,19 @@ def made(leaf: type[EngineError]) -> EngineError:
     return leaf(*(given[str(p.annotation).split(" | ", maxsplit=1)[0]] for p in parameters))
 
 
-def test_what_was_promised_exists() -> None:
-    """Every error of the description is a leaf."""
+def test_all_documented_errors_exist() -> None:
+    """Every documented error is a leaf."""
     assert set(PROMISED.split()) - {leaf.__name__ for leaf in LEAVES} == set()
 
 
 def test_everything_is_exported() -> None:
-    """The package names each of its errors."""
+    """The package exports each of its errors."""
     assert set(errors.__all__) == {x.__name__ for x in (*LEAVES, *BRANCHES)}
 
 
 @pytest.mark.parametrize("leaf", LEAVES, ids=lambda leaf: leaf.__name__)
-def test_a_leaf_says_what_it_is(leaf: type[EngineError]) -> None:
-    """Its code is kebab-case, its message a sentence with its fields, its fields are JSON without secrets."""
+def test_a_leaf_has_code_message_and_fields(leaf: type[EngineError]) -> None:
+    """Its code is kebab-case, its message is a sentence, and its fields are JSON without private ones."""
     error = made(leaf)
 
     assert re.fullmatch(r"[a-z]+(-[a-z]+)+|internal|cancelled|unauthenticated", error.code)
@@ -57,8 +57,8 @@ def test_a_leaf_says_what_it_is(leaf: type[EngineError]) -> None:
     assert issubclass(leaf, (Busy, Conflict, NotFound, AccessDenied, InvalidInput)) or leaf in (PollTimeout, Internal)
 
 
-def test_codes_tell_leaves_apart() -> None:
-    """Two leaves share a code only when a caller does the same about both."""
+def test_codes_are_unique() -> None:
+    """Two leaves share a code only if callers handle both alike."""
     codes: dict[str, list[str]] = {}
     for leaf in LEAVES:
         codes.setdefault(leaf.code, []).append(leaf.__name__)
@@ -68,8 +68,8 @@ def test_codes_tell_leaves_apart() -> None:
     }
 
 
-def test_nobody_learns_why_a_credential_was_refused() -> None:
-    """The reason of Unauthenticated is for the audit log: neither its words nor its fields tell."""
+def test_the_reason_of_a_failed_authentication_is_not_shown() -> None:
+    """The reason of Unauthenticated is for the audit log: neither its message nor its fields contain it."""
     error = errors.Unauthenticated("revoked key")
     assert error.reason == "revoked key"
     assert "revoked" not in str(error)

@@ -1,18 +1,18 @@
-"""Handles: random, checked, and stored only as keyed digests."""
+"""Handles: random, with a check character, and stored only as keyed digests."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.errors import HandleMistyped, InvalidRequest
-from app.domain.handles import DEFAULT_LENGTH, PREFIX, SHORTEST, HandleMint
+from app.domain.handles import DEFAULT_LENGTH, MIN_LENGTH, PREFIX, HandleMint
 from app.domain.ids import ALPHABET
 
 MINT = HandleMint(b"k" * 32)
 
 
 def test_a_handle_has_128_random_bits_or_more() -> None:
-    """The default length is 26 letters of five bits and one to check them."""
+    """The default length is 26 characters of five bits and one check character."""
     handle = MINT.new()
 
     assert handle.startswith(PREFIX)
@@ -23,19 +23,19 @@ def test_a_handle_has_128_random_bits_or_more() -> None:
 
 
 @given(st.data())
-def test_one_wrong_letter_is_told(data: st.DataObject) -> None:
-    """Every single mistyped letter is found by the check character."""
+def test_one_wrong_letter_is_detected(data: st.DataObject) -> None:
+    """The check character detects every single mistyped letter."""
     handle = MINT.new()
-    place = data.draw(st.integers(len(PREFIX), len(handle) - 1))
-    letter = data.draw(st.sampled_from([x for x in ALPHABET if x != handle[place]]))
+    position = data.draw(st.integers(len(PREFIX), len(handle) - 1))
+    letter = data.draw(st.sampled_from([x for x in ALPHABET if x != handle[position]]))
 
     with pytest.raises(HandleMistyped):
-        MINT.digest(handle[:place] + letter + handle[place + 1 :])
+        MINT.digest(handle[:position] + letter + handle[position + 1 :])
 
 
 @given(st.text(max_size=80))
-def test_text_that_is_no_handle_is_mistyped(text: str) -> None:
-    """Whatever else is presented is a handle by its check character, or told to be none; nothing else happens."""
+def test_other_text_is_a_mistyped_handle(text: str) -> None:
+    """Any text either has a digest or raises HandleMistyped, nothing else."""
     try:
         digest = MINT.digest(text)
     except HandleMistyped:
@@ -43,26 +43,26 @@ def test_text_that_is_no_handle_is_mistyped(text: str) -> None:
     assert len(digest) == 64
 
 
-def test_a_handle_is_read_as_people_write_it() -> None:
-    """White space around it and capital letters change nothing."""
+def test_a_handle_tolerates_white_space_and_capitals() -> None:
+    """White space around a handle and capital letters are ignored."""
     handle = MINT.new()
     assert MINT.digest(f"  {handle.upper()}\n") == MINT.digest(handle)
 
 
 def test_digests_depend_on_the_key() -> None:
-    """Who has the database and not the key cannot look for a handle."""
+    """Without the key, a handle cannot be found in the database."""
     handle = MINT.new()
     assert HandleMint(b"l" * 32).digest(handle) != MINT.digest(handle)
     assert handle not in MINT.digest(handle)
 
 
 def test_lengths_and_keys_have_bounds() -> None:
-    """Short keys and shorter handles than the seed's are refused; the seed's own length works."""
+    """Keys and handles below the minimum length are rejected; the minimum itself works."""
     with pytest.raises(InvalidRequest):
         HandleMint(b"k" * 31)
     with pytest.raises(InvalidRequest):
-        HandleMint(b"k" * 32, length=SHORTEST - 1)
-    short = HandleMint(b"k" * 32, length=SHORTEST)
+        HandleMint(b"k" * 32, length=MIN_LENGTH - 1)
+    short = HandleMint(b"k" * 32, length=MIN_LENGTH)
     assert short.digest(short.new())
     with pytest.raises(HandleMistyped):
         MINT.digest(PREFIX + "0" * 65)

@@ -1,4 +1,4 @@
-"""Names that sort by time."""
+"""Ids: unique, well-formed, and sorted by time."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +9,7 @@ from tests.support.clocks import HandClock
 
 @given(st.lists(st.integers(-5, 5), max_size=200))
 def test_ids_of_one_source_grow(steps: list[int]) -> None:
-    """Later ids are greater as text, also within a millisecond and when the clock steps back."""
+    """Later ids are greater as text, even within a millisecond and when the clock steps back."""
     clock = HandClock()
     source = IdSource(clock=clock)
     made = []
@@ -21,7 +21,7 @@ def test_ids_of_one_source_grow(steps: list[int]) -> None:
 
 
 def test_more_ids_than_a_millisecond_holds_still_grow() -> None:
-    """The counter flows over into the time."""
+    """The counter overflows into the time."""
     source = IdSource(clock=HandClock())
     made = [source.task() for _ in range(10_000)]
 
@@ -29,7 +29,7 @@ def test_more_ids_than_a_millisecond_holds_still_grow() -> None:
 
 
 def test_an_id_is_a_uuid_of_version_seven() -> None:
-    """The number has the time, version and variant of RFC 9562, section 5.7."""
+    """The number has the timestamp, version and variant of RFC 9562, section 5.7."""
     clock = HandClock()
     text = IdSource(clock=clock).session()
     number = 0
@@ -41,8 +41,8 @@ def test_an_id_is_a_uuid_of_version_seven() -> None:
     assert number >> 62 & 3 == 2
 
 
-def test_each_prefix_is_told_from_the_others() -> None:
-    """An id of one kind is none of another, and nothing else is an id."""
+def test_prefixes_distinguish_ids() -> None:
+    """An id of one kind is not an id of another, and malformed text is not an id."""
     source = IdSource()
     made = {"T": source.task(), "S": source.session(), "R": source.resume_key(), "K": source.new("K")}
 
@@ -55,7 +55,7 @@ def test_each_prefix_is_told_from_the_others() -> None:
 
 @given(st.integers(0, 2**130 - 1))
 def test_base32_keeps_the_order_of_numbers(number: int) -> None:
-    """Text of equal length compares as the numbers do."""
+    """Text of equal length sorts like the numbers."""
     following = encode_base32(number + 1, 27)
     assert encode_base32(number, 27) < following
     assert len(following) == 27

@@ -1,4 +1,4 @@
-"""Questions: what may be asked, and which answers fit."""
+"""Questions: valid requests, and valid answers."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from app.domain.questions import Ask, OnDeadline, check_answer
 
 
 def ask(**parts: Any) -> Ask:
-    """A question with these parts, JSON where it belongs."""
+    """Return a question with these fields, encoded as JSON where needed."""
     for name in ("answer_schema", "choices", "default_answer"):
         if name in parts:
             parts[name] = Json.of(parts[name])
@@ -42,15 +42,15 @@ DEFAULT: dict[str, Any] = {"on_deadline": OnDeadline.DEFAULT, "deadline": 1}
     ],
     ids=str,
 )
-def test_a_question_whose_parts_do_not_fit_is_refused(parts: dict[str, Any], field: str) -> None:
-    """What could never be answered, or would be answered wrongly by silence, is refused when it is asked."""
+def test_a_contradictory_question_is_rejected(parts: dict[str, Any], field: str) -> None:
+    """A question without a possible answer, or with an invalid default, is rejected when it is asked."""
     with pytest.raises(InvalidRequest) as raised:
         ask(**parts).check()
     assert raised.value.field == field
 
 
-def test_whole_questions_are_taken() -> None:
-    """A null default is a default, and a schema of any kind is one."""
+def test_complete_questions_are_accepted() -> None:
+    """A default may be null, and a schema may have references."""
     ask().check()
     ask(deadline=1).check()
     ask(on_deadline=OnDeadline.DEFAULT, deadline=1, default_answer=None).check()
@@ -78,8 +78,8 @@ def test_whole_questions_are_taken() -> None:
     ],
     ids=str,
 )
-def test_an_answer_fits_or_says_where_it_does_not(answer: Any, schema: Any, choices: Any, fits: bool) -> None:
-    """Answers are compared as JSON, held to the schema, and no schema reaches out of itself."""
+def test_an_answer_is_validated(answer: Any, schema: Any, choices: Any, fits: bool) -> None:
+    """Answers are compared with the choices as JSON and validated by the schema, which refers to nothing outside."""
     parts = [None if part is None else Json.of(part) for part in (schema, choices)]
 
     if fits:

@@ -1,4 +1,4 @@
-"""The table of states as a table, and the arithmetic of retries."""
+"""The state machine of tasks, and the arithmetic of retries."""
 
 from datetime import timedelta
 
@@ -32,15 +32,15 @@ TABLE: dict[Step, tuple[set[Status], Status]] = {
 }
 
 
-def test_the_table_knows_every_step() -> None:
-    """No step is missing from the expectation."""
+def test_every_step_is_tested() -> None:
+    """The expectations below name every step."""
     assert set(TABLE) == set(Step)
 
 
 @pytest.mark.parametrize("what", Step)
 @pytest.mark.parametrize("status", Status)
-def test_a_step_leads_where_the_table_says(status: Status, what: Step) -> None:
-    """Every other step is refused, naming task, state and operation."""
+def test_a_step_follows_the_table(status: Status, what: Step) -> None:
+    """Every other step raises InvalidTransition with task, status and operation."""
     allowed, after = TABLE[what]
 
     if status in allowed:
@@ -51,7 +51,7 @@ def test_a_step_leads_where_the_table_says(status: Status, what: Step) -> None:
         assert raised.value.fields() == {"task_id": "T-1", "status": status.value, "operation": what.value}
 
 
-def test_the_sets_of_states_are_the_published_ones() -> None:
+def test_the_sets_of_statuses_are_the_documented_ones() -> None:
     """Pass and cancelled are terminal, blocked is settled too, and a poll also returns for suspended."""
     assert {Status.PASS, Status.CANCELLED} == TERMINAL
     assert TERMINAL | {Status.BLOCKED} == SETTLED
@@ -60,31 +60,31 @@ def test_the_sets_of_states_are_the_published_ones() -> None:
 
 @given(
     attempt=st.integers(1, 10_000),
-    spread=st.floats(-1, 1),
+    deviation=st.floats(-1, 1),
     backoff=st.floats(0, 1000),
     multiplier=st.floats(1, 10),
     most=st.floats(0, 10_000),
     jitter=st.floats(0, 1),
 )
 def test_a_backoff_stays_within_its_bounds(
-    attempt: int, spread: float, backoff: float, multiplier: float, most: float, jitter: float
+    attempt: int, deviation: float, backoff: float, multiplier: float, most: float, jitter: float
 ) -> None:
-    """A pause is never negative and never longer than the longest with its jitter, however many attempts there were."""
+    """A delay is never negative and never above the maximum plus jitter, after any number of attempts."""
     policy = RetryPolicy(backoff=backoff, multiplier=multiplier, max_backoff=most, jitter=jitter)
 
-    assert 0 <= policy.delay_ms(attempt, spread) <= 1000 * most * (1 + jitter) + 1
+    assert 0 <= policy.delay_ms(attempt, deviation) <= 1000 * most * (1 + jitter) + 1
 
 
 def test_a_backoff_grows_by_its_multiplier() -> None:
-    """Without jitter the pauses are exact."""
+    """Without jitter the delays are exact."""
     policy = RetryPolicy(backoff=0.5, multiplier=3, max_backoff=10, jitter=0)
 
     assert [policy.delay_ms(n, 1.0) for n in range(1, 6)] == [500, 1500, 4500, 10_000, 10_000]
     assert timedelta(milliseconds=policy.delay_ms(1, 0)) == timedelta(seconds=0.5)
 
 
-def test_a_policy_covers_so_many_attempts_of_these_endings() -> None:
-    """`max_attempts` counts the first one; endings that are not named are not covered."""
+def test_a_policy_limits_attempts_and_endings() -> None:
+    """`max_attempts` counts the first attempt; endings that are not listed are not retried."""
     policy = RetryPolicy(max_attempts=3, on=("lost",))
 
     assert [policy.covers(n, "lost") for n in (1, 2, 3)] == [True, True, False]

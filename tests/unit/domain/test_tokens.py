@@ -1,4 +1,4 @@
-"""Tokens: what is signed, what is believed, and what never is."""
+"""Tokens: signing, verification, and rejected forgeries."""
 
 import base64
 import json
@@ -18,13 +18,13 @@ CLAIMS = Claims(subject="me", role=Role.OPERATOR, jti="W-1", issued_at=START, ex
 
 @pytest.fixture
 def clock() -> HandClock:
-    """A clock that stands."""
+    """Return a stopped clock."""
     return HandClock()
 
 
 @pytest.fixture
 def signer(clock: HandClock) -> TokenSigner:
-    """A signer with one key."""
+    """Return a signer with one key."""
     return TokenSigner([KEY], clock=clock)
 
 
@@ -38,8 +38,8 @@ def signer(clock: HandClock) -> TokenSigner:
     ],
     ids=lambda claims: claims.role.value,
 )
-def test_claims_come_back_as_they_were(signer: TokenSigner, claims: Claims) -> None:
-    """Signing and verifying is the identity, and signing again gives the same token."""
+def test_claims_survive_a_round_trip(signer: TokenSigner, claims: Claims) -> None:
+    """Verifying returns the signed claims, and signing again returns an identical token."""
     token = signer.sign(claims)
 
     assert signer.verify(token) == claims
@@ -48,7 +48,7 @@ def test_claims_come_back_as_they_were(signer: TokenSigner, claims: Claims) -> N
 
 
 def test_a_token_lives_until_its_last_millisecond(signer: TokenSigner, clock: HandClock) -> None:
-    """It is good before its end, expired at it, and expired again after a look that was remembered."""
+    """It is valid before its expiry and expired from that instant on, also when it was cached before."""
     token = signer.sign(CLAIMS)
     clock.now = CLAIMS.expires_at - 1
     signer.verify(token)
@@ -59,7 +59,7 @@ def test_a_token_lives_until_its_last_millisecond(signer: TokenSigner, clock: Ha
             signer.verify(token)
 
 
-def test_a_clock_that_is_set_back_voids_nothing(signer: TokenSigner, clock: HandClock) -> None:
+def test_a_clock_that_is_set_back_invalidates_nothing(signer: TokenSigner, clock: HandClock) -> None:
     """A token that was issued "tomorrow" was issued before the clock was corrected."""
     signed = signer.sign(CLAIMS)
     clock.now -= 86_400_000
@@ -67,7 +67,7 @@ def test_a_clock_that_is_set_back_voids_nothing(signer: TokenSigner, clock: Hand
 
 
 def test_keys_rotate_without_downtime(signer: TokenSigner, clock: HandClock) -> None:
-    """The first key of the ring signs and all of them verify; a key that left verifies no more."""
+    """The first key of the ring signs and all of them verify; a removed key no longer does."""
     old = signer.sign(CLAIMS)
     rotated = TokenSigner([OTHER, KEY], clock=clock)
     new = rotated.sign(CLAIMS)
@@ -81,7 +81,7 @@ def test_keys_rotate_without_downtime(signer: TokenSigner, clock: HandClock) -> 
 
 
 def forged(**changes: object) -> str:
-    """A token signed with the right key whose payload or header is not what the signer writes."""
+    """Return a token signed with the right key, with a changed payload or header."""
     payload = {
         "iss": ISSUER, "aud": AUDIENCE, "sub": "me", "role": "operator", "scope": "*",
         "iat": START // 1000, "nbf": START // 1000, "exp": START // 1000 + 60, "jti": "W-1",
@@ -95,8 +95,8 @@ def forged(**changes: object) -> str:
     return jwt.encode(whole, KEY.secret, algorithm=algorithm, headers=headers)
 
 
-def test_the_forge_makes_good_tokens_too(signer: TokenSigner) -> None:
-    """Unchanged, it makes what the signer makes; so the refusals below are about the changes."""
+def test_the_unchanged_forgery_is_valid(signer: TokenSigner) -> None:
+    """Without changes `forged` returns a valid token, so that the rejections below are due to the changes."""
     assert signer.verify(CapToken(forged())) == CLAIMS
 
 
@@ -114,14 +114,14 @@ def test_the_forge_makes_good_tokens_too(signer: TokenSigner) -> None:
     ],
     ids=str,
 )  # fmt: skip
-def test_whatever_the_signer_does_not_write_is_not_believed(signer: TokenSigner, changes: dict[str, object]) -> None:
-    """A right key under wrong claims, another type, role or algorithm: BadSignature."""
+def test_claims_that_the_signer_does_not_write_are_rejected(signer: TokenSigner, changes: dict[str, object]) -> None:
+    """A right key with wrong claims, another type, role or algorithm raises BadSignature."""
     with pytest.raises(BadSignature):
         signer.verify(CapToken(forged(**changes)))
 
 
-def test_an_unsigned_token_is_not_believed(signer: TokenSigner) -> None:
-    """Algorithm `none`, a cut signature, another body under the same signature, and text that is no token."""
+def test_an_unsigned_token_is_rejected(signer: TokenSigner) -> None:
+    """Algorithm `none`, a truncated signature, a changed body, and text that is not a token."""
     good = signer.sign(CLAIMS).text
     head, body, signature = good.split(".")
     other = base64.urlsafe_b64encode(json.dumps({"role": "senior"}).encode()).decode().rstrip("=")
@@ -134,9 +134,9 @@ def test_an_unsigned_token_is_not_believed(signer: TokenSigner) -> None:
             signer.verify(CapToken(text))
 
 
-def test_what_is_remembered_is_bounded(clock: HandClock) -> None:
-    """Verified tokens are remembered up to a limit, the oldest forgotten first, and verified anew."""
-    signer = TokenSigner([KEY], clock=clock, remembered=2)
+def test_the_cache_is_bounded(clock: HandClock) -> None:
+    """Verified tokens are cached up to a limit, the oldest evicted first and verified again."""
+    signer = TokenSigner([KEY], clock=clock, cache_size=2)
     tokens = [signer.sign(replace(CLAIMS, jti=f"W-{n}")) for n in range(5)]
 
     assert [signer.verify(token).jti for token in tokens + tokens] == [f"W-{n}" for n in range(5)] * 2
@@ -151,7 +151,7 @@ def test_secrets_do_not_show(signer: TokenSigner) -> None:
 
 
 def test_keys_have_a_name_and_32_bytes() -> None:
-    """Short keys, odd names and empty rings are refused."""
+    """Short keys, invalid key ids and empty rings are rejected."""
     for kid, secret in (("one", b"1" * 31), ("", b"1" * 32), ("a b", b"1" * 32), ("a" * 65, b"1" * 32)):
         with pytest.raises(InvalidRequest):
             SigningKey(kid, secret)

@@ -1,4 +1,4 @@
-"""JSON values, outputs, sessions: small values with a meaning of their own."""
+"""JSON values, outputs and sessions."""
 
 import pytest
 from hypothesis import given
@@ -27,7 +27,7 @@ def test_a_value_comes_back_as_it_was(value: object) -> None:
 
 
 def test_equality_is_that_of_json() -> None:
-    """Spelling does not matter, the order of names neither, and true is not 1."""
+    """Spelling and the order of keys do not matter, and true is not 1."""
     assert Json('{"a": 1, "b": [2.0]}') == Json('{"b":[2],"a":1.0}')
     assert Json("true") != Json("1")
     assert Json("[false]") != Json("[0]")
@@ -48,12 +48,12 @@ def test_what_json_cannot_say_is_refused(value: object) -> None:
 
 
 def test_long_values_are_shown_short() -> None:
-    """A log line with a value in it stays a line."""
+    """The repr of a long value is truncated."""
     assert len(repr(Json.of("x" * 1000))) < 100
 
 
-def test_outputs_say_what_they_are() -> None:
-    """Each kind of output has its fields."""
+def test_outputs_have_their_fields() -> None:
+    """Each type of output has its own fields."""
     assert OutputEvent.progress("read", "half").body.value == {"stage": "read", "note": "half"}
     assert OutputEvent.partial([1]).body.value == {"chunk": [1]}
     assert OutputEvent.artifact("a", 1).body.value == {"name": "a", "content": {"kind": "inline", "value": 1}}
@@ -73,7 +73,7 @@ AUTOMATE, MAIN, BOTH = OperatorKind.AUTOMATE, OperatorKind.MAIN_AI, OperatorKind
         (None, None, None, None, None),
     ],
 )
-def test_the_first_tier_that_speaks_decides(
+def test_the_first_tier_that_is_set_decides(
     runtime_agent: OperatorKind | None,
     runtime: OperatorKind | None,
     blueprint_agent: OperatorKind | None,

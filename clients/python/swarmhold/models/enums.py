@@ -21,7 +21,7 @@ __all__ = [
 
 
 class Role(StrEnum):
-    """What a credential's holder is."""
+    """The role of a credential."""
 
     OPERATOR = "operator"
     WORKER = "worker"
@@ -30,7 +30,7 @@ class Role(StrEnum):
 
 
 class Verb(StrEnum):
-    """What can be asked of the server; a role permits some of them, and a token's scopes may narrow them further."""
+    """A permission. Each role has some of them, and a token's scope may narrow them further."""
 
     START_TASK = "start_task"
     DISPATCH_ATTEMPT = "dispatch_attempt"
@@ -59,7 +59,7 @@ class Verb(StrEnum):
 
 
 class Status(StrEnum):
-    """Where a task stands."""
+    """The status of a task."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -70,7 +70,7 @@ class Status(StrEnum):
 
 
 SETTLED = frozenset({Status.PASS, Status.BLOCKED, Status.CANCELLED})
-"""The statuses in which nothing is being done for a task; `blocked` may be dispatched again."""
+"""A task in one of these is done; `blocked` may be dispatched again."""
 
 
 class RetryOn(StrEnum):
@@ -83,25 +83,25 @@ class RetryOn(StrEnum):
 
 
 class Phase(StrEnum):
-    """How far an attempt has come."""
+    """The phase of an attempt. All phases but `finishing` and `ended` are live."""
 
     WAITING = "waiting"
-    """Prepared; a spawn hook has to agree before workers may act."""
+    """Prepared; the spawn hook has to approve before workers may act."""
     QUEUED = "queued"
-    """Prepared; waits in a named queue for a claim."""
+    """Prepared; waits in a named queue until a worker claims it."""
     SPAWNING = "spawning"
     """Prepared; the spawner is being called."""
     RUNNING = "running"
-    """A worker has it."""
+    """A worker is working on it."""
     HELD = "held"
-    """A Final came; a layer holds it back until a question is answered."""
+    """A Final was submitted; a layer holds it back until a question is answered."""
     FINISHING = "finishing"
-    """Ended for its task; its worker is being stopped, or layers still have steps to do."""
+    """Settled; its worker is still being stopped, or layers still have work to do."""
     ENDED = "ended"
 
 
 class Outcome(StrEnum):
-    """What an attempt (or a wait for one) came to."""
+    """The result of an attempt, or of waiting for one."""
 
     PASS = "pass"
     BLOCKED = "blocked"
@@ -111,7 +111,7 @@ class Outcome(StrEnum):
 
 
 class OutputType(StrEnum):
-    """Kinds of output."""
+    """The type of an output event."""
 
     PROGRESS = "progress"
     PARTIAL = "partial"
@@ -120,7 +120,7 @@ class OutputType(StrEnum):
 
 
 class QuestionStatus(StrEnum):
-    """The life of a question."""
+    """The state of a question."""
 
     OPEN = "open"
     ANSWERED = "answered"
@@ -129,7 +129,7 @@ class QuestionStatus(StrEnum):
 
 
 class OnDeadline(StrEnum):
-    """What happens to a question without an answer at its deadline. `default` gives an answer that the asker chose."""
+    """What happens at the deadline. Silence never approves: `default` uses an answer that the asker supplied."""
 
     KEEP_WAITING = "keep_waiting"
     DEFAULT = "default"
@@ -138,7 +138,7 @@ class OnDeadline(StrEnum):
 
 
 class OperatorKind(StrEnum):
-    """How an operator's agents are run: by the server alone, by a main AI, or by both together."""
+    """How an operator's agents are run: by the server alone, with a main AI, or with both."""
 
     AUTOMATE = "automate"
     MAIN_AI = "main_ai"
@@ -146,7 +146,7 @@ class OperatorKind(StrEnum):
 
 
 class WebhookStatus(StrEnum):
-    """Active ones are delivered to; a paused one keeps its position in the feed."""
+    """An active webhook is delivered to; a paused one keeps its position in the feed."""
 
     ACTIVE = "active"
     PAUSED = "paused"
