@@ -17,10 +17,11 @@ from app.domain.access import RoleVerbGate
 from app.domain.clock import system_clock
 from app.domain.handles import HandleMint
 from app.domain.tokens import TokenSigner
-from app.engine.core import Parts, Registries
 from app.engine.engine import Engine
+from app.engine.parts import Parts
 from app.http.settings import HttpSettings
 from app.spawning.adapters.in_process import Function, FunctionRegistry
+from app.spawning.backends.registry import Registries
 from app.spawning.catalog import SpawnerCatalog, shipped_catalog
 from app.spawning.layers import load_layers, shipped_layers
 from app.spawning.outbound.webhooks import SenderSettings, WebhookSender

@@ -120,10 +120,10 @@ class Server:
 
     async def _settle_root_key(self) -> None:
         root = given_root_key(self.settings)
-        if root is None and not await self.engine.has_root_key():
+        if root is None and not await self.engine.keys.has_root():
             root = make_root_key(self.settings)
             _log.info("root_key_made", file=root.origin, mode="0600")
-        if root is not None and await self.engine.ensure_root_key(root.text):
+        if root is not None and await self.engine.keys.ensure_root(root.text):
             _log.info("root_key_set", origin=root.origin)
 
 

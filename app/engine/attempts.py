@@ -1,363 +1,90 @@
-"""The engine's dispatch: prepare in one transaction, then spawn, join and apply, by hand of a driver where needed."""
+"""Attempts of a task: read them, what they put out, and what came too late."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import replace
-from datetime import timedelta
-from typing import Any, TypeVar
+from collections.abc import Sequence
 
-import structlog
-
-from app.domain.access import ENGINE, Caller, Role, Verb
-from app.domain.attempts import Attempt, Dispatched, DispatchOutcome, Outcome, Phase, Reason
-from app.domain.errors import (
-    Busy,
-    DispatchFailed,
-    EngineError,
-    InvalidRequest,
-    LoopPaused,
-    PollTimeout,
-    StoreUnavailable,
-    TaskNotFound,
-    TokenRevoked,
-)
-from app.domain.redaction import describe
-from app.domain.tasks import Status
-from app.domain.tokens import Bearer
-from app.engine.access import AccessCalls
-from app.engine.control import AttemptControl
-from app.engine.core import STORE_PAUSE_S
-from app.engine.driver import Driver, is_detached, needs_driver
-from app.engine.ops import attempts, credentials, dispatches, recovery, tasks
-from app.engine.ops.access import own
+from app.domain.access import Caller, Role, Verb
+from app.domain.attempts import Attempt
+from app.domain.outputs import LateResult, Output
+from app.domain.tasks import TaskState
+from app.domain.tokens import Bearer, CapToken
+from app.engine.ops import outputs, tasks, verdicts
+from app.engine.ops.access import own, require_task
 from app.engine.ops.attempts import require_attempt
-from app.engine.ops.dispatches import Order
-from app.engine.ops.idempotency import Idempotency, once, scope_of
-from app.engine.ops.recovery import Walk
-from app.spawning.ports import SpawnerAdapter
-from app.spawning.stack import LinkedSpawner, link
+from app.engine.ops.rules import EngineCfg
+from app.engine.transactions import Transactions
 from app.state.state import State
-from app.state.tables import ATTEMPTS, TASKS
+from app.state.tables import ATTEMPTS
 
-R = TypeVar("R")
-
-_log = structlog.get_logger(__name__)
+_TRACE = (Verb.READ_TRACE, Verb.READ_TASK_STATE)
 
 
-class AttemptCalls(AccessCalls):
-    """Dispatch."""
+class Attempts:
+    """Calls about attempts."""
 
-    _node: str
-    _drivers: dict[tuple[str, int], asyncio.Task[None]]
-    _custom: dict[tuple[str, int], LinkedSpawner]
-    _errands: set[asyncio.Task[Any]]
+    def __init__(self, transactions: Transactions, cfg: EngineCfg) -> None:
+        self._transactions = transactions
+        self._cfg = cfg
 
-    async def dispatch_attempt_with(
-        self,
-        bearer: Bearer,
-        task_id: str,
-        spawner: SpawnerAdapter | LinkedSpawner,
-        *,
-        wait: timedelta | None = None,
-        lease: timedelta | None = None,
-    ) -> DispatchOutcome:
-        """Dispatch one attempt through a spawner (plain, or linked with layers) and wait for how it comes out.
+    async def every(self, bearer: Bearer, task_id: str) -> list[Attempt]:
+        """Return every attempt of the task, first to last. Raises TaskNotFound."""
 
-        Without `wait` it waits as long as it takes, but not for a paused loop. Returns `suspended` with the key as soon
-        as a question is asked. Raises InvalidTransition, TaskNotFound, LoopPaused when the loop is paused, with `wait`
-        when it still is at its end, and PollTimeout when `wait` ends later. Cancelling the caller does not end the
-        attempt.
-        """
-        hold_s = None if wait is None else self.check_hold(wait)
-        linked = spawner if isinstance(spawner, LinkedSpawner) else link(spawner, (), self)
-        dispatched, left = await self._dispatch(
-            bearer, task_id, linked, lease=lease, idempotency=None, hold_s=hold_s or 0.0
-        )
-        outcome = await self.join(dispatched.task_id, dispatched.attempt, None if hold_s is None else left)
-        if outcome is None:
-            raise PollTimeout(f"Attempt {dispatched.attempt} of {task_id}", hold_s or 0)
-        return outcome
+        def run(state: State, caller: Caller) -> list[Attempt]:
+            own(state, caller, task_id, Verb.READ_TASK_STATE)
+            last = require_task(state, task_id).attempt
+            rows = [ATTEMPTS.get(state.db, task_id, number) for number in range(1, last + 1)]
+            return [row for row in rows if row is not None]
 
-    async def dispatch(
-        self,
-        bearer: Bearer,
-        task_id: str,
-        spawner: dict[str, Any],
-        *,
-        layers: Sequence[str] = (),
-        lease: timedelta | None = None,
-        wait: timedelta = timedelta(0),
-        idempotency: Idempotency | None = None,
-    ) -> tuple[Dispatched, DispatchOutcome | None]:
-        """Dispatch by a spawner's description, and wait up to `wait` for how it comes out.
+        return await self._transactions.read_as(bearer, _TRACE, run)
 
-        Raises DispatchFailed, InvalidTransition, LoopPaused (without wait), TaskNotFound, RoleViolation.
-        """
-        hold_s = self.check_hold(wait)
-        try:
-            linked = self.build(spawner, layers)
-        except DispatchFailed:
-            # What the settings allow is told to those alone who may use it.
-            await self._require_dispatcher(bearer, task_id, str(spawner.get("kind")))
-            raise
-        if lease is not None and lease <= timedelta(0):
-            raise InvalidRequest("give more than 0 seconds", "lease")
-        dispatched, left = await self._dispatch(
-            bearer, task_id, linked, lease=lease, idempotency=idempotency, hold_s=hold_s
-        )
-        if hold_s <= 0:
-            return dispatched, None
-        return dispatched, await self.join(dispatched.task_id, dispatched.attempt, left)
+    async def read(self, bearer: Bearer, task_id: str, attempt: int) -> Attempt:
+        """Return one attempt. Raises TaskNotFound, AttemptNotFound."""
 
-    def build(self, spawner: dict[str, Any], layers: Sequence[str] = ()) -> LinkedSpawner:
-        """The stack for a description. Raises DispatchFailed."""
-        return link(self._parts.catalog.build(spawner), layers, self)
+        def run(state: State, caller: Caller) -> Attempt:
+            own(state, caller, task_id, Verb.READ_TASK_STATE)
+            return require_attempt(state, task_id, attempt)[1]
 
-    async def _dispatch(
-        self,
-        bearer: Bearer,
-        task_id: str,
-        linked: LinkedSpawner,
-        *,
-        lease: timedelta | None,
-        idempotency: Idempotency | None,
-        hold_s: float,
-    ) -> tuple[Dispatched, float]:
-        """Prepare, waiting for a paused loop while the hold lasts; what is left of the hold."""
-        order = Order(
-            linked=linked,
-            lease_ms=max(1, round(lease.total_seconds() * 1000)) if lease else None,
-            owner=self._node,
-            repeatable=linked.router.kind in self._parts.catalog.kinds(),
-        )
+        return await self._transactions.read_as(bearer, _TRACE, run)
 
-        async def prepare() -> Dispatched:
-            return (await self._prepare(bearer, task_id, order, idempotency))[0]
+    async def outputs(
+        self, bearer: Bearer, task_id: str, attempt: int, *, after: int = 0, limit: int = 200
+    ) -> list[Output]:
+        """Return output events of an attempt behind number `after`, in order. Raises TaskNotFound, AttemptNotFound."""
 
-        async def prepare_and_drive() -> Dispatched:
-            dispatched, fresh = await self._prepare(bearer, task_id, order, idempotency)
-            if fresh:
-                await self._begin(dispatched, linked, custom=not order.repeatable)
-            return dispatched
+        def run(state: State, caller: Caller) -> list[Output]:
+            own(state, caller, task_id, Verb.READ_TASK_STATE)
+            require_attempt(state, task_id, attempt)
+            return outputs.OUTPUTS_OF.all(state.db, task_id=task_id, number=attempt, after=after, limit=limit)
 
-        loop = asyncio.get_running_loop()
-        end = loop.time() + hold_s
-        begin = prepare if is_detached(linked) else lambda: self._errand(prepare_and_drive())
-        dispatched = await self._when_running(begin, end)
-        return dispatched, max(0.0, end - loop.time())
+        return await self._transactions.read_as(bearer, _TRACE, run)
 
-    async def _prepare(
-        self, bearer: Bearer, task_id: str, order: Order, idempotency: Idempotency | None
-    ) -> tuple[Dispatched, bool]:
-        """The attempt, and whether it was prepared just now; False for a repeated request."""
-        mint = self._parts.mint
-
-        def run(state: State, caller: Caller) -> tuple[Dispatched, bool]:
-            self._check_dispatcher(state, caller, task_id, order.linked.router.kind)
-
-            def make() -> tuple[Dispatched, bool]:
-                return dispatches.prepare(state, self._cfg, mint, caller, task_id, order)[0], True
-
-            return once(
-                state,
-                scope_of(caller, "dispatch"),
-                idempotency,
-                make,
-                name=lambda made: [made[0].task_id, made[0].attempt],
-                again=lambda made: (dispatches.handed_out(state, mint, require_attempt(state, *made)[1]), False),
+    async def tail(self, task_id: str, attempt: int) -> Sequence[Output]:
+        """Return all output events of an attempt, in order; none for an attempt that does not exist."""
+        return await self._transactions.read(
+            lambda state: outputs.OUTPUTS_OF.all(
+                state.db, task_id=task_id, number=attempt, after=0, limit=self._cfg.max_outputs + 1
             )
+        )
 
-        return await self._call("dispatch", bearer, Verb.DISPATCH_ATTEMPT, run)
+    async def late(self, bearer: Bearer, task_id: str, attempt: int) -> list[LateResult]:
+        """Return results that came after the attempt was over. Raises TaskNotFound, AttemptNotFound."""
 
-    async def _errand(self, coroutine: Coroutine[Any, Any, R]) -> R:
-        """Run it to its end, also when the caller is cancelled: what was prepared must be driven.
+        def run(state: State, caller: Caller) -> list[LateResult]:
+            own(state, caller, task_id, Verb.READ_TASK_STATE)
+            require_attempt(state, task_id, attempt)
+            return outputs.LATE_OF.all(state.db, task_id=task_id, number=attempt)
 
-        Raises StoreUnavailable when the engine stops before.
+        return await self._transactions.read_as(bearer, _TRACE, run)
+
+    async def adopt_late(self, token: CapToken, task_id: str, attempt: int, index: int) -> TaskState:
+        """Make a late result the task's result. Operators by `mark_pass`, seniors by `override_verdict`.
+
+        Raises LateResultNotFound, InvalidTransition, TaskNotFound.
         """
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._errands.add(task)
-        task.add_done_callback(self._errand_done)
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            caller = asyncio.current_task()
-            if task.cancelled() and caller is not None and not caller.cancelling():
-                raise StoreUnavailable("the engine is stopping") from None
-            raise
 
-    def _errand_done(self, task: asyncio.Task[Any]) -> None:
-        self._errands.discard(task)
-        if not task.cancelled():
-            task.exception()  # the caller was told, or has gone
+        def run(state: State, caller: Caller) -> TaskState:
+            senior = caller.role is Role.SENIOR
+            return tasks.view(state, verdicts.adopt(state, caller, task_id, attempt, index, senior=senior))
 
-    async def _begin(self, dispatched: Dispatched, linked: LinkedSpawner, *, custom: bool) -> None:
-        """Walk an attempt that was prepared just now."""
-        key = dispatched.task_id, dispatched.attempt
-        if custom:
-            # Only its dispatcher has this adapter: while the process lives, the attempt is walked with it.
-            self._custom[key] = linked
-        while True:
-            try:
-                return await self._drive(*key, linked)
-            except Busy as error:
-                _log.warning("attempt_waits_for_store", task_id=key[0], attempt=key[1], reason=str(error))
-                await asyncio.sleep(STORE_PAUSE_S)
-
-    async def _require_dispatcher(self, bearer: Bearer, task_id: str, kind: str) -> None:
-        def check(state: State, caller: Caller) -> None:
-            self._check_dispatcher(state, caller, task_id, kind)
-
-        await self._look(bearer, Verb.DISPATCH_ATTEMPT, check)
-
-    def _check_dispatcher(self, state: State, caller: Caller, task_id: str, kind: str) -> None:
-        own(state, caller, task_id, Verb.DISPATCH_ATTEMPT)
-        if caller.role is Role.WORKER and kind not in self._cfg.worker_spawners:
-            allowed = ", ".join(sorted(self._cfg.worker_spawners))
-            raise DispatchFailed(f"a worker may not use the spawner {kind!r}; it may use {allowed}")
-
-    async def _when_running(self, prepare: Callable[[], Awaitable[Dispatched]], end: float) -> Dispatched:
-        """Prepare now, or as soon as the loop is resumed while there is time."""
-        loop = asyncio.get_running_loop()
-        try:
-            return await prepare()
-        except LoopPaused:
-            if end <= loop.time():
-                raise
-        subscription = self._bus.subscribe("loop")
-        try:
-            while True:
-                subscription.clear()
-                try:
-                    return await prepare()
-                except LoopPaused:
-                    left = end - loop.time()
-                    if left <= 0:
-                        raise
-                await subscription.wait(min(left, self._cfg.poll_interval_ms / 1000))
-        finally:
-            subscription.close()
-
-    # Driving
-
-    async def _drive(self, task_id: str, number: int, linked: LinkedSpawner | None = None) -> None:
-        """Start walking the attempt here, if it has to be walked and is not already."""
-        if (task_id, number) in self._drivers:
-            return
-        walk = await self._store.read(lambda state: recovery.read(state, task_id, number))
-        if (task_id, number) in self._drivers:
-            return
-        stack = linked or self.rebuild(walk)
-        if walk.attempt.phase is not Phase.ENDED and needs_driver(walk):
-            self._launch(walk, stack)
-
-    def rebuild(self, walk: Walk) -> LinkedSpawner:
-        """The stack that an attempt was prepared with, also when settings have changed since."""
-        custom = self._custom.get((walk.task.id, walk.attempt.attempt))
-        if custom is not None:
-            return custom
-        router = self._parts.catalog.rebuild(walk.attempt.spawner.value)
-        hints = tuple(walk.attempt.layers.value)
-        return LinkedSpawner(router, self.layer_registry.stack(hints), hints)
-
-    def _launch(self, walk: Walk, linked: LinkedSpawner) -> None:
-        key = (walk.task.id, walk.attempt.attempt)
-        control = AttemptControl(self, walk, lambda: self.worker_token(*key))
-        driver = Driver(self, walk, linked, control)
-        self._spawn_owned(driver.run(), key)
-
-    def _spawn_owned(self, walking: Coroutine[Any, Any, None], key: tuple[str, int]) -> None:
-        task = asyncio.get_running_loop().create_task(walking, name=f"attempt {key[0]} {key[1]}")
-        self._drivers[key] = task
-        task.add_done_callback(lambda done: self._driven(key, done))
-
-    def _driven(self, key: tuple[str, int], done: asyncio.Task[None]) -> None:
-        self._drivers.pop(key, None)
-        self._custom.pop(key, None)
-        if not done.cancelled() and done.exception() is not None:
-            _log.error("driver_failed", task_id=key[0], attempt=key[1], exc_info=done.exception())
-
-    # Waiting for an attempt
-
-    async def join(self, task_id: str, number: int, hold_s: float | None) -> DispatchOutcome | None:
-        """How the attempt came out; None when the hold ended first. None as hold waits as long as it takes."""
-
-        async def probe() -> DispatchOutcome | None:
-            return await self._store.read(lambda state: _outcome(state, task_id, number))
-
-        if hold_s is not None:
-            return await self._wait(f"task:{task_id}", probe, hold_s)
-        while True:
-            found = await self._wait(f"task:{task_id}", probe, self._cfg.longest_hold_ms / 1000)
-            if found is not None:
-                return found
-
-    # Retries
-
-    async def redispatch(self, task_id: str) -> None:
-        """Dispatch a task again whose retry is due, as it was dispatched before."""
-
-        try:
-            made = await self._do("redispatch", lambda state: self._prepare_again(state, task_id))
-        except LoopPaused:
-            return
-        except Busy:
-            raise
-        except TokenRevoked:
-            reason, detail = Reason.REVOKED, "the token that dispatched it was revoked"
-            await self._do("give_up", lambda state: attempts.give_up_retry(state, task_id, reason, detail))
-            return
-        except Exception as error:  # noqa: BLE001 - a layer that cannot prepare the attempt must not keep the task waiting
-            _log.warning(
-                "retry_broke", task_id=task_id, error=describe(error), exc_info=not isinstance(error, EngineError)
-            )
-            reason, detail = Reason.SPAWN_FAILED, describe(error)
-            await self._do("give_up", lambda state: attempts.give_up_retry(state, task_id, reason, detail))
-            return
-        if made is not None:
-            await self._drive(*made)
-
-    def _prepare_again(self, state: State, task_id: str) -> tuple[str, int] | None:
-        """A new attempt like the last one; None when none is due. Raises TokenRevoked: the right to it is gone."""
-        task = TASKS.lock(state.db, task_id)
-        if task is None or task.retry_at is None or task.retry_at > state.now or task.status is not Status.RUNNING:
-            return None
-        last = ATTEMPTS.get(state.db, task.id, task.attempt)
-        if last is None:
-            return None
-        if credentials.is_revoked(state, last.parent_jti):
-            raise TokenRevoked
-        linked = self.rebuild(Walk(task, last, attempts.facts_for(state, task, last)))
-        order = Order(linked=linked, lease_ms=last.lease_ms, owner=self._node)
-        caller = replace(ENGINE, jti=last.parent_jti, session_id=last.session_id)
-        _, attempt = dispatches.prepare(state, self._cfg, self._parts.mint, caller, task.id, order)
-        return task.id, attempt.attempt
-
-
-def _outcome(state: State, task_id: str, number: int) -> DispatchOutcome | None:
-    """What a caller who dispatched this attempt is told, if anything yet: of the attempts that follow it too."""
-    task = TASKS.get(state.db, task_id)
-    attempt = ATTEMPTS.get(state.db, task_id, number)
-    if task is None or attempt is None:
-        raise TaskNotFound(task_id)
-    if task.status is Status.SUSPENDED:
-        keys = tasks.view(state, task).suspended_on
-        return DispatchOutcome(outcome=Outcome.SUSPENDED, key=keys[0] if keys else None)
-    if attempt.is_live or task.retry_at is not None:
-        return None
-    if task.attempt > number and task.status not in (Status.PASS, Status.BLOCKED, Status.CANCELLED):
-        return None
-    last = attempt if task.attempt == number else ATTEMPTS.get(state.db, task_id, task.attempt)
-    return _settled_outcome(task.status, task.last_result, last)
-
-
-def _settled_outcome(status: Status, result: Any, attempt: Attempt | None) -> DispatchOutcome:
-    reason = attempt.reason if attempt else None
-    if status is Status.PASS:
-        return DispatchOutcome(outcome=Outcome.PASS, value=result, reason=reason)
-    if status is Status.CANCELLED:
-        return DispatchOutcome(outcome=Outcome.CANCELLED, reason=reason)
-    if attempt is not None and attempt.outcome is Outcome.TIMEOUT:
-        return DispatchOutcome(outcome=Outcome.TIMEOUT, value=result, reason=reason)
-    return DispatchOutcome(outcome=Outcome.BLOCKED, value=result, reason=reason)
+        return await self._transactions.call("adopt_late", token, (Verb.MARK_PASS, Verb.OVERRIDE_VERDICT), run)

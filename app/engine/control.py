@@ -1,36 +1,44 @@
-"""What the spawner and the layers of one attempt may ask of the engine."""
+"""Control of one attempt: what its spawner and its layers may ask of the engine."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-import structlog
-
 from app.domain.attempts import Attempt, Phase
-from app.domain.errors import AttemptSuperseded, Busy, InvalidRequest, StoreUnavailable
+from app.domain.errors import AttemptSuperseded, InvalidRequest
 from app.domain.events import EventKind
+from app.domain.handles import HandleMint
 from app.domain.json import Json
 from app.domain.outputs import OutputEvent, OutputType
 from app.domain.tokens import CapToken
-from app.engine.core import STORE_PAUSE_S, Core
 from app.engine.ops import attempts, finals
 from app.engine.ops.attempts import require_own_attempt
 from app.engine.ops.recovery import Walk
+from app.engine.ops.rules import EngineCfg
+from app.engine.retrying import retry_while_busy
+from app.engine.transactions import Transactions
 from app.state.state import State
 from app.state.tables import ATTEMPTS
 
 R = TypeVar("R")
 
-_log = structlog.get_logger(__name__)
-
 
 class AttemptControl:
-    """What the attempt's spawner and layers may ask of the engine; fenced by the attempt's epoch."""
+    """The `Control` of one attempt, fenced by the attempt's epoch."""
 
-    def __init__(self, core: Core, walk: Walk, token: Callable[[], Awaitable[CapToken]]) -> None:
-        self._core = core
+    def __init__(
+        self,
+        transactions: Transactions,
+        walk: Walk,
+        *,
+        mint: HandleMint,
+        cfg: EngineCfg,
+        token: Callable[[], Awaitable[CapToken]],
+    ) -> None:
+        self._transactions = transactions
+        self._mint = mint
+        self._cfg = cfg
         self._task_id = walk.task.id
         self._attempt = walk.attempt.attempt
         self._epoch = walk.attempt.epoch
@@ -41,30 +49,20 @@ class AttemptControl:
             _, attempt = require_own_attempt(state, self._task_id, self._attempt, epoch=self._epoch)
             return fn(state, attempt)
 
-        return await self._patiently(lambda: self._core.with_state(op, run), once=once)
+        return await self._retry(lambda: self._transactions.run(op, run), doing=op, once=once)
 
-    async def _patiently(self, call: Callable[[], Awaitable[R]], *, once: bool = False) -> R:
-        """Until it is done: a store that is away for a while must not fail a worker that is being started.
-
-        What may be done only `once` is not tried again after a commit of which nobody knows.
-        """
-        while True:
-            try:
-                return await call()
-            except Busy as error:
-                if once and isinstance(error, StoreUnavailable) and error.unsure:
-                    raise
-                _log.warning("worker_waits_for_store", task_id=self._task_id, reason=str(error))
-            await asyncio.sleep(STORE_PAUSE_S)
+    async def _retry(self, call: Callable[[], Awaitable[R]], *, doing: str, once: bool = False) -> R:
+        """Await `call()` until the store takes it: an outage must not fail a worker that is being started."""
+        return await retry_while_busy(call, doing=doing, once=once, task_id=self._task_id, attempt=self._attempt)
 
     async def let_through(self) -> None:
         """Let its worker act from now on."""
-        cfg = self._core.cfg
+        cfg = self._cfg
         await self._do("let_through", lambda s, a: attempts.let_through(s, cfg, a))
 
     async def mint_handle(self) -> str:
         """A fresh handle for this attempt; earlier ones stay good."""
-        mint = self._core.handle_mint
+        mint = self._mint
 
         def run(state: State, attempt: Attempt) -> str:
             if attempt.phase is Phase.HELD:
@@ -76,7 +74,7 @@ class AttemptControl:
 
     async def worker_token(self) -> CapToken:
         """The attempt's worker token."""
-        return await self._patiently(self._token)
+        return await self._retry(self._token, doing="worker_token")
 
     async def record_process(self, info: dict[str, Any]) -> None:
         """Keep what is needed to find the worker again."""
@@ -87,7 +85,7 @@ class AttemptControl:
         """Append an output event in the worker's name. Raises InvalidRequest for a Final: the worker exits with it."""
         if event.type is OutputType.FINAL:
             raise InvalidRequest("a final result is what the worker exits with or submits", "type")
-        cfg = self._core.cfg
+        cfg = self._cfg
         await self._do("emit_output", lambda s, a: finals.append(s, cfg, a, event.type, event.body), once=True)
 
     async def bake_system(self, system: str | None) -> None:
@@ -105,5 +103,12 @@ class AttemptControl:
         await self._do("held_long", run)
 
     async def ended(self) -> None:
-        """Return when the attempt is no longer live."""
-        await self._core.attempt_ended(self._task_id, self._attempt, self._epoch)
+        """Return when the attempt is no longer live, or another server process has taken it over."""
+        topics, hold_s = (f"attempt:{self._task_id}",), self._cfg.longest_hold_ms / 1000
+        while not await self._retry(lambda: self._transactions.wait(topics, self._has_ended, hold_s), doing="watch"):
+            pass
+
+    async def _has_ended(self) -> bool | None:
+        key = self._task_id, self._attempt
+        row = await self._transactions.read(lambda state: ATTEMPTS.get(state.db, *key))
+        return True if row is None or not row.is_live or row.epoch != self._epoch else None

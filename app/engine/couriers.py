@@ -1,7 +1,7 @@
-"""Carrying questions to senior bridges that are objects of this process; those behind sockets read the feed themselves.
+"""Delivery of questions to senior bridges that are objects of this process; those behind sockets read the feed.
 
-A courier shows its bridge what is open, then what comes, until the id is given up or taken over. At least once: a
-bridge that registers again is shown every question that is still open.
+A courier shows its bridge the open questions, then each new one, until its id is unregistered or registered anew. At
+least once: a bridge that registers again is shown every question that is still open.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any
 
 import structlog
 
-from app.domain.errors import Busy
 from app.domain.events import Event
 from app.domain.questions import ASKED, SETTLED, Question, QuestionStatus
 from app.domain.redaction import describe
-from app.engine.feed import EventStream, Feed
+from app.engine.feed import Feed
 from app.engine.ops import questions
+from app.engine.retrying import retry_while_busy
 from app.spawning.backends.protocols import BackendGone, SeniorBridge
-from app.spawning.backends.registry import Registration
+from app.spawning.backends.registry import Registration, Registry
 from app.state.port import Store
 from app.state.tables import QUESTIONS
 
@@ -33,23 +33,36 @@ Held = Registration[SeniorBridge]
 
 
 class Couriers:
-    """One courier for each bridge, while the engine runs and the bridge holds its id."""
+    """The registered bridges, and one courier for each while the engine runs."""
 
-    def __init__(self, store: Store, feed: Feed) -> None:
+    def __init__(self, store: Store, feed: Feed, bridges: Registry[SeniorBridge]) -> None:
         self._store = store
         self._feed = feed
+        self._bridges = bridges
         self._running = False
         self._held: list[Held] = []
         self._tasks: dict[Held, asyncio.Task[None]] = {}
         self._leaving: set[asyncio.Task[None]] = set()
 
-    def carry(self, registration: Held) -> None:
-        """Serve this bridge from now on, or from the start of the engine."""
-        self._held.append(registration)
-        self.look_again()
+    def register(self, id: str, bridge: SeniorBridge, *, carried: bool = True) -> Held:
+        """Put a bridge under an id; it is shown every question that is addressed to it, or to any bridge.
 
-    def look_again(self) -> None:
-        """Let go who holds its id no more, and begin with who is new."""
+        At least once: what is open now, then what comes, as long as the engine runs and the id is its own. One that is
+        not `carried` reads the feed itself.
+        """
+        registration = self._bridges.register(id, bridge)
+        if carried:
+            self._held.append(registration)
+        self._refresh()
+        return registration
+
+    def unregister(self, id: str, registration: Held | None = None) -> None:
+        """Remove a bridge; with its registration, only if that is still the current one. A missing id is a no-op."""
+        self._bridges.unregister(id, registration)
+        self._refresh()
+
+    def _refresh(self) -> None:
+        """End the couriers of bridges that lost their id, and start those of new ones."""
         self._held = [held for held in self._held if held.current]
         for held in [held for held in self._tasks if not held.current]:
             self._let_go(self._tasks.pop(held))
@@ -66,9 +79,9 @@ class Couriers:
         task.cancel()
 
     def start(self) -> None:
-        """Begin."""
+        """Start a courier for each registered bridge."""
         self._running = True
-        self.look_again()
+        self._refresh()
 
     async def stop(self) -> None:
         """End every courier. Bridges stay registered, and are served again after the next start."""
@@ -80,7 +93,7 @@ class Couriers:
 
 
 class _Courier:
-    """Walks between the feed and one bridge."""
+    """Takes questions from the feed to one bridge."""
 
     def __init__(self, store: Store, feed: Feed, registration: Held) -> None:
         self._store = store
@@ -90,28 +103,25 @@ class _Courier:
         self._shown: set[str] = set()
 
     async def run(self) -> None:
-        """Until cancelled, or the bridge says that it is gone."""
+        """Serve the bridge until cancelled, or until it raises BackendGone."""
         while True:
             try:
-                async with self._feed.follow(after=None, kinds=ASKED | SETTLED.keys()) as stream:
-                    await self._serve(stream)
-                return
+                return await retry_while_busy(self._serve, doing="deliver_questions", bridge_id=self._id)
             except BackendGone:
                 _log.info("bridge_gone", bridge_id=self._id)
-                return
-            except Busy as error:
-                _log.warning("courier_waits_for_store", bridge_id=self._id, reason=str(error))
+                return None
             except Exception:  # noqa: BLE001 - whatever goes wrong once, the bridge's questions must not stay unseen
-                _log.exception("courier_broke", bridge_id=self._id)
+                _log.exception("courier_failed", bridge_id=self._id)
             await asyncio.sleep(AFTER_FAULT_S)
 
-    async def _serve(self, stream: EventStream) -> None:
-        """What is open, then what comes. The stream begins first, so that nothing falls between."""
-        await stream.open()
-        await self._show_open()
-        async for item in stream:
-            if isinstance(item, Event):
-                await self._happened(item)
+    async def _serve(self) -> None:
+        """Show what is open, then what comes. The stream begins first, so that no question falls between."""
+        async with self._feed.follow(after=None, kinds=ASKED | SETTLED.keys()) as stream:
+            await stream.open()
+            await self._show_open()
+            async for item in stream:
+                if isinstance(item, Event):
+                    await self._happened(item)
 
     async def _show_open(self) -> None:
         after = ""
@@ -137,21 +147,21 @@ class _Courier:
                     await self._show(row)
         elif key in self._shown:
             self._shown.discard(key)
-            await self._tell(self._bridge.withdrawn(key, SETTLED[event.kind]), key)
+            await self._notify(self._bridge.withdrawn(key, SETTLED[event.kind]), key)
 
     async def _show(self, row: Question) -> None:
-        if row.key in self._shown or not await self._tell(self._bridge.ask(row), row.key):
+        if row.key in self._shown or not await self._notify(self._bridge.ask(row), row.key):
             return
         self._shown.add(row.key)
         await self._store.transact("mark_delivered", lambda state: questions.mark_delivered(state, [row.key], self._id))
 
-    async def _tell(self, call: Awaitable[None], key: str) -> bool:
-        """Whether the bridge took it. Raises BackendGone."""
+    async def _notify(self, call: Awaitable[None], key: str) -> bool:
+        """Await the bridge's call; return whether it succeeded. Raises BackendGone."""
         try:
             await call
         except BackendGone:
             raise
         except Exception as error:  # noqa: BLE001 - one question that a bridge stumbles over must keep no other from it
-            _log.warning("senior_bridge_broke", bridge_id=self._id, key=key, error=describe(error))
+            _log.warning("senior_bridge_failed", bridge_id=self._id, key=key, error=describe(error))
             return False
         return True

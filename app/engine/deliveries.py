@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 import structlog
 
 from app.bus.port import HintBus
 from app.domain.clock import Clock
-from app.domain.errors import Busy
 from app.domain.events import Event
 from app.domain.redaction import describe
 from app.domain.webhooks import Webhook, WebhookStatus
@@ -22,6 +22,7 @@ from app.engine import feed
 from app.engine.feed import Feed
 from app.engine.ops import webhooks
 from app.engine.ops.webhooks import Failure
+from app.engine.retrying import retry_while_busy
 from app.spawning.outbound.webhooks import DeliveryFailed, WebhookSender
 from app.state.port import Store
 from app.state.tables import WEBHOOKS
@@ -34,7 +35,7 @@ LONGEST_RUN = feed.PAGE
 
 
 class Deliveries:
-    """Runs until cancelled; `run` is what the engine owns."""
+    """One delivering task for each active webhook, while `run` runs."""
 
     def __init__(
         self,
@@ -57,19 +58,19 @@ class Deliveries:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
-        """Keep one task alive for every active webhook."""
+        """Keep one task running for every active webhook. Runs until cancelled."""
         subscription = self._bus.subscribe(webhooks.TOPIC)
         try:
             while True:
                 subscription.clear()
-                try:
-                    self._begin(await self._store.read(webhooks.active))
-                except Busy as error:
-                    _log.warning("webhooks_unreadable", reason=str(error))
+                self._begin(await retry_while_busy(self._read_active, doing="read_webhooks"))
                 await subscription.wait(self._recheck_s)
         finally:
             subscription.close()
             await self._end()
+
+    async def _read_active(self) -> list[Webhook]:
+        return await self._store.read(webhooks.active)
 
     def _begin(self, active: list[Webhook]) -> None:
         self._tasks = {id: task for id, task in self._tasks.items() if not task.done()}
@@ -90,17 +91,15 @@ class Deliveries:
         passed = _Passed()
         while True:
             try:
-                if not await self._step(webhook_id, passed):
+                step = partial(self._step, webhook_id, passed)
+                if not await retry_while_busy(step, doing="deliver_events", webhook_id=webhook_id):
                     return
-            except Busy as error:
-                _log.warning("webhook_waits_for_store", webhook_id=webhook_id, reason=str(error))
-                await asyncio.sleep(AFTER_FAULT_S)
             except Exception as error:  # noqa: BLE001 - one webhook's fault must end neither it nor the others
-                _log.exception("webhook_broke", webhook_id=webhook_id, reason=describe(error))
+                _log.exception("webhook_delivery_failed", webhook_id=webhook_id, reason=describe(error))
                 await asyncio.sleep(AFTER_FAULT_S)
 
     async def _step(self, webhook_id: str, passed: _Passed) -> bool:
-        """Send what there is, or wait until there may be something. False: there is nothing to do any more."""
+        """Send new events, or wait until there may be some. False when the webhook is paused or gone."""
         subscription = self._bus.subscribe(feed.TOPIC, webhooks.topic_of(webhook_id))
         try:
             row = await self._store.read(lambda state: WEBHOOKS.get(state.db, webhook_id))
@@ -119,7 +118,7 @@ class Deliveries:
             subscription.close()
 
     async def _rest(self, row: Webhook, until: int) -> None:
-        """Wait for the next try, or until somebody switches or moves the webhook."""
+        """Wait for the next try, or until the webhook is paused, resumed, replayed or deleted."""
         subscription = self._bus.subscribe(webhooks.topic_of(row.id))
         try:
             await subscription.wait(min(self._recheck_s, max(0.0, (until - self._clock()) / 1000)))

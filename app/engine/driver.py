@@ -17,11 +17,13 @@ from app.domain.attempts import DETACHED, Attempt, Outcome, Phase, Reason
 from app.domain.errors import Busy, Conflict, EngineError
 from app.domain.redaction import describe, printable
 from app.engine.control import AttemptControl
-from app.engine.core import Core
 from app.engine.ops import attempts, finals, recovery
 from app.engine.ops.attempts import require_own_attempt
 from app.engine.ops.recovery import Walk
-from app.spawning.ports import Exit, Settled, SpawnFailed, SpawnRefused, Worker
+from app.engine.ops.rules import EngineCfg
+from app.engine.retrying import retry_while_busy
+from app.engine.transactions import Transactions
+from app.spawning.ports import Exit, LayerRegistry, Settled, SpawnFailed, SpawnRefused, Worker
 from app.spawning.stack import LinkedSpawner
 from app.state.state import State
 from app.state.tables import ATTEMPTS
@@ -31,17 +33,25 @@ R = TypeVar("R")
 _ENDED_BY_ITSELF = (Reason.FINAL, Reason.WORKER_FAILED, Reason.SPAWN_FAILED, Reason.REFUSED)
 """Reasons that leave nobody to be told: the worker had its last word, or there was none."""
 
-_FIRST_PAUSE_S = 0.05
-_LONGEST_PAUSE_S = 5.0
-
 _log = structlog.get_logger(__name__)
 
 
 class Driver:
     """One attempt on its way through spawn, join and the steps after."""
 
-    def __init__(self, core: Core, walk: Walk, linked: LinkedSpawner, control: AttemptControl) -> None:
-        self._core = core
+    def __init__(
+        self,
+        transactions: Transactions,
+        walk: Walk,
+        linked: LinkedSpawner,
+        control: AttemptControl,
+        *,
+        layers: LayerRegistry,
+        cfg: EngineCfg,
+    ) -> None:
+        self._transactions = transactions
+        self._layers = layers
+        self._cfg = cfg
         self._linked = linked
         self._control = control
         self._task_id = walk.task.id
@@ -51,7 +61,7 @@ class Driver:
         self._lease_ms = walk.attempt.lease_ms
         self._facts = walk.facts
         self._outlives = linked.acting(walk.facts).adapter.outlives_server
-        self._job = recovery.job(walk, core.cfg.base_url)
+        self._job = recovery.job(walk, cfg.base_url)
 
     async def run(self) -> None:
         """Walk it to its end. Every way out settles the attempt; a cancelled driver leaves it to the next one."""
@@ -106,13 +116,9 @@ class Driver:
         """Phase two is done. Also when the attempt has ended meanwhile: its worker is let go as any other."""
         queued = self._linked.acting(self._facts).adapter.first_phase is Phase.QUEUED
         into = Phase.QUEUED if queued else Phase.RUNNING
-        key, cfg = (self._task_id, self._number), self._core.cfg
+        key, cfg = (self._task_id, self._number), self._cfg
         try:
-            await self._patiently(
-                lambda: self._core.with_state(
-                    "started", lambda s: attempts.started(s, cfg, *key, epoch=self._epoch, into=into)
-                )
-            )
+            await self._run("started", lambda s: attempts.started(s, cfg, *key, epoch=self._epoch, into=into))
         except Conflict:
             pass  # its attempt is over already: whoever joins it lets it go
         except BaseException:
@@ -161,18 +167,18 @@ class Driver:
 
     async def _stay_alive(self) -> None:
         """Renew the lease of a watched worker at a third of it."""
-        cfg = self._core.cfg
+        cfg = self._cfg
         pause = min(self._lease_ms or cfg.worker_token_life_ms, cfg.worker_token_life_ms) / 3000
         while True:
             await asyncio.sleep(pause)
             with suppress(Busy):
-                await self._core.with_state(
+                await self._transactions.run(
                     "alive", lambda s: recovery.alive(s, cfg, self._task_id, self._number, self._epoch)
                 )
 
     @property
     def _grace_s(self) -> float:
-        return self._core.cfg.stop_grace_ms / 1000
+        return self._cfg.stop_grace_ms / 1000
 
     async def _apply(self, exit: Exit) -> bool:
         """The worker ended by itself: its Final, or a failure that names itself. Whether the attempt was not over yet.
@@ -181,7 +187,7 @@ class Driver:
         """
         if exit.final is None:
             return await self._fail(Reason.WORKER_FAILED, exit.detail)
-        final, layers = exit.final, self._core.layer_registry
+        final, layers = exit.final, self._layers
 
         def run(state: State) -> None:
             task, attempt = require_own_attempt(state, self._task_id, self._number, epoch=self._epoch)
@@ -199,25 +205,19 @@ class Driver:
     async def _settle(self, op: str, fn: Callable[[State], None]) -> bool:
         """Whether it was done; not when something else ended the attempt first."""
         try:
-            await self._patiently(lambda: self._core.with_state(op, fn))
+            await self._run(op, fn)
         except Conflict:
             return False
         return True
 
-    async def _patiently(self, call: Callable[[], Awaitable[R]]) -> R:
-        """Until it is done: a store that is away for a while must not leave the task running for ever."""
-        pause = _FIRST_PAUSE_S
-        while True:
-            try:
-                return await call()
-            except Busy as error:
-                _log.warning("attempt_waits_for_store", reason=str(error))
-                await asyncio.sleep(pause)
-                pause = min(_LONGEST_PAUSE_S, pause * 2)
+    async def _run(self, op: str, fn: Callable[[State], None]) -> None:
+        """Run it as soon as the store takes it: an outage must not leave the task running for ever."""
+        await retry_while_busy(lambda: self._transactions.run(op, fn), doing=op)
 
     async def _read(self) -> Attempt | None:
         key = self._task_id, self._number
-        return await self._patiently(lambda: self._core.store.read(lambda s: ATTEMPTS.get(s.db, *key)))
+        read = self._transactions.read
+        return await retry_while_busy(lambda: read(lambda s: ATTEMPTS.get(s.db, *key)), doing="read_attempt")
 
     async def _after(self) -> None:
         attempt = await self._read()

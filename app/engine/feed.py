@@ -14,8 +14,8 @@ from types import TracebackType
 import structlog
 
 from app.bus.port import HintBus
-from app.domain.errors import Busy
 from app.domain.events import Event, Lagged
+from app.engine.retrying import retry_while_busy
 from app.state import feed
 from app.state.port import Store
 from app.state.state import State
@@ -46,14 +46,10 @@ class Feed:
         self._streams: set[EventStream] = set()
         self._runner: asyncio.Task[None] | None = None
 
-    def grew(self) -> None:
-        """New events were committed by this process."""
-        self._bus.publish((TOPIC,))
-
     def follow(
-        self, *, after: int | None, kinds: frozenset[str] | None = None, task_id: str | None = None
+        self, *, after: int | None = None, kinds: frozenset[str] | None = None, task_id: str | None = None
     ) -> EventStream:
-        """A new reader, from `after` or from now."""
+        """Return a new stream, from `after` or from now."""
         stream = EventStream(self, after=after, kinds=kinds, task_id=task_id)
         self._streams.add(stream)
         if self._runner is None or self._runner.done():
@@ -111,17 +107,15 @@ class Feed:
         return [self._ring[i] for i in range(start, min(len(self._ring), start + PAGE))]
 
     async def _run(self) -> None:
-        """Read what is new, whenever there is a hint and now and then without one."""
+        """Read new events, after each hint and now and then without one."""
         subscription = self._bus.subscribe(TOPIC)
         try:
             soon = iter(SOON_S)
             while True:
                 subscription.clear()
                 try:
-                    await self._read_new()
-                except Busy as error:
-                    _log.warning("feed_unreadable", reason=str(error))
-                except Exception:  # noqa: BLE001 - every reader hangs on this one: it tries again with the next hint
+                    await retry_while_busy(self._read_new, doing="read_feed")
+                except Exception:  # noqa: BLE001 - every stream depends on this loop: it tries again with the next hint
                     _log.exception("feed_reader_failed")
                 if await subscription.wait(min(next(soon, self._recheck_s), self._recheck_s)):
                     soon = iter(SOON_S)

@@ -1,24 +1,30 @@
-"""The engine's calls about sessions and live registries."""
+"""Sessions: attach, heartbeat, detach, read; and the loop that detaches those that missed their heartbeats."""
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import structlog
+
 from app.domain.access import Caller, Role, Verb
 from app.domain.errors import SessionNotFound
 from app.domain.sessions import OperatorKind, Session, SessionOptions
-from app.domain.tokens import CapToken
-from app.engine.core import Core
-from app.engine.ops import credentials, pages, reports, sessions
+from app.domain.tokens import CapToken, TokenSigner
+from app.engine.api_keys import ApiKeys
+from app.engine.couriers import Couriers
+from app.engine.ops import credentials, pages, sessions
 from app.engine.ops.idempotency import Idempotency, once
 from app.engine.ops.pages import Page
+from app.engine.ops.rules import EngineCfg
 from app.engine.ops.sessions import Attach
+from app.engine.retrying import retry_while_busy
+from app.engine.transactions import Transactions
 from app.spawning.backends.protocols import OperatorBackend, SeniorBridge, SpawnHook
-from app.spawning.backends.registry import Registration, Registry
+from app.spawning.backends.registry import Registries, Registry
 from app.state.state import State
 from app.state.tables import SESSIONS
 
@@ -41,64 +47,57 @@ class OperatorInfo:
     operator: OperatorBackend | None = None
 
 
-_READERS = (Verb.READ_TRACE, Verb.ATTACH_SESSION)
+READERS = (Verb.READ_TRACE, Verb.ATTACH_SESSION)
+"""Verbs of which one is enough to read about all sessions."""
+
+_BATCH = 200
+
+_log = structlog.get_logger(__name__)
 
 
-class SessionCalls(Core):
-    """Sessions and registries."""
+class Sessions:
+    """Calls about sessions."""
 
-    async def attach(self, operator_id: str, role: Role, ttl: timedelta) -> CapToken:
-        """Attach with nothing said of kinds, bridges, hooks. Raises InvalidRequest."""
-        return await self._attach(Attach(operator_id=operator_id, role=role, ttl=ttl, options=SessionOptions()))
+    def __init__(
+        self,
+        transactions: Transactions,
+        *,
+        keys: ApiKeys,
+        signer: TokenSigner,
+        registries: Registries,
+        couriers: Couriers,
+        cfg: EngineCfg,
+    ) -> None:
+        self._transactions = transactions
+        self._keys = keys
+        self._signer = signer
+        self._registries = registries
+        self._couriers = couriers
+        self._cfg = cfg
 
-    async def attach_with(self, operator_id: str, role: Role, ttl: timedelta, info: OperatorInfo) -> CapToken:
+    # Attaching
+
+    async def attach(self, operator_id: str, role: Role, ttl: timedelta, options: SessionOptions) -> CapToken:
+        """Attach a session, for code of this process; return its token. Raises InvalidRequest."""
+        asked = Attach(operator_id=operator_id, role=role, ttl=ttl, options=options)
+        _, record = await self._transactions.run("attach", lambda state: sessions.attach(state, asked))
+        return self._signer.sign(record.claims())
+
+    async def attach_inline(self, operator_id: str, role: Role, ttl: timedelta, info: OperatorInfo) -> CapToken:
         """Attach with inline objects, registered under synthetic ids `br-`, `hk-`, `op-`. Raises InvalidRequest."""
         options = SessionOptions(
             kind=info.kind,
             bridge_id=self._inline_bridge(info.bridge),
-            hook_id=_inline(self.registries.hooks, "hk", info.hook),
-            operator_backend_id=_inline(self.registries.operators, "op", info.operator),
+            hook_id=_inline(self._registries.hooks, "hk", info.hook),
+            operator_backend_id=_inline(self._registries.operators, "op", info.operator),
             rebuildable=info.bridge is None and info.hook is None and info.operator is None,
         )
-        return await self._attach(Attach(operator_id=operator_id, role=role, ttl=ttl, options=options))
+        return await self.attach(operator_id, role, ttl, options)
 
     def _inline_bridge(self, bridge: SeniorBridge | None) -> str | None:
-        if bridge is None:
-            return None
-        registration = self.registries.bridges.register(_synthetic("br"), bridge)
-        self._couriers.carry(registration)
-        return registration.id
+        return None if bridge is None else self._couriers.register(_synthetic("br"), bridge).id
 
-    async def attach_with_ids(
-        self,
-        operator_id: str,
-        role: Role,
-        ttl: timedelta,
-        kind: OperatorKind | None = None,
-        bridge_id: str | None = None,
-        hook_id: str | None = None,
-        operator_backend_id: str | None = None,
-        operator_kind_overrides: Mapping[str, OperatorKind] | None = None,
-        bp_agent_kinds: Mapping[str, OperatorKind] | None = None,
-        bp_global_kind: OperatorKind | None = None,
-    ) -> CapToken:
-        """Attach with ids of objects that are registered now or later, so that a restart can rebuild the session."""
-        options = SessionOptions(
-            kind=kind,
-            bridge_id=bridge_id,
-            hook_id=hook_id,
-            operator_backend_id=operator_backend_id,
-            operator_kind_overrides=operator_kind_overrides,
-            bp_agent_kinds=bp_agent_kinds,
-            bp_global_kind=bp_global_kind,
-        )
-        return await self._attach(Attach(operator_id=operator_id, role=role, ttl=ttl, options=options))
-
-    async def _attach(self, asked: Attach) -> CapToken:
-        _, record = await self._do("attach", lambda state: sessions.attach(state, asked))
-        return self.signer.sign(record.claims())
-
-    async def attach_session(
+    async def attach_by_key(
         self,
         key_text: str,
         operator_id: str,
@@ -108,8 +107,11 @@ class SessionCalls(Core):
         *,
         idempotency: Idempotency | None = None,
     ) -> Attached:
-        """Attach by API key. Revoking the key later revokes the session. Raises Unauthenticated, RoleViolation."""
-        digest = self._parts.mint.keyed_digest(key_text)
+        """Attach a session by an API key, whose revocation ends the session too.
+
+        The same idempotency key returns the same session. Raises Unauthenticated, RoleViolation, InvalidRequest.
+        """
+        digest = self._keys.digest(key_text)
 
         def run(state: State) -> Any:
             key = credentials.find_key(state, digest)
@@ -132,19 +134,21 @@ class SessionCalls(Core):
                 again=lambda session_id: sessions.attached(state, session_id),
             )
 
-        session, record = await self._do("attach", run)
-        return Attached(self.signer.sign(record.claims()), session)
+        session, record = await self._transactions.run("attach", run)
+        return Attached(self._signer.sign(record.claims()), session)
+
+    # The session of a token
 
     async def detach(self, token: CapToken) -> None:
         """Mark the token's session detached; its tasks stay. Raises SessionNotFound."""
-        await self._call("detach", token, Verb.DETACH_SESSION, sessions.detach)
+        await self._transactions.call("detach", token, Verb.DETACH_SESSION, sessions.detach)
 
     async def heartbeat(self, token: CapToken) -> None:
-        """A sign of life; a detached session is attached again. Raises SessionNotFound."""
-        await self._call("heartbeat", token, Verb.HEARTBEAT, sessions.heartbeat)
+        """Record a heartbeat; a detached session is attached again. Raises SessionNotFound."""
+        await self._transactions.call("heartbeat", token, Verb.HEARTBEAT, sessions.heartbeat)
 
-    async def own_session(self, token: CapToken) -> Session:
-        """The caller's own session. Raises SessionNotFound."""
+    async def own(self, token: CapToken) -> Session:
+        """Return the caller's own session. Raises SessionNotFound."""
 
         def run(state: State, caller: Caller) -> Session:
             session = SESSIONS.get(state.db, caller.session_id) if caller.session_id else None
@@ -152,14 +156,18 @@ class SessionCalls(Core):
                 raise SessionNotFound
             return session
 
-        return await self._look(token, (), run)
+        return await self._transactions.read_as(token, (), run)
 
-    async def list_sessions(self, token: CapToken, *, limit: int = 50, cursor: str | None = None) -> Page[Session]:
-        """Sessions, newest first."""
-        return await self._look(token, _READERS, lambda s, _: pages.sessions(s, limit=limit, cursor=cursor))
+    # All sessions
 
-    async def read_session(self, token: CapToken, session_id: str) -> Session:
-        """One session. Raises SessionNotFound."""
+    async def page(self, token: CapToken, *, limit: int = 50, cursor: str | None = None) -> Page[Session]:
+        """Return a page of sessions, newest first."""
+        return await self._transactions.read_as(
+            token, READERS, lambda s, _: pages.sessions(s, limit=limit, cursor=cursor)
+        )
+
+    async def read(self, token: CapToken, session_id: str) -> Session:
+        """Return one session. Raises SessionNotFound."""
 
         def run(state: State, _: Caller) -> Session:
             session = SESSIONS.get(state.db, session_id)
@@ -167,73 +175,29 @@ class SessionCalls(Core):
                 raise SessionNotFound(session_id)
             return session
 
-        return await self._look(token, _READERS, run)
+        return await self._transactions.read_as(token, READERS, run)
 
-    async def registry(self, token: CapToken) -> dict[str, list[str]]:
-        """Ids of everything that is registered in this process, and the names of spawners and layers."""
-        await self._look(token, _READERS, lambda _, caller: caller)
-        return {
-            "senior_bridges": self.registries.bridges.ids(),
-            "spawn_hooks": self.registries.hooks.ids(),
-            "operators": self.registries.operators.ids(),
-            "spawners": self._parts.catalog.kinds(),
-            "layers": self.layer_registry.keys(),
-        }
+    # Sessions that missed their heartbeats
 
-    async def stats(self, token: CapToken) -> dict[str, Any]:
-        """Counts of everything that lives. Reads much, so it reads beside the loop."""
-        await self._look(token, _READERS, lambda _, caller: caller)
-        return await self._store.read(reports.stats, bulk=True)
+    async def keep_detaching(self) -> None:
+        """Run `detach_silent` every heartbeat interval, for ever."""
+        while True:
+            await asyncio.sleep(self._cfg.heartbeat_interval_ms / 1000)
+            try:
+                await retry_while_busy(self.detach_silent, doing="detach_silent")
+            except Exception:  # noqa: BLE001 - one failure must not end a loop that runs as long as the server
+                _log.exception("detaching_failed")
 
-    # Registries of live objects: the last registration wins; a late unregister never removes a newer one.
+    async def detach_silent(self) -> None:
+        """Mark sessions detached that missed `heartbeat_miss_threshold` intervals."""
+        allowed = self._cfg.heartbeat_interval_ms * self._cfg.heartbeat_miss_threshold
+        keep = self._cfg.keepalive_on_idle
 
-    async def register_senior_bridge(
-        self, id: str, bridge: SeniorBridge, *, carried: bool = True
-    ) -> Registration[SeniorBridge]:
-        """Put a bridge under a name; it is shown every question that is addressed to it, or to nobody in particular.
+        def run(state: State) -> int:
+            return sessions.detach_silent(state, state.now - allowed, _BATCH, keep_tasks=keep)
 
-        At least once: what is open now, then what comes, as long as the engine runs and the name is its own. One that
-        is not `carried` shows itself what it wants.
-        """
-        registration = self.registries.bridges.register(id, bridge)
-        if carried:
-            self._couriers.carry(registration)
-        else:
-            self._couriers.look_again()
-        return registration
-
-    async def register_spawn_hook(self, id: str, hook: SpawnHook) -> Registration[SpawnHook]:
-        """Put a spawn hook under a name; attempts that wait for it go on."""
-        return self.registries.hooks.register(id, hook)
-
-    async def register_operator(self, id: str, operator: OperatorBackend) -> Registration[OperatorBackend]:
-        """Put an operator backend under a name; attempts that wait for it go on."""
-        return self.registries.operators.register(id, operator)
-
-    async def unregister_senior_bridge(self, id: str, registration: Registration[SeniorBridge] | None = None) -> None:
-        """Remove a bridge; with its registration, only if that is still the one. A missing id is a no-op."""
-        _unregister(self.registries.bridges, id, registration)
-        self._couriers.look_again()
-
-    async def unregister_spawn_hook(self, id: str, registration: Registration[SpawnHook] | None = None) -> None:
-        """Remove a spawn hook, as above."""
-        _unregister(self.registries.hooks, id, registration)
-
-    async def unregister_operator(self, id: str, registration: Registration[OperatorBackend] | None = None) -> None:
-        """Remove an operator backend, as above."""
-        _unregister(self.registries.operators, id, registration)
-
-    async def list_senior_bridge_ids(self) -> list[str]:
-        """Ids of registered senior bridges."""
-        return self.registries.bridges.ids()
-
-    async def list_spawn_hook_ids(self) -> list[str]:
-        """Ids of registered spawn hooks."""
-        return self.registries.hooks.ids()
-
-    async def list_operator_ids(self) -> list[str]:
-        """Ids of registered operator backends."""
-        return self.registries.operators.ids()
+        while await self._transactions.run("detach_silent", run, bulk=not keep) == _BATCH:
+            pass
 
 
 def _inline(registry: Registry[Any], prefix: str, value: object | None) -> str | None:
@@ -244,10 +208,3 @@ def _inline(registry: Registry[Any], prefix: str, value: object | None) -> str |
 
 def _synthetic(prefix: str) -> str:
     return f"{prefix}-{secrets.token_hex(8)}"
-
-
-def _unregister(registry: Registry[Any], id: str, registration: Registration[Any] | None) -> None:
-    if registration is None:
-        registry.unregister(id)
-    else:
-        registration.unregister()

@@ -1,42 +1,38 @@
-"""The engine's calls about tasks and their attempts: start, read, wait, judge."""
+"""Tasks: start, read, wait, cancel, and the verdicts of operators and seniors."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from app.domain.access import Caller, Role, Verb
-from app.domain.attempts import Attempt
 from app.domain.errors import PollTimeout, TaskNotFound
 from app.domain.json import Json
-from app.domain.outputs import LateResult, Output
 from app.domain.tasks import AWAITED, Status, Task, TaskSpec, TaskState
 from app.domain.tokens import Bearer, CapToken
-from app.engine.core import Core
-from app.engine.ops import attempts, outputs, pages, reports, tasks, verdicts
+from app.engine.ops import pages, reports, tasks, verdicts
 from app.engine.ops.access import admit, own, revocation_of
 from app.engine.ops.idempotency import Idempotency, once, scope_of
 from app.engine.ops.pages import Page, TaskFilter
+from app.engine.ops.rules import EngineCfg
+from app.engine.transactions import Transactions
 from app.state.state import State
-from app.state.tables import ATTEMPTS, TASKS
-
-_TRACE = (Verb.READ_TRACE, Verb.READ_TASK_STATE)
+from app.state.tables import TASKS
 
 
-class TaskCalls(Core):
-    """Tasks."""
+class Tasks:
+    """Calls about tasks."""
 
-    async def start_task(self, token: CapToken, spec: TaskSpec) -> str:
-        """Create a pending task; its id. A worker's is a child of its own task.
+    def __init__(self, transactions: Transactions, cfg: EngineCfg) -> None:
+        self._transactions = transactions
+        self._cfg = cfg
 
-        Raises SpawnDepthExceeded, InvalidRequest.
+    async def start(self, bearer: Bearer, spec: TaskSpec, *, idempotency: Idempotency | None = None) -> TaskState:
+        """Create a pending task; a worker's is a child of its own task.
+
+        The same idempotency key returns the same task again. Raises SpawnDepthExceeded, InvalidRequest.
         """
-        return (await self.create_task(token, spec)).task.id
-
-    async def create_task(self, bearer: Bearer, spec: TaskSpec, *, idempotency: Idempotency | None = None) -> TaskState:
-        """`start_task`, returning the task; the same idempotency key gives the same task again."""
 
         def run(state: State, caller: Caller) -> TaskState:
             return once(
@@ -48,13 +44,15 @@ class TaskCalls(Core):
                 again=lambda task_id: _found(state, task_id),
             )
 
-        return await self._call("start_task", bearer, Verb.START_TASK, run)
+        return await self._transactions.call("start_task", bearer, Verb.START_TASK, run)
 
-    async def read_task_state(self, bearer: Bearer, task_id: str) -> TaskState:
-        """The task. Workers: their own and what was spawned under it. Raises TaskNotFound, TokenTaskMismatch."""
-        return await self._look(bearer, Verb.READ_TASK_STATE, lambda s, c: _owned(s, c, task_id, Verb.READ_TASK_STATE))
+    async def read(self, bearer: Bearer, task_id: str) -> TaskState:
+        """Return the task. Workers read their own and its descendants. Raises TaskNotFound, TokenTaskMismatch."""
+        return await self._transactions.read_as(
+            bearer, Verb.READ_TASK_STATE, lambda s, c: _owned(s, c, task_id, Verb.READ_TASK_STATE)
+        )
 
-    async def list_tasks(
+    async def page(
         self,
         token: CapToken,
         *,
@@ -66,7 +64,7 @@ class TaskCalls(Core):
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page[TaskState]:
-        """Tasks, newest first; a worker sees its own children."""
+        """Return a page of tasks, newest first; a worker sees its own children."""
         wanted = TaskFilter(status=status, agent=agent, label=label, parent=parent, session=session)
 
         def run(state: State, caller: Caller) -> Page[TaskState]:
@@ -76,44 +74,44 @@ class TaskCalls(Core):
             own(state, caller, below, Verb.READ_TASK_STATE)
             return pages.tasks(state, replace(wanted, parent=below), limit=limit, cursor=cursor)
 
-        return await self._look(token, Verb.READ_TASK_STATE, run)
+        return await self._transactions.read_as(token, Verb.READ_TASK_STATE, run)
 
     async def why(self, bearer: Bearer, task_id: str) -> dict[str, Any]:
-        """What the task waits for: a sentence and the chain. Raises TaskNotFound."""
+        """Explain what the task waits for: a sentence and the chain of causes. Raises TaskNotFound."""
 
         def run(state: State, caller: Caller) -> dict[str, Any]:
             own(state, caller, task_id, Verb.READ_TASK_STATE)
             task, summary, chain = reports.why(state, task_id)
             return {"task_id": task.id, "status": task.status.value, "summary": summary, "chain": chain}
 
-        return await self._look(bearer, Verb.READ_TASK_STATE, run)
+        return await self._transactions.read_as(bearer, Verb.READ_TASK_STATE, run)
 
     # Waiting
 
-    async def poll_task(
+    async def poll(
         self, bearer: Bearer, task_id: str, hold: timedelta | None = None, *, since: int | None = None
     ) -> TaskState:
-        """Wait until the task is settled or suspended (or newer than version `since`).
+        """Wait until the task is done or suspended (or newer than version `since`), and return it.
 
         None holds for the configured default; zero is a snapshot, whatever the status. Raises PollTimeout when the
         hold ends, TaskNotFound.
         """
         hold = timedelta(milliseconds=self._cfg.default_hold_ms) if hold is None else hold
-        state, done = await self.watch_task(bearer, task_id, hold, since=since)
+        state, done = await self.watch(bearer, task_id, hold, since=since)
         if not done and hold > timedelta(0):
             raise PollTimeout(f"Task {task_id}", hold.total_seconds())
         return state
 
-    async def watch_task(
+    async def watch(
         self, bearer: Bearer, task_id: str, hold: timedelta, *, since: int | None = None
     ) -> tuple[TaskState, bool]:
-        """The same as a value: the task as it is at the end, and whether the wait was fulfilled.
+        """Wait as `poll` does; return the task as it is at the end, and whether what was waited for happened.
 
-        Raises TokenRevoked as soon as the credential is revoked.
+        Raises TaskNotFound; TokenRevoked as soon as the credential is revoked.
         """
-        seconds = self.check_hold(hold)
-        presented = self._present(bearer, Verb.POLL_TASK)
-        first, jti = await self._look(
+        seconds = self._transactions.hold_seconds(hold)
+        presented = self._transactions.authenticate(bearer, Verb.POLL_TASK)
+        first, jti = await self._transactions.read_as(
             bearer, Verb.POLL_TASK, lambda s, c: (_owned(s, c, task_id, Verb.POLL_TASK), c.jti)
         )
         if seconds == 0 or _is_news(first.task, since):
@@ -125,53 +123,46 @@ class TaskCalls(Core):
             task = TASKS.get(state.db, task_id)
             return None if task is not None and not _is_news(task, since) else _found(state, task_id)
 
-        async def probe() -> TaskState | None:
-            return await self._store.read(look)
-
-        found = await self._wait((f"task:{task_id}", revocation_of(jti)), probe, seconds)
+        topics = (f"task:{task_id}", revocation_of(jti))
+        found = await self._transactions.wait(topics, lambda: self._transactions.read(look), seconds)
         if found is not None:
             return found, True
-        return await self._store.read(lambda state: _found(state, task_id)), False
+        return await self._transactions.read(lambda state: _found(state, task_id)), False
+
+    async def find(self, task_id: str) -> Task:
+        """Return the task's row, for code of this process that has checked a credential. Raises TaskNotFound."""
+        return (await self._transactions.read(lambda state: _found(state, task_id))).task
 
     # Changing
 
-    async def cancel_task(self, bearer: Bearer, task_id: str, *, reason: str | None = None) -> TaskState:
-        """Cancel the task and everything under it. A cancelled task stays so.
+    async def cancel(self, bearer: Bearer, task_id: str, *, reason: str | None = None) -> TaskState:
+        """Cancel the task and its descendants. Idempotent.
 
         Raises InvalidTransition on a passed task, TaskNotFound, TokenTaskMismatch.
         """
-        return await self._call(
+        return await self._transactions.call(
             "cancel_task",
             bearer,
             Verb.CANCEL_TASK,
             lambda s, c: tasks.view(s, verdicts.cancel(s, c, task_id, reason)),
         )
 
-    async def post_result(self, bearer: Bearer, task_id: str, result: Any) -> None:
-        """Record an interim result, never a status. Raises InvalidTransition once the result is final."""
-        value = result if isinstance(result, Json) else Json.of(result)
-        await self._call("post_result", bearer, Verb.POST_RESULT, lambda s, c: tasks.post_interim(s, c, task_id, value))
-
-    async def mark_pass(self, token: CapToken, task_id: str, value: Json | None = None) -> TaskState:
-        """An operator's verdict: pass. A live attempt is ended. Raises InvalidTransition, TaskNotFound."""
-        return await self.mark(token, task_id, ok=True, value=value)
-
-    async def mark_blocked(self, token: CapToken, task_id: str, value: Json | None = None) -> TaskState:
-        """An operator's verdict: blocked. A live attempt is ended. Raises InvalidTransition, TaskNotFound."""
-        return await self.mark(token, task_id, ok=False, value=value)
+    async def post_result(self, bearer: Bearer, task_id: str, value: Json) -> None:
+        """Record an interim result; the status stays. Raises InvalidTransition once the result is final."""
+        await self._transactions.call(
+            "post_result", bearer, Verb.POST_RESULT, lambda s, c: tasks.post_interim(s, c, task_id, value)
+        )
 
     async def mark(self, token: CapToken, task_id: str, *, ok: bool, value: Json | None = None) -> TaskState:
-        """`mark_pass` or `mark_blocked`."""
+        """Record an operator's verdict, which ends a live attempt. Raises InvalidTransition, TaskNotFound."""
         verb = Verb.MARK_PASS if ok else Verb.MARK_BLOCKED
-        return await self._call(
+        return await self._transactions.call(
             verb.value, token, verb, lambda s, c: tasks.view(s, verdicts.mark(s, c, task_id, ok=ok, value=value))
         )
 
-    async def override_verdict(
-        self, token: CapToken, task_id: str, *, ok: bool, value: Json | None = None
-    ) -> TaskState:
-        """A senior's verdict, also over a passed task. Raises InvalidTransition, TaskNotFound."""
-        return await self._call(
+    async def override(self, token: CapToken, task_id: str, *, ok: bool, value: Json | None = None) -> TaskState:
+        """Record a senior's verdict, also over a passed task. Raises InvalidTransition, TaskNotFound."""
+        return await self._transactions.call(
             "override_verdict",
             token,
             Verb.OVERRIDE_VERDICT,
@@ -180,90 +171,9 @@ class TaskCalls(Core):
 
     async def inject_directive(self, token: CapToken, task_id: str, prompt: str) -> None:
         """Set the prompt of the next attempt. Raises InvalidTransition on a terminal task."""
-        await self._call(
+        await self._transactions.call(
             "inject_directive", token, Verb.INJECT_DIRECTIVE, lambda s, c: tasks.inject(s, c, task_id, prompt)
         )
-
-    # Attempts
-
-    async def task_attempt(self, task_id: str) -> int:
-        """The task's present attempt number, 0 before the first dispatch. Raises TaskNotFound."""
-        return (await self._store.read(lambda state: _found(state, task_id))).task.attempt
-
-    async def find_task(self, task_id: str) -> Task:
-        """The task's row, for code of this process that has checked a credential already. Raises TaskNotFound."""
-        return (await self._store.read(lambda state: _found(state, task_id))).task
-
-    async def list_attempts(self, bearer: Bearer, task_id: str) -> list[Attempt]:
-        """Every attempt, first to last. Raises TaskNotFound."""
-
-        def run(state: State, caller: Caller) -> list[Attempt]:
-            last = _owned(state, caller, task_id, Verb.READ_TASK_STATE).task.attempt
-            rows = [ATTEMPTS.get(state.db, task_id, number) for number in range(1, last + 1)]
-            return [row for row in rows if row is not None]
-
-        return await self._look(bearer, _TRACE, run)
-
-    async def read_attempt(self, bearer: Bearer, task_id: str, attempt: int) -> Attempt:
-        """One attempt. Raises TaskNotFound, AttemptNotFound."""
-
-        def run(state: State, caller: Caller) -> Attempt:
-            own(state, caller, task_id, Verb.READ_TASK_STATE)
-            return attempts.require_attempt(state, task_id, attempt)[1]
-
-        return await self._look(bearer, _TRACE, run)
-
-    async def read_prompt(self, bearer: Bearer, task_id: str, attempt: int) -> str:
-        """The prompt that an attempt was given. Raises TaskNotFound, AttemptNotFound."""
-
-        def run(state: State, caller: Caller) -> str:
-            own(state, caller, task_id, Verb.READ_TASK_STATE)
-            task, row = attempts.require_attempt(state, task_id, attempt)
-            return str((row.prompt or task.directive).value)
-
-        return await self._look(bearer, _TRACE, run)
-
-    async def read_outputs(
-        self, bearer: Bearer, task_id: str, attempt: int, *, after: int = 0, limit: int = 200
-    ) -> list[Output]:
-        """Output events of an attempt behind number `after`, in order. Raises TaskNotFound, AttemptNotFound."""
-
-        def run(state: State, caller: Caller) -> list[Output]:
-            own(state, caller, task_id, Verb.READ_TASK_STATE)
-            attempts.require_attempt(state, task_id, attempt)
-            return outputs.OUTPUTS_OF.all(state.db, task_id=task_id, number=attempt, after=after, limit=limit)
-
-        return await self._look(bearer, _TRACE, run)
-
-    async def output_tail(self, task_id: str, attempt: int) -> Sequence[Output]:
-        """All output events of an attempt, in order; empty for one that does not exist."""
-        return await self._store.read(
-            lambda state: outputs.OUTPUTS_OF.all(
-                state.db, task_id=task_id, number=attempt, after=0, limit=self._cfg.max_outputs + 1
-            )
-        )
-
-    async def list_late(self, bearer: Bearer, task_id: str, attempt: int) -> list[LateResult]:
-        """Results that came after the attempt was over. Raises TaskNotFound, AttemptNotFound."""
-
-        def run(state: State, caller: Caller) -> list[LateResult]:
-            own(state, caller, task_id, Verb.READ_TASK_STATE)
-            attempts.require_attempt(state, task_id, attempt)
-            return outputs.LATE_OF.all(state.db, task_id=task_id, number=attempt)
-
-        return await self._look(bearer, _TRACE, run)
-
-    async def adopt_late(self, token: CapToken, task_id: str, attempt: int, index: int) -> TaskState:
-        """Make a late result the task's result. Operators by `mark_pass`, seniors by `override_verdict`.
-
-        Raises LateResultNotFound, InvalidTransition, TaskNotFound.
-        """
-
-        def run(state: State, caller: Caller) -> TaskState:
-            senior = caller.role is Role.SENIOR
-            return tasks.view(state, verdicts.adopt(state, caller, task_id, attempt, index, senior=senior))
-
-        return await self._call("adopt_late", token, (Verb.MARK_PASS, Verb.OVERRIDE_VERDICT), run)
 
 
 def _is_news(task: Task | None, since: int | None) -> bool:

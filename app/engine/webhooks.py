@@ -1,33 +1,44 @@
-"""The engine's calls about webhooks, for whoever holds the root key."""
+"""Webhooks: create, list, pause, resume, replay, delete. Each call needs the root key."""
 
 from __future__ import annotations
 
 from app.domain.errors import InvalidRequest
+from app.domain.handles import HandleMint
 from app.domain.webhooks import Webhook, WebhookSpec
-from app.engine.access import AccessCalls
+from app.engine.api_keys import ApiKeys
 from app.engine.ops import credentials, webhooks
 from app.engine.ops.idempotency import Idempotency, once
+from app.engine.transactions import Transactions
+from app.spawning.outbound.webhooks import WebhookSender
 from app.state.state import State
 
 SECRET_PREFIX = "whs_"
 
 
-class WebhookCalls(AccessCalls):
-    """Webhooks."""
+class Webhooks:
+    """Calls about webhooks. Without `notices` the settings allow none."""
 
-    def webhook_secret(self, webhook_id: str) -> str:
-        """What signs a webhook's deliveries: derived from the server's own key, so that no table holds it."""
-        return SECRET_PREFIX + self._parts.mint.keyed_digest(f"webhook\0{webhook_id}")
+    def __init__(
+        self, transactions: Transactions, *, keys: ApiKeys, mint: HandleMint, notices: WebhookSender | None
+    ) -> None:
+        self._transactions = transactions
+        self._keys = keys
+        self._mint = mint
+        self._notices = notices
 
-    async def create_webhook(
+    def secret(self, webhook_id: str) -> str:
+        """Return what signs a webhook's deliveries: derived from the server's own key, so no table holds it."""
+        return SECRET_PREFIX + self._mint.keyed_digest(f"webhook\0{webhook_id}")
+
+    async def create(
         self, key_text: str, spec: WebhookSpec, *, idempotency: Idempotency | None = None
     ) -> tuple[Webhook, str]:
-        """A new webhook and its secret. Raises InvalidRequest for a URL that the settings do not allow."""
-        digest = self.digest_secret(key_text)
-        await self.check_root_key(key_text)
-        if self._parts.notices is None:
+        """Create a webhook; return it and its secret. Raises InvalidRequest for a URL that is not allowed."""
+        digest = self._keys.digest(key_text)
+        await self._keys.check_root(key_text)
+        if self._notices is None:
             raise InvalidRequest("the settings allow no URL (setting webhooks.allow)", "url")
-        self._parts.notices.check(spec.url)
+        self._notices.check(spec.url)
         spec.check()
 
         def run(state: State) -> Webhook:
@@ -41,38 +52,40 @@ class WebhookCalls(AccessCalls):
                 again=lambda webhook_id: webhooks.find(state, webhook_id),
             )
 
-        row = await self._do("create_webhook", run)
-        return row, self.webhook_secret(row.id)
+        row = await self._transactions.run("create_webhook", run)
+        return row, self.secret(row.id)
 
-    async def list_webhooks(self, key_text: str) -> list[Webhook]:
-        """All of them, oldest first."""
-        await self.check_root_key(key_text)
-        return await self._store.read(webhooks.every)
+    async def every(self, key_text: str) -> list[Webhook]:
+        """Return every webhook, oldest first."""
+        await self._keys.check_root(key_text)
+        return await self._transactions.read(webhooks.every)
 
-    async def read_webhook(self, key_text: str, webhook_id: str) -> Webhook:
-        """One of them. Raises WebhookNotFound."""
-        await self.check_root_key(key_text)
-        return await self._store.read(lambda state: webhooks.find(state, webhook_id))
+    async def read(self, key_text: str, webhook_id: str) -> Webhook:
+        """Return one webhook. Raises WebhookNotFound."""
+        await self._keys.check_root(key_text)
+        return await self._transactions.read(lambda state: webhooks.find(state, webhook_id))
 
-    async def delete_webhook(self, key_text: str, webhook_id: str) -> None:
-        """Remove one. A delivery that is under way may still arrive. Raises WebhookNotFound."""
+    async def delete(self, key_text: str, webhook_id: str) -> None:
+        """Delete a webhook. A delivery that is under way may still arrive. Raises WebhookNotFound."""
         by = await self._root(key_text)
-        await self._do("delete_webhook", lambda state: webhooks.delete(state, webhook_id, by=by))
+        await self._transactions.run("delete_webhook", lambda state: webhooks.delete(state, webhook_id, by=by))
 
-    async def replay_webhook(self, key_text: str, webhook_id: str, after: int) -> Webhook:
-        """Deliver again from behind a cursor of the feed. Raises WebhookNotFound, InvalidRequest."""
+    async def replay(self, key_text: str, webhook_id: str, after: int) -> Webhook:
+        """Deliver again what lies behind a cursor of the feed. Raises WebhookNotFound, InvalidRequest."""
         by = await self._root(key_text)
-        return await self._do("replay_webhook", lambda state: webhooks.replay(state, webhook_id, after, by=by))
+        return await self._transactions.run(
+            "replay_webhook", lambda state: webhooks.replay(state, webhook_id, after, by=by)
+        )
 
-    async def pause_webhook(self, key_text: str, webhook_id: str) -> Webhook:
-        """Deliver nothing until it is resumed; its place is kept. Raises WebhookNotFound."""
+    async def pause(self, key_text: str, webhook_id: str) -> Webhook:
+        """Deliver nothing until it is resumed; its cursor is kept. Raises WebhookNotFound."""
         by = await self._root(key_text)
-        return await self._do("pause_webhook", lambda state: webhooks.pause(state, webhook_id, by=by))
+        return await self._transactions.run("pause_webhook", lambda state: webhooks.pause(state, webhook_id, by=by))
 
-    async def resume_webhook(self, key_text: str, webhook_id: str) -> Webhook:
-        """Go on from its place, at once. Raises WebhookNotFound."""
+    async def resume(self, key_text: str, webhook_id: str) -> Webhook:
+        """Go on from its cursor, at once. Raises WebhookNotFound."""
         by = await self._root(key_text)
-        return await self._do("resume_webhook", lambda state: webhooks.resume(state, webhook_id, by=by))
+        return await self._transactions.run("resume_webhook", lambda state: webhooks.resume(state, webhook_id, by=by))
 
     async def _root(self, key_text: str) -> str:
-        return f"key:{(await self.check_root_key(key_text)).id}"
+        return f"key:{(await self._keys.check_root(key_text)).id}"

@@ -138,7 +138,7 @@ class AuthFailures:
 
     async def _audit(self, reason: str, source: str, mark: str | None) -> None:
         try:
-            await self._engine.record_refusal(reason=reason, source=source, fingerprint=mark)
+            await self._engine.credentials.record_refusal(reason=reason, source=source, fingerprint=mark)
         except Busy as busy:
             _log.warning("auth_failure_not_audited", reason=reason, source=source, credential=mark, cause=busy.code)
 

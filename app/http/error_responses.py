@@ -110,19 +110,23 @@ class ErrorResponses:
         if access.credential in ("root", "key"):
             await self._authorize(access, scope)
         else:
-            await self._edge.engine.whoami(auth.bearer_of(auth.credential_text(scope)))
+            await self._edge.engine.credentials.whoami(auth.bearer_of(auth.credential_text(scope)))
 
     async def _authorize(self, access: RouteAccess, scope: Scope) -> None:
         engine = self._edge.engine
         if access.credential == "root":
-            await engine.list_keys(auth.api_key(scope))
+            await engine.keys.every(auth.api_key(scope))
         elif access.credential == "key":
             # The role that is asked for may stand in the body that could not be read.
             with contextlib.suppress(RoleViolation):
-                await engine.check_key(auth.api_key(scope), Role.OPERATOR)
+                await engine.keys.check(auth.api_key(scope), Role.OPERATOR)
         else:
             bearer = auth.bearer_of(auth.credential_text(scope))
-            await (engine.authorize(bearer, access.verbs) if access.verbs else engine.whoami(bearer))
+            await (
+                engine.credentials.authorize(bearer, access.verbs)
+                if access.verbs
+                else engine.credentials.whoami(bearer)
+            )
 
 
 def _classified(error: Exception, scope: Scope) -> EngineError | HttpError | None:

@@ -18,7 +18,7 @@ from app.domain.questions import Question, QuestionStatus
 from app.domain.sessions import Session
 from app.domain.tasks import Task, TaskState
 from app.domain.tokens import ApiKey
-from app.engine.access import Inspection
+from app.engine.credentials import Inspection
 
 View = dict[str, Any]
 

@@ -29,15 +29,15 @@ class BackendConnection(Connection):
 
     @contextlib.asynccontextmanager
     async def _registered(self):
-        engine = self.edge.engine
+        registries = self.edge.engine.registries
         async with super()._registered():
-            hook = await engine.register_spawn_hook(self.id, self)
-            operator = await engine.register_operator(self.id, self)
+            hook = registries.hooks.register(self.id, self)
+            operator = registries.operators.register(self.id, self)
             try:
                 yield
             finally:
-                await engine.unregister_operator(self.id, operator)
-                await engine.unregister_spawn_hook(self.id, hook)
+                operator.unregister()
+                hook.unregister()
                 self._errands.drop()
 
     def acknowledged(self, heard: Acknowledged) -> None:

@@ -111,7 +111,7 @@ class Connection:
 
     async def serve(self) -> Ending:
         """Talk until something ends it, and close the socket."""
-        stream = self.edge.engine.subscribe(kinds=_FOLLOWED)
+        stream = self.edge.engine.feed.follow(kinds=_FOLLOWED)
         try:
             await stream.open()
             await self._welcome()
@@ -127,14 +127,14 @@ class Connection:
     @contextlib.asynccontextmanager
     async def _registered(self):
         # It shows the questions by itself, as far as its own credential reaches.
-        registration = await self.edge.engine.register_senior_bridge(self.id, self, carried=False)
+        registration = self.edge.engine.couriers.register(self.id, self, carried=False)
         try:
             yield
         finally:
-            await self.edge.engine.unregister_senior_bridge(self.id, registration)
+            self.edge.engine.couriers.unregister(self.id, registration)
 
     async def _welcome(self) -> None:
-        count = await self.edge.engine.count_open_questions_for(
+        count = await self.edge.engine.questions.count_open_for(
             self.guest.token, self.id, addressed_only=self._addressed_only
         )
         self.say(self.protocol.welcome(self.id, count))
@@ -201,7 +201,9 @@ class Connection:
     async def _answer(self, answered: Answered) -> None:
         self.protocol.answering(answered.key)
         try:
-            await self.edge.engine.answer(self.guest.token, answered.key, answered.value, connected_as=self.id)
+            await self.edge.engine.questions.answer(
+                self.guest.token, answered.key, answered.value, connected_as=self.id
+            )
         except EngineError as error:
             if error.code in FAILED_CREDENTIAL:
                 raise
@@ -228,7 +230,7 @@ class Connection:
             self._told.clear()
             keys, self._delivered = self._delivered, []
             try:
-                await self.edge.engine.mark_delivered(keys, self.id)
+                await self.edge.engine.questions.mark_delivered(keys, self.id)
             except Busy as busy:
                 _log.warning("deliveries_not_noted", bridge_id=self.id, count=len(keys), cause=busy.code)
 
@@ -253,7 +255,7 @@ class Connection:
     async def _show_open(self) -> None:
         after: str | None = None
         while True:
-            rows = await self.edge.engine.open_questions_for(self.guest.token, self.id, after=after, limit=PAGE)
+            rows = await self.edge.engine.questions.open_for(self.guest.token, self.id, after=after, limit=PAGE)
             for row in rows:
                 if self._concerns(row.bridge_id):
                     await self._show_patiently(row)
@@ -277,7 +279,7 @@ class Connection:
             self.say(self.protocol.withdrawn(data["key"], SETTLED[event.kind]))
 
     async def _show_new(self, key: str) -> None:
-        row = await self.edge.engine.read_question(self.guest.token, key)
+        row = await self.edge.engine.questions.read(self.guest.token, key)
         if row.status is QuestionStatus.OPEN:
             self.say(self.protocol.ask(views.question(row)))
 
@@ -298,9 +300,9 @@ class Connection:
                 continue
 
     async def _look_again(self) -> None:
-        await self.edge.engine.whoami(self.guest.token)
+        await self.edge.engine.credentials.whoami(self.guest.token)
         with contextlib.suppress(SessionNotFound):
-            await self.edge.engine.heartbeat(self.guest.token)
+            await self.edge.engine.sessions.heartbeat(self.guest.token)
 
 
 def _ending_of(error: EngineError) -> Ending:

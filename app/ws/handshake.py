@@ -59,7 +59,7 @@ def presented(scope: Scope) -> str:
 async def admitted(edge: Edge, text: str, verb: Verb, roles: frozenset[Role]) -> Guest:
     """The guest behind a credential. Raises as the engine does: the failed credentials, RoleViolation."""
     bearer: Bearer = auth.bearer_of(text)
-    caller = await edge.engine.authorize(bearer, verb)
+    caller = await edge.engine.credentials.authorize(bearer, verb)
     if caller.role not in roles:
         raise RoleViolation(caller.role.value, "open this socket")
     # A handle is a worker's, and no worker gets here.

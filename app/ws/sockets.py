@@ -101,7 +101,7 @@ def _is_id(text: str) -> bool:
 
 async def _held_ids(edge: Edge, guest: Guest) -> frozenset[str]:
     try:
-        return (await edge.engine.own_session(guest.token)).backend_ids
+        return (await edge.engine.sessions.own(guest.token)).backend_ids
     except SessionNotFound:
         return frozenset()
 

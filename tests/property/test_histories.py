@@ -128,9 +128,9 @@ class Histories(RuleBasedStateMachine):
         engine = self.plan.engine()
         await engine.start()
         self.swarm = await Swarm.over(engine, self.plan)
-        await engine.ensure_root_key(KEY)
+        await engine.keys.ensure_root(KEY)
         self.sessions = [await engine.attach(f"o{n}", Role.OPERATOR, YEAR) for n in range(SESSIONS)]
-        self.jtis = [(await engine.own_session(token)).jti for token in self.sessions]
+        self.jtis = [(await engine.sessions.own(token)).jti for token in self.sessions]
 
     def teardown(self) -> None:
         """Stop the engine and leave nothing behind."""
@@ -199,7 +199,7 @@ class Histories(RuleBasedStateMachine):
         self._dispatch(token, root, task, lease_s, escalates)
 
     def _dispatch(self, bearer: Any, root: int, task: ModelTask, lease_s: int | None, escalates: bool) -> bool:
-        call = self.swarm.engine.dispatch(
+        call = self.swarm.engine.dispatcher.dispatch(
             bearer,
             task.id,
             {"kind": "external"},
@@ -225,7 +225,7 @@ class Histories(RuleBasedStateMachine):
     def dispatch_to_queue(self, pick: int, priority: int, escalates: bool) -> None:
         """To whoever claims it."""
         (token, root), task = self.session(pick), self.task(pick // SESSIONS, _dispatchable)
-        call = self.swarm.engine.dispatch(
+        call = self.swarm.engine.dispatcher.dispatch(
             token,
             task.id,
             {"kind": "queue", "queue": "q", "priority": priority},
@@ -239,7 +239,7 @@ class Histories(RuleBasedStateMachine):
     @rule()
     def claim(self) -> None:
         """One of those that wait with the highest priority, or nothing."""
-        found = self.run(self.swarm.engine.claim(KEY, queue="q", hold=NOW))
+        found = self.run(self.swarm.engine.workers.claim(KEY, queue="q", hold=NOW))
         waiting = self.model.claimable()
         assert (found is None) == (not waiting)
         if found is not None:
@@ -261,9 +261,9 @@ class Histories(RuleBasedStateMachine):
         task, json = self.task(pick), Json.of(value) if given_value else None
         engine = self.swarm.engine
         if senior:
-            call = engine.override_verdict(self.swarm.senior, task.id, ok=ok, value=json)
+            call = engine.tasks.override(self.swarm.senior, task.id, ok=ok, value=json)
         else:
-            call = engine.mark(self.swarm.operator, task.id, ok=ok, value=json)
+            call = engine.tasks.mark(self.swarm.operator, task.id, ok=ok, value=json)
         self.outcome(call, self.model.judge(task, ok=ok, by_senior=senior, value=value, given=given_value))
 
     @has_tasks
@@ -271,7 +271,7 @@ class Histories(RuleBasedStateMachine):
     def inject(self, pick: int, prompt: str) -> None:
         """Another prompt for the next attempt."""
         task = self.task(pick)
-        call = self.swarm.engine.inject_directive(self.swarm.senior, task.id, prompt)
+        call = self.swarm.engine.tasks.inject_directive(self.swarm.senior, task.id, prompt)
         self.outcome(call, self.model.inject(task, prompt))
 
     @has_tasks
@@ -288,7 +288,7 @@ class Histories(RuleBasedStateMachine):
         """A late result."""
         _, attempt = self.worker(pick)
         token = self.swarm.senior if senior else self.swarm.operator
-        call = self.swarm.engine.adopt_late(token, attempt.task.id, attempt.number, index)
+        call = self.swarm.engine.attempts.adopt_late(token, attempt.task.id, attempt.number, index)
         self.outcome(call, self.model.adopt(attempt, index, by_senior=senior))
 
     @has_tasks
@@ -296,7 +296,7 @@ class Histories(RuleBasedStateMachine):
     def mint(self, pick: int) -> None:
         """A worker token for a task."""
         (token, root), task = self.session(pick), self.task(pick // SESSIONS)
-        call = self.swarm.engine.mint_token(
+        call = self.swarm.engine.credentials.mint(
             token, agent_id="m", role=Role.WORKER, ttl=YEAR, task_id=task.id, scopes=frozenset({Verb.FETCH_DATA})
         )
         made = self.outcome(call, "Cancelled" if task.is_cancelled() else None)
@@ -309,14 +309,14 @@ class Histories(RuleBasedStateMachine):
         """Now and then an operator's session, with everything below it."""
         root = pick % SESSIONS
         if pick < SESSIONS and root not in self.model.revoked:
-            self.run(self.swarm.engine.revoke_token(self.swarm.operator, self.jtis[root]))
+            self.run(self.swarm.engine.credentials.revoke(self.swarm.operator, self.jtis[root]))
             self.model.revoke(root)
 
     @rule(paused=st.booleans())
     def switch(self, paused: bool) -> None:
         """The loop."""
         engine, senior = self.swarm.engine, self.swarm.senior
-        self.run(engine.pause_loop(senior) if paused else engine.resume_loop(senior))
+        self.run(engine.switch.pause(senior) if paused else engine.switch.resume(senior))
         self.model.paused = paused
 
     # Workers
@@ -327,7 +327,7 @@ class Histories(RuleBasedStateMachine):
         """A Final, perhaps of a worker that is long over."""
         handle, attempt = self.worker(pick)
         before = {question.key for question in attempt.task.questions}
-        _, raised = self.run(_settled(self.swarm.engine.submit_final(handle, Json.of(value), ok=ok)))
+        _, raised = self.run(_settled(self.swarm.engine.workers.submit(handle, Json.of(value), ok=ok)))
         self.tell(f"submit {raised}")
         state = self.run(self.swarm.engine.read_task_state(self.swarm.operator, attempt.task.id))
         held = next(iter(set(state.suspended_on) - before), "")
@@ -338,7 +338,7 @@ class Histories(RuleBasedStateMachine):
     def emit(self, pick: int) -> None:
         """An output: a sign of life."""
         handle, attempt = self.worker(pick)
-        call = self.swarm.engine.emit_output(handle, OutputEvent.partial(1))
+        call = self.swarm.engine.workers.emit(handle, OutputEvent.partial(1))
         expected = self.model.worker_refusal(attempt)
         self.outcome(call, expected)
         if expected is None:
@@ -351,7 +351,7 @@ class Histories(RuleBasedStateMachine):
         """A heartbeat; a cancelled worker is told in words."""
         handle, attempt = self.worker(pick)
         expected = self.model.worker_refusal(attempt)
-        pulse = self.outcome(self.swarm.engine.worker_heartbeat(handle), None if expected == "Cancelled" else expected)
+        pulse = self.outcome(self.swarm.engine.workers.heartbeat(handle), None if expected == "Cancelled" else expected)
         if expected is None:
             attempt.renew(self.clock())
         if pulse is not None:
@@ -379,7 +379,7 @@ class Histories(RuleBasedStateMachine):
         if refusal is None and task.parent is not attempt.task:
             refusal = "TokenTaskMismatch"
         if refusal is not None:
-            self.outcome(self.swarm.engine.dispatch(handle, task.id, {"kind": "external"}), refusal)
+            self.outcome(self.swarm.engine.dispatcher.dispatch(handle, task.id, {"kind": "external"}), refusal)
         elif self._dispatch(handle, attempt.root, task, None, False):
             attempt.renew_by_traffic(self.clock())
 
@@ -406,7 +406,7 @@ class Histories(RuleBasedStateMachine):
         expected = self.model.worker_refusal(attempt)
         if expected is None and attempt.task not in task.lineage():
             expected = "TokenTaskMismatch"
-        found = self.outcome(self.swarm.engine.watch_task(handle, task.id, NOW), expected)
+        found = self.outcome(self.swarm.engine.tasks.watch(handle, task.id, NOW), expected)
         if expected is None:
             assert found[0].status.value == task.status
             assert list(found[0].suspended_on) == [question.key for question in task.open()]
@@ -418,7 +418,7 @@ class Histories(RuleBasedStateMachine):
         """The prompt and the answers so far."""
         handle, attempt = self.worker(pick)
         expected = self.model.worker_refusal(attempt)
-        payload = self.outcome(self.swarm.engine.fetch_payload(handle), expected)
+        payload = self.outcome(self.swarm.engine.workers.payload(handle), expected)
         if expected is None:
             answered = {q.key for q in attempt.task.questions if q.status == "answered"}
             assert payload.prompt == attempt.prompt
@@ -448,11 +448,11 @@ class Histories(RuleBasedStateMachine):
         if by_worker and self.workers:
             handle, attempt = self.worker(pick)
             task, expected = attempt.task, self.model.worker_refusal(attempt)
-            call = self.swarm.engine.ask(handle, asked)
+            call = self.swarm.engine.questions.ask(handle, asked)
         else:
             task = self.task(pick, lambda task: task.status in ("pending", "running", "suspended"))
             expected = self.model.may_ask(task)
-            call = self.swarm.engine.ask(self.swarm.operator, asked, task_id=task.id)
+            call = self.swarm.engine.questions.ask(self.swarm.operator, asked, task_id=task.id)
         made = self.outcome(call, expected)
         if made is not None:
             due = None if on is OnDeadline.KEEP_WAITING else deadline
@@ -467,7 +467,7 @@ class Histories(RuleBasedStateMachine):
         open_ones = [question for question in questions if question.status == "open"]
         choice = open_ones if open_ones and pick % 4 else questions
         question = choice[(pick // 4) % len(choice)]
-        call = self.swarm.engine.answer(self.swarm.senior, question.key, Json.of(value))
+        call = self.swarm.engine.questions.answer(self.swarm.senior, question.key, Json.of(value))
         self.outcome(call, self.model.answer(question, value, self.clock()))
 
     # Time and death

@@ -10,8 +10,9 @@ import httpx
 import uvicorn
 
 from app.domain.access import Role
-from app.engine.engine import Engine, default_parts
+from app.engine.engine import Engine
 from app.engine.ops.rules import EngineCfg
+from app.engine.parts import default_parts
 from app.http.app import Application, create_app
 from app.http.settings import HttpSettings
 from app.ws.sockets import Sockets
@@ -89,9 +90,9 @@ async def served(
     protocols: Sequence[str] = ("httptools", "websockets-sansio"),
 ) -> AsyncIterator[Node]:
     """Serve an engine (a new one over the store at `place` unless given) on a free port of 127.0.0.1 for a while."""
-    engine = engine or Engine(default_parts(cfg or EngineCfg(), place=place))
+    engine = engine or Engine(default_parts(cfg or EngineCfg(), store_url=place))
     async with engine:
-        await engine.ensure_root_key(ROOT_KEY)
+        await engine.keys.ensure_root(ROOT_KEY)
         application = create_app(engine, settings, more=Sockets().routes())
         http, ws = protocols
         config = uvicorn.Config(

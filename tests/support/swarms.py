@@ -20,10 +20,11 @@ from app.domain.ids import IdSource
 from app.domain.json import Json
 from app.domain.tasks import Status, Task, TaskSpec
 from app.domain.tokens import CapToken, Handle, SigningKey, TokenSigner
-from app.engine.core import Parts, Registries
 from app.engine.engine import Engine
 from app.engine.ops.rules import EngineCfg
+from app.engine.parts import Parts
 from app.spawning.adapters.in_process import FunctionRegistry
+from app.spawning.backends.registry import Registries
 from app.spawning.catalog import shipped_catalog
 from app.spawning.layers import shipped_layers
 from app.spawning.ports import Layer
@@ -128,17 +129,17 @@ class Swarm:
     async def external(self, task_id: str | None = None, **options: Any) -> Work:
         """A running attempt whose worker is the test itself."""
         task_id = task_id or await self.task()
-        dispatched, _ = await self.engine.dispatch(self.operator, task_id, EXTERNAL, **options)
+        dispatched, _ = await self.engine.dispatcher.dispatch(self.operator, task_id, EXTERNAL, **options)
         assert dispatched.handle is not None
         return Work(task_id, dispatched.attempt, Handle(dispatched.handle))
 
     async def submit(self, work: Work, value: Any = "done", *, ok: bool = True) -> None:
         """The worker's Final."""
-        await self.engine.submit_final(work.handle, Json.of(value), ok=ok)
+        await self.engine.workers.submit(work.handle, Json.of(value), ok=ok)
 
     async def worker_token(self, work: Work) -> CapToken:
         """The attempt's own token."""
-        return await self.engine.worker_token(work.task_id, work.attempt)
+        return await self.engine.credentials.attempt_token(work.task_id, work.attempt)
 
     async def child(self, parent: Work, **spec: Any) -> str:
         """A pending task under the parent's."""
@@ -147,20 +148,20 @@ class Swarm:
 
     async def external_child(self, parent: Work) -> Work:
         """A running attempt of a child task, dispatched by the parent's worker."""
-        dispatched, _ = await self.engine.dispatch(parent.handle, await self.child(parent), EXTERNAL)
+        dispatched, _ = await self.engine.dispatcher.dispatch(parent.handle, await self.child(parent), EXTERNAL)
         assert dispatched.handle is not None
         return Work(dispatched.task_id, dispatched.attempt, Handle(dispatched.handle))
 
     async def pass_time(self, seconds: float) -> None:
         """Let time pass and carry out what is due then."""
         self.clock.advance(seconds)
-        assert await self.engine.carry_out_due() == 0
+        assert await self.engine.timers.carry_out_due() == 0
 
     # Looking
 
     async def row(self, task_id: str) -> Task:
         """The task's row."""
-        return await self.engine.find_task(task_id)
+        return await self.engine.tasks.find(task_id)
 
     async def status(self, task_id: str) -> Status:
         """Where the task stands."""

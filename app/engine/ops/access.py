@@ -1,7 +1,7 @@
 """Who is calling: the server-side half of a credential's check, inside the transaction of what it asks for.
 
-Signature, expiry and role × verb need no state and are checked before (`app.engine.core`); the record, its uses and
-the ownership of the task are checked here, so that revoking and spending are atomic with the work.
+Signature, expiry and role × verb need no state and are checked before (`app.engine.transactions`); the record, its
+uses and the ownership of the task are checked here, so that revoking and spending are atomic with the work.
 """
 
 from __future__ import annotations

@@ -23,18 +23,18 @@ async def create_key(edge: EdgeDep, key: ApiKeyText, body: KeyRequest, once: Onc
     """A new key. This reply is the only one that shows it."""
     roles = frozenset(Role(role.value) for role in body.roles)
     ttl = None if body.ttl is None else timedelta(seconds=body.ttl)
-    row, text = await edge.engine.create_key(key, body.name, roles, ttl, idempotency=once)
+    row, text = await edge.engine.keys.create(key, body.name, roles, ttl, idempotency=once)
     return replies.json({"id": row.id, "key": text}, status=201)
 
 
 @router.get("/keys", response_model=Page[ApiKey], openapi_extra=requires(credential="root"))
 async def list_keys(edge: EdgeDep, key: ApiKeyText) -> Reply:
     """Every key, without its secret."""
-    return replies.json(views.page([views.api_key(row) for row in await edge.engine.list_keys(key)]))
+    return replies.json(views.page([views.api_key(row) for row in await edge.engine.keys.every(key)]))
 
 
 @router.delete("/keys/{key_id}", status_code=204, openapi_extra=requires(credential="root"))
 async def revoke_key(edge: EdgeDep, key: ApiKeyText, key_id: NamePath) -> Reply:
     """Revoke a key and all that was attached with it."""
-    await edge.engine.revoke_key(key, key_id)
+    await edge.engine.keys.revoke(key, key_id)
     return replies.nothing()

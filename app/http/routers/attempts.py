@@ -28,29 +28,29 @@ LateIndex = Annotated[int, Path(ge=0, le=2**31 - 1, description="A late result's
 @router.get("", response_model=Page[Attempt], openapi_extra=_READ)
 async def list_attempts(edge: EdgeDep, token: Token, task_id: TaskPath) -> Reply:
     """All attempts, the first one first."""
-    rows = await edge.engine.list_attempts(token, task_id)
-    task = await edge.engine.find_task(task_id)
+    rows = await edge.engine.attempts.every(token, task_id)
+    task = await edge.engine.tasks.find(task_id)
     return replies.json(views.page([views.attempt(row, task) for row in rows]))
 
 
 @router.get("/{number}", response_model=Attempt, openapi_extra=_READ)
 async def read_attempt(edge: EdgeDep, token: Token, task_id: TaskPath, number: AttemptPath) -> Reply:
     """One attempt."""
-    row = await edge.engine.read_attempt(token, task_id, number)
-    return replies.json(views.attempt(row, await edge.engine.find_task(task_id)))
+    row = await edge.engine.attempts.read(token, task_id, number)
+    return replies.json(views.attempt(row, await edge.engine.tasks.find(task_id)))
 
 
 @router.get("/{number}/output", response_model=Page[OutputRecord], openapi_extra=_READ)
 async def read_outputs(edge: EdgeDep, token: Token, task_id: TaskPath, number: AttemptPath) -> Reply:
     """Everything that the attempt has said so far, in order."""
-    rows = await edge.engine.read_outputs(token, task_id, number, limit=MOST_OUTPUTS)
+    rows = await edge.engine.attempts.outputs(token, task_id, number, limit=MOST_OUTPUTS)
     return replies.json(views.page([views.output(row) for row in rows]))
 
 
 @router.get("/{number}/late", response_model=Page[LateResult], openapi_extra=_READ)
 async def list_late(edge: EdgeDep, token: Token, task_id: TaskPath, number: AttemptPath) -> Reply:
     """Results that came when the attempt no longer counted."""
-    rows = await edge.engine.list_late(token, task_id, number)
+    rows = await edge.engine.attempts.late(token, task_id, number)
     return replies.json(views.page([views.late(row) for row in rows]))
 
 
@@ -61,4 +61,4 @@ async def list_late(edge: EdgeDep, token: Token, task_id: TaskPath, number: Atte
 )
 async def adopt(edge: EdgeDep, token: Token, task_id: TaskPath, number: AttemptPath, index: LateIndex) -> Reply:
     """Make a late result the task's own."""
-    return shown(await edge.engine.adopt_late(token, task_id, number, index))
+    return shown(await edge.engine.attempts.adopt_late(token, task_id, number, index))

@@ -53,10 +53,10 @@ async def events(request: Request) -> Reply:
         raise InvalidRequest(f"at most {MOST_LAST} of the latest events", "last")
     kinds = _kinds(listed_in(scope, "types"))
     task_id = checked_task_id(query["task"], "task") if "task" in query else None
-    await edge.engine.authorize(bearer, Verb.SUBSCRIBE_EVENTS)
+    await edge.engine.credentials.authorize(bearer, Verb.SUBSCRIBE_EVENTS)
     if last is not None:
-        after = await edge.engine.event_tx.back(last)
-    stream = edge.engine.subscribe(after=after, kinds=kinds, task_id=task_id)
+        after = await edge.engine.feed.back(last)
+    stream = edge.engine.feed.follow(after=after, kinds=kinds, task_id=task_id)
     return EventsReply(edge, bearer, stream)
 
 
@@ -99,7 +99,10 @@ class EventsReply(Reply):
     async def _pump(self, send: Send) -> None:
         """Until the feed ends or the credential is no good any more."""
         recheck_s = self._edge.settings.sse_recheck.total_seconds()
-        parts = (self._follow(send), self._edge.engine.until_worthless(self._bearer, recheck_s=recheck_s))
+        parts = (
+            self._follow(send),
+            self._edge.engine.credentials.wait_until_invalid(self._bearer, recheck_s=recheck_s),
+        )
         running = [asyncio.ensure_future(part) for part in parts]
         try:
             done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)

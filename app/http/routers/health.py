@@ -52,9 +52,9 @@ async def metrics(request: Request) -> Reply:
     edge, scope = edge_of(request), request.scope
     if not edge.settings.metrics_open:
         if auth.is_key(auth.credential_text(scope)):
-            await edge.engine.check_key_verb(auth.api_key(scope), Verb.READ_TRACE)
+            await edge.engine.keys.check_verb(auth.api_key(scope), Verb.READ_TRACE)
         else:
-            await edge.engine.authorize(auth.bearer(scope), Verb.READ_TRACE)
+            await edge.engine.credentials.authorize(auth.bearer(scope), Verb.READ_TRACE)
     return replies.content(edge.metrics.text(), CONTENT_TYPE_LATEST)
 
 

@@ -53,7 +53,7 @@ _ATTACHED = [Role.OPERATOR.value, Role.OBSERVER.value, Role.SENIOR.value]
 )
 async def attach(edge: EdgeDep, key: ApiKeyText, body: AttachRequest, once: Once) -> Reply:
     """Attach a session. This reply is the only one that shows its token."""
-    attached = await edge.engine.attach_session(
+    attached = await edge.engine.sessions.attach_by_key(
         key,
         body.operator_id,
         Role(body.role.value),
@@ -67,7 +67,7 @@ async def attach(edge: EdgeDep, key: ApiKeyText, body: AttachRequest, once: Once
 @router.get("/sessions", response_model=Page[Session], openapi_extra=requires(Verb.READ_TRACE, Verb.ATTACH_SESSION))
 async def list_sessions(edge: EdgeDep, token: Token, limit: Limit = None, cursor: Cursor = None) -> Reply:
     """Sessions, newest first, without their tokens."""
-    page = await edge.engine.list_sessions(token, limit=limit_of(limit, edge.settings), cursor=cursor)
+    page = await edge.engine.sessions.page(token, limit=limit_of(limit, edge.settings), cursor=cursor)
     return replies.json(views.page([views.session(row) for row in page.items], page.next_cursor))
 
 
@@ -76,38 +76,38 @@ async def list_sessions(edge: EdgeDep, token: Token, limit: Limit = None, cursor
 )
 async def read_session(edge: EdgeDep, token: Token, session_id: SessionPath) -> Reply:
     """One session."""
-    return replies.json(views.session(await edge.engine.read_session(token, session_id)))
+    return replies.json(views.session(await edge.engine.sessions.read(token, session_id)))
 
 
 @router.get("/registry", response_model=Registry, openapi_extra=requires(Verb.READ_TRACE, Verb.ATTACH_SESSION))
 async def registry(edge: EdgeDep, token: Token) -> Reply:
     """The ids of what is registered now."""
-    return replies.json(await edge.engine.registry(token))
+    return replies.json(await edge.engine.reports.registered(token))
 
 
 @router.get("/stats", response_model=Stats, openapi_extra=requires(Verb.READ_TRACE, Verb.ATTACH_SESSION))
 async def stats(edge: EdgeDep, token: Token) -> Reply:
     """Counts of the whole server."""
-    return replies.json(views.report(await edge.engine.stats(token)))
+    return replies.json(views.report(await edge.engine.reports.stats(token)))
 
 
 @router.get("/session", response_model=Session, openapi_extra=requires())
 async def own_session(edge: EdgeDep, token: Token) -> Reply:
     """The caller's own session."""
-    return replies.json(views.session(await edge.engine.own_session(token)))
+    return replies.json(views.session(await edge.engine.sessions.own(token)))
 
 
 @router.post("/session/heartbeat", status_code=204, openapi_extra=requires(Verb.HEARTBEAT))
 async def heartbeat(edge: EdgeDep, token: Token) -> Reply:
     """Say that the caller is still there; it brings a detached session back."""
-    await edge.engine.heartbeat(token)
+    await edge.engine.sessions.heartbeat(token)
     return replies.nothing()
 
 
 @router.delete("/session", status_code=204, openapi_extra=requires(Verb.DETACH_SESSION))
 async def detach(edge: EdgeDep, token: Token) -> Reply:
     """Leave. Tasks stay."""
-    await edge.engine.detach(token)
+    await edge.engine.sessions.detach(token)
     return replies.nothing()
 
 
@@ -124,7 +124,7 @@ async def list_tasks(
     cursor: Cursor = None,
 ) -> Reply:
     """Tasks, newest first."""
-    page = await edge.engine.list_tasks(
+    page = await edge.engine.tasks.page(
         token,
         status=None if status is None else DomainStatus(status),
         agent=agent,
@@ -140,13 +140,13 @@ async def list_tasks(
 @router.get("/tasks/{task_id}/why", response_model=Why, openapi_extra=requires(Verb.READ_TASK_STATE))
 async def why(edge: EdgeDep, token: Token, task_id: TaskPath) -> Reply:
     """What the task waits for, nearest first."""
-    return replies.json(views.report(await edge.engine.why(token, task_id)))
+    return replies.json(views.report(await edge.engine.tasks.why(token, task_id)))
 
 
 @router.post("/tasks/{task_id}/result", status_code=204, openapi_extra=requires(Verb.POST_RESULT))
 async def post_result(edge: EdgeDep, token: Token, task_id: TaskPath, body: PostResultRequest) -> Reply:
     """Record an interim result; the status stays."""
-    await edge.engine.post_result(token, task_id, Json.of(body.value))
+    await edge.engine.tasks.post_result(token, task_id, Json.of(body.value))
     return replies.nothing()
 
 
@@ -154,7 +154,7 @@ async def post_result(edge: EdgeDep, token: Token, task_id: TaskPath, body: Post
 async def verdict(edge: EdgeDep, token: Token, task_id: TaskPath, body: VerdictRequest) -> Reply:
     """Mark the task pass or blocked; a live attempt is ended."""
     value = Json.of(body.value) if body.has("value") else None
-    return shown(await edge.engine.mark(token, task_id, ok=body.ok, value=value))
+    return shown(await edge.engine.tasks.mark(token, task_id, ok=body.ok, value=value))
 
 
 @router.post(
@@ -166,7 +166,7 @@ async def verdict(edge: EdgeDep, token: Token, task_id: TaskPath, body: VerdictR
 async def ask(edge: EdgeDep, token: Token, task_id: TaskPath, body: QuestionRequest, once: Once) -> Reply:
     """Ask a senior about the task, which is suspended until the answer."""
     asked = asked_of(body)
-    row = await edge.engine.ask(token, asked, task_id=task_id, idempotency=once)
+    row = await edge.engine.questions.ask(token, asked, task_id=task_id, idempotency=once)
     return replies.json(views.question(row), status=201)
 
 
@@ -189,14 +189,14 @@ async def question(request: Request, edge: EdgeDep, token: Token, key: QuestionP
 async def put_resource(request: Request, edge: EdgeDep, token: Token, key: NamePath) -> Reply:
     """Set a named value: the body."""
     value = bodies.json_of(await body_of(request, edge))
-    await edge.engine.put_resource(token, key, value)
+    await edge.engine.resources.put(token, key, value)
     return replies.nothing()
 
 
 @router.get("/resources/{key:path}", response_model=Resource, openapi_extra=requires(Verb.FETCH_DATA))
 async def resource(edge: EdgeDep, token: Token, key: NamePath) -> Reply:
     """A named value."""
-    value, updated_at = await edge.engine.read_resource(token, key)
+    value, updated_at = await edge.engine.resources.read(token, key)
     return replies.json({"key": key, "value": value.fragment, "updated_at": views.at(updated_at)})
 
 
@@ -208,7 +208,7 @@ async def resource(edge: EdgeDep, token: Token, key: NamePath) -> Reply:
 )
 async def mint(edge: EdgeDep, token: Token, body: MintRequest, once: Once) -> Reply:
     """A token for a worker or an observer. This reply is the only one that shows it."""
-    minted = await edge.engine.mint_token(
+    minted = await edge.engine.credentials.mint(
         token,
         agent_id=body.agent_id,
         role=Role(body.role.value),
@@ -226,12 +226,14 @@ async def mint(edge: EdgeDep, token: Token, body: MintRequest, once: Once) -> Re
 @router.post("/tokens/verify", response_model=TokenVerdict, openapi_extra=requires(Verb.VERIFY_TOKEN))
 async def verify(edge: EdgeDep, token: Token, body: VerifyRequest) -> Reply:
     """May a token do something? Asking consumes one of its uses, as doing it would."""
-    found = await edge.engine.inspect_token(token, CapToken(body.token), Verb(body.verb.value), task_id=body.task_id)
+    found = await edge.engine.credentials.inspect(
+        token, CapToken(body.token), Verb(body.verb.value), task_id=body.task_id
+    )
     return replies.json(views.inspection(found))
 
 
 @router.delete("/tokens/{jti}", status_code=204, openapi_extra=requires(Verb.MINT_WORKER_TOKEN))
 async def revoke(edge: EdgeDep, token: Token, jti: NamePath) -> Reply:
     """Revoke a token and everything that was minted below it."""
-    await edge.engine.revoke_token(token, jti)
+    await edge.engine.credentials.revoke(token, jti)
     return replies.nothing()

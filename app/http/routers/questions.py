@@ -31,7 +31,7 @@ async def watched(request: Request, edge: Edge, bearer: Bearer, key: str, hold: 
     """Wait for the question: 200 once it is settled, 202 while it is open."""
     held = hold_of(hold, edge.settings)
     try:
-        row, settled = await edge.holds.park(request.receive, edge.engine.watch_question(bearer, key, held))
+        row, settled = await edge.holds.park(request.receive, edge.engine.questions.watch(bearer, key, held))
     except Drained:
-        row, settled = await edge.engine.watch_question(bearer, key, NOTHING)
+        row, settled = await edge.engine.questions.watch(bearer, key, NOTHING)
     return replies.json(views.question(row), status=200 if settled else 202)

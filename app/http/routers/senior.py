@@ -33,7 +33,7 @@ async def list_questions(
     cursor: Cursor = None,
 ) -> Reply:
     """The inbox, oldest first."""
-    page = await edge.engine.list_questions(
+    page = await edge.engine.questions.page(
         token,
         status=None if status is None else DomainStatus(status),
         bridge_id=bridge_id,
@@ -47,44 +47,44 @@ async def list_questions(
 @router.get("/questions/{key}", response_model=Question, openapi_extra=requires(Verb.ANSWER_QUERY))
 async def read_question(edge: EdgeDep, token: Token, key: QuestionPath) -> Reply:
     """One question as it stands."""
-    return replies.json(views.question(await edge.engine.read_question(token, key)))
+    return replies.json(views.question(await edge.engine.questions.read(token, key)))
 
 
 @router.post("/questions/{key}/answer", response_model=Question, openapi_extra=requires(Verb.ANSWER_QUERY))
 async def answer(edge: EdgeDep, token: Token, key: QuestionPath, body: AnswerRequest) -> Reply:
     """Answer it. The first answer wins; the same again changes nothing."""
-    return replies.json(views.question(await edge.engine.answer(token, key, Json.of(body.value))))
+    return replies.json(views.question(await edge.engine.questions.answer(token, key, Json.of(body.value))))
 
 
 @router.post("/tasks/{task_id}/verdict", response_model=Task, openapi_extra=requires(Verb.OVERRIDE_VERDICT))
 async def override(edge: EdgeDep, token: Token, task_id: TaskPath, body: OverrideRequest) -> Reply:
     """Overrule: the task is pass or blocked, whatever it was."""
-    return shown(await edge.engine.override_verdict(token, task_id, ok=body.ok, value=Json.of(body.value)))
+    return shown(await edge.engine.tasks.override(token, task_id, ok=body.ok, value=Json.of(body.value)))
 
 
 @router.post("/tasks/{task_id}/directive", status_code=204, openapi_extra=requires(Verb.INJECT_DIRECTIVE))
 async def direct(edge: EdgeDep, token: Token, task_id: TaskPath, body: DirectiveRequest) -> Reply:
     """Set the prompt of the task's next attempt."""
-    await edge.engine.inject_directive(token, task_id, body.prompt)
+    await edge.engine.tasks.inject_directive(token, task_id, body.prompt)
     return replies.nothing()
 
 
 @router.post("/loop/pause", response_model=LoopState, openapi_extra=requires(Verb.PAUSE_LOOP))
 async def pause(edge: EdgeDep, token: Token) -> Reply:
     """Let no new attempt start."""
-    return _loop(await edge.engine.pause_loop(token))
+    return _loop(await edge.engine.switch.pause(token))
 
 
 @router.post("/loop/resume", response_model=LoopState, openapi_extra=requires(Verb.RESUME_LOOP))
 async def resume(edge: EdgeDep, token: Token) -> Reply:
     """Let attempts start again; those that waited go on."""
-    return _loop(await edge.engine.resume_loop(token))
+    return _loop(await edge.engine.switch.resume(token))
 
 
 @router.get("/loop", response_model=LoopState, openapi_extra=requires(Verb.PAUSE_LOOP, Verb.RESUME_LOOP))
 async def loop(edge: EdgeDep, token: Token) -> Reply:
     """Whether the loop is paused, by whom and since when."""
-    return _loop(await edge.engine.loop_state(token))
+    return _loop(await edge.engine.switch.state(token))
 
 
 def _loop(state: Any) -> Reply:

@@ -43,7 +43,7 @@ async def create(request: Request) -> Reply:
     bearer = auth.bearer(scope)
     body = await body_of(request, edge)
     spec = conversions.task_spec(bodies.shaped(StartTaskRequest, bodies.value_of(body)))
-    state = await edge.engine.create_task(bearer, spec, idempotency=idempotency_of(scope, body))
+    state = await edge.engine.tasks.start(bearer, spec, idempotency=idempotency_of(scope, body))
     reply = shown(state, status=201)
     reply.raw_headers.append((b"location", f"{scope['path']}/{state.task.id}".encode()))
     return reply
@@ -52,7 +52,7 @@ async def create(request: Request) -> Reply:
 async def read(request: Request) -> Reply:
     """The task as it stands. `If-None-Match` with its version gets 304."""
     edge, scope = edge_of(request), request.scope
-    state = await edge.engine.read_task_state(auth.bearer(scope), task_id_of(scope))
+    state = await edge.engine.tasks.read(auth.bearer(scope), task_id_of(scope))
     known = bodies.header(scope, b"if-none-match")
     if known is not None and _matches(known, views.etag(state)):
         return replies.nothing(304, {"ETag": views.etag(state)})
@@ -73,10 +73,10 @@ async def poll(request: Request) -> Reply:
     hold = hold_of(query.get("hold"), edge.settings)
     since = whole_of(query.get("since"), "since")
     try:
-        waiting = edge.engine.watch_task(bearer, task_id, hold, since=since)
+        waiting = edge.engine.tasks.watch(bearer, task_id, hold, since=since)
         state, done = await edge.holds.park(request.receive, waiting)
     except Drained:
-        state, done = await edge.engine.watch_task(bearer, task_id, NOTHING, since=since)
+        state, done = await edge.engine.tasks.watch(bearer, task_id, NOTHING, since=since)
     return shown(state, status=200 if done else 202)
 
 
@@ -87,7 +87,7 @@ async def dispatch(request: Request) -> Reply:
     wait = hold_of(query_of(scope).get("wait"), edge.settings, name="wait", default=NOTHING)
     body = await body_of(request, edge)
     asked = bodies.shaped(DispatchRequest, bodies.value_of(body))
-    starting = edge.engine.dispatch(
+    starting = edge.engine.dispatcher.dispatch(
         bearer,
         task_id,
         asked.spawner.model_dump(mode="json"),
@@ -114,7 +114,7 @@ async def cancel(request: Request) -> Reply:
     bearer, task_id = auth.bearer(scope), task_id_of(scope)
     body = await body_of(request, edge)
     reason = bodies.shaped(CancelRequest, bodies.value_of(body)).reason if body else None
-    return shown(await edge.engine.cancel_task(bearer, task_id, reason=reason))
+    return shown(await edge.engine.tasks.cancel(bearer, task_id, reason=reason))
 
 
 def routes(prefix: str, tag: str, credential: str) -> APIRouter:

@@ -43,42 +43,42 @@ def _view(row: Row) -> View:
 )
 async def create_webhook(edge: EdgeDep, key: ApiKeyText, body: WebhookRequest, once: Once) -> Reply:
     """Send events to a URL that the settings allow. This reply is the only one that shows the secret."""
-    row, secret = await edge.engine.create_webhook(key, conversions.webhook_spec(body), idempotency=once)
+    row, secret = await edge.engine.webhooks.create(key, conversions.webhook_spec(body), idempotency=once)
     return replies.json({**_view(row), "secret": secret}, status=201)
 
 
 @router.get("", response_model=Page[Webhook], openapi_extra=_ROOT)
 async def list_webhooks(edge: EdgeDep, key: ApiKeyText) -> Reply:
     """Every webhook and how it fares."""
-    return replies.json(views.page([_view(row) for row in await edge.engine.list_webhooks(key)]))
+    return replies.json(views.page([_view(row) for row in await edge.engine.webhooks.every(key)]))
 
 
 @router.get("/{webhook_id}", response_model=Webhook, openapi_extra=_ROOT)
 async def read_webhook(edge: EdgeDep, key: ApiKeyText, webhook_id: NamePath) -> Reply:
     """One webhook."""
-    return replies.json(_view(await edge.engine.read_webhook(key, webhook_id)))
+    return replies.json(_view(await edge.engine.webhooks.read(key, webhook_id)))
 
 
 @router.delete("/{webhook_id}", status_code=204, openapi_extra=_ROOT)
 async def delete_webhook(edge: EdgeDep, key: ApiKeyText, webhook_id: NamePath) -> Reply:
     """Remove it. A delivery that is under way may still arrive."""
-    await edge.engine.delete_webhook(key, webhook_id)
+    await edge.engine.webhooks.delete(key, webhook_id)
     return replies.nothing()
 
 
 @router.post("/{webhook_id}/replay", response_model=Webhook, openapi_extra=_ROOT)
 async def replay_webhook(edge: EdgeDep, key: ApiKeyText, webhook_id: NamePath, body: ReplayRequest) -> Reply:
     """Deliver again from behind a cursor; a paused one goes on with it."""
-    return replies.json(_view(await edge.engine.replay_webhook(key, webhook_id, body.after)))
+    return replies.json(_view(await edge.engine.webhooks.replay(key, webhook_id, body.after)))
 
 
 @router.post("/{webhook_id}/pause", response_model=Webhook, openapi_extra=_ROOT)
 async def pause_webhook(edge: EdgeDep, key: ApiKeyText, webhook_id: NamePath) -> Reply:
     """Deliver nothing until it is resumed; its place in the feed is kept."""
-    return replies.json(_view(await edge.engine.pause_webhook(key, webhook_id)))
+    return replies.json(_view(await edge.engine.webhooks.pause(key, webhook_id)))
 
 
 @router.post("/{webhook_id}/resume", response_model=Webhook, openapi_extra=_ROOT)
 async def resume_webhook(edge: EdgeDep, key: ApiKeyText, webhook_id: NamePath) -> Reply:
     """Go on from its place, at once."""
-    return replies.json(_view(await edge.engine.resume_webhook(key, webhook_id)))
+    return replies.json(_view(await edge.engine.webhooks.resume(key, webhook_id)))

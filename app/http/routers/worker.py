@@ -54,7 +54,7 @@ async def prompt(request: Request) -> Reply:
     scope = request.scope
     bearer = auth.bearer(scope)
     task_id = _asked_task(scope["query_string"] and query_of(scope).get("task_id"))
-    payload = await edge_of(request).engine.fetch_payload(bearer, task_id=task_id)
+    payload = await edge_of(request).engine.workers.payload(bearer, task_id=task_id)
     return replies.json(views.payload(payload))
 
 
@@ -76,7 +76,7 @@ async def submit(request: Request) -> Reply:
     kind = _submitted_kind(*bodies.media_type(scope))
     body = await bodies.read(scope, request.receive, edge.settings.body_limit_bytes)
     value = bodies.json_of(body) if kind == bodies.JSON_TYPE else _text(body)
-    await edge.engine.submit_final(bearer, value, ok=ok, verb=Verb.EMIT_OUTPUT)
+    await edge.engine.workers.submit(bearer, value, ok=ok, verb=Verb.EMIT_OUTPUT)
     return replies.NO_CONTENT
 
 
@@ -107,7 +107,7 @@ async def result(request: Request) -> Reply:
     edge, scope = edge_of(request), request.scope
     bearer = auth.bearer(scope)
     body = bodies.shaped(WorkerResultRequest, bodies.value_of(await body_of(request, edge)))
-    await edge.engine.submit_final(
+    await edge.engine.workers.submit(
         bearer, Json.of(body.value), ok=body.ok, task_id=body.task_id, attempt=body.attempt, verb=Verb.POST_RESULT
     )
     return replies.NO_CONTENT
@@ -127,14 +127,14 @@ async def output(request: Request) -> Reply:
     kind = bodies.shaped_by(_OUTPUTS, value).type
     body = {name: field for name, field in value.items() if name != "type"}
     event = OutputEvent(type=OutputType(kind), body=Json.of(body))
-    await edge.engine.emit_output(bearer, event, idempotency=idempotency_of(scope, raw))
+    await edge.engine.workers.emit(bearer, event, idempotency=idempotency_of(scope, raw))
     return replies.NO_CONTENT
 
 
 @hot.post("/heartbeat", response_model=Heartbeat, openapi_extra=requires(Verb.EMIT_OUTPUT, credential="worker"))
 async def heartbeat(request: Request) -> Reply:
     """Renew the lease, and learn whether to stop."""
-    pulse = await edge_of(request).engine.worker_heartbeat(auth.bearer(request.scope))
+    pulse = await edge_of(request).engine.workers.heartbeat(auth.bearer(request.scope))
     return replies.json({"expires_at": views.at_or_none(pulse.expires_at), "cancelled": pulse.cancelled})
 
 
@@ -147,7 +147,7 @@ async def heartbeat(request: Request) -> Reply:
 async def ask(edge: EdgeDep, bearer: Token, body: QuestionRequest, once: Once) -> Reply:
     """Ask a senior about the worker's own task, which is suspended until the answer."""
     asked = asked_of(body)
-    return replies.json(views.question(await edge.engine.ask(bearer, asked, idempotency=once)), status=201)
+    return replies.json(views.question(await edge.engine.questions.ask(bearer, asked, idempotency=once)), status=201)
 
 
 @router.get(
@@ -166,7 +166,7 @@ async def question(request: Request, edge: EdgeDep, bearer: Token, key: Question
 )
 async def resource(edge: EdgeDep, bearer: Token, key: NamePath) -> Reply:
     """A named value."""
-    value, updated_at = await edge.engine.read_resource(bearer, key)
+    value, updated_at = await edge.engine.resources.read(bearer, key)
     return replies.json({"key": key, "value": value.fragment, "updated_at": views.at(updated_at)})
 
 
@@ -179,7 +179,7 @@ async def resource(edge: EdgeDep, bearer: Token, key: NamePath) -> Reply:
 async def claim(request: Request, edge: EdgeDep, key: ApiKeyText, body: ClaimRequest, once: Once) -> Reply:
     """Take the next attempt of a queue, waiting up to `hold` seconds for one."""
     hold = duration_of(body.hold, edge.settings)
-    claiming = edge.engine.claim(
+    claiming = edge.engine.workers.claim(
         key, queue=body.queue, agents=body.agents or (), hold=hold, worker_name=body.worker_name, idempotency=once
     )
     try:

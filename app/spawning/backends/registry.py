@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from app.spawning.backends.protocols import BackendGone
+from app.spawning.backends.protocols import BackendGone, OperatorBackend, SeniorBridge, SpawnHook
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -33,8 +34,7 @@ class Registration(Generic[T]):
 
     def unregister(self) -> None:
         """Give the id up. Does nothing once a newer registration holds it."""
-        if self.current:
-            self._registry.unregister(self.id)
+        self._registry.unregister(self.id, self)
 
 
 class Registry(Generic[T]):
@@ -54,9 +54,10 @@ class Registry(Generic[T]):
                 waiter.set_result(None)
         return registration
 
-    def unregister(self, id: str) -> None:
-        """Remove whatever is under `id`; a missing id is a no-op."""
-        self._held.pop(id, None)
+    def unregister(self, id: str, registration: Registration[T] | None = None) -> None:
+        """Remove what is under `id`; with a registration, only if that still holds it. A missing id is a no-op."""
+        if registration is None or self._held.get(id) is registration:
+            self._held.pop(id, None)
 
     def ids(self) -> list[str]:
         """The ids that are held now, sorted."""
@@ -95,3 +96,12 @@ class Registry(Generic[T]):
             waiting.discard(waiter)
             if not waiting and self._waiting.get(id) is waiting:
                 del self._waiting[id]
+
+
+@dataclass(frozen=True, slots=True)
+class Registries:
+    """Live objects of one engine by id: senior bridges, spawn hooks, operator backends."""
+
+    bridges: Registry[SeniorBridge] = field(default_factory=Registry[SeniorBridge])
+    hooks: Registry[SpawnHook] = field(default_factory=Registry[SpawnHook])
+    operators: Registry[OperatorBackend] = field(default_factory=Registry[OperatorBackend])

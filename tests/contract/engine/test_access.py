@@ -37,7 +37,7 @@ REACHING = (Verb.READ_TASK_STATE, Verb.POLL_TASK, Verb.CANCEL_TASK)
 async def minted(swarm: Swarm, role: Role = Role.WORKER, **options: object) -> CapToken:
     """A token that the operator minted."""
     wanted = {"agent_id": "helper", "role": role, "ttl": HOUR} | options
-    return (await swarm.engine.mint_token(swarm.operator, **wanted)).token  # pyright: ignore[reportArgumentType] - a test's options
+    return (await swarm.engine.credentials.mint(swarm.operator, **wanted)).token  # pyright: ignore[reportArgumentType] - a test's options
 
 
 async def token_of(swarm: Swarm, role: Role) -> CapToken:
@@ -75,12 +75,12 @@ async def test_verification_goes_step_by_step(swarm: Swarm) -> None:
     await refused(BadSignature, engine.verify_token(stranger.sign(claims), forbidden))
 
     # Revoked with no use left: revocation comes first; expiry before both, a forbidden verb between.
-    made = await engine.mint_token(
+    made = await engine.credentials.mint(
         swarm.operator, agent_id="a", role=Role.OBSERVER, ttl=timedelta(minutes=1), max_uses=1
     )
     await engine.verify_token(made.token, allowed)
     await refused(TokenUsesExhausted, engine.verify_token(made.token, allowed))
-    await engine.revoke_token(swarm.operator, made.record.jti)
+    await engine.credentials.revoke(swarm.operator, made.record.jti)
     await refused(TokenRevoked, engine.verify_token(made.token, allowed))
     await refused(RoleViolation, engine.verify_token(made.token, forbidden))
     swarm.clock.advance(61)
@@ -133,7 +133,9 @@ async def test_a_scope_narrows_a_token(swarm: Swarm) -> None:
 @pytest.mark.parametrize("role", [Role.OPERATOR, Role.SENIOR])
 async def test_only_workers_and_observers_are_minted(swarm: Swarm, role: Role) -> None:
     """Nobody mints somebody who could mint or judge."""
-    await unchanged(swarm, RoleViolation, swarm.engine.mint_token(swarm.operator, agent_id="a", role=role, ttl=HOUR))
+    await unchanged(
+        swarm, RoleViolation, swarm.engine.credentials.mint(swarm.operator, agent_id="a", role=role, ttl=HOUR)
+    )
 
 
 async def test_only_operators_mint(swarm: Swarm) -> None:
@@ -142,7 +144,7 @@ async def test_only_operators_mint(swarm: Swarm) -> None:
     for token in (swarm.senior, swarm.observer, await swarm.worker_token(work), work.handle):
         await refused(
             RoleViolation,
-            swarm.engine.mint_token(token, agent_id="a", role=Role.WORKER, ttl=HOUR),  # pyright: ignore[reportArgumentType] - a handle is no token
+            swarm.engine.credentials.mint(token, agent_id="a", role=Role.WORKER, ttl=HOUR),  # pyright: ignore[reportArgumentType] - a handle is no token
         )
 
 
@@ -151,7 +153,7 @@ async def test_a_minted_token_is_never_more_than_its_parent(swarm: Swarm) -> Non
     short = await swarm.engine.attach("short", Role.OPERATOR, timedelta(seconds=10))
     ends_at = swarm.clock() + 10_000
     swarm.clock.advance(0.7)
-    made = await swarm.engine.mint_token(short, agent_id="a", role=Role.OBSERVER, ttl=DAY)
+    made = await swarm.engine.credentials.mint(short, agent_id="a", role=Role.OBSERVER, ttl=DAY)
     assert made.record.expires_at == ends_at
     swarm.clock.advance(10)
     await refused(TokenExpired, swarm.engine.verify_token(made.token, Verb.POLL_TASK))
@@ -160,8 +162,10 @@ async def test_a_minted_token_is_never_more_than_its_parent(swarm: Swarm) -> Non
 async def test_a_token_ends_at_the_millisecond_that_was_told(swarm: Swarm) -> None:
     """Although a token itself counts in whole seconds."""
     swarm.clock.advance(0.4)
-    made = await swarm.engine.mint_token(swarm.operator, agent_id="a", role=Role.OBSERVER, ttl=timedelta(seconds=1.5))
-    told = await swarm.engine.inspect_token(swarm.operator, made.token, Verb.POLL_TASK)
+    made = await swarm.engine.credentials.mint(
+        swarm.operator, agent_id="a", role=Role.OBSERVER, ttl=timedelta(seconds=1.5)
+    )
+    told = await swarm.engine.credentials.inspect(swarm.operator, made.token, Verb.POLL_TASK)
     assert told.expires_at == made.record.expires_at == swarm.clock() + 1500
 
     swarm.clock.advance(1.499)
@@ -176,9 +180,11 @@ async def test_a_minted_tokens_scope_is_within_its_parents(plan: Plan) -> None:
     narrow = frozenset({Verb.MINT_WORKER_TOKEN, Verb.POLL_TASK})
     async with plan.engine() as engine:
         operator = await engine.attach("o", Role.OPERATOR, DAY)
-        parent = await engine.mint_token(operator, agent_id="p", role=Role.OBSERVER, ttl=HOUR, scopes=narrow)
+        parent = await engine.credentials.mint(operator, agent_id="p", role=Role.OBSERVER, ttl=HOUR, scopes=narrow)
         for asked in (None, frozenset({Verb.POLL_TASK, Verb.READ_TRACE})):
-            child = await engine.mint_token(parent.token, agent_id="c", role=Role.OBSERVER, ttl=HOUR, scopes=asked)
+            child = await engine.credentials.mint(
+                parent.token, agent_id="c", role=Role.OBSERVER, ttl=HOUR, scopes=asked
+            )
             assert child.record.scope is not None
             assert set(child.record.scope.split()) <= narrow
             await refused(RoleViolation, engine.verify_token(child.token, Verb.READ_TRACE))
@@ -196,9 +202,9 @@ async def test_minting_says_what_is_wrong(swarm: Swarm) -> None:
 
 async def test_inspection_tells_of_another_token(swarm: Swarm) -> None:
     """What is wrong with a token is a value; inspecting spends a use of the token that is inspected."""
-    made = await swarm.engine.mint_token(swarm.operator, agent_id="a", role=Role.OBSERVER, ttl=HOUR, max_uses=2)
+    made = await swarm.engine.credentials.mint(swarm.operator, agent_id="a", role=Role.OBSERVER, ttl=HOUR, max_uses=2)
 
-    first = await swarm.engine.inspect_token(swarm.operator, made.token, Verb.POLL_TASK)
+    first = await swarm.engine.credentials.inspect(swarm.operator, made.token, Verb.POLL_TASK)
     assert (first.valid, first.code, first.role, first.subject, first.uses_left) == (True, None, Role.OBSERVER, "a", 1)
     codes = []
     for text, verb in (
@@ -207,17 +213,19 @@ async def test_inspection_tells_of_another_token(swarm: Swarm) -> None:
         (made.token, Verb.POLL_TASK),
         (CapToken("nonsense"), Verb.POLL_TASK),
     ):
-        codes.append((await swarm.engine.inspect_token(swarm.operator, text, verb)).code)
+        codes.append((await swarm.engine.credentials.inspect(swarm.operator, text, verb)).code)
     assert codes == ["role-violation", None, "token-uses-exhausted", "bad-signature"]
-    await refused(RoleViolation, swarm.engine.inspect_token(swarm.senior, made.token, Verb.POLL_TASK))
+    await refused(RoleViolation, swarm.engine.credentials.inspect(swarm.senior, made.token, Verb.POLL_TASK))
     work = await swarm.external()
     token = await swarm.worker_token(work)
     await swarm.submit(work)
-    spent = await swarm.engine.inspect_token(swarm.operator, token, Verb.FETCH_PROMPT)
+    spent = await swarm.engine.credentials.inspect(swarm.operator, token, Verb.FETCH_PROMPT)
     assert (spent.valid, spent.code) == (False, "attempt-superseded")
     other = await swarm.external()
     token = await swarm.worker_token(other)
-    await refused(TaskNotFound, swarm.engine.inspect_token(swarm.operator, token, Verb.READ_TASK_STATE, "T-nowhere"))
+    await refused(
+        TaskNotFound, swarm.engine.credentials.inspect(swarm.operator, token, Verb.READ_TASK_STATE, "T-nowhere")
+    )
 
 
 # Ownership
@@ -286,11 +294,11 @@ async def test_the_operations_themselves_hold_the_gate(swarm: Swarm) -> None:
             task_id = tasks[name].task_id
             await unchanged(swarm, TokenTaskMismatch, engine.fetch_prompt(bearer, task_id))
             await unchanged(swarm, TokenTaskMismatch, engine.fetch_worker_payload(bearer, task_id))
-            await unchanged(swarm, TokenTaskMismatch, engine.submit_final(bearer, answer, ok=True, task_id=task_id))
+            await unchanged(swarm, TokenTaskMismatch, engine.workers.submit(bearer, answer, ok=True, task_id=task_id))
             await unchanged(swarm, TokenTaskMismatch, engine.query_senior(bearer, task_id, "?"))
             await unchanged(swarm, TokenTaskMismatch, engine.post_result(bearer, task_id, 1))
         for name in ("own", "parent", "grandchild", "foreign"):
-            await unchanged(swarm, TokenTaskMismatch, engine.dispatch(bearer, tasks[name].task_id, EXTERNAL))
+            await unchanged(swarm, TokenTaskMismatch, engine.dispatcher.dispatch(bearer, tasks[name].task_id, EXTERNAL))
 
     await engine.cancel_task(own.handle, tasks["child"].task_id)
     await refused(Cancelled, engine.fetch_prompt(tasks["grandchild"].handle, tasks["grandchild"].task_id))
@@ -304,10 +312,10 @@ async def test_a_minted_token_without_a_task_has_none(swarm: Swarm) -> None:
 
     assert await swarm.engine.fetch_data(token, "k") == 1
     await refused(TokenTaskMismatch, swarm.engine.task_id_from_token(token))
-    await refused(TokenTaskMismatch, swarm.engine.fetch_payload(token))
+    await refused(TokenTaskMismatch, swarm.engine.workers.payload(token))
     await refused(TokenTaskMismatch, swarm.engine.read_task_state(token, work.task_id))
     await refused(TokenTaskMismatch, swarm.engine.start_task(token, SPEC))
-    await refused(TokenTaskMismatch, swarm.engine.submit_final(token, Json.of(1), ok=True))
+    await refused(TokenTaskMismatch, swarm.engine.workers.submit(token, Json.of(1), ok=True))
 
 
 async def test_a_minted_token_means_the_latest_attempt(swarm: Swarm) -> None:
@@ -323,7 +331,7 @@ async def test_a_minted_token_means_the_latest_attempt(swarm: Swarm) -> None:
     await swarm.external(task_id)
 
     assert (await swarm.engine.fetch_worker_payload(token, task_id)).attempt == 2
-    await swarm.engine.submit_final(token, Json.of("yes"), ok=True)
+    await swarm.engine.workers.submit(token, Json.of("yes"), ok=True)
     assert (await swarm.row(task_id)).last_result == Json.of("yes")
 
 
@@ -334,7 +342,7 @@ async def test_task_ids_are_those_of_workers(swarm: Swarm) -> None:
     for token in (swarm.operator, swarm.senior, swarm.observer):
         await refused(TokenTaskMismatch, swarm.engine.task_id_from_token(token))
     await refused(BadSignature, swarm.engine.task_id_from_token(CapToken("x")))
-    await refused(TokenNotFound, swarm.engine.worker_token("T-nowhere", 1))
+    await refused(TokenNotFound, swarm.engine.credentials.attempt_token("T-nowhere", 1))
 
 
 # Handles
@@ -348,24 +356,24 @@ async def test_a_handle_is_told_apart_from_what_is_not_one(swarm: Swarm) -> None
     mistyped = text[:-1] + ("0" if text[-1] != "0" else "1")
 
     await refused(HandleMistyped, engine.task_id_from_handle(mistyped))
-    await refused(HandleMistyped, engine.fetch_payload(Handle("wh-")))
-    await refused(TokenNotFound, engine.task_id_from_handle(engine.handle_mint.new()))
+    await refused(HandleMistyped, engine.workers.payload(Handle("wh-")))
+    await refused(TokenNotFound, engine.task_id_from_handle(engine.parts.mint.new()))
     swarm.clock.advance(engine.cfg.worker_token_life_ms / 1000)
     await refused(TokenExpired, engine.task_id_from_handle(text))
-    assert await engine.carry_out_due() == 0
+    assert await engine.timers.carry_out_due() == 0
     assert await engine.task_id_from_handle(text) == work.task_id
-    await refused(AttemptSuperseded, engine.fetch_payload(work.handle))
+    await refused(AttemptSuperseded, engine.workers.payload(work.handle))
 
 
 async def test_a_handle_opens_its_attempt_and_nothing_else(swarm: Swarm) -> None:
     """What only operators, seniors and observers do is refused to a handle."""
     work = await swarm.external()
     engine, handle = swarm.engine, work.handle
-    await refused(RoleViolation, engine.mark_pass(handle, work.task_id))  # pyright: ignore[reportArgumentType] - a handle is no token
-    await refused(RoleViolation, engine.override_verdict(handle, work.task_id, ok=True))  # pyright: ignore[reportArgumentType] - as above
-    await refused(RoleViolation, engine.pause_loop(handle))  # pyright: ignore[reportArgumentType] - as above
+    await refused(RoleViolation, engine.tasks.mark(handle, work.task_id, ok=True))  # pyright: ignore[reportArgumentType] - a handle is no token
+    await refused(RoleViolation, engine.tasks.override(handle, work.task_id, ok=True))  # pyright: ignore[reportArgumentType] - as above
+    await refused(RoleViolation, engine.switch.pause(handle))  # pyright: ignore[reportArgumentType] - as above
     await refused(RoleViolation, engine.heartbeat(handle))  # pyright: ignore[reportArgumentType] - as above
-    await refused(RoleViolation, engine.answer(handle, "R-1", Json.of(1)))  # pyright: ignore[reportArgumentType] - as above
+    await refused(RoleViolation, engine.questions.answer(handle, "R-1", Json.of(1)))  # pyright: ignore[reportArgumentType] - as above
 
 
 async def test_a_spent_credential_earns_a_conflict_everywhere(swarm: Swarm) -> None:
@@ -378,20 +386,20 @@ async def test_a_spent_credential_earns_a_conflict_everywhere(swarm: Swarm) -> N
 
     for bearer in (work.handle, token):
         for call in (
-            engine.fetch_payload(bearer),
+            engine.workers.payload(bearer),
             engine.fetch_prompt(bearer, work.task_id),
             engine.read_task_state(bearer, work.task_id),
             engine.read_task_state(bearer, child),
             engine.poll_task(bearer, child, timedelta(0)),
             engine.cancel_task(bearer, child),
             engine.start_task(bearer, SPEC),  # pyright: ignore[reportArgumentType] - workers start tasks with handles too
-            engine.dispatch(bearer, child, EXTERNAL),
+            engine.dispatcher.dispatch(bearer, child, EXTERNAL),
             engine.query_senior(bearer, work.task_id, "?"),
             engine.post_result(bearer, work.task_id, 1),
-            engine.worker_heartbeat(bearer),
-            engine.read_resource(bearer, "k"),
-            engine.why(bearer, work.task_id),
-            engine.list_attempts(bearer, work.task_id),
+            engine.workers.heartbeat(bearer),
+            engine.resources.read(bearer, "k"),
+            engine.tasks.why(bearer, work.task_id),
+            engine.attempts.every(bearer, work.task_id),
         ):
             await unchanged(swarm, AttemptSuperseded, call)
     await refused(AttemptSuperseded, engine.verify_token(token, Verb.FETCH_DATA))
@@ -401,7 +409,7 @@ async def test_a_spent_credential_earns_a_conflict_everywhere(swarm: Swarm) -> N
 async def test_handles_are_stored_as_digests_only(swarm: Swarm) -> None:
     """No table has a handle's or a key's text."""
     work = await swarm.external()
-    await swarm.engine.ensure_root_key("shk_" + "a" * 40)
+    await swarm.engine.keys.ensure_root("shk_" + "a" * 40)
     everything = repr(await swarm.dump())
 
     assert work.handle.text not in everything
@@ -414,14 +422,14 @@ async def test_handles_are_stored_as_digests_only(swarm: Swarm) -> None:
 async def test_the_root_key_may_be_one_that_was_known_before(swarm: Swarm) -> None:
     """The configuration goes back to an earlier root key, or names a key that was made for something else."""
     engine, first, second = swarm.engine, "shk_" + "a" * 40, "shk_" + "b" * 40
-    assert await engine.ensure_root_key(first)
-    assert await engine.ensure_root_key(second)
-    assert await engine.ensure_root_key(first)
-    await engine.check_root_key(first)
-    await refused(Unauthenticated, engine.check_root_key(second))
+    assert await engine.keys.ensure_root(first)
+    assert await engine.keys.ensure_root(second)
+    assert await engine.keys.ensure_root(first)
+    await engine.keys.check_root(first)
+    await refused(Unauthenticated, engine.keys.check_root(second))
 
-    _, worker = await engine.create_key(first, "w", frozenset({Role.WORKER}), HOUR)
-    assert await engine.ensure_root_key(worker)
+    _, worker = await engine.keys.create(first, "w", frozenset({Role.WORKER}), HOUR)
+    assert await engine.keys.ensure_root(worker)
     swarm.clock.advance(DAY.total_seconds())
-    await engine.check_root_key(worker)
-    await refused(Unauthenticated, engine.check_root_key(first))
+    await engine.keys.check_root(worker)
+    await refused(Unauthenticated, engine.keys.check_root(first))

@@ -41,7 +41,7 @@ class Bridge:
 async def asked(swarm: Swarm, bridge_id: str | None = None, task_id: str | None = None) -> str:
     """A question, of a task of its own unless one is named."""
     ask = Ask(question=Json.of("?"), bridge_id=bridge_id)
-    return (await swarm.engine.ask(swarm.operator, ask, task_id=task_id or await swarm.task())).key
+    return (await swarm.engine.questions.ask(swarm.operator, ask, task_id=task_id or await swarm.task())).key
 
 
 async def test_a_bridge_is_shown_what_is_open_and_what_comes(swarm: Swarm) -> None:
@@ -55,12 +55,12 @@ async def test_a_bridge_is_shown_what_is_open_and_what_comes(swarm: Swarm) -> No
     assert set(bridge.asked) == {*before[:2], *after[1:]}
 
     async def is_noted() -> bool:
-        row = await engine.read_question(swarm.senior, after[2])
+        row = await engine.questions.read(swarm.senior, after[2])
         return row.delivered_to.value == ["mira"]
 
     await eventually(is_noted)
     await engine.resume(before[0], "yes")
-    task_id = (await engine.read_question(swarm.senior, after[1])).task_id
+    task_id = (await engine.questions.read(swarm.senior, after[1])).task_id
     await engine.cancel_task(swarm.operator, task_id)
     await engine.resume(after[0], "not its own")
     await eventually(lambda: len(bridge.taken_back) == 2)
@@ -79,7 +79,7 @@ async def test_an_escalated_question_is_shown_to_whom_it_goes(swarm: Swarm) -> N
         on_deadline=OnDeadline.ESCALATE,
         escalate_to="chief",
     )
-    key = (await swarm.engine.ask(swarm.operator, ask, task_id=await swarm.task())).key
+    key = (await swarm.engine.questions.ask(swarm.operator, ask, task_id=await swarm.task())).key
     await eventually(lambda: mira.asked)
     await swarm.pass_time(5)
     await eventually(lambda: chief.asked)
@@ -97,10 +97,10 @@ async def test_an_inline_bridge_answers_its_sessions_worker(swarm: Swarm) -> Non
     await engine.register_senior_bridge("bystander", bystander)
     token = await engine.attach_with("op", Role.OPERATOR, HOUR, OperatorInfo(bridge=inline))
     work = await swarm.external()
-    await engine.mark_blocked(swarm.operator, work.task_id)
-    dispatched, _ = await engine.dispatch(token, work.task_id, EXTERNAL)
+    await engine.tasks.mark(swarm.operator, work.task_id, ok=False)
+    dispatched, _ = await engine.dispatcher.dispatch(token, work.task_id, EXTERNAL)
     assert dispatched.handle is not None
-    key = await engine.query_senior(await engine.worker_token(work.task_id, 2), work.task_id, "?")
+    key = await engine.query_senior(await engine.credentials.attempt_token(work.task_id, 2), work.task_id, "?")
 
     async with asyncio.timeout(60):
         assert await engine.await_resume(key, HOUR) == {"so": "be it"}
@@ -146,7 +146,7 @@ async def test_a_bridge_that_stumbles_is_shown_the_rest(swarm: Swarm) -> None:
     await eventually(lambda: set(stumbling.asked) == set(keys))
     await eventually(lambda: leaving.asked)
     assert len(leaving.asked) == 1
-    assert (await engine.read_question(swarm.senior, keys[0])).delivered_to.value == []
+    assert (await engine.questions.read(swarm.senior, keys[0])).delivered_to.value == []
     back = Bridge()
     await engine.register_senior_bridge("l", back)
     await eventually(lambda: set(back.asked) == set(keys))
@@ -170,5 +170,5 @@ async def test_questions_survive_the_server_that_showed_them(plan: Plan) -> None
     async with next_one:
         await eventually(lambda: len(again.asked) == 2)
         assert set(again.asked) == set(keys[1:])
-        row = await next_one.read_question(swarm.senior, keys[1])
+        row = await next_one.questions.read(swarm.senior, keys[1])
         assert row.status is QuestionStatus.OPEN

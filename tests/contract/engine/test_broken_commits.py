@@ -59,8 +59,8 @@ async def test_a_dispatch_that_was_kept_is_walked(cut: tuple[Swarm, CuttingProxy
     swarm, proxy = cut
     task = await swarm.task()
     key = Idempotency("k", "request")
-    await _broken(proxy, swarm.engine.dispatch(swarm.operator, task, IN_PROCESS, idempotency=key))
-    dispatched, _ = await swarm.engine.dispatch(swarm.operator, task, IN_PROCESS, idempotency=key)
+    await _broken(proxy, swarm.engine.dispatcher.dispatch(swarm.operator, task, IN_PROCESS, idempotency=key))
+    dispatched, _ = await swarm.engine.dispatcher.dispatch(swarm.operator, task, IN_PROCESS, idempotency=key)
     assert dispatched.attempt == 1
     function.give("done")
     await _passed(swarm, task)
@@ -74,14 +74,14 @@ async def test_a_planned_retry_that_was_kept_is_walked(
     swarm, proxy = cut
     task = await swarm.task(retry=RetryPolicy(max_attempts=2))
     function.give(RuntimeError("first"))
-    await swarm.engine.dispatch(swarm.operator, task, IN_PROCESS)
+    await swarm.engine.dispatcher.dispatch(swarm.operator, task, IN_PROCESS)
 
     async def planned() -> bool:
         return (await swarm.row(task)).retry_at is not None
 
     await eventually(planned)
     swarm.clock.advance(3600)
-    await _broken(proxy, swarm.engine.redispatch(task))
+    await _broken(proxy, swarm.engine.dispatcher.redispatch(task))
     function.give("done")
     await _passed(swarm, task)
     assert len(function.calls) == 2

@@ -56,7 +56,7 @@ async def alive_below(swarm: Swarm, root: str) -> dict[str, int]:
 async def test_nothing_of_a_tree_is_left_alive(swarm: Swarm, function: ScriptedFunction) -> None:
     """Children of every kind, parked questions, deadlines, planned retries, functions, minted tokens."""
     engine = swarm.engine
-    await engine.ensure_root_key(KEY)
+    await engine.keys.ensure_root(KEY)
     root = await swarm.external(lease=HOUR)
     running = await swarm.external_child(root)
     deep = await swarm.external_child(await swarm.external_child(running))
@@ -64,33 +64,35 @@ async def test_nothing_of_a_tree_is_left_alive(swarm: Swarm, function: ScriptedF
     asking = await swarm.external_child(root)
     deadline = swarm.clock() + 60_000
     key = (
-        await engine.ask(asking.handle, Ask(question=Json.of("?"), deadline=deadline, on_deadline=OnDeadline.BLOCK))
+        await engine.questions.ask(
+            asking.handle, Ask(question=Json.of("?"), deadline=deadline, on_deadline=OnDeadline.BLOCK)
+        )
     ).key
     held = await swarm.child(root)
-    made, _ = await engine.dispatch(root.handle, held, EXTERNAL, layers=("senior_escalation",))
-    await engine.submit_final(Handle(str(made.handle)), Json.of("no"), ok=False)
+    made, _ = await engine.dispatcher.dispatch(root.handle, held, EXTERNAL, layers=("senior_escalation",))
+    await engine.workers.submit(Handle(str(made.handle)), Json.of("no"), ok=False)
     inside = await swarm.child(root)
-    await engine.dispatch(root.handle, inside, IN_PROCESS)
+    await engine.dispatcher.dispatch(root.handle, inside, IN_PROCESS)
     await function.called.wait()
     queued, claimed = await swarm.child(root), await swarm.child(root)
     retried = await swarm.child(root, retry=RetryPolicy(max_attempts=3, on=("blocked",)))
     for task_id in (claimed, retried, queued):
-        await engine.dispatch(root.handle, task_id, QUEUE)
-    claims = [await engine.claim(KEY, queue="q", hold=timedelta(0)) for _ in range(2)]
+        await engine.dispatcher.dispatch(root.handle, task_id, QUEUE)
+    claims = [await engine.workers.claim(KEY, queue="q", hold=timedelta(0)) for _ in range(2)]
     assert claims[1] is not None
-    await engine.submit_final(Handle(claims[1].handle), Json.of("no"), ok=False)
+    await engine.workers.submit(Handle(claims[1].handle), Json.of("no"), ok=False)
     passed = await swarm.external_child(root)
     below_passed = await swarm.external_child(passed)
     await swarm.submit(passed)
     minted = [
-        (await engine.mint_token(swarm.operator, agent_id="m", role=Role.WORKER, ttl=HOUR, task_id=task_id)).token
+        (await engine.credentials.mint(swarm.operator, agent_id="m", role=Role.WORKER, ttl=HOUR, task_id=task_id)).token
         for task_id in (root.task_id, deep.task_id, pending, passed.task_id, queued)
     ]
     tokens = [await swarm.worker_token(work) for work in (root, running, deep, asking, below_passed)]
     parked = [
         asyncio.ensure_future(engine.poll_task(swarm.operator, root.task_id, HOUR)),
         asyncio.ensure_future(engine.await_resume(key, HOUR)),
-        asyncio.ensure_future(engine.join(inside, 1, None)),
+        asyncio.ensure_future(engine.dispatcher.join(inside, 1, None)),
     ]
     await asyncio.sleep(0)
 
@@ -104,16 +106,16 @@ async def test_nothing_of_a_tree_is_left_alive(swarm: Swarm, function: ScriptedF
     for token in tokens:
         await refused(Cancelled, engine.verify_token(token, Verb.FETCH_PROMPT))
     for work in (root, running, deep, asking, below_passed):
-        await refused(Cancelled, engine.fetch_payload(work.handle))
+        await refused(Cancelled, engine.workers.payload(work.handle))
     async with asyncio.timeout(60):
         polled, awaited, joined = await asyncio.gather(*parked, return_exceptions=True)
     assert getattr(polled, "status", None) is Status.CANCELLED
     assert isinstance(awaited, QuestionClosed)
     assert str(getattr(joined, "outcome", None)) == "cancelled"
-    await eventually(lambda: function.cancelled == 1 and not engine._drivers)
+    await eventually(lambda: function.cancelled == 1 and not engine.dispatcher.running)
     await swarm.pass_time(30 * 86400)
     assert await alive_below(swarm, root.task_id) == {}
-    assert await engine.claim(KEY, queue="q", hold=timedelta(0)) is None
+    assert await engine.workers.claim(KEY, queue="q", hold=timedelta(0)) is None
     assert function.calls[0].stopping
 
 
@@ -155,9 +157,9 @@ async def test_cancel_races_everything(swarm: Swarm) -> None:
             swarm.submit(root, ok=False),
             swarm.submit(child),
             engine.resume(key, 1),
-            engine.dispatch(root.handle, pending, EXTERNAL),
+            engine.dispatcher.dispatch(root.handle, pending, EXTERNAL),
             swarm.child(root),
-            engine.mint_token(swarm.operator, agent_id="m", role=Role.WORKER, ttl=HOUR, task_id=root.task_id),
+            engine.credentials.mint(swarm.operator, agent_id="m", role=Role.WORKER, ttl=HOUR, task_id=root.task_id),
         ]
         calls.insert(n % 7, engine.cancel_task(swarm.operator, root.task_id))
         await asyncio.gather(*calls, return_exceptions=True)
@@ -172,10 +174,12 @@ async def test_nothing_comes_to_life_under_a_cancelled_task(swarm: Swarm) -> Non
     child = await swarm.external_child(root)
     await swarm.submit(child)
     await swarm.engine.cancel_task(swarm.operator, root.task_id)
-    await swarm.engine.override_verdict(swarm.senior, child.task_id, ok=False)
+    await swarm.engine.tasks.override(swarm.senior, child.task_id, ok=False)
 
-    error = await unchanged(swarm, Cancelled, swarm.engine.dispatch(swarm.operator, child.task_id, EXTERNAL))
-    mint = swarm.engine.mint_token(swarm.operator, agent_id="m", role=Role.WORKER, ttl=HOUR, task_id=child.task_id)
+    error = await unchanged(swarm, Cancelled, swarm.engine.dispatcher.dispatch(swarm.operator, child.task_id, EXTERNAL))
+    mint = swarm.engine.credentials.mint(
+        swarm.operator, agent_id="m", role=Role.WORKER, ttl=HOUR, task_id=child.task_id
+    )
     await unchanged(swarm, Cancelled, mint)
 
     assert error.task_id == root.task_id

@@ -28,20 +28,20 @@ WORKERS = 50
 @pytest.fixture(autouse=True)
 async def key(swarm: Swarm) -> None:
     """A key that may claim."""
-    await swarm.engine.ensure_root_key(KEY)
+    await swarm.engine.keys.ensure_root(KEY)
 
 
 async def queued(swarm: Swarm, agent: str = "coder", *, queue: str = "q", priority: int = 0) -> str:
     """A task whose attempt waits in a queue."""
     task_id = await swarm.task(agent)
     spec: dict[str, Any] = {"kind": "queue", "queue": queue, "priority": priority}
-    await swarm.engine.dispatch(swarm.operator, task_id, spec)
+    await swarm.engine.dispatcher.dispatch(swarm.operator, task_id, spec)
     return task_id
 
 
 async def claim(swarm: Swarm, *agents: str, queue: str = "q", hold: timedelta = NOW) -> Claim | None:
     """The next attempt for a worker."""
-    return await swarm.engine.claim(KEY, queue=queue, hold=hold, agents=agents, worker_name="w")
+    return await swarm.engine.workers.claim(KEY, queue=queue, hold=hold, agents=agents, worker_name="w")
 
 
 async def served(swarm: Swarm, count: int, *agents: str) -> list[str]:
@@ -57,11 +57,11 @@ async def test_a_claim_is_all_a_worker_needs(swarm: Swarm) -> None:
     assert found is not None
     assert (found.payload.task_id, found.payload.attempt, found.payload.prompt) == (task_id, 1, "Do it.")
     assert found.lease_expires_at == swarm.clock() + swarm.engine.cfg.lease_ms
-    assert await swarm.engine.fetch_payload(Handle(found.handle)) == found.payload
+    assert await swarm.engine.workers.payload(Handle(found.handle)) == found.payload
     assert (await swarm.attempt(task_id)).worker_id == "w"
     assert await claim(swarm) is None
 
-    await swarm.engine.submit_final(Handle(found.handle), Json.of(1), ok=True)
+    await swarm.engine.workers.submit(Handle(found.handle), Json.of(1), ok=True)
 
     assert await swarm.status(task_id) is Status.PASS
     assert "worker_claimed" in await swarm.kinds(task_id)
@@ -69,17 +69,17 @@ async def test_a_claim_is_all_a_worker_needs(swarm: Swarm) -> None:
 
 async def test_only_worker_keys_claim(swarm: Swarm) -> None:
     """Unknown keys and keys of other roles are refused."""
-    _, text = await swarm.engine.create_key(KEY, "k", frozenset({Role.OPERATOR}), None)
-    await refused(RoleViolation, swarm.engine.claim(text, queue="q", hold=NOW))
-    await refused(Unauthenticated, swarm.engine.claim("shk_none", queue="q", hold=NOW))
+    _, text = await swarm.engine.keys.create(KEY, "k", frozenset({Role.OPERATOR}), None)
+    await refused(RoleViolation, swarm.engine.workers.claim(text, queue="q", hold=NOW))
+    await refused(Unauthenticated, swarm.engine.workers.claim("shk_none", queue="q", hold=NOW))
 
 
 async def test_an_unclaimed_attempt_is_nobodys(swarm: Swarm) -> None:
     """Even its own token earns NotStarted."""
     task_id = await queued(swarm)
-    token = await swarm.engine.worker_token(task_id, 1)
-    await refused(NotStarted, swarm.engine.fetch_payload(token))
-    await refused(NotStarted, swarm.engine.submit_final(token, Json.of(1), ok=True))
+    token = await swarm.engine.credentials.attempt_token(task_id, 1)
+    await refused(NotStarted, swarm.engine.workers.payload(token))
+    await refused(NotStarted, swarm.engine.workers.submit(token, Json.of(1), ok=True))
 
 
 async def test_a_parked_claim_is_woken(swarm: Swarm) -> None:
@@ -133,11 +133,11 @@ async def test_what_waits_for_a_senior_is_not_claimed(swarm: Swarm) -> None:
 async def test_a_paused_loop_gives_nothing_out(swarm: Swarm) -> None:
     """A parked claim goes on when it is resumed."""
     await queued(swarm)
-    await swarm.engine.pause_loop(swarm.senior)
+    await swarm.engine.switch.pause(swarm.senior)
     assert await claim(swarm) is None
     parked = asyncio.ensure_future(claim(swarm, hold=HOUR))
     await asyncio.sleep(0)
-    await swarm.engine.resume_loop(swarm.senior)
+    await swarm.engine.switch.resume(swarm.senior)
     async with asyncio.timeout(60):
         assert await parked is not None
 
@@ -251,7 +251,7 @@ async def test_racing_workers_get_each_attempt_once(swarm: Swarm) -> None:
     async def fill(number: int) -> None:
         for _ in range(number):
             task_id = await engine.start_task(swarm.operator, spec)
-            await engine.dispatch(swarm.operator, task_id, {"kind": "queue", "queue": "q"})
+            await engine.dispatcher.dispatch(swarm.operator, task_id, {"kind": "queue", "queue": "q"})
 
     began = time.monotonic()
     await asyncio.gather(*(fill(MANY // WORKERS) for _ in range(WORKERS)))
@@ -266,7 +266,7 @@ async def test_racing_workers_get_each_attempt_once(swarm: Swarm) -> None:
 
     print(f"{MANY} attempts queued and claimed in {time.monotonic() - began:.1f} s")  # noqa: T201 - told with -s
     assert len(claimed) == len(set(claimed)) == MANY // WORKERS * WORKERS
-    stats = await engine.stats(swarm.operator)
+    stats = await engine.reports.stats(swarm.operator)
     assert stats["queues"] == {}
     assert stats["attempts"] == [{"spawner": "queue", "phase": "running", "count": len(claimed)}]
 
@@ -282,7 +282,7 @@ async def test_claims_race_dispatches_cancels_and_questions(swarm: Swarm) -> Non
             if found is not None:
                 got.append(found)
                 await asyncio.gather(
-                    engine.submit_final(Handle(found.handle), Json.of(1), ok=True), return_exceptions=True
+                    engine.workers.submit(Handle(found.handle), Json.of(1), ok=True), return_exceptions=True
                 )
 
     workers = [asyncio.ensure_future(work()) for _ in range(8)]

@@ -40,8 +40,8 @@ def policy(**options: Any) -> RetryPolicy:
 
 async def claimed(swarm: Swarm) -> Handle:
     """The next attempt of the queue, in a worker's hands."""
-    await swarm.engine.ensure_root_key(KEY)
-    claim = await swarm.engine.claim(KEY, queue="q", hold=timedelta(0))
+    await swarm.engine.keys.ensure_root(KEY)
+    claim = await swarm.engine.workers.claim(KEY, queue="q", hold=timedelta(0))
     assert claim is not None
     return Handle(claim.handle)
 
@@ -66,7 +66,7 @@ async def test_a_silent_worker_is_lost(swarm: Swarm) -> None:
 async def test_an_attempt_times_out(swarm: Swarm) -> None:
     """However lively its worker, the timeout ends it, and the dispatcher is told so."""
     task_id = await swarm.task(attempt_timeout_ms=5000)
-    waiting = asyncio.ensure_future(swarm.engine.dispatch(swarm.operator, task_id, EXTERNAL, wait=HOUR))
+    waiting = asyncio.ensure_future(swarm.engine.dispatcher.dispatch(swarm.operator, task_id, EXTERNAL, wait=HOUR))
 
     async def is_running() -> bool:
         return await swarm.status(task_id) is Status.RUNNING
@@ -84,7 +84,7 @@ async def test_an_attempt_times_out(swarm: Swarm) -> None:
 async def test_a_queued_attempt_waits_without_a_clock(swarm: Swarm) -> None:
     """Neither lease nor timeout run before somebody claims it; then both do."""
     task_id = await swarm.task(attempt_timeout_ms=600_000)
-    await swarm.engine.dispatch(swarm.operator, task_id, QUEUE)
+    await swarm.engine.dispatcher.dispatch(swarm.operator, task_id, QUEUE)
     await swarm.pass_time(30 * 86400)
     await claimed(swarm)
     attempt = await swarm.attempt(task_id)
@@ -113,25 +113,25 @@ async def test_clocks_stand_still_while_suspended(swarm: Swarm) -> None:
     key = await engine.query_senior(work.handle, task_id, "?")
     await swarm.pass_time(40 * 86400)
     assert (await swarm.attempt(task_id)).is_live
-    assert not (await engine.worker_heartbeat(work.handle)).cancelled
-    await engine.fetch_payload(work.handle)
+    assert not (await engine.workers.heartbeat(work.handle)).cancelled
+    await engine.workers.payload(work.handle)
 
     await engine.resume(key, "yes")
 
     await swarm.pass_time(5.999)
     assert (await swarm.attempt(task_id)).is_live
-    await engine.worker_heartbeat(work.handle)
+    await engine.workers.heartbeat(work.handle)
     await swarm.pass_time(9.999)
-    await engine.worker_heartbeat(work.handle)
+    await engine.workers.heartbeat(work.handle)
     await swarm.pass_time(9.999)
     assert (await swarm.attempt(task_id)).is_live
-    await engine.worker_heartbeat(work.handle)
+    await engine.workers.heartbeat(work.handle)
     await swarm.pass_time(0.003)
     assert (await swarm.attempt(task_id)).reason is Reason.TIMEOUT
 
 
 async def poll_own(swarm: Swarm, work: Work, child: str) -> None:
-    await swarm.engine.watch_task(work.handle, work.task_id, timedelta(0))
+    await swarm.engine.tasks.watch(work.handle, work.task_id, timedelta(0))
 
 
 async def read_child(swarm: Swarm, work: Work, child: str) -> None:
@@ -143,7 +143,7 @@ async def start_child(swarm: Swarm, work: Work, child: str) -> None:
 
 
 async def dispatch_child(swarm: Swarm, work: Work, child: str) -> None:
-    await swarm.engine.dispatch(work.handle, child, EXTERNAL)
+    await swarm.engine.dispatcher.dispatch(work.handle, child, EXTERNAL)
 
 
 async def cancel_child(swarm: Swarm, work: Work, child: str) -> None:
@@ -156,11 +156,11 @@ async def fetch_data(swarm: Swarm, work: Work, child: str) -> None:
 
 
 async def fetch_prompt(swarm: Swarm, work: Work, child: str) -> None:
-    await swarm.engine.fetch_payload(work.handle)
+    await swarm.engine.workers.payload(work.handle)
 
 
 async def emit_output(swarm: Swarm, work: Work, child: str) -> None:
-    await swarm.engine.emit_output(work.handle, OutputEvent.progress("half"))
+    await swarm.engine.workers.emit(work.handle, OutputEvent.progress("half"))
 
 
 TRAFFIC = [poll_own, read_child, start_child, dispatch_child, cancel_child, fetch_data, fetch_prompt, emit_output]
@@ -202,14 +202,14 @@ async def test_a_clock_set_back_harms_nothing(swarm: Swarm) -> None:
 
     attempt, now = await swarm.attempt(work.task_id), swarm.clock()
     assert (attempt.lease_expires_at, attempt.timeout_at) == (now + 6_000, now + 26_000)
-    await engine.worker_heartbeat(work.handle)
+    await engine.workers.heartbeat(work.handle)
     await swarm.submit(work)
 
 
 async def test_a_watched_function_keeps_its_lease(swarm: Swarm, function: ScriptedFunction) -> None:
     """The server vouches for workers that it runs itself, at the pace of the attempt's own lease."""
     task_id = await swarm.task()
-    await swarm.engine.dispatch(swarm.operator, task_id, IN_PROCESS, lease=timedelta(milliseconds=60))
+    await swarm.engine.dispatcher.dispatch(swarm.operator, task_id, IN_PROCESS, lease=timedelta(milliseconds=60))
     await function.called.wait()
     before = (await swarm.attempt(task_id)).lease_expires_at
     swarm.clock.advance(0.059)
@@ -226,13 +226,13 @@ async def test_nobody_vouches_for_a_worker_elsewhere(swarm: Swarm, function: Scr
     """A layer that has the server watch an external attempt does not keep a silent worker's lease alive."""
     lease = timedelta(milliseconds=60)
     elsewhere, here = await swarm.task(), await swarm.task()
-    await swarm.engine.dispatch(swarm.operator, elsewhere, EXTERNAL, lease=lease, layers=("long_hold",))
+    await swarm.engine.dispatcher.dispatch(swarm.operator, elsewhere, EXTERNAL, lease=lease, layers=("long_hold",))
 
     async def is_running() -> bool:
         return (await swarm.attempt(elsewhere)).phase is Phase.RUNNING
 
     await eventually(is_running)
-    await swarm.engine.dispatch(swarm.operator, here, IN_PROCESS, lease=lease)
+    await swarm.engine.dispatcher.dispatch(swarm.operator, here, IN_PROCESS, lease=lease)
     await function.called.wait()
     before = [(await swarm.attempt(x)).lease_expires_at for x in (elsewhere, here)]
     swarm.clock.advance(0.059)
@@ -259,7 +259,7 @@ async def test_a_retry_comes_when_it_is_due(swarm: Swarm, function: ScriptedFunc
     task_id = await swarm.task(retry=policy(backoff=2.0, multiplier=3.0))
     for outcome in (ValueError("one"), ValueError("two"), "three"):
         function.give(outcome)
-    waiting = asyncio.ensure_future(swarm.engine.dispatch(swarm.operator, task_id, IN_PROCESS, wait=HOUR))
+    waiting = asyncio.ensure_future(swarm.engine.dispatcher.dispatch(swarm.operator, task_id, IN_PROCESS, wait=HOUR))
 
     for number, pause in ((1, 2.0), (2, 6.0)):
 
@@ -286,7 +286,7 @@ async def planned(swarm: Swarm, function: ScriptedFunction, **spec: Any) -> tupl
     """A task whose first attempt failed and whose second is planned; and its dispatcher, who waits."""
     task_id = await swarm.task(retry=policy(max_attempts=2), **spec)
     function.give(ValueError("one"))
-    waiting = asyncio.ensure_future(swarm.engine.dispatch(swarm.operator, task_id, IN_PROCESS, wait=HOUR))
+    waiting = asyncio.ensure_future(swarm.engine.dispatcher.dispatch(swarm.operator, task_id, IN_PROCESS, wait=HOUR))
 
     async def is_planned() -> bool:
         return (await swarm.row(task_id)).retry_at is not None
@@ -322,7 +322,7 @@ async def test_a_policy_ends(swarm: Swarm, function: ScriptedFunction) -> None:
     task_id = await swarm.task(retry=policy(max_attempts=2))
     function.give(ValueError("one"))
     function.give(ValueError("two"))
-    waiting = asyncio.ensure_future(swarm.engine.dispatch(swarm.operator, task_id, IN_PROCESS, wait=HOUR))
+    waiting = asyncio.ensure_future(swarm.engine.dispatcher.dispatch(swarm.operator, task_id, IN_PROCESS, wait=HOUR))
 
     async def is_planned() -> bool:
         return (await swarm.row(task_id)).retry_at is not None
@@ -343,18 +343,18 @@ async def test_only_covered_endings_are_tried_again(swarm: Swarm, ending: str, c
     on = (ending,) if covered else tuple(name for name in ALL if name != ending)
     task_id = await swarm.task(retry=policy(on=on), attempt_timeout_ms=120_000)
     if ending == "failed":
-        await swarm.engine.dispatch(swarm.operator, task_id, IN_PROCESS)
+        await swarm.engine.dispatcher.dispatch(swarm.operator, task_id, IN_PROCESS)
         await swarm.engine.with_state("fail", _failure(task_id))
     else:
-        await swarm.engine.dispatch(swarm.operator, task_id, QUEUE)
+        await swarm.engine.dispatcher.dispatch(swarm.operator, task_id, QUEUE)
         handle = await claimed(swarm)
         if ending == "blocked":
-            await swarm.engine.submit_final(handle, Json.of("no"), ok=False)
+            await swarm.engine.workers.submit(handle, Json.of("no"), ok=False)
         elif ending == "lost":
             await swarm.pass_time(60)
         else:
             swarm.clock.advance(119)
-            await swarm.engine.worker_heartbeat(handle)
+            await swarm.engine.workers.heartbeat(handle)
             await swarm.pass_time(1)
 
     row = await swarm.row(task_id)
@@ -369,8 +369,8 @@ def _failure(task_id: str) -> Any:
 async def test_verdicts_are_not_tried_again(swarm: Swarm) -> None:
     """What a person decided stands, whatever the policy; a handed-on handle cannot be handed on again either."""
     judged = await swarm.task(retry=policy())
-    await swarm.engine.dispatch(swarm.operator, judged, QUEUE)
-    await swarm.engine.mark_blocked(swarm.operator, judged)
+    await swarm.engine.dispatcher.dispatch(swarm.operator, judged, QUEUE)
+    await swarm.engine.tasks.mark(swarm.operator, judged, ok=False)
     external = await swarm.external(await swarm.task(retry=policy()))
     await swarm.submit(external, "no", ok=False)
 
@@ -383,10 +383,10 @@ async def test_a_planned_retry_is_overtaken(swarm: Swarm) -> None:
     """Cancelling, judging and dispatching by hand take its place; it never comes on top."""
     tasks = [await swarm.task(retry=policy()) for _ in range(3)]
     for task_id in tasks:
-        await swarm.engine.dispatch(swarm.operator, task_id, QUEUE)
-        await swarm.engine.submit_final(await claimed(swarm), Json.of("no"), ok=False)
+        await swarm.engine.dispatcher.dispatch(swarm.operator, task_id, QUEUE)
+        await swarm.engine.workers.submit(await claimed(swarm), Json.of("no"), ok=False)
     await swarm.engine.cancel_task(swarm.operator, tasks[0])
-    await swarm.engine.mark_pass(swarm.operator, tasks[1])
+    await swarm.engine.tasks.mark(swarm.operator, tasks[1], ok=True)
     await swarm.external(tasks[2])
 
     await swarm.pass_time(3600)
@@ -402,8 +402,8 @@ async def test_a_planned_retry_is_overtaken(swarm: Swarm) -> None:
 async def test_a_question_puts_a_planned_retry_off(swarm: Swarm) -> None:
     """Asked meanwhile, the task waits for the senior; after the answer the retry comes, with the answer."""
     engine, task_id = swarm.engine, await swarm.task(retry=policy())
-    await engine.dispatch(swarm.operator, task_id, QUEUE)
-    await engine.submit_final(await claimed(swarm), Json.of("no"), ok=False)
+    await engine.dispatcher.dispatch(swarm.operator, task_id, QUEUE)
+    await engine.workers.submit(await claimed(swarm), Json.of("no"), ok=False)
     key = await engine.query_senior(swarm.operator, task_id, "Again?")
     await swarm.pass_time(3600)
     assert await swarm.status(task_id) is Status.SUSPENDED
@@ -413,19 +413,19 @@ async def test_a_question_puts_a_planned_retry_off(swarm: Swarm) -> None:
     assert (row.status, row.last_result) == (Status.RUNNING, Json.of("no"))
     await swarm.pass_time(1)
 
-    assert [x["answer"] for x in (await engine.fetch_payload(await claimed(swarm))).answers] == ["yes, carefully"]
+    assert [x["answer"] for x in (await engine.workers.payload(await claimed(swarm))).answers] == ["yes, carefully"]
 
 
 async def test_a_paused_loop_holds_retries_back(swarm: Swarm) -> None:
     """They come when it is resumed."""
     engine, task_id = swarm.engine, await swarm.task(retry=policy())
-    await engine.dispatch(swarm.operator, task_id, QUEUE)
-    await engine.submit_final(await claimed(swarm), Json.of("no"), ok=False)
-    await engine.pause_loop(swarm.senior)
+    await engine.dispatcher.dispatch(swarm.operator, task_id, QUEUE)
+    await engine.workers.submit(await claimed(swarm), Json.of("no"), ok=False)
+    await engine.switch.pause(swarm.senior)
     await swarm.pass_time(3600)
     assert (await swarm.row(task_id)).attempt == 1
 
-    await engine.resume_loop(swarm.senior)
+    await engine.switch.resume(swarm.senior)
     await swarm.pass_time(0)
 
     assert (await swarm.row(task_id)).attempt == 2
@@ -462,8 +462,8 @@ async def test_a_retry_that_cannot_be_prepared_blocks(plan: Plan, layer: str) ->
     async with plan.engine() as engine:
         swarm = await Swarm.over(engine, plan)
         task_id, other = await swarm.task(retry=policy()), await swarm.external(lease=LEASE)
-        await engine.dispatch(swarm.operator, task_id, QUEUE, layers=(layer,))
-        await engine.submit_final(await claimed(swarm), Json.of("no"), ok=False)
+        await engine.dispatcher.dispatch(swarm.operator, task_id, QUEUE, layers=(layer,))
+        await engine.workers.submit(await claimed(swarm), Json.of("no"), ok=False)
         await swarm.pass_time(10)
 
         row = await swarm.row(task_id)
@@ -499,17 +499,17 @@ async def test_the_timers_themselves_carry_out_what_is_due(store_url: str) -> No
         lost = await swarm.external(lease=timedelta(milliseconds=50))
         asked = await swarm.external()
         ask = Ask(question=Json.of("?"), deadline=system_clock() + 50, on_deadline=OnDeadline.BLOCK)
-        await engine.ask(asked.handle, ask)
+        await engine.questions.ask(asked.handle, ask)
         retried = await swarm.task(retry=policy(backoff=0.05))
-        await engine.dispatch(swarm.operator, retried, QUEUE)
-        await engine.submit_final(await claimed(swarm), Json.of("no"), ok=False)
+        await engine.dispatcher.dispatch(swarm.operator, retried, QUEUE)
+        await engine.workers.submit(await claimed(swarm), Json.of("no"), ok=False)
 
         async def are_blocked() -> bool:
             return {await swarm.status(work.task_id) for work in (lost, asked)} == {Status.BLOCKED}
 
         await eventually(are_blocked)
         async with asyncio.timeout(60):
-            found = await engine.claim(KEY, queue="q", hold=HOUR)
+            found = await engine.workers.claim(KEY, queue="q", hold=HOUR)
         assert found is not None
         assert found.payload.attempt == 2
         await refused(AttemptSuperseded, swarm.submit(lost))

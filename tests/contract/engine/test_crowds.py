@@ -79,11 +79,11 @@ class Crowd:
         self.engine = self.plan.engine()
         await self.engine.start()
         self.swarm = await Swarm.over(self.engine, self.plan)
-        await self.engine.ensure_root_key(ROOT)
-        self.api_keys = [await self.engine.create_key(ROOT, f"k{n}", frozenset(Role), None) for n in range(3)]
+        await self.engine.keys.ensure_root(ROOT)
+        self.api_keys = [await self.engine.keys.create(ROOT, f"k{n}", frozenset(Role), None) for n in range(3)]
         self.operators = [await self.engine.attach(f"o{n}", Role.OPERATOR, YEAR) for n in range(3)]
         for _, text in self.api_keys:
-            made = await self.engine.attach_session(text, "k", Role.OPERATOR, YEAR, SessionOptions())
+            made = await self.engine.sessions.attach_by_key(text, "k", Role.OPERATOR, YEAR, SessionOptions())
             self.operators.append(made.token)
 
     async def restart(self) -> None:
@@ -129,7 +129,7 @@ class Crowd:
         layers = ("senior_escalation",) if self.random.random() < 0.4 else ()
         lease = self.random.choice([None, timedelta(seconds=5)])
         spawner = self.random.choice(SPAWNERS)
-        made, _ = await self.engine.dispatch(
+        made, _ = await self.engine.dispatcher.dispatch(
             self.operator(), self.late(self.tasks), spawner, lease=lease, layers=layers
         )
         if made.handle is not None:
@@ -137,26 +137,26 @@ class Crowd:
 
     async def claim(self) -> None:
         _, text = self.random.choice(self.api_keys)
-        found = await self.engine.claim(text, queue="q", hold=NOW)
+        found = await self.engine.workers.claim(text, queue="q", hold=NOW)
         if found is not None:
             self.handles.append((Handle(found.handle), found.payload.task_id, found.payload.attempt))
 
     async def submit(self) -> None:
         handle, task_id, number = self.late(self.handles)
         value, ok = self.random.choice("ab"), self.random.random() < 0.5
-        await self.engine.submit_final(handle, Json.of(value), ok=ok)
+        await self.engine.workers.submit(handle, Json.of(value), ok=ok)
         assert self.finals.setdefault((task_id, number), (value, ok)) == (value, ok)
 
     async def emit(self) -> None:
-        await self.engine.emit_output(self.late(self.handles)[0], OutputEvent.partial(1))
+        await self.engine.workers.emit(self.late(self.handles)[0], OutputEvent.partial(1))
 
     async def beat(self) -> None:
-        await self.engine.worker_heartbeat(self.late(self.handles)[0])
+        await self.engine.workers.heartbeat(self.late(self.handles)[0])
 
     async def child(self) -> None:
         handle = self.late(self.handles)[0]
         self.tasks.append(await self.engine.start_task(handle, TaskSpec(agent="c", initial_directive="d")))
-        made, _ = await self.engine.dispatch(handle, self.tasks[-1], SPAWNERS[0])
+        made, _ = await self.engine.dispatcher.dispatch(handle, self.tasks[-1], SPAWNERS[0])
         self.handles.append((Handle(str(made.handle)), made.task_id, made.attempt))
 
     async def ask(self) -> None:
@@ -169,16 +169,16 @@ class Crowd:
             escalate_to="chief" if on is OnDeadline.ESCALATE else None,
         )
         if self.handles and self.random.random() < 0.5:
-            made = await self.engine.ask(self.late(self.handles)[0], ask)
+            made = await self.engine.questions.ask(self.late(self.handles)[0], ask)
         else:
-            made = await self.engine.ask(self.operator(), ask, task_id=self.late(self.tasks))
+            made = await self.engine.questions.ask(self.operator(), ask, task_id=self.late(self.tasks))
         self.keys.append(made.key)
 
     async def answer(self) -> None:
-        page = await self.engine.list_questions(self.swarm.senior, status=QuestionStatus.OPEN)
+        page = await self.engine.questions.page(self.swarm.senior, status=QuestionStatus.OPEN)
         key = self.late([question.key for question in page.items] or self.keys)
         value = self.random.choice(["y", "n", {"uphold": True}])
-        await self.engine.answer(self.swarm.senior, key, Json.of(value))
+        await self.engine.questions.answer(self.swarm.senior, key, Json.of(value))
         assert same_json(self.answers.setdefault(key, value), value)
 
     async def cancel(self) -> None:
@@ -187,37 +187,37 @@ class Crowd:
     async def judge(self) -> None:
         task_id, ok = self.late(self.tasks), self.random.random() < 0.4
         if self.random.random() < 0.5:
-            await self.engine.mark(self.operator(), task_id, ok=ok)
+            await self.engine.tasks.mark(self.operator(), task_id, ok=ok)
         else:
-            await self.engine.override_verdict(self.swarm.senior, task_id, ok=ok)
+            await self.engine.tasks.override(self.swarm.senior, task_id, ok=ok)
 
     async def adopt(self) -> None:
         _, task_id, number = self.late(self.handles)
-        await self.engine.adopt_late(self.swarm.operator, task_id, number, 0)
+        await self.engine.attempts.adopt_late(self.swarm.operator, task_id, number, 0)
 
     async def mint(self) -> None:
         task_id = self.late(self.tasks)
-        await self.engine.mint_token(self.operator(), agent_id="m", role=Role.WORKER, ttl=YEAR, task_id=task_id)
+        await self.engine.credentials.mint(self.operator(), agent_id="m", role=Role.WORKER, ttl=YEAR, task_id=task_id)
 
     async def attach(self) -> None:
         _, text = self.random.choice(self.api_keys)
-        made = await self.engine.attach_session(text, "k", Role.OPERATOR, YEAR, SessionOptions())
+        made = await self.engine.sessions.attach_by_key(text, "k", Role.OPERATOR, YEAR, SessionOptions())
         self.operators.append(made.token)
 
     async def switch(self) -> None:
         engine, senior = self.engine, self.swarm.senior
-        await (engine.pause_loop(senior) if self.random.random() < 0.3 else engine.resume_loop(senior))
+        await (engine.switch.pause(senior) if self.random.random() < 0.3 else engine.switch.resume(senior))
 
     async def revoke(self) -> None:
         if self.random.random() < 0.5:
-            await self.engine.revoke_key(ROOT, self.random.choice(self.api_keys)[0].id)
+            await self.engine.keys.revoke(ROOT, self.random.choice(self.api_keys)[0].id)
         else:
-            row = await self.engine.own_session(self.random.choice(self.operators[1:]))
-            await self.engine.revoke_token(self.swarm.operator, row.jti)
+            row = await self.engine.sessions.own(self.random.choice(self.operators[1:]))
+            await self.engine.credentials.revoke(self.swarm.operator, row.jti)
 
     async def pass_time(self) -> None:
         self.swarm.clock.advance(self.random.choice([1, 3, 6, 25]))
-        await self.engine.carry_out_due()
+        await self.engine.timers.carry_out_due()
 
 
 Call = Callable[[Crowd], Awaitable[None]]
@@ -347,7 +347,7 @@ async def test_a_crowd_breaks_nothing(plan: Plan, seed: int) -> None:
                     await asyncio.sleep(0)
                 await crowd.restart()
             await acting
-            await crowd.engine.carry_out_due()
+            await crowd.engine.timers.carry_out_due()
             rows = await crowd.engine.store.read(Rows)
             check_tasks(rows)
             check_credentials(rows)

@@ -39,7 +39,7 @@ LONG = timedelta(seconds=60)
 async def dispatched(swarm: Swarm, spec: dict[str, Any], **options: Any) -> Any:
     """How a new task's attempt came out."""
     task_id = await swarm.task()
-    return (await swarm.engine.dispatch(swarm.operator, task_id, spec, wait=LONG, **options))[1]
+    return (await swarm.engine.dispatcher.dispatch(swarm.operator, task_id, spec, wait=LONG, **options))[1]
 
 
 async def test_identity_ships(swarm: Swarm) -> None:
@@ -170,7 +170,7 @@ async def test_a_worker_that_breaks_blocks_the_task(swarm: Swarm, how: str) -> N
 async def test_cancelling_stops_the_worker(swarm: Swarm, function: ScriptedFunction) -> None:
     """A running function and a spawn that is under way are both told to stop; what they return later is nothing."""
     task_id = await swarm.task()
-    await swarm.engine.dispatch(swarm.operator, task_id, IN_PROCESS)
+    await swarm.engine.dispatcher.dispatch(swarm.operator, task_id, IN_PROCESS)
     await function.called.wait()
     spawner = ScriptedSpawner(spawn=lambda _: asyncio.Event().wait())
     other = await swarm.task()
@@ -210,7 +210,7 @@ async def test_a_worker_that_returns_after_its_end_changes_nothing(swarm: Swarm)
     task_id = await swarm.task()
     waiting = asyncio.ensure_future(swarm.engine.dispatch_attempt_with(swarm.operator, task_id, spawner))
     await spawner.spawned.wait()
-    await swarm.engine.mark_blocked(swarm.operator, task_id)
+    await swarm.engine.tasks.mark(swarm.operator, task_id, ok=False)
     assert (await waiting).reason is Reason.VERDICT
     await spawner.workers[0].stopped.wait()
 
@@ -233,7 +233,7 @@ async def test_a_worker_may_submit_and_leave_by_itself(plan: Plan) -> None:
         assert (await waiting).value == Json.of("mine")
         spawner.workers[0].exit.set_result(Exit(detail="exit status 0"))
 
-        await eventually(lambda: not engine._drivers)
+        await eventually(lambda: not engine.dispatcher.running)
         assert not spawner.workers[0].stopped.is_set()
 
 
@@ -244,7 +244,7 @@ async def test_a_dispatch_that_the_engine_leaves_is_told_so(plan: Plan) -> None:
         engine = plan.engine()
         await engine.start()
         swarm = await Swarm.over(engine, plan)
-        dispatching = asyncio.ensure_future(engine.dispatch(swarm.operator, await swarm.task(), IN_PROCESS))
+        dispatching = asyncio.ensure_future(engine.dispatcher.dispatch(swarm.operator, await swarm.task(), IN_PROCESS))
         for _ in range(ticks):
             await asyncio.sleep(0)
         await crash(engine)
@@ -256,11 +256,12 @@ async def test_one_live_attempt_at_a_time(swarm: Swarm) -> None:
     """Of racing dispatches one is prepared, and the others are refused without a trace."""
     task_id = await swarm.task()
     outcomes = await asyncio.gather(
-        *(swarm.engine.dispatch(swarm.operator, task_id, EXTERNAL) for _ in range(10)), return_exceptions=True
+        *(swarm.engine.dispatcher.dispatch(swarm.operator, task_id, EXTERNAL) for _ in range(10)),
+        return_exceptions=True,
     )
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["InvalidTransition"] * 9 + ["tuple"]
     assert (await swarm.row(task_id)).attempt == 1
-    await unchanged(swarm, InvalidTransition, swarm.engine.dispatch(swarm.operator, task_id, EXTERNAL))
+    await unchanged(swarm, InvalidTransition, swarm.engine.dispatcher.dispatch(swarm.operator, task_id, EXTERNAL))
 
 
 async def test_a_suspended_dispatch_returns_its_key(swarm: Swarm) -> None:
@@ -283,7 +284,9 @@ async def test_a_suspended_dispatch_returns_its_key(swarm: Swarm) -> None:
 async def test_a_dispatch_ends_its_wait_and_not_the_attempt(swarm: Swarm, function: ScriptedFunction) -> None:
     """With `wait` the call returns in time; cancelling the caller ends nothing either."""
     task_id = await swarm.task()
-    made, outcome = await swarm.engine.dispatch(swarm.operator, task_id, IN_PROCESS, wait=timedelta(milliseconds=10))
+    made, outcome = await swarm.engine.dispatcher.dispatch(
+        swarm.operator, task_id, IN_PROCESS, wait=timedelta(milliseconds=10)
+    )
     assert (made.attempt, outcome) == (1, None)
     other = await swarm.task()
     error = await refused(
@@ -302,14 +305,14 @@ async def test_a_dispatcher_that_leaves_at_any_moment_leaves_a_driven_attempt(
     """A call that is cancelled after so many turns of the loop has prepared nothing, or an attempt that is walked."""
     for turns in range(12):
         task_id = await swarm.task()
-        call = asyncio.ensure_future(swarm.engine.dispatch(swarm.operator, task_id, IN_PROCESS))
+        call = asyncio.ensure_future(swarm.engine.dispatcher.dispatch(swarm.operator, task_id, IN_PROCESS))
         for _ in range(turns):
             await asyncio.sleep(0)
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
 
     async def all_driven() -> bool:
-        page = await swarm.engine.list_tasks(swarm.operator, status=Status.RUNNING)
+        page = await swarm.engine.tasks.page(swarm.operator, status=Status.RUNNING)
         return len(page.items) == len(function.calls)
 
     await eventually(all_driven)
@@ -319,11 +322,11 @@ async def test_a_spawner_that_cannot_be_built_is_refused(swarm: Swarm) -> None:
     """Unknown kinds, functions and fields are told, and nothing is prepared."""
     task_id = await swarm.task()
     for spec in ({}, {"kind": "none"}, {"kind": "in_process", "function": "none"}, {"kind": "external", "x": 1}):
-        await unchanged(swarm, DispatchFailed, swarm.engine.dispatch(swarm.operator, task_id, spec))
+        await unchanged(swarm, DispatchFailed, swarm.engine.dispatcher.dispatch(swarm.operator, task_id, spec))
     await unchanged(
         swarm,
         InvalidRequest,
-        swarm.engine.dispatch(swarm.operator, task_id, EXTERNAL, lease=timedelta(0)),
+        swarm.engine.dispatcher.dispatch(swarm.operator, task_id, EXTERNAL, lease=timedelta(0)),
     )
 
 
@@ -331,9 +334,9 @@ async def test_workers_dispatch_their_children_with_what_is_allowed(swarm: Swarm
     """External, in-process and queue spawners; others are refused to workers."""
     work = await swarm.external()
     child = await swarm.child(work)
-    refusal = swarm.engine.dispatch(work.handle, child, {"kind": "operator", "backend_id": "x"})
+    refusal = swarm.engine.dispatcher.dispatch(work.handle, child, {"kind": "operator", "backend_id": "x"})
     await unchanged(swarm, DispatchFailed, refusal)
-    _, outcome = await swarm.engine.dispatch(
+    _, outcome = await swarm.engine.dispatcher.dispatch(
         work.handle, child, {"kind": "in_process", "function": "identity"}, wait=LONG
     )
     assert outcome is not None
@@ -344,7 +347,7 @@ async def test_the_started_event_tells_who_and_through_what(swarm: Swarm) -> Non
     """The base layer `audit` notes session, spawner and layers."""
     work = await swarm.external(layers=("long_hold",))
     [started] = [x for x in await swarm.events(work.task_id) if x.kind == "task_attempt_started"]
-    session = (await swarm.engine.own_session(swarm.operator)).id
+    session = (await swarm.engine.sessions.own(swarm.operator)).id
     assert values(started) == {
         "agent": "coder",
         "by": session,
@@ -356,7 +359,7 @@ async def test_the_started_event_tells_who_and_through_what(swarm: Swarm) -> Non
 async def test_a_refused_worker_learns_of_the_cancel(swarm: Swarm) -> None:
     """A dispatch whose task is cancelled while its caller waits comes out as cancelled."""
     task_id = await swarm.task()
-    waiting = asyncio.ensure_future(swarm.engine.dispatch(swarm.operator, task_id, EXTERNAL, wait=LONG))
+    waiting = asyncio.ensure_future(swarm.engine.dispatcher.dispatch(swarm.operator, task_id, EXTERNAL, wait=LONG))
 
     async def is_running() -> bool:
         return await swarm.status(task_id) is Status.RUNNING
@@ -367,4 +370,4 @@ async def test_a_refused_worker_learns_of_the_cancel(swarm: Swarm) -> None:
     assert outcome is not None
     assert (outcome.outcome, outcome.value) == (Outcome.CANCELLED, None)
     assert made.handle is not None
-    await refused(Cancelled, swarm.engine.fetch_payload(Handle(made.handle)))
+    await refused(Cancelled, swarm.engine.workers.payload(Handle(made.handle)))

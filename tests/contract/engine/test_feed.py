@@ -156,7 +156,7 @@ async def test_many_readers_see_the_same(swarm: Swarm) -> None:
     late = [swarm.engine.subscribe(after=0) for _ in range(5)]
     read += [asyncio.ensure_future(_until_marked(stream)) for stream in late]
     await asyncio.gather(*(swarm.submit(work) for work in works))
-    await swarm.engine.pause_loop(swarm.senior)
+    await swarm.engine.switch.pause(swarm.senior)
 
     async with asyncio.timeout(DEADLINE_S):
         found = await asyncio.gather(*read)

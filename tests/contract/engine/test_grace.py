@@ -25,7 +25,7 @@ async def test_a_lease_that_ended_while_no_server_was_there_is_whole_again(plan:
 
     async with plan.engine() as second:
         swarm = await Swarm.over(second, plan)
-        await second.carry_out_due()
+        await second.timers.carry_out_due()
         assert (await swarm.attempt(task_id)).is_live
 
         await swarm.pass_time(LEASE.total_seconds() + 1)

@@ -31,34 +31,36 @@ Creating = Callable[[Swarm, str, Idempotency], Awaitable[Any]]
 
 
 async def task(swarm: Swarm, task_id: str, key: Idempotency) -> str:
-    return (await swarm.engine.create_task(swarm.operator, SPEC, idempotency=key)).task.id
+    return (await swarm.engine.tasks.start(swarm.operator, SPEC, idempotency=key)).task.id
 
 
 async def question(swarm: Swarm, task_id: str, key: Idempotency) -> str:
     ask = Ask(question=Json.of("?"))
-    return (await swarm.engine.ask(swarm.operator, ask, task_id=task_id, idempotency=key)).key
+    return (await swarm.engine.questions.ask(swarm.operator, ask, task_id=task_id, idempotency=key)).key
 
 
 async def dispatch(swarm: Swarm, task_id: str, key: Idempotency) -> tuple[str, int]:
-    made, _ = await swarm.engine.dispatch(swarm.operator, task_id, EXTERNAL, idempotency=key)
-    assert (await swarm.engine.fetch_payload(Handle(str(made.handle)))).task_id == made.task_id
+    made, _ = await swarm.engine.dispatcher.dispatch(swarm.operator, task_id, EXTERNAL, idempotency=key)
+    assert (await swarm.engine.workers.payload(Handle(str(made.handle)))).task_id == made.task_id
     return made.task_id, made.attempt
 
 
 async def token(swarm: Swarm, task_id: str, key: Idempotency) -> str:
-    made = await swarm.engine.mint_token(swarm.operator, agent_id="a", role=Role.OBSERVER, ttl=HOUR, idempotency=key)
+    made = await swarm.engine.credentials.mint(
+        swarm.operator, agent_id="a", role=Role.OBSERVER, ttl=HOUR, idempotency=key
+    )
     await swarm.engine.verify_token(made.token, Verb.POLL_TASK)
     return made.record.jti
 
 
 async def session(swarm: Swarm, task_id: str, key: Idempotency) -> str:
-    made = await swarm.engine.attach_session(ROOT, "o", Role.OPERATOR, HOUR, SessionOptions(), idempotency=key)
+    made = await swarm.engine.sessions.attach_by_key(ROOT, "o", Role.OPERATOR, HOUR, SessionOptions(), idempotency=key)
     await swarm.engine.heartbeat(made.token)
     return made.session.id
 
 
 async def api_key(swarm: Swarm, task_id: str, key: Idempotency) -> str:
-    made, text = await swarm.engine.create_key(ROOT, "k", frozenset({Role.OPERATOR}), None, idempotency=key)
+    made, text = await swarm.engine.keys.create(ROOT, "k", frozenset({Role.OPERATOR}), None, idempotency=key)
     assert text.startswith("shk_")
     return made.id
 
@@ -69,7 +71,7 @@ CREATING = [task, question, dispatch, token, session, api_key]
 @pytest.fixture
 async def pending(swarm: Swarm) -> str:
     """A task to do things to."""
-    await swarm.engine.ensure_root_key(ROOT)
+    await swarm.engine.keys.ensure_root(ROOT)
     return await swarm.task()
 
 
@@ -103,7 +105,7 @@ async def test_other_keys_make_others(swarm: Swarm, pending: str) -> None:
     made = {
         await task(swarm, pending, key),
         await task(swarm, pending, Idempotency("l", "request")),
-        (await swarm.engine.create_task(other, SPEC, idempotency=key)).task.id,
+        (await swarm.engine.tasks.start(other, SPEC, idempotency=key)).task.id,
     }
     assert len(made) == 3
     assert (await question(swarm, pending, key)).startswith("R-")
@@ -116,16 +118,16 @@ async def test_attempts_under_one_workers_name_never_meet(swarm: Swarm, pending:
     questions: set[tuple[str, str]] = set()
     jobs: set[str] = set()
     for _ in range(2):
-        await swarm.engine.dispatch(swarm.operator, await swarm.task(), {"kind": "queue", "queue": "q"})
-        claim = await swarm.engine.claim(ROOT, queue="q", hold=timedelta(0), worker_name="w")
+        await swarm.engine.dispatcher.dispatch(swarm.operator, await swarm.task(), {"kind": "queue", "queue": "q"})
+        claim = await swarm.engine.workers.claim(ROOT, queue="q", hold=timedelta(0), worker_name="w")
         assert claim is not None
         jobs.add(claim.payload.task_id)
         handle = Handle(claim.handle)
-        made = (await swarm.engine.create_task(handle, SPEC, idempotency=key)).task
-        again = (await swarm.engine.create_task(handle, SPEC, idempotency=key)).task
+        made = (await swarm.engine.tasks.start(handle, SPEC, idempotency=key)).task
+        again = (await swarm.engine.tasks.start(handle, SPEC, idempotency=key)).task
         assert made.id == again.id
         children.add((made.parent_task_id, made.id))
-        asked = await swarm.engine.ask(handle, Ask(question=Json.of("?")), idempotency=key)
+        asked = await swarm.engine.questions.ask(handle, Ask(question=Json.of("?")), idempotency=key)
         questions.add((asked.task_id, asked.key))
     assert {parent for parent, _ in children} == {task for task, _ in questions} == jobs
     assert len(children) == len(questions) == 2
@@ -137,10 +139,10 @@ async def test_tokens_under_one_agents_name_never_meet(swarm: Swarm, pending: st
     parents: list[str | None] = []
     works = [await swarm.external() for _ in range(2)]
     for work in works:
-        minted = await swarm.engine.mint_token(
+        minted = await swarm.engine.credentials.mint(
             swarm.operator, agent_id="a", role=Role.WORKER, ttl=HOUR, task_id=work.task_id
         )
-        parents.append((await swarm.engine.create_task(minted.token, SPEC, idempotency=key)).task.parent_task_id)
+        parents.append((await swarm.engine.tasks.start(minted.token, SPEC, idempotency=key)).task.parent_task_id)
     assert parents == [work.task_id for work in works]
 
 
@@ -149,21 +151,21 @@ async def test_a_caller_is_itself_with_a_new_token(swarm: Swarm, pending: str) -
     key = Idempotency("k", "request")
     first = await task(swarm, pending, key)
     again = await swarm.engine.attach("operator", Role.OPERATOR, HOUR)
-    assert (await swarm.engine.create_task(again, SPEC, idempotency=key)).task.id == first
+    assert (await swarm.engine.tasks.start(again, SPEC, idempotency=key)).task.id == first
 
 
 async def test_a_refusal_is_not_remembered(swarm: Swarm, pending: str) -> None:
     """The same key may be used again after a call that made nothing."""
     key = Idempotency("k", "request")
     wrong = TaskSpec(agent="", initial_directive="b")
-    await unchanged(swarm, InvalidRequest, swarm.engine.create_task(swarm.operator, wrong, idempotency=key))
+    await unchanged(swarm, InvalidRequest, swarm.engine.tasks.start(swarm.operator, wrong, idempotency=key))
     await task(swarm, pending, key)
     work = await swarm.external()
     for _ in range(4):
         work = await swarm.external_child(work)
     for _ in range(2):
         await unchanged(
-            swarm, SpawnDepthExceeded, swarm.engine.create_task(work.handle, SPEC, idempotency=Idempotency("d", "x"))
+            swarm, SpawnDepthExceeded, swarm.engine.tasks.start(work.handle, SPEC, idempotency=Idempotency("d", "x"))
         )
 
 
@@ -172,7 +174,7 @@ async def test_a_repeat_shows_the_object_as_it_is_now(swarm: Swarm, pending: str
     key = Idempotency("k", "request")
     task_id = await task(swarm, pending, key)
     await swarm.external(task_id)
-    state = await swarm.engine.create_task(swarm.operator, SPEC, idempotency=key)
+    state = await swarm.engine.tasks.start(swarm.operator, SPEC, idempotency=key)
     assert (state.task.id, state.task.attempt) == (task_id, 1)
 
 
@@ -180,13 +182,13 @@ async def test_a_repeat_of_what_was_revoked_is_refused(swarm: Swarm, pending: st
     """A token or key that was revoked does not come back by asking again; the caller's own is as good as ever."""
     key = Idempotency("k", "request")
     jti = await token(swarm, pending, key)
-    await swarm.engine.revoke_token(swarm.operator, jti)
+    await swarm.engine.credentials.revoke(swarm.operator, jti)
     await refused(KeyNotFound, token(swarm, pending, key))
-    await refused(KeyNotFound, swarm.engine.revoke_token(swarm.operator, "W-none"))
+    await refused(KeyNotFound, swarm.engine.credentials.revoke(swarm.operator, "W-none"))
 
-    made, _ = await swarm.engine.create_key(ROOT, "k", frozenset({Role.OPERATOR}), None, idempotency=key)
-    await swarm.engine.revoke_key(ROOT, made.id)
-    again = swarm.engine.create_key(ROOT, "k", frozenset({Role.OPERATOR}), None, idempotency=key)
+    made, _ = await swarm.engine.keys.create(ROOT, "k", frozenset({Role.OPERATOR}), None, idempotency=key)
+    await swarm.engine.keys.revoke(ROOT, made.id)
+    again = swarm.engine.keys.create(ROOT, "k", frozenset({Role.OPERATOR}), None, idempotency=key)
     await refused(KeyNotFound, again)
 
 
@@ -195,9 +197,9 @@ async def test_only_the_last_secret_of_a_repeated_key_works(swarm: Swarm, pendin
     key = Idempotency("k", "request")
     texts = []
     for _ in range(2):
-        _, text = await swarm.engine.create_key(ROOT, "k", frozenset({Role.OPERATOR}), None, idempotency=key)
+        _, text = await swarm.engine.keys.create(ROOT, "k", frozenset({Role.OPERATOR}), None, idempotency=key)
         texts.append(text)
-    await swarm.engine.check_key(texts[1], Role.OPERATOR)
+    await swarm.engine.keys.check(texts[1], Role.OPERATOR)
     assert texts[0] != texts[1]
 
 
@@ -205,7 +207,7 @@ async def test_a_repeated_dispatch_of_an_ended_attempt_gives_a_spent_handle(swar
     """It names the attempt that was made then, and opens nothing."""
     key = Idempotency("k", "request")
     await dispatch(swarm, pending, key)
-    await swarm.engine.mark_blocked(swarm.operator, pending)
-    made, _ = await swarm.engine.dispatch(swarm.operator, pending, EXTERNAL, idempotency=key)
+    await swarm.engine.tasks.mark(swarm.operator, pending, ok=False)
+    made, _ = await swarm.engine.dispatcher.dispatch(swarm.operator, pending, EXTERNAL, idempotency=key)
     assert made.attempt == 1
-    await refused(AttemptSuperseded, swarm.engine.fetch_payload(Handle(str(made.handle))))
+    await refused(AttemptSuperseded, swarm.engine.workers.payload(Handle(str(made.handle))))

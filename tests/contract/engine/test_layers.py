@@ -35,14 +35,14 @@ LONG = timedelta(seconds=60)
 async def dispatched(swarm: Swarm, spec: dict[str, Any], **options: Any) -> Any:
     """How a new task's attempt came out."""
     task_id = await swarm.task()
-    return (await swarm.engine.dispatch(swarm.operator, task_id, spec, wait=LONG, **options))[1]
+    return (await swarm.engine.dispatcher.dispatch(swarm.operator, task_id, spec, wait=LONG, **options))[1]
 
 
 async def test_layers_stand_in_order(swarm: Swarm, function: ScriptedFunction, trace: list[str]) -> None:
     """Innermost first into the attempt and out of it, outermost last around the spawn; each once, unknown skipped."""
     function.give("value")
     task_id = await swarm.task()
-    _, outcome = await swarm.engine.dispatch(
+    _, outcome = await swarm.engine.dispatcher.dispatch(
         swarm.operator, task_id, IN_PROCESS, layers=("one", "nobody", "two", "one"), wait=LONG
     )
 
@@ -71,7 +71,9 @@ async def test_strict_hints_refuse_the_unknown(plan: Plan) -> None:
     async with plan.engine() as engine:
         swarm = await Swarm.over(engine, plan)
         task_id = await swarm.task()
-        await unchanged(swarm, DispatchFailed, engine.dispatch(swarm.operator, task_id, EXTERNAL, layers=("nobody",)))
+        await unchanged(
+            swarm, DispatchFailed, engine.dispatcher.dispatch(swarm.operator, task_id, EXTERNAL, layers=("nobody",))
+        )
 
 
 ENDS = {"pass": "pass", "verdict": "pass", "cancel": "cancelled", "timeout": "timeout"}
@@ -83,7 +85,7 @@ async def test_layers_hear_of_every_ending(swarm: Swarm, trace: list[str], how: 
     engine = swarm.engine
     token = await engine.attach("o", Role.OPERATOR, DAY)
     task_id = await swarm.task(attempt_timeout_ms=5000)
-    made, _ = await engine.dispatch(token, task_id, EXTERNAL, layers=("one",), lease=timedelta(seconds=10))
+    made, _ = await engine.dispatcher.dispatch(token, task_id, EXTERNAL, layers=("one",), lease=timedelta(seconds=10))
     assert made.handle is not None
     handle = Handle(made.handle)
 
@@ -93,11 +95,11 @@ async def test_layers_hear_of_every_ending(swarm: Swarm, trace: list[str], how: 
     await eventually(has_started)
     match how:
         case "pass" | "blocked":
-            await engine.submit_final(handle, Json.of(1), ok=how == "pass")
+            await engine.workers.submit(handle, Json.of(1), ok=how == "pass")
         case "cancel":
             await engine.cancel_task(swarm.operator, task_id)
         case "verdict":
-            await engine.mark_pass(swarm.operator, task_id)
+            await engine.tasks.mark(swarm.operator, task_id, ok=True)
         case "timeout":
             await swarm.pass_time(5)
         case "lost":
@@ -107,7 +109,7 @@ async def test_layers_hear_of_every_ending(swarm: Swarm, trace: list[str], how: 
             )
             await swarm.pass_time(10)
         case _:
-            await engine.revoke_token(swarm.operator, (await engine.own_session(token)).jti)
+            await engine.credentials.revoke(swarm.operator, (await engine.sessions.own(token)).jti)
 
     async def is_ended() -> bool:
         return (await swarm.attempt(task_id)).phase is Phase.ENDED
@@ -140,7 +142,7 @@ async def test_a_broken_layer_settles_its_attempt(plan: Plan, function: Scripted
         function.give("value")
         outcome = await dispatched(swarm, IN_PROCESS, layers=("broken",))
         assert outcome.outcome is (Outcome.PASS if where == "after" else Outcome.BLOCKED)
-        await eventually(lambda: not engine._drivers)
+        await eventually(lambda: not engine.dispatcher.running)
 
 
 async def test_linking_is_by_the_engines_registry(swarm: Swarm, trace: list[str]) -> None:
@@ -168,15 +170,15 @@ async def test_a_handle_waits_for_the_hook(swarm: Swarm) -> None:
     engine, hook = swarm.engine, Hook(agree=False)
     await engine.register_spawn_hook("h", hook)
     task_id = await swarm.task()
-    made, _ = await engine.dispatch(await hooked(swarm), task_id, EXTERNAL, layers=("main_ai",))
+    made, _ = await engine.dispatcher.dispatch(await hooked(swarm), task_id, EXTERNAL, layers=("main_ai",))
     assert made.handle is not None
     handle = Handle(made.handle)
     await hook.asked.wait()
     for call in (
-        engine.fetch_payload(handle),
-        engine.submit_final(handle, Json.of(1), ok=True),
-        engine.emit_output(handle, OutputEvent.partial(1)),
-        engine.worker_heartbeat(handle),
+        engine.workers.payload(handle),
+        engine.workers.submit(handle, Json.of(1), ok=True),
+        engine.workers.emit(handle, OutputEvent.partial(1)),
+        engine.workers.heartbeat(handle),
         engine.read_task_state(handle, task_id),
         engine.query_senior(handle, task_id, "?"),
     ):
@@ -187,7 +189,7 @@ async def test_a_handle_waits_for_the_hook(swarm: Swarm) -> None:
         return (await swarm.attempt(task_id)).phase is Phase.RUNNING
 
     await eventually(may_fetch)
-    await engine.submit_final(handle, Json.of(1), ok=True)
+    await engine.workers.submit(handle, Json.of(1), ok=True)
     async with asyncio.timeout(60):
         await hook.heard.wait()
     assert [(x.outcome, x.value) for x in hook.after_calls] == [(Outcome.PASS, Json.of(1))]
@@ -199,7 +201,9 @@ async def test_a_hook_that_refuses_blocks_with_its_reason(swarm: Swarm) -> None:
     await engine.register_spawn_hook("h", hook)
     hook.verdict.set_exception(SpawnRefused("too dear"))
     task_id = await swarm.task()
-    _, outcome = await engine.dispatch(await hooked(swarm), task_id, EXTERNAL, layers=("main_ai",), wait=LONG)
+    _, outcome = await engine.dispatcher.dispatch(
+        await hooked(swarm), task_id, EXTERNAL, layers=("main_ai",), wait=LONG
+    )
 
     assert outcome is not None
     assert (outcome.outcome, outcome.reason) == (Outcome.BLOCKED, Reason.REFUSED)
@@ -214,7 +218,7 @@ async def test_an_attempt_waits_for_its_hook_to_connect(swarm: Swarm) -> None:
     tasks = [await swarm.task(), await swarm.task()]
     token = await hooked(swarm)
     for task_id in tasks:
-        await engine.dispatch(token, task_id, EXTERNAL, layers=("main_ai",))
+        await engine.dispatcher.dispatch(token, task_id, EXTERNAL, layers=("main_ai",))
     await swarm.pass_time(30 * 86400)
     assert [(await swarm.attempt(x)).phase for x in tasks] == [Phase.WAITING, Phase.WAITING]
     await engine.cancel_task(swarm.operator, tasks[0])
@@ -238,7 +242,7 @@ async def test_a_hook_that_agrees_while_a_senior_thinks_starts_no_clock(swarm: S
     await engine.register_spawn_hook("h", hook)
     task_id = await swarm.task(attempt_timeout_ms=100_000)
     token = await hooked(swarm)
-    await engine.dispatch(token, task_id, EXTERNAL, layers=("main_ai",), lease=timedelta(seconds=10))
+    await engine.dispatcher.dispatch(token, task_id, EXTERNAL, layers=("main_ai",), lease=timedelta(seconds=10))
     await hook.asked.wait()
     swarm.clock.advance(40)
     key = await engine.query_senior(swarm.operator, task_id, "?")
@@ -261,6 +265,6 @@ async def test_automate_needs_no_hook(swarm: Swarm) -> None:
     """An explicit `automate` runs without the hook, though the layer was asked for."""
     task_id = await swarm.task()
     token = await hooked(swarm, kind=OperatorKind.AUTOMATE)
-    made, _ = await swarm.engine.dispatch(token, task_id, EXTERNAL, layers=("main_ai",))
+    made, _ = await swarm.engine.dispatcher.dispatch(token, task_id, EXTERNAL, layers=("main_ai",))
     assert made.handle is not None
     assert (await swarm.attempt(task_id)).phase is Phase.RUNNING

@@ -21,24 +21,26 @@ LONG = timedelta(seconds=60)
 async def test_a_paused_loop_starts_nothing(swarm: Swarm) -> None:
     """A dispatch without wait is refused; one with wait goes on at resume; pausing twice is no error."""
     engine = swarm.engine
-    state = await engine.pause_loop(swarm.senior)
+    state = await engine.switch.pause(swarm.senior)
     assert (state.paused, state.by) == (True, "senior")
-    assert await engine.pause_loop(swarm.senior) == state == await engine.loop_state(swarm.senior)
+    assert await engine.switch.pause(swarm.senior) == state == await engine.switch.state(swarm.senior)
     task_id = await swarm.task()
-    await unchanged(swarm, LoopPaused, engine.dispatch(swarm.operator, task_id, EXTERNAL))
+    await unchanged(swarm, LoopPaused, engine.dispatcher.dispatch(swarm.operator, task_id, EXTERNAL))
     for wait in (None, timedelta(0)):
         dispatching = engine.dispatch_attempt_with(swarm.operator, task_id, ScriptedSpawner(), wait=wait)
         await unchanged(swarm, LoopPaused, dispatching)
-    await refused(LoopPaused, engine.dispatch(swarm.operator, task_id, EXTERNAL, wait=timedelta(milliseconds=10)))
+    await refused(
+        LoopPaused, engine.dispatcher.dispatch(swarm.operator, task_id, EXTERNAL, wait=timedelta(milliseconds=10))
+    )
     spec = {"kind": "in_process", "function": "identity"}
-    waiting = asyncio.ensure_future(engine.dispatch(swarm.operator, task_id, spec, wait=LONG))
+    waiting = asyncio.ensure_future(engine.dispatcher.dispatch(swarm.operator, task_id, spec, wait=LONG))
     with_it = asyncio.ensure_future(
-        engine.dispatch_attempt_with(swarm.operator, await swarm.task(), engine.build(spec), wait=LONG)
+        engine.dispatch_attempt_with(swarm.operator, await swarm.task(), engine.dispatcher.build(spec), wait=LONG)
     )
     await asyncio.sleep(0)
     assert (await swarm.row(task_id)).attempt == 0
 
-    await engine.resume_loop(swarm.senior)
+    await engine.switch.resume(swarm.senior)
 
     _, outcome = await waiting
     assert outcome is not None
@@ -49,7 +51,9 @@ async def test_a_paused_loop_starts_nothing(swarm: Swarm) -> None:
 async def test_a_paused_loop_refuses_what_cannot_be_first(swarm: Swarm) -> None:
     """A dispatch that the table of states forbids is told so, and does not wait for the loop."""
     work = await swarm.external()
-    await swarm.engine.pause_loop(swarm.senior)
-    await refused(InvalidTransition, swarm.engine.dispatch(swarm.operator, work.task_id, EXTERNAL, wait=HOUR))
+    await swarm.engine.switch.pause(swarm.senior)
+    await refused(
+        InvalidTransition, swarm.engine.dispatcher.dispatch(swarm.operator, work.task_id, EXTERNAL, wait=HOUR)
+    )
     await swarm.submit(work)
     assert await swarm.status(work.task_id) is Status.PASS

@@ -35,12 +35,12 @@ NOWHERE = "R-nowhere"
 async def asked(swarm: Swarm, work: Work | None = None, **parts: Any) -> Question:
     """A question of a worker."""
     work = work or await swarm.external()
-    return await swarm.engine.ask(work.handle, Ask(question=Json.of("May I?"), **parts))
+    return await swarm.engine.questions.ask(work.handle, Ask(question=Json.of("May I?"), **parts))
 
 
 async def status(swarm: Swarm, key: str) -> QuestionStatus:
     """Where the question stands."""
-    return (await swarm.engine.read_question(swarm.senior, key)).status
+    return (await swarm.engine.questions.read(swarm.senior, key)).status
 
 
 async def test_a_question_suspends_and_is_answered(swarm: Swarm) -> None:
@@ -55,14 +55,14 @@ async def test_a_question_suspends_and_is_answered(swarm: Swarm) -> None:
     )
     assert await swarm.status(work.task_id) is Status.SUSPENDED
 
-    answered = await swarm.engine.answer(swarm.senior, question.key, Json.of({"yes": True}))
+    answered = await swarm.engine.questions.answer(swarm.senior, question.key, Json.of({"yes": True}))
 
     assert (answered.status, answered.answer, answered.answered_by) == (
         QuestionStatus.ANSWERED,
         Json.of({"yes": True}),
         "senior",
     )
-    assert await swarm.engine.read_question(swarm.senior, question.key) == answered
+    assert await swarm.engine.questions.read(swarm.senior, question.key) == answered
     assert await swarm.status(work.task_id) is Status.RUNNING
     assert await swarm.engine.await_resume(question.key, NOW) == {"yes": True}
 
@@ -75,7 +75,7 @@ async def test_the_first_answer_wins(swarm: Swarm) -> None:
     )
     [winner] = [n for n, outcome in enumerate(outcomes) if outcome is None]
     assert {type(outcome) for outcome in outcomes} == {type(None), AlreadyAnswered}
-    found = await swarm.engine.read_question(swarm.senior, question.key)
+    found = await swarm.engine.questions.read(swarm.senior, question.key)
     assert (found.answer, found.answered_by) == (Json.of(winner), f"s{winner}")
     before = await swarm.dump()
 
@@ -92,10 +92,10 @@ async def test_what_is_not_there_or_closed_is_told(swarm: Swarm) -> None:
     engine, question = swarm.engine, await asked(swarm)
     for call in (
         engine.resume(NOWHERE, 1),
-        engine.answer(swarm.senior, NOWHERE, Json.of(1)),
+        engine.questions.answer(swarm.senior, NOWHERE, Json.of(1)),
         engine.await_resume(NOWHERE, NOW),
-        engine.watch_question(swarm.operator, NOWHERE, NOW),
-        engine.read_question(swarm.senior, NOWHERE),
+        engine.questions.watch(swarm.operator, NOWHERE, NOW),
+        engine.questions.read(swarm.senior, NOWHERE),
     ):
         assert (await unchanged(swarm, ResumeKeyNotFound, call)).key == NOWHERE
     await refused(PollTimeout, engine.await_resume(question.key, NOW))
@@ -106,7 +106,7 @@ async def test_what_is_not_there_or_closed_is_told(swarm: Swarm) -> None:
     error = await unchanged(swarm, QuestionClosed, engine.resume(question.key, 1))
     assert error.status == "withdrawn"
     await refused(QuestionClosed, engine.await_resume(question.key, HOUR))
-    found, settled = await engine.watch_question(swarm.operator, question.key, HOUR)
+    found, settled = await engine.questions.watch(swarm.operator, question.key, HOUR)
     assert (found.status, settled) == (QuestionStatus.WITHDRAWN, True)
 
 
@@ -129,7 +129,7 @@ async def test_a_parked_wait_is_woken(swarm: Swarm) -> None:
     for end in ("answer", "withdraw"):
         question = await asked(swarm, work)
         waits = [
-            asyncio.ensure_future(swarm.engine.watch_question(bearer, question.key, HOUR))
+            asyncio.ensure_future(swarm.engine.questions.watch(bearer, question.key, HOUR))
             for bearer in (work.handle, swarm.operator, swarm.senior)
         ]
         waits.append(asyncio.ensure_future(swarm.engine.await_resume(question.key, HOUR)))
@@ -155,10 +155,10 @@ async def test_who_may_answer(swarm: Swarm) -> None:
 
     for question in (for_all, for_mine):
         for token in (swarm.operator, swarm.observer, await swarm.worker_token(await swarm.external())):
-            await unchanged(swarm, RoleViolation, engine.answer(token, question.key, Json.of(1)))
-    await unchanged(swarm, RoleViolation, engine.answer(holder, for_all.key, Json.of(1)))
-    await engine.answer(holder, for_mine.key, Json.of(1))
-    await engine.answer(swarm.senior, for_all.key, Json.of(1))
+            await unchanged(swarm, RoleViolation, engine.questions.answer(token, question.key, Json.of(1)))
+    await unchanged(swarm, RoleViolation, engine.questions.answer(holder, for_all.key, Json.of(1)))
+    await engine.questions.answer(holder, for_mine.key, Json.of(1))
+    await engine.questions.answer(swarm.senior, for_all.key, Json.of(1))
 
 
 async def test_nobody_below_the_asker_answers(plan: Plan) -> None:
@@ -173,16 +173,16 @@ async def test_nobody_below_the_asker_answers(plan: Plan) -> None:
         question = await asked(swarm, own)
         for below in (own, child):
             token = await swarm.worker_token(below)
-            await unchanged(swarm, RoleViolation, engine.answer(token, question.key, Json.of(1)))
-        await engine.answer(await swarm.worker_token(other), question.key, Json.of(1))
+            await unchanged(swarm, RoleViolation, engine.questions.answer(token, question.key, Json.of(1)))
+        await engine.questions.answer(await swarm.worker_token(other), question.key, Json.of(1))
 
 
 async def test_a_worker_sees_its_own_questions(swarm: Swarm) -> None:
     """Another worker's question is not its affair."""
     work, other = await swarm.external(), await swarm.external()
     question = await asked(swarm, work)
-    await swarm.engine.watch_question(work.handle, question.key, NOW)
-    await refused(TokenTaskMismatch, swarm.engine.watch_question(other.handle, question.key, NOW))
+    await swarm.engine.questions.watch(work.handle, question.key, NOW)
+    await refused(TokenTaskMismatch, swarm.engine.questions.watch(other.handle, question.key, NOW))
 
 
 async def test_a_question_goes_to_the_askers_bridge(swarm: Swarm) -> None:
@@ -190,33 +190,33 @@ async def test_a_question_goes_to_the_askers_bridge(swarm: Swarm) -> None:
     engine = swarm.engine
     main = await engine.attach_with_ids("main", Role.OPERATOR, DAY, bridge_id="b")
     task_id = await swarm.task()
-    made, _ = await engine.dispatch(main, task_id, EXTERNAL)
+    made, _ = await engine.dispatcher.dispatch(main, task_id, EXTERNAL)
     assert made.handle is not None
-    mine = await engine.ask(Handle(made.handle), Ask(question=Json.of(1)))
-    named = await engine.ask(Handle(made.handle), Ask(question=Json.of(2), bridge_id="other"))
+    mine = await engine.questions.ask(Handle(made.handle), Ask(question=Json.of(1)))
+    named = await engine.questions.ask(Handle(made.handle), Ask(question=Json.of(2), bridge_id="other"))
     nobodys = await asked(swarm)
     assert [q.bridge_id for q in (mine, named, nobodys)] == ["b", "other", None]
 
-    open_for_b = await engine.open_questions_for(swarm.senior, "b")
+    open_for_b = await engine.questions.open_for(swarm.senior, "b")
 
     assert [q.key for q in open_for_b] == [mine.key, nobodys.key]
-    assert await engine.count_open_questions_for(swarm.senior, "b") == 2
-    assert await engine.count_open_questions_for(swarm.senior, "b", addressed_only=True) == 1
-    await engine.mark_delivered([mine.key, NOWHERE], "b")
-    await engine.mark_delivered([mine.key], "b")
-    assert (await engine.read_question(swarm.senior, mine.key)).delivered_to == Json.of(["b"])
-    await engine.answer(swarm.senior, mine.key, Json.of(1))
-    assert [q.key for q in await engine.open_questions_for(swarm.senior, "b", after=mine.key)] == [nobodys.key]
+    assert await engine.questions.count_open_for(swarm.senior, "b") == 2
+    assert await engine.questions.count_open_for(swarm.senior, "b", addressed_only=True) == 1
+    await engine.questions.mark_delivered([mine.key, NOWHERE], "b")
+    await engine.questions.mark_delivered([mine.key], "b")
+    assert (await engine.questions.read(swarm.senior, mine.key)).delivered_to == Json.of(["b"])
+    await engine.questions.answer(swarm.senior, mine.key, Json.of(1))
+    assert [q.key for q in await engine.questions.open_for(swarm.senior, "b", after=mine.key)] == [nobodys.key]
 
 
 async def test_a_revoked_senior_reads_no_more(swarm: Swarm) -> None:
     """A connection that goes on after its token was revoked is told at its next look."""
     engine = swarm.engine
     token = await engine.attach("s", Role.SENIOR, DAY)
-    await engine.open_questions_for(token, "b")
-    await engine.revoke_token(swarm.operator, (await engine.own_session(token)).jti)
-    await refused(TokenRevoked, engine.open_questions_for(token, "b"))
-    await refused(TokenRevoked, engine.count_open_questions_for(token, "b"))
+    await engine.questions.open_for(token, "b")
+    await engine.credentials.revoke(swarm.operator, (await engine.sessions.own(token)).jti)
+    await refused(TokenRevoked, engine.questions.open_for(token, "b"))
+    await refused(TokenRevoked, engine.questions.count_open_for(token, "b"))
 
 
 async def test_the_inbox_is_a_list(swarm: Swarm) -> None:
@@ -226,18 +226,18 @@ async def test_the_inbox_is_a_list(swarm: Swarm) -> None:
     await engine.resume(questions[0].key, 1)
 
     async def listed(**wanted: Any) -> list[str]:
-        return [q.key for q in (await engine.list_questions(swarm.senior, **wanted)).items]
+        return [q.key for q in (await engine.questions.page(swarm.senior, **wanted)).items]
 
     keys = [q.key for q in questions]
     assert await listed() == keys
     assert await listed(status=QuestionStatus.OPEN) == keys[1:]
     assert await listed(status=QuestionStatus.OPEN, bridge_id="b") == [keys[1], keys[3]]
     assert await listed(task_id=questions[2].task_id) == [keys[2]]
-    page = await engine.list_questions(swarm.senior, limit=3)
+    page = await engine.questions.page(swarm.senior, limit=3)
     assert page.next_cursor == keys[2]
     assert await listed(cursor=page.next_cursor) == [keys[3]]
-    await refused(InvalidRequest, engine.list_questions(swarm.senior, cursor="x"))
-    await refused(RoleViolation, engine.list_questions(swarm.observer))
+    await refused(InvalidRequest, engine.questions.page(swarm.senior, cursor="x"))
+    await refused(RoleViolation, engine.questions.page(swarm.observer))
 
 
 # Deadlines
@@ -263,7 +263,7 @@ async def test_silence_gives_the_default(swarm: Swarm) -> None:
     assert await status(swarm, question.key) is QuestionStatus.OPEN
     await swarm.pass_time(0.001)
 
-    found = await swarm.engine.read_question(swarm.senior, question.key)
+    found = await swarm.engine.questions.read(swarm.senior, question.key)
     assert (found.status, found.answer, found.answered_by) == (QuestionStatus.ANSWERED, Json.of("no"), "deadline")
     assert await swarm.status(question.task_id) is Status.RUNNING
     await refused(AlreadyAnswered, swarm.engine.resume(question.key, "yes"))
@@ -278,7 +278,7 @@ async def test_silence_escalates(swarm: Swarm) -> None:
     await swarm.pass_time(60)
     await swarm.pass_time(3600)
 
-    found = await swarm.engine.read_question(swarm.senior, question.key)
+    found = await swarm.engine.questions.read(swarm.senior, question.key)
     assert (found.status, found.bridge_id) == (QuestionStatus.OPEN, "chief")
     assert (await swarm.kinds(question.task_id)).count("question_escalated") == 1
     assert (await swarm.row(question.task_id)).version == version + 1
@@ -300,7 +300,7 @@ async def test_silence_blocks(swarm: Swarm) -> None:
         await refused(QuestionClosed, swarm.engine.resume(key, 1))
     await refused(AttemptSuperseded, swarm.submit(work))
     again = await swarm.external(work.task_id)
-    assert (await swarm.engine.fetch_payload(again.handle)).answers == []
+    assert (await swarm.engine.workers.payload(again.handle)).answers == []
 
 
 async def test_a_deadline_that_has_passed_is_due_at_once(swarm: Swarm) -> None:
@@ -318,7 +318,7 @@ async def test_answer_and_deadline_race(swarm: Swarm) -> None:
         )
         swarm.clock.advance(60)
         outcomes = await asyncio.gather(
-            swarm.engine.carry_out_due(), swarm.engine.resume(question.key, "human"), return_exceptions=True
+            swarm.engine.timers.carry_out_due(), swarm.engine.resume(question.key, "human"), return_exceptions=True
         )
         assert isinstance(outcomes[1], type(None) | AlreadyAnswered)
         expected = "human" if outcomes[1] is None else "default"
@@ -342,7 +342,7 @@ async def escalated(swarm: Swarm, *layers: str) -> tuple[Work, str]:
 async def test_a_failed_final_goes_to_the_senior(swarm: Swarm) -> None:
     """The answer makes it good, with both values; the question says what it is about."""
     work, key = await escalated(swarm)
-    question = await swarm.engine.read_question(swarm.senior, key)
+    question = await swarm.engine.questions.read(swarm.senior, key)
     assert question.question == Json.of(
         {
             "reason": "worker-failed",
@@ -353,7 +353,7 @@ async def test_a_failed_final_goes_to_the_senior(swarm: Swarm) -> None:
         }
     )
     assert (question.asked_by, question.asker_role) == ("layer:senior_escalation", "engine")
-    await swarm.engine.answer(swarm.senior, key, Json.of("accept it"))
+    await swarm.engine.questions.answer(swarm.senior, key, Json.of("accept it"))
 
     row = await swarm.row(work.task_id)
     assert (row.status, row.last_result) == (
@@ -384,8 +384,8 @@ async def test_while_a_final_is_held(swarm: Swarm) -> None:
     await swarm.submit(work, "no", ok=False)
     await swarm.submit(work, "no", ok=False)
     await unchanged(swarm, FinalConflict, swarm.submit(work, "yes"))
-    await unchanged(swarm, AttemptSuperseded, swarm.engine.worker_heartbeat(work.handle))
-    await unchanged(swarm, AttemptSuperseded, swarm.engine.fetch_payload(work.handle))
+    await unchanged(swarm, AttemptSuperseded, swarm.engine.workers.heartbeat(work.handle))
+    await unchanged(swarm, AttemptSuperseded, swarm.engine.workers.payload(work.handle))
     await swarm.pass_time(30 * 86400)
 
     assert (await swarm.attempt(work.task_id)).phase is Phase.HELD

@@ -16,7 +16,7 @@ from app.domain.outputs import Final
 from app.domain.sessions import OperatorKind
 from app.domain.tasks import RetryPolicy, Status
 from app.domain.tokens import Handle
-from app.engine import background
+from app.engine import recovery
 from app.engine.ops.attempts import require_own_attempt
 from app.engine.ops.idempotency import Idempotency
 from app.spawning.adapters.in_process import FunctionRegistry
@@ -92,7 +92,7 @@ async def test_a_worker_outside_goes_on(lives: Lives) -> None:
     assert await swarm.attempt(work.task_id) == before
     await swarm.engine.resume(key, "yes")
     assert await swarm.engine.await_resume(key, NOW) == "yes"
-    assert len((await swarm.engine.fetch_payload(token)).answers) == 1
+    assert len((await swarm.engine.workers.payload(token)).answers) == 1
     await lives.die()
     assert await swarm.engine.await_resume(key, NOW) == "yes"
     await swarm.submit(work)
@@ -104,7 +104,7 @@ async def test_a_worker_inside_is_lost(lives: Lives, function: ScriptedFunction)
     """A function died with its process: blocked as lost, and the next attempt is somebody's decision."""
     swarm = lives.swarm
     task_id = await swarm.task()
-    await swarm.engine.dispatch(swarm.operator, task_id, IN_PROCESS)
+    await swarm.engine.dispatcher.dispatch(swarm.operator, task_id, IN_PROCESS)
     await phase_is(swarm, task_id, Phase.RUNNING)
 
     await lives.die()
@@ -113,7 +113,7 @@ async def test_a_worker_inside_is_lost(lives: Lives, function: ScriptedFunction)
     assert (row.status, attempt.outcome, attempt.reason) == (Status.BLOCKED, Outcome.BLOCKED, Reason.LOST)
     assert function.cancelled == 1
     function.give("second")
-    _, outcome = await swarm.engine.dispatch(swarm.operator, task_id, IN_PROCESS, wait=LONG)
+    _, outcome = await swarm.engine.dispatcher.dispatch(swarm.operator, task_id, IN_PROCESS, wait=LONG)
     assert outcome is not None
     assert outcome.value == Json.of("second")
 
@@ -122,7 +122,7 @@ async def test_a_lost_worker_is_tried_again_by_its_policy(lives: Lives, function
     """The plan survives another death, and comes when it is due."""
     swarm = lives.swarm
     task_id = await swarm.task(retry=RETRY)
-    await swarm.engine.dispatch(swarm.operator, task_id, IN_PROCESS)
+    await swarm.engine.dispatcher.dispatch(swarm.operator, task_id, IN_PROCESS)
     await phase_is(swarm, task_id, Phase.RUNNING)
     await lives.die()
     row = await swarm.row(task_id)
@@ -141,7 +141,7 @@ async def test_a_worker_lost_while_a_senior_thinks(lives: Lives, function: Scrip
     """The question stays; the answer blocks the task, or goes to the attempt that its policy makes."""
     swarm = lives.swarm
     task_id = await swarm.task(retry=RETRY if again else None)
-    await swarm.engine.dispatch(swarm.operator, task_id, IN_PROCESS)
+    await swarm.engine.dispatcher.dispatch(swarm.operator, task_id, IN_PROCESS)
     await phase_is(swarm, task_id, Phase.RUNNING)
     key = await swarm.engine.query_senior(swarm.operator, task_id, "?")
     await lives.die()
@@ -167,7 +167,7 @@ async def test_a_backends_worker_is_joined_again(lives: Lives) -> None:
     calls = Calls()
     await swarm.engine.register_operator("main", ScriptedBackend(calls))
     task_id = await swarm.task()
-    await swarm.engine.dispatch(swarm.operator, task_id, {"kind": "operator", "backend_id": "main"})
+    await swarm.engine.dispatcher.dispatch(swarm.operator, task_id, {"kind": "operator", "backend_id": "main"})
     await calls.seen("execute")
 
     await lives.die()
@@ -185,7 +185,7 @@ async def test_the_owner_before_is_fenced_off(lives: Lives) -> None:
     swarm = lives.swarm
     await swarm.engine.register_operator("main", ScriptedBackend(Calls()))
     task_id = await swarm.task()
-    await swarm.engine.dispatch(swarm.operator, task_id, {"kind": "operator", "backend_id": "main"})
+    await swarm.engine.dispatcher.dispatch(swarm.operator, task_id, {"kind": "operator", "backend_id": "main"})
     await phase_is(swarm, task_id, Phase.RUNNING)
     await lives.die()
 
@@ -215,7 +215,7 @@ async def test_a_function_that_is_gone_is_told(plan: Plan, function: ScriptedFun
     async with living(plan) as lives:
         swarm = lives.swarm
         task_id = await swarm.task(retry=RETRY)
-        await swarm.engine.dispatch(swarm.operator, task_id, IN_PROCESS)
+        await swarm.engine.dispatcher.dispatch(swarm.operator, task_id, IN_PROCESS)
         await phase_is(swarm, task_id, Phase.RUNNING)
         lives.plan.functions = FunctionRegistry()
         await lives.die()
@@ -238,7 +238,7 @@ async def hooked(swarm: Swarm, **spec: Any) -> tuple[str, Handle]:
     """An attempt that a hook has to agree to."""
     session = await swarm.engine.attach_with_ids("main", Role.OPERATOR, DAY, kind=OperatorKind.MAIN_AI, hook_id="h")
     task_id = await swarm.task(**spec)
-    made, _ = await swarm.engine.dispatch(session, task_id, EXTERNAL, layers=("main_ai",))
+    made, _ = await swarm.engine.dispatcher.dispatch(session, task_id, EXTERNAL, layers=("main_ai",))
     assert made.handle is not None
     return task_id, Handle(made.handle)
 
@@ -252,7 +252,7 @@ async def test_an_attempt_that_waits_for_its_hook_waits_on(lives: Lives) -> None
     await swarm.engine.register_spawn_hook("h", hook)
     await phase_is(swarm, task_id, Phase.RUNNING)
 
-    await swarm.engine.submit_final(handle, Json.of(1), ok=True)
+    await swarm.engine.workers.submit(handle, Json.of(1), ok=True)
 
     async with asyncio.timeout(60):
         await hook.heard.wait()
@@ -266,7 +266,7 @@ async def test_the_last_steps_are_taken_by_the_next_process(lives: Lives) -> Non
     task_id, handle = await hooked(swarm)
     await phase_is(swarm, task_id, Phase.RUNNING)
     await swarm.engine.unregister_spawn_hook("h", registration)
-    await swarm.engine.submit_final(handle, Json.of(1), ok=True)
+    await swarm.engine.workers.submit(handle, Json.of(1), ok=True)
     assert (await swarm.attempt(task_id)).phase is Phase.FINISHING
     assert await swarm.status(task_id) is Status.PASS
 
@@ -289,7 +289,7 @@ async def test_a_held_final_waits_on(lives: Lives) -> None:
     await lives.die()
     await swarm.submit(work, "no", ok=False)
 
-    await swarm.engine.answer(swarm.senior, key, Json.of("fine"))
+    await swarm.engine.questions.answer(swarm.senior, key, Json.of("fine"))
 
     row = await swarm.row(work.task_id)
     assert (row.status, row.last_result) == (Status.PASS, Json.of({"original": "no", "senior_answer": "fine"}))
@@ -300,7 +300,7 @@ async def test_a_held_function_waits_on_too(lives: Lives, function: ScriptedFunc
     swarm = lives.swarm
     function.give(Final(value=Json.of("no"), ok=False))
     task_id = await swarm.task()
-    await swarm.engine.dispatch(swarm.operator, task_id, IN_PROCESS, layers=("senior_escalation",))
+    await swarm.engine.dispatcher.dispatch(swarm.operator, task_id, IN_PROCESS, layers=("senior_escalation",))
     await phase_is(swarm, task_id, Phase.HELD)
     [key] = (await swarm.engine.read_task_state(swarm.operator, task_id)).suspended_on
     await lives.die()
@@ -315,7 +315,7 @@ async def test_a_spawn_under_way_is_begun_again(lives: Lives, trace: list[str]) 
     """Where the row says that a worker outside was being started, the layers' spawn runs once more."""
     swarm = lives.swarm
     task_id = await swarm.task()
-    await swarm.engine.dispatch(swarm.operator, task_id, EXTERNAL, layers=("one",))
+    await swarm.engine.dispatcher.dispatch(swarm.operator, task_id, EXTERNAL, layers=("one",))
     await phase_is(swarm, task_id, Phase.RUNNING)
     await swarm.engine.with_state("back", lambda s: s.db.change("UPDATE attempts SET phase = 'spawning'", ()))
     await lives.die()
@@ -329,35 +329,35 @@ async def test_a_spawn_under_way_is_begun_again(lives: Lives, trace: list[str]) 
 async def test_queues_last(lives: Lives) -> None:
     """What waited still waits, what was claimed is its worker's, and nobody gets it twice."""
     swarm = lives.swarm
-    await swarm.engine.ensure_root_key(KEY)
+    await swarm.engine.keys.ensure_root(KEY)
     tasks = [await swarm.task() for _ in range(2)]
     for task_id in tasks:
-        await swarm.engine.dispatch(swarm.operator, task_id, {"kind": "queue", "queue": "q"})
-    first = await swarm.engine.claim(KEY, queue="q", hold=NOW)
+        await swarm.engine.dispatcher.dispatch(swarm.operator, task_id, {"kind": "queue", "queue": "q"})
+    first = await swarm.engine.workers.claim(KEY, queue="q", hold=NOW)
     await lives.die()
-    second = await swarm.engine.claim(KEY, queue="q", hold=NOW)
+    second = await swarm.engine.workers.claim(KEY, queue="q", hold=NOW)
 
     assert first is not None
     assert second is not None
     assert [first.payload.task_id, second.payload.task_id] == tasks
-    assert await swarm.engine.claim(KEY, queue="q", hold=NOW) is None
+    assert await swarm.engine.workers.claim(KEY, queue="q", hold=NOW) is None
     for claim in (first, second):
-        await swarm.engine.submit_final(Handle(claim.handle), Json.of(1), ok=True)
+        await swarm.engine.workers.submit(Handle(claim.handle), Json.of(1), ok=True)
 
 
 async def test_idempotency_lasts(lives: Lives) -> None:
     """A repeat that reaches the next process is the same dispatch, with a handle that works."""
     swarm = lives.swarm
     task_id, again = await swarm.task(), Idempotency("k", "f")
-    first, _ = await swarm.engine.dispatch(swarm.operator, task_id, EXTERNAL, idempotency=again)
+    first, _ = await swarm.engine.dispatcher.dispatch(swarm.operator, task_id, EXTERNAL, idempotency=again)
     await lives.die()
-    second, _ = await swarm.engine.dispatch(swarm.operator, task_id, EXTERNAL, idempotency=again)
+    second, _ = await swarm.engine.dispatcher.dispatch(swarm.operator, task_id, EXTERNAL, idempotency=again)
 
     assert (second.task_id, second.attempt) == (first.task_id, first.attempt)
     assert second.handle not in (None, first.handle)
     for text in (first.handle, second.handle):
-        await swarm.engine.fetch_payload(Handle(str(text)))
-    await refused(InvalidTransition, swarm.engine.dispatch(swarm.operator, task_id, EXTERNAL))
+        await swarm.engine.workers.payload(Handle(str(text)))
+    await refused(InvalidTransition, swarm.engine.dispatcher.dispatch(swarm.operator, task_id, EXTERNAL))
 
 
 async def test_a_crowd_is_recovered(
@@ -368,12 +368,12 @@ async def test_a_crowd_is_recovered(
     inside = [await swarm.task() for _ in range(120)]
     layered = [await swarm.task() for _ in range(120)]
     for task_id in inside:
-        await swarm.engine.dispatch(swarm.operator, task_id, IN_PROCESS)
+        await swarm.engine.dispatcher.dispatch(swarm.operator, task_id, IN_PROCESS)
     for task_id in layered:
-        await swarm.engine.dispatch(swarm.operator, task_id, EXTERNAL, layers=("one",))
+        await swarm.engine.dispatcher.dispatch(swarm.operator, task_id, EXTERNAL, layers=("one",))
     await eventually(lambda: len(function.calls) == 120 and trace.count("spawned one") == 120)
 
-    monkeypatch.setattr(background, "_PAGE", 50)
+    monkeypatch.setattr(recovery, "_PAGE", 50)
     await lives.die()
 
     assert {await swarm.status(task_id) for task_id in inside} == {Status.BLOCKED}

@@ -33,25 +33,25 @@ RETRY = RetryPolicy(max_attempts=5, backoff=1, jitter=0, on=("blocked", "failed"
 
 async def root(swarm: Swarm) -> str:
     """The root key's text."""
-    await swarm.engine.ensure_root_key(ROOT)
+    await swarm.engine.keys.ensure_root(ROOT)
     return ROOT
 
 
 async def key(swarm: Swarm, *roles: Role, ttl: timedelta | None = None) -> tuple[str, str]:
     """A new key's id and text."""
-    made, text = await swarm.engine.create_key(await root(swarm), "k", frozenset(roles or Role), ttl)
+    made, text = await swarm.engine.keys.create(await root(swarm), "k", frozenset(roles or Role), ttl)
     return made.id, text
 
 
 async def attached(swarm: Swarm, text: str, ttl: timedelta = DAY) -> Attached:
     """An operator's session attached with a key."""
-    return await swarm.engine.attach_session(text, "op", Role.OPERATOR, ttl, SessionOptions())
+    return await swarm.engine.sessions.attach_by_key(text, "op", Role.OPERATOR, ttl, SessionOptions())
 
 
 async def dispatched(swarm: Swarm, token: CapToken, **spec: Any) -> Work:
     """An attempt that this token's holder dispatched."""
     task_id = await swarm.task(**spec)
-    made, _ = await swarm.engine.dispatch(token, task_id, EXTERNAL)
+    made, _ = await swarm.engine.dispatcher.dispatch(token, task_id, EXTERNAL)
     assert made.handle is not None
     return Work(task_id, made.attempt, Handle(made.handle))
 
@@ -61,23 +61,23 @@ async def test_a_key_takes_everything_below_it_along(swarm: Swarm) -> None:
     engine = swarm.engine
     key_id, text = await key(swarm)
     session = await attached(swarm, text)
-    minted = await engine.mint_token(session.token, agent_id="a", role=Role.OBSERVER, ttl=HOUR)
+    minted = await engine.credentials.mint(session.token, agent_id="a", role=Role.OBSERVER, ttl=HOUR)
     work = await dispatched(swarm, session.token)
     child = await swarm.external_child(work)
     grandchild = await swarm.external_child(child)
     beside = await swarm.external()
 
-    await engine.revoke_key(ROOT, key_id)
+    await engine.keys.revoke(ROOT, key_id)
 
-    await refused(Unauthenticated, engine.check_key(text, Role.OPERATOR))
+    await refused(Unauthenticated, engine.keys.check(text, Role.OPERATOR))
     for token in (session.token, minted.token):
         await refused(TokenRevoked, engine.verify_token(token, Verb.POLL_TASK))
     for dead in (work, child, grandchild):
-        await refused(TokenRevoked, engine.fetch_payload(dead.handle))
+        await refused(TokenRevoked, engine.workers.payload(dead.handle))
         row = await swarm.attempt(dead.task_id)
         assert (row.outcome, row.reason) == (Outcome.BLOCKED, Reason.REVOKED)
         assert await swarm.status(dead.task_id) is Status.BLOCKED
-    assert (await engine.fetch_payload(beside.handle)).task_id == beside.task_id
+    assert (await engine.workers.payload(beside.handle)).task_id == beside.task_id
 
 
 async def test_a_session_takes_its_own_along(swarm: Swarm) -> None:
@@ -87,26 +87,26 @@ async def test_a_session_takes_its_own_along(swarm: Swarm) -> None:
     first, second = await attached(swarm, text), await attached(swarm, text)
     works = [await dispatched(swarm, session.token) for session in (first, second)]
 
-    await engine.revoke_token(second.token, first.session.jti)
+    await engine.credentials.revoke(second.token, first.session.jti)
 
     await refused(TokenRevoked, engine.heartbeat(first.token))
     await engine.heartbeat(second.token)
-    await refused(TokenRevoked, engine.fetch_payload(works[0].handle))
-    await engine.fetch_payload(works[1].handle)
+    await refused(TokenRevoked, engine.workers.payload(works[0].handle))
+    await engine.workers.payload(works[1].handle)
 
 
 async def test_children_die_though_their_dispatcher_is_done(swarm: Swarm) -> None:
     """An attempt that was dispatched below a revoked token dies, also when the worker between has finished."""
     engine = swarm.engine
     made = await engine.attach("o", Role.OPERATOR, DAY)
-    session = await engine.own_session(made)
+    session = await engine.sessions.own(made)
     work = await dispatched(swarm, made)
     child = await swarm.external_child(work)
     await swarm.submit(work)
 
-    await engine.revoke_token(swarm.operator, session.jti)
+    await engine.credentials.revoke(swarm.operator, session.jti)
 
-    await refused(TokenRevoked, engine.fetch_payload(child.handle))
+    await refused(TokenRevoked, engine.workers.payload(child.handle))
     assert await swarm.status(work.task_id) is Status.PASS
 
 
@@ -114,32 +114,32 @@ async def test_a_minted_workers_attempts_die_with_its_token(swarm: Swarm) -> Non
     """What a worker dispatched with a minted token hangs below that token."""
     engine = swarm.engine
     work = await swarm.external()
-    twin = await engine.mint_token(swarm.operator, agent_id="t", role=Role.WORKER, ttl=HOUR, task_id=work.task_id)
+    twin = await engine.credentials.mint(swarm.operator, agent_id="t", role=Role.WORKER, ttl=HOUR, task_id=work.task_id)
     child_id = await swarm.child(work)
-    made, _ = await engine.dispatch(twin.token, child_id, EXTERNAL)
+    made, _ = await engine.dispatcher.dispatch(twin.token, child_id, EXTERNAL)
 
-    await engine.revoke_token(swarm.operator, twin.record.jti)
+    await engine.credentials.revoke(swarm.operator, twin.record.jti)
 
     assert (await swarm.attempt(child_id)).reason is Reason.REVOKED
     assert made.attempt == 1
-    await engine.fetch_payload(work.handle)
+    await engine.workers.payload(work.handle)
 
 
 async def test_nothing_rises_again_below_a_revoked_token(swarm: Swarm) -> None:
     """Neither the attempt that died of it nor one whose retry was planned is tried again."""
     engine = swarm.engine
     token = await engine.attach("o", Role.OPERATOR, DAY)
-    jti = (await engine.own_session(token)).jti
+    jti = (await engine.sessions.own(token)).jti
     tasks = [await swarm.task(retry=RETRY) for _ in range(2)]
     for task_id in tasks:
-        await engine.dispatch(token, task_id, {"kind": "queue", "queue": "q"})
+        await engine.dispatcher.dispatch(token, task_id, {"kind": "queue", "queue": "q"})
     _, text = await key(swarm, Role.WORKER)
-    claim = await engine.claim(text, queue="q", hold=timedelta(0))
+    claim = await engine.workers.claim(text, queue="q", hold=timedelta(0))
     assert claim is not None
-    await engine.submit_final(Handle(claim.handle), Json.of("no"), ok=False)
+    await engine.workers.submit(Handle(claim.handle), Json.of("no"), ok=False)
     assert (await swarm.row(claim.payload.task_id)).retry_at is not None
 
-    await engine.revoke_token(swarm.operator, jti)
+    await engine.credentials.revoke(swarm.operator, jti)
     await swarm.pass_time(3600)
 
     for task_id in tasks:
@@ -154,14 +154,14 @@ async def test_nothing_rises_again_below_a_revoked_token(swarm: Swarm) -> None:
 async def test_revoking_is_idempotent_and_says_what_it_cannot_find(swarm: Swarm) -> None:
     """A second revocation changes nothing; an unknown token or key is told."""
     engine = swarm.engine
-    made = await engine.mint_token(swarm.operator, agent_id="a", role=Role.OBSERVER, ttl=HOUR)
-    await engine.revoke_token(swarm.operator, made.record.jti)
+    made = await engine.credentials.mint(swarm.operator, agent_id="a", role=Role.OBSERVER, ttl=HOUR)
+    await engine.credentials.revoke(swarm.operator, made.record.jti)
     before = await swarm.dump()
-    await engine.revoke_token(swarm.operator, made.record.jti)
+    await engine.credentials.revoke(swarm.operator, made.record.jti)
     assert await swarm.dump() == before
-    await refused(KeyNotFound, engine.revoke_token(swarm.operator, "W-nothing"))
-    await refused(KeyNotFound, engine.revoke_key(await root(swarm), "K-nothing"))
-    await refused(RoleViolation, engine.revoke_token(swarm.senior, made.record.jti))
+    await refused(KeyNotFound, engine.credentials.revoke(swarm.operator, "W-nothing"))
+    await refused(KeyNotFound, engine.keys.revoke(await root(swarm), "K-nothing"))
+    await refused(RoleViolation, engine.credentials.revoke(swarm.senior, made.record.jti))
 
 
 async def test_parked_waits_end_when_their_credential_is_revoked(swarm: Swarm) -> None:
@@ -173,16 +173,16 @@ async def test_parked_waits_end_when_their_credential_is_revoked(swarm: Swarm) -
     asked = await engine.query_senior(swarm.operator, await swarm.task(), "?")
     child = await swarm.child(work)
     waits = [
-        engine.watch_task(session.token, work.task_id, HOUR),
-        engine.watch_task(work.handle, child, HOUR),
-        engine.watch_question(session.token, asked, HOUR),
+        engine.tasks.watch(session.token, work.task_id, HOUR),
+        engine.tasks.watch(work.handle, child, HOUR),
+        engine.questions.watch(session.token, asked, HOUR),
     ]
     parked = [asyncio.ensure_future(call) for call in waits]
-    claiming = asyncio.ensure_future(engine.claim(text, queue="q", hold=HOUR))
-    bystander = asyncio.ensure_future(engine.watch_task(swarm.operator, child, HOUR))
-    await eventually(lambda: len(engine._bus._subscriptions.get("queue:q", ())) == 1)  # pyright: ignore[reportAttributeAccessIssue] - the bus of one process
+    claiming = asyncio.ensure_future(engine.workers.claim(text, queue="q", hold=HOUR))
+    bystander = asyncio.ensure_future(engine.tasks.watch(swarm.operator, child, HOUR))
+    await eventually(lambda: len(engine.parts.bus._subscriptions.get("queue:q", ())) == 1)  # pyright: ignore[reportAttributeAccessIssue] - the bus of one process
 
-    await engine.revoke_key(ROOT, key_id)
+    await engine.keys.revoke(ROOT, key_id)
 
     async with asyncio.timeout(60):
         for call in parked:
@@ -197,8 +197,8 @@ async def test_news_that_comes_with_a_revocation_is_not_told(swarm: Swarm) -> No
     """The last look of a poll is a look at its credential too: hints may be late or lost."""
     session = await attached(swarm, (await key(swarm))[1])
     task_id = await swarm.task()
-    parked = asyncio.ensure_future(swarm.engine.watch_task(session.token, task_id, HOUR))
-    await eventually(lambda: swarm.engine._bus._subscriptions.get(f"task:{task_id}"))  # pyright: ignore[reportAttributeAccessIssue] - the bus of one process
+    parked = asyncio.ensure_future(swarm.engine.tasks.watch(session.token, task_id, HOUR))
+    await eventually(lambda: swarm.engine.parts.bus._subscriptions.get(f"task:{task_id}"))  # pyright: ignore[reportAttributeAccessIssue] - the bus of one process
 
     def revoke_and_settle(state: State) -> None:
         credentials.revoke(state, ENGINE, session.session.jti)
@@ -215,14 +215,14 @@ async def test_a_revoked_session_is_detached(swarm: Swarm) -> None:
     by_key, by_token = await attached(swarm, text), await attached(swarm, text)
     other = await attached(swarm, ROOT)
 
-    await swarm.engine.revoke_token(swarm.operator, by_token.session.jti)
-    await swarm.engine.revoke_key(ROOT, key_id)
+    await swarm.engine.credentials.revoke(swarm.operator, by_token.session.jti)
+    await swarm.engine.keys.revoke(ROOT, key_id)
 
     for gone in (by_key, by_token):
-        row = await swarm.engine.read_session(swarm.operator, gone.session.id)
+        row = await swarm.engine.sessions.read(swarm.operator, gone.session.id)
         assert not row.attached
         assert row.detached_at is not None
-    assert (await swarm.engine.read_session(swarm.operator, other.session.id)).attached
+    assert (await swarm.engine.sessions.read(swarm.operator, other.session.id)).attached
     detached = [event for event in await swarm.events() if event.kind == "session_detached"]
     assert [values(event)["why"] for event in detached] == ["revoked", "revoked"]
     revoked = [values(event) for event in await swarm.events() if event.kind == "token_revoked"]
@@ -236,24 +236,26 @@ async def test_a_workers_key_takes_its_claims_along(swarm: Swarm) -> None:
     retried, blocked, asking, done, others = [await swarm.task(retry=retry) for retry in (RETRY, *(4 * [None]))]
     claims: dict[str, Handle] = {}
     for task_id in (retried, blocked, asking, done, others):
-        await engine.dispatch(swarm.operator, task_id, {"kind": "queue", "queue": "q"})
-        claim = await engine.claim(ROOT if task_id is others else text, queue="q", hold=timedelta(0), worker_name="w")
+        await engine.dispatcher.dispatch(swarm.operator, task_id, {"kind": "queue", "queue": "q"})
+        claim = await engine.workers.claim(
+            ROOT if task_id is others else text, queue="q", hold=timedelta(0), worker_name="w"
+        )
         assert claim is not None
         claims[task_id] = Handle(claim.handle)
     question = await engine.query_senior(claims[asking], asking, "?")
-    await engine.submit_final(claims[done], Json.of(1), ok=True)
+    await engine.workers.submit(claims[done], Json.of(1), ok=True)
 
-    await engine.revoke_key(ROOT, key_id)
+    await engine.keys.revoke(ROOT, key_id)
 
     for task_id in (retried, blocked, asking):
-        await refused(AttemptSuperseded, engine.submit_final(claims[task_id], Json.of("late"), ok=True))
-        await refused(AttemptSuperseded, engine.fetch_payload(claims[task_id]))
+        await refused(AttemptSuperseded, engine.workers.submit(claims[task_id], Json.of("late"), ok=True))
+        await refused(AttemptSuperseded, engine.workers.payload(claims[task_id]))
     rows = [await swarm.row(task_id) for task_id in (retried, blocked, asking, done, others)]
     assert [row.status.value for row in rows] == ["running", "blocked", "suspended", "pass", "running"]
     assert [row.live for row in rows] == [False, False, False, False, True]
-    await engine.fetch_payload(claims[others])
+    await engine.workers.payload(claims[others])
     await swarm.pass_time(1)
-    again = await engine.claim(ROOT, queue="q", hold=timedelta(0))
+    again = await engine.workers.claim(ROOT, queue="q", hold=timedelta(0))
     assert again is not None
     assert (again.payload.task_id, again.payload.attempt) == (retried, 2)
     await engine.resume(question, "yes")
@@ -266,10 +268,10 @@ async def test_dispatch_races_revocation(swarm: Swarm) -> None:
     engine = swarm.engine
     for _ in range(5):
         token = await engine.attach("o", Role.OPERATOR, DAY)
-        jti = (await engine.own_session(token)).jti
+        jti = (await engine.sessions.own(token)).jti
         tasks = [await swarm.task() for _ in range(6)]
-        calls = [engine.dispatch(token, task_id, EXTERNAL) for task_id in tasks]
-        calls.insert(3, engine.revoke_token(swarm.operator, jti))  # pyright: ignore[reportArgumentType] - calls of two kinds
+        calls = [engine.dispatcher.dispatch(token, task_id, EXTERNAL) for task_id in tasks]
+        calls.insert(3, engine.credentials.revoke(swarm.operator, jti))  # pyright: ignore[reportArgumentType] - calls of two kinds
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
 
         for outcome in outcomes:
@@ -285,11 +287,13 @@ async def test_a_workers_dispatch_races_revocation(swarm: Swarm) -> None:
     engine = swarm.engine
     for _ in range(5):
         token = await engine.attach("o", Role.OPERATOR, DAY)
-        jti = (await engine.own_session(token)).jti
+        jti = (await engine.sessions.own(token)).jti
         works = [await dispatched(swarm, token) for _ in range(6)]
         children = [await swarm.child(work) for work in works]
-        calls = [engine.dispatch(w.handle, child, EXTERNAL) for w, child in zip(works, children, strict=True)]
-        calls.insert(3, engine.revoke_token(swarm.operator, jti))  # pyright: ignore[reportArgumentType] - calls of two kinds
+        calls = [
+            engine.dispatcher.dispatch(w.handle, child, EXTERNAL) for w, child in zip(works, children, strict=True)
+        ]
+        calls.insert(3, engine.credentials.revoke(swarm.operator, jti))  # pyright: ignore[reportArgumentType] - calls of two kinds
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
 
         for outcome in outcomes:
@@ -304,21 +308,21 @@ async def test_attaching_and_claiming_race_the_keys_revocation(swarm: Swarm) -> 
         key_id, text = await key(swarm)
         tasks = [await swarm.task() for _ in range(4)]
         for task_id in tasks:
-            await engine.dispatch(swarm.operator, task_id, {"kind": "queue", "queue": "q"})
+            await engine.dispatcher.dispatch(swarm.operator, task_id, {"kind": "queue", "queue": "q"})
         calls: list[Any] = [attached(swarm, text) for _ in range(4)]
-        calls += [engine.claim(text, queue="q", hold=timedelta(0)) for _ in range(4)]
-        calls.insert(4, engine.revoke_key(ROOT, key_id))
+        calls += [engine.workers.claim(text, queue="q", hold=timedelta(0)) for _ in range(4)]
+        calls.insert(4, engine.keys.revoke(ROOT, key_id))
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
 
         for outcome in outcomes:
             if isinstance(outcome, Attached):
-                await refused(TokenRevoked, engine.own_session(outcome.token))
+                await refused(TokenRevoked, engine.sessions.own(outcome.token))
             elif isinstance(outcome, Claim):
-                await refused(AttemptSuperseded, engine.fetch_payload(Handle(outcome.handle)))
+                await refused(AttemptSuperseded, engine.workers.payload(Handle(outcome.handle)))
             else:
                 assert outcome is None or isinstance(outcome, Unauthenticated), outcome
         for task_id in tasks:
-            await engine.mark_blocked(swarm.operator, task_id)
+            await engine.tasks.mark(swarm.operator, task_id, ok=False)
 
 
 # API keys
@@ -329,13 +333,13 @@ async def test_keys_have_roles_and_an_end(swarm: Swarm) -> None:
     engine = swarm.engine
     _, text = await key(swarm, Role.OBSERVER, ttl=timedelta(seconds=60))
 
-    assert (await engine.check_key(text, Role.OBSERVER)).role_set == {Role.OBSERVER}
-    await refused(RoleViolation, engine.check_key(text, Role.OPERATOR))
-    await refused(RoleViolation, engine.attach_session(text, "o", Role.OPERATOR, HOUR, SessionOptions()))
+    assert (await engine.keys.check(text, Role.OBSERVER)).role_set == {Role.OBSERVER}
+    await refused(RoleViolation, engine.keys.check(text, Role.OPERATOR))
+    await refused(RoleViolation, engine.sessions.attach_by_key(text, "o", Role.OPERATOR, HOUR, SessionOptions()))
     reasons = set()
     swarm.clock.advance(60)
     for wrong in (text, "shk_unknown", ""):
-        reasons.add(str(await refused(Unauthenticated, engine.check_key(wrong, Role.OBSERVER))))
+        reasons.add(str(await refused(Unauthenticated, engine.keys.check(wrong, Role.OBSERVER))))
     assert len(reasons) == 1
 
 
@@ -355,37 +359,37 @@ async def test_only_the_root_key_manages_keys(swarm: Swarm) -> None:
     engine = swarm.engine
     key_id, text = await key(swarm)
 
-    await refused(RoleViolation, engine.create_key(text, "k", frozenset({Role.WORKER}), None))
-    await refused(RoleViolation, engine.list_keys(text))
-    await refused(RoleViolation, engine.revoke_key(text, key_id))
-    await refused(Unauthenticated, engine.list_keys("shk_none"))
-    assert [x.name for x in await engine.list_keys(ROOT)] == ["root", "k"]
+    await refused(RoleViolation, engine.keys.create(text, "k", frozenset({Role.WORKER}), None))
+    await refused(RoleViolation, engine.keys.every(text))
+    await refused(RoleViolation, engine.keys.revoke(text, key_id))
+    await refused(Unauthenticated, engine.keys.every("shk_none"))
+    assert [x.name for x in await engine.keys.every(ROOT)] == ["root", "k"]
 
 
 async def test_keys_are_checked_when_they_are_made(swarm: Swarm) -> None:
     """A name, a role, a positive time."""
     engine, top = swarm.engine, await root(swarm)
     worker = frozenset({Role.WORKER})
-    await refused(InvalidRequest, engine.create_key(top, "", worker, None))
-    await refused(InvalidRequest, engine.create_key(top, "k" * 201, worker, None))
-    await refused(InvalidRequest, engine.create_key(top, "k", frozenset(), None))
-    await refused(InvalidRequest, engine.create_key(top, "k", worker, timedelta(0)))
+    await refused(InvalidRequest, engine.keys.create(top, "", worker, None))
+    await refused(InvalidRequest, engine.keys.create(top, "k" * 201, worker, None))
+    await refused(InvalidRequest, engine.keys.create(top, "k", frozenset(), None))
+    await refused(InvalidRequest, engine.keys.create(top, "k", worker, timedelta(0)))
 
 
 async def test_the_root_key_is_replaced_by_configuration(swarm: Swarm) -> None:
     """Another root text revokes the one before with all its sessions; the root is not revoked by itself."""
     engine = swarm.engine
-    assert not await engine.has_root_key()
-    assert await engine.ensure_root_key(ROOT)
-    assert not await engine.ensure_root_key(ROOT)
-    assert await engine.has_root_key()
+    assert not await engine.keys.has_root()
+    assert await engine.keys.ensure_root(ROOT)
+    assert not await engine.keys.ensure_root(ROOT)
+    assert await engine.keys.has_root()
     session = await attached(swarm, ROOT)
-    [only] = await engine.list_keys(ROOT)
-    await refused(InvalidRequest, engine.revoke_key(ROOT, only.id))
+    [only] = await engine.keys.every(ROOT)
+    await refused(InvalidRequest, engine.keys.revoke(ROOT, only.id))
 
-    assert await engine.ensure_root_key("shk_" + "n" * 40)
+    assert await engine.keys.ensure_root("shk_" + "n" * 40)
 
-    await refused(Unauthenticated, engine.list_keys(ROOT))
+    await refused(Unauthenticated, engine.keys.every(ROOT))
     await refused(TokenRevoked, engine.heartbeat(session.token))
 
 
@@ -393,7 +397,7 @@ async def test_a_late_result_of_a_revoked_attempt_is_refused(swarm: Swarm) -> No
     """A revoked credential is nobody's: its worker is not even told of a conflict."""
     token = await swarm.engine.attach("o", Role.OPERATOR, DAY)
     work = await dispatched(swarm, token)
-    await swarm.engine.revoke_token(swarm.operator, (await swarm.engine.own_session(token)).jti)
+    await swarm.engine.credentials.revoke(swarm.operator, (await swarm.engine.sessions.own(token)).jti)
 
     await refused(TokenRevoked, swarm.submit(work))
     assert AttemptSuperseded.code != TokenRevoked.code

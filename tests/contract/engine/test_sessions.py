@@ -22,7 +22,7 @@ MINUTE = timedelta(minutes=1)
 async def test_attaching_makes_a_session(swarm: Swarm, role: Role) -> None:
     """A token, a session bound to it, and an event."""
     token = await swarm.engine.attach("me", role, MINUTE)
-    session = await swarm.engine.own_session(token)
+    session = await swarm.engine.sessions.own(token)
 
     assert (session.operator_id, session.role, session.attached, session.rebuildable) == ("me", role, True, True)
     assert session.expires_at == swarm.clock() + 60_000
@@ -60,7 +60,7 @@ async def test_attaching_with_ids_keeps_them(swarm: Swarm) -> None:
         bp_agent_kinds={"c": OperatorKind.COMPOSITE},
         bp_global_kind=OperatorKind.MAIN_AI,
     )
-    session = await swarm.engine.own_session(token)
+    session = await swarm.engine.sessions.own(token)
 
     assert (session.bridge_id, session.hook_id, session.operator_backend_id) == ("b", "h", "x")
     assert session.kind_for("a") is OperatorKind.MAIN_AI
@@ -82,7 +82,7 @@ async def test_inline_objects_get_names_and_are_not_rebuilt(swarm: Swarm) -> Non
     """Synthetic ids in the registries, and a session that says it does not survive a restart."""
     engine, thing = swarm.engine, Inline()
     info = OperatorInfo(kind=OperatorKind.MAIN_AI, bridge=thing, hook=thing, operator=thing)
-    session = await engine.own_session(await engine.attach_with("o", Role.OPERATOR, MINUTE, info))
+    session = await engine.sessions.own(await engine.attach_with("o", Role.OPERATOR, MINUTE, info))
 
     assert not session.rebuildable
     assert await engine.list_senior_bridge_ids() == [session.bridge_id]
@@ -94,7 +94,7 @@ async def test_inline_objects_get_names_and_are_not_rebuilt(swarm: Swarm) -> Non
         "op-",
     ]
     plain = await engine.attach_with("p", Role.OPERATOR, MINUTE, OperatorInfo())
-    assert (await engine.own_session(plain)).rebuildable
+    assert (await engine.sessions.own(plain)).rebuildable
 
 
 async def test_the_last_registration_wins(swarm: Swarm) -> None:
@@ -125,13 +125,13 @@ async def test_detaching_leaves_the_tasks(swarm: Swarm) -> None:
 
     await engine.detach(swarm.operator)
     await engine.detach(swarm.operator)
-    session = await engine.own_session(swarm.operator)
+    session = await engine.sessions.own(swarm.operator)
     assert (session.attached, session.detached_at) == (False, swarm.clock())
     assert await swarm.status(work.task_id) is Status.RUNNING
     swarm.clock.advance(5)
     await engine.heartbeat(swarm.operator)
 
-    session = await engine.own_session(swarm.operator)
+    session = await engine.sessions.own(swarm.operator)
     assert (session.attached, session.detached_at, session.last_seen) == (True, None, swarm.clock())
     kinds = [kind for kind in await swarm.kinds() if kind.startswith("session")]
     assert kinds[-2:] == ["session_detached", "session_attached"]
@@ -143,14 +143,14 @@ async def test_the_silent_are_detached(swarm: Swarm) -> None:
     allowed = engine.cfg.heartbeat_interval_ms * engine.cfg.heartbeat_miss_threshold / 1000
     swarm.clock.advance(allowed)
     await engine.heartbeat(swarm.senior)
-    await engine.detach_silent()
-    assert (await engine.own_session(swarm.operator)).attached
+    await engine.sessions.detach_silent()
+    assert (await engine.sessions.own(swarm.operator)).attached
 
     swarm.clock.advance(1)
-    await engine.detach_silent()
+    await engine.sessions.detach_silent()
 
-    assert not (await engine.own_session(swarm.operator)).attached
-    assert (await engine.own_session(swarm.senior)).attached
+    assert not (await engine.sessions.own(swarm.operator)).attached
+    assert (await engine.sessions.own(swarm.senior)).attached
 
 
 async def test_tasks_of_the_silent_are_cancelled_when_so_configured(plan: Plan, clock: HandClock) -> None:
@@ -167,7 +167,7 @@ async def test_tasks_of_the_silent_are_cancelled_when_so_configured(plan: Plan, 
         clock.advance(3600)
         await engine.heartbeat(other)
 
-        await engine.detach_silent()
+        await engine.sessions.detach_silent()
 
         assert [await swarm.status(x) for x in (work.task_id, child.task_id, done.task_id, kept)] == [
             Status.CANCELLED,
@@ -180,13 +180,13 @@ async def test_tasks_of_the_silent_are_cancelled_when_so_configured(plan: Plan, 
 async def test_a_session_is_the_tokens_own(swarm: Swarm) -> None:
     """Tokens without a session have none, and an unknown id is told."""
     engine = swarm.engine
-    minted = await engine.mint_token(swarm.operator, agent_id="a", role=Role.OBSERVER, ttl=MINUTE)
+    minted = await engine.credentials.mint(swarm.operator, agent_id="a", role=Role.OBSERVER, ttl=MINUTE)
     work = await swarm.external()
 
-    for call in (engine.own_session, engine.heartbeat, engine.detach):
+    for call in (engine.sessions.own, engine.heartbeat, engine.detach):
         await refused(SessionNotFound, call(minted.token))
-    await refused(SessionNotFound, engine.own_session(await swarm.worker_token(work)))
-    await refused(SessionNotFound, engine.read_session(swarm.operator, "S-nowhere"))
+    await refused(SessionNotFound, engine.sessions.own(await swarm.worker_token(work)))
+    await refused(SessionNotFound, engine.sessions.read(swarm.operator, "S-nowhere"))
     await refused(TokenTaskMismatch, engine.task_id_from_token(swarm.operator))
 
 
@@ -197,7 +197,7 @@ async def test_sessions_are_listed_by_page(swarm: Swarm) -> None:
         await engine.attach("o", Role.OPERATOR, MINUTE)
     found, cursor = [], None
     while True:
-        page = await engine.list_sessions(swarm.operator, limit=3, cursor=cursor)
+        page = await engine.sessions.page(swarm.operator, limit=3, cursor=cursor)
         found += [session.id for session in page.items]
         cursor = page.next_cursor
         if cursor is None:
@@ -205,8 +205,8 @@ async def test_sessions_are_listed_by_page(swarm: Swarm) -> None:
 
     assert len(found) == len(set(found)) == 8
     assert found == sorted(found, reverse=True)
-    await refused(InvalidRequest, engine.list_sessions(swarm.operator, limit=3, cursor="T-x"))
-    assert (await engine.read_session(swarm.operator, found[0])).id == found[0]
+    await refused(InvalidRequest, engine.sessions.page(swarm.operator, limit=3, cursor="T-x"))
+    assert (await engine.sessions.read(swarm.operator, found[0])).id == found[0]
 
 
 async def test_a_session_survives_its_server(tmp_path: Any, clock: HandClock) -> None:
@@ -214,9 +214,9 @@ async def test_a_session_survives_its_server(tmp_path: Any, clock: HandClock) ->
     plan = Plan(store_url=f"sqlite:///{tmp_path}/a.db", clock=clock)
     async with plan.engine() as engine:
         token = await engine.attach_with_ids("o", Role.OPERATOR, MINUTE, bridge_id="b")
-        before = await engine.own_session(token)
+        before = await engine.sessions.own(token)
     async with plan.engine() as engine:
-        assert await engine.own_session(token) == before
+        assert await engine.sessions.own(token) == before
         await engine.heartbeat(token)
 
 
@@ -225,7 +225,7 @@ async def test_registry_and_stats_are_for_those_who_may_trace(swarm: Swarm) -> N
     engine = swarm.engine
     await engine.register_operator("x", Inline())
     await swarm.external()
-    registry, stats = await engine.registry(swarm.operator), await engine.stats(swarm.observer)
+    registry, stats = await engine.reports.registered(swarm.operator), await engine.reports.stats(swarm.observer)
 
     assert registry["operators"] == ["x"]
     assert {"external", "queue", "in_process"} <= set(registry["spawners"])

@@ -58,7 +58,7 @@ async def brought_to(swarm: Swarm, status: Status) -> Case:
     if status is not RUNNING:
         deadline = swarm.clock() + round(DEADLINE_S * 1000)
         asked = Ask(question=Json.of("May I?"), deadline=deadline, on_deadline=OnDeadline.BLOCK)
-        case.keys.append((await swarm.engine.ask(case.work.handle, asked)).key)
+        case.keys.append((await swarm.engine.questions.ask(case.work.handle, asked)).key)
     if status is PASS:
         await swarm.submit(case.work, "good")
     elif status is BLOCKED:
@@ -73,7 +73,7 @@ Operation = Callable[[Case], Awaitable[object]]
 
 
 async def dispatch(case: Case) -> None:
-    await case.swarm.engine.dispatch(case.swarm.operator, case.task_id, EXTERNAL)
+    await case.swarm.engine.dispatcher.dispatch(case.swarm.operator, case.task_id, EXTERNAL)
 
 
 async def query_senior(case: Case) -> None:
@@ -121,7 +121,7 @@ async def _fail(case: Case, reason: Reason) -> None:
 async def timeout(case: Case) -> None:
     if case.work is not None and case.status is RUNNING:
         case.swarm.clock.advance(TIMEOUT_S - 1)
-        await case.swarm.engine.worker_heartbeat(case.work.handle)
+        await case.swarm.engine.workers.heartbeat(case.work.handle)
         await case.swarm.pass_time(1)
     else:
         await case.swarm.pass_time(TIMEOUT_S)
@@ -136,19 +136,19 @@ async def cancel_task(case: Case) -> None:
 
 
 async def mark_pass(case: Case) -> None:
-    await case.swarm.engine.mark_pass(case.swarm.operator, case.task_id)
+    await case.swarm.engine.tasks.mark(case.swarm.operator, case.task_id, ok=True)
 
 
 async def mark_blocked(case: Case) -> None:
-    await case.swarm.engine.mark_blocked(case.swarm.operator, case.task_id)
+    await case.swarm.engine.tasks.mark(case.swarm.operator, case.task_id, ok=False)
 
 
 async def override_pass(case: Case) -> None:
-    await case.swarm.engine.override_verdict(case.swarm.senior, case.task_id, ok=True)
+    await case.swarm.engine.tasks.override(case.swarm.senior, case.task_id, ok=True)
 
 
 async def override_blocked(case: Case) -> None:
-    await case.swarm.engine.override_verdict(case.swarm.senior, case.task_id, ok=False)
+    await case.swarm.engine.tasks.override(case.swarm.senior, case.task_id, ok=False)
 
 
 NOTHING = object()
@@ -245,7 +245,7 @@ async def test_a_running_task_without_a_live_attempt_is_dispatched(swarm: Swarm)
 
     work = await swarm.external(task_id)
 
-    assert (await swarm.engine.fetch_payload(work.handle)).answers[0]["answer"] == "yes"
+    assert (await swarm.engine.workers.payload(work.handle)).answers[0]["answer"] == "yes"
 
 
 async def test_several_questions_suspend_until_the_last_is_answered(swarm: Swarm) -> None:
@@ -275,7 +275,7 @@ async def test_a_failed_spawn_of_a_suspended_task_has_its_effect_after_the_answe
     assert row.last_result is not None
     assert row.last_result.value["reason"] == "spawn-failed"
     work = await swarm.external(case.task_id)
-    assert [a["answer"] for a in (await swarm.engine.fetch_payload(work.handle)).answers] == ["yes"]
+    assert [a["answer"] for a in (await swarm.engine.workers.payload(work.handle)).answers] == ["yes"]
 
 
 async def test_a_settled_questions_answer_stands(swarm: Swarm) -> None:

@@ -40,7 +40,7 @@ async def test_a_task_starts_pending(swarm: Swarm) -> None:
     assert (row.spawn_depth, row.parent_task_id, row.last_result, row.attempt_timeout_ms) == (0, None, None, 5000)
     assert row.retry_policy() == retry
     assert row.labels == Json.of({"a": "1"})
-    assert row.session_id == (await swarm.engine.own_session(swarm.operator)).id
+    assert row.session_id == (await swarm.engine.sessions.own(swarm.operator)).id
     assert (row.created_at, row.updated_at, row.settled_at) == (swarm.clock(), swarm.clock(), None)
     assert await swarm.engine.task_attempt(task_id) == 0
 
@@ -84,19 +84,19 @@ async def test_what_is_not_there_is_told(swarm: Swarm) -> None:
         engine.poll_task(swarm.operator, NOWHERE, HOUR),
         engine.query_senior(swarm.operator, NOWHERE, "?"),
         engine.post_result(swarm.operator, NOWHERE, 1),
-        engine.mark_pass(swarm.operator, NOWHERE),
-        engine.mark_blocked(swarm.operator, NOWHERE),
-        engine.override_verdict(swarm.senior, NOWHERE, ok=True),
-        engine.inject_directive(swarm.senior, NOWHERE, "x"),
-        engine.dispatch(swarm.operator, NOWHERE, {"kind": "external"}),
+        engine.tasks.mark(swarm.operator, NOWHERE, ok=True),
+        engine.tasks.mark(swarm.operator, NOWHERE, ok=False),
+        engine.tasks.override(swarm.senior, NOWHERE, ok=True),
+        engine.tasks.inject_directive(swarm.senior, NOWHERE, "x"),
+        engine.dispatcher.dispatch(swarm.operator, NOWHERE, {"kind": "external"}),
         engine.task_attempt(NOWHERE),
-        engine.find_task(NOWHERE),
-        engine.why(swarm.operator, NOWHERE),
-        engine.list_attempts(swarm.operator, NOWHERE),
-        engine.read_attempt(swarm.operator, NOWHERE, 1),
-        engine.read_outputs(swarm.operator, NOWHERE, 1),
-        engine.list_late(swarm.operator, NOWHERE, 1),
-        engine.adopt_late(swarm.operator, NOWHERE, 1, 0),
+        engine.tasks.find(NOWHERE),
+        engine.tasks.why(swarm.operator, NOWHERE),
+        engine.attempts.every(swarm.operator, NOWHERE),
+        engine.attempts.read(swarm.operator, NOWHERE, 1),
+        engine.attempts.outputs(swarm.operator, NOWHERE, 1),
+        engine.attempts.late(swarm.operator, NOWHERE, 1),
+        engine.attempts.adopt_late(swarm.operator, NOWHERE, 1, 0),
         engine.bake_worker_system_prompt(NOWHERE, 1, "x"),
         engine.fetch_worker_payload_trusted(NOWHERE),
         engine.submit_worker_result_trusted(NOWHERE, 1, "x", True),
@@ -105,14 +105,13 @@ async def test_what_is_not_there_is_told(swarm: Swarm) -> None:
         assert error.task_id == NOWHERE
     task_id = await swarm.task()
     for call in (
-        engine.read_attempt(swarm.operator, task_id, 1),
-        engine.read_prompt(swarm.operator, task_id, 1),
-        engine.read_outputs(swarm.operator, task_id, 1),
-        engine.list_late(swarm.operator, task_id, 1),
+        engine.attempts.read(swarm.operator, task_id, 1),
+        engine.attempts.outputs(swarm.operator, task_id, 1),
+        engine.attempts.late(swarm.operator, task_id, 1),
         engine.bake_worker_system_prompt(task_id, 1, "x"),
     ):
         await unchanged(swarm, AttemptNotFound, call)
-    assert await engine.list_attempts(swarm.operator, task_id) == []
+    assert await engine.attempts.every(swarm.operator, task_id) == []
     assert list(await engine.output_tail(task_id, 1)) == []
 
 
@@ -206,24 +205,24 @@ async def test_an_operators_verdict_ends_the_attempt(swarm: Swarm) -> None:
     """The live attempt is over, the value is the result, and without a value the last one stays."""
     work = await swarm.external()
     await swarm.engine.post_result(swarm.operator, work.task_id, "half")
-    state = await swarm.engine.mark(swarm.operator, work.task_id, ok=False)
+    state = await swarm.engine.tasks.mark(swarm.operator, work.task_id, ok=False)
     assert (state.status, state.task.last_result) == (Status.BLOCKED, Json.of("half"))
     attempt = await swarm.attempt(work.task_id)
     assert (attempt.outcome, attempt.reason) == (Outcome.BLOCKED, Reason.VERDICT)
 
-    state = await swarm.engine.mark(swarm.operator, work.task_id, ok=True, value=Json.of("whole"))
+    state = await swarm.engine.tasks.mark(swarm.operator, work.task_id, ok=True, value=Json.of("whole"))
 
     assert (state.status, state.task.last_result) == (Status.PASS, Json.of("whole"))
-    await refused(RoleViolation, swarm.engine.mark_pass(swarm.senior, work.task_id))
+    await refused(RoleViolation, swarm.engine.tasks.mark(swarm.senior, work.task_id, ok=True))
 
 
 async def test_a_seniors_verdict_stands_over_a_pass(swarm: Swarm) -> None:
     """Only a senior overrides, and the feed says so."""
     work = await swarm.external()
     await swarm.submit(work)
-    await refused(RoleViolation, swarm.engine.override_verdict(swarm.operator, work.task_id, ok=False))
+    await refused(RoleViolation, swarm.engine.tasks.override(swarm.operator, work.task_id, ok=False))
 
-    state = await swarm.engine.override_verdict(swarm.senior, work.task_id, ok=False, value=Json.of("bad"))
+    state = await swarm.engine.tasks.override(swarm.senior, work.task_id, ok=False, value=Json.of("bad"))
 
     assert (state.status, state.task.last_result) == (Status.BLOCKED, Json.of("bad"))
     assert (await swarm.kinds(work.task_id))[-2:] == ["task_blocked", "verdict_overridden"]
@@ -235,20 +234,20 @@ async def test_a_directive_is_the_next_prompt_once(swarm: Swarm) -> None:
     """The attempt after it has it as its prompt; the one after that has the task's own again."""
     engine = swarm.engine
     work = await swarm.external(await swarm.task(directive="First."))
-    await engine.inject_directive(swarm.senior, work.task_id, "Better.")
+    await engine.tasks.inject_directive(swarm.senior, work.task_id, "Better.")
     assert await engine.fetch_prompt(work.handle, work.task_id) == "First."
     await swarm.submit(work, ok=False)
 
     second = await swarm.external(work.task_id)
     assert await engine.fetch_prompt(second.handle, work.task_id) == "Better."
-    assert await engine.read_prompt(swarm.operator, work.task_id, 2) == "Better."
+    assert (await swarm.attempt(work.task_id, 2)).prompt == Json.of("Better.")
     await swarm.submit(second, ok=False)
     third = await swarm.external(work.task_id)
 
     assert await engine.fetch_prompt(third.handle, work.task_id) == "First."
     await swarm.submit(third)
-    await unchanged(swarm, InvalidTransition, engine.inject_directive(swarm.senior, work.task_id, "x"))
-    await refused(RoleViolation, engine.inject_directive(swarm.operator, work.task_id, "x"))
+    await unchanged(swarm, InvalidTransition, engine.tasks.inject_directive(swarm.senior, work.task_id, "x"))
+    await refused(RoleViolation, engine.tasks.inject_directive(swarm.operator, work.task_id, "x"))
 
 
 async def test_an_interim_result_changes_no_status(swarm: Swarm) -> None:
@@ -272,10 +271,10 @@ async def test_lists_hold_what_was_asked_for(swarm: Swarm) -> None:
     ids = [await swarm.task("ab"[n % 2], labels={"n": str(n % 3)}) for n in range(6)]
     work = await swarm.external(ids[0])
     child = await swarm.child(work)
-    session = (await engine.own_session(swarm.operator)).id
+    session = (await engine.sessions.own(swarm.operator)).id
 
     async def listed(**wanted: object) -> list[str]:
-        page = await engine.list_tasks(swarm.operator, **wanted)  # pyright: ignore[reportArgumentType] - a test's options
+        page = await engine.tasks.page(swarm.operator, **wanted)  # pyright: ignore[reportArgumentType] - a test's options
         return [state.task.id for state in page.items]
 
     assert await listed() == [child, *reversed(ids)]
@@ -284,17 +283,17 @@ async def test_lists_hold_what_was_asked_for(swarm: Swarm) -> None:
     assert await listed(status=Status.RUNNING) == [ids[0]]
     assert await listed(parent=ids[0]) == [child]
     assert await listed(session=session, status=Status.PENDING, agent="b") == [ids[5], ids[3], ids[1]]
-    assert [state.task.id for state in (await engine.list_tasks(work.handle)).items] == [child]  # pyright: ignore[reportArgumentType] - a worker lists with its handle
+    assert [state.task.id for state in (await engine.tasks.page(work.handle)).items] == [child]  # pyright: ignore[reportArgumentType] - a worker lists with its handle
 
     found, cursor = [], None
     while True:
-        page = await engine.list_tasks(swarm.operator, limit=2, cursor=cursor)
+        page = await engine.tasks.page(swarm.operator, limit=2, cursor=cursor)
         found += [state.task.id for state in page.items]
         cursor = page.next_cursor
         if cursor is None:
             break
     assert found == [child, *reversed(ids)]
-    await refused(InvalidRequest, engine.list_tasks(swarm.operator, cursor="x"))
+    await refused(InvalidRequest, engine.tasks.page(swarm.operator, cursor="x"))
 
 
 async def test_why_names_what_is_waited_for(swarm: Swarm) -> None:
@@ -302,7 +301,7 @@ async def test_why_names_what_is_waited_for(swarm: Swarm) -> None:
     engine = swarm.engine
 
     async def chain(task_id: str) -> tuple[str, list[str]]:
-        found = await engine.why(swarm.operator, task_id)
+        found = await engine.tasks.why(swarm.operator, task_id)
         return found["summary"], [link["kind"] for link in found["chain"]]
 
     task_id = await swarm.task()

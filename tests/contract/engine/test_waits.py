@@ -88,7 +88,7 @@ async def join(swarm: Swarm, work: Work) -> Outcome:
     """Submit against the dispatcher's own wait."""
     found = await raced(
         random.Random(work.task_id),
-        lambda: swarm.engine.join(work.task_id, work.attempt, None),
+        lambda: swarm.engine.dispatcher.join(work.task_id, work.attempt, None),
         lambda: swarm.submit(work),
     )
     return found.outcome
@@ -152,22 +152,22 @@ async def test_lost_hints_cost_a_delay_only(deaf: Swarm, race: Race) -> None:
 async def test_a_deaf_engine_drives_claims_and_follows(deaf: Swarm) -> None:
     """Drivers, queue claims, the feed and a paused loop find out by themselves too."""
     engine, key = deaf.engine, "shk_" + "w" * 40
-    await engine.ensure_root_key(key)
+    await engine.keys.ensure_root(key)
     async with asyncio.timeout(DEADLINE_S), engine.subscribe(after=0, kinds=frozenset({"task_pass"})) as stream:
-        claiming = asyncio.ensure_future(engine.claim(key, queue="q", hold=HOUR))
+        claiming = asyncio.ensure_future(engine.workers.claim(key, queue="q", hold=HOUR))
         await asyncio.sleep(0)
         task_id = await deaf.task()
-        await engine.pause_loop(deaf.senior)
+        await engine.switch.pause(deaf.senior)
         spec: dict[str, Any] = {"kind": "queue", "queue": "q"}
-        dispatching = asyncio.ensure_future(engine.dispatch(deaf.operator, task_id, spec, wait=HOUR))
+        dispatching = asyncio.ensure_future(engine.dispatcher.dispatch(deaf.operator, task_id, spec, wait=HOUR))
         await asyncio.sleep(0)
-        await engine.resume_loop(deaf.senior)
+        await engine.switch.resume(deaf.senior)
         claim = await claiming
         assert claim is not None
         await engine.submit_worker_result_trusted(task_id, 1, "done", True)
         assert (await dispatching)[1] is not None
         identity: dict[str, Any] = {"kind": "in_process", "function": "identity"}
-        _, outcome = await engine.dispatch(deaf.operator, await deaf.task(), identity, wait=HOUR)
+        _, outcome = await engine.dispatcher.dispatch(deaf.operator, await deaf.task(), identity, wait=HOUR)
         assert outcome is not None
         assert outcome.value == Json.of("Do it.")
         assert {(await anext(stream)).cursor for _ in range(2)}
@@ -188,7 +188,7 @@ async def test_thousands_wait_at_once(attentive: Swarm) -> None:
         found = await asyncio.gather(*parked)
     assert {state.status for state in found} == {Status.PASS}
     await asyncio.gather(*cancelled, return_exceptions=True)
-    assert swarm.engine._bus._subscriptions == {}  # pyright: ignore[reportAttributeAccessIssue] - nobody is subscribed any more
+    assert swarm.engine.parts.bus._subscriptions == {}  # pyright: ignore[reportAttributeAccessIssue] - nobody is subscribed any more
 
 
 async def test_a_wait_begun_before_the_attempt_ends_with_the_next_one(swarm: Swarm) -> None:
@@ -196,9 +196,9 @@ async def test_a_wait_begun_before_the_attempt_ends_with_the_next_one(swarm: Swa
     work = await swarm.external()
     await swarm.submit(work, ok=False)
     assert (await swarm.engine.poll_task(swarm.operator, work.task_id, HOUR)).status is Status.BLOCKED
-    await swarm.engine.dispatch(swarm.operator, work.task_id, EXTERNAL)
+    await swarm.engine.dispatcher.dispatch(swarm.operator, work.task_id, EXTERNAL)
     waiting = asyncio.ensure_future(swarm.engine.poll_task(swarm.operator, work.task_id, HOUR))
     await asyncio.sleep(0)
-    await swarm.engine.mark_pass(swarm.operator, work.task_id)
+    await swarm.engine.tasks.mark(swarm.operator, work.task_id, ok=True)
     async with asyncio.timeout(DEADLINE_S):
         assert (await waiting).status is Status.PASS

@@ -48,12 +48,12 @@ async def test_the_payload_has_all_a_worker_needs(swarm: Swarm) -> None:
         (keys[0], 1, "one", "engine"),
         (keys[1], 2, "two", "ann"),
     ]
-    assert await engine.fetch_payload(work.handle) == payload
+    assert await engine.workers.payload(work.handle) == payload
     assert await engine.fetch_worker_payload(await swarm.worker_token(work), work.task_id) == payload
     assert await engine.fetch_worker_payload_trusted(work.task_id) == payload
     assert await engine.fetch_prompt(work.handle, work.task_id) == payload.prompt
     await engine.bake_worker_system_prompt(work.task_id, 1, None)
-    assert (await engine.fetch_payload(work.handle)).system is None
+    assert (await engine.workers.payload(work.handle)).system is None
 
 
 async def test_only_workers_fetch(swarm: Swarm) -> None:
@@ -78,7 +78,10 @@ async def test_outputs_are_kept_in_order(swarm: Swarm) -> None:
         *((event.type, event.body) for event in sent),
         (OutputType.FINAL, OutputEvent.final("done").body),
     ]
-    assert [row.seq for row in await engine.read_outputs(swarm.operator, work.task_id, 1, after=1, limit=2)] == [2, 3]
+    assert [row.seq for row in await engine.attempts.outputs(swarm.operator, work.task_id, 1, after=1, limit=2)] == [
+        2,
+        3,
+    ]
     row = await swarm.row(work.task_id)
     assert (row.status, row.last_result) == (Status.PASS, Json.of("done"))
 
@@ -87,7 +90,7 @@ async def test_concurrent_outputs_are_all_kept(swarm: Swarm) -> None:
     """No number is given twice and none is left out."""
     work = await swarm.external()
     events = [OutputEvent.partial(n) for n in range(30)]
-    await asyncio.gather(*(swarm.engine.emit_output(work.handle, event) for event in events))
+    await asyncio.gather(*(swarm.engine.workers.emit(work.handle, event) for event in events))
 
     tail = await swarm.engine.output_tail(work.task_id, 1)
 
@@ -102,8 +105,8 @@ async def test_an_attempt_has_so_many_outputs(plan: Plan) -> None:
         swarm = await Swarm.over(engine, plan)
         work = await swarm.external()
         for n in range(2):
-            await engine.emit_output(work.handle, OutputEvent.partial(n))
-        await unchanged(swarm, InvalidRequest, engine.emit_output(work.handle, OutputEvent.partial(2)))
+            await engine.workers.emit(work.handle, OutputEvent.partial(n))
+        await unchanged(swarm, InvalidRequest, engine.workers.emit(work.handle, OutputEvent.partial(2)))
         await swarm.submit(work)
         assert len(await engine.output_tail(work.task_id, 1)) == 3
 
@@ -114,8 +117,8 @@ async def test_outputs_name_their_own_attempt(swarm: Swarm) -> None:
     await unchanged(
         swarm, TokenTaskMismatch, engine.submit_output(work.handle, work.task_id, 2, OutputEvent.partial(1))
     )
-    await unchanged(swarm, InvalidRequest, engine.emit_output(work.handle, OutputEvent.final(1)))
-    await unchanged(swarm, TokenTaskMismatch, engine.submit_final(work.handle, Json.of(1), ok=True, attempt=2))
+    await unchanged(swarm, InvalidRequest, engine.workers.emit(work.handle, OutputEvent.final(1)))
+    await unchanged(swarm, TokenTaskMismatch, engine.workers.submit(work.handle, Json.of(1), ok=True, attempt=2))
 
 
 # Finals
@@ -124,15 +127,15 @@ async def test_outputs_name_their_own_attempt(swarm: Swarm) -> None:
 async def test_the_first_final_wins(swarm: Swarm) -> None:
     """The same again, in whatever spelling, changes nothing; another value or verdict is a conflict."""
     engine, work = swarm.engine, await swarm.external()
-    await engine.submit_final(work.handle, Json('{"a":1,"b":2}'), ok=True)
+    await engine.workers.submit(work.handle, Json('{"a":1,"b":2}'), ok=True)
     before = await swarm.dump()
 
-    await engine.submit_final(work.handle, Json('{"b": 2.0, "a": 1}'), ok=True)
+    await engine.workers.submit(work.handle, Json('{"b": 2.0, "a": 1}'), ok=True)
     await engine.submit_worker_result_trusted(work.task_id, 1, {"b": 2, "a": 1}, True)
 
     assert await swarm.dump() == before
     for value, ok in ((Json.of({"a": 1}), True), (Json('{"a":1,"b":2}'), False)):
-        error = await unchanged(swarm, FinalConflict, engine.submit_final(work.handle, value, ok=ok))
+        error = await unchanged(swarm, FinalConflict, engine.workers.submit(work.handle, value, ok=ok))
         assert (error.task_id, error.attempt) == (work.task_id, 1)
 
 
@@ -159,7 +162,7 @@ async def test_a_final_withdraws_what_was_asked(swarm: Swarm) -> None:
     key = await engine.query_senior(work.handle, work.task_id, "?")
     await swarm.submit(work, "did it anyway")
 
-    question = await engine.read_question(swarm.senior, key)
+    question = await engine.questions.read(swarm.senior, key)
     assert question.status.value == "withdrawn"
     row = await swarm.row(work.task_id)
     assert (row.status, row.open_questions) == (Status.PASS, 0)
@@ -175,7 +178,7 @@ async def test_what_comes_late_is_kept(swarm: Swarm) -> None:
     second = await swarm.external(work.task_id)
     await refused(AttemptSuperseded, swarm.submit(work, "later", ok=False))
 
-    late = await engine.list_late(swarm.operator, work.task_id, 1)
+    late = await engine.attempts.late(swarm.operator, work.task_id, 1)
 
     assert [(x.index, x.value, x.ok, x.reason) for x in late] == [
         (0, Json.of("late"), True, "lost"),
@@ -192,10 +195,10 @@ async def test_late_results_are_bounded(plan: Plan) -> None:
     async with plan.engine() as engine:
         swarm = await Swarm.over(engine, plan)
         work = await swarm.external()
-        await engine.mark_blocked(swarm.operator, work.task_id)
+        await engine.tasks.mark(swarm.operator, work.task_id, ok=False)
         for n in range(6):
             await refused(AttemptSuperseded, swarm.submit(work, n))
-        assert len(await engine.list_late(swarm.operator, work.task_id, 1)) == 3
+        assert len(await engine.attempts.late(swarm.operator, work.task_id, 1)) == 3
 
 
 async def test_the_final_of_an_older_attempt_is_a_late_result(swarm: Swarm) -> None:
@@ -217,14 +220,14 @@ async def test_a_cancelled_tasks_worker_is_told(swarm: Swarm) -> None:
     engine, work = swarm.engine, await swarm.external()
     await engine.cancel_task(swarm.operator, work.task_id, reason="no longer needed")
 
-    await refused(Cancelled, engine.fetch_payload(work.handle))
-    await refused(Cancelled, engine.emit_output(work.handle, OutputEvent.partial(1)))
-    pulse = await engine.worker_heartbeat(work.handle)
+    await refused(Cancelled, engine.workers.payload(work.handle))
+    await refused(Cancelled, engine.workers.emit(work.handle, OutputEvent.partial(1)))
+    pulse = await engine.workers.heartbeat(work.handle)
     assert (pulse.cancelled, pulse.expires_at) == (True, None)
     assert (await refused(Cancelled, swarm.submit(work, "late"))).kept
-    assert [x.value for x in await engine.list_late(swarm.senior, work.task_id, 1)] == [Json.of("late")]
-    await unchanged(swarm, InvalidTransition, engine.adopt_late(swarm.operator, work.task_id, 1, 0))
-    await unchanged(swarm, InvalidTransition, engine.adopt_late(swarm.senior, work.task_id, 1, 0))
+    assert [x.value for x in await engine.attempts.late(swarm.senior, work.task_id, 1)] == [Json.of("late")]
+    await unchanged(swarm, InvalidTransition, engine.attempts.adopt_late(swarm.operator, work.task_id, 1, 0))
+    await unchanged(swarm, InvalidTransition, engine.attempts.adopt_late(swarm.senior, work.task_id, 1, 0))
 
 
 @pytest.mark.parametrize("by", ["operator", "senior"])
@@ -236,14 +239,14 @@ async def test_a_late_result_is_adopted(swarm: Swarm, by: str, ok: bool) -> None
     await refused(AttemptSuperseded, swarm.submit(work, "late", ok=ok))
     newer = await swarm.external(work.task_id)
 
-    state = await engine.adopt_late(getattr(swarm, by), work.task_id, 1, 0)
+    state = await engine.attempts.adopt_late(getattr(swarm, by), work.task_id, 1, 0)
 
     assert (state.status, state.task.last_result) == (Status.PASS if ok else Status.BLOCKED, Json.of("late"))
-    [late] = await engine.list_late(swarm.operator, work.task_id, 1)
+    [late] = await engine.attempts.late(swarm.operator, work.task_id, 1)
     assert (late.adopted_by, late.adopted_at) == (by, swarm.clock())
-    await refused(AttemptSuperseded, engine.fetch_payload(newer.handle))
-    await unchanged(swarm, LateResultNotFound, engine.adopt_late(swarm.operator, work.task_id, 1, 1))
-    await refused(RoleViolation, engine.adopt_late(swarm.observer, work.task_id, 1, 0))
+    await refused(AttemptSuperseded, engine.workers.payload(newer.handle))
+    await unchanged(swarm, LateResultNotFound, engine.attempts.adopt_late(swarm.operator, work.task_id, 1, 1))
+    await refused(RoleViolation, engine.attempts.adopt_late(swarm.observer, work.task_id, 1, 0))
 
 
 async def test_trusted_calls_are_about_the_attempt_they_name(swarm: Swarm) -> None:
@@ -265,8 +268,8 @@ async def test_trusted_calls_look_at_the_handle_again(swarm: Swarm) -> None:
     """Resolved a while ago, it may have expired or been revoked since; and there is no attempt 0 to mean the latest."""
     engine = swarm.engine
     session = await engine.attach("op", Role.OPERATOR, HOUR)
-    dispatched, _ = await engine.dispatch(session, await swarm.task(), EXTERNAL)
-    await engine.revoke_token(swarm.operator, (await engine.own_session(session)).jti)
+    dispatched, _ = await engine.dispatcher.dispatch(session, await swarm.task(), EXTERNAL)
+    await engine.credentials.revoke(swarm.operator, (await engine.sessions.own(session)).jti)
     expired = await swarm.external()
     await unchanged(swarm, NotStarted, engine.submit_worker_result_trusted(expired.task_id, 0, "x", True))
     swarm.clock.advance(engine.cfg.handle_life_ms / 1000)
@@ -274,7 +277,7 @@ async def test_trusted_calls_look_at_the_handle_again(swarm: Swarm) -> None:
     for task_id, error in ((dispatched.task_id, TokenRevoked), (expired.task_id, TokenExpired)):
         await unchanged(swarm, error, engine.submit_worker_result_trusted(task_id, 1, "x", True))
         await unchanged(swarm, error, engine.fetch_worker_payload_trusted(task_id))
-    await refused(TokenExpired, engine.submit_final(expired.handle, Json.of("x"), ok=True))
+    await refused(TokenExpired, engine.workers.submit(expired.handle, Json.of("x"), ok=True))
 
 
 # Clocks and signs of life
@@ -285,8 +288,8 @@ async def test_a_heartbeat_renews_the_lease(swarm: Swarm) -> None:
     engine, work = swarm.engine, await swarm.external(lease=timedelta(seconds=10))
     for _ in range(5):
         swarm.clock.advance(9)
-        assert (await engine.worker_heartbeat(work.handle)).expires_at == swarm.clock() + 10_000
-        assert await engine.carry_out_due() == 0
+        assert (await engine.workers.heartbeat(work.handle)).expires_at == swarm.clock() + 10_000
+        assert await engine.timers.carry_out_due() == 0
     assert (await swarm.attempt(work.task_id)).is_live
 
     await swarm.pass_time(10)
@@ -301,10 +304,10 @@ async def test_traffic_renews_the_lease(swarm: Swarm, how: str) -> None:
     for _ in range(4):
         swarm.clock.advance(8)
         if how == "fetch":
-            await engine.fetch_payload(work.handle)
+            await engine.workers.payload(work.handle)
         else:
-            await engine.emit_output(work.handle, OutputEvent.partial(1))
-        assert await engine.carry_out_due() == 0
+            await engine.workers.emit(work.handle, OutputEvent.partial(1))
+        assert await engine.timers.carry_out_due() == 0
     assert (await swarm.attempt(work.task_id)).is_live
 
 
@@ -313,9 +316,9 @@ async def test_the_handle_lives_with_its_lease(swarm: Swarm, clock: HandClock) -
     engine, work = swarm.engine, await swarm.external(lease=HOUR)
     for _ in range(4):
         clock.advance(3000)
-        await engine.worker_heartbeat(work.handle)
-    await engine.fetch_payload(work.handle)
-    await engine.fetch_payload(await swarm.worker_token(work))
+        await engine.workers.heartbeat(work.handle)
+    await engine.workers.payload(work.handle)
+    await engine.workers.payload(await swarm.worker_token(work))
 
 
 # Data
@@ -326,15 +329,15 @@ async def test_named_values_are_read_by_those_who_may(swarm: Swarm) -> None:
     engine, work = swarm.engine, await swarm.external()
     await engine.set_resource("a/b", {"x": 1})
     swarm.clock.advance(1)
-    await engine.put_resource(swarm.operator, "a/b", Json.of([2]))
+    await engine.resources.put(swarm.operator, "a/b", Json.of([2]))
 
     assert await engine.fetch_data(work.handle, "a/b") == [2]
-    assert await engine.read_resource(swarm.operator, "a/b") == (Json.of([2]), swarm.clock())
+    assert await engine.resources.read(swarm.operator, "a/b") == (Json.of([2]), swarm.clock())
     assert (await refused(ResourceNotFound, engine.fetch_data(work.handle, "c"))).key == "c"
-    await refused(TokenTaskMismatch, engine.put_resource(work.handle, "a/b", Json.of(3)))  # pyright: ignore[reportArgumentType] - a handle is no token
+    await refused(TokenTaskMismatch, engine.resources.put(work.handle, "a/b", Json.of(3)))  # pyright: ignore[reportArgumentType] - a handle is no token
     for token in (swarm.senior, swarm.observer):
         await refused(RoleViolation, engine.fetch_data(token, "a/b"))
-        await refused(RoleViolation, engine.put_resource(token, "a/b", Json.of(3)))
+        await refused(RoleViolation, engine.resources.put(token, "a/b", Json.of(3)))
 
 
 @pytest.mark.parametrize("key", ["", "a\nb", "a\n", "\x00", "k" * 501])

@@ -186,7 +186,7 @@ async def test_a_mistyped_handle_is_told_apart_from_a_wrong_one(node: Node) -> N
 
     problem(await node.as_(slip).get(f"{WORK}/prompt"), 400, "handle-mistyped")
     problem(await node.as_("wh-short").get(f"{WORK}/prompt"), 400, "handle-mistyped")
-    problem(await node.as_(node.engine.handle_mint.new()).get(f"{WORK}/prompt"), 401, "unauthenticated")
+    problem(await node.as_(node.engine.parts.mint.new()).get(f"{WORK}/prompt"), 401, "unauthenticated")
     assert (await node.as_(handle.upper()).get(f"{WORK}/prompt")).status_code == 200
 
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import httpx
 
-from app.engine.engine import Engine, default_parts
+from app.engine.engine import Engine
 from app.engine.ops.rules import EngineCfg
+from app.engine.parts import default_parts
 from app.spawning.outbound.webhooks import SenderSettings, WebhookSender
 from tests.support.receiver import Receiver, receiving
 from tests.support.serving import ROOT_KEY, Node, served

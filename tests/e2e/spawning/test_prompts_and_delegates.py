@@ -12,9 +12,10 @@ from app.domain.json import Json
 from app.domain.outputs import Final
 from app.domain.tasks import TaskSpec
 from app.domain.tokens import CapToken
-from app.engine.core import Registries
-from app.engine.engine import Engine, default_parts
+from app.engine.engine import Engine
 from app.engine.ops.rules import EngineCfg
+from app.engine.parts import default_parts
+from app.spawning.backends.registry import Registries
 from app.spawning.catalog import shipped_catalog
 from app.spawning.ports import Exit
 from app.spawning.processes.programs import Program
@@ -34,7 +35,7 @@ class Swarm:
         """How a dispatch came out."""
         task_id = await self.engine.start_task(self.token, TaskSpec(agent="coder", initial_directive=prompt))
         return await self.engine.dispatch_attempt_with(
-            self.token, task_id, self.engine.build(spec, layers), wait=timedelta(seconds=20)
+            self.token, task_id, self.engine.dispatcher.build(spec, layers), wait=timedelta(seconds=20)
         )
 
 

@@ -21,7 +21,7 @@ from datetime import timedelta
 import jwt
 import pytest
 
-from app.engine.core import Registries
+from app.spawning.backends.registry import Registries
 from app.spawning.catalog import shipped_catalog
 from swarmhold import ApiProblem, Refused
 from swarmhold.models.enums import Phase, Status

@@ -84,11 +84,11 @@ async def test_with_gate_starts_from_nothing(swarm: Swarm) -> None:
     other = swarm.engine.with_gate(RoleVerbGate().denying(Role.OPERATOR, Verb.START_TASK))
 
     async with other:
-        await refused(TaskNotFound, other.find_task(task_id))
+        await refused(TaskNotFound, other.tasks.find(task_id))
         token = await other.attach("o", Role.OPERATOR, DAY)
         await refused(RoleViolation, other.start_task(token, TaskSpec(agent="a", initial_directive="b")))
 
-    assert (await swarm.engine.find_task(task_id)).id == task_id
+    assert (await swarm.engine.tasks.find(task_id)).id == task_id
     await swarm.task()
 
 
@@ -189,7 +189,7 @@ CALLS: dict[str, Callable[[Engine, CapToken], Any]] = {
     "start_task": lambda engine, token: engine.start_task(token, TaskSpec(agent="a", initial_directive="b")),
     "read_task_state": lambda engine, token: engine.read_task_state(token, "task"),
     "cancel_task": lambda engine, token: engine.cancel_task(token, "task"),
-    "dispatch": lambda engine, token: engine.dispatch(token, "task", EXTERNAL),
+    "dispatch": lambda engine, token: engine.dispatcher.dispatch(token, "task", EXTERNAL),
     "fetch_worker_payload_trusted": lambda engine, token: engine.fetch_worker_payload_trusted("task"),
     "fetch_data": lambda engine, token: engine.fetch_data(token, "key"),
     "task_attempt": lambda engine, token: engine.task_attempt("task"),
@@ -197,7 +197,7 @@ CALLS: dict[str, Callable[[Engine, CapToken], Any]] = {
     "set_resource": lambda engine, token: engine.set_resource("key", 1),
     "resume": lambda engine, token: engine.resume("key", 1),
     "poll_task": lambda engine, token: engine.poll_task(token, "task", timedelta(hours=1)),
-    "join": lambda engine, token: engine.join("task", 1, None),
+    "join": lambda engine, token: engine.dispatcher.join("task", 1, None),
     "head": lambda engine, token: engine.event_tx.head(),
     "check": lambda engine, token: engine.check(),
 }
@@ -223,7 +223,7 @@ async def test_stopping_wakes_whoever_waits(plan: Plan) -> None:
     swarm = await Swarm.over(engine, plan)
     work = await swarm.external()
     parked = asyncio.ensure_future(engine.poll_task(swarm.operator, work.task_id, timedelta(hours=1)))
-    joined = asyncio.ensure_future(engine.join(work.task_id, 1, None))
+    joined = asyncio.ensure_future(engine.dispatcher.join(work.task_id, 1, None))
     await asyncio.sleep(0)
 
     async with asyncio.timeout(60):
@@ -244,13 +244,13 @@ async def test_starting_twice_changes_nothing(swarm: Swarm) -> None:
 
     swarm.plan.functions.register("work", work)
     task_id = await swarm.task()
-    await swarm.engine.dispatch(swarm.operator, task_id, {"kind": "in_process", "function": "work"})
+    await swarm.engine.dispatcher.dispatch(swarm.operator, task_id, {"kind": "in_process", "function": "work"})
     await eventually(lambda: starts)
 
     await swarm.engine.start()
     attempt = await swarm.attempt(task_id)
     release.set()
-    await swarm.engine.join(task_id, 1, None)
+    await swarm.engine.dispatcher.join(task_id, 1, None)
 
     assert (attempt.epoch, attempt.phase) == (1, Phase.RUNNING)
     assert starts == [task_id]
@@ -278,7 +278,7 @@ async def test_the_detach_loop_marks_the_silent(plan: Plan, clock: HandClock) ->
         async with engine.subscribe(after=0, kinds=frozenset({"session_detached"})) as stream, asyncio.timeout(60):
             loop = engine.start_detach_loop()
             await anext(stream)
-        assert not (await engine.own_session(token)).attached
+        assert not (await engine.sessions.own(token)).attached
         loop.cancel()
         await asyncio.wait({loop})
         assert loop.cancelled()

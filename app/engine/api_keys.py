@@ -1,0 +1,105 @@
+"""API keys: check, create, list, revoke, and the root key, which alone may manage the others."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from app.domain.access import Role, RoleVerbGate, Verb
+from app.domain.errors import RoleViolation
+from app.domain.handles import HandleMint
+from app.domain.tokens import ApiKey
+from app.engine.ops import credentials
+from app.engine.ops.idempotency import Idempotency, once
+from app.engine.transactions import Transactions
+from app.state.state import State
+
+
+class ApiKeys:
+    """Calls about API keys. `key_text` is the caller's own key."""
+
+    def __init__(self, transactions: Transactions, *, mint: HandleMint, gate: RoleVerbGate) -> None:
+        self._transactions = transactions
+        self._mint = mint
+        self._gate = gate
+
+    def digest(self, key_text: str) -> str:
+        """Return the keyed digest under which an API key is stored."""
+        return self._mint.keyed_digest(key_text)
+
+    async def check(self, key_text: str, role: Role) -> ApiKey:
+        """Return the valid API key, which may act as the role. Raises Unauthenticated, RoleViolation."""
+        key = await self._find(key_text)
+        credentials.require_role(key, role)
+        return key
+
+    async def check_verb(self, key_text: str, verb: Verb) -> ApiKey:
+        """Return the valid API key, one of whose roles may use the verb. Raises Unauthenticated, RoleViolation."""
+        key = await self._find(key_text)
+        if not any(self._gate.allows(role, verb) for role in key.role_set):
+            raise RoleViolation("this API key", verb.value)
+        return key
+
+    async def check_root(self, key_text: str) -> ApiKey:
+        """Return the root key. Raises Unauthenticated, RoleViolation."""
+        key = await self._find(key_text)
+        credentials.require_root(key)
+        return key
+
+    async def _find(self, key_text: str) -> ApiKey:
+        digest = self.digest(key_text)
+        return await self._transactions.read(lambda state: credentials.find_key(state, digest))
+
+    async def create(
+        self,
+        key_text: str,
+        name: str,
+        roles: frozenset[Role],
+        ttl: timedelta | None,
+        *,
+        idempotency: Idempotency | None = None,
+    ) -> tuple[ApiKey, str]:
+        """Create an API key; return it and its text, which is shown this once. Needs the root key.
+
+        The same idempotency key returns the same API key with a new text. Raises Unauthenticated, RoleViolation,
+        InvalidRequest.
+        """
+        root = self.digest(key_text)
+        text = credentials.new_key_text()
+        digest = self.digest(text)
+
+        def run(state: State) -> ApiKey:
+            key = credentials.find_key(state, root)
+            credentials.require_root(key)
+            return once(
+                state,
+                f"key:{key.id}:key",
+                idempotency,
+                lambda: credentials.create_key(
+                    state, name=name, roles=roles, digest=digest, ttl=ttl, by=f"key:{key.id}"
+                ),
+                name=lambda made: made.id,
+                again=lambda key_id: credentials.renew_key_secret(state, key_id, digest),
+            )
+
+        return await self._transactions.run("create_key", run), text
+
+    async def every(self, key_text: str) -> list[ApiKey]:
+        """Return every API key, without its text. Needs the root key."""
+        await self.check_root(key_text)
+        return await self._transactions.read(credentials.list_keys)
+
+    async def revoke(self, key_text: str, key_id: str) -> None:
+        """Revoke an API key and all sessions attached with it. Needs the root key. Raises KeyNotFound."""
+        root = await self.check_root(key_text)
+        await self._transactions.run(
+            "revoke_key", lambda s: credentials.revoke_key(s, key_id, by=f"key:{root.id}"), bulk=True
+        )
+
+    async def ensure_root(self, key_text: str) -> bool:
+        """Make this text the root key; return whether that changed anything. For the server's own start."""
+        digest = self.digest(key_text)
+        return await self._transactions.run("ensure_root_key", lambda state: credentials.ensure_root(state, digest))
+
+    async def has_root(self) -> bool:
+        """Return whether a valid root key exists."""
+        return await self._transactions.read(credentials.has_root)

@@ -1,0 +1,218 @@
+"""Credentials of operators, seniors, observers and workers: verify, mint, inspect, revoke."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from math import inf
+
+from app.bus.port import HintBus
+from app.domain.access import Caller, Role, Verb
+from app.domain.attempts import Attempt
+from app.domain.clock import Clock
+from app.domain.errors import AccessDenied, Busy, Conflict, EngineError, TokenNotFound, TokenTaskMismatch
+from app.domain.tokens import Bearer, CapToken, Claims, Handle, TokenRecord, TokenSigner
+from app.engine.ops import audit, credentials
+from app.engine.ops.access import admit, own, require_ready, revocation_of
+from app.engine.ops.idempotency import Idempotency, once, scope_of
+from app.engine.ops.rules import EngineCfg
+from app.engine.transactions import Transactions
+from app.state.state import State
+from app.state.tables import ATTEMPTS, TASKS, TOKENS
+
+
+@dataclass(frozen=True, slots=True)
+class Minted:
+    """A new token and its record."""
+
+    token: CapToken
+    record: TokenRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """The result of verifying a token. `code` is the error's when the token is not valid."""
+
+    valid: bool
+    code: str | None
+    role: Role | None
+    subject: str | None
+    expires_at: int | None
+    uses_left: int | None
+
+
+def attempt_claims(attempt: Attempt, agent: str, cfg: EngineCfg) -> Claims:
+    """Return the claims of an attempt's worker token, which lives as long as the attempt's handle may."""
+    return Claims(
+        subject=agent,
+        role=Role.WORKER,
+        jti=attempt.jti,
+        issued_at=attempt.started_at,
+        expires_at=max(attempt.handle_expires_at, attempt.started_at + cfg.worker_token_life_ms),
+        task_id=attempt.task_id,
+        attempt=attempt.attempt,
+    )
+
+
+class Credentials:
+    """Calls about tokens and handles."""
+
+    def __init__(
+        self, transactions: Transactions, *, signer: TokenSigner, bus: HintBus, clock: Clock, cfg: EngineCfg
+    ) -> None:
+        self._transactions = transactions
+        self._signer = signer
+        self._bus = bus
+        self._clock = clock
+        self._cfg = cfg
+
+    async def authorize(self, bearer: Bearer, verb: Verb | tuple[Verb, ...], task_id: str | None = None) -> Caller:
+        """Return the caller behind a credential that may use a verb (on a task); spends one use.
+
+        Checks signature, expiry, role and verb, and record, in this order; then the ownership of the task for workers.
+        Raises BadSignature, TokenExpired, RoleViolation, TokenNotFound, TokenRevoked, TokenUsesExhausted; with a task
+        TokenTaskMismatch and TaskNotFound; at last the conflict of an attempt's token whose attempt is over.
+        """
+        first = verb if isinstance(verb, Verb) else verb[0]
+
+        def check(state: State, caller: Caller) -> Caller:
+            if task_id is not None:
+                own(state, caller, task_id, first)
+            require_ready(state, caller)
+            return caller
+
+        return await self._transactions.read_as(bearer, verb, check)
+
+    async def whoami(self, bearer: Bearer) -> Caller:
+        """Return the caller behind a valid credential, whatever it may do; spends no use."""
+        presented = self._transactions.authenticate(bearer, ())
+        return await self._transactions.read(lambda state: admit(state, presented, consume=False))
+
+    async def wait_until_invalid(self, bearer: Bearer, *, recheck_s: float) -> None:
+        """Return when the credential is revoked or has expired; spends no use.
+
+        Checks again after `recheck_s` without a hint. Cancelling is safe.
+        """
+        presented = self._transactions.authenticate(bearer, ())
+        subscription = self._bus.subscribe(revocation_of(presented.jti if isinstance(presented, Claims) else None))
+        try:
+            while True:
+                subscription.clear()
+                left_s = await self._seconds_left(bearer)
+                if left_s <= 0:
+                    return
+                await subscription.wait(min(recheck_s, left_s))
+        finally:
+            subscription.close()
+
+    async def _seconds_left(self, bearer: Bearer) -> float:
+        """Return for how many seconds a credential is valid, as far as is known; 0 when it is not."""
+        try:
+            expires_at = (await self.whoami(bearer)).expires_at
+        except Busy:
+            return inf
+        except EngineError:
+            return 0.0
+        return inf if expires_at is None else (expires_at - self._clock()) / 1000
+
+    async def task_id_from_token(self, token: CapToken) -> str:
+        """Return the id of the task that a worker's token is bound to. Raises TokenTaskMismatch when there is none."""
+        caller = await self.whoami(token)
+        if caller.role is not Role.WORKER or caller.task_id is None:
+            raise TokenTaskMismatch(None)
+        return caller.task_id
+
+    async def task_id_from_handle(self, handle: str) -> str:
+        """Return the id of the task that a handle is bound to.
+
+        Raises HandleMistyped, TokenNotFound, TokenExpired, TokenRevoked.
+        """
+        caller = await self.whoami(Handle(handle))
+        if caller.task_id is None:
+            raise TokenNotFound
+        return caller.task_id
+
+    async def mint(
+        self,
+        token: CapToken,
+        *,
+        agent_id: str,
+        role: Role,
+        ttl: timedelta,
+        max_uses: int | None = None,
+        scopes: frozenset[Verb] | None = None,
+        task_id: str | None = None,
+        idempotency: Idempotency | None = None,
+    ) -> Minted:
+        """Mint a worker or observer token with `token` as its parent.
+
+        Raises RoleViolation, TaskNotFound, InvalidRequest.
+        """
+        # A handle is refused by its role here, before it is parsed as a token and reported as malformed.
+        self._transactions.authenticate(token, Verb.MINT_WORKER_TOKEN)
+        expires_at = self._signer.verify(token).expires_at
+        asked = credentials.Mint(
+            agent_id=agent_id, role=role, ttl=ttl, max_uses=max_uses, scopes=scopes, task_id=task_id
+        )
+
+        def run(state: State, caller: Caller) -> TokenRecord:
+            return once(
+                state,
+                scope_of(caller, "mint"),
+                idempotency,
+                lambda: credentials.mint(state, caller, caller.expires_at or expires_at, asked),
+                name=lambda record: record.jti,
+                again=lambda jti: credentials.minted(state, jti),
+            )
+
+        record = await self._transactions.call("mint_worker_token", token, Verb.MINT_WORKER_TOKEN, run)
+        return Minted(self._signer.sign(record.claims()), record)
+
+    async def inspect(self, token: CapToken, subject: CapToken, verb: Verb, task_id: str | None = None) -> Inspection:
+        """Verify another token and return the result as a value; spends one use of that token.
+
+        Raises TaskNotFound, and the errors of `token` itself.
+        """
+        await self.authorize(token, Verb.VERIFY_TOKEN)
+        code: str | None = None
+        try:
+            await self.authorize(subject, verb, task_id)
+        except (AccessDenied, Conflict) as refusal:
+            code = refusal.code
+        return await self._describe(subject, code)
+
+    async def _describe(self, subject: CapToken, code: str | None) -> Inspection:
+        try:
+            claims = self._signer.verify(subject)
+        except AccessDenied:
+            return Inspection(valid=False, code=code, role=None, subject=None, expires_at=None, uses_left=None)
+        record = await self._transactions.read(lambda state: TOKENS.get(state.db, claims.jti))
+        return Inspection(
+            valid=code is None,
+            code=code,
+            role=claims.role,
+            subject=claims.subject,
+            expires_at=record.expires_at if record else claims.expires_at,
+            uses_left=record.uses_left if record else None,
+        )
+
+    async def revoke(self, token: CapToken, jti: str) -> None:
+        """Revoke a token and every credential that descends from it. Raises KeyNotFound."""
+        await self._transactions.call(
+            "revoke_token", token, Verb.MINT_WORKER_TOKEN, lambda s, c: credentials.revoke(s, c, jti), bulk=True
+        )
+
+    async def attempt_token(self, task_id: str, attempt: int) -> CapToken:
+        """Return the worker token of an attempt, for spawners of this process. Raises TokenNotFound."""
+        row = await self._transactions.read(lambda state: ATTEMPTS.get(state.db, task_id, attempt))
+        task = await self._transactions.read(lambda state: TASKS.get(state.db, task_id))
+        if row is None or task is None:
+            raise TokenNotFound
+        return self._signer.sign(attempt_claims(row, task.agent, self._cfg))
+
+    async def record_refusal(self, *, reason: str, source: str, fingerprint: str | None) -> None:
+        """Put a failed authentication on the audit log. The caller limits how often."""
+        await self._transactions.run(
+            "record_refusal",
+            lambda s: audit.record(s, "refused", actor=source, credential=fingerprint, reason=reason),
+        )

@@ -1,0 +1,176 @@
+"""Questions to seniors: ask, answer, wait for the answer, and the inbox of those who answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from app.domain.access import Caller, Role, Verb
+from app.domain.errors import PollTimeout, QuestionClosed, ResumeKeyNotFound
+from app.domain.json import Json
+from app.domain.questions import Ask, Question, QuestionStatus
+from app.domain.tokens import Bearer, CapToken
+from app.engine.ops import pages, questions
+from app.engine.ops.access import Presented, admit, own, revocation_of
+from app.engine.ops.idempotency import Idempotency, once, scope_of
+from app.engine.ops.pages import Page
+from app.engine.transactions import Transactions
+from app.spawning.ports import LayerRegistry
+from app.state.state import State
+from app.state.tables import QUESTIONS
+
+_EITHER = (Verb.QUERY_SENIOR, Verb.ANSWER_QUERY)
+
+
+class Questions:
+    """Calls about questions."""
+
+    def __init__(self, transactions: Transactions, *, layers: LayerRegistry) -> None:
+        self._transactions = transactions
+        self._layers = layers
+
+    async def ask(
+        self, bearer: Bearer, ask: Ask, *, task_id: str | None = None, idempotency: Idempotency | None = None
+    ) -> Question:
+        """Ask a question, suspend the task, and return the question at once. None asks about the worker's own task.
+
+        Raises InvalidTransition, TaskNotFound, TokenTaskMismatch, and AttemptSuperseded or Cancelled for a worker
+        whose attempt is over.
+        """
+
+        def run(state: State, caller: Caller) -> Question:
+            return once(
+                state,
+                scope_of(caller, "question"),
+                idempotency,
+                lambda: questions.ask(state, caller, task_id, ask),
+                name=lambda made: made.key,
+                again=lambda key: _found(state, key),
+            )
+
+        return await self._transactions.call("query_senior", bearer, Verb.QUERY_SENIOR, run)
+
+    async def answer_trusted(self, key: str, value: Json, *, by: str = "engine") -> None:
+        """Answer a question, for code of this process. The first answer wins; repeating it changes nothing.
+
+        Raises ResumeKeyNotFound, AlreadyAnswered, QuestionClosed, AnswerInvalid (it stays open).
+        """
+        caller = Caller(role=Role.SENIOR, subject=by, via="trusted")
+        await self._transactions.run("resume", lambda s: questions.answer(s, self._layers, caller, key, value))
+
+    async def answer(self, token: CapToken, key: str, value: Json, *, connected_as: str | None = None) -> Question:
+        """Answer a question by a credential with `answer_query`; who answered is recorded.
+
+        An operator answers what is addressed to an id of its session, or to the one that it is `connected_as`. Raises
+        RoleViolation, ResumeKeyNotFound, AlreadyAnswered, QuestionClosed, AnswerInvalid.
+        """
+        return await self._transactions.call(
+            "resume",
+            token,
+            Verb.ANSWER_QUERY,
+            lambda s, c: questions.answer(s, self._layers, c, key, value, connected_as=connected_as),
+        )
+
+    async def await_answer(self, key: str, timeout: timedelta) -> Json:
+        """Return the answer as soon as it is there. Zero checks once.
+
+        Raises PollTimeout, ResumeKeyNotFound, QuestionClosed (withdrawn or expired). Cancelling is safe.
+        """
+        question, closed = await self._until_closed(key, self._transactions.hold_seconds(timeout))
+        if not closed:
+            raise PollTimeout(f"Question {key}", timeout.total_seconds())
+        if question.status is not QuestionStatus.ANSWERED or question.answer is None:
+            raise QuestionClosed(key, question.status.value)
+        return question.answer
+
+    async def watch(self, bearer: Bearer, key: str, hold: timedelta) -> tuple[Question, bool]:
+        """Wait until the question is answered, withdrawn or expired; return it as it is at the end, and whether it is.
+
+        A worker reads the questions of its own task. Raises ResumeKeyNotFound, TokenTaskMismatch; TokenRevoked as soon
+        as the credential is revoked.
+        """
+        seconds = self._transactions.hold_seconds(hold)
+        presented = self._transactions.authenticate(bearer, _EITHER)
+
+        def run(state: State, caller: Caller) -> str | None:
+            question = _found(state, key)
+            own(state, caller, question.task_id, Verb.QUERY_SENIOR)
+            return caller.jti
+
+        jti = await self._transactions.read_as(bearer, _EITHER, run)
+        return await self._until_closed(key, seconds, presented, jti)
+
+    async def _until_closed(
+        self, key: str, hold_s: float, presented: Presented | None = None, jti: str | None = None
+    ) -> tuple[Question, bool]:
+        def look(state: State) -> Question | None:
+            if presented is not None:
+                admit(state, presented, consume=False)
+            question = _found(state, key)
+            return question if question.status is not QuestionStatus.OPEN else None
+
+        topics = (f"question:{key}",) if jti is None else (f"question:{key}", revocation_of(jti))
+        closed = await self._transactions.wait(topics, lambda: self._transactions.read(look), hold_s)
+        if closed is not None:
+            return closed, True
+        return await self._transactions.read(lambda state: _found(state, key)), False
+
+    async def page(
+        self,
+        token: CapToken,
+        *,
+        status: QuestionStatus | None = None,
+        bridge_id: str | None = None,
+        task_id: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[Question]:
+        """Return a page of the inbox, oldest first."""
+        return await self._transactions.read_as(
+            token,
+            Verb.ANSWER_QUERY,
+            lambda s, _: pages.questions(
+                s, status=status, bridge_id=bridge_id, task_id=task_id, limit=limit, cursor=cursor
+            ),
+        )
+
+    async def read(self, token: CapToken, key: str) -> Question:
+        """Return one question. Raises ResumeKeyNotFound."""
+        return await self._transactions.read_as(token, Verb.ANSWER_QUERY, lambda s, _: _found(s, key))
+
+    async def open_for(
+        self, token: CapToken, bridge_id: str, *, after: str | None = None, limit: int = 200
+    ) -> list[Question]:
+        """Return open questions addressed to the bridge or to any bridge, behind key `after`, oldest first.
+
+        For a connection that was authorized when it began: spends no use, but a revoked token is refused.
+        """
+
+        def run(state: State) -> list[Question]:
+            admit(state, presented, consume=False)
+            return questions.ADDRESSED.all(state.db, bridge_id=bridge_id, after=after or "", limit=limit)
+
+        presented = self._transactions.authenticate(token, Verb.ANSWER_QUERY)
+        return await self._transactions.read(run)
+
+    async def count_open_for(self, token: CapToken, bridge_id: str, *, addressed_only: bool = False) -> int:
+        """Count what `open_for` would return in all; with `addressed_only` without those for any bridge."""
+
+        def run(state: State) -> int:
+            admit(state, presented, consume=False)
+            return questions.count_open(state, bridge_id, addressed_only=addressed_only)
+
+        presented = self._transactions.authenticate(token, Verb.ANSWER_QUERY)
+        return await self._transactions.read(run)
+
+    async def mark_delivered(self, keys: Sequence[str], bridge_id: str) -> None:
+        """Record that a bridge has shown these questions."""
+        if keys:
+            await self._transactions.run("mark_delivered", lambda s: questions.mark_delivered(s, list(keys), bridge_id))
+
+
+def _found(state: State, key: str) -> Question:
+    question = QUESTIONS.get(state.db, key)
+    if question is None:
+        raise ResumeKeyNotFound(key)
+    return question

@@ -1,0 +1,46 @@
+"""Named values that outlive the task that stored them."""
+
+from __future__ import annotations
+
+from app.domain.access import Caller, Role, Verb
+from app.domain.errors import TokenTaskMismatch
+from app.domain.json import Json
+from app.domain.tokens import Bearer, CapToken
+from app.engine.ops import resources
+from app.engine.ops.access import bound_rows, require_live
+from app.engine.transactions import Transactions
+from app.state.state import State
+
+
+class Resources:
+    """Calls about named values."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+
+    async def put_trusted(self, key: str, value: Json) -> None:
+        """Store a named value, for code of this process. Raises InvalidRequest."""
+        await self._transactions.run("set_resource", lambda state: resources.put(state, key, value))
+
+    async def put(self, token: CapToken, key: str, value: Json) -> None:
+        """Store a named value; needs `start_task`, and workers may not. Raises TokenTaskMismatch, InvalidRequest."""
+
+        def run(state: State, caller: Caller) -> None:
+            if caller.role is Role.WORKER:
+                raise TokenTaskMismatch(None)
+            resources.put(state, key, value)
+
+        await self._transactions.call("set_resource", token, Verb.START_TASK, run)
+
+    async def read(self, bearer: Bearer, key: str) -> tuple[Json, int]:
+        """Return a named value and when it was set.
+
+        Raises ResourceNotFound; AttemptSuperseded or Cancelled for a worker whose attempt is over.
+        """
+
+        def run(state: State, caller: Caller) -> tuple[Json, int]:
+            if caller.attempt is not None:
+                require_live(bound_rows(state, caller, lock=False))
+            return resources.read(state, key)
+
+        return await self._transactions.read_as(bearer, Verb.FETCH_DATA, run)

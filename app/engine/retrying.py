@@ -1,0 +1,48 @@
+"""Waiting for a store that is away."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+
+from app.domain.errors import Busy, LoopPaused, StoreUnavailable
+
+R = TypeVar("R")
+
+FIRST_PAUSE_S = 0.05
+LONGEST_PAUSE_S = 5.0
+
+_log = structlog.get_logger(__name__)
+
+
+async def retry_while_busy(call: Callable[[], Awaitable[R]], *, doing: str, once: bool = False, **fields: object) -> R:
+    """Await `call()` again and again while the store is busy or away, and return its first result.
+
+    The pauses double from 50 ms to 5 s; jitter takes up to half of each away. An outage is logged when it begins and
+    when it is over, with `doing` and `fields`. With `once`, a commit whose outcome is unknown is not repeated: its
+    StoreUnavailable (`unsure`) is raised. Raises whatever else `call` raises. Cancelling is safe.
+    """
+    loop = asyncio.get_running_loop()
+    pause = 0.0
+    while True:
+        started = loop.time()
+        try:
+            result = await call()
+        except LoopPaused:
+            raise
+        except Busy as error:
+            if once and isinstance(error, StoreUnavailable) and error.unsure:
+                raise
+            if not pause or loop.time() - started > LONGEST_PAUSE_S:  # a call that ran for long met another outage
+                pause = FIRST_PAUSE_S
+                _log.warning("waiting_for_store", doing=doing, reason=str(error), **fields)
+        else:
+            if pause:
+                _log.info("store_is_back", doing=doing, **fields)
+            return result
+        await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter keeps no secret
+        pause = min(LONGEST_PAUSE_S, pause * 2)

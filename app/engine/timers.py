@@ -1,0 +1,114 @@
+"""Timers: carry out what falls due (leases, deadlines of attempts and questions, retries of tasks)."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+
+import structlog
+
+from app.domain.clock import Clock
+from app.domain.errors import Busy, Conflict, NotFound
+from app.domain.redaction import describe
+from app.engine.dispatcher import Dispatcher
+from app.engine.ops import questions, timers
+from app.engine.retrying import retry_while_busy
+from app.engine.transactions import Transactions
+from app.spawning.ports import LayerRegistry
+
+_log = structlog.get_logger(__name__)
+
+BATCH = 200
+SHORTEST_SLEEP_S = 0.005
+LONGEST_SLEEP_S = 30.0
+AFTER_FAULT_S = 1.0
+
+
+class Timers:
+    """Sleeps until something falls due, and carries it out."""
+
+    def __init__(
+        self, transactions: Transactions, *, dispatcher: Dispatcher, layers: LayerRegistry, clock: Clock
+    ) -> None:
+        self._transactions = transactions
+        self._dispatcher = dispatcher
+        self._layers = layers
+        self._clock = clock
+        self._wake = asyncio.Event()
+        self._next_look = 0.0
+
+    async def run(self) -> None:
+        """Carry out what falls due until cancelled, and never let anything end that."""
+        loop = asyncio.get_running_loop()
+        self._transactions.on_due(self._look_by)
+        try:
+            while True:
+                self._wake.clear()
+                self._next_look = math.inf  # what falls due meanwhile may bring it forward
+                try:
+                    pause = await retry_while_busy(self._step, doing="carry_out_due")
+                except Exception:  # noqa: BLE001 - every lease, deadline and retry depends on this loop
+                    _log.exception("timers_failed")
+                    pause = AFTER_FAULT_S
+                self._next_look = min(self._next_look, loop.time() + pause)
+                await self._sleep_until_look()
+        finally:
+            self._transactions.on_due(None)
+
+    async def _step(self) -> float:
+        """Carry out what is due; return for how many seconds nothing more will be."""
+        return AFTER_FAULT_S if await self.carry_out_due() else await self._until_due()
+
+    def _look_by(self, at: int) -> None:
+        """Look no later than `at`, when something falls due."""
+        when = asyncio.get_running_loop().time() + max(0, at - self._clock()) / 1000
+        if when < self._next_look:
+            self._next_look = when
+            self._wake.set()
+
+    async def _until_due(self) -> float:
+        """Return the seconds until something falls due."""
+        soonest = await self._transactions.read(timers.next_due)
+        if soonest is None:
+            return LONGEST_SLEEP_S
+        return min(LONGEST_SLEEP_S, max(SHORTEST_SLEEP_S, (soonest - self._clock()) / 1000))
+
+    async def _sleep_until_look(self) -> None:
+        loop = asyncio.get_running_loop()
+        while (left := self._next_look - loop.time()) > 0:
+            try:
+                async with asyncio.timeout(left):
+                    await self._wake.wait()
+            except TimeoutError:
+                return
+            self._wake.clear()
+
+    async def carry_out_due(self) -> int:
+        """Carry out everything that is due now, each in a transaction of its own; return how many of these failed."""
+        failed = 0
+        while True:
+            work = await self._transactions.read(lambda state: timers.due(state, BATCH))
+            for attempt in work.attempts:
+                key = attempt.task_id, attempt.attempt
+                failed += not await self._carry_out("expire_attempt", timers.expire_attempt, *key)
+            for question in work.questions:
+                asked = self._layers, question.key
+                failed += not await self._carry_out("expire_question", questions.expire, *asked)
+            for task in work.retries:
+                await self._dispatcher.redispatch(task.id)
+            if failed or max(len(work.attempts), len(work.questions)) < BATCH:
+                return failed
+
+    async def _carry_out(self, op: str, fn: Callable[..., None], *args: object) -> bool:
+        """Return whether it is done, by this call or by an earlier one."""
+        try:
+            await self._transactions.run(op, lambda state: fn(state, *args))
+        except (Conflict, NotFound) as error:
+            _log.info("due_step_overtaken", op=op, reason=str(error))
+        except Busy:
+            raise
+        except Exception as error:  # noqa: BLE001 - a layer's fault in one task's settling must not hold up all others
+            _log.warning("due_step_failed", op=op, error=describe(error), exc_info=True)
+            return False
+        return True

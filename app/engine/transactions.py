@@ -1,0 +1,217 @@
+"""Transactions of the engine: run one, run one for a credential's caller, read, and wait for a hint.
+
+Whatever a transaction recorded for after its commit (topics to wake, events on the feed, the next instant at which
+something falls due) is passed on here before its caller goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any, TypeVar, cast
+
+from app.bus.port import HintBus
+from app.domain.access import Caller, Role, RoleVerbGate, Verb
+from app.domain.errors import Busy, EngineError, InvalidRequest, NotFound, StoreUnavailable
+from app.domain.handles import HandleMint
+from app.domain.tokens import Bearer, Claims, Handle, TokenSigner
+from app.engine import feed
+from app.engine.ops import attempts, clocks
+from app.engine.ops.access import Digest, Presented, Reach, admit, reach
+from app.engine.ops.rules import EngineCfg
+from app.state.policies import HoldPolicy
+from app.state.port import Store
+from app.state.state import Effects, Keep, State
+
+R = TypeVar("R")
+V = TypeVar("V")
+
+StateFn = Callable[[State], R]
+CallerFn = Callable[[State, Caller], R | Keep[EngineError]]
+ReachFn = Callable[[State, Reach], R | Keep[EngineError]]
+
+
+class Transactions:
+    """Runs functions of the state, each in one transaction, and waits for what other transactions change.
+
+    `in_doubt` is set after a commit whose outcome is unknown; whoever looks for what it may have left clears it.
+    """
+
+    def __init__(
+        self, *, store: Store, bus: HintBus, signer: TokenSigner, mint: HandleMint, gate: RoleVerbGate, cfg: EngineCfg
+    ) -> None:
+        self._store = store
+        self._bus = bus
+        self._signer = signer
+        self._mint = mint
+        self._gate = gate
+        self._cfg = cfg
+        self._stopping = False
+        self._on_due: Callable[[int], None] | None = None
+        self.in_doubt = asyncio.Event()
+        store.on_commit(self._committed)
+
+    # Life
+
+    def open(self) -> None:
+        """Let waits begin."""
+        self._stopping = False
+
+    def close(self) -> None:
+        """Let every wait end with StoreUnavailable as soon as it is woken."""
+        self._stopping = True
+
+    def on_due(self, listener: Callable[[int], None] | None) -> None:
+        """Call `listener` with an instant whenever a commit made something fall due at it."""
+        self._on_due = listener
+
+    def _committed(self, effects: Effects) -> None:
+        if effects.wakes:
+            self._bus.publish(effects.wakes)
+        if effects.events:
+            self._bus.publish((feed.TOPIC,))
+        if effects.due is not None and self._on_due is not None:
+            self._on_due(effects.due)
+
+    # Writing
+
+    async def with_state(self, op: str, fn: StateFn[R], *, policy: HoldPolicy | None = None) -> R:
+        """Run a plain function of the state in one transaction; all of it happens or nothing.
+
+        A coroutine function is refused with TypeError. Holding the state longer than `max_hold` is warned of, or
+        raises MaxHoldExceeded. Raises LockBusy under `try_only`, LockBusyAfterRetry, StoreUnavailable. Cancelling the
+        caller does not undo an operation that is under way.
+        """
+        if inspect.iscoroutinefunction(fn):
+            raise TypeError(f"{op}: give with_state a plain function, not a coroutine function")
+        return await self._store.transact(op, fn, policy=policy)
+
+    async def run(self, op: str, fn: Callable[[State], R | Keep[EngineError]], *, bulk: bool = False) -> R:
+        """Run `fn` in one transaction; raise the error that it wants raised after its commit."""
+        try:
+            result = await self._store.transact(op, fn, bulk=bulk)
+        except StoreUnavailable as error:
+            if error.unsure:
+                self.in_doubt.set()
+            raise
+        if isinstance(result, Keep):
+            raise cast(Keep[EngineError], result).error
+        return result
+
+    async def call(
+        self, op: str, bearer: Bearer, verbs: Verb | Sequence[Verb], fn: CallerFn[R], *, bulk: bool = False
+    ) -> R:
+        """Check the credential and run `fn` for its caller, in one transaction; a worker's call is a heartbeat."""
+        presented = self.authenticate(bearer, verbs)
+        renewing: Caller | None = None
+
+        def run(state: State) -> R | Keep[EngineError]:
+            nonlocal renewing
+            caller = admit(state, presented)
+            renewing = self._renewal_due(state, caller)
+            return fn(state, caller)
+
+        result = await self.run(op, run, bulk=bulk)
+        if renewing is not None:
+            await self._record_heartbeat(renewing)
+        return result
+
+    async def call_worker(
+        self, op: str, bearer: Bearer, verb: Verb, fn: ReachFn[R], *, attempt: int | None = None
+    ) -> R:
+        """Check a worker's credential and run `fn` with the locked rows of its attempt, in one transaction."""
+        presented = self.authenticate(bearer, verb)
+        return await self.run(op, lambda state: fn(state, reach(state, presented, attempt=attempt)))
+
+    # Reading
+
+    def read(self, fn: StateFn[R], *, bulk: bool = False) -> Coroutine[Any, Any, R]:
+        """Run `fn` on a committed snapshot that includes everything acknowledged before this call."""
+        return self._store.read(fn, bulk=bulk)
+
+    async def read_as(self, bearer: Bearer, verbs: Verb | Sequence[Verb], fn: Callable[[State, Caller], R]) -> R:
+        """Check the credential and read for its caller. A token with limited uses is spent, in a transaction."""
+        presented = self.authenticate(bearer, verbs)
+        if isinstance(presented, Claims) and presented.max_uses is not None:
+            return await self.run("spend", lambda state: fn(state, admit(state, presented)))
+
+        def run(state: State) -> tuple[R, Caller | None]:
+            caller = admit(state, presented)
+            return fn(state, caller), self._renewal_due(state, caller)
+
+        result, renewing = await self._store.read(run)
+        if renewing is not None:
+            await self._record_heartbeat(renewing)
+        return result
+
+    async def read_as_worker(self, bearer: Bearer, verb: Verb, fn: Callable[[State, Reach], R]) -> R:
+        """Check a worker's credential and read with the rows of its attempt; limited uses are spent."""
+        presented = self.authenticate(bearer, verb)
+        if isinstance(presented, Claims) and presented.max_uses is not None:
+            return await self.run("spend", lambda state: fn(state, reach(state, presented)))
+        return await self._store.read(lambda state: fn(state, reach(state, presented, lock=False)))
+
+    # Credentials
+
+    def authenticate(self, bearer: Bearer, verbs: Verb | Sequence[Verb]) -> Presented:
+        """Check what needs no state: signature, expiry, and that the role may use one of the verbs.
+
+        Raises BadSignature, TokenExpired, RoleViolation, HandleMistyped.
+        """
+        if isinstance(bearer, Handle):
+            digest = Digest(self._mint.digest(bearer.text))
+            self._gate.check(Role.WORKER, verbs)
+            return digest
+        claims = self._signer.verify(bearer)
+        self._gate.check(claims.role, verbs, claims.scope)
+        return claims
+
+    def _renewal_due(self, state: State, caller: Caller) -> Caller | None:
+        """Return the caller when it is a worker whose lease is due for renewal."""
+        return caller if clocks.is_worth_it(self._cfg, caller.last_seen_at, caller.lease_ms, state.now) else None
+
+    async def _record_heartbeat(self, worker: Caller) -> None:
+        """Renew the lease of a worker whose call is done, in a transaction of its own: it locks another task."""
+        task_id, number = worker.task_id or "", worker.attempt or 0
+        # The call is done: a store that is away now, or an attempt that is gone, does not undo it.
+        with suppress(Busy, NotFound):
+            await self.run("renew", lambda state: attempts.heard(state, self._cfg, task_id, number))
+
+    # Waiting
+
+    async def wait(self, topics: tuple[str, ...], probe: Callable[[], Awaitable[V | None]], hold_s: float) -> V | None:
+        """Await `probe()` after each hint on one of the topics until it returns a value; None when the hold ends first.
+
+        No wake-up is lost: it subscribes, then reads, then waits, and reads again now and then without a hint.
+        Raises StoreUnavailable when the engine stops meanwhile. Cancelling is safe.
+        """
+        found = await probe()
+        if found is not None or hold_s <= 0:
+            return found
+        loop = asyncio.get_running_loop()
+        end = loop.time() + hold_s
+        recheck_s = self._cfg.poll_interval_ms / 1000
+        subscription = self._bus.subscribe(*topics)
+        try:
+            while True:
+                subscription.clear()
+                found = await probe()
+                left = end - loop.time()
+                if found is not None or left <= 0:
+                    return found
+                if self._stopping:
+                    raise StoreUnavailable("the engine is stopping")
+                await subscription.wait(min(left, recheck_s))
+        finally:
+            subscription.close()
+
+    def hold_seconds(self, hold: timedelta) -> float:
+        """Return the hold in seconds. Raises InvalidRequest outside 0 … the longest hold."""
+        seconds = hold.total_seconds()
+        longest = self._cfg.longest_hold_ms / 1000
+        if not 0 <= seconds <= longest:
+            raise InvalidRequest(f"give 0 to {longest:g} seconds", "hold")
+        return seconds
