@@ -17,6 +17,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import httpx
@@ -25,8 +26,8 @@ import structlog
 
 from app.domain.attempts import Phase
 from app.domain.errors import Conflict
-from app.domain.redaction import describe, printable
-from app.spawning.outbound.client import new_client, read_body, retry_after_s
+from app.domain.redaction import printable
+from app.spawning.outbound.client import CallFailed, OutboundClient, Reply, Timeouts
 from app.spawning.outbound.signing import SHORTEST_SECRET, sign
 from app.spawning.outbound.urls import UrlPrefix, allowed
 from app.spawning.outputs import read_reply
@@ -51,7 +52,9 @@ class HttpWorkerSettings:
     secrets: tuple[bytes, ...] = ()
     """Secrets of 32 bytes or more that sign the calls, the current one first; needed where anything is allowed."""
     timeout_s: float = 30.0
-    """How long connecting to an HTTP worker may take, and each pause within its reply; slower ones reply 202."""
+    """How long connecting to an HTTP worker may take, and each pause within its reply."""
+    total_timeout_s: float = 120.0
+    """How long one call of an HTTP worker may take in all; slower ones reply 202."""
     tries: int = 5
     """How often a call is made in all while the worker cannot be reached."""
     backoff_s: float = 0.5
@@ -80,7 +83,7 @@ class HttpWorkers:
             raise ValueError(f"calls of HTTP workers are signed with secrets of {SHORTEST_SECRET} bytes or more")
         self._settings = settings
         self._prefixes = [UrlPrefix.parse(prefix) for prefix in settings.allow]
-        self._client = client
+        self._client = OutboundClient(Timeouts(settings.timeout_s, settings.total_timeout_s), http=client)
         self._clock_s = clock_s
         self._jitter = jitter
 
@@ -92,8 +95,7 @@ class HttpWorkers:
 
     async def aclose(self) -> None:
         """Close the client."""
-        if self._client is not None:
-            await self._client.aclose()
+        await self._client.aclose()
 
     async def call(self, url: httpx.URL, body: bytes, idempotency_key: str) -> Exit | None:
         """POST until a reply counts. None: it was started. Raises SpawnFailed."""
@@ -101,76 +103,50 @@ class HttpWorkers:
         for number in range(self._settings.tries):
             try:
                 reply = await self._post(url, body, idempotency_key)
-            except httpx.TransportError as error:
-                failure, asked_s = describe(error), 0.0
+            except CallFailed as error:
+                failure, asked_s = str(error), 0.0
             else:
                 if reply.status not in RETRIED:
-                    return reply.read()
+                    return _read(reply)
                 failure, asked_s = f"replied {reply.status}", reply.retry_after_s
             if number + 1 < self._settings.tries:
-                _log.info("http_worker_tried_again", url=str(url), tried=number + 1, failure=failure)
-                await asyncio.sleep(self._pause_s(number, asked_s))
+                pause_s = self._pause_s(number, asked_s)
+                next_try = datetime.fromtimestamp(self._clock_s() + pause_s, UTC).isoformat(timespec="milliseconds")
+                _log.info("http_worker_failed", url=str(url), tried=number + 1, failure=failure, next_try=next_try)
+                await asyncio.sleep(pause_s)
         raise SpawnFailed(f"the worker {failure}, {self._settings.tries} times")
 
     def _pause_s(self, number: int, asked_s: float) -> float:
         grown_s = self._settings.backoff_s * 2**number * (0.5 + self._jitter() / 2)
         return min(max(grown_s, asked_s), self._settings.max_backoff_s)
 
-    async def _post(self, url: httpx.URL, body: bytes, idempotency_key: str) -> _Reply:
+    async def _post(self, url: httpx.URL, body: bytes, idempotency_key: str) -> Reply:
         headers = {
-            "Content-Type": "application/json",
             "Accept": "application/json",
-            "Accept-Encoding": "identity",
-            "User-Agent": "swarmhold",
             "Idempotency-Key": idempotency_key,
             **sign(self._settings.secrets, body, at_s=int(self._clock_s())),
         }
-        async with self._opened().stream(
-            "POST", url, content=body, headers=headers, timeout=self._settings.timeout_s, follow_redirects=False
-        ) as response:
-            return await _Reply.receive(response, self._settings.max_reply_bytes)
-
-    def _opened(self) -> httpx.AsyncClient:
-        if self._client is None:
-            self._client = new_client()
-        return self._client
+        return await self._client.post(url, body, headers, limit=self._settings.max_reply_bytes)
 
 
-@dataclass(frozen=True, slots=True)
-class _Reply:
-    """A worker's reply, its body bounded."""
-
-    status: int
-    retry_after_s: float
-    body: bytes | None
-    """None when it was too long."""
-
-    @classmethod
-    async def receive(cls, response: httpx.Response, limit: int) -> _Reply:
-        body, whole = await read_body(response, limit)
-        return cls(response.status_code, retry_after_s(response), body if whole else None)
-
-    def read(self) -> Exit | None:
-        """None: it was started. Raises SpawnFailed."""
-        if self.status in (202, 204):
-            return None
-        if 300 <= self.status < 400:
-            raise SpawnFailed(f"the worker replied {self.status}; redirects are not followed")
-        if self.body is None:
-            raise SpawnFailed(f"the worker replied {self.status} with more than is read of a reply")
-        if self.status not in (200, 201):
-            reason = printable(self.body[:2000].decode(errors="replace"))
-            raise SpawnFailed(f"the worker replied {self.status}: {reason}".rstrip(": "))
-        return self._value(self.body)
-
-    def _value(self, body: bytes) -> Exit | None:
-        try:
-            fields: Any = orjson.loads(body) if body.strip() else {}
-            if not isinstance(fields, dict):
-                raise ValueError("it is not an object")
-            return read_reply(cast("dict[str, Any]", fields))
-        except ValueError as error:
-            raise SpawnFailed(f"the worker's reply cannot be read as {{value, ok}}: {printable(str(error))}") from error
+def _read(reply: Reply) -> Exit | None:
+    """Return how the worker ended; None when it was started. Raises SpawnFailed."""
+    if reply.status in (202, 204):
+        return None
+    if 300 <= reply.status < 400:
+        raise SpawnFailed(f"the worker replied {reply.status}; redirects are not followed")
+    if not reply.whole:
+        raise SpawnFailed(f"the worker replied {reply.status} with more than is read of a reply")
+    if reply.status not in (200, 201):
+        reason = printable(reply.body[:2000].decode(errors="replace"))
+        raise SpawnFailed(f"the worker replied {reply.status}: {reason}".rstrip(": "))
+    try:
+        fields: Any = orjson.loads(reply.body) if reply.body.strip() else {}
+        if not isinstance(fields, dict):
+            raise ValueError("it is not an object")
+        return read_reply(cast("dict[str, Any]", fields))
+    except ValueError as error:
+        raise SpawnFailed(f"the worker's reply cannot be read as {{value, ok}}: {printable(str(error))}") from error
 
 
 class HttpSpawner:

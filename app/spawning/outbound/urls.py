@@ -14,10 +14,13 @@ from urllib.parse import unquote
 import httpx
 
 from app.domain.errors import DispatchFailed
+from app.domain.redaction import printable
 
 _PORTS = {"http": 80, "https": 443}
 _PLAIN = re.compile(r"[!-~]+")
 _DECODINGS = 4
+_MAX_HOST = 253  # RFC 1035, section 3.1, as text
+_MAX_PORT = 65_535
 
 
 class UrlRefused(Exception):
@@ -73,10 +76,17 @@ def _read(text: str) -> httpx.URL:
         raise UrlRefused("it holds characters other than plain ASCII, a backslash or a fragment")
     try:
         url = httpx.URL(text)
-    except httpx.InvalidURL as error:
-        raise UrlRefused(str(error)) from error
-    if url.scheme not in _PORTS or not url.host:
+        host = url.host
+        # What the resolver will do: it refuses empty and overlong labels.
+        host.encode("idna")
+    except (httpx.InvalidURL, ValueError) as error:
+        raise UrlRefused(f"its host or port cannot be read ({printable(str(error), longest=100)})") from error
+    if url.scheme not in _PORTS or not host:
         raise UrlRefused("it is not an absolute http or https URL")
+    if len(host) > _MAX_HOST:
+        raise UrlRefused(f"its host is longer than {_MAX_HOST} characters")
+    if url.port is not None and not 1 <= url.port <= _MAX_PORT:
+        raise UrlRefused(f"its port is not in 1 to {_MAX_PORT}")
     if url.userinfo or "@" in text.split("://", 1)[-1].split("/", 1)[0]:
         raise UrlRefused("it holds user information")
     _segments(text.split("://", 1)[-1].partition("/")[2].partition("?")[0])

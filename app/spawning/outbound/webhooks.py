@@ -17,8 +17,8 @@ import orjson
 
 from app.domain.errors import DispatchFailed, InvalidRequest
 from app.domain.events import Event
-from app.domain.redaction import describe, printable
-from app.spawning.outbound.client import new_client, read_body, retry_after_s
+from app.domain.redaction import printable
+from app.spawning.outbound.client import CallFailed, OutboundClient, Reply, Timeouts
 from app.spawning.outbound.signing import sign
 from app.spawning.outbound.urls import UrlPrefix, allowed
 
@@ -47,6 +47,8 @@ class SenderSettings:
     """URL prefixes that events may be sent to; see [webhooks](webhooks.md)."""
     timeout_s: float = 10.0
     """How long connecting may take, and each pause within a reply."""
+    total_timeout_s: float = 60.0
+    """How long one delivery may take in all."""
     backoff_s: float = 1.0
     """First pause before a failed delivery is tried again; it doubles each time."""
     max_backoff_s: float = 300.0
@@ -64,7 +66,7 @@ class WebhookSender:
         self.settings = settings
         self._prefixes = [UrlPrefix.parse(prefix) for prefix in settings.allow]
         self._clock_s = clock_s
-        self._client: httpx.AsyncClient | None = None
+        self._client = OutboundClient(Timeouts(settings.timeout_s, settings.total_timeout_s))
 
     def check(self, url: str) -> None:
         """Raise InvalidRequest unless the settings allow the URL."""
@@ -80,42 +82,29 @@ class WebhookSender:
         """POST the events once. Raises DeliveryFailed. After a cancellation it is unknown whether they arrived."""
         body = orjson.dumps({"webhook_id": webhook_id, "events": [event.document() for event in events]})
         headers = {
-            "Content-Type": "application/json",
-            "Accept-Encoding": "identity",
-            "User-Agent": "swarmhold",
             "Idempotency-Key": f"{webhook_id}.{events[0].cursor}-{events[-1].cursor}",
             **sign([secret.encode()], body, at_s=int(self._clock_s())),
         }
         try:
-            target = self._url(url)
-            async with self._opened().stream(
-                "POST", target, content=body, headers=headers, timeout=self.settings.timeout_s, follow_redirects=False
-            ) as response:
-                await _raise_unless_accepted(response)
+            reply = await self._client.post(self._url(url), body, headers, limit=_READ_OF_A_REPLY)
         except InvalidRequest as refusal:
             # The settings changed since the webhook was made.
             raise DeliveryFailed(str(refusal)) from refusal
-        except httpx.HTTPError as error:
-            raise DeliveryFailed(describe(error)) from error
-
-    def _opened(self) -> httpx.AsyncClient:
-        if self._client is None:
-            self._client = new_client()
-        return self._client
+        except CallFailed as failure:
+            raise DeliveryFailed(str(failure)) from failure
+        _raise_unless_accepted(reply)
 
     async def aclose(self) -> None:
         """Close the client."""
-        if self._client is not None:
-            await self._client.aclose()
+        await self._client.aclose()
 
 
-async def _raise_unless_accepted(response: httpx.Response) -> None:
-    if response.is_success:
+def _raise_unless_accepted(reply: Reply) -> None:
+    if 200 <= reply.status < 300:
         return
-    body, _ = await read_body(response, _READ_OF_A_REPLY)
-    detail = printable(body.decode(errors="replace"), longest=300)
+    detail = printable(reply.body.decode(errors="replace"), longest=300)
     raise DeliveryFailed(
-        f"the receiver replied {response.status_code}: {detail}".rstrip(": "),
-        retry_after_s=retry_after_s(response),
-        final=response.status_code == GONE,
+        f"the receiver replied {reply.status}: {detail}".rstrip(": "),
+        retry_after_s=reply.retry_after_s,
+        final=reply.status == GONE,
     )

@@ -1,6 +1,9 @@
 """The allow-list of URLs holds against what people try to get past one."""
 
+import httpx
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from app.domain.errors import DispatchFailed
 from app.spawning.outbound.urls import UrlPrefix, allowed
@@ -105,3 +108,45 @@ def test_a_setting_that_is_no_prefix_is_refused(prefix: str) -> None:
     """At start, not at the first call."""
     with pytest.raises(ValueError, match="is not a URL prefix"):
         UrlPrefix.parse(prefix)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://xn--.example/",
+        "https://xn--a-.example/",
+        f"https://{'a' * 64}.example/",
+        f"https://{'a.' * 130}example/",
+        "https://a..example/",
+        "https://.example/",
+        "https://workers.example:0/run",
+        "http://127.0.0.1:0/",
+        "https://workers.example:65536/run",
+        "https://workers.example:-1/run",
+        "https://[::1/",
+        "https://[::zz]/",
+    ],
+)
+def test_a_host_or_port_that_cannot_be_called_is_refused_where_it_is_given(url: str) -> None:
+    """Both in a dispatch and in the settings, with a reason and as the caller's mistake."""
+    with pytest.raises(DispatchFailed, match="the URL cannot be used"):
+        allowed(url, PREFIXES)
+    with pytest.raises(ValueError, match="is not a URL prefix"):
+        UrlPrefix.parse(url)
+
+
+_HOSTS = st.text(alphabet="ax-.0129:[]%@\\xn", max_size=80)
+
+
+@given(scheme=st.sampled_from(["http", "https", "ftp", ""]), host=_HOSTS, port=st.integers(-2, 70_000), path=st.text())
+@example(scheme="https", host="xn--", port=443, path="")
+def test_no_text_gets_past_as_a_url_that_cannot_be_requested(scheme: str, host: str, port: int, path: str) -> None:
+    """Whatever is given either is refused as the caller's mistake, or can be put into a request."""
+    for text in (f"{scheme}://{host}:{port}/{path}", f"{scheme}://{host}{path}", path):
+        try:
+            prefix = UrlPrefix.parse(text)
+            url = allowed(text, [prefix])
+        except (DispatchFailed, ValueError):
+            continue
+        httpx.Request("POST", url)
+        assert url.port != 0
