@@ -72,7 +72,7 @@ def connected(settings: Settings) -> Generator[Connection]:
 def read(settings: Settings, fn: Callable[[State], R]) -> R:
     """Run a plain function of the state on a snapshot. Raises as `connected`, and for a database of another version."""
     from app.state import migrations
-    from app.state.state import State, even_spread
+    from app.state.state import State, even_jitter
 
     with connected(settings) as link:
         found, head = migrations.version(link), migrations.head()
@@ -81,7 +81,7 @@ def read(settings: Settings, fn: Callable[[State], R]) -> R:
                 f"The database is at version {found or 'none'}, this command's is {head}. "
                 "Run `swarmhold migrate` while no server runs, or use the version that fits."
             )
-        return fn(State(link, now=system_clock(), ids=IdSource(), spread=even_spread))
+        return fn(State(link, now=system_clock(), ids=IdSource(), jitter=even_jitter))
 
 
 def change(settings: Settings, op: str, fn: Callable[[State], R]) -> R:

@@ -28,9 +28,6 @@ class Phase(StrEnum):
     ENDED = "ended"
 
 
-DETACHED = frozenset({"external", "queue"})
-"""Kinds of spawners whose workers need nothing of the server but its answers."""
-
 LIVE = frozenset({Phase.WAITING, Phase.QUEUED, Phase.SPAWNING, Phase.RUNNING, Phase.HELD})
 
 
@@ -48,15 +45,25 @@ class Reason(StrEnum):
     """Why an attempt ended."""
 
     FINAL = "final"
+    """Its worker submitted or returned a Final, good or not."""
     SPAWN_FAILED = "spawn-failed"
+    """Its worker could not be started."""
     REFUSED = "refused"
+    """A layer refused to let it start."""
     WORKER_FAILED = "worker-failed"
+    """Its worker ended without a Final."""
     TIMEOUT = "timeout"
+    """The task's attempt timeout passed."""
     LOST = "lost"
+    """Its lease or handle ran out without a heartbeat, or its worker died with the server that ran it."""
     CANCELLED = "cancelled"
+    """Its task, or an ancestor of it, was cancelled."""
     VERDICT = "verdict"
+    """An operator or senior marked its task while it was live."""
     REVOKED = "revoked"
+    """The token that it was dispatched with was revoked."""
     DEADLINE = "deadline"
+    """A question of its task was not answered in time, and its deadline blocks the task."""
 
 
 class Attempt(NamedTuple):
@@ -68,7 +75,9 @@ class Attempt(NamedTuple):
     clocks are stopped (`paused_at` is set) and after its end. `jti` names the attempt's worker token. `epoch` is the
     fencing token: it grows whenever a server process takes the attempt over. `turn` is its position in its queue: of
     equal priorities the lowest is claimed first. `held_by` is the key of the layer that holds back the Final,
-    `warned_at` the instant of the warning that it has been held for long.
+    `warned_at` the instant of the warning that it has been held for long. `detached` says whether its worker needs
+    nothing of the server but its answers, `hands_out_handle` whether its dispatcher was given the handle; both come
+    from its spawner.
     """
 
     task_id: str
@@ -110,11 +119,18 @@ class Attempt(NamedTuple):
     late: int
     started_at: Instant
     ended_at: Instant | None
+    detached: bool
+    hands_out_handle: bool
 
     @property
     def is_live(self) -> bool:
         """Return whether a worker may still act on it."""
         return self.phase in LIVE
+
+    @property
+    def needs_driver(self) -> bool:
+        """Whether a server process has to drive it: for its worker, or for its layers' steps."""
+        return self.steps or not self.detached
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

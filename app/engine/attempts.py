@@ -9,9 +9,10 @@ from app.domain.attempts import Attempt
 from app.domain.outputs import LateResult, Output
 from app.domain.tasks import TaskState
 from app.domain.tokens import Bearer, CapToken
-from app.engine.ops import outputs, tasks, verdicts
-from app.engine.ops.access import own, require_task
+from app.engine.ops import tasks, verdicts
+from app.engine.ops.access import own
 from app.engine.ops.attempts import require_attempt
+from app.engine.ops.queries import LATE_RESULTS_OF_ATTEMPT, OUTPUTS_OF_ATTEMPT, require_task
 from app.engine.ops.rules import EngineCfg
 from app.engine.transactions import Transactions
 from app.state.state import State
@@ -55,14 +56,14 @@ class Attempts:
         def run(state: State, caller: Caller) -> list[Output]:
             own(state, caller, task_id, Verb.READ_TASK_STATE)
             require_attempt(state, task_id, attempt)
-            return outputs.OUTPUTS_OF.all(state.db, task_id=task_id, number=attempt, after=after, limit=limit)
+            return OUTPUTS_OF_ATTEMPT.all(state.db, task_id=task_id, number=attempt, after=after, limit=limit)
 
         return await self._transactions.read_as(bearer, _TRACE, run)
 
     async def tail(self, task_id: str, attempt: int) -> Sequence[Output]:
         """Return all output events of an attempt, in order; none for an attempt that does not exist."""
         return await self._transactions.read(
-            lambda state: outputs.OUTPUTS_OF.all(
+            lambda state: OUTPUTS_OF_ATTEMPT.all(
                 state.db, task_id=task_id, number=attempt, after=0, limit=self._cfg.max_outputs + 1
             )
         )
@@ -73,7 +74,7 @@ class Attempts:
         def run(state: State, caller: Caller) -> list[LateResult]:
             own(state, caller, task_id, Verb.READ_TASK_STATE)
             require_attempt(state, task_id, attempt)
-            return outputs.LATE_OF.all(state.db, task_id=task_id, number=attempt)
+            return LATE_RESULTS_OF_ATTEMPT.all(state.db, task_id=task_id, number=attempt)
 
         return await self._transactions.read_as(bearer, _TRACE, run)
 

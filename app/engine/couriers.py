@@ -17,6 +17,7 @@ from app.domain.questions import ASKED, SETTLED, Question, QuestionStatus
 from app.domain.redaction import describe
 from app.engine.feed import Feed
 from app.engine.ops import questions
+from app.engine.ops.queries import ADDRESSED_QUESTIONS
 from app.engine.retrying import retry_while_busy
 from app.spawning.backends.protocols import BackendGone, SeniorBridge
 from app.spawning.backends.registry import Registration, Registry
@@ -127,7 +128,7 @@ class _Courier:
         after = ""
         while True:
             rows = await self._store.read(
-                lambda state, after=after: questions.ADDRESSED.all(
+                lambda state, after=after: ADDRESSED_QUESTIONS.all(
                     state.db, bridge_id=self._id, after=after, limit=PAGE
                 )
             )

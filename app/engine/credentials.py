@@ -18,7 +18,7 @@ from app.engine.ops.idempotency import Idempotency, once, scope_of
 from app.engine.ops.rules import EngineCfg
 from app.engine.transactions import Transactions
 from app.state.state import State
-from app.state.tables import ATTEMPTS, TASKS, TOKENS
+from app.state.tables import ATTEMPTS, TOKENS
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,10 +205,13 @@ class Credentials:
     async def attempt_token(self, task_id: str, attempt: int) -> CapToken:
         """Return the worker token of an attempt, for spawners of this process. Raises TokenNotFound."""
         row = await self._transactions.read(lambda state: ATTEMPTS.get(state.db, task_id, attempt))
-        task = await self._transactions.read(lambda state: TASKS.get(state.db, task_id))
-        if row is None or task is None:
+        if row is None:
             raise TokenNotFound
-        return self._signer.sign(attempt_claims(row, task.agent, self._cfg))
+        return self.sign(row)
+
+    def sign(self, attempt: Attempt) -> CapToken:
+        """Return the worker token of an attempt whose row is at hand."""
+        return self._signer.sign(attempt_claims(attempt, attempt.agent, self._cfg))
 
     async def record_refusal(self, *, reason: str, source: str, fingerprint: str | None) -> None:
         """Put a failed authentication on the audit log. The caller limits how often."""

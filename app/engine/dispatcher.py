@@ -1,7 +1,6 @@
-"""Dispatch: prepare an attempt in one transaction, then run it where this process has to; take over, retry, join.
+"""Dispatch: prepare an attempt in one transaction, then run it here where a server process has to.
 
-The dispatcher owns the tasks that run attempts. Attempts whose workers need nothing but answers (external, queue) are
-rows only.
+The dispatcher owns the tasks that run attempts. Attempts of detached spawners without driving layers are rows only.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import structlog
 
 from app.bus.port import HintBus
 from app.domain.access import ENGINE, Caller, Role, Verb
-from app.domain.attempts import Attempt, Dispatched, DispatchOutcome, Outcome, Phase, Reason
+from app.domain.attempts import Attempt, Dispatched, DispatchOutcome, Phase, Reason
 from app.domain.errors import (
     Busy,
     DispatchFailed,
@@ -26,31 +25,20 @@ from app.domain.errors import (
     LoopPaused,
     PollTimeout,
     StoreUnavailable,
-    TaskNotFound,
     TokenRevoked,
 )
-from app.domain.handles import HandleMint
 from app.domain.redaction import describe
-from app.domain.tasks import Status
 from app.domain.tokens import Bearer
-from app.engine.control import AttemptControl
-from app.engine.credentials import Credentials
-from app.engine.driver import Driver, is_detached, needs_driver
-from app.engine.ops import attempts, dispatches, recovery, tasks
+from app.engine.attempt_runner import AttemptRunner, RunnerParts
+from app.engine.ops import attempts, dispatches, settling
 from app.engine.ops.access import own
 from app.engine.ops.attempts import require_attempt
-from app.engine.ops.credentials import is_revoked
-from app.engine.ops.dispatches import Order
+from app.engine.ops.dispatches import DispatchRequest, Prepared
 from app.engine.ops.idempotency import Idempotency, once, scope_of
-from app.engine.ops.recovery import Walk
-from app.engine.ops.rules import EngineCfg
-from app.engine.retrying import retry_while_busy
-from app.engine.transactions import Transactions
 from app.spawning.catalog import SpawnerCatalog
-from app.spawning.ports import LayerRegistry, SpawnerAdapter
-from app.spawning.stack import LinkedSpawner, link
+from app.spawning.ports import Job, LayerRegistry, SpawnerAdapter
+from app.spawning.stack import ActiveStack, SpawnerStack, link
 from app.state.state import State
-from app.state.tables import ATTEMPTS, TASKS
 
 R = TypeVar("R")
 
@@ -61,41 +49,32 @@ Key = tuple[str, int]
 
 
 class Dispatcher:
-    """Calls that dispatch, and the attempts that run in this process."""
+    """Dispatches attempts, and owns those that run in this process. `node` names this process."""
 
-    def __init__(
-        self,
-        transactions: Transactions,
-        *,
-        credentials: Credentials,
-        catalog: SpawnerCatalog,
-        layers: LayerRegistry,
-        mint: HandleMint,
-        bus: HintBus,
-        cfg: EngineCfg,
-        node: str,
-    ) -> None:
-        self._transactions = transactions
-        self._credentials = credentials
+    def __init__(self, parts: RunnerParts, *, catalog: SpawnerCatalog, bus: HintBus, node: str) -> None:
+        self._parts = parts
+        self._transactions = parts.transactions
+        self._cfg = parts.cfg
         self._catalog = catalog
-        self._mint = mint
         self._bus = bus
-        self._cfg = cfg
-        self._node = node
-        self._drivers: dict[Key, asyncio.Task[None]] = {}
-        self._custom: dict[Key, LinkedSpawner] = {}
+        self._running: dict[Key, asyncio.Task[None]] = {}
         self._preparing: set[asyncio.Task[Any]] = set()
-        self.layer_registry = layers
-        self.strict_hints = cfg.strict_hints
+        self.node = node
+
+    @property
+    def layer_registry(self) -> LayerRegistry:
+        """The layers that `link` finds."""
+        return self._parts.layers
+
+    @property
+    def strict_hints(self) -> bool:
+        """Whether unknown layer hints are refused."""
+        return self._cfg.strict_hints
 
     @property
     def running(self) -> int:
         """How many attempts run in this process."""
-        return len(self._drivers)
-
-    def is_running(self, task_id: str, number: int) -> bool:
-        """Return whether the attempt runs in this process."""
-        return (task_id, number) in self._drivers
+        return len(self._running)
 
     async def stop(self) -> None:
         """Wait up to the grace period for dispatches under way, then cancel them and every running attempt.
@@ -105,13 +84,19 @@ class Dispatcher:
         if self._preparing:
             await asyncio.wait(self._preparing, timeout=self._cfg.stop_grace_ms / 1000)
         await ended(self._preparing)
-        await ended(self._drivers.values())
+        await ended(self._running.values())
+
+    # Dispatch
+
+    def build(self, spawner: dict[str, Any], layers: Sequence[str] = ()) -> SpawnerStack:
+        """Return the stack for a spec and hints. Raises DispatchFailed."""
+        return link(self._catalog.build(spawner), layers, self)
 
     async def dispatch_with(
         self,
         bearer: Bearer,
         task_id: str,
-        spawner: SpawnerAdapter | LinkedSpawner,
+        spawner: SpawnerAdapter | SpawnerStack,
         *,
         wait: timedelta | None = None,
         lease: timedelta | None = None,
@@ -123,11 +108,9 @@ class Dispatcher:
         LoopPaused while dispatching is paused, with `wait` at its end. Cancelling the caller does not end the attempt.
         """
         hold_s = None if wait is None else self._transactions.hold_seconds(wait)
-        linked = spawner if isinstance(spawner, LinkedSpawner) else link(spawner, (), self)
-        dispatched, left = await self._dispatch(
-            bearer, task_id, linked, lease=lease, idempotency=None, hold_s=hold_s or 0.0
-        )
-        outcome = await self.join(dispatched.task_id, dispatched.attempt, None if hold_s is None else left)
+        stack = spawner if isinstance(spawner, SpawnerStack) else link(spawner, (), self)
+        dispatched, left_s = await self._dispatch(bearer, task_id, stack, lease, None, hold_s=hold_s or 0.0)
+        outcome = await self.join(task_id, dispatched.attempt, None if hold_s is None else left_s)
         if outcome is None:
             raise PollTimeout(f"Attempt {dispatched.attempt} of {task_id}", hold_s or 0)
         return outcome
@@ -150,68 +133,60 @@ class Dispatcher:
         """
         hold_s = self._transactions.hold_seconds(wait)
         try:
-            linked = self.build(spawner, layers)
+            stack = self.build(spawner, layers)
         except DispatchFailed:
             # The error names what the settings allow: only for callers who may use it.
-            await self._require_dispatcher(bearer, task_id, str(spawner.get("kind")))
+            check = partial(self._check_dispatcher, task_id=task_id, kind=str(spawner.get("kind")))
+            await self._transactions.read_as(bearer, Verb.DISPATCH_ATTEMPT, check)
             raise
         if lease is not None and lease <= timedelta(0):
             raise InvalidRequest("give more than 0 seconds", "lease")
-        dispatched, left = await self._dispatch(
-            bearer, task_id, linked, lease=lease, idempotency=idempotency, hold_s=hold_s
-        )
-        if hold_s <= 0:
-            return dispatched, None
-        return dispatched, await self.join(dispatched.task_id, dispatched.attempt, left)
-
-    def build(self, spawner: dict[str, Any], layers: Sequence[str] = ()) -> LinkedSpawner:
-        """Return the stack for a spec and hints. Raises DispatchFailed."""
-        return link(self._catalog.build(spawner), layers, self)
+        dispatched, left_s = await self._dispatch(bearer, task_id, stack, lease, idempotency, hold_s=hold_s)
+        outcome = await self.join(task_id, dispatched.attempt, left_s) if hold_s > 0 else None
+        return dispatched, outcome
 
     async def _dispatch(
         self,
         bearer: Bearer,
         task_id: str,
-        linked: LinkedSpawner,
-        *,
+        stack: SpawnerStack,
         lease: timedelta | None,
         idempotency: Idempotency | None,
+        *,
         hold_s: float,
     ) -> tuple[Dispatched, float]:
-        """Prepare, waiting for paused dispatching while the hold lasts; return what is left of the hold too."""
-        order = Order(
-            linked=linked,
+        """Prepare an attempt and run it, waiting while dispatching is paused; return what is left of the hold too."""
+        request = DispatchRequest(
+            stack=stack,
             lease_ms=max(1, round(lease.total_seconds() * 1000)) if lease else None,
-            owner=self._node,
-            repeatable=linked.router.kind in self._catalog.kinds(),
+            owner=self.node,
+            repeatable=stack.router.kind in self._catalog.kinds(),
         )
 
-        async def prepare() -> Dispatched:
-            return (await self._prepare(bearer, task_id, order, idempotency))[0]
-
-        async def prepare_and_drive() -> Dispatched:
-            dispatched, fresh = await self._prepare(bearer, task_id, order, idempotency)
-            if fresh:
-                await self._begin(dispatched, linked, custom=not order.repeatable)
+        async def prepare_and_run() -> Dispatched:
+            dispatched, prepared = await self._prepare(bearer, task_id, request, idempotency)
+            if prepared is not None:
+                self.run(prepared.attempt, prepared.job, prepared.stack)
             return dispatched
 
+        # An attempt that was prepared has to be run, even if its caller has gone meanwhile.
+        prepare = partial(self._to_the_end, prepare_and_run) if stack.may_drive else prepare_and_run
         loop = asyncio.get_running_loop()
         end = loop.time() + hold_s
-        begin = prepare if is_detached(linked) else lambda: self._to_the_end(prepare_and_drive())
-        dispatched = await self._when_running(begin, end)
-        return dispatched, max(0.0, end - loop.time())
+        return await self._when_resumed(prepare, end), max(0.0, end - loop.time())
 
     async def _prepare(
-        self, bearer: Bearer, task_id: str, order: Order, idempotency: Idempotency | None
-    ) -> tuple[Dispatched, bool]:
-        """Return the attempt, and whether it was prepared just now; False for a repeated request."""
-        mint = self._mint
+        self, bearer: Bearer, task_id: str, request: DispatchRequest, idempotency: Idempotency | None
+    ) -> tuple[Dispatched, Prepared | None]:
+        """Return what the dispatcher gets, and the new attempt; None for a repeated request."""
+        cfg, mint = self._cfg, self._parts.mint
 
-        def run(state: State, caller: Caller) -> tuple[Dispatched, bool]:
-            self._check_dispatcher(state, caller, task_id, order.linked.router.kind)
+        def run(state: State, caller: Caller) -> tuple[Dispatched, Prepared | None]:
+            self._check_dispatcher(state, caller, task_id, request.stack.router.kind)
 
-            def make() -> tuple[Dispatched, bool]:
-                return dispatches.prepare(state, self._cfg, mint, caller, task_id, order)[0], True
+            def make() -> tuple[Dispatched, Prepared | None]:
+                prepared = dispatches.prepare(state, cfg, caller, task_id, request)
+                return dispatches.handed_out(state, mint, prepared.attempt), prepared
 
             return once(
                 state,
@@ -219,46 +194,10 @@ class Dispatcher:
                 idempotency,
                 make,
                 name=lambda made: [made[0].task_id, made[0].attempt],
-                again=lambda made: (dispatches.handed_out(state, mint, require_attempt(state, *made)[1]), False),
+                again=lambda made: (dispatches.handed_out(state, mint, require_attempt(state, *made)[1]), None),
             )
 
         return await self._transactions.call("dispatch", bearer, Verb.DISPATCH_ATTEMPT, run)
-
-    async def _to_the_end(self, coroutine: Coroutine[Any, Any, R]) -> R:
-        """Run it to its end, also when the caller is cancelled: a prepared attempt must be run.
-
-        Raises StoreUnavailable when the engine stops before.
-        """
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._preparing.add(task)
-        task.add_done_callback(self._prepared)
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            caller = asyncio.current_task()
-            if task.cancelled() and caller is not None and not caller.cancelling():
-                raise StoreUnavailable("the engine is stopping") from None
-            raise
-
-    def _prepared(self, task: asyncio.Task[Any]) -> None:
-        self._preparing.discard(task)
-        if not task.cancelled():
-            task.exception()  # its caller has it, or has gone
-
-    async def _begin(self, dispatched: Dispatched, linked: LinkedSpawner, *, custom: bool) -> None:
-        """Run an attempt that was prepared just now."""
-        key = dispatched.task_id, dispatched.attempt
-        if custom:
-            # Only its caller has this adapter: while the process lives, the attempt runs with it.
-            self._custom[key] = linked
-        drive = partial(self.drive, *key, linked)
-        await retry_while_busy(drive, doing="drive", task_id=key[0], attempt=key[1])
-
-    async def _require_dispatcher(self, bearer: Bearer, task_id: str, kind: str) -> None:
-        def check(state: State, caller: Caller) -> None:
-            self._check_dispatcher(state, caller, task_id, kind)
-
-        await self._transactions.read_as(bearer, Verb.DISPATCH_ATTEMPT, check)
 
     def _check_dispatcher(self, state: State, caller: Caller, task_id: str, kind: str) -> None:
         own(state, caller, task_id, Verb.DISPATCH_ATTEMPT)
@@ -266,8 +205,8 @@ class Dispatcher:
             allowed = ", ".join(sorted(self._cfg.worker_spawners))
             raise DispatchFailed(f"a worker may not use the spawner {kind!r}; it may use {allowed}")
 
-    async def _when_running(self, prepare: Callable[[], Awaitable[Dispatched]], end: float) -> Dispatched:
-        """Prepare now, or as soon as dispatching is resumed while there is time."""
+    async def _when_resumed(self, prepare: Callable[[], Awaitable[R]], end: float) -> R:
+        """Prepare now, or as soon as dispatching is resumed while there is time. Raises LoopPaused at `end`."""
         loop = asyncio.get_running_loop()
         try:
             return await prepare()
@@ -288,139 +227,100 @@ class Dispatcher:
         finally:
             subscription.close()
 
-    # Driving
+    async def _to_the_end(self, prepare: Callable[[], Coroutine[Any, Any, R]]) -> R:
+        """Await it to its end, even if the caller is cancelled. Raises StoreUnavailable when the engine stops first."""
+        task = asyncio.get_running_loop().create_task(prepare())
+        self._preparing.add(task)
+        task.add_done_callback(self._prepared)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if task.cancelled() and caller is not None and not caller.cancelling():
+                raise StoreUnavailable("the engine is stopping") from None
+            raise
 
-    async def drive(self, task_id: str, number: int, linked: LinkedSpawner | None = None) -> None:
-        """Start to run the attempt here, if it has to be run and is not running already."""
-        if (task_id, number) in self._drivers:
+    def _prepared(self, task: asyncio.Task[Any]) -> None:
+        self._preparing.discard(task)
+        if not task.cancelled():
+            task.exception()  # its caller has it, or has gone
+
+    # Run
+
+    def run(self, attempt: Attempt, job: Job, stack: ActiveStack) -> None:
+        """Start to run the attempt in this process, if it has to be run and does not run already."""
+        key = attempt.task_id, attempt.attempt
+        if key in self._running or attempt.phase is Phase.ENDED or not attempt.needs_driver:
             return
-        walk = await self._transactions.read(lambda state: recovery.read(state, task_id, number))
-        if (task_id, number) in self._drivers:
-            return
-        stack = linked or self.rebuild(walk)
-        if walk.attempt.phase is not Phase.ENDED and needs_driver(walk):
-            self.launch(walk, stack)
+        runner = AttemptRunner(self._parts, attempt, job, stack)
+        task = asyncio.get_running_loop().create_task(runner.run(), name=f"attempt {key[0]} {key[1]}")
+        self._running[key] = task
+        task.add_done_callback(partial(self._ended, key))
 
-    def rebuild(self, walk: Walk) -> LinkedSpawner:
-        """Return the stack that an attempt was prepared with, also when settings have changed since."""
-        custom = self._custom.get((walk.task.id, walk.attempt.attempt))
-        if custom is not None:
-            return custom
-        router = self._catalog.rebuild(walk.attempt.spawner.value)
-        hints = tuple(walk.attempt.layers.value)
-        return LinkedSpawner(router, self.layer_registry.stack(hints), hints)
+    def _ended(self, key: Key, task: asyncio.Task[None]) -> None:
+        self._running.pop(key, None)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("attempt_runner_failed", task_id=key[0], attempt=key[1], exc_info=task.exception())
 
-    def launch(self, walk: Walk, linked: LinkedSpawner) -> None:
-        """Run the attempt in a task of its own."""
-        key = (walk.task.id, walk.attempt.attempt)
-        control = AttemptControl(
-            self._transactions,
-            walk,
-            mint=self._mint,
-            cfg=self._cfg,
-            token=lambda: self._credentials.attempt_token(*key),
-        )
-        driver = Driver(self._transactions, walk, linked, control, layers=self.layer_registry, cfg=self._cfg)
-        task = asyncio.get_running_loop().create_task(driver.run(), name=f"attempt {key[0]} {key[1]}")
-        self._drivers[key] = task
-        task.add_done_callback(lambda done: self._driven(key, done))
+    async def run_again(self, task_id: str, number: int) -> None:
+        """Run an attempt that was prepared before, from where its row says that it is, unless it runs already."""
+        if (task_id, number) not in self._running:
+            attempt, job = await self._transactions.read(
+                lambda state: attempts.load(state, task_id, number, self._cfg.base_url)
+            )
+            self.run(attempt, job, self.rebuild(attempt).resolve(job.facts))
 
-    def _driven(self, key: Key, done: asyncio.Task[None]) -> None:
-        self._drivers.pop(key, None)
-        self._custom.pop(key, None)
-        if not done.cancelled() and done.exception() is not None:
-            _log.error("attempt_runner_failed", task_id=key[0], attempt=key[1], exc_info=done.exception())
+    def rebuild(self, attempt: Attempt) -> SpawnerStack:
+        """Return the stack that an attempt was prepared with, even if settings have changed since."""
+        hints = tuple(attempt.layers.value)
+        return SpawnerStack(self._catalog.rebuild(attempt.spawner.value), self._parts.layers.stack(hints), hints)
 
-    # Waiting for an attempt
+    # Join
 
     async def join(self, task_id: str, number: int, hold_s: float | None) -> DispatchOutcome | None:
         """Return the outcome of an attempt; None when the hold ended first. Without a hold, wait as long as needed."""
 
         def probe() -> Awaitable[DispatchOutcome | None]:
-            return self._transactions.read(lambda state: _outcome(state, task_id, number))
+            return self._transactions.read(lambda state: dispatches.outcome(state, task_id, number))
 
-        topics = (f"task:{task_id}",)
-        if hold_s is not None:
-            return await self._transactions.wait(topics, probe, hold_s)
+        topics, longest_s = (f"task:{task_id}",), self._cfg.longest_hold_ms / 1000
         while True:
-            found = await self._transactions.wait(topics, probe, self._cfg.longest_hold_ms / 1000)
-            if found is not None:
+            found = await self._transactions.wait(topics, probe, longest_s if hold_s is None else hold_s)
+            if found is not None or hold_s is not None:
                 return found
 
-    # Retries
+    # Retry
 
     async def redispatch(self, task_id: str) -> None:
-        """Dispatch a task again whose retry is due, as it was dispatched before."""
-
+        """Dispatch a task again whose retry is due, like its last attempt; not while dispatching is paused."""
         try:
-            made = await self._transactions.run("redispatch", lambda state: self._prepare_again(state, task_id))
+            prepared = await self._transactions.run("redispatch", partial(self._prepare_again, task_id=task_id))
         except LoopPaused:
             return
         except Busy:
             raise
         except TokenRevoked:
-            reason, detail = Reason.REVOKED, "the token that dispatched it was revoked"
-            await self._transactions.run(
-                "give_up", lambda state: attempts.give_up_retry(state, task_id, reason, detail)
-            )
-            return
+            await self._give_up(task_id, Reason.REVOKED, "the token that dispatched it was revoked")
         except Exception as error:  # noqa: BLE001 - a layer that cannot prepare the attempt must not keep the task waiting
-            _log.warning(
-                "retry_failed", task_id=task_id, error=describe(error), exc_info=not isinstance(error, EngineError)
-            )
-            reason, detail = Reason.SPAWN_FAILED, describe(error)
-            await self._transactions.run(
-                "give_up", lambda state: attempts.give_up_retry(state, task_id, reason, detail)
-            )
-            return
-        if made is not None:
-            await self.drive(*made)
+            detail = describe(error)
+            _log.warning("retry_failed", task_id=task_id, error=detail, exc_info=not isinstance(error, EngineError))
+            await self._give_up(task_id, Reason.SPAWN_FAILED, detail)
+        else:
+            if prepared is not None:
+                self.run(prepared.attempt, prepared.job, prepared.stack)
 
-    def _prepare_again(self, state: State, task_id: str) -> Key | None:
+    async def _give_up(self, task_id: str, reason: Reason, detail: str) -> None:
+        give_up = partial(settling.give_up_retry, task_id=task_id, reason=reason, detail=detail)
+        await self._transactions.run("give_up", give_up)
+
+    def _prepare_again(self, state: State, task_id: str) -> Prepared | None:
         """Prepare an attempt like the last one; None when none is due. Raises TokenRevoked."""
-        task = TASKS.lock(state.db, task_id)
-        if task is None or task.retry_at is None or task.retry_at > state.now or task.status is not Status.RUNNING:
-            return None
-        last = ATTEMPTS.get(state.db, task.id, task.attempt)
+        last = dispatches.due_for_retry(state, task_id)
         if last is None:
             return None
-        if is_revoked(state, last.parent_jti):
-            raise TokenRevoked
-        linked = self.rebuild(Walk(task, last, attempts.facts_for(state, task, last)))
-        order = Order(linked=linked, lease_ms=last.lease_ms, owner=self._node)
+        request = DispatchRequest(stack=self.rebuild(last), lease_ms=last.lease_ms, owner=self.node)
         caller = replace(ENGINE, jti=last.parent_jti, session_id=last.session_id)
-        _, attempt = dispatches.prepare(state, self._cfg, self._mint, caller, task.id, order)
-        return task.id, attempt.attempt
-
-
-def _outcome(state: State, task_id: str, number: int) -> DispatchOutcome | None:
-    """Return the outcome for whoever dispatched this attempt, also of the retries that follow it; None while there is
-    none.
-    """
-    task = TASKS.get(state.db, task_id)
-    attempt = ATTEMPTS.get(state.db, task_id, number)
-    if task is None or attempt is None:
-        raise TaskNotFound(task_id)
-    if task.status is Status.SUSPENDED:
-        keys = tasks.view(state, task).suspended_on
-        return DispatchOutcome(outcome=Outcome.SUSPENDED, key=keys[0] if keys else None)
-    if attempt.is_live or task.retry_at is not None:
-        return None
-    if task.attempt > number and task.status not in (Status.PASS, Status.BLOCKED, Status.CANCELLED):
-        return None
-    last = attempt if task.attempt == number else ATTEMPTS.get(state.db, task_id, task.attempt)
-    return _settled_outcome(task.status, task.last_result, last)
-
-
-def _settled_outcome(status: Status, result: Any, attempt: Attempt | None) -> DispatchOutcome:
-    reason = attempt.reason if attempt else None
-    if status is Status.PASS:
-        return DispatchOutcome(outcome=Outcome.PASS, value=result, reason=reason)
-    if status is Status.CANCELLED:
-        return DispatchOutcome(outcome=Outcome.CANCELLED, reason=reason)
-    if attempt is not None and attempt.outcome is Outcome.TIMEOUT:
-        return DispatchOutcome(outcome=Outcome.TIMEOUT, value=result, reason=reason)
-    return DispatchOutcome(outcome=Outcome.BLOCKED, value=result, reason=reason)
+        return dispatches.prepare(state, self._cfg, caller, task_id, request)
 
 
 async def ended(running: Iterable[asyncio.Task[Any]]) -> None:

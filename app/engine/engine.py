@@ -26,6 +26,7 @@ from app.domain.sessions import OperatorKind, SessionOptions
 from app.domain.tasks import TaskSpec, TaskState
 from app.domain.tokens import Bearer, CapToken, TokenSigner
 from app.engine.api_keys import ApiKeys
+from app.engine.attempt_runner import RunnerParts
 from app.engine.attempts import Attempts
 from app.engine.couriers import Couriers
 from app.engine.credentials import Credentials
@@ -49,7 +50,7 @@ from app.spawning.backends.protocols import OperatorBackend, SeniorBridge, Spawn
 from app.spawning.backends.registry import Registration
 from app.spawning.outbound.webhooks import WebhookSender
 from app.spawning.ports import LayerRegistry, SpawnerAdapter
-from app.spawning.stack import LinkedSpawner
+from app.spawning.stack import SpawnerStack
 from app.state.policies import HoldPolicy
 
 R = TypeVar("R")
@@ -91,17 +92,11 @@ class Engine:
         self.switch = DispatchSwitch(transactions)
         self.reports = Reports(transactions, registries=parts.registries, catalog=parts.catalog, layers=layers)
         self.webhooks = Webhooks(transactions, keys=keys, mint=mint, notices=parts.notices)
-        self.dispatcher = Dispatcher(
-            transactions,
-            credentials=self.credentials,
-            catalog=parts.catalog,
-            layers=layers,
-            mint=mint,
-            bus=bus,
-            cfg=cfg,
-            node=self._node,
+        runner_parts = RunnerParts(
+            transactions=transactions, layers=layers, mint=mint, sign=self.credentials.sign, cfg=cfg
         )
-        self.recovery = Recovery(transactions, dispatcher=self.dispatcher, cfg=cfg, node=self._node)
+        self.dispatcher = Dispatcher(runner_parts, catalog=parts.catalog, bus=bus, node=self._node)
+        self.recovery = Recovery(transactions, dispatcher=self.dispatcher, cfg=cfg)
         self.timers = Timers(transactions, dispatcher=self.dispatcher, layers=layers, clock=parts.clock)
 
     @classmethod
@@ -365,7 +360,7 @@ class Engine:
         self,
         bearer: Bearer,
         task_id: str,
-        spawner: SpawnerAdapter | LinkedSpawner,
+        spawner: SpawnerAdapter | SpawnerStack,
         *,
         wait: timedelta | None = None,
         lease: timedelta | None = None,

@@ -14,6 +14,7 @@ from app.engine.ops import pages, questions
 from app.engine.ops.access import Presented, admit, own, revocation_of
 from app.engine.ops.idempotency import Idempotency, once, scope_of
 from app.engine.ops.pages import Page
+from app.engine.ops.queries import ADDRESSED_QUESTIONS
 from app.engine.transactions import Transactions
 from app.spawning.ports import LayerRegistry
 from app.state.state import State
@@ -148,7 +149,7 @@ class Questions:
 
         def run(state: State) -> list[Question]:
             admit(state, presented, consume=False)
-            return questions.ADDRESSED.all(state.db, bridge_id=bridge_id, after=after or "", limit=limit)
+            return ADDRESSED_QUESTIONS.all(state.db, bridge_id=bridge_id, after=after or "", limit=limit)
 
         presented = self._transactions.authenticate(token, Verb.ANSWER_QUERY)
         return await self._transactions.read(run)

@@ -12,7 +12,7 @@ from app.domain.clock import Clock
 from app.domain.errors import Busy, Conflict, NotFound
 from app.domain.redaction import describe
 from app.engine.dispatcher import Dispatcher
-from app.engine.ops import questions, timers
+from app.engine.ops import questions, settling, timers
 from app.engine.retrying import retry_while_busy
 from app.engine.transactions import Transactions
 from app.spawning.ports import LayerRegistry
@@ -91,7 +91,7 @@ class Timers:
             work = await self._transactions.read(lambda state: timers.due(state, BATCH))
             for attempt in work.attempts:
                 key = attempt.task_id, attempt.attempt
-                failed += not await self._carry_out("expire_attempt", timers.expire_attempt, *key)
+                failed += not await self._carry_out("expire_attempt", settling.expire_attempt, *key)
             for question in work.questions:
                 asked = self._layers, question.key
                 failed += not await self._carry_out("expire_question", questions.expire, *asked)

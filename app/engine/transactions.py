@@ -19,19 +19,19 @@ from app.domain.errors import Busy, EngineError, InvalidRequest, NotFound, Store
 from app.domain.handles import HandleMint
 from app.domain.tokens import Bearer, Claims, Handle, TokenSigner
 from app.engine import feed
-from app.engine.ops import attempts, clocks
+from app.engine.ops import leases
 from app.engine.ops.access import Digest, Presented, Reach, admit, reach
 from app.engine.ops.rules import EngineCfg
 from app.state.policies import HoldPolicy
 from app.state.port import Store
-from app.state.state import Effects, Keep, State
+from app.state.state import CommitThenRaise, Effects, State
 
 R = TypeVar("R")
 V = TypeVar("V")
 
 StateFn = Callable[[State], R]
-CallerFn = Callable[[State, Caller], R | Keep[EngineError]]
-ReachFn = Callable[[State, Reach], R | Keep[EngineError]]
+CallerFn = Callable[[State, Caller], R | CommitThenRaise[EngineError]]
+ReachFn = Callable[[State, Reach], R | CommitThenRaise[EngineError]]
 
 
 class Transactions:
@@ -89,7 +89,7 @@ class Transactions:
             raise TypeError(f"{op}: give with_state a plain function, not a coroutine function")
         return await self._store.transact(op, fn, policy=policy)
 
-    async def run(self, op: str, fn: Callable[[State], R | Keep[EngineError]], *, bulk: bool = False) -> R:
+    async def run(self, op: str, fn: Callable[[State], R | CommitThenRaise[EngineError]], *, bulk: bool = False) -> R:
         """Run `fn` in one transaction; raise the error that it wants raised after its commit."""
         try:
             result = await self._store.transact(op, fn, bulk=bulk)
@@ -97,8 +97,8 @@ class Transactions:
             if error.unsure:
                 self.in_doubt.set()
             raise
-        if isinstance(result, Keep):
-            raise cast(Keep[EngineError], result).error
+        if isinstance(result, CommitThenRaise):
+            raise cast(CommitThenRaise[EngineError], result).error
         return result
 
     async def call(
@@ -108,7 +108,7 @@ class Transactions:
         presented = self.authenticate(bearer, verbs)
         renewing: Caller | None = None
 
-        def run(state: State) -> R | Keep[EngineError]:
+        def run(state: State) -> R | CommitThenRaise[EngineError]:
             nonlocal renewing
             caller = admit(state, presented)
             renewing = self._renewal_due(state, caller)
@@ -171,14 +171,15 @@ class Transactions:
 
     def _renewal_due(self, state: State, caller: Caller) -> Caller | None:
         """Return the caller when it is a worker whose lease is due for renewal."""
-        return caller if clocks.is_worth_it(self._cfg, caller.last_seen_at, caller.lease_ms, state.now) else None
+        due = leases.renewal_due(self._cfg, caller.last_seen_at, caller.lease_ms, state.now)
+        return caller if due else None
 
     async def _record_heartbeat(self, worker: Caller) -> None:
         """Renew the lease of a worker whose call is done, in a transaction of its own: it locks another task."""
         task_id, number = worker.task_id or "", worker.attempt or 0
         # The call is done: a store that is away now, or an attempt that is gone, does not undo it.
         with suppress(Busy, NotFound):
-            await self.run("renew", lambda state: attempts.heard(state, self._cfg, task_id, number))
+            await self.run("renew", lambda state: leases.record_heartbeat_of(state, self._cfg, task_id, number))
 
     # Waiting
 

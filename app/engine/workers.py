@@ -15,15 +15,14 @@ from app.domain.outputs import Final, OutputEvent, OutputType
 from app.domain.tasks import Status
 from app.domain.tokens import Bearer
 from app.engine.api_keys import ApiKeys
-from app.engine.ops import attempts, clocks, credentials, outputs, queues
+from app.engine.ops import attempts, credentials, finals, leases, outputs, queues
 from app.engine.ops.access import Reach, reach_trusted, require_live, require_same_task
 from app.engine.ops.idempotency import Idempotency, once
 from app.engine.ops.queues import Claim
 from app.engine.ops.rules import EngineCfg
 from app.engine.transactions import Transactions
 from app.spawning.ports import LayerRegistry
-from app.state.state import Keep, State
-from app.state.tables import ATTEMPTS
+from app.state.state import CommitThenRaise, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +54,18 @@ class Workers:
         def run(state: State, found: Reach) -> tuple[WorkerPayload, Attempt | None]:
             require_same_task(state, found, task_id, Verb.FETCH_PROMPT)
             require_live(found)
-            stale = clocks.is_stale(self._cfg, found.attempt, state.now)
-            return attempts.payload(state, found.task, found.attempt), found.attempt if stale else None
+            attempt = found.attempt
+            due = leases.renewal_due(self._cfg, leases.last_heartbeat(attempt), attempt.lease_ms, state.now)
+            return attempts.payload(state, found.task, attempt), attempt if due else None
 
-        payload, stale = await self._transactions.read_as_worker(bearer, Verb.FETCH_PROMPT, run)
-        if stale is not None:
-            await self._transactions.run("renew", lambda state: self._renew(state, stale))
+        payload, renewing = await self._transactions.read_as_worker(bearer, Verb.FETCH_PROMPT, run)
+        if renewing is not None:
+            await self._transactions.run("renew", lambda state: self._renew(state, renewing))
         return payload
 
     def _renew(self, state: State, seen: Attempt) -> None:
         _, attempt = attempts.require_own_attempt(state, seen.task_id, seen.attempt)
-        clocks.renew(state, self._cfg, attempt)
+        leases.record_heartbeat(state, self._cfg, attempt)
 
     async def payload_trusted(self, task_id: str) -> WorkerPayload:
         """Return the payload of the latest attempt, for code of this process that has resolved a handle.
@@ -89,7 +89,7 @@ class Workers:
         final = Final(value=value, ok=ok)
         await self._transactions.run(
             "submit",
-            lambda s: outputs.submit(s, self._cfg, self._layers, reach_trusted(s, task_id, attempt), final),
+            lambda s: finals.submit(s, self._cfg, self._layers, reach_trusted(s, task_id, attempt), final),
         )
 
     async def output(self, bearer: Bearer, task_id: str, attempt: int, event: OutputEvent) -> None:
@@ -121,9 +121,9 @@ class Workers:
         """
         final = Final(value=value, ok=ok)
 
-        def run(state: State, found: Reach) -> Keep[EngineError] | None:
+        def run(state: State, found: Reach) -> CommitThenRaise[EngineError] | None:
             require_same_task(state, found, task_id, verb)
-            return outputs.submit(state, self._cfg, self._layers, found, final)
+            return finals.submit(state, self._cfg, self._layers, found, final)
 
         await self._transactions.call_worker("submit", bearer, verb, run, attempt=attempt)
 
@@ -160,17 +160,9 @@ class Workers:
             if found.task.status is Status.CANCELLED or found.attempt.reason is Reason.CANCELLED:
                 return WorkerPulse(None, True)
             require_live(found)
-            return self._pulse(state, found)
+            return WorkerPulse(leases.record_heartbeat(state, self._cfg, found.attempt, always=True), False)
 
         return await self._transactions.call_worker("worker_heartbeat", bearer, Verb.EMIT_OUTPUT, run)
-
-    def _pulse(self, state: State, reach: Reach) -> WorkerPulse:
-        attempt = reach.attempt
-        if attempt.paused_at is not None:
-            return WorkerPulse(attempt.lease_expires_at or attempt.handle_expires_at, False)
-        changes = clocks.forced_renewal(self._cfg, attempt, state.now)
-        ATTEMPTS.update(state.db, attempt.task_id, attempt.attempt, **changes)
-        return WorkerPulse(changes["lease_expires_at"] or changes["handle_expires_at"], False)
 
     async def bake_system_prompt(self, task_id: str, attempt: int, system: str | None) -> None:
         """Set the system prompt that the attempt's worker fetches; for spawners of this process.

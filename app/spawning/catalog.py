@@ -13,7 +13,7 @@ from app.spawning.adapters.in_process import FunctionRegistry
 from app.spawning.adapters.operator import OperatorSpawners
 from app.spawning.adapters.process import ProgramList
 from app.spawning.adapters.queue import build_queue
-from app.spawning.adapters.withdrawn import WithdrawnSpawner
+from app.spawning.adapters.withdrawn import WithdrawnHttpSpawner, WithdrawnProcessSpawner, WithdrawnSpawner
 from app.spawning.backends.protocols import OperatorBackend
 from app.spawning.backends.registry import Registry
 from app.spawning.plugins import SPAWNERS, PluginProblem, load
@@ -22,6 +22,9 @@ from app.spawning.processes.programs import Program
 
 Build = Callable[[dict[str, Any]], SpawnerAdapter]
 """Makes a spawner from its spec, an object with at least `kind`. Raises DispatchFailed, saying what is allowed."""
+
+Withdrawn = Callable[[dict[str, Any], str], SpawnerAdapter]
+"""Makes what is left of a spawner that cannot be built any more, from its spec and the reason."""
 
 
 class Closing(Protocol):
@@ -35,8 +38,15 @@ class Closing(Protocol):
 class SpawnerCatalog:
     """Kinds to builders. Filled at start, read after."""
 
-    def __init__(self, kinds: Mapping[str, Build], *, owned: Iterable[Closing] = ()) -> None:
+    def __init__(
+        self,
+        kinds: Mapping[str, Build],
+        *,
+        withdrawn: Mapping[str, Withdrawn] | None = None,
+        owned: Iterable[Closing] = (),
+    ) -> None:
         self._kinds = dict(kinds)
+        self._withdrawn = dict(withdrawn or {})
         self._owned = tuple(owned)
 
     def kinds(self) -> list[str]:
@@ -50,7 +60,7 @@ class SpawnerCatalog:
         self._kinds[kind] = build
 
     def build(self, spec: dict[str, Any]) -> SpawnerAdapter:
-        """The spawner that the spec asks for. Raises DispatchFailed, saying what is allowed."""
+        """Return the spawner that the spec describes. Raises DispatchFailed, saying what is allowed."""
         kind = spec.get("kind")
         build = self._kinds.get(kind) if isinstance(kind, str) else None
         if build is None:
@@ -64,14 +74,15 @@ class SpawnerCatalog:
             raise DispatchFailed(f"spawner {kind!r} cannot be built: {describe(error)}") from error
 
     def rebuild(self, spec: dict[str, Any]) -> SpawnerAdapter:
-        """The spawner of an attempt that was prepared before, also when the settings allow it no longer.
+        """Return the spawner of an attempt that was prepared before, even if the settings do not allow it any more.
 
         What is not allowed any more can be watched and reaped to its end, but not started.
         """
         try:
             return self.build(spec)
         except DispatchFailed as refusal:
-            return WithdrawnSpawner(spec, refusal.reason)
+            stand_for = self._withdrawn.get(str(spec.get("kind")), WithdrawnSpawner)
+            return stand_for(spec, refusal.reason)
 
     def load_entry_points(self) -> list[PluginProblem]:
         """Add the kinds that installed packages offer. Returns what is wrong with those that could not be added."""
@@ -109,5 +120,6 @@ def shipped_catalog(
             "operator": OperatorSpawners(operators).build,
             "http": workers.build,
         },
+        withdrawn={"process": WithdrawnProcessSpawner, "http": WithdrawnHttpSpawner},
         owned=(listed, functions, workers),
     )

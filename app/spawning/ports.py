@@ -1,7 +1,7 @@
 """What a spawner, its worker and a layer promise, and what the engine gives them.
 
 A spawner starts the worker of one attempt. A layer wraps spawners: it may shape the attempt before it is prepared,
-stand around the spawn, decide what a Final means, and act after the attempt is settled. Decisions (`prepare`, `settle`,
+wrap the spawn, decide what a Final means, and act after the attempt is settled. Decisions (`prepare`, `settle`,
 `resolve`) are plain functions that run inside the engine's transaction, so they are durable by construction and may run
 more than once; steps that wait (`spawn`, `after`) run outside any transaction, at least once, and begin again after a
 restart.
@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from app.domain.attempts import Outcome, Phase
+from app.domain.attempts import DispatchOutcome, Phase
 from app.domain.json import Json
 from app.domain.outputs import Final, OutputEvent
 from app.domain.sessions import OperatorKind
@@ -22,7 +22,11 @@ from app.domain.tokens import CapToken
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What is known of an attempt in every step of its life. `kind` is None when no tier of the cascade spoke."""
+    """What is known of an attempt in every step of its life.
+
+    `spawner` is the kind of the dispatched spawner, `kind` the operator kind that the cascade came to, if any tier set
+    one.
+    """
 
     task_id: str
     attempt: int
@@ -62,7 +66,7 @@ class Escalate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One attempt as its spawner sees it. `process` is what an earlier server process recorded of the worker."""
+    """One attempt as its spawner sees it. `process` is what an earlier server process recorded about the worker."""
 
     facts: Facts
     spec: Json
@@ -75,55 +79,46 @@ class Job:
 
     @property
     def task_id(self) -> str:
-        """The task."""
+        """The task's id."""
         return self.facts.task_id
 
     @property
     def attempt(self) -> int:
-        """Which attempt of the task."""
+        """The number of the attempt."""
         return self.facts.attempt
 
     @property
     def agent(self) -> str:
-        """Who shall do it."""
+        """The agent that the task is for."""
         return self.facts.agent
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settled:
-    """How an attempt ended, for the steps after."""
-
-    outcome: Outcome
-    value: Json | None
-    reason: str
 
 
 class Control(Protocol):
     """What a running attempt may ask of the engine. Calls raise AttemptSuperseded or Cancelled when fenced off.
 
-    While the store is away they wait for it; an output alone is not sent again when nobody knows whether it was kept.
+    While the store is away they wait for it; only `output` does not repeat a commit whose result is unknown.
     """
 
     async def let_through(self) -> None:
-        """Let its worker act from now on: whoever had to agree has. For the stack, before it calls the spawner."""
+        """Let the worker act from now on: every layer has agreed. For the stack, before it calls the spawner."""
         ...
 
     async def mint_handle(self) -> str:
-        """A fresh handle for this attempt; earlier ones stay good."""
+        """Return a fresh handle for this attempt; earlier ones stay valid."""
         ...
 
     async def worker_token(self) -> CapToken:
-        """The attempt's worker token."""
+        """Return the attempt's worker token."""
         ...
 
     async def record_process(self, info: dict[str, Any]) -> None:
-        """Keep durably what is needed to find the worker again (a process group and its start time, say)."""
+        """Store what is needed to find the worker again (a process group and its start time, say)."""
         ...
 
     async def output(self, event: OutputEvent) -> None:
         """Append an output event (progress, partial, artifact) in the worker's name.
 
-        Raises InvalidRequest for a Final, and StoreUnavailable when it is `unsure` whether the event was kept.
+        Raises InvalidRequest for a Final, and StoreUnavailable when it is `unsure` whether the event was committed.
         """
         ...
 
@@ -132,19 +127,19 @@ class Control(Protocol):
         ...
 
     async def held_long(self, held_s: float) -> None:
-        """Put on the feed that the attempt outlived its limit. Once per attempt, however often it is called."""
+        """Emit an event that the attempt outlived its limit. Once per attempt, however often it is called."""
         ...
 
     async def ended(self) -> None:
-        """Return when the attempt is no longer live, whatever ended it."""
+        """Wait until the attempt is no longer live, whatever ended it."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exit:
-    """How a worker went. `final` is what it returned, if it returned rather than submitted; `detail` names a failure.
+    """How a worker ended. `final` is what it returned, if it returned a result rather than submitted one.
 
-    A worker that exits without `final` and has not submitted is a failure that names itself by `detail`.
+    A worker that exits without `final` and has not submitted has failed; `detail` says why.
     """
 
     final: Final | None = None
@@ -181,7 +176,12 @@ class SpawnFailed(Exception):
 
 @runtime_checkable
 class SpawnerAdapter(Protocol):
-    """Starts the worker of an attempt."""
+    """Starts the worker of an attempt.
+
+    Two optional attributes, False where they are missing, say more of its workers. `detached`: they need nothing of the
+    server but its answers (nothing is watched, stopped or returned), so that the attempt is driven only for the sake of
+    its layers. `hands_out_handle`: whoever dispatches gets the handle, to hand it on; such an attempt is not retried.
+    """
 
     @property
     def kind(self) -> str:
@@ -195,7 +195,7 @@ class SpawnerAdapter(Protocol):
 
     @property
     def first_phase(self) -> Phase:
-        """`running` when nothing is started (external), `queued` when a queue holds it, else `spawning`."""
+        """`running` when nothing is started, `queued` when a queue holds it, else `spawning`."""
         ...
 
     @property
@@ -236,18 +236,27 @@ class Layer:
     key: ClassVar[str]
     """The name by which it is asked for."""
 
-    drives: ClassVar[bool] = False
-    """Whether it overrides `spawn`, `stand_in`, `watch` or `after`: the server itself then drives the attempt."""
-
     gates: ClassVar[bool] = False
     """Whether workers must wait (NotStarted) until its `spawn` has let the attempt through."""
 
-    kinds: ClassVar[frozenset[str] | None] = None
-    """The kinds of spawners on whose attempts it acts; None for all."""
+    skips_detached: ClassVar[bool] = False
+    """Whether it leaves attempts of detached spawners alone, whose workers submit instead of returning."""
+
+    drives: ClassVar[bool] = False
+    """Whether it has steps of its own, so that the server drives the attempt. Derived from what is overridden."""
+
+    settles: ClassVar[bool] = False
+    """Whether it has a say in what a Final means. Derived from what is overridden."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.drives = _overrides(cls, "spawn", "stand_in", "watch", "after")
+        cls.settles = _overrides(cls, "settle", "resolve")
 
     def applies(self, facts: Facts) -> bool:
-        """Whether the layer acts on this attempt at all."""
-        return self.kinds is None or facts.spawner in self.kinds
+        """Whether the layer acts on this attempt at all. Plain, repeatable."""
+        del facts
+        return True
 
     def prepare(self, draft: Draft, look: Lookup) -> Draft:
         """Shape the attempt inside the prepare transaction. Plain, repeatable."""
@@ -255,34 +264,38 @@ class Layer:
         return draft
 
     async def spawn(self, job: Job, control: Control, inner: Spawn) -> Worker:
-        """Stand around the spawn; call `inner` to go on. Raises SpawnRefused to block the attempt with a reason."""
+        """Wrap the spawn; call `inner` to go on. Raises SpawnRefused to block the attempt with a reason."""
         return await inner(job, control)
 
     def stand_in(self, facts: Facts) -> SpawnerAdapter | None:
-        """The spawner that takes the attempt over from the dispatched one, in every step of its life. None: nobody.
+        """Return the spawner that replaces the dispatched one in every step of the attempt's life; None for none.
 
-        The engine goes by the stand-in for phase, lease, rejoining and reaping too.
+        Phase, lease, rejoining and reaping go by it too.
         """
         del facts
         return None
 
     def watch(self, job: Job, control: Control, worker: Worker) -> Worker:
-        """Stand around a worker that was started or re-joined. Plain; starts nothing by itself."""
+        """Wrap a worker that was started or re-joined. Plain; starts nothing by itself."""
         del job, control
         return worker
 
     def settle(self, final: Final, facts: Facts) -> Final | Escalate:
-        """What the Final means, inside the settling transaction. Plain, repeatable."""
+        """Return what the Final means, inside the settling transaction. Plain, repeatable."""
         del facts
         return final
 
     def resolve(self, original: Final, answer: Json, facts: Facts) -> Final:
-        """What the answer to this layer's Escalate makes of the Final. Plain, repeatable."""
+        """Return what the answer to this layer's Escalate makes of the Final. Plain, repeatable."""
         del answer, facts
         return original
 
-    async def after(self, job: Job, control: Control, settled: Settled) -> None:
-        """A step after the end, at least once, also after a restart."""
+    async def after(self, job: Job, control: Control, outcome: DispatchOutcome) -> None:
+        """Act after the end of the attempt, at least once, also after a restart."""
+
+
+def _overrides(layer: type[Layer], *methods: str) -> bool:
+    return any(getattr(layer, method) is not getattr(Layer, method) for method in methods)
 
 
 class HasLayers(Protocol):
@@ -304,12 +317,13 @@ class LayerRegistry:
 
     def __init__(self, *, base: Sequence[Layer] = (), hints: Sequence[Layer] = ()) -> None:
         self._base = tuple(base)
-        self._deciding = [x for x in self._base if type(x).settle is not Layer.settle or x.drives]
         self._hints = {layer.key: layer for layer in hints}
+        self._settling = any(layer.settles for layer in self._base)
+        self._settling_detached = any(layer.settles and not layer.skips_detached for layer in self._base)
 
-    def base_decides(self, spawner: str) -> bool:
-        """Whether a base layer has a say in what a Final means, or steps of its own, for this kind of spawner."""
-        return any(layer.kinds is None or spawner in layer.kinds for layer in self._deciding)
+    def base_settles(self, *, detached: bool) -> bool:
+        """Whether a base layer has a say in what a Final of a (not) detached spawner means."""
+        return self._settling_detached if detached else self._settling
 
     def keys(self) -> list[str]:
         """Every key: base layers first, then hints by name."""

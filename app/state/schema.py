@@ -26,8 +26,8 @@ def _int(name: str, *, null: bool = False, key: bool = False) -> Column[int]:
     return Column(name, BigInteger, nullable=null, primary_key=key, autoincrement=False)
 
 
-def _flag(name: str, *, null: bool = False) -> Column[int]:
-    return Column(name, SmallInteger, nullable=null)
+def _flag(name: str, *, null: bool = False, default: str | None = None) -> Column[int]:
+    return Column(name, SmallInteger, nullable=null, server_default=default)
 
 
 tasks = sa.Table(
@@ -126,16 +126,20 @@ attempts = sa.Table(
     _int("late"),
     _int("started_at"),
     _int("ended_at", null=True),
+    _flag("detached", default="0"),
+    _flag("hands_out_handle", default="0"),
     Index(
         "attempts_due",
         "due_at",
         sqlite_where=sa.text("due_at IS NOT NULL"),
         postgresql_where=sa.text("due_at IS NOT NULL"),
     ),
+    # What has to be driven, and what is only waited for, in the order of pages.
     Index(
         "attempts_open",
-        "kind",
+        "detached",
         "task_id",
+        "attempt",
         sqlite_where=sa.text("phase <> 'ended'"),
         postgresql_where=sa.text("phase <> 'ended'"),
     ),

@@ -44,8 +44,8 @@ class Effects:
 
 
 @dataclass(frozen=True, slots=True)
-class Keep(Generic[E]):
-    """An operation's answer when it refuses but what it wrote must stay (a late result, say).
+class CommitThenRaise(Generic[E]):
+    """What an operation returns that refuses a call although what it wrote must stay (a late result, say).
 
     The transaction commits; whoever ran it then raises `error`.
     """
@@ -53,24 +53,24 @@ class Keep(Generic[E]):
     error: E
 
 
-def even_spread() -> float:
-    """A random number in [-1, 1]."""
+def even_jitter() -> float:
+    """Return a random number in [-1, 1]."""
     return random.uniform(-1, 1)  # noqa: S311 - it spreads retries and guards nothing
 
 
 class State:
     """One open transaction. Valid only inside the operation that receives it.
 
-    `now` is one instant for the whole transaction; `spread()` is injected randomness in [-1, 1].
+    `now` is one instant for the whole transaction; `jitter()` is injected randomness in [-1, 1].
     """
 
-    __slots__ = ("_events", "db", "effects", "ids", "now", "spread")
+    __slots__ = ("_events", "db", "effects", "ids", "jitter", "now")
 
-    def __init__(self, db: Connection, *, now: Instant, ids: IdSource, spread: Callable[[], float]) -> None:
+    def __init__(self, db: Connection, *, now: Instant, ids: IdSource, jitter: Callable[[], float]) -> None:
         self.db = db
         self.now = now
         self.ids = ids
-        self.spread = spread
+        self.jitter = jitter
         self.effects: Effects | None = None
         self._events: list[feed.Cells] = []
 

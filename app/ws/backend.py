@@ -8,10 +8,11 @@ from typing import Any
 import orjson
 from starlette.websockets import WebSocket
 
+from app.domain.attempts import DispatchOutcome
 from app.domain.json import NULL, Json
 from app.domain.outputs import Final
 from app.http.edge import Edge
-from app.spawning.ports import Control, Exit, Job, Settled, SpawnRefused
+from app.spawning.ports import Control, Exit, Job, SpawnRefused
 from app.ws.connection import Connection
 from app.ws.directive import directive_for
 from app.ws.errands import Ack, Errands, req_id_of
@@ -75,9 +76,9 @@ class BackendConnection(Connection):
         if isinstance(ack, HookAck) and not ack.ok:
             raise SpawnRefused(ack.reason or "the spawn hook refused")
 
-    async def after(self, job: Job, settled: Settled) -> None:
-        """Tell how it ended. Raises BackendGone."""
-        await self._request("after", "hook_after", job, result=_result_of(settled))
+    async def after(self, job: Job, outcome: DispatchOutcome) -> None:
+        """Report how it ended. Raises BackendGone."""
+        await self._request("after", "hook_after", job, result=_result_of(outcome))
 
     async def _request(self, step: str, kind: str, job: Job, **fields: Any) -> Ack:
         req_id = req_id_of(step, job.task_id, job.attempt)
@@ -91,11 +92,11 @@ def _about(job: Job) -> View:
     return {"task_id": job.task_id, "attempt": job.attempt}
 
 
-def _result_of(settled: Settled) -> View:
+def _result_of(outcome: DispatchOutcome) -> View:
     return {
-        "outcome": settled.outcome.value,
-        "value": None if settled.value is None else settled.value.fragment,
-        "reason": settled.reason,
+        "outcome": outcome.outcome.value,
+        "value": None if outcome.value is None else outcome.value.fragment,
+        "reason": outcome.reason.value if outcome.reason else "",
     }
 
 

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from app.domain.errors import MaxHoldExceeded
 from app.state.policies import HoldPolicy
 from app.state.port import Store
-from app.state.state import Keep, State
+from app.state.state import CommitThenRaise, State
 from app.state.tables import set_meta
 from tests.contract.conftest import PATIENT
 from tests.support import notes
@@ -122,13 +122,13 @@ async def test_stop_iteration_reaches_the_caller_as_an_error(store: Store) -> No
 
 
 async def test_kept_refusal_is_committed(store: Store) -> None:
-    """`Keep` is a result like any other to the store: what was written stays."""
+    """`CommitThenRaise` is a result like any other to the store: what was written stays."""
 
-    def operation(state: State) -> Keep[MaxHoldExceeded]:
+    def operation(state: State) -> CommitThenRaise[MaxHoldExceeded]:
         set_meta(state.db, "a", "kept")
-        return Keep(MaxHoldExceeded("op", 1, 1))
+        return CommitThenRaise(MaxHoldExceeded("op", 1, 1))
 
-    assert isinstance(await store.transact("keep", operation), Keep)
+    assert isinstance(await store.transact("keep", operation), CommitThenRaise)
     assert await store.read(notes.read("a")) == "kept"
 
 

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from app.domain.attempts import DispatchOutcome
 from app.spawning.backends.protocols import BackendGone
-from app.spawning.ports import Control, Exit, Job, Settled, SpawnRefused
+from app.spawning.ports import Control, Exit, Job, SpawnRefused
 
 
 class Calls:
@@ -70,8 +71,8 @@ class ScriptedHook:
         if self._reason is not None:
             raise SpawnRefused(self._reason)
 
-    async def after(self, job: Job, settled: Settled) -> None:
+    async def after(self, job: Job, outcome: DispatchOutcome) -> None:
         """Hear the end."""
-        await self.calls.add("after", settled.reason)
+        await self.calls.add("after", outcome.reason)
         if self._gone:
             raise BackendGone

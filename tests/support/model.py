@@ -421,7 +421,7 @@ class Model:
         if attempt.timeout_at is not None and attempt.timeout_at <= now:
             reason, detail = "timeout", "the attempt timeout passed"
         elif attempt.lease_at is not None and attempt.lease_at <= now:
-            reason, detail = "lost", "its worker was silent past its lease"
+            reason, detail = "lost", "its worker sent no heartbeat within its lease"
         else:
             reason, detail = "lost", "its handle expired unused"
         self._end(attempt, reason, detail)

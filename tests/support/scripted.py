@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from app.domain.attempts import Phase
+from app.domain.attempts import DispatchOutcome, Phase
 from app.domain.json import Json
 from app.domain.outputs import Final
 from app.spawning.adapters.in_process import FunctionJob
-from app.spawning.ports import Control, Draft, Escalate, Exit, Facts, Job, Layer, Lookup, Settled, Spawn, Worker
+from app.spawning.ports import Control, Draft, Escalate, Exit, Facts, Job, Layer, Lookup, Spawn, Worker
 
 IN_PROCESS: dict[str, Any] = {"kind": "in_process", "function": "scripted"}
 
@@ -113,7 +113,7 @@ class Hook:
 
     def __init__(self, *, agree: bool = True) -> None:
         self.before_calls: list[Job] = []
-        self.after_calls: list[Settled] = []
+        self.after_calls: list[DispatchOutcome] = []
         self.asked = asyncio.Event()
         self.heard = asyncio.Event()
         self.verdict: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -126,16 +126,14 @@ class Hook:
         self.asked.set()
         await asyncio.shield(self.verdict)
 
-    async def after(self, job: Job, settled: Settled) -> None:
+    async def after(self, job: Job, outcome: DispatchOutcome) -> None:
         """Keep what was told."""
-        self.after_calls.append(settled)
+        self.after_calls.append(outcome)
         self.heard.set()
 
 
 class TracingLayer(Layer):
     """Writes down each step that it takes part in."""
-
-    drives = True
 
     def __init__(self, key: str, trace: list[str]) -> None:
         self.key = key  # pyright: ignore[reportAttributeAccessIssue] - each instance is a layer of its own here
@@ -158,6 +156,6 @@ class TracingLayer(Layer):
         self._trace.append(f"settle {self.key}")
         return Final(value=Json.of(f"{final.value.value}+{self.key}"), ok=final.ok)
 
-    async def after(self, job: Job, control: Control, settled: Settled) -> None:
+    async def after(self, job: Job, control: Control, outcome: DispatchOutcome) -> None:
         """The end."""
-        self._trace.append(f"after {self.key} {settled.outcome}")
+        self._trace.append(f"after {self.key} {outcome.outcome}")

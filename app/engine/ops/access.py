@@ -1,7 +1,7 @@
-"""Who is calling: the server-side half of a credential's check, inside the transaction of what it asks for.
+"""Check credentials on the server's side, inside the transaction of the call that they authorize.
 
-Signature, expiry and role × verb need no state and are checked before (`app.engine.transactions`); the record, its
-uses and the ownership of the task are checked here, so that revoking and spending are atomic with the work.
+Signature, expiry and role × verb need no state and are checked before; the token's record, its uses and the ownership
+of the task are checked here, so that revoking and spending are atomic with the work.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from app.domain.errors import (
     AttemptSuperseded,
     Cancelled,
     NotStarted,
-    TaskNotFound,
     TokenExpired,
     TokenNotFound,
     TokenRevoked,
@@ -26,7 +25,8 @@ from app.domain.errors import (
 )
 from app.domain.tasks import Status, Task
 from app.domain.tokens import Claims
-from app.engine.ops import clocks
+from app.engine.ops import leases
+from app.engine.ops.queries import lock_task, require_task
 from app.state import schema
 from app.state.state import State
 from app.state.statements import Statement
@@ -35,8 +35,8 @@ from app.state.tables import ATTEMPTS, SESSIONS, TASKS, TOKENS
 READY = frozenset({Phase.SPAWNING, Phase.RUNNING})
 """Phases in which a worker may act."""
 
-REACHES_DOWN = frozenset({Verb.READ_TASK_STATE, Verb.POLL_TASK, Verb.CANCEL_TASK})
-"""What a worker may do to tasks that were spawned under its own."""
+ALLOWED_ON_DESCENDANTS = frozenset({Verb.READ_TASK_STATE, Verb.POLL_TASK, Verb.CANCEL_TASK})
+"""What a worker may do to descendants of its own task."""
 
 _H, _T = schema.handles.c, schema.tokens.c
 _HANDLE = Statement(sa.select(_H.task_id).where(_H.digest == sa.bindparam("key")))
@@ -64,11 +64,11 @@ class Digest:
 
 
 Presented = Claims | Digest
-"""A credential whose stateless checks are done."""
+"""A credential that passed the checks that need no state."""
 
 
 class Reach(NamedTuple):
-    """A worker's caller with the rows that it is bound to."""
+    """A worker as the caller, with the task and the attempt that its credential is bound to."""
 
     caller: Caller
     task: Task
@@ -76,14 +76,14 @@ class Reach(NamedTuple):
 
 
 def revocation_of(jti: str | None) -> str:
-    """The topic on which waits with this credential are told that it was revoked."""
+    """Return the topic that is woken when this credential is revoked."""
     return f"revoked:{jti}"
 
 
 def admit(state: State, presented: Presented, *, consume: bool = True) -> Caller:
-    """The caller behind a credential. Raises TokenNotFound, TokenRevoked, TokenUsesExhausted, TokenExpired.
+    """Return the caller behind a credential. Raises TokenNotFound, TokenRevoked, TokenUsesExhausted, TokenExpired.
 
-    A worker credential of an ended attempt is admitted: what it asks for decides which conflict it earns.
+    A worker's credential of an ended attempt is admitted: which conflict it gets depends on what it asks for.
     """
     if isinstance(presented, Digest):
         return _admit_handle(state, presented)
@@ -94,7 +94,7 @@ def admit(state: State, presented: Presented, *, consume: bool = True) -> Caller
         raise TokenNotFound
     if record.revoked_at is not None:
         raise TokenRevoked
-    # A token's own instant is whole seconds, rounded up (RFC 7519, section 2); its record has the one that was told.
+    # The token's own `exp` is whole seconds, rounded up (RFC 7519, section 2); its record has the exact instant.
     if record.expires_at <= state.now:
         raise TokenExpired
     if record.uses_left is not None and consume and not _SPEND.change(state.db, key=record.jti):
@@ -116,7 +116,7 @@ def _admit_handle(state: State, presented: Digest) -> Caller:
 
 
 def _reach_by_handle(state: State, presented: Digest, *, lock: bool) -> Reach:
-    """The handle's caller, task and attempt. The attempt is read under the task's lock, so that it is the latest."""
+    """Return the handle's caller, task and attempt, read under the task's lock if `lock`."""
     if lock and state.db.dialect != "sqlite":
         found = _HANDLE.query(state.db, key=presented.text)
         if found:
@@ -130,9 +130,9 @@ def _reach_by_handle(state: State, presented: Digest, *, lock: bool) -> Reach:
 
 
 def reach(state: State, presented: Presented, *, lock: bool = True, attempt: int | None = None) -> Reach:
-    """The rows that a worker's credential is bound to, admitted and, unless for a read, locked: task first.
+    """Admit a worker's credential and return the rows that it is bound to, with the task locked unless for a read.
 
-    Raises as `admit` and `bound_rows` do.
+    Raises what `admit` and `bound_rows` raise.
     """
     if isinstance(presented, Digest):
         found = _reach_by_handle(state, presented, lock=lock)
@@ -174,29 +174,29 @@ def _bound(state: State, attempt: Attempt, via: str) -> Caller:
         attempt=attempt.attempt,
         ready=attempt.phase in READY,
         lease_ms=attempt.lease_ms,
-        last_seen_at=clocks.heard_at(attempt),
+        last_seen_at=leases.last_heartbeat(attempt),
     )
 
 
 def require_ready(state: State, caller: Caller) -> None:
-    """Raise the conflict of a credential whose attempt is over, or has not begun."""
+    """Raise the conflict of a worker whose attempt is over or has not begun."""
     if not caller.ready:
         require_live(bound_rows(state, caller, lock=False))
 
 
 def hold_credential(state: State, caller: Caller) -> None:
-    """Keep the caller's token from being revoked until this transaction ends; for what mints below it.
+    """Lock the caller's token against revocation until this transaction ends. For whatever mints a descendant of it.
 
-    Without this a revocation that runs at the same time could miss the new credential.
+    Without the lock a concurrent revocation could miss the new credential. Raises TokenRevoked.
     """
     if caller.via == "token" and caller.attempt is None:
         hold_record(state, caller.jti)
 
 
 def hold_record(state: State, jti: str | None) -> None:
-    """The same for the record of a token, which an attempt's own has not. Raises TokenRevoked.
+    """Lock a token's record against revocation until this transaction ends. Raises TokenRevoked.
 
-    SQLite runs nothing at the same time: what was seen before in this transaction still holds.
+    An attempt's own token has no record. SQLite runs one transaction at a time and needs no lock.
     """
     if jti is None or state.db.dialect == "sqlite":
         return
@@ -206,9 +206,9 @@ def hold_record(state: State, jti: str | None) -> None:
 
 
 def own(state: State, caller: Caller, task_id: str, verb: Verb) -> None:
-    """The ownership gate for workers; others may touch any task.
+    """Raise unless the caller may use the verb on the task: workers on their own alone, other roles on any.
 
-    Raises TokenTaskMismatch, TaskNotFound, and the conflict of a spent credential.
+    Raises TokenTaskMismatch, TaskNotFound, and the conflict of a worker whose attempt is over or has not begun.
     """
     if caller.role is not Role.WORKER:
         return
@@ -217,7 +217,9 @@ def own(state: State, caller: Caller, task_id: str, verb: Verb) -> None:
     require_ready(state, caller)
     if verb is Verb.DISPATCH_ATTEMPT:
         _require_child(state, caller.task_id, task_id)
-    elif caller.task_id != task_id and not (verb in REACHES_DOWN and is_below(state, task_id, caller.task_id)):
+    elif caller.task_id != task_id and not (
+        verb in ALLOWED_ON_DESCENDANTS and descends_from(state, task_id, caller.task_id)
+    ):
         require_task(state, task_id)
         raise TokenTaskMismatch(task_id)
 
@@ -228,16 +230,8 @@ def _require_child(state: State, parent_id: str, task_id: str) -> None:
         raise TokenTaskMismatch(task_id)
 
 
-def require_task(state: State, task_id: str) -> Task:
-    """The task, for reading. Raises TaskNotFound."""
-    task = TASKS.get(state.db, task_id)
-    if task is None:
-        raise TaskNotFound(task_id)
-    return task
-
-
-def is_below(state: State, task_id: str, ancestor_id: str) -> bool:
-    """Whether the task was spawned under the ancestor, at any depth."""
+def descends_from(state: State, task_id: str, ancestor_id: str) -> bool:
+    """Return whether the task was spawned under the ancestor, at any depth."""
     task = TASKS.get(state.db, task_id)
     while task is not None and task.parent_task_id is not None:
         if task.parent_task_id == ancestor_id:
@@ -246,8 +240,8 @@ def is_below(state: State, task_id: str, ancestor_id: str) -> bool:
     return False
 
 
-def require_nothing_cancelled_above(state: State, task: Task) -> None:
-    """Raise Cancelled when a task above this one was cancelled: nothing comes to life under it any more."""
+def require_no_cancelled_ancestor(state: State, task: Task) -> None:
+    """Raise Cancelled if an ancestor of the task was cancelled: nothing starts under it any more."""
     parent_id = task.parent_task_id
     while parent_id is not None and (parent := TASKS.get(state.db, parent_id)) is not None:
         if parent.status is Status.CANCELLED:
@@ -255,18 +249,10 @@ def require_nothing_cancelled_above(state: State, task: Task) -> None:
         parent_id = parent.parent_task_id
 
 
-def lock_task(state: State, task_id: str) -> Task:
-    """The task, held against every other transaction. Raises TaskNotFound."""
-    task = TASKS.lock(state.db, task_id)
-    if task is None:
-        raise TaskNotFound(task_id)
-    return task
-
-
 def bound_rows(state: State, caller: Caller, *, lock: bool = True, attempt: int | None = None) -> Reach:
-    """The task and attempt that a worker's credential is bound to; a minted token means the latest attempt.
+    """Return the task and attempt that a worker's credential is bound to; a minted token means the latest attempt.
 
-    Raises TokenTaskMismatch when it is bound to none or to another attempt, NotStarted when there is none yet.
+    Raises TokenTaskMismatch when it is bound to no task or to another attempt, NotStarted before the first attempt.
     """
     if caller.task_id is None:
         raise TokenTaskMismatch(None)
@@ -281,10 +267,10 @@ def bound_rows(state: State, caller: Caller, *, lock: bool = True, attempt: int 
 
 
 def reach_trusted(state: State, task_id: str, attempt: int | None, *, lock: bool = True) -> Reach:
-    """The rows of an attempt (None: the latest) for code of this process that has resolved a handle to it.
+    """Return the rows of an attempt (None: the latest) for code of this process that has resolved a handle to it.
 
-    The handle is looked at again, in the transaction of the work: raises TokenExpired, TokenRevoked, TaskNotFound,
-    NotStarted.
+    The handle's life is checked again, in the transaction of the work. Raises TokenExpired, TokenRevoked,
+    TaskNotFound, NotStarted.
     """
     caller = Caller(role=Role.WORKER, subject="trusted", via="trusted", task_id=task_id, attempt=attempt)
     found = bound_rows(state, caller, lock=lock)
@@ -292,7 +278,7 @@ def reach_trusted(state: State, task_id: str, attempt: int | None, *, lock: bool
 
 
 def require_live(reach: Reach) -> None:
-    """Raise the conflict that a spent credential earns: Cancelled, AttemptSuperseded, or NotStarted too early."""
+    """Raise unless the worker may act: NotStarted before the attempt begins, a conflict after its end."""
     if reach.attempt.is_live:
         if reach.attempt.phase in (Phase.WAITING, Phase.QUEUED):
             raise NotStarted(reach.task.id, reach.attempt.attempt)
@@ -305,12 +291,12 @@ def require_live(reach: Reach) -> None:
 
 
 def ended_because(attempt: Attempt) -> str:
-    """The reason of an ended attempt, for people."""
+    """Return the reason of an ended attempt as text."""
     return attempt.reason.value if attempt.reason is not None else "ended"
 
 
 def session_of(state: State, caller: Caller) -> str | None:
-    """The session that the caller acts in."""
+    """Return the id of the session that the caller acts in, if any."""
     if caller.session_id is not None or caller.jti is None:
         return caller.session_id
     session = _SESSION_OF.first(state.db, jti=caller.jti)

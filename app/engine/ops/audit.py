@@ -1,4 +1,4 @@
-"""The audit log: who did what with which credential, each row chained to the one before by a digest."""
+"""The audit log: who did what with which credential; each row holds a digest over itself and the row before."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _START = "0 " + "0" * 64
 def record(
     state: State, action: str, *, actor: str, credential: str | None = None, target: str | None = None, **detail: Any
 ) -> None:
-    """Add a row. `credential` is a token's jti, a key's id or a fingerprint, never a secret."""
+    """Append a row. `credential` is a token's jti, a key's id or a fingerprint, never a secret."""
     seq_text, previous = (get_meta(state.db, _HEAD, lock=True) or _START).split()
     seq = int(seq_text) + 1
     body = Json.of(detail).text if detail else None
@@ -48,23 +48,23 @@ def record(
 
 
 def by(state: State, caller: Caller, action: str, *, target: str | None = None, **detail: Any) -> None:
-    """Add a row for a caller."""
+    """Append a row about a caller's action."""
     record(state, action, actor=f"{caller.role}:{caller.subject}", credential=caller.jti, target=target, **detail)
 
 
 def chain(previous: str, *cells: Any) -> str:
-    """The digest of a row, given the digest of the row before."""
+    """Return the digest of a row, given the digest of the row before."""
     return sha256(Json.of([previous, *cells]).text.encode()).hexdigest()
 
 
 def page(state: State, after: int, limit: int) -> list[dict[str, Any]]:
-    """Rows behind `after`, oldest first, as plain objects for export."""
+    """Return rows behind `after`, oldest first, as plain objects for export."""
     names = [str(column.name) for column in schema.audit.columns]
     return [dict(zip(names, row, strict=True)) for row in _PAGE.query(state.db, after=after, limit=limit)]
 
 
 def verify(state: State) -> int | None:
-    """The first row that does not follow from the row before, or is missing at the end; None when all is whole."""
+    """Return the first row that breaks the chain or is missing at its end; None when the log is intact."""
     previous, after = _START.split()[1], 0
     while rows := page(state, after, 1000):
         for row in rows:
@@ -76,5 +76,5 @@ def verify(state: State) -> int | None:
 
 
 def head(state: State) -> int:
-    """How many rows there are."""
+    """Return the number of rows."""
     return int((get_meta(state.db, _HEAD) or _START).split()[0])

@@ -1,4 +1,4 @@
-"""API keys and minted tokens: making them, listing them, revoking them with everything below."""
+"""API keys and minted tokens: create, list, and revoke them with everything that descends from them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from app.domain.access import Caller, Role, Verb
-from app.domain.attempts import Attempt, Outcome, Phase, Reason
+from app.domain.attempts import Attempt, Phase, Reason
 from app.domain.errors import (
     Cancelled,
     InvalidRequest,
@@ -19,11 +19,12 @@ from app.domain.errors import (
 )
 from app.domain.events import EventKind
 from app.domain.ids import ALPHABET
-from app.domain.tasks import Status, Step
+from app.domain.tasks import Status
 from app.domain.tokens import KEY_PREFIX, ApiKey, TokenRecord
-from app.engine.ops import audit, queues, sessions, timers
-from app.engine.ops.access import hold_credential, lock_task, require_nothing_cancelled_above, revocation_of
-from app.engine.ops.endings import fail
+from app.engine.ops import audit, queues, sessions
+from app.engine.ops.access import hold_credential, require_no_cancelled_ancestor, revocation_of
+from app.engine.ops.queries import lock_task
+from app.engine.ops.settling import fail_attempt, lose_attempt
 from app.state import schema
 from app.state.state import State
 from app.state.statements import Statement
@@ -34,20 +35,20 @@ _KEY_SHARE = Statement(sa.select(_K.revoked_at).where(_K.id == sa.bindparam("key
 _BY_DIGEST = API_KEYS.search(_K.digest == sa.bindparam("digest"))
 _ALL_KEYS = API_KEYS.search(order=(_K.id,))
 _ROOTS = API_KEYS.search(_K.root == 1, _K.revoked_at.is_(None), order=(_K.id,))
-_BELOW = TOKENS.search(_T.parent_jti == sa.bindparam("parent"), _T.revoked_at.is_(None))
+_MINTED_WITH = TOKENS.search(_T.parent_jti == sa.bindparam("parent"), _T.revoked_at.is_(None))
 _CLAIMED = ATTEMPTS.search(
-    sa.text("phase <> 'ended'"), _A.kind == sa.text("'queue'"), _A.process == sa.bindparam("claimed_with")
+    sa.text("phase <> 'ended'"), _A.queue.is_not(None), _A.process == sa.bindparam("claimed_with")
 )
-_ATTEMPTS_BELOW = ATTEMPTS.search(_A.parent_jti == sa.bindparam("parent"), sa.text("phase <> 'ended'"))
+_DISPATCHED_WITH = ATTEMPTS.search(_A.parent_jti == sa.bindparam("parent"), sa.text("phase <> 'ended'"))
 
 
 def new_key_text() -> str:
-    """The text of a fresh API key: 200 random bits."""
+    """Return the text of a fresh API key: 200 random bits."""
     return KEY_PREFIX + "".join(secrets.choice(ALPHABET) for _ in range(40))
 
 
 def find_key(state: State, digest: str) -> ApiKey:
-    """The living key of this digest. Raises Unauthenticated."""
+    """Return the valid key with this digest. Raises Unauthenticated."""
     key = _BY_DIGEST.first(state.db, digest=digest)
     if key is None:
         raise Unauthenticated("unknown key")
@@ -59,9 +60,9 @@ def find_key(state: State, digest: str) -> ApiKey:
 
 
 def hold_key(state: State, key: ApiKey) -> None:
-    """Keep the key from being revoked until this transaction ends; for what is attached or claimed with it.
+    """Lock the key against revocation until this transaction ends. For whatever is attached or claimed with it.
 
-    Without this a revocation that runs at the same time could miss that; see `hold_record`. Raises Unauthenticated.
+    Without the lock a concurrent revocation could miss the session or claim. Raises Unauthenticated.
     """
     if state.db.dialect == "sqlite":
         return
@@ -108,9 +109,9 @@ def create_key(
 
 
 def renew_key_secret(state: State, key_id: str, digest: str) -> ApiKey:
-    """Give a key that was created before a new secret: the first one was never seen.
+    """Give a key that was created before a new secret, because the reply with the first one was lost.
 
-    Raises KeyNotFound, also when it was revoked since: no secret brings it back.
+    Raises KeyNotFound, also when the key was revoked since.
     """
     key = API_KEYS.lock(state.db, key_id)
     if key is None or key.revoked_at is not None:
@@ -120,7 +121,7 @@ def renew_key_secret(state: State, key_id: str, digest: str) -> ApiKey:
 
 
 def ensure_root(state: State, digest: str) -> bool:
-    """Make this the root key; False when it was so already. An earlier root key with another text is revoked."""
+    """Make this the root key, and revoke one with another text. Returns False when it was the root key before."""
     known = False
     for key in _ROOTS.all(state.db):
         if key.digest == digest:
@@ -133,7 +134,7 @@ def ensure_root(state: State, digest: str) -> bool:
 
 
 def _make_root(state: State, digest: str) -> None:
-    """Make the key of this text root: a new one, or one that was known and is chosen again."""
+    """Make the key with this digest root: create it, or restore the one that was known before."""
     before = _BY_DIGEST.first(state.db, digest=digest)
     if before is None:
         create_key(state, name="root", roles=frozenset(Role), digest=digest, ttl=None, root=True, by="server")
@@ -144,17 +145,17 @@ def _make_root(state: State, digest: str) -> None:
 
 
 def has_root(state: State) -> bool:
-    """Whether there is a living root key."""
+    """Return whether a valid root key exists."""
     return bool(_ROOTS.all(state.db))
 
 
 def list_keys(state: State) -> list[ApiKey]:
-    """All keys, oldest first, revoked ones included."""
+    """Return all keys, oldest first, revoked ones included."""
     return _ALL_KEYS.all(state.db)
 
 
 def revoke_key(state: State, key_id: str, *, by: str) -> None:
-    """Revoke a key and all that was attached or claimed with it.
+    """Revoke a key with the sessions attached and the attempts claimed with it.
 
     Raises KeyNotFound; InvalidRequest for the last root key.
     """
@@ -172,22 +173,22 @@ def _revoke_key(state: State, key: ApiKey, *, by: str) -> None:
     state.emit(EventKind.TOKEN_REVOKED, key_id=key.id, by=by)
     audit.record(state, "key_revoked", actor=by, target=key.id)
     state.wake("loop")  # claims that wait with this key look again, and are refused
-    _revoke_below(state, key.id)
+    _revoke_descendants(state, key.id)
     for found in _CLAIMED.all(state.db, claimed_with=queues.claimed_with(key.id).text):
         _lose_claimed(state, found)
 
 
 def _lose_claimed(state: State, found: Attempt) -> None:
-    """The worker that claimed this attempt may act no more; whoever dispatched it still may have it done."""
+    """End a claimed attempt whose worker may not act any more; it may be retried, since its dispatcher still may."""
     task = lock_task(state, found.task_id)
     attempt = ATTEMPTS.get(state.db, found.task_id, found.attempt)
     if attempt is not None and attempt.phase is Phase.RUNNING:
-        timers.lose(state, task, attempt, "the key that it was claimed with was revoked")
+        lose_attempt(state, task, attempt, "the key that it was claimed with was revoked")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mint:
-    """What a minting asks for."""
+    """What is asked of a new token."""
 
     agent_id: str
     role: Role
@@ -198,7 +199,7 @@ class Mint:
 
 
 def mint(state: State, caller: Caller, caller_expires_at: int, asked: Mint) -> TokenRecord:
-    """A worker or observer token below the caller's own: never longer-lived or wider than that one.
+    """Mint a worker or observer token that descends from the caller's: no longer-lived and no wider than that one.
 
     Raises RoleViolation for other roles, TaskNotFound, Cancelled (a cancelled task gets no new credential),
     InvalidRequest.
@@ -238,20 +239,20 @@ def _require_not_cancelled(state: State, task_id: str) -> None:
     task = lock_task(state, task_id)
     if task.status is Status.CANCELLED:
         raise Cancelled(task_id)
-    require_nothing_cancelled_above(state, task)
+    require_no_cancelled_ancestor(state, task)
 
 
 def minted(state: State, jti: str) -> TokenRecord:
-    """The record of a token that was minted before. Raises KeyNotFound, also when it was revoked since."""
+    """Return the record of a token that was minted before. Raises KeyNotFound, also when it was revoked since."""
     record = TOKENS.get(state.db, jti)
-    # Not TokenRevoked: that would say so of the caller's own.
+    # TokenRevoked would mean the caller's own token.
     if record is None or record.revoked_at is not None:
         raise KeyNotFound(jti)
     return record
 
 
 def revoke(state: State, caller: Caller, jti: str) -> None:
-    """Revoke a token and everything below it. Revoking twice is no error. Raises KeyNotFound."""
+    """Revoke a token and its descendants. Revoking twice is no error. Raises KeyNotFound."""
     record = TOKENS.lock(state.db, jti)
     if record is None:
         raise KeyNotFound(jti)
@@ -259,11 +260,11 @@ def revoke(state: State, caller: Caller, jti: str) -> None:
         _revoke_one(state, record)
         state.emit(EventKind.TOKEN_REVOKED, session_id=record.session_id, jti=jti, by=caller.subject)
         audit.by(state, caller, "token_revoked", target=jti)
-    _revoke_below(state, jti)
+    _revoke_descendants(state, jti)
 
 
 def is_revoked(state: State, jti: str | None) -> bool:
-    """Whether the token of this record was revoked."""
+    """Return whether the token with this id was revoked."""
     record = TOKENS.get(state.db, jti) if jti is not None else None
     return record is not None and record.revoked_at is not None
 
@@ -275,28 +276,20 @@ def _revoke_one(state: State, record: TokenRecord) -> None:
         sessions.detach_revoked(state, record.session_id)
 
 
-def _revoke_below(state: State, parent: str) -> None:
-    for record in _BELOW.all(state.db, parent=parent):
+def _revoke_descendants(state: State, parent: str) -> None:
+    for record in _MINTED_WITH.all(state.db, parent=parent):
         _revoke_one(state, record)
-        _revoke_below(state, record.jti)
-    for attempt in _ATTEMPTS_BELOW.all(state.db, parent=parent):
+        _revoke_descendants(state, record.jti)
+    for attempt in _DISPATCHED_WITH.all(state.db, parent=parent):
         _revoke_attempt(state, attempt)
-        _revoke_below(state, attempt.jti)
+        _revoke_descendants(state, attempt.jti)
 
 
 def _revoke_attempt(state: State, found: Attempt) -> None:
-    """The worker of this attempt can do nothing any more, so the attempt is over."""
+    """End an attempt whose token descends from a revoked one: its worker may not act any more."""
     task = lock_task(state, found.task_id)
     attempt = ATTEMPTS.get(state.db, found.task_id, found.attempt)
     if attempt is None or not attempt.is_live or task.status not in (Status.RUNNING, Status.SUSPENDED):
         return
-    fail(
-        state,
-        task,
-        attempt,
-        what=Step.WORKER_FAILED,
-        outcome=Outcome.BLOCKED,
-        reason=Reason.REVOKED,
-        detail="the token that dispatched it was revoked",
-    )
+    fail_attempt(state, task, attempt, Reason.REVOKED, "the token that dispatched it was revoked")
     state.wake(revocation_of(attempt.jti))

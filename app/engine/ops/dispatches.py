@@ -1,65 +1,72 @@
-"""Phase one of a dispatch: an attempt is prepared, with its place, its clocks and its credentials."""
+"""Prepare an attempt, the first phase of a dispatch: its place in a queue, its deadlines and its credentials."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.domain.access import Caller
-from app.domain.attempts import Attempt, Dispatched, Phase
-from app.domain.errors import InvalidTransition
+from app.domain.attempts import Attempt, Dispatched, DispatchOutcome, Outcome, Phase
+from app.domain.errors import InvalidTransition, TaskNotFound, TokenRevoked
 from app.domain.events import EventKind
 from app.domain.handles import HandleMint
 from app.domain.json import Json
-from app.domain.tasks import Step, Task, step
-from app.engine.ops import clocks, loop, resources, turns
-from app.engine.ops.access import hold_record, lock_task, require_nothing_cancelled_above, session_of
+from app.domain.tasks import SETTLED, Status, Step, Task, step
+from app.engine.ops import leases, loop, resources, turns
+from app.engine.ops.access import hold_record, require_no_cancelled_ancestor, session_of
 from app.engine.ops.attempts import facts_of, new_handle
-from app.engine.ops.endings import change
+from app.engine.ops.credentials import is_revoked
+from app.engine.ops.queries import lock_task
 from app.engine.ops.rules import EngineCfg
-from app.spawning.ports import Draft, SpawnerAdapter
-from app.spawning.stack import Acting, LinkedSpawner
+from app.engine.ops.tasks import change, view
+from app.spawning.ports import Draft, Job, SpawnerAdapter
+from app.spawning.stack import ActiveStack, SpawnerStack
 from app.state.state import State
-from app.state.tables import ATTEMPTS
+from app.state.tables import ATTEMPTS, TASKS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What a dispatcher asks for. `linked` is the spawner with its layers; `owner` the server process.
+class DispatchRequest:
+    """What a dispatcher asks for. `owner` is the server process that drives the attempt.
 
-    `repeatable` tells whether a server process can build the same spawner again by itself.
+    `repeatable` tells whether a server process can build the same stack again by itself.
     """
 
-    linked: LinkedSpawner
+    stack: SpawnerStack
     lease_ms: int | None
     owner: str
     repeatable: bool = True
 
 
-def prepare(
-    state: State, cfg: EngineCfg, mint: HandleMint, caller: Caller, task_id: str, order: Order
-) -> tuple[Dispatched, Attempt]:
-    """Phase one of a dispatch: a new live attempt.
+class Prepared(NamedTuple):
+    """A new live attempt, with its job and what acts on it."""
 
-    Raises InvalidTransition, Cancelled (a task above), LoopPaused, TokenRevoked (what it would hang below). Whatever is
-    refused changes nothing.
+    attempt: Attempt
+    job: Job
+    stack: ActiveStack
+
+
+def prepare(state: State, cfg: EngineCfg, caller: Caller, task_id: str, request: DispatchRequest) -> Prepared:
+    """Prepare a new live attempt: the first phase of a dispatch.
+
+    Raises InvalidTransition, Cancelled (an ancestor), LoopPaused, TokenRevoked (the attempt's parent token). A refused
+    dispatch changes nothing.
     """
     task = lock_task(state, task_id)
-    above = _above(state, caller) or task.creator_jti
-    hold_record(state, above)
+    parent_jti = _parent_jti(state, caller) or task.creator_jti
+    hold_record(state, parent_jti)
     after = step(task.id, task.status, Step.DISPATCH)
     if task.live:
         raise InvalidTransition(task.id, task.status.value, Step.DISPATCH.value, f"attempt {task.attempt} is live")
-    require_nothing_cancelled_above(state, task)
+    require_no_cancelled_ancestor(state, task)
     loop.require_running(state)
+    number, stack = task.attempt + 1, request.stack
     session_id = session_of(state, caller) or task.session_id
-    number = task.attempt + 1
-    facts = facts_of(state, task, number, order.linked.router.kind, order.linked.hints, session_id)
-    acting = order.linked.acting(facts)
-    given = (task.next_prompt or task.directive).value
-    draft = acting.prepare(Draft(facts=facts, prompt=given), lambda name: resources.find(state, name))
-    prompt = task.next_prompt if draft.prompt is given else Json.of(draft.prompt)
-    attempt = _new_attempt(state, cfg, above, task, order, acting, draft, prompt)
+    active = stack.resolve(facts_of(state, task, number, stack.router.kind, stack.hints, session_id))
+    directive = (task.next_prompt or task.directive).value
+    draft = active.prepare(Draft(facts=active.facts, prompt=directive), lambda name: resources.find(state, name))
+    prompt = task.next_prompt if draft.prompt is directive else Json.of(draft.prompt)
+    attempt = _new_attempt(state, cfg, task, request, active, draft, prompt=prompt, parent_jti=parent_jti)
     ATTEMPTS.insert(state.db, attempt)
     change(state, task, status=after, attempt=number, live=True, next_prompt=None, retry_at=None, settled_at=None)
     state.emit(
@@ -70,46 +77,45 @@ def prepare(
         agent=task.agent,
         **{"spawner": attempt.kind, **dict(draft.notes)},
     )
-    if attempt.due_at is not None:
-        state.due(attempt.due_at)
     if attempt.queue is not None:
         state.wake(f"queue:{attempt.queue}")
-    return handed_out(state, mint, attempt), attempt
+    return Prepared(attempt, _job(cfg, attempt, draft), active)
 
 
 def _new_attempt(
     state: State,
     cfg: EngineCfg,
-    above: str | None,
     task: Task,
-    order: Order,
-    acting: Acting,
+    request: DispatchRequest,
+    active: ActiveStack,
     draft: Draft,
+    *,
     prompt: Json | None,
+    parent_jti: str | None,
 ) -> Attempt:
-    adapter, steps = acting.adapter, acting.drives
-    phase = Phase.WAITING if acting.gates else Phase.SPAWNING if steps else adapter.first_phase
+    spawner, steps = active.spawner, active.drives
+    phase = Phase.WAITING if active.gates else Phase.SPAWNING if steps else spawner.first_phase
     return Attempt(
         task_id=task.id,
-        attempt=task.attempt + 1,
+        attempt=active.facts.attempt,
         agent=task.agent,
         phase=phase,
         prompt=prompt,
         system=Json.of(draft.system) if draft.system is not None else None,
-        kind=adapter.kind,
-        spawner=Json.of(order.linked.router.spec),
-        layers=Json.of(list(order.linked.hints)),
+        kind=spawner.kind,
+        spawner=Json.of(request.stack.router.spec),
+        layers=Json.of(list(request.stack.hints)),
         steps=steps,
-        repeatable=order.repeatable and adapter.kind != "external",
-        session_id=draft.facts.session_id,
+        repeatable=request.repeatable and not active.hands_out_handle,
+        session_id=active.facts.session_id,
         jti=state.ids.new("W"),
-        parent_jti=above,
+        parent_jti=parent_jti,
         worker_id=None,
         process=None,
-        **_first_clocks(state, cfg, task, order, adapter, phase),
+        **_deadlines(state, cfg, task, spawner, phase, request.lease_ms),
         paused_at=None,
-        **_place_in_queue(state, adapter, task.agent),
-        owner=order.owner,
+        **_place_in_queue(state, spawner, task.agent),
+        owner=request.owner,
         epoch=1,
         last_seen_at=None,
         final=None,
@@ -123,42 +129,47 @@ def _new_attempt(
         late=0,
         started_at=state.now,
         ended_at=None,
+        detached=active.detached,
+        hands_out_handle=active.hands_out_handle,
     )
 
 
-def _place_in_queue(state: State, adapter: SpawnerAdapter, agent: str) -> dict[str, Any]:
-    """Where a new attempt stands in its queue, if its spawner has one."""
-    spec = adapter.spec
-    queue = str(spec["queue"]) if adapter.first_phase is Phase.QUEUED else None
+def _job(cfg: EngineCfg, attempt: Attempt, draft: Draft) -> Job:
+    return Job(
+        facts=draft.facts,
+        spec=attempt.spawner,
+        prompt=attempt.prompt.value if attempt.prompt is not None else draft.prompt,
+        system=attempt.system.value if attempt.system is not None else None,
+        base_url=cfg.base_url,
+        started_at=attempt.started_at,
+        timeout_at=attempt.timeout_at,
+        process=None,
+    )
+
+
+def _place_in_queue(state: State, spawner: SpawnerAdapter, agent: str) -> dict[str, Any]:
+    """Return queue, priority and turn of a new attempt, if its spawner has a queue."""
+    spec = spawner.spec
+    queue = str(spec["queue"]) if spawner.first_phase is Phase.QUEUED else None
     priority = int(spec.get("priority") or 0)
     turn = turns.next_turn(state, queue, priority, agent) if queue is not None else 0
     return {"queue": queue, "priority": priority, "turn": turn}
 
 
-def _first_clocks(
-    state: State, cfg: EngineCfg, task: Task, order: Order, adapter: SpawnerAdapter, phase: Phase
-) -> dict[str, Any]:
-    """The clocks of a new attempt: its lease, timeout and handle, and the first of them that counts."""
-    lease_ms = order.lease_ms if order.lease_ms is not None else cfg.lease_ms if adapter.leased else None
-    timed = task.attempt_timeout_ms is not None and adapter.first_phase is not Phase.QUEUED
+def _deadlines(
+    state: State, cfg: EngineCfg, task: Task, spawner: SpawnerAdapter, phase: Phase, lease_ms: int | None
+) -> leases.Columns:
+    """Return the deadlines of a new attempt. One that waits in a queue times out from its claim on."""
+    if lease_ms is None and spawner.leased:
+        lease_ms = cfg.lease_ms
+    timed = task.attempt_timeout_ms is not None and spawner.first_phase is not Phase.QUEUED
     timeout_at = state.now + (task.attempt_timeout_ms or 0) if timed else None
-    # A worker elsewhere can be silent only once it was started; one of this process is watched from the start.
-    leased = phase is Phase.RUNNING or (phase is Phase.SPAWNING and not adapter.outlives_server)
-    lease_at = state.now + lease_ms if lease_ms is not None and leased else None
-    handle_at = state.now + clocks.life_ms(cfg, lease_ms)
-    # While nobody holds the attempt, nothing of it can run out but its timeout.
-    due_at = clocks.next_due(lease_at, timeout_at, handle_at) if phase in clocks.TICKING else timeout_at
-    return {
-        "lease_ms": lease_ms,
-        "lease_expires_at": lease_at,
-        "timeout_at": timeout_at,
-        "handle_expires_at": handle_at,
-        "due_at": due_at,
-    }
+    outlives = spawner.outlives_server
+    return leases.at_dispatch(state, cfg, phase=phase, lease_ms=lease_ms, timeout_at=timeout_at, outlives=outlives)
 
 
-def _above(state: State, caller: Caller) -> str | None:
-    """The record of a token that the new attempt hangs below: a worker's attempt hangs where its own does."""
+def _parent_jti(state: State, caller: Caller) -> str | None:
+    """Return the token that the new attempt descends from; a worker's dispatch descends from its own attempt's."""
     if caller.attempt is None or caller.task_id is None:
         return caller.jti
     dispatcher = ATTEMPTS.get(state.db, caller.task_id, caller.attempt)
@@ -166,7 +177,47 @@ def _above(state: State, caller: Caller) -> str | None:
 
 
 def handed_out(state: State, mint: HandleMint, attempt: Attempt) -> Dispatched:
-    """What the dispatcher is told. Where it has to hand a handle on, each call makes one: an earlier may be lost."""
-    handle = new_handle(state, mint, attempt.task_id, attempt.attempt) if attempt.kind == "external" else None
+    """Return what the dispatcher gets. A handle to hand on is minted by every call: an earlier reply may be lost."""
+    handle = new_handle(state, mint, attempt.task_id, attempt.attempt) if attempt.hands_out_handle else None
     expires = attempt.handle_expires_at if handle else None
     return Dispatched(task_id=attempt.task_id, attempt=attempt.attempt, handle=handle, expires_at=expires)
+
+
+def due_for_retry(state: State, task_id: str) -> Attempt | None:
+    """Return the last attempt of a task whose retry is due; None when none is due. Raises TokenRevoked."""
+    task = TASKS.lock(state.db, task_id)
+    if task is None or task.retry_at is None or task.retry_at > state.now or task.status is not Status.RUNNING:
+        return None
+    last = ATTEMPTS.get(state.db, task.id, task.attempt)
+    if last is not None and is_revoked(state, last.parent_jti):
+        raise TokenRevoked
+    return last
+
+
+def outcome(state: State, task_id: str, number: int) -> DispatchOutcome | None:
+    """Return the outcome for whoever dispatched this attempt, retries of it included; None while there is none.
+
+    Raises TaskNotFound.
+    """
+    task = TASKS.get(state.db, task_id)
+    attempt = ATTEMPTS.get(state.db, task_id, number)
+    if task is None or attempt is None:
+        raise TaskNotFound(task_id)
+    if task.status is Status.SUSPENDED:
+        keys = view(state, task).suspended_on
+        return DispatchOutcome(outcome=Outcome.SUSPENDED, key=keys[0] if keys else None)
+    if attempt.is_live or task.retry_at is not None or (task.attempt > number and task.status not in SETTLED):
+        return None
+    last = attempt if task.attempt == number else ATTEMPTS.get(state.db, task_id, task.attempt)
+    return _settled_outcome(task, last)
+
+
+def _settled_outcome(task: Task, last: Attempt | None) -> DispatchOutcome:
+    reason = last.reason if last else None
+    if task.status is Status.CANCELLED:
+        return DispatchOutcome(outcome=Outcome.CANCELLED, reason=reason)
+    if task.status is Status.PASS:
+        how = Outcome.PASS
+    else:
+        how = Outcome.TIMEOUT if last is not None and last.outcome is Outcome.TIMEOUT else Outcome.BLOCKED
+    return DispatchOutcome(outcome=how, value=task.last_result, reason=reason)

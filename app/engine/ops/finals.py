@@ -1,107 +1,138 @@
-"""What a Final does: passed through its layers, it ends the attempt, or waits for a senior."""
+"""Finals: the first one wins; passed through its layers it ends the attempt, or waits for a senior."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from app.domain.attempts import Attempt, Outcome, Phase, Reason
+import sqlalchemy as sa
+
+from app.domain.attempts import Attempt, Phase, Reason
+from app.domain.errors import AttemptSuperseded, Cancelled, EngineError, FinalConflict, NotStarted
 from app.domain.events import EventKind
-from app.domain.json import Json
-from app.domain.outputs import Final, Output, OutputType
+from app.domain.json import NULL, Json
+from app.domain.outputs import Final, LateResult, OutputType
 from app.domain.questions import Ask, Purpose
-from app.domain.tasks import Step, Task, step
-from app.engine.ops import clocks, suspension
+from app.domain.tasks import Status, Task
+from app.engine.ops import outputs, suspension
+from app.engine.ops.access import Reach, ended_because
 from app.engine.ops.attempts import facts_for
-from app.engine.ops.endings import block_or_retry, change, end_attempt, settle, withdraw_all
+from app.engine.ops.queries import LATE_RESULTS_OF_ATTEMPT
 from app.engine.ops.rules import EngineCfg
-from app.spawning import stack
+from app.engine.ops.settling import pass_or_block, withdraw_questions
+from app.engine.ops.tasks import change
 from app.spawning.ports import Escalate, LayerRegistry
-from app.state.state import State
-from app.state.tables import ATTEMPTS, OUTPUTS
+from app.spawning.stack import active_layers
+from app.state import schema
+from app.state.state import CommitThenRaise, State
+from app.state.tables import ATTEMPTS, LATE_RESULTS, QUESTIONS
 
-Changes = dict[str, Any]
-"""Columns of an attempt's row that are still to be written."""
+_Q = schema.questions.c
+_ESCALATIONS = QUESTIONS.search(
+    _Q.task_id == sa.bindparam("task_id"),
+    _Q.attempt == sa.bindparam("number"),
+    _Q.purpose == Purpose.ESCALATION.value,
+    order=(_Q.key.desc(),),
+)
 
 
-def record(state: State, attempt: Attempt, kind: OutputType, body: Json) -> Changes:
-    """One more output row and its event; what that changes in the attempt's own row is the caller's to write."""
-    seq = attempt.outputs + 1
-    OUTPUTS.insert(
-        state.db,
-        Output(task_id=attempt.task_id, attempt=attempt.attempt, seq=seq, type=kind, body=body, at=state.now),
-    )
-    state.emit(
-        EventKind.WORKER_OUTPUT,
+def submit(
+    state: State, cfg: EngineCfg, layers: LayerRegistry, reach: Reach, final: Final
+) -> CommitThenRaise[EngineError] | None:
+    """Take the Final of the worker's attempt. The first wins; an equal one changes nothing.
+
+    Raises FinalConflict, NotStarted. Returns the conflict to raise once a late result is committed: Cancelled,
+    AttemptSuperseded.
+    """
+    task, attempt = reach.task, reach.attempt
+    if attempt.phase in (Phase.WAITING, Phase.QUEUED):
+        raise NotStarted(task.id, attempt.attempt)
+    if task.status is Status.CANCELLED or attempt.reason is Reason.CANCELLED:
+        _keep_late(state, cfg, attempt, final, "the task was cancelled")
+        return CommitThenRaise(Cancelled(task.id, kept=True))
+    if attempt.final is None and attempt.is_live:
+        accept(state, layers, task, attempt, final)
+        return None
+    if attempt.final == final.value and attempt.final_ok == final.ok:
+        return None
+    if attempt.final is not None and attempt.attempt == task.attempt:
+        raise FinalConflict(task.id, attempt.attempt)
+    why = ended_because(attempt)
+    _keep_late(state, cfg, attempt, final, why)
+    return CommitThenRaise(AttemptSuperseded(task.id, attempt.attempt, why, kept=True))
+
+
+def _keep_late(state: State, cfg: EngineCfg, attempt: Attempt, final: Final, reason: str) -> None:
+    """Keep the value so that it can be adopted: once per value, a bounded number of them."""
+    known = LATE_RESULTS_OF_ATTEMPT.all(state.db, task_id=attempt.task_id, number=attempt.attempt)
+    if len(known) >= cfg.max_late_results or any(late.value == final.value and late.ok == final.ok for late in known):
+        return
+    late = LateResult(
         task_id=attempt.task_id,
-        session_id=attempt.session_id,
         attempt=attempt.attempt,
-        type=kind.value,
-        seq=seq,
+        index=len(known),
+        value=final.value,
+        ok=final.ok,
+        reason=reason,
+        at=state.now,
+        adopted_at=None,
+        adopted_by=None,
     )
-    return {"outputs": seq}
-
-
-def append(state: State, cfg: EngineCfg, attempt: Attempt, kind: OutputType, body: Json) -> None:
-    """Progress, partial or artifact of a live attempt; a sign of life."""
-    changes = record(state, attempt, kind, body) | clocks.renewal(cfg, attempt, state.now)
-    ATTEMPTS.update(state.db, attempt.task_id, attempt.attempt, **changes)
+    LATE_RESULTS.insert(state.db, late)
+    ATTEMPTS.update(state.db, attempt.task_id, attempt.attempt, late=late.index + 1)
+    state.emit(EventKind.LATE_RESULT, task_id=late.task_id, attempt=late.attempt, index=late.index, reason=reason)
 
 
 def accept(
-    state: State,
-    layers: LayerRegistry,
-    task: Task,
-    attempt: Attempt,
-    final: Final,
-    *,
-    worker_gone: bool = False,
+    state: State, layers: LayerRegistry, task: Task, attempt: Attempt, final: Final, *, worker_gone: bool = False
 ) -> None:
-    """Take a Final of a live attempt and do what its layers make of it, all in this transaction."""
+    """Take the first Final of a live attempt and carry out what its layers decide, in this transaction."""
     body = Json(f'{{"content":{{"kind":"inline","value":{final.value.text}}},"ok":{"true" if final.ok else "false"}}}')
-    changes = record(state, attempt, OutputType.FINAL, body)
-    changes |= {"final": final.value, "final_ok": final.ok}
-    layered = attempt.layers.text != "[]" or layers.base_decides(attempt.kind)
-    facts = facts_for(state, task, attempt) if layered else None
-    decision = stack.settle(layers, facts, final) if facts is not None else final
-    conclude(state, task, attempt, decision, changes, worker_gone=worker_gone)
+    columns = outputs.record(state, attempt, OutputType.FINAL, body)
+    columns |= {"final": final.value, "final_ok": final.ok}
+    decision: Final | Escalate = final
+    if attempt.layers.text != "[]" or layers.base_settles(detached=attempt.detached):
+        facts = facts_for(state, task, attempt)
+        decision = active_layers(layers, facts, detached=attempt.detached).settle(final)
+    _carry_out(state, task, attempt, decision, columns, worker_gone=worker_gone)
 
 
-def conclude(
+def release(state: State, layers: LayerRegistry, task: Task, attempt: Attempt) -> None:
+    """Carry out what the layers make of a held Final, now that the senior has answered."""
+    original = Final(value=attempt.final or NULL, ok=bool(attempt.final_ok))
+    asked = _ESCALATIONS.first(state.db, task_id=task.id, number=attempt.attempt)
+    answer = asked.answer if asked is not None and asked.answer is not None else NULL
+    facts = facts_for(state, task, attempt)
+    active = active_layers(layers, facts, detached=attempt.detached, holding=attempt.held_by)
+    _carry_out(state, task, attempt, active.resolve(attempt.held_by or "", original, answer), {})
+
+
+def _carry_out(
     state: State,
     task: Task,
     attempt: Attempt,
     decision: Final | Escalate,
-    changes: Changes,
+    columns: dict[str, Any],
     *,
     worker_gone: bool = False,
 ) -> None:
-    """Carry a decision out: hold the attempt for a senior, pass the task, block it or plan the next attempt."""
     if isinstance(decision, Escalate):
-        _hold(state, task, attempt, decision, changes)
-        return
-    outcome = Outcome.PASS if decision.ok else Outcome.BLOCKED
-    end_attempt(state, attempt, outcome=outcome, reason=Reason.FINAL, worker_gone=worker_gone, **changes)
-    if decision.ok:
-        after = step(task.id, task.status, Step.FINAL_OK)
-        settle(state, task, after, result=decision.value)
+        _hold(state, task, attempt, decision, columns)
     else:
-        what, reason = Step.FINAL_FAILED, Reason.FINAL
-        block_or_retry(state, task, attempt, what=what, result=decision.value, reason=reason)
+        pass_or_block(state, task, attempt, decision, columns, worker_gone=worker_gone)
 
 
-def _hold(state: State, task: Task, attempt: Attempt, escalation: Escalate, changes: Changes) -> None:
-    """Suspend the task on a question of the engine's own; the Final waits with the attempt."""
+def _hold(state: State, task: Task, attempt: Attempt, escalation: Escalate, columns: dict[str, Any]) -> None:
+    """Suspend the task on the layer's question; the Final waits with the attempt."""
     if task.open_questions:
-        withdraw_all(state, task, "the worker has finished")
+        withdraw_questions(state, task, "the worker has finished")
         task = change(state, task, open_questions=0)
-    changes |= {"phase": Phase.HELD, "due_at": None, "held_by": escalation.layer}
-    ATTEMPTS.update(state.db, attempt.task_id, attempt.attempt, **changes)
-    ask = Ask(question=escalation.question, answer_schema=escalation.answer_schema)
-    suspension.put(
+    columns |= {"phase": Phase.HELD, "due_at": None, "held_by": escalation.layer}
+    ATTEMPTS.update(state.db, attempt.task_id, attempt.attempt, **columns)
+    suspension.suspend(
         state,
         task,
         attempt,
-        ask,
+        Ask(question=escalation.question, answer_schema=escalation.answer_schema),
         purpose=Purpose.ESCALATION,
         asked_by=f"layer:{escalation.layer}",
         asker_role="engine",

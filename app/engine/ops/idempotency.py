@@ -1,4 +1,4 @@
-"""Idempotency keys: the same key and body give the same object, committed together with it."""
+"""Idempotency keys: a repeated key and body return the object of the first call, recorded in its transaction."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _INSERT = Statement(sa.insert(schema.idempotency))
 
 @dataclass(frozen=True, slots=True)
 class Idempotency:
-    """A caller's key and a digest of the request that it came with."""
+    """A caller's key with a digest of the request that carried it."""
 
     key: str
     fingerprint: str
@@ -41,10 +41,10 @@ def once(
     name: Callable[[R], Any],
     again: Callable[[Any], R],
 ) -> R:
-    """`make()` the first time, and `again(name of the first result)` for a repeat of the same request.
+    """Return `make()` for the first call with this key, and `again(name(first result))` for a repeated one.
 
-    `scope` names the caller, so that two callers' keys never meet. A result of None made nothing, and is not
-    remembered. Raises IdempotencyMismatch for the same key with another request.
+    `scope` keeps the keys of different callers apart. A result of None made nothing and is not recorded. Raises
+    IdempotencyMismatch when the key came with another request before.
     """
     if idempotency is None:
         return make()
@@ -54,7 +54,7 @@ def once(
     try:
         made = make()
     except Conflict:
-        # Refused before anything was written: perhaps because the same request, running beside this one, was first.
+        # Nothing was written yet; perhaps a concurrent call with this key was first.
         known = _known(state, scope, idempotency)
         if known is None:
             raise
@@ -73,7 +73,7 @@ def once(
 
 
 def _known(state: State, scope: str, idempotency: Idempotency) -> Json | None:
-    """The name of what the key made before. Raises IdempotencyMismatch."""
+    """Return the name of what the key made before, if anything. Raises IdempotencyMismatch."""
     rows = _GET.query(state.db, in_scope=scope, of_key=idempotency.key)
     if not rows:
         return None
@@ -84,9 +84,9 @@ def _known(state: State, scope: str, idempotency: Idempotency) -> Json | None:
 
 
 def scope_of(caller: Caller, route: str) -> str:
-    """Names the caller and what it asks for, whatever token it holds at the moment.
+    """Return the scope of a caller's keys on a route, whichever of its tokens it presents.
 
-    A worker is its attempt: many attempts are worked on under one worker's name.
+    A worker is identified by its attempt: one worker's name may have many attempts.
     """
     who = caller.subject
     if caller.task_id is not None:

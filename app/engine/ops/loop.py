@@ -1,4 +1,4 @@
-"""The loop's switch: while a senior has paused it, no new attempt starts."""
+"""The dispatch switch: while a senior has paused dispatching, no new attempt starts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAME = "loop"
 
 @dataclass(frozen=True, slots=True)
 class LoopState:
-    """Whether the loop is paused, by whom and since when."""
+    """Whether dispatching is paused, and who switched it last, and when."""
 
     paused: bool
     by: str | None
@@ -25,7 +25,7 @@ class LoopState:
 
 
 def read(state: State, *, lock: bool = False) -> LoopState:
-    """The switch as it stands."""
+    """Return the current state of the switch."""
     text = get_meta(state.db, _NAME, lock=lock)
     if text is None:
         return LoopState(False, None, None)
@@ -34,14 +34,14 @@ def read(state: State, *, lock: bool = False) -> LoopState:
 
 
 def require_running(state: State) -> None:
-    """Raise LoopPaused while it is paused."""
+    """Raise LoopPaused while dispatching is paused."""
     loop = read(state)
     if loop.paused:
         raise LoopPaused(loop.by, loop.since)
 
 
 def switch(state: State, caller: Caller, *, paused: bool) -> LoopState:
-    """Pause or resume; the same again changes nothing."""
+    """Pause or resume dispatching; switching to the current state changes nothing."""
     before = read(state, lock=True)
     if before.paused == paused:
         return before

@@ -1,99 +1,50 @@
-"""What workers send: output events, the Final that ends an attempt, and what came too late."""
+"""What workers send before their Final: output events, each a row and an event on the feed."""
 
 from __future__ import annotations
 
-import sqlalchemy as sa
+from typing import Any
 
-from app.domain.attempts import Attempt, Phase, Reason
-from app.domain.errors import (
-    AttemptSuperseded,
-    Cancelled,
-    EngineError,
-    FinalConflict,
-    InvalidRequest,
-    NotStarted,
-)
+from app.domain.attempts import Attempt
+from app.domain.errors import InvalidRequest
 from app.domain.events import EventKind
-from app.domain.outputs import Final, LateResult, OutputEvent, OutputType
-from app.domain.tasks import Status
-from app.engine.ops import finals
-from app.engine.ops.access import Reach, ended_because, require_live
+from app.domain.json import Json
+from app.domain.outputs import Output, OutputEvent, OutputType
+from app.engine.ops import leases
+from app.engine.ops.access import Reach, require_live
 from app.engine.ops.rules import EngineCfg
-from app.spawning.ports import LayerRegistry
-from app.state import schema
-from app.state.state import Keep, State
-from app.state.tables import ATTEMPTS, LATE_RESULTS, OUTPUTS
-
-_O = schema.outputs.c
-OUTPUTS_OF = OUTPUTS.search(
-    _O.task_id == sa.bindparam("task_id"),
-    _O.attempt == sa.bindparam("number"),
-    _O.seq > sa.bindparam("after"),
-    order=(_O.seq,),
-    limit=True,
-)
-_L = schema.late_results.c
-LATE_OF = LATE_RESULTS.search(
-    _L.task_id == sa.bindparam("task_id"), _L.attempt == sa.bindparam("number"), order=(_L.index,)
-)
+from app.state.state import State
+from app.state.tables import ATTEMPTS, OUTPUTS
 
 
 def emit(state: State, cfg: EngineCfg, reach: Reach, event: OutputEvent) -> None:
-    """Append progress, partial or artifact to the live attempt that was reached. A sign of life."""
+    """Append progress, partial or artifact to the worker's live attempt; a heartbeat. Raises InvalidRequest."""
     if event.type is OutputType.FINAL:
         raise InvalidRequest("a final result is submitted, not emitted", "type")
     require_live(reach)
     if reach.attempt.outputs >= cfg.max_outputs:
         raise InvalidRequest(f"an attempt has at most {cfg.max_outputs} outputs; submit the result", "type")
-    finals.append(state, cfg, reach.attempt, event.type, event.body)
+    append(state, cfg, reach.attempt, event)
 
 
-def submit(state: State, cfg: EngineCfg, layers: LayerRegistry, reach: Reach, final: Final) -> Keep[EngineError] | None:
-    """The Final of the attempt that was reached. The first wins; the same again changes nothing.
-
-    What it returns is the conflict to raise once what was sent is kept as a late result: Cancelled, AttemptSuperseded.
-    Raises FinalConflict, NotStarted.
-    """
-    refusal = _refusal(state, cfg, reach, final)
-    if refusal is None and reach.attempt.final is None:
-        finals.accept(state, layers, reach.task, reach.attempt, final)
-    return refusal
+def append(state: State, cfg: EngineCfg, attempt: Attempt, event: OutputEvent) -> None:
+    """Append progress, partial or artifact to a live attempt; a heartbeat."""
+    columns = record(state, attempt, event.type, event.body) | leases.renewal(cfg, attempt, state.now)
+    ATTEMPTS.update(state.db, attempt.task_id, attempt.attempt, **columns)
 
 
-def _refusal(state: State, cfg: EngineCfg, reach: Reach, final: Final) -> Keep[EngineError] | None:
-    task, attempt = reach.task, reach.attempt
-    if attempt.phase in (Phase.WAITING, Phase.QUEUED):
-        raise NotStarted(task.id, attempt.attempt)
-    if task.status is Status.CANCELLED or attempt.reason is Reason.CANCELLED:
-        _keep_late(state, cfg, attempt, final, "the task was cancelled")
-        return Keep(Cancelled(task.id, kept=True))
-    if attempt.final is not None:
-        if attempt.final == final.value and attempt.final_ok == final.ok:
-            return None
-        if attempt.attempt == task.attempt:
-            raise FinalConflict(task.id, attempt.attempt)
-    elif attempt.is_live:
-        return None
-    _keep_late(state, cfg, attempt, final, ended_because(attempt))
-    return Keep(AttemptSuperseded(task.id, attempt.attempt, ended_because(attempt), kept=True))
-
-
-def _keep_late(state: State, cfg: EngineCfg, attempt: Attempt, final: Final, reason: str) -> None:
-    """Keep it to be adopted, once per value and a bounded number of them."""
-    known = LATE_OF.all(state.db, task_id=attempt.task_id, number=attempt.attempt)
-    if len(known) >= cfg.max_late_results or any(late.value == final.value and late.ok == final.ok for late in known):
-        return
-    late = LateResult(
-        task_id=attempt.task_id,
-        attempt=attempt.attempt,
-        index=len(known),
-        value=final.value,
-        ok=final.ok,
-        reason=reason,
-        at=state.now,
-        adopted_at=None,
-        adopted_by=None,
+def record(state: State, attempt: Attempt, kind: OutputType, body: Json) -> dict[str, Any]:
+    """Insert the output and emit its event. Returns the columns of the attempt's row that are still to be written."""
+    seq = attempt.outputs + 1
+    OUTPUTS.insert(
+        state.db,
+        Output(task_id=attempt.task_id, attempt=attempt.attempt, seq=seq, type=kind, body=body, at=state.now),
     )
-    LATE_RESULTS.insert(state.db, late)
-    ATTEMPTS.update(state.db, attempt.task_id, attempt.attempt, late=late.index + 1)
-    state.emit(EventKind.LATE_RESULT, task_id=late.task_id, attempt=late.attempt, index=late.index, reason=reason)
+    state.emit(
+        EventKind.WORKER_OUTPUT,
+        task_id=attempt.task_id,
+        session_id=attempt.session_id,
+        attempt=attempt.attempt,
+        type=kind.value,
+        seq=seq,
+    )
+    return {"outputs": seq}

@@ -1,4 +1,4 @@
-"""Lists, a page at a time, each by an index and in the order of ids."""
+"""Lists, one page at a time: each reads an index, in the order of ids."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SEARCHES: dict[frozenset[str], Search[Task]] = {}
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Some items and the cursor of the next page, None at the end."""
+    """One page of a list, and the cursor of the next one (None at the end)."""
 
     items: list[T]
     next_cursor: str | None
@@ -43,7 +43,7 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskFilter:
-    """Which tasks; what is None does not matter."""
+    """Which tasks to list; a field that is None matches every task."""
 
     status: Status | None = None
     agent: str | None = None
@@ -53,7 +53,7 @@ class TaskFilter:
 
 
 def _cut(items: list[T], limit: int, names: list[str]) -> Page[T]:
-    """A page of at most `limit` from `limit + 1` found."""
+    """Return a page of at most `limit` of the up to `limit + 1` items that were found."""
     more = len(items) > limit
     return Page(items[:limit], names[limit - 1] if more else None)
 
@@ -64,7 +64,7 @@ def _check_cursor(cursor: str | None, prefix: str) -> None:
 
 
 def tasks(state: State, wanted: TaskFilter, *, limit: int, cursor: str | None) -> Page[TaskState]:
-    """Tasks, newest first."""
+    """Return tasks, newest first."""
     _check_cursor(cursor, "T")
     values: dict[str, object] = {"limit": limit + 1}
     used: set[str] = set()
@@ -106,7 +106,7 @@ def questions(
     limit: int,
     cursor: str | None,
 ) -> Page[Question]:
-    """Questions, oldest first."""
+    """Return questions, oldest first."""
     _check_cursor(cursor, "R")
     given = {
         "status": status.value if status else None,
@@ -129,7 +129,7 @@ _SESSIONS = SESSIONS.search(_S.id < sa.bindparam("before"), order=(_S.id.desc(),
 
 
 def sessions(state: State, *, limit: int, cursor: str | None) -> Page[Session]:
-    """Sessions, newest first, without their tokens."""
+    """Return sessions, newest first, without their tokens."""
     _check_cursor(cursor, "S")
     found = _SESSIONS.all(state.db, before=cursor or "S-~", limit=limit + 1)
     return _cut(found, limit, [session.id for session in found])

@@ -11,7 +11,7 @@ from app.domain.attempts import Phase, WorkerPayload
 from app.domain.events import EventKind
 from app.domain.handles import HandleMint
 from app.domain.json import Json
-from app.engine.ops import clocks, loop
+from app.engine.ops import leases, loop
 from app.engine.ops.attempts import new_handle, payload
 from app.engine.ops.rules import EngineCfg
 from app.state import schema
@@ -24,7 +24,7 @@ _A = schema.attempts.c
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A claimed attempt: its handle, what to do, and until when to give a sign of life."""
+    """A claimed attempt: its handle, what to do, and until when to send a heartbeat."""
 
     handle: str
     payload: WorkerPayload
@@ -48,7 +48,7 @@ def claim(
 ) -> Claim | None:
     """Give the worker the next attempt of the queue: highest priority first, then agent by agent in turn.
 
-    None when nothing waits, or while the loop is paused. Two claims never get the same attempt: its row is held, and
+    None when nothing waits, or while dispatching is paused. Two claims never get the same attempt: its row is held, and
     one that another claim holds is passed over.
     """
     if loop.read(state).paused:
@@ -60,10 +60,7 @@ def claim(
     attempt = ATTEMPTS.get(state.db, *found)
     if task is None or attempt is None:
         return None
-    lease = state.now + (attempt.lease_ms or cfg.lease_ms)
-    handle_at = state.now + clocks.life_ms(cfg, attempt.lease_ms)
-    timeout = state.now + task.attempt_timeout_ms if task.attempt_timeout_ms is not None else None
-    due = clocks.next_due(lease, timeout, handle_at)
+    deadlines = leases.at_claim(state, cfg, attempt, timeout_ms=task.attempt_timeout_ms)
     ATTEMPTS.update(
         state.db,
         task.id,
@@ -71,29 +68,24 @@ def claim(
         phase=Phase.RUNNING,
         worker_id=worker,
         process=claimed_with(key_id),
-        lease_ms=attempt.lease_ms or cfg.lease_ms,
-        lease_expires_at=lease,
-        timeout_at=timeout,
-        handle_expires_at=handle_at,
-        due_at=due,
-        last_seen_at=state.now,
+        **deadlines,
     )
-    state.due(due)
     state.emit(EventKind.WORKER_CLAIMED, task_id=task.id, attempt=attempt.attempt, worker=worker, queue=queue)
     state.wake(f"attempt:{task.id}")
     handle = new_handle(state, mint, task.id, attempt.attempt)
-    return Claim(handle=handle, payload=payload(state, task, attempt), lease_expires_at=lease)
+    expires_at = deadlines["lease_expires_at"]
+    return Claim(handle=handle, payload=payload(state, task, attempt), lease_expires_at=expires_at)
 
 
 def claimed_with(key_id: str) -> Json:
-    """What is recorded of a claimed attempt's worker: the API key that it dies with."""
+    """Return what is recorded of a claimed attempt's worker: the API key with which it is revoked."""
     return Json.of({"key": key_id})
 
 
 def claimed(state: State, mint: HandleMint, task_id: str, number: int, worker: str) -> Claim | None:
-    """The claim that this worker made before, with a fresh handle: the first one was perhaps never seen.
+    """Return the claim that this worker made before, with a fresh handle, because the first reply may be lost.
 
-    None when the attempt is the worker's no more, or over.
+    None when the attempt is over or not this worker's any more.
     """
     task = TASKS.get(state.db, task_id)
     attempt = ATTEMPTS.get(state.db, task_id, number)
@@ -104,7 +96,7 @@ def claimed(state: State, mint: HandleMint, task_id: str, number: int, worker: s
 
 
 def _candidate(state: State, queue: str, agents: Sequence[str]) -> tuple[str, int] | None:
-    """The next in line for any agent, or for these."""
+    """Return the next attempt in line for any agent, or for these agents."""
     if agents:
         found = [row for agent in agents for row in _NEXT_FOR.query(state.db, of_queue=queue, of_agent=agent)]
     else:

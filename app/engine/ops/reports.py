@@ -1,4 +1,4 @@
-"""Why a task is where it is, and how the whole stands."""
+"""Reports: what a task waits for, and counts of everything that lives."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import sqlalchemy as sa
 from app.domain.attempts import Attempt, Phase
 from app.domain.tasks import Status, Task
 from app.engine.ops import loop
-from app.engine.ops.access import require_task
-from app.engine.ops.endings import OPEN_QUESTIONS
-from app.engine.ops.verdicts import CHILDREN
+from app.engine.ops.queries import CHILDREN, OPEN_QUESTIONS, require_task
 from app.state import schema
 from app.state.state import State
 from app.state.statements import Statement
@@ -34,7 +32,7 @@ _QUEUES = Statement(
 
 
 def why(state: State, task_id: str) -> tuple[Task, str, list[Link]]:
-    """The chain of what the task waits for, nearest first, and a sentence about it. Raises TaskNotFound."""
+    """Return the task, a sentence on what it waits for, and the chain of that, nearest first. Raises TaskNotFound."""
     task = require_task(state, task_id)
     attempt = ATTEMPTS.get(state.db, task.id, task.attempt) if task.attempt else None
     chain: list[Link] = []
@@ -49,7 +47,7 @@ def why(state: State, task_id: str) -> tuple[Task, str, list[Link]]:
         )
     paused = loop.read(state)
     if paused.paused and task.status in (Status.PENDING, Status.RUNNING):
-        chain.append({"kind": "loop", "detail": f"the loop is paused by {paused.by}", "since": paused.since})
+        chain.append({"kind": "loop", "detail": f"dispatching is paused by {paused.by}", "since": paused.since})
     chain += _children(state, task)
     return task, _summary(task, attempt, chain), chain
 
@@ -108,8 +106,8 @@ def _timers(attempt: Attempt) -> list[Link]:
         return [{"kind": "clocks", "detail": "its clocks stand still while it waits", "since": attempt.paused_at}]
     named = (
         ("timeout", "the attempt times out", attempt.timeout_at),
-        ("lease", "the lease runs out without a sign of life", attempt.lease_expires_at),
-        ("handle", "the handle expires without a sign of life", attempt.handle_expires_at),
+        ("lease", "the lease runs out without a heartbeat", attempt.lease_expires_at),
+        ("handle", "the handle expires without a heartbeat", attempt.handle_expires_at),
     )
     running = [link for link in named if link[2] is not None and attempt.due_at is not None]
     return [{"kind": "timer", "detail": text, "name": name, "at": at} for name, text, at in sorted(running, key=_at)]
@@ -152,7 +150,7 @@ def _summary(task: Task, attempt: Attempt | None, chain: list[Link]) -> str:
 
 
 def stats(state: State) -> dict[str, Any]:
-    """Counts of everything that lives."""
+    """Return counts of everything that lives."""
     attached = {bool(flag): count for flag, count in _ATTACHED.query(state.db)}
     paused = loop.read(state)
     return {

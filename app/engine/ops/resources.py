@@ -20,7 +20,7 @@ _KEY = re.compile(r"[^\x00-\x1f\x7f]{1,500}")
 
 
 def put(state: State, key: str, value: Json) -> None:
-    """Set a named value; the last one stands. Raises InvalidRequest."""
+    """Set a named value, replacing an earlier one. Raises InvalidRequest."""
     if not _KEY.fullmatch(key):
         raise InvalidRequest("a resource's name has 1 to 500 characters and no control characters", "key")
     _DELETE.change(state.db, name=key)
@@ -28,13 +28,13 @@ def put(state: State, key: str, value: Json) -> None:
 
 
 def find(state: State, key: str) -> Json | None:
-    """The value, None where there is none of this name."""
+    """Return the value; None when no resource has this name."""
     rows = _GET.query(state.db, name=key)
     return Json(rows[0][0]) if rows else None
 
 
 def read(state: State, key: str) -> tuple[Json, int]:
-    """The value and when it was set. Raises ResourceNotFound."""
+    """Return the value and when it was set. Raises ResourceNotFound."""
     rows = _GET.query(state.db, name=key)
     if not rows:
         raise ResourceNotFound(key)

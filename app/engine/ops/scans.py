@@ -1,7 +1,7 @@
-"""Rows that wait for something which will never come: what `doctor` and a metric look for.
+"""Find stranded rows: unsettled ones for which nothing is going to happen. For `doctor` and a metric.
 
-Everything unsettled has a next event: a timer, a worker, a claim, a senior or an operator. A row that is found here has
-none, or one that should have come long ago; it points at a fault, and an operator can still move it.
+Whatever is unsettled waits for a timer, a worker, a claim, a senior or an operator. A row that is found here waits for
+none of them, or for one that is long overdue; it points at a fault, and an operator can still settle it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from app.state.state import State
 from app.state.statements import Statement
 
 OVERDUE_MS = 60_000
-"""A timer that is later than this is not just busy."""
+"""A timer that is later than this is overdue rather than busy."""
 
 _T, _A, _Q = schema.tasks.c, schema.attempts.c, schema.questions.c
 _OPEN_ATTEMPT = sa.text("attempts.phase <> 'ended'")
@@ -26,7 +26,7 @@ _LATE, _LIMIT = cast(Any, sa.bindparam("late")), cast(Any, sa.bindparam("limit")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stranded:
-    """One row without a next event, and what is wrong with it."""
+    """A stranded row, and what is wrong with it."""
 
     task_id: str
     what: str
@@ -89,8 +89,8 @@ _RETRIES = ("a retry is overdue", _of_tasks(_T.retry_at < _LATE))
 
 
 def stranded(state: State, *, limit: int = 100) -> list[Stranded]:
-    """Rows without a next event, at most `limit` of each kind. Reads much: not for the way of a request."""
-    # A paused loop rightly holds retries back.
+    """Return stranded rows, at most `limit` of each kind. Reads much: not for the path of a request."""
+    # While dispatching is paused, retries are rightly held back.
     scans = _SCANS if loop.read(state).paused else (*_SCANS, _RETRIES)
     late = state.now - OVERDUE_MS
     return [

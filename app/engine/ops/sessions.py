@@ -1,4 +1,4 @@
-"""Sessions: attaching, signs of life, and who has gone silent."""
+"""Sessions: attach, heartbeat, detach, and detach those without heartbeats."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SILENT = SESSIONS.search(_S.attached == 1, _S.last_seen < sa.bindparam("before"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attach:
-    """What an attach asks for."""
+    """What is asked of a new session."""
 
     operator_id: str
     role: Role
@@ -41,11 +41,11 @@ class Attach:
     options: SessionOptions
     parent: str | None = None
     expires_at: int | None = None
-    """Its parent's end, which it never outlives."""
+    """When its parent token expires; the session never outlives it."""
 
 
 def attach(state: State, asked: Attach) -> tuple[Session, TokenRecord]:
-    """A new session and the record of the token that is bound to it. Raises InvalidRequest."""
+    """Create a session, and the record of the token that is bound to it. Raises InvalidRequest."""
     if not asked.operator_id or len(asked.operator_id) > 200:
         raise InvalidRequest("an operator id has 1 to 200 characters", "operator_id")
     if not timedelta(0) < asked.ttl <= LONGEST_TTL:
@@ -103,7 +103,7 @@ def _session(state: State, asked: Attach, expires_at: int) -> Session:
 
 
 def attached(state: State, session_id: str) -> tuple[Session, TokenRecord]:
-    """A session that was attached before, with its token's record. Raises SessionNotFound."""
+    """Return a session that was attached before, with its token's record. Raises SessionNotFound."""
     session = SESSIONS.get(state.db, session_id)
     record = TOKENS.get(state.db, session.jti) if session else None
     if session is None or record is None:
@@ -112,7 +112,7 @@ def attached(state: State, session_id: str) -> tuple[Session, TokenRecord]:
 
 
 def of(state: State, caller: Caller) -> Session:
-    """The caller's own session. Raises SessionNotFound."""
+    """Return the caller's own session, locked. Raises SessionNotFound."""
     session_id = session_of(state, caller) if caller.attempt is None else None
     session = SESSIONS.lock(state.db, session_id) if session_id else None
     if session is None:
@@ -121,7 +121,7 @@ def of(state: State, caller: Caller) -> Session:
 
 
 def heartbeat(state: State, caller: Caller) -> None:
-    """A sign of life; a detached session is attached again."""
+    """Record a heartbeat; a detached session is attached again."""
     session = of(state, caller)
     changes: dict[str, Any] = {"last_seen": max(session.last_seen, state.now)}
     if not session.attached:
@@ -136,7 +136,7 @@ def detach(state: State, caller: Caller) -> None:
 
 
 def detach_revoked(state: State, session_id: str) -> None:
-    """Mark a session detached whose token was revoked: nothing brings it back."""
+    """Mark a session detached whose token was revoked; it cannot be attached again."""
     session = SESSIONS.lock(state.db, session_id)
     if session is not None:
         _detach(state, session, "revoked")
@@ -149,7 +149,7 @@ def _detach(state: State, session: Session, why: str) -> None:
 
 
 def detach_silent(state: State, before: int, limit: int, *, keep_tasks: bool = True) -> int:
-    """Detach sessions not seen since `before`; how many they were. Their tasks stay, or are cancelled."""
+    """Detach sessions without a heartbeat since `before`, and return how many. Their tasks stay, or are cancelled."""
     silent = _SILENT.all(state.db, before=before, limit=limit)
     for found in silent:
         session = SESSIONS.lock(state.db, found.id)
@@ -161,6 +161,6 @@ def detach_silent(state: State, before: int, limit: int, *, keep_tasks: bool = T
 
 
 def _cancel_tasks(state: State, session: Session) -> None:
-    """Cancel what the session started and is not settled."""
+    """Cancel the session's tasks that are not terminal."""
     for task in _UNSETTLED.all(state.db, session=session.id):
         verdicts.cancel(state, ENGINE, task.id, f"session {session.id} missed its heartbeats")

@@ -1,4 +1,4 @@
-"""Suspending a task on a question: the row, the standing clocks, the events."""
+"""Suspend a task on a question: the question's row, the paused clocks, the events."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from app.domain.events import EventKind
 from app.domain.json import Json
 from app.domain.questions import Ask, OnDeadline, Purpose, Question, QuestionStatus
 from app.domain.tasks import Status, Step, Task, step
-from app.engine.ops import clocks
-from app.engine.ops.endings import change
+from app.engine.ops import leases
+from app.engine.ops.tasks import change
 from app.state.state import State
 from app.state.tables import QUESTIONS, SESSIONS
 
 
-def put(
+def suspend(
     state: State,
     task: Task,
     attempt: Attempt | None,
@@ -26,13 +26,13 @@ def put(
     asker_role: str,
     bridge_id: str | None,
 ) -> Question:
-    """The row, the suspension, the events: one step of the task's table.
+    """Insert the question, suspend the task and pause its live attempt. Raises InvalidTransition.
 
-    A question that names no bridge goes to the asker's (`bridge_id`), else to that of the attempt's session.
+    A question that names no bridge is addressed to the asker's (`bridge_id`), else to that of the attempt's session.
     """
     after = step(task.id, task.status, Step.SUSPEND)
     if attempt is not None and attempt.phase is not Phase.HELD:
-        clocks.pause(state, attempt)
+        leases.pause(state, attempt)
     to = asked.bridge_id or bridge_id or _bridge_of(state, attempt)
     question = _question(state, task, asked, purpose=purpose, asked_by=asked_by, asker_role=asker_role, bridge_id=to)
     QUESTIONS.insert(state.db, question)
@@ -82,7 +82,7 @@ def _question(
 
 
 def emit(state: State, kind: EventKind, question: Question, task: Task, **data: Any) -> None:
-    """An event about a question."""
+    """Emit an event about a question; fields without a value are left out."""
     state.emit(
         kind,
         task_id=task.id,

@@ -1,4 +1,4 @@
-"""Starting tasks, posting interim results, injecting directives."""
+"""Tasks: start and change them, post interim results, inject directives."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from app.domain.errors import InvalidRequest, InvalidTransition, SpawnDepthExcee
 from app.domain.events import EventKind
 from app.domain.json import Json
 from app.domain.tasks import TERMINAL, Status, Task, TaskSpec, TaskState
-from app.engine.ops.access import bound_rows, hold_credential, lock_task, own, require_live, session_of
-from app.engine.ops.endings import OPEN_QUESTIONS, change
+from app.engine.ops.access import bound_rows, hold_credential, own, require_live, session_of
+from app.engine.ops.queries import OPEN_QUESTIONS, lock_task
 from app.engine.ops.rules import EngineCfg
 from app.state import schema
 from app.state.state import State
@@ -90,8 +90,16 @@ def _parent(state: State, cfg: EngineCfg, caller: Caller) -> Task | None:
     return reach.task
 
 
+def change(state: State, task: Task, **changes: Any) -> Task:
+    """Write these fields of the task under a new version and wake whoever waits for it. Returns the changed task."""
+    version = task.version + 1
+    TASKS.update(state.db, task.id, **changes, version=version, updated_at=state.now)
+    state.wake(f"task:{task.id}")
+    return task._replace(**changes, version=version, updated_at=state.now)
+
+
 def view(state: State, task: Task) -> TaskState:
-    """The task with the keys of its open questions."""
+    """Return the task with the keys of its open questions."""
     if not task.open_questions:
         return TaskState(task, ())
     return TaskState(task, tuple(q.key for q in OPEN_QUESTIONS.all(state.db, task_id=task.id)))

@@ -1,4 +1,4 @@
-"""Whose turn it is in a queue: agents are served in rounds, so that one agent's flood keeps no other waiting.
+"""Turns in a queue: agents are served in rounds, so that one agent's flood keeps no other waiting.
 
 Every attempt gets its turn when it is queued (start-time fair queueing: Goyal, Vin, Cheng 1996): one after the agent's
 last that still waits, and never before the round that is being served. Claims take the lowest turn of the highest
@@ -26,7 +26,7 @@ _WAITING = Statement(
 
 
 def next_turn(state: State, queue: str, priority: int, agent: str) -> int:
-    """The turn of an attempt of this agent that is queued now."""
+    """Return the turn of an attempt of this agent that is queued now."""
     served = _SERVED.query(state.db, of_queue=queue, of_priority=priority)[0][0]
     waiting = _WAITING.query(state.db, of_queue=queue, of_priority=priority, of_agent=agent)[0][0]
     return max(turn + 1 for turn in (served, waiting, -1) if turn is not None)

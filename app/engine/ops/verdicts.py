@@ -1,4 +1,4 @@
-"""Decisions from above: cancelling a task with everything under it, marking, overriding, adopting a late result."""
+"""Verdicts on tasks: cancel one with its descendants, mark it, override it, adopt a late result."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from app.domain.events import EventKind
 from app.domain.json import Json
 from app.domain.tasks import Status, Step, Task, step
 from app.engine.ops import audit
-from app.engine.ops.access import lock_task, own
-from app.engine.ops.endings import end_attempt, settle
+from app.engine.ops.access import own
+from app.engine.ops.queries import CHILDREN, lock_task
+from app.engine.ops.settling import end_attempt, settle_task
 from app.state import schema
 from app.state.state import State
 from app.state.statements import Statement
-from app.state.tables import ATTEMPTS, LATE_RESULTS, TASKS
+from app.state.tables import ATTEMPTS, LATE_RESULTS
 
-_T, _K = schema.tasks.c, schema.tokens.c
-CHILDREN = TASKS.search(_T.parent_task_id == sa.bindparam("parent"), order=(_T.id,))
-_KILL_TOKENS = Statement(
+_K = schema.tokens.c
+_REVOKE_TOKENS = Statement(
     sa.update(schema.tokens)
     .where(_K.task_id == sa.bindparam("of_task"), _K.revoked_at.is_(None))
     .values(revoked_at=sa.bindparam("at"))
@@ -29,7 +29,7 @@ _OUTCOME = {Status.PASS: Outcome.PASS, Status.BLOCKED: Outcome.BLOCKED, Status.C
 
 
 def cancel(state: State, caller: Caller, task_id: str, reason: str | None) -> Task:
-    """Cancel the task and all under it, in one transaction. A cancelled task stays so and the call succeeds.
+    """Cancel the task and its descendants in one transaction. Cancelling a cancelled task succeeds and does nothing.
 
     Raises TaskNotFound, TokenTaskMismatch, InvalidTransition (a passed task).
     """
@@ -39,26 +39,26 @@ def cancel(state: State, caller: Caller, task_id: str, reason: str | None) -> Ta
         return task
     step(task.id, task.status, Step.CANCEL)
     task = _cancel_one(state, task, by=caller.subject, reason=reason)
-    _cancel_below(state, task.id, by=caller.subject)
+    _cancel_descendants(state, task.id, by=caller.subject)
     return task
 
 
-def _cancel_below(state: State, task_id: str, *, by: str) -> None:
-    """The same for every task spawned under it. A child that passed keeps its result, but nobody may act in it."""
+def _cancel_descendants(state: State, task_id: str, *, by: str) -> None:
+    """Cancel every task spawned under this one. A child that passed keeps its result; its tokens are revoked."""
     for found in CHILDREN.all(state.db, parent=task_id):
         child = lock_task(state, found.id)
         if child.status not in (Status.PASS, Status.CANCELLED):
             _cancel_one(state, child, by=by, reason=f"{task_id} was cancelled")
         else:
-            _KILL_TOKENS.change(state.db, of_task=child.id, at=state.now)
-        _cancel_below(state, child.id, by=by)
+            _REVOKE_TOKENS.change(state.db, of_task=child.id, at=state.now)
+        _cancel_descendants(state, child.id, by=by)
 
 
 def _cancel_one(state: State, task: Task, *, by: str, reason: str | None) -> Task:
     _end_live(state, task, Reason.CANCELLED, Status.CANCELLED, reason)
-    _KILL_TOKENS.change(state.db, of_task=task.id, at=state.now)
+    _REVOKE_TOKENS.change(state.db, of_task=task.id, at=state.now)
     data = {"by": by} | ({"reason": reason} if reason else {})
-    return settle(state, task, Status.CANCELLED, result=task.last_result, **data)
+    return settle_task(state, task, Status.CANCELLED, result=task.last_result, **data)
 
 
 def _end_live(state: State, task: Task, reason: Reason, status: Status, detail: str | None = None) -> None:
@@ -70,12 +70,12 @@ def _end_live(state: State, task: Task, reason: Reason, status: Status, detail: 
 
 
 def mark(state: State, caller: Caller, task_id: str, *, ok: bool, value: Json | None) -> Task:
-    """An operator's verdict. A live attempt is ended; `value` replaces the result when it is given."""
+    """Apply an operator's verdict. A live attempt is ended; `value` replaces the result when it is given."""
     return _judge(state, caller, task_id, Step.MARK_PASS if ok else Step.MARK_BLOCKED, value)
 
 
 def override(state: State, caller: Caller, task_id: str, *, ok: bool, value: Json | None) -> Task:
-    """A senior's verdict, also over a passed task."""
+    """Apply a senior's verdict, also to a passed task."""
     task = _judge(state, caller, task_id, Step.OVERRIDE_PASS if ok else Step.OVERRIDE_BLOCKED, value)
     state.emit(EventKind.VERDICT_OVERRIDDEN, task_id=task.id, attempt=task.attempt, by=caller.subject, ok=ok)
     return task
@@ -87,7 +87,7 @@ def _judge(state: State, caller: Caller, task_id: str, what: Step, value: Json |
     _end_live(state, task, Reason.VERDICT, after)
     audit.by(state, caller, what.value, target=task.id, status=after.value)
     result = value if value is not None else task.last_result
-    return settle(state, task, after, result=result, by=caller.subject, verdict=what.value)
+    return settle_task(state, task, after, result=result, by=caller.subject, verdict=what.value)
 
 
 def adopt(state: State, caller: Caller, task_id: str, number: int, index: int, *, senior: bool) -> Task:

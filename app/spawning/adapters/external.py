@@ -16,6 +16,8 @@ class ExternalSpawner:
     kind = "external"
     first_phase = Phase.RUNNING
     outlives_server = True
+    detached = True
+    hands_out_handle = True
     leased = False
 
     __slots__ = ()

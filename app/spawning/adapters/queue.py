@@ -19,6 +19,7 @@ class QueueSpawner:
     kind = "queue"
     first_phase = Phase.QUEUED
     outlives_server = True
+    detached = True
     leased = True
 
     __slots__ = ("priority", "queue")

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
+from app.domain.attempts import DispatchOutcome
 from app.domain.questions import Question
-from app.spawning.ports import Control, Exit, Job, Settled
+from app.spawning.ports import Control, Exit, Job
 
 
 class BackendGone(Exception):
@@ -51,7 +52,7 @@ class SpawnHook(Protocol):
         """Return to let the attempt start. Raises SpawnRefused with a reason to block it, or BackendGone."""
         ...
 
-    async def after(self, job: Job, settled: Settled) -> None:
+    async def after(self, job: Job, outcome: DispatchOutcome, /) -> None:
         """Take note of how the attempt ended. Raises BackendGone."""
         ...
 

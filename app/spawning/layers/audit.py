@@ -1,4 +1,4 @@
-"""Who had what started through what, in the durable trail."""
+"""Record in the started event which session dispatched through which spawner and layers."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from app.spawning.ports import Draft, Layer, Lookup
 
 
 class AuditLayer(Layer):
-    """A base layer: the attempt's started event says by which session, spawner and layers.
+    """A base layer: adds session, spawner and layers to the attempt's started event.
 
-    The trail is the feed. Nothing is said again when the attempt ends: its completed event stands beside this one.
+    The event feed is the record; the attempt's end has an event of its own, so nothing is added there.
     """
 
     key = "audit"

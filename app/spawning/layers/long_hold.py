@@ -14,7 +14,6 @@ class LongHoldLayer(Layer):
     """Warns once per attempt, `limit_s` after it started. It ends nothing: that is what timeouts are for."""
 
     key = "long_hold"
-    drives = True
 
     def __init__(self, limit_s: float, *, clock: Clock = system_clock) -> None:
         self._limit_s = limit_s

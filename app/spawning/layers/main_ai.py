@@ -1,23 +1,23 @@
-"""The session's spawn hook agrees before an attempt starts, and hears how it ended."""
+"""The session's spawn hook approves an attempt before it starts, and is notified when it ended."""
 
 from __future__ import annotations
 
 import structlog
 
+from app.domain.attempts import DispatchOutcome
 from app.domain.redaction import describe
 from app.domain.sessions import OperatorKind
 from app.spawning.backends.protocols import SpawnHook
 from app.spawning.backends.registry import Registry
-from app.spawning.ports import Control, Facts, Job, Layer, Settled, Spawn, SpawnFailed, SpawnRefused, Worker
+from app.spawning.ports import Control, Facts, Job, Layer, Spawn, SpawnFailed, SpawnRefused, Worker
 
 _log = structlog.get_logger(__name__)
 
 
 class MainAiLayer(Layer):
-    """Acts when the session names a hook and nobody said `automate`. While no hook is registered, attempts wait."""
+    """Acts when the session names a hook and is not automated. While no hook is registered, attempts wait."""
 
     key = "main_ai"
-    drives = True
     gates = True
 
     def __init__(self, hooks: Registry[SpawnHook]) -> None:
@@ -33,14 +33,14 @@ class MainAiLayer(Layer):
             await self._ask(hook_id, job)
         return await inner(job, control)
 
-    async def after(self, job: Job, control: Control, settled: Settled) -> None:
-        """Tell the hook, or the next one under its id, until one has heard it."""
+    async def after(self, job: Job, control: Control, outcome: DispatchOutcome) -> None:
+        """Notify the hook, or the next one registered under its id, until one has returned."""
         del control
         if (hook_id := job.facts.hook_id) is None:
             return
         try:
-            await self._hooks.run(hook_id, lambda hook: hook.after(job, settled))
-        except Exception as error:  # noqa: BLE001 - the hook heard it; what it does with the news is its own affair
+            await self._hooks.run(hook_id, lambda hook: hook.after(job, outcome))
+        except Exception as error:  # noqa: BLE001 - the hook was notified; what it does with that is its own affair
             _log.warning("spawn_hook_broke", hook_id=hook_id, task_id=job.task_id, error=describe(error))
 
     async def _ask(self, hook_id: str, job: Job) -> None:

@@ -10,10 +10,9 @@ from app.spawning.ports import Facts, Layer, SpawnerAdapter
 
 
 class OperatorDelegateLayer(Layer):
-    """Acts when the session names a backend and nobody said `automate`."""
+    """Acts when the session names a backend and is not automated."""
 
     key = "operator_delegate"
-    drives = True
 
     def __init__(self, operators: Registry[OperatorBackend]) -> None:
         self._operators = operators

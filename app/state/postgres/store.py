@@ -36,7 +36,7 @@ from app.state.postgres.dump import dump
 from app.state.postgres.feed_offset import settle_feed_offset
 from app.state.postgres.keepalive import Keepalive
 from app.state.postgres.server_lock import join_lock_term, take_server_lock
-from app.state.state import Effects, State, even_spread
+from app.state.state import Effects, State, even_jitter
 from app.state.worker_threads import WorkerThreads, resolve
 
 R = TypeVar("R")
@@ -54,7 +54,7 @@ class PostgresStore:
 
     `connections` point operations run at once; bulk work has two more, and the lock one. A statement that waits longer
     than `lock_timeout_ms` for a row gives up, and its operation is run again as the policy says. `ids` makes a source
-    of ids for each connection, `spread` is the randomness that operations see (called on several threads), `policy`
+    of ids for each connection, `jitter` is the randomness that operations see (called on several threads), `policy`
     holds where `transact` is given none, `silence` is how long PostgreSQL and this server may hear nothing of each
     other.
     """
@@ -68,7 +68,7 @@ class PostgresStore:
         clock: Clock = system_clock,
         ids: Callable[[], IdSource] | None = None,
         policy: HoldPolicy | None = None,
-        spread: Callable[[], float] = even_spread,
+        jitter: Callable[[], float] = even_jitter,
         keepalive: Keepalive | None = None,
     ) -> None:
         self._url = url
@@ -79,7 +79,7 @@ class PostgresStore:
         self._policy = policy or HoldPolicy()
         self._bulk_policy = self._policy.unbounded()
         self._read_policy = self._policy.warn_only()
-        self._spread = spread
+        self._jitter = jitter
         self._keepalive = keepalive
         self._health = HealthCheck()
         self._listener: CommitListener | None = None
@@ -205,7 +205,7 @@ class PostgresStore:
         db = self._take_connection()
         try:
             begin(db)
-            state = State(db, now=self._clock(), ids=db.ids, spread=self._spread)
+            state = State(db, now=self._clock(), ids=db.ids, jitter=self._jitter)
             answer = run_operation(op, fn, state, policy)
             db.commit()
         except BaseException:

@@ -35,7 +35,7 @@ from app.state.sqlite.connection import (
 )
 from app.state.sqlite.files import FileLock, copy_database
 from app.state.sqlite.writer import SqliteWriter
-from app.state.state import State, even_spread
+from app.state.state import State, even_jitter
 from app.state.worker_threads import WorkerThreads
 
 R = TypeVar("R")
@@ -46,7 +46,7 @@ READS_IN_A_ROW = 32
 class SqliteStore:
     """The store on one SQLite file, or in memory. Belongs to the event loop that opens it.
 
-    One process per file, held by a lock on `<path>.lock`. `ids` makes a source of ids, `spread` is the randomness that
+    One process per file, held by a lock on `<path>.lock`. `ids` makes a source of ids, `jitter` is the randomness that
     operations see, `policy` holds where `transact` is given none.
     """
 
@@ -57,7 +57,7 @@ class SqliteStore:
         clock: Clock = system_clock,
         ids: Callable[[], IdSource] | None = None,
         policy: HoldPolicy | None = None,
-        spread: Callable[[], float] = even_spread,
+        jitter: Callable[[], float] = even_jitter,
     ) -> None:
         self._memory = str(path) == MEMORY
         self.path = MEMORY if self._memory else os.path.realpath(path)
@@ -66,7 +66,7 @@ class SqliteStore:
         self._policy = policy or HoldPolicy()
         self._bulk_policy = self._policy.unbounded()
         self._read_policy = self._policy.warn_only()
-        self._spread = spread
+        self._jitter = jitter
         self._health = HealthCheck()
         self._listener: CommitListener | None = None
         self._lock = FileLock(Path(f"{self.path}.lock"))
@@ -92,7 +92,7 @@ class SqliteStore:
             loop,
             clock=self._clock,
             ids=self._ids(),
-            spread=self._spread,
+            jitter=self._jitter,
             checkpointer=self._checkpointer,
         )
         try:
@@ -182,7 +182,7 @@ class SqliteStore:
     def _read(self, reader: SqliteReader, fn: Callable[[State], R], ids: IdSource, policy: HoldPolicy) -> R:
         reader.begin()
         try:
-            return run_operation("read", fn, State(reader, now=self._clock(), ids=ids, spread=self._spread), policy)
+            return run_operation("read", fn, State(reader, now=self._clock(), ids=ids, jitter=self._jitter), policy)
         finally:
             reader.end()
 

@@ -92,7 +92,7 @@ class SqliteWriter:
         *,
         clock: Clock,
         ids: IdSource,
-        spread: Callable[[], float],
+        jitter: Callable[[], float],
         checkpointer: Checkpointer | None,
     ) -> None:
         self._connect = connect
@@ -100,7 +100,7 @@ class SqliteWriter:
         self._loop = loop
         self._clock = clock
         self._ids = ids
-        self._spread = spread
+        self._jitter = jitter
         self._checkpointer = checkpointer
         self.listener: CommitListener | None = None
         self._db: SqliteConnection | None = None
@@ -238,7 +238,7 @@ class SqliteWriter:
 
         Raises what makes the transaction void for all.
         """
-        state = State(db, now=self._clock(), ids=self._ids, spread=self._spread)
+        state = State(db, now=self._clock(), ids=self._ids, jitter=self._jitter)
         db.start_operation()
         try:
             call.answer = run_operation(call.op, call.fn, state, call.policy)

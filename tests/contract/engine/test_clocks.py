@@ -16,8 +16,9 @@ from app.domain.questions import Ask, OnDeadline
 from app.domain.tasks import RetryPolicy, Status
 from app.domain.tokens import Handle
 from app.engine.engine import Engine
-from app.engine.ops import attempts
+from app.engine.ops import attempts, settling
 from app.spawning.ports import Draft, Facts, Layer, Lookup
+from app.state.state import State
 from tests.support.scripted import IN_PROCESS, ScriptedFunction
 from tests.support.swarms import EXTERNAL, Plan, Swarm, Work, refused, values
 from tests.support.waiting import eventually
@@ -59,7 +60,7 @@ async def test_a_silent_worker_is_lost(swarm: Swarm) -> None:
 
     attempt, row = await swarm.attempt(work.task_id), await swarm.row(work.task_id)
     assert (attempt.outcome, attempt.reason, row.status) == (Outcome.BLOCKED, Reason.LOST, Status.BLOCKED)
-    assert row.last_result == Json.of({"reason": "lost", "detail": "its worker was silent past its lease"})
+    assert row.last_result == Json.of({"reason": "lost", "detail": "its worker sent no heartbeat within its lease"})
     assert "lease_lost" in await swarm.kinds(work.task_id)
 
 
@@ -363,7 +364,11 @@ async def test_only_covered_endings_are_tried_again(swarm: Swarm, ending: str, c
 
 
 def _failure(task_id: str) -> Any:
-    return lambda s: attempts.failed(s, task_id, 1, epoch=1, reason=Reason.WORKER_FAILED, detail="broke")
+    def fail(state: State) -> None:
+        rows = attempts.require_own_attempt(state, task_id, 1, epoch=1)
+        settling.fail_attempt(state, *rows, Reason.WORKER_FAILED, "broke", worker_gone=True)
+
+    return fail
 
 
 async def test_verdicts_are_not_tried_again(swarm: Swarm) -> None:

@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 
 from app.domain.access import Role
-from app.domain.attempts import Outcome, Phase, Reason
+from app.domain.attempts import DispatchOutcome, Outcome, Phase, Reason
 from app.domain.errors import (
     DispatchFailed,
     NotStarted,
 )
 from app.domain.json import Json
-from app.domain.outputs import OutputEvent
+from app.domain.outputs import Final, OutputEvent
 from app.domain.sessions import OperatorKind
 from app.domain.tokens import Handle
-from app.spawning.ports import Layer, SpawnRefused
+from app.spawning.ports import Control, Draft, Facts, Job, Layer, Lookup, Spawn, SpawnRefused, Worker
 from app.spawning.stack import link
 from tests.support.scripted import (
     IN_PROCESS,
@@ -122,15 +122,32 @@ class Broken(Layer):
     """A layer of somebody else's that raises."""
 
     key = "broken"
-    drives = True
 
     def __init__(self, where: str) -> None:
         self._where = where
 
-    def __getattribute__(self, name: str) -> Any:
-        if name in ("prepare", "settle", "spawn", "watch", "after") and name == object.__getattribute__(self, "_where"):
-            raise RuntimeError(f"broken in {name}")
-        return object.__getattribute__(self, name)
+    def _reach(self, step: str) -> None:
+        if step == self._where:
+            raise RuntimeError(f"broken in {step}")
+
+    def prepare(self, draft: Draft, look: Lookup) -> Draft:
+        self._reach("prepare")
+        return draft
+
+    async def spawn(self, job: Job, control: Control, inner: Spawn) -> Worker:
+        self._reach("spawn")
+        return await inner(job, control)
+
+    def watch(self, job: Job, control: Control, worker: Worker) -> Worker:
+        self._reach("watch")
+        return worker
+
+    def settle(self, final: Final, facts: Facts) -> Final:
+        self._reach("settle")
+        return final
+
+    async def after(self, job: Job, control: Control, outcome: DispatchOutcome) -> None:
+        self._reach("after")
 
 
 @pytest.mark.parametrize("where", ["spawn", "watch", "settle", "after"])

@@ -21,7 +21,8 @@ from app.domain.errors import (
 from app.domain.json import Json
 from app.domain.questions import Ask, OnDeadline
 from app.domain.tasks import Status
-from app.engine.ops import attempts
+from app.engine.ops import attempts, settling
+from app.state.state import State
 from tests.support.swarms import EXTERNAL, Swarm, Work
 
 PENDING, RUNNING, SUSPENDED = Status.PENDING, Status.RUNNING, Status.SUSPENDED
@@ -111,11 +112,13 @@ async def spawn_failed(case: Case) -> None:
 
 
 async def _fail(case: Case, reason: Reason) -> None:
-    """What a driver does when the worker or its start has failed."""
-    number = case.number
-    await case.swarm.engine.with_state(
-        "fail", lambda s: attempts.failed(s, case.task_id, number, epoch=1, reason=reason, detail="it broke")
-    )
+    """What a runner does when the worker or its start has failed."""
+
+    def fail(state: State) -> None:
+        rows = attempts.require_own_attempt(state, case.task_id, case.number, epoch=1)
+        settling.fail_attempt(state, *rows, reason, "it broke", worker_gone=True)
+
+    await case.swarm.engine.with_state("fail", fail)
 
 
 async def timeout(case: Case) -> None:

@@ -238,7 +238,7 @@ from app.domain.outputs import Final
 from app.spawning.catalog import SpawnerCatalog
 from app.spawning.layers import load_layers
 from app.spawning.ports import Draft, LayerRegistry
-from app.spawning.stack import LinkedSpawner, settle
+from app.spawning.stack import SpawnerStack
 from tests.support.control import RecordedControl, facts, job
 
 async def main():
@@ -248,12 +248,13 @@ async def main():
     assert problems == []
     registry = LayerRegistry(hints=layers)
     spawner = catalog.build({"kind": "form_letter", "text": "Dear {agent}: {prompt}"})
-    linked = LinkedSpawner(spawner, registry.stack(["house_rules"]), ("house_rules",))
+    stack = SpawnerStack(spawner, registry.stack(["house_rules"]), ("house_rules",))
     known = {"house-rules": Json.of("Be kind.")}
-    draft = linked.acting(facts()).prepare(Draft(facts=facts(), prompt="hello"), known.get)
-    exit = await (await linked.spawn(job(draft.prompt), RecordedControl())).join()
+    active = stack.resolve(facts())
+    draft = active.prepare(Draft(facts=facts(), prompt="hello"), known.get)
+    exit = await (await active.spawn(job(draft.prompt), RecordedControl())).join()
     assert exit.final == Final(value=Json.of("Dear coder: Be kind.\\n\\nhello"), ok=True), exit
-    empty = settle(registry, facts(layers=("house_rules",)), Final(value=Json.of(""), ok=True))
+    empty = active.settle(Final(value=Json.of(""), ok=True))
     assert not empty.ok
 
 asyncio.run(main())

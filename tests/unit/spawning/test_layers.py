@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.domain.attempts import Outcome, Phase
+from app.domain.attempts import DispatchOutcome, Outcome, Phase, Reason
 from app.domain.errors import DispatchFailed, PayloadTooLarge
 from app.domain.json import Json
 from app.domain.outputs import Final
@@ -26,18 +26,18 @@ from app.spawning.ports import (
     Layer,
     LayerRegistry,
     Lookup,
-    Settled,
     Spawn,
     SpawnerAdapter,
     SpawnFailed,
     SpawnRefused,
     Worker,
 )
-from app.spawning.stack import LinkedSpawner, link, resolve, settle
+from app.spawning.stack import ActiveStack, SpawnerStack, active_layers, link
 from tests.support.backends import Calls, ScriptedBackend, ScriptedHook
 from tests.support.control import TASK, RecordedControl, automated, facts, job
+from tests.support.scripted import ScriptedSpawner
 
-SETTLED = Settled(outcome=Outcome.PASS, value=Json.of(1), reason="final")
+PASSED = DispatchOutcome(outcome=Outcome.PASS, value=Json.of(1), reason=Reason.FINAL)
 
 
 class Swarm:
@@ -49,9 +49,13 @@ class Swarm:
         self.strict_hints = strict_hints
         self.layer_registry = shipped_layers(hooks=self.hooks, operators=self.operators, long_hold_s=1.0, extra=extra)
 
-    def linked(self, *hints: str, router: SpawnerAdapter | None = None) -> LinkedSpawner:
+    def linked(self, *hints: str, router: SpawnerAdapter | None = None) -> SpawnerStack:
         """A stack around a spawner that starts nothing."""
         return link(router or ExternalSpawner(), hints, self)
+
+    def active(self, *hints: str, router: SpawnerAdapter | None = None, **fields: Any) -> ActiveStack:
+        """What acts on an attempt with these facts."""
+        return self.linked(*hints, router=router).resolve(facts(layers=hints, **fields))
 
 
 @pytest.fixture
@@ -73,7 +77,7 @@ def resources(values: Mapping[str, Any]) -> Lookup:
 def prepared(swarm: Swarm, prompt: str, values: Mapping[str, Any]) -> Draft:
     """The draft after the input layer."""
     draft = Draft(facts=facts(layers=("input_inject",)), prompt=prompt)
-    return swarm.linked("input_inject").acting(draft.facts).prepare(draft, resources(values))
+    return swarm.linked("input_inject").resolve(draft.facts).prepare(draft, resources(values))
 
 
 # --- the stack -------------------------------------------------------------------------------------------------------
@@ -81,8 +85,6 @@ def prepared(swarm: Swarm, prompt: str, values: Mapping[str, Any]) -> Draft:
 
 class Tracing(Layer):
     """Notes when it is passed, on the way in and out."""
-
-    drives = True
 
     def __init__(self, key: str, trace: list[str]) -> None:
         self.key = key  # pyright: ignore[reportAttributeAccessIssue] - each instance of a test is a layer of its own
@@ -106,7 +108,7 @@ class Tracing(Layer):
         self._trace.append(f"settle {self.key}")
         return final
 
-    async def after(self, job: Job, control: Control, settled: Settled) -> None:
+    async def after(self, job: Job, control: Control, outcome: DispatchOutcome) -> None:
         self._trace.append(f"after {self.key}")
 
 
@@ -126,11 +128,11 @@ async def test_base_layers_are_innermost_and_hints_go_outward_in_the_order_asked
     linked = link(ExternalSpawner(), ["b", "a", "b"], Engine(registry))
     asked = job(layers=("b", "a"))
 
-    linked.acting(asked.facts).prepare(Draft(facts=asked.facts, prompt=""), nothing)
-    await linked.spawn(asked, RecordedControl())
-    settle(registry, asked.facts, Final(value=Json.of(1), ok=True))
-    for layer in linked.acting(asked.facts).layers:
-        await layer.after(asked, RecordedControl(), SETTLED)
+    active = linked.resolve(asked.facts)
+    active.prepare(Draft(facts=asked.facts, prompt=""), nothing)
+    await active.spawn(asked, RecordedControl())
+    active.settle(Final(value=Json.of(1), ok=True))
+    await active.after(asked, RecordedControl(), PASSED)
 
     assert linked.hints == ("b", "a")
     assert trace == [
@@ -161,12 +163,84 @@ def test_only_layers_that_act_make_the_server_drive(swarm: Swarm) -> None:
     """Asking for a layer that does not apply costs nothing."""
     linked = swarm.linked("main_ai", "operator_delegate")
 
-    assert not linked.acting(facts()).drives
-    assert not linked.acting(automated(hook_id="h", operator_backend_id="o")).drives
-    assert linked.acting(facts(hook_id="h")).drives
-    assert linked.acting(facts(hook_id="h")).gates
-    assert not linked.acting(facts(operator_backend_id="o")).gates
-    assert swarm.linked("long_hold").acting(facts()).drives
+    assert not linked.resolve(facts()).drives
+    assert not linked.resolve(automated(hook_id="h", operator_backend_id="o")).drives
+    assert linked.resolve(facts(hook_id="h")).drives
+    assert linked.resolve(facts(hook_id="h")).gates
+    assert not linked.resolve(facts(operator_backend_id="o")).gates
+    assert swarm.active("long_hold").drives
+
+
+def test_what_a_layer_overrides_tells_whether_it_drives_and_settles() -> None:
+    """Nobody has to declare it beside the methods, so that the two cannot disagree."""
+
+    class Quiet(Layer):
+        key = "quiet"
+
+    class Afterwards(Quiet):
+        async def after(self, job: Job, control: Control, outcome: DispatchOutcome) -> None:
+            """Something."""
+
+    class Deciding(Quiet):
+        def settle(self, final: Final, facts: Any) -> Final:
+            return final
+
+    assert [(layer.drives, layer.settles) for layer in (Quiet, Afterwards, Deciding)] == [
+        (False, False),
+        (True, False),
+        (False, True),
+    ]
+
+
+async def test_a_step_after_the_end_that_breaks_stops_no_other() -> None:
+    """It is logged; the layers around it have their turn."""
+    trace: list[str] = []
+
+    class Broken(Layer):
+        key = "broken"
+
+        async def after(self, job: Job, control: Control, outcome: DispatchOutcome) -> None:
+            raise LookupError("no such hook")
+
+    registry = LayerRegistry(base=[Broken(), Tracing("outer", trace)])
+    await link(ExternalSpawner(), (), Engine(registry)).resolve(facts()).after(job(), RecordedControl(), PASSED)
+
+    assert trace == ["after outer"]
+
+
+class Plain:
+    """A spawner of another package, which says nothing about what is optional."""
+
+    kind = "plain"
+    spec: dict[str, Any] = {"kind": "plain"}  # noqa: RUF012 - a constant of the test
+    first_phase = Phase.SPAWNING
+    outlives_server = False
+    leased = False
+
+    async def spawn(self, job: Job, control: Control) -> Worker:
+        raise NotImplementedError
+
+    async def rejoin(self, job: Job, control: Control) -> Worker:
+        raise NotImplementedError
+
+    async def reap(self, job: Job, grace_s: float) -> None:
+        raise NotImplementedError
+
+
+def test_spawners_say_whether_the_server_drives_and_who_gets_the_handle(swarm: Swarm) -> None:
+    """What a spawner does not say is the usual: the server drives it, and the worker alone gets the handle."""
+    seen = {
+        spawner.kind: (active.detached, active.hands_out_handle, swarm.linked(router=spawner).may_drive)
+        for spawner in (ExternalSpawner(), QueueSpawner("q"), Plain())
+        for active in [swarm.active(router=spawner)]
+    }
+
+    assert seen == {
+        "external": (True, True, False),
+        "queue": (True, False, False),
+        "plain": (False, False, True),
+    }
+    assert swarm.linked("long_hold").may_drive
 
 
 # --- audit -----------------------------------------------------------------------------------------------------------
@@ -176,7 +250,7 @@ def test_audit_notes_who_started_what_through_what(swarm: Swarm) -> None:
     """Session, spawner and layers, for the started event."""
     draft = Draft(facts=facts(session_id="S-1", spawner="queue", layers=("long_hold",)), prompt="p")
 
-    assert dict(swarm.linked("long_hold").acting(draft.facts).prepare(draft, nothing).notes) == {
+    assert dict(swarm.linked("long_hold").resolve(draft.facts).prepare(draft, nothing).notes) == {
         "by": "S-1",
         "spawner": "queue",
         "layers": ["long_hold"],
@@ -205,7 +279,7 @@ def test_a_final_spelled_as_an_output_event_counts_as_that_event(
     swarm: Swarm, sent: tuple[Any, bool], meant: tuple[Any, bool]
 ) -> None:
     """Value and ok come out of the event; whatever is not exactly one stays as it is."""
-    final = settle(swarm.layer_registry, facts(spawner="in_process"), Final(value=Json.of(sent[0]), ok=sent[1]))
+    final = swarm.active(router=Plain()).settle(Final(value=Json.of(sent[0]), ok=sent[1]))
 
     assert final == Final(value=Json.of(meant[0]), ok=meant[1])
 
@@ -214,22 +288,23 @@ def test_what_a_worker_submits_by_itself_is_never_read_as_an_event(swarm: Swarm)
     """A worker outside says exactly what it means."""
     final = Final(value=Json.of({"type": "final", "content": {"kind": "inline", "value": 1}, "ok": False}), ok=True)
 
-    assert settle(swarm.layer_registry, facts(spawner="external"), final) is final
+    assert swarm.active().settle(final) is final
+    assert active_layers(swarm.layer_registry, facts(), detached=True).settle(final) is final
 
 
 def test_what_a_worker_submitted_by_itself_is_taken_as_it_is(swarm: Swarm) -> None:
     """It said ok or not in its request, so that a value is never read for more than it is."""
     final = Final(value=Json.of({"type": "final", "content": {"kind": "inline", "value": 1}, "ok": False}), ok=True)
 
-    assert settle(swarm.layer_registry, facts(spawner="external"), final) is final
-    assert settle(swarm.layer_registry, facts(spawner="queue"), final) is final
+    assert swarm.active().settle(final) is final
+    assert swarm.active(router=QueueSpawner("q")).settle(final) is final
 
 
 def test_a_plain_final_passes_the_base_layers_untouched(swarm: Swarm) -> None:
     """The very same object, never decoded."""
     final = Final(value=Json.of({"big": "x" * 1000}), ok=True)
 
-    assert settle(swarm.layer_registry, facts(spawner="in_process"), final) is final
+    assert swarm.active(router=Plain()).settle(final) is final
 
 
 # --- main_ai ---------------------------------------------------------------------------------------------------------
@@ -239,7 +314,7 @@ async def test_a_hook_that_agrees_lets_the_spawn_through(swarm: Swarm) -> None:
     """It is asked once, before anything starts."""
     calls = Calls()
     swarm.hooks.register("h", ScriptedHook(calls))
-    await swarm.linked("main_ai").spawn(job(hook_id="h"), RecordedControl())
+    await swarm.active("main_ai", hook_id="h").spawn(job(hook_id="h"), RecordedControl())
 
     assert calls.made == [("before", TASK)]
 
@@ -248,7 +323,7 @@ async def test_a_hook_that_refuses_blocks_with_its_reason(swarm: Swarm) -> None:
     """Nothing inside is started."""
     swarm.hooks.register("h", ScriptedHook(Calls(), reason="not today"))
     with pytest.raises(SpawnRefused) as refused:
-        await swarm.linked("main_ai").spawn(job(hook_id="h"), RecordedControl())
+        await swarm.active("main_ai", hook_id="h").spawn(job(hook_id="h"), RecordedControl())
 
     assert refused.value.reason == "not today"
 
@@ -256,7 +331,7 @@ async def test_a_hook_that_refuses_blocks_with_its_reason(swarm: Swarm) -> None:
 async def test_a_hook_that_is_away_is_waited_for_and_one_that_drops_is_asked_again(swarm: Swarm) -> None:
     """The attempt waits through both, then goes on."""
     calls = Calls()
-    spawning = asyncio.create_task(swarm.linked("main_ai").spawn(job(hook_id="h"), RecordedControl()))
+    spawning = asyncio.create_task(swarm.active("main_ai", hook_id="h").spawn(job(hook_id="h"), RecordedControl()))
     await asyncio.sleep(0)
     swarm.hooks.register("h", ScriptedHook(calls, gone=True))
     await calls.seen("before")
@@ -275,7 +350,7 @@ async def test_a_hook_that_breaks_fails_the_spawn(swarm: Swarm) -> None:
 
     swarm.hooks.register("h", Broken(Calls()))
     with pytest.raises(SpawnFailed) as failed:
-        await swarm.linked("main_ai").spawn(job(hook_id="h"), RecordedControl())
+        await swarm.active("main_ai", hook_id="h").spawn(job(hook_id="h"), RecordedControl())
 
     assert failed.value.detail == "spawn hook 'h': LookupError: no such agent"
 
@@ -284,7 +359,7 @@ async def test_a_hook_hears_the_end_at_least_once(swarm: Swarm) -> None:
     """The next registration hears it again when the first one dropped."""
     calls = Calls()
     swarm.hooks.register("h", ScriptedHook(calls, gone=True))
-    ending = asyncio.create_task(MainAiLayer(swarm.hooks).after(job(hook_id="h"), RecordedControl(), SETTLED))
+    ending = asyncio.create_task(MainAiLayer(swarm.hooks).after(job(hook_id="h"), RecordedControl(), PASSED))
     await calls.seen("after")
     swarm.hooks.register("h", ScriptedHook(calls))
     await ending
@@ -293,11 +368,15 @@ async def test_a_hook_hears_the_end_at_least_once(swarm: Swarm) -> None:
 
 
 async def test_main_ai_leaves_automated_attempts_and_those_without_a_hook_alone(swarm: Swarm) -> None:
-    """No hook is registered, and neither spawn waits for one."""
-    linked = swarm.linked("main_ai")
+    """The hook that is there would refuse, and is not asked; the spawner is called all the same."""
+    calls = Calls()
+    swarm.hooks.register("h", ScriptedHook(calls, reason="never"))
+    spawner = ScriptedSpawner()
+    for asked in (job(), job(hook_id="h", kind=automated().kind)):
+        await swarm.linked("main_ai", router=spawner).resolve(asked.facts).spawn(asked, RecordedControl())
 
-    await linked.spawn(job(), RecordedControl())
-    await linked.spawn(job(hook_id="h", kind=automated().kind), RecordedControl())
+    assert calls.made == []
+    assert len(spawner.jobs) == 2
 
 
 # --- senior_escalation -----------------------------------------------------------------------------------------------
@@ -307,8 +386,8 @@ FAILED = Final(value=Json.of({"why": "no luck"}), ok=False)
 
 def test_a_final_without_ok_is_held_back_for_the_senior(swarm: Swarm) -> None:
     """The question names reason, agent, attempt and value; a good Final passes."""
-    asked = facts(layers=("senior_escalation",))
-    decision = settle(swarm.layer_registry, asked, FAILED)
+    active = swarm.active("senior_escalation")
+    decision = active.settle(FAILED)
 
     assert isinstance(decision, Escalate)
     assert (decision.layer, decision.original) == ("senior_escalation", FAILED)
@@ -319,25 +398,43 @@ def test_a_final_without_ok_is_held_back_for_the_senior(swarm: Swarm) -> None:
         "attempt": 1,
         "value": {"why": "no luck"},
     }
-    assert settle(swarm.layer_registry, asked, Final(value=Json.of(1), ok=True)) == Final(value=Json.of(1), ok=True)
+    assert active.settle(Final(value=Json.of(1), ok=True)) == Final(value=Json.of(1), ok=True)
 
 
 @pytest.mark.parametrize("answer", [{"uphold": True}, {"uphold": True, "because": "right"}])
 def test_an_upheld_failure_stands(swarm: Swarm, answer: Any) -> None:
     """The original comes out, not ok."""
-    asked = facts(layers=("senior_escalation",))
-    assert resolve(swarm.layer_registry, asked, "senior_escalation", FAILED, Json.of(answer)) == FAILED
+    assert swarm.active("senior_escalation").resolve("senior_escalation", FAILED, Json.of(answer)) == FAILED
 
 
 @pytest.mark.parametrize("answer", ["use 42", {"uphold": False}, {"uphold": 1}, {"uphold": "true"}, None, [True], True])
 def test_any_other_answer_makes_it_good(swarm: Swarm, answer: Any) -> None:
     """Original and answer together, ok."""
-    asked = facts(layers=("senior_escalation",))
     both = {"original": {"why": "no luck"}, "senior_answer": answer}
 
-    assert resolve(swarm.layer_registry, asked, "senior_escalation", FAILED, Json.of(answer)) == Final(
+    assert swarm.active("senior_escalation").resolve("senior_escalation", FAILED, Json.of(answer)) == Final(
         value=Json.of(both), ok=True
     )
+
+
+def test_a_layer_resolves_what_it_held_though_it_applies_no_more() -> None:
+    """Its session may have changed while the senior was asked; the answer still counts."""
+
+    class Fickle(Layer):
+        key = "fickle"
+
+        def applies(self, facts: Any) -> bool:
+            return False
+
+        def resolve(self, original: Final, answer: Json, facts: Any) -> Final:
+            return Final(value=answer, ok=True)
+
+    registry, asked = LayerRegistry(hints=[Fickle()]), facts(layers=("fickle",))
+    answered = Final(value=Json.of("yes"), ok=True)
+
+    holding = active_layers(registry, asked, detached=False, holding="fickle")
+    assert holding.resolve("fickle", FAILED, Json.of("yes")) == answered
+    assert active_layers(registry, asked, detached=False).resolve("fickle", FAILED, Json.of("yes")) == FAILED
 
 
 # --- operator_delegate -----------------------------------------------------------------------------------------------
@@ -350,12 +447,14 @@ async def test_the_backend_takes_the_whole_spawn(swarm: Swarm) -> None:
     linked = swarm.linked("operator_delegate", router=QueueSpawner("q"))
     taken = job(operator_backend_id="o")
 
-    assert linked.acting(taken.facts).adapter.spec == {"kind": "operator", "backend_id": "o"}
-    assert linked.acting(taken.facts).adapter.first_phase is Phase.SPAWNING
-    assert await (await linked.spawn(taken, RecordedControl())).join() == done
-    assert await (await linked.rejoin(taken, RecordedControl())).join() == done
-    assert linked.acting(automated(operator_backend_id="o")).adapter.kind == "queue"
-    assert linked.acting(facts()).adapter.kind == "queue"
+    active = linked.resolve(taken.facts)
+    assert active.spawner.spec == {"kind": "operator", "backend_id": "o"}
+    assert active.spawner.first_phase is Phase.SPAWNING
+    assert not active.detached
+    assert await (await active.spawn(taken, RecordedControl())).join() == done
+    assert await (await active.rejoin(taken, RecordedControl())).join() == done
+    assert linked.resolve(automated(operator_backend_id="o")).spawner.kind == "queue"
+    assert linked.resolve(facts()).spawner.kind == "queue"
 
 
 async def test_the_hook_is_asked_before_the_backend_in_either_order(swarm: Swarm) -> None:
@@ -367,7 +466,7 @@ async def test_the_hook_is_asked_before_the_backend_in_either_order(swarm: Swarm
 
     for hints in (("main_ai", "operator_delegate"), ("operator_delegate", "main_ai")):
         with pytest.raises(SpawnRefused):
-            await swarm.linked(*hints).spawn(both, RecordedControl())
+            await swarm.linked(*hints).resolve(both.facts).spawn(both, RecordedControl())
     assert calls.made == [("before", TASK)] * 2
 
 
@@ -377,7 +476,7 @@ async def test_the_hook_is_asked_before_the_backend_in_either_order(swarm: Swarm
 async def test_an_attempt_that_outlives_its_limit_is_told(swarm: Swarm) -> None:
     """An attempt that began long ago is told of at once when it is joined, and goes on."""
     control = RecordedControl()
-    worker = await swarm.linked("long_hold").spawn(job(started_at=0), control)
+    worker = await swarm.active("long_hold").spawn(job(started_at=0), control)
     joining = asyncio.create_task(worker.join())
     async with asyncio.timeout(60), control.changed:
         await control.changed.wait_for(lambda: control.held_s)
@@ -392,7 +491,7 @@ async def test_an_attempt_that_outlives_its_limit_is_told(swarm: Swarm) -> None:
 async def test_a_rejoined_attempt_is_watched_too(swarm: Swarm) -> None:
     """After a restart the warning still comes."""
     control = RecordedControl()
-    worker = await swarm.linked("long_hold").rejoin(job(started_at=0), control)
+    worker = await swarm.active("long_hold").rejoin(job(started_at=0), control)
     joining = asyncio.create_task(worker.join())
     async with asyncio.timeout(60), control.changed:
         await control.changed.wait_for(lambda: control.held_s)
@@ -406,7 +505,7 @@ async def test_an_attempt_that_ends_in_time_is_not_told() -> None:
     swarm = Swarm()
     control = RecordedControl()
     far_off = 2**45
-    worker = await swarm.linked("long_hold").spawn(job(started_at=far_off), control)
+    worker = await swarm.active("long_hold").spawn(job(started_at=far_off), control)
     await control.end()
     await worker.join()
 

@@ -1,0 +1,204 @@
+"""The deadlines of an attempt: lease, timeout and handle expiry. They stand still while its task is suspended.
+
+`due_at` of an attempt is the first of its deadlines that counts now: the instant at which the timers look at it. A
+heartbeat, explicit or implied by any call of the worker, renews lease and handle.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from app.domain.attempts import Attempt, Phase
+from app.domain.clock import Instant
+from app.engine.ops.queries import lock_task
+from app.engine.ops.rules import EngineCfg
+from app.state import schema
+from app.state.state import State
+from app.state.statements import Statement
+from app.state.tables import ATTEMPTS
+
+STARTED = (Phase.SPAWNING, Phase.RUNNING)
+"""Phases in which lease and handle run out: before, nobody holds the attempt; a held Final needs no worker."""
+
+RENEW_AT_MOST_EVERY_MS = 10_000
+"""A heartbeat that would renew little is written at most this often."""
+
+Columns = dict[str, Any]
+"""Columns of an attempt's row that are still to be written."""
+
+_A = schema.attempts.c
+_WHOLE_LEASE = sa.cast(sa.bindparam("at"), sa.BigInteger) + _A.lease_ms
+_EXTEND_ALL = Statement(
+    sa.update(schema.attempts)
+    .where(_A.due_at.is_not(None), _A.lease_expires_at.is_not(None), _A.lease_expires_at < _WHOLE_LEASE)
+    .values(
+        lease_expires_at=_WHOLE_LEASE,
+        handle_expires_at=sa.case((_A.handle_expires_at < _WHOLE_LEASE, _WHOLE_LEASE), else_=_A.handle_expires_at),
+        due_at=sa.case((_A.timeout_at < _WHOLE_LEASE, _A.timeout_at), else_=_WHOLE_LEASE),
+    )
+)
+
+
+def next_deadline(lease: Instant | None, timeout: Instant | None, handle: Instant) -> Instant:
+    """Return the earliest of the three."""
+    return min(instant for instant in (lease, timeout, handle) if instant is not None)
+
+
+def handle_life_ms(cfg: EngineCfg, lease_ms: int | None) -> int:
+    """Return how long a handle stays valid after a heartbeat."""
+    return cfg.handle_life_ms if lease_ms is None else max(cfg.worker_token_life_ms, lease_ms)
+
+
+# When an attempt is prepared, started and claimed
+
+
+def at_dispatch(
+    state: State, cfg: EngineCfg, *, phase: Phase, lease_ms: int | None, timeout_at: Instant | None, outlives: bool
+) -> Columns:
+    """Return the deadlines of a new attempt. `outlives` tells that its worker lives outside this server.
+
+    A worker outside can be silent only once it was started; one of this process is watched from the start.
+    """
+    leased = phase is Phase.RUNNING or (phase is Phase.SPAWNING and not outlives)
+    lease_at = state.now + lease_ms if lease_ms is not None and leased else None
+    handle_at = state.now + handle_life_ms(cfg, lease_ms)
+    # While nobody holds the attempt, only its timeout can run out.
+    due_at = next_deadline(lease_at, timeout_at, handle_at) if phase in STARTED else timeout_at
+    if due_at is not None:
+        state.due(due_at)
+    return {
+        "lease_ms": lease_ms,
+        "lease_expires_at": lease_at,
+        "timeout_at": timeout_at,
+        "handle_expires_at": handle_at,
+        "due_at": due_at,
+    }
+
+
+def at_start(state: State, cfg: EngineCfg, attempt: Attempt, *, leased: bool = True) -> Columns:
+    """Return the deadlines of an attempt whose worker may act from now on; they stand still if the task is suspended.
+
+    Its handle's life begins now, and its lease with it unless it is not `leased` before it was started.
+    """
+    lease = state.now + attempt.lease_ms if leased and attempt.lease_ms is not None else None
+    handle = state.now + handle_life_ms(cfg, attempt.lease_ms)
+    columns = {"lease_expires_at": lease, "handle_expires_at": handle}
+    if attempt.paused_at is None:
+        due = next_deadline(lease, attempt.timeout_at, handle)
+        state.due(due)
+        return columns | {"due_at": due}
+    return columns | {"timeout_at": _shifted(attempt.timeout_at, state.now - attempt.paused_at), "paused_at": state.now}
+
+
+def at_claim(state: State, cfg: EngineCfg, attempt: Attempt, *, timeout_ms: int | None) -> Columns:
+    """Return the deadlines of a queued attempt that a worker claims now."""
+    lease_ms = attempt.lease_ms or cfg.lease_ms
+    lease = state.now + lease_ms
+    handle = state.now + handle_life_ms(cfg, attempt.lease_ms)
+    timeout = state.now + timeout_ms if timeout_ms is not None else None
+    due = next_deadline(lease, timeout, handle)
+    state.due(due)
+    return {
+        "lease_ms": lease_ms,
+        "lease_expires_at": lease,
+        "timeout_at": timeout,
+        "handle_expires_at": handle,
+        "due_at": due,
+        "last_seen_at": state.now,
+    }
+
+
+# While its task is suspended
+
+
+def pause(state: State, attempt: Attempt) -> None:
+    """Stop the clocks of a live attempt."""
+    if attempt.is_live and attempt.paused_at is None:
+        ATTEMPTS.update(state.db, attempt.task_id, attempt.attempt, paused_at=state.now, due_at=None)
+
+
+def resume(state: State, attempt: Attempt) -> None:
+    """Let the clocks of a live attempt run on with what was left of each."""
+    if not attempt.is_live or attempt.paused_at is None:
+        return
+    stood_ms = state.now - attempt.paused_at  # negative when the machine's clock was set back meanwhile
+    lease = _shifted(attempt.lease_expires_at, stood_ms)
+    timeout = _shifted(attempt.timeout_at, stood_ms)
+    handle = attempt.handle_expires_at + stood_ms
+    due = next_deadline(lease, timeout, handle) if attempt.phase in STARTED else timeout
+    ATTEMPTS.update(
+        state.db,
+        attempt.task_id,
+        attempt.attempt,
+        paused_at=None,
+        lease_expires_at=lease,
+        timeout_at=timeout,
+        handle_expires_at=handle,
+        due_at=due,
+    )
+    if due is not None:
+        state.due(due)
+    if attempt.phase is Phase.QUEUED and attempt.queue is not None:
+        state.wake(f"queue:{attempt.queue}")
+
+
+def _shifted(deadline: Instant | None, by_ms: int) -> Instant | None:
+    return None if deadline is None else deadline + by_ms
+
+
+# Heartbeats
+
+
+def last_heartbeat(attempt: Attempt) -> Instant | None:
+    """Return when the worker was last heard of; None while it needs not be."""
+    if attempt.phase not in STARTED or attempt.paused_at is not None:
+        return None
+    return attempt.last_seen_at or attempt.started_at
+
+
+def renewal_due(cfg: EngineCfg, heartbeat: Instant | None, lease_ms: int | None, now: Instant) -> bool:
+    """Return whether a heartbeat now is worth a write: a tenth of the lease has passed since the last one."""
+    return heartbeat is not None and now - heartbeat >= min(
+        RENEW_AT_MOST_EVERY_MS, (lease_ms or cfg.handle_life_ms) // 10
+    )
+
+
+def renewal(cfg: EngineCfg, attempt: Attempt, now: Instant, *, always: bool = False) -> Columns:
+    """Return the columns that a heartbeat sets; none when no renewal is due, unless `always`."""
+    if not always and not renewal_due(cfg, last_heartbeat(attempt), attempt.lease_ms, now):
+        return {}
+    lease = now + attempt.lease_ms if attempt.lease_ms is not None else None
+    handle = max(attempt.handle_expires_at, now + handle_life_ms(cfg, attempt.lease_ms))
+    return {
+        "last_seen_at": now,
+        "lease_expires_at": lease,
+        "handle_expires_at": handle,
+        "due_at": next_deadline(lease, attempt.timeout_at, handle),
+    }
+
+
+def record_heartbeat(state: State, cfg: EngineCfg, attempt: Attempt, *, always: bool = False) -> Instant:
+    """Renew lease and handle when that is due, or `always`. Returns until when the attempt is good."""
+    columns = renewal(cfg, attempt, state.now, always=always) if attempt.paused_at is None else {}
+    if columns:
+        ATTEMPTS.update(state.db, attempt.task_id, attempt.attempt, **columns)
+        attempt = attempt._replace(**columns)
+    return attempt.lease_expires_at or attempt.handle_expires_at
+
+
+def record_heartbeat_of(state: State, cfg: EngineCfg, task_id: str, number: int, *, epoch: int | None = None) -> None:
+    """Lock the attempt and record a heartbeat; nothing when it is gone, over, or driven under another epoch."""
+    lock_task(state, task_id)
+    attempt = ATTEMPTS.get(state.db, task_id, number)
+    if attempt is not None and epoch in (None, attempt.epoch):
+        record_heartbeat(state, cfg, attempt)
+
+
+def extend_all(state: State) -> int:
+    """Give every leased worker one whole lease from now, and return how many they are.
+
+    While no server ran, heartbeats could not arrive. Timeouts go on: they are the task's own.
+    """
+    return _EXTEND_ALL.change(state.db, at=state.now)

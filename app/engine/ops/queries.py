@@ -1,0 +1,60 @@
+"""Look-ups that several modules share; a search with one user stands beside that user."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from app.domain.errors import TaskNotFound
+from app.domain.questions import QuestionStatus
+from app.domain.tasks import Task
+from app.state import schema
+from app.state.state import State
+from app.state.tables import LATE_RESULTS, OUTPUTS, QUESTIONS, TASKS
+
+_T, _Q, _O, _L = schema.tasks.c, schema.questions.c, schema.outputs.c, schema.late_results.c
+_OPEN = _Q.status == QuestionStatus.OPEN.value
+
+CHILDREN = TASKS.search(_T.parent_task_id == sa.bindparam("parent"), order=(_T.id,))
+"""The tasks that were spawned directly under `parent`."""
+
+OPEN_QUESTIONS = QUESTIONS.search(_Q.task_id == sa.bindparam("task_id"), _OPEN, order=(_Q.key,))
+"""The open questions of one task, oldest first."""
+
+ADDRESSED_QUESTIONS = QUESTIONS.search(
+    _OPEN,
+    sa.or_(_Q.bridge_id == sa.bindparam("bridge_id"), _Q.bridge_id.is_(None)),
+    _Q.key > sa.bindparam("after"),
+    order=(_Q.key,),
+    limit=True,
+)
+"""The open questions addressed to one bridge or to any, a page at a time, oldest first."""
+
+OUTPUTS_OF_ATTEMPT = OUTPUTS.search(
+    _O.task_id == sa.bindparam("task_id"),
+    _O.attempt == sa.bindparam("number"),
+    _O.seq > sa.bindparam("after"),
+    order=(_O.seq,),
+    limit=True,
+)
+"""The outputs of one attempt behind a sequence number, in order."""
+
+LATE_RESULTS_OF_ATTEMPT = LATE_RESULTS.search(
+    _L.task_id == sa.bindparam("task_id"), _L.attempt == sa.bindparam("number"), order=(_L.index,)
+)
+"""The results that came after the attempt was over, in order."""
+
+
+def require_task(state: State, task_id: str) -> Task:
+    """Return the task, for reading. Raises TaskNotFound."""
+    task = TASKS.get(state.db, task_id)
+    if task is None:
+        raise TaskNotFound(task_id)
+    return task
+
+
+def lock_task(state: State, task_id: str) -> Task:
+    """Return the task, locked against every other transaction until this one ends. Raises TaskNotFound."""
+    task = TASKS.lock(state.db, task_id)
+    if task is None:
+        raise TaskNotFound(task_id)
+    return task
