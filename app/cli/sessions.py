@@ -9,10 +9,10 @@ from datetime import timedelta
 from typing import TypeVar
 
 from app.cli.site import Site
-from swarmhold.errors import ApiProblem, ClientError
+from swarmhold.client import SwarmholdClient
+from swarmhold.errors import ApiProblem, Error
 from swarmhold.models.enums import Role
 from swarmhold.models.sessions import SessionRole
-from swarmhold.node import SwarmholdClient
 from swarmhold.observer import Observer
 from swarmhold.operator import Operator
 from swarmhold.senior import Senior
@@ -73,5 +73,5 @@ async def _seated(seat: Seat) -> AsyncGenerator[Seat]:
         try:
             yield seat
         finally:
-            with suppress(ClientError):
+            with suppress(Error):
                 await seat.detach()

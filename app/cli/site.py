@@ -17,9 +17,9 @@ from app.bootstrap.keyring import given_root_key
 from app.cli.failures import EXIT_MISUSED, CommandFailed
 from app.cli.output import errors
 from app.config import Loaded, Settings, load
-from swarmhold.errors import ApiProblem, ClientError
-from swarmhold.node import SwarmholdClient
-from swarmhold.patience import Patience
+from swarmhold.call_retry import CallRetry
+from swarmhold.client import SwarmholdClient
+from swarmhold.errors import ApiProblem, Error, InvalidArgument
 
 R = TypeVar("R")
 
@@ -34,7 +34,7 @@ Key = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
-PATIENCE = Patience(total=timedelta(seconds=5))
+CALL_RETRY = CallRetry(timeout=timedelta(seconds=5))
 
 
 def settings_of(
@@ -63,9 +63,9 @@ class Site:
     key: str
 
     @asynccontextmanager
-    async def connect(self, *, patience: Patience = PATIENCE) -> AsyncGenerator[SwarmholdClient]:
+    async def connect(self, *, call_retry: CallRetry = CALL_RETRY) -> AsyncGenerator[SwarmholdClient]:
         """The server's client."""
-        async with SwarmholdClient(self.url, patience=patience) as server:
+        async with SwarmholdClient(self.url, call_retry=call_retry) as server:
             yield server
 
 
@@ -95,7 +95,9 @@ def run_call(call: Callable[[], Coroutine[Any, Any, R]]) -> R:
         return asyncio.run(call())
     except ApiProblem as problem:
         raise CommandFailed(_refused(problem)) from problem
-    except ClientError as error:
+    except InvalidArgument as error:
+        raise CommandFailed(f"The server would not take this: {error}.", status=EXIT_MISUSED) from error
+    except Error as error:
         raise CommandFailed(f"The server cannot be reached: {error}. Is it running? Name it with --url.") from error
 
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from random import Random
 
-from swarmhold import Job, Operator, Patience, Senior, SwarmholdClient
+from swarmhold import CallRetry, Job, Operator, Senior, SwarmholdClient
 from swarmhold.models.enums import RetryOn
 from swarmhold.models.retries import Retry
 from swarmhold.models.shapes import JsonValue
@@ -16,7 +16,7 @@ from tests.chaos.ledger import Ledger
 
 QUEUE = "chaos"
 PROGRAMS = '{"slowcat": {"path": "/bin/sh", "args": ["-c", "cat; sleep 0.2"]}}'
-PATIENCE = Patience(total=timedelta(seconds=90), longest=timedelta(milliseconds=500))
+CALL_RETRY = CallRetry(timeout=timedelta(seconds=90), max_backoff=timedelta(milliseconds=500))
 HOLD = timedelta(seconds=10)
 RETRY = Retry(max_attempts=50, backoff=0.05, max_backoff=0.5, on=tuple(RetryOn))
 CHUNKS = 4

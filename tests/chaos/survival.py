@@ -15,7 +15,7 @@ from swarmhold import Observer, SwarmholdClient
 from swarmhold.models.events import Event, Lagged
 from tests.chaos.books import Books, faults
 from tests.chaos.ledger import Ledger
-from tests.chaos.lives import PATIENCE, QUEUE, Load
+from tests.chaos.lives import CALL_RETRY, QUEUE, Load
 from tests.support.processes import ServerProcess
 from tests.support.waiting import eventually
 
@@ -53,7 +53,7 @@ async def survive(node: ServerProcess, strike: Strike, *, rounds: int, seed: int
     """Load, strikes, and the end of every life; then what the books lack."""
     ledger, followed = Ledger(), list[Event]()
     async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(SwarmholdClient(node.url, patience=PATIENCE))
+        server = await stack.enter_async_context(SwarmholdClient(node.url, call_retry=CALL_RETRY))
         key = node.root_key()
         operator = await server.attach_operator(key, "chaos")
         senior = await server.attach_senior(key, "chaos-senior")

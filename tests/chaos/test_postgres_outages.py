@@ -11,7 +11,7 @@ import pytest
 from swarmhold import Observer, SwarmholdClient
 from swarmhold.models.events import Event
 from swarmhold.models.spawners import ExternalSpawner
-from tests.chaos.lives import PATIENCE, PROGRAMS
+from tests.chaos.lives import CALL_RETRY, PROGRAMS
 from tests.chaos.survival import LONG, ROUNDS, SEED, diagnose, survive
 from tests.conftest import StartServer
 from tests.support.cutting import cutting_proxy
@@ -121,7 +121,7 @@ async def test_who_waits_goes_on_waiting_through_an_outage(start_server: StartSe
     node = await asyncio.to_thread(start_server, settings={"SWARMHOLD_DATABASE_URL": cluster.create_database()})
     heard: list[Event] = []
     async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(SwarmholdClient(node.url, patience=PATIENCE))
+        server = await stack.enter_async_context(SwarmholdClient(node.url, call_retry=CALL_RETRY))
         key = node.root_key()
         operator = await server.attach_operator(key, "o")
         senior = await server.attach_senior(key, "s")

@@ -20,7 +20,7 @@ from app.cli.demo.plan import Errand, make_plan
 from app.cli.demo.swarm import Outcome, Swarm
 from app.cli.failures import CommandFailed
 from app.cli.output import add_row, console, errors, print_json, table
-from swarmhold.errors import ClientError
+from swarmhold.errors import Error
 
 LONGEST_S = 58.0
 """Well under a minute is plenty where nothing else runs; a busy machine may be given longer."""
@@ -58,7 +58,7 @@ async def _run(folder: Path, *, as_json: bool, deadline_s: float) -> bool:
                 await swarm.work()
     except TimeoutError:
         trouble = f"It was not done within {deadline_s:g} s: {_missing(board)}."
-    except (ClientError, CommandFailed) as error:
+    except (Error, CommandFailed) as error:
         trouble = str(error)
     finally:
         swarm.outcome.exit_status = await house.close()

@@ -11,8 +11,8 @@ from pathlib import Path
 from app.cli.demo import reading
 from app.cli.demo.corpus import locate
 from swarmhold import Job, JobFailed, SwarmholdClient
+from swarmhold.call_retry import CallRetry
 from swarmhold.models.shapes import JsonValue
-from swarmhold.patience import Patience
 
 QUEUE = "reading"
 CONCURRENCY = 4
@@ -41,7 +41,7 @@ async def work(job: Job) -> JsonValue:
 
 async def run(base_url: str, api_key: str) -> None:
     """Work until SIGTERM; restarts of the server are outlived."""
-    async with SwarmholdClient(base_url, patience=Patience()) as server:
+    async with SwarmholdClient(base_url, call_retry=CallRetry()) as server:
         worker = server.queue_worker(api_key, QUEUE, work, concurrency=CONCURRENCY, name=f"reader-{os.getpid()}")
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
         await worker.run()

@@ -13,7 +13,7 @@ from app.cli.demo.corpus import Corpus
 from app.cli.demo.errand_worker import RETRY
 from app.cli.demo.house import House
 from app.cli.demo.plan import Errand
-from swarmhold import Observer, Operator, Patience, Senior, SwarmholdClient
+from swarmhold import CallRetry, Observer, Operator, Senior, SwarmholdClient
 from swarmhold.models.attempts import Attempt
 from swarmhold.models.enums import Role
 from swarmhold.models.events import Event
@@ -23,7 +23,7 @@ from swarmhold.models.tasks import Task
 READERS = 2
 AT_ONCE = 8
 HOLD = timedelta(seconds=20)
-PATIENCE = Patience(total=timedelta(seconds=45), longest=timedelta(seconds=1))
+CALL_RETRY = CallRetry(timeout=timedelta(seconds=45), max_backoff=timedelta(seconds=1))
 
 
 @dataclass(slots=True)
@@ -63,7 +63,7 @@ class Swarm:
         seconds = await self._house.start_server()
         self._board.say(f"server ready at {self._house.url} after {seconds:.1f} s, on an empty data directory")
         async with AsyncExitStack() as stack:
-            server = await stack.enter_async_context(SwarmholdClient(self._house.url, patience=PATIENCE))
+            server = await stack.enter_async_context(SwarmholdClient(self._house.url, call_retry=CALL_RETRY))
             operator = await self._prepare(server)
             observer = await server.attach_observer(self._house.root_key, "demo-board")
             senior = await server.attach_senior(self._house.root_key, "demo-senior")

@@ -1,21 +1,34 @@
-"""The Python client that other programs use to talk to a node: typed calls over HTTP and frames over WebSocket.
+"""The Python client of swarmhold: typed calls over HTTP and WebSockets, for operators, seniors and workers.
 
-It imports nothing of the server, so that it stays small wherever it is installed.
 `SwarmholdClient` is the way in: it hands out an `Operator`, `Senior`, `Observer`, `Worker`, `QueueWorker` or `Admin`,
-one for each kind of credential. Calls that fail on a busy or absent server are sent again when that is safe. A refusal
-is an `ApiProblem`; the whole tree of errors is in `swarmhold.errors`. What calls take besides plain values can be
-imported from here, too: spawners, retry policies, roles. `docs/guide.md` has a program for each job.
+one for each kind of credential. Calls that fail on a busy or absent server are retried when that is safe
+(`CallRetry`). Every error is below `Error`; `swarmhold.errors` draws the tree. What calls take and return are models,
+of which the common ones can be imported from here and all from `swarmhold.models`; instants are timezone-aware
+datetimes.
 """
 
 from swarmhold.admin import Admin
 from swarmhold.backend import Backend
+from swarmhold.call_retry import CallRetry
+from swarmhold.client import SwarmholdClient
 from swarmhold.console import Console
-from swarmhold.errands import BackendHandlers, Finished, Refused
-from swarmhold.errors import AnswerRejected, ApiProblem, ClientError, Disconnected, Unanswered, Unreachable
-from swarmhold.jobs import Job, JobFailed
-from swarmhold.models.enums import OnDeadline, RetryOn, Role, Status
+from swarmhold.errors import (
+    AnswerRejected,
+    ApiProblem,
+    DeadlineExceeded,
+    Disconnected,
+    Error,
+    InvalidArgument,
+    InvalidReply,
+    JobFailed,
+    Unanswered,
+    Unreachable,
+)
+from swarmhold.jobs import Job
+from swarmhold.models.enums import OnDeadline, OperatorKind, Outcome, Phase, QuestionStatus, RetryOn, Role, Status, Verb
 from swarmhold.models.events import Event, Lagged
-from swarmhold.models.frames import HookBefore, Spawn
+from swarmhold.models.frames import Ask, CancelSpawn, HookAfter, HookBefore, Spawn
+from swarmhold.models.questions import Question
 from swarmhold.models.retries import Retry
 from swarmhold.models.shapes import JsonValue
 from swarmhold.models.spawners import (
@@ -27,11 +40,11 @@ from swarmhold.models.spawners import (
     ProcessSpawner,
     QueueSpawner,
 )
-from swarmhold.node import SwarmholdClient
+from swarmhold.models.tasks import Task
 from swarmhold.observer import Observer
 from swarmhold.operator import Operator
-from swarmhold.patience import Patience
 from swarmhold.queue_worker import QueueWorker
+from swarmhold.requests import BackendHandlers, Finished, Refused
 from swarmhold.senior import Senior
 from swarmhold.worker import Worker
 
@@ -39,18 +52,25 @@ __all__ = [
     "Admin",
     "AnswerRejected",
     "ApiProblem",
+    "Ask",
     "Backend",
     "BackendHandlers",
-    "ClientError",
+    "CallRetry",
+    "CancelSpawn",
     "Console",
     "CustomSpawner",
+    "DeadlineExceeded",
     "Disconnected",
+    "Error",
     "Event",
     "ExternalSpawner",
     "Finished",
+    "HookAfter",
     "HookBefore",
     "HttpSpawner",
     "InProcessSpawner",
+    "InvalidArgument",
+    "InvalidReply",
     "Job",
     "JobFailed",
     "JsonValue",
@@ -58,9 +78,13 @@ __all__ = [
     "Observer",
     "OnDeadline",
     "Operator",
+    "OperatorKind",
     "OperatorSpawner",
-    "Patience",
+    "Outcome",
+    "Phase",
     "ProcessSpawner",
+    "Question",
+    "QuestionStatus",
     "QueueSpawner",
     "QueueWorker",
     "Refused",
@@ -71,7 +95,9 @@ __all__ = [
     "Spawn",
     "Status",
     "SwarmholdClient",
+    "Task",
     "Unanswered",
     "Unreachable",
+    "Verb",
     "Worker",
 ]

@@ -1,37 +1,36 @@
-"""API keys and webhooks, for whoever holds the root key."""
+"""Administrators: API keys and webhooks, for whoever holds the root key."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
 
-from swarmhold.listings import every_item
+from swarmhold.calls import read
 from swarmhold.models.enums import Role
 from swarmhold.models.keys import ApiKey, CreatedKey, KeyRequest
 from swarmhold.models.pages import Page
 from swarmhold.models.shapes import given
 from swarmhold.tasks import seconds
-from swarmhold.transport import part
+from swarmhold.transport import segment
 from swarmhold.webhooks import WebhookCalls
 
 _PATH = "/v1/admin/keys"
 
 
 class Admin(WebhookCalls):
-    """Making, listing and revoking API keys; and everything about webhooks."""
+    """Calls that make, list and revoke API keys; and those about webhooks."""
 
     async def create_key(
         self, name: str, roles: Sequence[Role], *, ttl: timedelta | None = None, idempotency_key: str | None = None
     ) -> CreatedKey:
-        """A new key; this reply is the only one that shows it."""
+        """Create a key and return it; no later reply shows it again."""
         body = KeyRequest(name=name, roles=tuple(roles), **given(ttl=seconds(ttl)))
-        reply = await self._transport.create(_PATH, body, key=idempotency_key)
-        return CreatedKey.model_validate_json(reply.content)
+        return read(CreatedKey, await self._transport.create(_PATH, body, key=idempotency_key))
 
     async def keys(self) -> list[ApiKey]:
-        """The keys, without their secrets."""
-        return await every_item(self._transport, _PATH, Page[ApiKey])
+        """Return every key without its secret."""
+        return await self._all(_PATH, Page[ApiKey])
 
     async def revoke_key(self, key_id: str) -> None:
         """Revoke a key: nothing can attach or claim with it any more."""
-        await self._transport.delete(f"{_PATH}/{part(key_id)}")
+        await self._transport.delete(f"{_PATH}/{segment(key_id)}")

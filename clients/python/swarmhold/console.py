@@ -1,4 +1,4 @@
-"""A senior's live console: questions arrive, answers go back, connections come and go underneath."""
+"""A senior's console: questions arrive and answers go back over a WebSocket that reconnects by itself."""
 
 from __future__ import annotations
 
@@ -6,25 +6,22 @@ import logging
 from collections.abc import AsyncIterator
 from typing import Self
 
-import orjson
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from swarmhold.desk import Desk
-from swarmhold.links import Link
+from swarmhold.inbox import Inbox
 from swarmhold.models.frames import Ask, BackendServerFrame, backend_server_frames
 from swarmhold.models.shapes import JsonValue
-from swarmhold.transport import Transport, part
+from swarmhold.sockets import ReconnectingSocket
+from swarmhold.transport import Transport, segment
 
 log = logging.getLogger(__name__)
 
-_frames: TypeAdapter[BackendServerFrame] = backend_server_frames
-
 
 def read_frame(text: str | bytes) -> BackendServerFrame | None:
-    """The frame in a message; None for what is not one, such as a type that is yet to be invented."""
+    """Return the frame of a message; None for one that this version does not know."""
     try:
-        return _frames.validate_python(orjson.loads(text))
-    except (orjson.JSONDecodeError, ValidationError):
+        return backend_server_frames.validate_json(text)
+    except ValidationError:
         log.warning("unknown frame skipped", extra={"bytes": len(text)})
         return None
 
@@ -32,8 +29,8 @@ def read_frame(text: str | bytes) -> BackendServerFrame | None:
 class Console:
     """A senior console, registered under its bridge id while connected. Use it as an async context manager.
 
-    Entering waits for the first welcome, however long the server is away. A newer console under the same id ends this
-    one: whoever waits here then gets Disconnected with 4409.
+    Entering waits for the first connection, however long the server is away. A newer console under the same id ends
+    this one: whatever is awaited here then raises Disconnected with 4409.
 
         async with senior.console("desk-1") as console:
             async for ask in console:
@@ -42,28 +39,28 @@ class Console:
 
     def __init__(self, transport: Transport, bridge_id: str, *, path: str | None = None) -> None:
         self.bridge_id = bridge_id
-        self._desk = Desk()
-        self._link = Link(
+        self._inbox = Inbox()
+        self._socket = ReconnectingSocket(
             transport,
-            path or f"/v1/senior/bridges/{part(bridge_id)}/ws",
-            on_open=self._desk.unanswered_frames,
-            on_text=self._hear_text,
-            on_end=self._desk.end,
-            on_too_big=lambda: self._desk.refuse_all("payload-too-large", "the frame exceeds the server's limit"),
+            path or f"/v1/senior/bridges/{segment(bridge_id)}/ws",
+            on_open=self._inbox.unanswered_frames,
+            on_text=self._receive_text,
+            on_end=self._inbox.end,
+            on_too_big=lambda: self._inbox.refuse_all("payload-too-large", "the frame exceeds the server's limit"),
         )
 
     async def __aenter__(self) -> Self:
-        await self._link.__aenter__()
+        await self._socket.__aenter__()
         try:
-            await self._desk.welcomed.wait()
-            self._desk.check()
+            await self._inbox.welcomed.wait()
+            self._inbox.check()
         except BaseException:
-            await self._link.__aexit__()
+            await self._socket.__aexit__()
             raise
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        await self._link.__aexit__(*exception)
+        await self._socket.__aexit__(*exception)
 
     async def __aiter__(self) -> AsyncIterator[Ask]:
         while True:
@@ -72,36 +69,37 @@ class Console:
     @property
     def open(self) -> list[Ask]:
         """The questions delivered here that still wait, oldest delivery first."""
-        return self._desk.open
+        return self._inbox.open
 
     async def next_ask(self) -> Ask:
-        """The next question: each once, though the server may deliver it often. Cancelling loses none.
+        """Wait for the next question and return it: each once, however often it is delivered. Cancelling loses none.
 
         Raises:
-            Disconnected: the server will not have this console any more.
+            Disconnected: the server has ended this console for good.
         """
-        return await self._desk.next_ask()
+        return await self._inbox.next_ask()
 
     async def answer(self, key: str, value: JsonValue) -> None:
-        """Answer a question; returns when the answer is durable. It is sent again on a new connection as needed.
+        """Answer a question and return once the answer is durable. It is sent again on a new connection as needed.
 
         Cancelled, the answer may count or not.
 
         Raises:
             AnswerRejected: it does not count; after `answer-invalid` another may be tried.
+            InvalidArgument: the value is not JSON.
             Disconnected: as for `next_ask`.
         """
-        text, reply = self._desk.begin_answer(key, value)
+        text, reply = self._inbox.begin_answer(key, value)
         try:
-            await self._link.send(text)
+            await self._socket.send(text)
             await reply
         finally:
-            self._desk.forget(key)
+            self._inbox.forget(key)
 
-    def _hear_text(self, text: str | bytes) -> None:
+    def _receive_text(self, text: str | bytes) -> None:
         frame = read_frame(text)
         if frame is not None:
-            self._hear(frame)
+            self._receive(frame)
 
-    def _hear(self, frame: BackendServerFrame) -> None:
-        self._desk.hear(frame)
+    def _receive(self, frame: BackendServerFrame) -> None:
+        self._inbox.receive(frame)

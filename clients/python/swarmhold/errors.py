@@ -1,31 +1,51 @@
-"""What can go wrong for a caller, as one tree.
+"""Everything that can go wrong for a caller, as one tree.
 
-    ClientError
-    ├── ApiProblem        the server refused the call and said why (RFC 9457)
-    ├── Unreachable       no reply came, for as long as the patience lasted
-    ├── Disconnected      the server closed a socket and would close it again
-    ├── AnswerRejected    a console's answer does not count
-    └── Unanswered        a question was closed without an answer
+    Error
+    ├── ApiProblem         the server refused the call and said why (RFC 9457)
+    ├── Unreachable        no reply came, for as long as calls are retried
+    ├── InvalidReply       a reply came that is not of this API
+    ├── InvalidArgument    an argument that the API does not take; also a ValueError
+    ├── DeadlineExceeded   the caller's own deadline passed; also a TimeoutError
+    ├── Disconnected       the server closed a WebSocket and would close it again
+    ├── AnswerRejected     a console's answer does not count
+    ├── Unanswered         a question was closed without an answer
+    └── JobFailed          raised by a job's function to end its attempt without success
 
-A deadline that the caller set itself ends in the built-in TimeoutError.
+Leaves keep what they know as attributes and write their message in `__str__`.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
 import httpx
 from pydantic import ValidationError
 
+from swarmhold.models.errors import Error, InvalidArgument
 from swarmhold.models.frames import CloseCode
 from swarmhold.models.problems import Problem
 from swarmhold.models.questions import Question
-from swarmhold.models.shapes import JsonObject
+from swarmhold.models.shapes import JsonObject, JsonValue
+
+__all__ = [
+    "AnswerRejected",
+    "ApiProblem",
+    "DeadlineExceeded",
+    "Disconnected",
+    "Error",
+    "InvalidArgument",
+    "InvalidReply",
+    "JobFailed",
+    "Unanswered",
+    "Unreachable",
+    "within",
+]
 
 
-class ClientError(Exception):
-    """Root of the tree."""
-
-
-class ApiProblem(ClientError):
+class ApiProblem(Error):
     """The server refused the call. `code` is stable; `fields` are the members that this code adds."""
 
     def __init__(self, status: int, code: str, title: str, detail: str | None, fields: JsonObject) -> None:
@@ -41,7 +61,7 @@ class ApiProblem(ClientError):
 
     @classmethod
     def of(cls, reply: httpx.Response) -> ApiProblem:
-        """The problem that a refusal describes; one made up from the status when it is not problem+json."""
+        """Return the problem that a refusal describes; one made from its status when it is not problem+json."""
         try:
             problem = Problem.model_validate_json(reply.content)
         except ValidationError:
@@ -50,7 +70,7 @@ class ApiProblem(ClientError):
         return cls(reply.status_code, problem.code, problem.title, problem.detail, problem.fields)
 
 
-class Unreachable(ClientError):
+class Unreachable(Error):
     """No reply came. Unless the call was repeatable, the server may have acted on it all the same."""
 
     def __init__(self, method: str, path: str, reason: str, *, server: str = "") -> None:
@@ -64,8 +84,32 @@ class Unreachable(ClientError):
         return f"no reply to {self.method} {self.server}{self.path}: {self.reason}"
 
 
-class Disconnected(ClientError):
-    """The server will not have this connection. `close_code` is the socket's, or the status of a refused handshake."""
+class InvalidReply(Error):
+    """A reply that is not of this API. The server did act on the call; is there another server at this address?"""
+
+    def __init__(self, method: str, path: str, reason: str) -> None:
+        super().__init__(method, path, reason)
+        self.method = method
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the reply to {self.method} {self.path} is not of this API: {self.reason}"
+
+
+class DeadlineExceeded(Error, TimeoutError):
+    """The deadline that the caller gave passed first."""
+
+    def __init__(self, deadline: timedelta) -> None:
+        super().__init__(deadline)
+        self.deadline = deadline
+
+    def __str__(self) -> str:
+        return f"the deadline of {self.deadline.total_seconds():g} s passed first"
+
+
+class Disconnected(Error):
+    """The server will not have this connection. `close_code` is the WebSocket's, or a refused handshake's status."""
 
     def __init__(self, close_code: int, reason: str) -> None:
         super().__init__(close_code, reason)
@@ -77,7 +121,7 @@ class Disconnected(ClientError):
         return f"the server closed the connection for good: {known.get(self.close_code, self.close_code)} {self.reason}"
 
 
-class AnswerRejected(ClientError):
+class AnswerRejected(Error):
     """The answer does not count; after `answer-invalid` the question is still open."""
 
     def __init__(self, key: str, code: str, detail: str) -> None:
@@ -90,7 +134,7 @@ class AnswerRejected(ClientError):
         return f"answer to {self.key} rejected ({self.code}): {self.detail}"
 
 
-class Unanswered(ClientError):
+class Unanswered(Error):
     """The question was withdrawn, or expired without a default."""
 
     def __init__(self, question: Question) -> None:
@@ -99,3 +143,27 @@ class Unanswered(ClientError):
 
     def __str__(self) -> str:
         return f"question {self.question.key} is {self.question.status} and has no answer"
+
+
+class JobFailed(Error):
+    """Raised by a job's function to end the attempt without success, with `value` as its result."""
+
+    def __init__(self, value: JsonValue) -> None:
+        super().__init__(value)
+        self.value = value
+
+
+@asynccontextmanager
+async def within(deadline: timedelta | None) -> AsyncGenerator[None]:
+    """Run a block under a deadline; None is none.
+
+    Raises:
+        DeadlineExceeded: it passed first.
+    """
+    try:
+        async with asyncio.timeout(None if deadline is None else deadline.total_seconds()):
+            yield
+    except TimeoutError:
+        if deadline is None:
+            raise
+        raise DeadlineExceeded(deadline) from None

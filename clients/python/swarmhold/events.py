@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 import httpx
-import orjson
-from pydantic import ValidationError
 
+from swarmhold.call_retry import TRANSIENT_STATUSES
 from swarmhold.errors import ApiProblem
 from swarmhold.models.events import LAGGED, Event, Lagged
 from swarmhold.sse import Message, SseParser
@@ -20,7 +20,6 @@ log = logging.getLogger(__name__)
 _PATH = "/v1/operator/events"
 # The server sends a comment every 15 seconds; three missed ones mean that nobody is there.
 _TIMEOUT = httpx.Timeout(10.0, read=45.0)
-_PASSING = frozenset({429, 500, 502, 503, 504})
 
 
 async def follow(
@@ -31,7 +30,7 @@ async def follow(
     types: Sequence[str] = (),
     task: str | None = None,
 ) -> AsyncGenerator[Event | Lagged]:
-    """Events for ever: from the beginning with `after=0`, after a cursor, with the `last` few, or from now on.
+    """Yield events for ever: from the beginning with `after=0`, after a cursor, with the `last` few, or from now on.
 
     After a broken connection it resumes behind the last event that it yielded, so that none is missed or seen twice;
     only before the first event of a feed without `after` is there nothing to resume from. `Lagged` is yielded when the
@@ -53,13 +52,13 @@ async def follow(
                     event = read_message(message)
                     if event is not None:
                         yield event
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             log.debug("event feed broke off", extra={"reason": str(error)})
         except ApiProblem as problem:
-            if problem.status not in _PASSING:
+            if problem.status not in TRANSIENT_STATUSES:
                 raise
         failures += 1
-        await transport.rest(failures)
+        await transport.back_off(failures)
 
 
 async def _one_connection(transport: Transport, params: Params, cursor: str | None) -> AsyncGenerator[Message]:
@@ -80,12 +79,12 @@ async def _one_connection(transport: Transport, params: Params, cursor: str | No
 
 
 def read_message(message: Message) -> Event | Lagged | None:
-    """The event in a message; None for what is not one, such as a kind of message that is yet to be invented."""
+    """Return the event of a message; None for one that this version does not know."""
     try:
-        data = orjson.loads(message.data)
+        data = json.loads(message.data)
         if message.event == LAGGED:
             return Lagged.model_validate({"cursor": message.id, **data})
         return Event.model_validate({"cursor": message.id, "kind": message.event, **data})
-    except (orjson.JSONDecodeError, ValidationError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         log.warning("unreadable event skipped", extra={"event_kind": message.event, "event_id": message.id})
         return None

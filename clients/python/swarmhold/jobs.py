@@ -1,22 +1,13 @@
-"""Jobs: one claimed attempt in the hands of a queue worker."""
+"""Jobs: attempts that a queue worker has claimed."""
 
 from __future__ import annotations
 
-from swarmhold.models.shapes import JsonValue
 from swarmhold.models.workers import AnsweredQuestion, ClaimedJob
 from swarmhold.worker import Worker
 
 
-class JobFailed(Exception):
-    """Raised by a job's function to end the attempt without success, with `value` as its result."""
-
-    def __init__(self, value: JsonValue) -> None:
-        super().__init__(value)
-        self.value = value
-
-
 class Job:
-    """What was claimed, and the worker that acts for it: outputs, questions, child tasks."""
+    """A claimed attempt, and the worker that acts for it: outputs, questions, child tasks."""
 
     def __init__(self, claim: ClaimedJob, worker: Worker) -> None:
         self.claim = claim

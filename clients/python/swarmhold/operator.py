@@ -1,4 +1,4 @@
-"""Operators: starting work, judging it, and everything else that their session may do."""
+"""Operators: they start work and judge it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from swarmhold.backend import Backend
-from swarmhold.errands import BackendHandlers
+from swarmhold.calls import read
 from swarmhold.models.enums import OnDeadline, Verb
 from swarmhold.models.questions import Question
 from swarmhold.models.resources import Resource
@@ -14,17 +14,18 @@ from swarmhold.models.shapes import JsonObject, JsonValue, given
 from swarmhold.models.tasks import PostResultRequest, Task, VerdictRequest
 from swarmhold.models.tokens import MintableRole, MintedToken, MintRequest, TokenVerdict, VerifyRequest
 from swarmhold.questions import QuestionCalls, compose_question
+from swarmhold.requests import BackendHandlers
 from swarmhold.sessions import SessionCalls
 from swarmhold.tasks import TaskCalls
 from swarmhold.traces import TraceCalls
-from swarmhold.transport import part
+from swarmhold.transport import segment
 
 
 class Operator(SessionCalls, TaskCalls, TraceCalls, QuestionCalls):
-    """An operator's session, new from `SwarmholdClient.attach_operator` or, with a kept token, `.operator`."""
+    """An operator's session, from `attach_operator` of the client or, with a kept token, from its `operator`."""
 
     def backend(self, backend_id: str, handlers: BackendHandlers) -> Backend:
-        """A live backend under `backend_id`."""
+        """Return an operator backend, to be connected under `backend_id`."""
         return Backend(self._transport, backend_id, handlers)
 
     async def ask(
@@ -43,7 +44,7 @@ class Operator(SessionCalls, TaskCalls, TraceCalls, QuestionCalls):
     ) -> Question:
         """Put a question about the task to a senior and suspend the task; `await_answer(key)` gets the answer.
 
-        `default` is a sequence of none or one answer, because null is an answer, too.
+        `default` is a sequence of no or one answer, because null is an answer, too.
         """
         body = compose_question(
             question,
@@ -55,35 +56,31 @@ class Operator(SessionCalls, TaskCalls, TraceCalls, QuestionCalls):
             default=default,
             escalate_to=escalate_to,
         )
-        path = f"{self._prefix}/tasks/{part(task_id)}/questions"
-        reply = await self._transport.create(path, body, key=idempotency_key)
-        return Question.model_validate_json(reply.content)
+        path = f"{self._prefix}/tasks/{segment(task_id)}/questions"
+        return read(Question, await self._transport.create(path, body, key=idempotency_key))
 
     async def post_result(self, task_id: str, value: JsonValue) -> None:
         """Record an interim result; the status stays."""
-        path = f"{self._prefix}/tasks/{part(task_id)}/result"
+        path = f"{self._prefix}/tasks/{segment(task_id)}/result"
         await self._transport.post(path, PostResultRequest(value=value), repeatable=True)
 
     async def mark(self, task_id: str, *, ok: bool, value: Sequence[JsonValue] = ()) -> Task:
         """Mark the task pass or blocked, ending a live attempt; `value` is none or one new result."""
         body = VerdictRequest(ok=ok, value=value[0]) if value else VerdictRequest(ok=ok)
-        reply = await self._transport.post(f"{self._prefix}/tasks/{part(task_id)}/verdict", body)
-        return Task.model_validate_json(reply.content)
+        return read(Task, await self._transport.post(f"{self._prefix}/tasks/{segment(task_id)}/verdict", body))
 
     async def adopt_late_result(self, task_id: str, attempt: int, index: int) -> Task:
         """Make a late result the task's own."""
-        path = f"{self._prefix}/tasks/{part(task_id)}/attempts/{attempt}/late/{index}/adopt"
-        reply = await self._transport.post(path)
-        return Task.model_validate_json(reply.content)
+        path = f"{self._prefix}/tasks/{segment(task_id)}/attempts/{attempt}/late/{index}/adopt"
+        return read(Task, await self._transport.post(path))
 
     async def set_resource(self, key: str, value: JsonValue) -> None:
         """Store a named value for workers to read."""
-        await self._transport.put(f"{self._prefix}/resources/{part(key)}", value)
+        await self._transport.put(f"{self._prefix}/resources/{segment(key)}", value)
 
     async def resource(self, key: str) -> Resource:
-        """A named value."""
-        reply = await self._transport.get(f"{self._prefix}/resources/{part(key)}")
-        return Resource.model_validate_json(reply.content)
+        """Return a named value."""
+        return read(Resource, await self._transport.get(f"{self._prefix}/resources/{segment(key)}"))
 
     async def mint_token(
         self,
@@ -96,22 +93,20 @@ class Operator(SessionCalls, TaskCalls, TraceCalls, QuestionCalls):
         task_id: str | None = None,
         idempotency_key: str | None = None,
     ) -> MintedToken:
-        """A token for a worker or an observer; it dies with this session's own."""
+        """Mint a token for a worker or an observer; it is valid no longer than this session's own token."""
         body = MintRequest(
             agent_id=agent_id,
             role=role,
             ttl=ttl.total_seconds(),
             **given(max_uses=max_uses, scopes=None if scopes is None else tuple(scopes), task_id=task_id),
         )
-        reply = await self._transport.create(f"{self._prefix}/tokens", body, key=idempotency_key)
-        return MintedToken.model_validate_json(reply.content)
+        return read(MintedToken, await self._transport.create(f"{self._prefix}/tokens", body, key=idempotency_key))
 
     async def verify_token(self, token: str, verb: Verb, *, task_id: str | None = None) -> TokenVerdict:
-        """May `token` do `verb`? Asking consumes one of its uses, so the call is never sent twice on a doubt."""
+        """Return whether `token` may do `verb`. It consumes one of its uses, so the call is never repeated in doubt."""
         body = VerifyRequest(token=token, verb=verb, **given(task_id=task_id))
-        reply = await self._transport.post(f"{self._prefix}/tokens/verify", body)
-        return TokenVerdict.model_validate_json(reply.content)
+        return read(TokenVerdict, await self._transport.post(f"{self._prefix}/tokens/verify", body))
 
     async def revoke_token(self, jti: str) -> None:
-        """Revoke a token and everything that was minted below it."""
-        await self._transport.delete(f"{self._prefix}/tokens/{part(jti)}")
+        """Revoke a token and every token that descends from it."""
+        await self._transport.delete(f"{self._prefix}/tokens/{segment(jti)}")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from swarmhold.callers import Caller
-from swarmhold.errors import Unanswered
+from swarmhold.calls import Calls, read
+from swarmhold.errors import InvalidArgument, Unanswered, within
 from swarmhold.models.enums import OnDeadline, QuestionStatus
 from swarmhold.models.questions import Question, QuestionRequest
 from swarmhold.models.shapes import JsonObject, JsonValue, given
-from swarmhold.transport import part
+from swarmhold.transport import segment
 from swarmhold.waits import DEFAULT_HOLD, Pace
 
 
@@ -26,10 +25,10 @@ def compose_question(
     default: Sequence[JsonValue] = (),
     escalate_to: str | None = None,
 ) -> QuestionRequest:
-    """A question's body. `default` is a sequence of none or one answer, because null is an answer, too.
+    """Return a question's body. `default` is a sequence of no or one answer, because null is an answer, too.
 
     Raises:
-        ValueError: the parts do not fit together, such as a policy without a deadline.
+        InvalidArgument: the parts do not fit together, such as a policy without a deadline.
     """
     body = given(
         answer_schema=answer_schema,
@@ -38,13 +37,15 @@ def compose_question(
         deadline=deadline,
         escalate_to=escalate_to,
     )
+    if len(default) > 1:
+        raise InvalidArgument("give one default answer, as in default=[answer], or none")
     if default:
-        (body["default"],) = default
+        body["default"] = default[0]
     return QuestionRequest(question=question, on_deadline=on_deadline, **body)
 
 
 def answer_of(question: Question) -> JsonValue:
-    """The answer that counts: a senior's, or the default after the deadline.
+    """Return the answer that counts: a senior's, or the default after the deadline.
 
     Raises:
         Unanswered: there is none.
@@ -55,27 +56,26 @@ def answer_of(question: Question) -> JsonValue:
     raise Unanswered(question)
 
 
-class QuestionCalls(Caller):
-    """Following questions by their key."""
+class QuestionCalls(Calls):
+    """Calls that follow questions by their key."""
 
     async def question(self, key: str, *, hold: timedelta = timedelta(0)) -> Question:
-        """The question once it is settled; at the end of `hold`, as it stands. Cancelling is safe."""
-        path = f"{self._prefix}/questions/{part(key)}"
-        reply = await self._transport.get(path, params={"hold": hold.total_seconds()}, hold=hold)
-        return Question.model_validate_json(reply.content)
+        """Return the question once it is closed, or as it is at the end of `hold`. Cancelling is safe."""
+        path = f"{self._prefix}/questions/{segment(key)}"
+        return read(Question, await self._transport.get(path, params={"hold": hold.total_seconds()}, hold=hold))
 
     async def await_answer(
         self, key: str, *, deadline: timedelta | None = None, hold: timedelta = DEFAULT_HOLD
     ) -> JsonValue:
-        """The answer, however long it takes; it may be asked for again, from any process, at any time.
+        """Wait for the answer and return it; any process may wait for it, at any time and again.
 
         Cancelling is safe: the question stays open and the answer will be there.
 
         Raises:
             Unanswered: the question was withdrawn, or expired without a default.
-            TimeoutError: `deadline` passed first.
+            DeadlineExceeded: `deadline` passed first.
         """
-        async with asyncio.timeout(None if deadline is None else deadline.total_seconds()):
+        async with within(deadline):
             pace = Pace(self._transport, hold)
             while True:
                 question = await self.question(key, hold=hold)

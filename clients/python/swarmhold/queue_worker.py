@@ -1,4 +1,4 @@
-"""Queue workers: claim jobs, carry them out, keep their leases, submit what came of them."""
+"""Queue workers: they claim jobs, run them, renew their leases and submit their results."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from swarmhold.errors import ApiProblem, ClientError, Unreachable
-from swarmhold.jobs import Job, JobFailed
+from swarmhold.call_retry import TRANSIENT_STATUSES
+from swarmhold.calls import read
+from swarmhold.errors import ApiProblem, Error, InvalidArgument, InvalidReply, JobFailed, Unreachable
+from swarmhold.jobs import Job
 from swarmhold.leases import clock_skew, renewal_pause
 from swarmhold.models.shapes import JsonValue, given
 from swarmhold.models.workers import ClaimedJob, ClaimRequest
@@ -17,12 +19,11 @@ from swarmhold.worker import Worker
 
 log = logging.getLogger(__name__)
 
-_PASSING = frozenset({429, 500, 502, 503, 504})
 _UNFIT_RESULT = frozenset({400, 413, 422})
 
 
 class QueueWorker:
-    """Claims from one queue until it is stopped, up to `concurrency` jobs at once.
+    """Claims jobs from one queue until it is stopped and runs up to `concurrency` of them at once.
 
     `work` is called with each `Job`; what it returns is submitted as a pass, `JobFailed` or any other exception as a
     failure. It is cancelled when its attempt is over for the server (cancelled, superseded, lease lost). Heartbeats go
@@ -43,7 +44,7 @@ class QueueWorker:
         name: str | None = None,
     ) -> None:
         if concurrency < 1:
-            raise ValueError("a queue worker carries out at least one job at a time")
+            raise InvalidArgument("concurrency is at least 1: a queue worker runs at least one job at a time")
         self._transport = transport
         self._work = work
         self._concurrency = concurrency
@@ -64,7 +65,7 @@ class QueueWorker:
         self._stopping.set()
 
     async def run(self) -> None:
-        """Work until `stop`. Outlives restarts of the server.
+        """Claim and run jobs until `stop`, also over restarts of the server.
 
         Cancelling cancels the jobs at hand without submitting anything: their leases run out, and their retry policies
         decide.
@@ -72,40 +73,40 @@ class QueueWorker:
         Raises:
             ApiProblem: claims are refused for good, such as for a bad key.
         """
-        lanes = [asyncio.create_task(self._lane(), name=f"lane {number}") for number in range(self._concurrency)]
+        loops = [asyncio.create_task(self._loop(), name=f"claims {number}") for number in range(self._concurrency)]
         try:
-            await asyncio.gather(*lanes)
+            await asyncio.gather(*loops)
         finally:
-            for lane in lanes:
-                lane.cancel()
-            await asyncio.gather(*lanes, return_exceptions=True)
+            for loop in loops:
+                loop.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
 
-    async def _lane(self) -> None:
+    async def _loop(self) -> None:
         failures = 0
         while not self._stopping.is_set():
             try:
                 claimed = await self._claim()
-            except ClientError as error:
-                if isinstance(error, ApiProblem) and error.status not in _PASSING:
+            except Error as error:
+                if isinstance(error, ApiProblem) and error.status not in TRANSIENT_STATUSES:
                     raise
                 failures += 1
                 log.warning("claim failed", extra={"reason": str(error)})
-                await self._transport.rest(failures)
+                await self._transport.back_off(failures)
                 continue
             failures = 0
             if claimed is not None:
-                await self._carry_out(*claimed)
+                await self._run_job(*claimed)
 
     async def _claim(self) -> tuple[Job, timedelta] | None:
-        """A job and the server's clock skew, or None when nothing came within the hold."""
+        """Return a job and the server's clock skew, or None when nothing came within the hold."""
         reply = await self._transport.create("/v1/worker/claim", self._claim_body, hold=self._hold)
         if reply.status_code == 204:
             return None
-        claim = ClaimedJob.model_validate_json(reply.content)
+        claim = read(ClaimedJob, reply)
         skew = clock_skew(reply.headers.get("date"), local_now=datetime.now(UTC))
         return Job(claim, Worker(self._transport.with_credential(claim.worker_handle))), skew
 
-    async def _carry_out(self, job: Job, skew: timedelta) -> None:
+    async def _run_job(self, job: Job, skew: timedelta) -> None:
         working = asyncio.create_task(_invoke(self._work, job), name=f"{job!r}")
         beating = asyncio.create_task(self._keep_lease(job, skew, working), name=f"heartbeat of {job!r}")
         try:
@@ -126,10 +127,10 @@ class QueueWorker:
             await asyncio.sleep(pause.total_seconds())
             try:
                 beat = await job.worker.heartbeat()
-            except Unreachable:
+            except (Unreachable, InvalidReply):
                 continue
             except ApiProblem as problem:
-                if problem.status in _PASSING:
+                if problem.status in TRANSIENT_STATUSES:
                     continue
                 log.info("attempt is over", extra={"task_id": job.task_id, "code": problem.code})
                 working.cancel()
@@ -141,7 +142,7 @@ class QueueWorker:
 
 
 async def _invoke(work: Callable[[Job], Awaitable[JsonValue]], job: Job) -> tuple[JsonValue, bool]:
-    """The result to submit, and whether it is good."""
+    """Return the result to submit, and whether it is a success."""
     try:
         return await work(job), True
     except JobFailed as failed:
@@ -156,7 +157,7 @@ async def _report(job: Job, value: JsonValue, ok: bool) -> None:
     """Submit the result; one that the server or JSON cannot take becomes a failure that says so."""
     try:
         await _submit(job, value, ok)
-    except TypeError as error:
+    except InvalidArgument as error:
         await _submit(job, {"error": "result-not-json", "detail": str(error)}, ok=False)
     except ApiProblem as problem:
         if problem.status in _UNFIT_RESULT:
@@ -164,10 +165,12 @@ async def _report(job: Job, value: JsonValue, ok: bool) -> None:
 
 
 async def _submit(job: Job, value: JsonValue, ok: bool) -> None:
-    """Submit, and go on to the next job also when it does not count any more: the server keeps late results."""
+    """Submit a result. One that does not count any more is only logged: the server keeps late results."""
     try:
         await job.worker.submit(value, ok=ok)
-    except ClientError as error:
+    except InvalidArgument:
+        raise
+    except Error as error:
         log.warning("result not taken", extra={"task_id": job.task_id, "attempt": job.attempt, "reason": str(error)})
         if isinstance(error, ApiProblem) and error.status in _UNFIT_RESULT and ok:
             raise

@@ -1,4 +1,4 @@
-"""A caller's own session: staying attached and leaving."""
+"""A session's calls about itself: staying attached and leaving."""
 
 from __future__ import annotations
 
@@ -7,25 +7,24 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
-from swarmhold.callers import Caller
-from swarmhold.errors import ApiProblem, Unreachable
+from swarmhold.calls import Calls, read
+from swarmhold.errors import Error, Unreachable
 from swarmhold.models.sessions import Session
 
 
-class SessionCalls(Caller):
-    """What every attached caller may do about itself."""
+class SessionCalls(Calls):
+    """Calls about the caller's own session."""
 
     async def session(self) -> Session:
-        """The caller's own session."""
-        reply = await self._transport.get(f"{self._prefix}/session")
-        return Session.model_validate_json(reply.content)
+        """Return the caller's own session."""
+        return read(Session, await self._transport.get(f"{self._prefix}/session"))
 
     async def heartbeat(self) -> None:
-        """Say that the caller is still there; it also brings a detached session back."""
+        """Record a heartbeat of the session; it also attaches a detached one again."""
         await self._transport.post(f"{self._prefix}/session/heartbeat", repeatable=True)
 
     async def detach(self) -> None:
-        """Leave. Tasks stay."""
+        """Detach the session. Tasks stay."""
         await self._transport.delete(f"{self._prefix}/session", repeatable=False)
 
     @asynccontextmanager
@@ -36,12 +35,12 @@ class SessionCalls(Caller):
             yield
         finally:
             beating.cancel()
-            with suppress(asyncio.CancelledError, ApiProblem):
+            with suppress(asyncio.CancelledError, Error):
                 await beating
 
     async def _beat(self, interval: timedelta) -> None:
         while True:
             await asyncio.sleep(interval.total_seconds())
-            # The next beat makes up for one that did not get through; a refusal ends the beating.
+            # The next heartbeat makes up for one that failed; a refusal ends them.
             with suppress(Unreachable):
                 await self.heartbeat()

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
+from swarmhold.calls import read
 from swarmhold.models.dispatches import Dispatched, DispatchOutcome, DispatchRequest
 from swarmhold.models.retries import Retry
 from swarmhold.models.shapes import given
 from swarmhold.models.spawners import Spawner
 from swarmhold.models.tasks import CancelRequest, StartTaskRequest, Task
-from swarmhold.transport import part
+from swarmhold.transport import segment
 from swarmhold.waits import WaitCalls
 
 
 class TaskCalls(WaitCalls):
-    """Changing tasks. What creates carries an idempotency key, so that no retry makes a second one."""
+    """Calls that change tasks. What creates carries an idempotency key, so that no retry makes a second one."""
 
     async def start_task(
         self,
@@ -27,9 +28,9 @@ class TaskCalls(WaitCalls):
         attempt_timeout: timedelta | None = None,
         idempotency_key: str | None = None,
     ) -> Task:
-        """A new pending task; a worker's becomes a child of its own.
+        """Create a pending task and return it; a worker's becomes a child of its own task.
 
-        Give an `idempotency_key` to make the call safe over crashes of the caller, too.
+        With an `idempotency_key` of its own the call is safe over crashes of the caller, too.
         """
         body = StartTaskRequest(
             agent=agent,
@@ -37,8 +38,7 @@ class TaskCalls(WaitCalls):
             labels=dict(labels or {}),
             **given(retry=retry, attempt_timeout=seconds(attempt_timeout)),
         )
-        reply = await self._transport.create(f"{self._prefix}/tasks", body, key=idempotency_key)
-        return Task.model_validate_json(reply.content)
+        return read(Task, await self._transport.create(f"{self._prefix}/tasks", body, key=idempotency_key))
 
     async def dispatch(
         self,
@@ -56,10 +56,8 @@ class TaskCalls(WaitCalls):
                 `loop-paused`, and the like; nothing was changed.
         """
         body = DispatchRequest(spawner=spawner, layers=tuple(layers), **given(lease=seconds(lease)))
-        reply = await self._transport.create(
-            f"{self._prefix}/tasks/{part(task_id)}/dispatch", body, key=idempotency_key
-        )
-        return Dispatched.model_validate_json(reply.content)
+        path = f"{self._prefix}/tasks/{segment(task_id)}/dispatch"
+        return read(Dispatched, await self._transport.create(path, body, key=idempotency_key))
 
     async def dispatch_and_wait(
         self,
@@ -76,24 +74,17 @@ class TaskCalls(WaitCalls):
         While a senior has paused the loop, the attempt starts at resume. Cancelling does not stop the attempt.
         """
         body = DispatchRequest(spawner=spawner, layers=tuple(layers), **given(lease=seconds(lease)))
-        reply = await self._transport.create(
-            f"{self._prefix}/tasks/{part(task_id)}/dispatch",
-            body,
-            params={"wait": wait.total_seconds()},
-            key=idempotency_key,
-            hold=wait,
-        )
-        if reply.status_code == 200:
-            return DispatchOutcome.model_validate_json(reply.content)
-        return Dispatched.model_validate_json(reply.content)
+        path = f"{self._prefix}/tasks/{segment(task_id)}/dispatch"
+        params = {"wait": wait.total_seconds()}
+        reply = await self._transport.create(path, body, params=params, key=idempotency_key, hold=wait)
+        return read(DispatchOutcome if reply.status_code == 200 else Dispatched, reply)
 
     async def cancel(self, task_id: str, *, reason: str | None = None) -> Task:
         """Cancel the task and everything under it; cancelling a cancelled task changes nothing."""
-        path = f"{self._prefix}/tasks/{part(task_id)}/cancel"
-        reply = await self._transport.post(path, CancelRequest(**given(reason=reason)), repeatable=True)
-        return Task.model_validate_json(reply.content)
+        path = f"{self._prefix}/tasks/{segment(task_id)}/cancel"
+        return read(Task, await self._transport.post(path, CancelRequest(**given(reason=reason)), repeatable=True))
 
 
 def seconds(duration: timedelta | None) -> float | None:
-    """The duration as the wire has it."""
+    """Return the duration in seconds, as bodies have it."""
     return None if duration is None else duration.total_seconds()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
+from swarmhold.calls import read
 from swarmhold.events import follow
-from swarmhold.listings import every_item
 from swarmhold.models.attempts import Attempt, LateResult
 from swarmhold.models.enums import Status
 from swarmhold.models.events import Event, Lagged
@@ -14,12 +14,12 @@ from swarmhold.models.pages import Page
 from swarmhold.models.sessions import Registry, Session
 from swarmhold.models.stats import Stats
 from swarmhold.models.tasks import Task, Why
-from swarmhold.transport import Params, part
+from swarmhold.transport import Params, segment
 from swarmhold.waits import WaitCalls
 
 
 class TraceCalls(WaitCalls):
-    """Everything that can be read without changing anything; each call may be cancelled safely."""
+    """Calls that read and change nothing; each may be cancelled safely."""
 
     async def tasks(
         self,
@@ -32,7 +32,7 @@ class TraceCalls(WaitCalls):
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Page[Task]:
-        """One page of tasks; `label` is `key:value`, `parent` and `session` are ids."""
+        """Return one page of tasks; `label` is `key:value`, `parent` and `session` are ids."""
         params: Params = {
             "status": status,
             "agent": agent,
@@ -42,8 +42,7 @@ class TraceCalls(WaitCalls):
             "limit": limit,
             "cursor": cursor,
         }
-        reply = await self._transport.get(f"{self._prefix}/tasks", params=params)
-        return Page[Task].model_validate_json(reply.content)
+        return read(Page[Task], await self._transport.get(f"{self._prefix}/tasks", params=params))
 
     async def all_tasks(
         self,
@@ -54,7 +53,7 @@ class TraceCalls(WaitCalls):
         parent: str | None = None,
         session: str | None = None,
     ) -> AsyncIterator[Task]:
-        """Every task that fits, page after page. A task that changes meanwhile is seen as it was on its page."""
+        """Yield every task that fits, page after page. A task that changes meanwhile is seen as it was on its page."""
         cursor: str | None = None
         while True:
             page = await self.tasks(
@@ -67,49 +66,40 @@ class TraceCalls(WaitCalls):
                 return
 
     async def why(self, task_id: str) -> Why:
-        """What the task waits for."""
-        reply = await self._transport.get(f"{self._prefix}/tasks/{part(task_id)}/why")
-        return Why.model_validate_json(reply.content)
+        """Return what the task waits for."""
+        return read(Why, await self._transport.get(f"{self._prefix}/tasks/{segment(task_id)}/why"))
 
     async def attempts(self, task_id: str) -> list[Attempt]:
-        """All attempts of the task."""
-        path = f"{self._prefix}/tasks/{part(task_id)}/attempts"
-        return await every_item(self._transport, path, Page[Attempt])
+        """Return all attempts of the task."""
+        path = f"{self._prefix}/tasks/{segment(task_id)}/attempts"
+        return await self._all(path, Page[Attempt])
 
     async def attempt(self, task_id: str, attempt: int) -> Attempt:
-        """One attempt by its number, counted from 1."""
-        reply = await self._transport.get(f"{self._prefix}/tasks/{part(task_id)}/attempts/{attempt}")
-        return Attempt.model_validate_json(reply.content)
+        """Return one attempt by its number, counted from 1."""
+        return read(Attempt, await self._transport.get(f"{self._prefix}/tasks/{segment(task_id)}/attempts/{attempt}"))
 
     async def output(self, task_id: str, attempt: int) -> list[OutputRecord]:
-        """Everything that the attempt has said so far, in order."""
-        path = f"{self._prefix}/tasks/{part(task_id)}/attempts/{attempt}/output"
-        return await every_item(self._transport, path, Page[OutputRecord])
+        """Return the outputs of an attempt so far, in order."""
+        path = f"{self._prefix}/tasks/{segment(task_id)}/attempts/{attempt}/output"
+        return await self._all(path, Page[OutputRecord])
 
     async def late_results(self, task_id: str, attempt: int) -> list[LateResult]:
-        """Results that came when the attempt no longer counted; an operator may adopt one."""
-        path = f"{self._prefix}/tasks/{part(task_id)}/attempts/{attempt}/late"
-        return await every_item(self._transport, path, Page[LateResult])
+        """Return the results that came when the attempt no longer counted; an operator may adopt one."""
+        path = f"{self._prefix}/tasks/{segment(task_id)}/attempts/{attempt}/late"
+        return await self._all(path, Page[LateResult])
 
     async def sessions(self) -> list[Session]:
-        """The sessions that the server lists."""
+        """Return every session."""
         path = f"{self._prefix}/sessions"
-        return await every_item(self._transport, path, Page[Session])
-
-    async def session_by_id(self, session_id: str) -> Session:
-        """One session."""
-        reply = await self._transport.get(f"{self._prefix}/sessions/{part(session_id)}")
-        return Session.model_validate_json(reply.content)
+        return await self._all(path, Page[Session])
 
     async def registry(self) -> Registry:
-        """The ids of bridges, hooks, backends, spawners and layers that are registered now."""
-        reply = await self._transport.get(f"{self._prefix}/registry")
-        return Registry.model_validate_json(reply.content)
+        """Return the ids of bridges, hooks, backends, spawners and layers that are registered now."""
+        return read(Registry, await self._transport.get(f"{self._prefix}/registry"))
 
     async def stats(self) -> Stats:
-        """Counts of the whole server."""
-        reply = await self._transport.get(f"{self._prefix}/stats")
-        return Stats.model_validate_json(reply.content)
+        """Return counts of the whole server."""
+        return read(Stats, await self._transport.get(f"{self._prefix}/stats"))
 
     def events(
         self,
@@ -119,5 +109,5 @@ class TraceCalls(WaitCalls):
         types: Sequence[str] = (),
         task: str | None = None,
     ) -> AsyncGenerator[Event | Lagged]:
-        """Follow the feed, see `swarmhold.events.follow`."""
+        """Follow the event feed, see `swarmhold.events.follow`."""
         return follow(self._transport, after=after, last=last, types=types, task=task)

@@ -1,4 +1,4 @@
-"""One credential's way to one server: calls over a shared HTTP pool, sent again when that is safe."""
+"""HTTP calls with one credential over a shared connection pool, sent again when that is safe."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from secrets import token_hex
 from urllib.parse import quote
 
 import httpx
-import orjson
 
-from swarmhold.errors import ApiProblem, Unreachable
+from swarmhold.call_retry import CallRetry, Failure, retry_after
+from swarmhold.encoding import encode
+from swarmhold.errors import ApiProblem, Error, InvalidArgument, InvalidReply, Unreachable
 from swarmhold.models.shapes import JsonValue, WireModel
-from swarmhold.patience import Failure, Patience, retry_after
 
 Params = Mapping[str, str | int | float | Sequence[str] | None]
 
@@ -26,13 +26,14 @@ JSON_TYPE = "application/json"
 _CONNECT_SECONDS = 10.0
 _REPLY_SECONDS = 30.0
 NO_HOLD = timedelta(0)
+_FINAL = Failure(transient=False, may_have_run=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """One request. `repeatable`: sending it twice does no more than sending it once.
 
-    `hold` is how long the server may sit on the reply by agreement; it is added to the read timeout.
+    `hold` is how long the server may delay the reply by agreement; it is added to the read timeout.
     """
 
     method: str
@@ -45,19 +46,24 @@ class Call:
     hold: timedelta = NO_HOLD
 
     def query(self) -> dict[str, str | int | float | Sequence[str]]:
-        """The parameters that were given."""
+        """Return the parameters that were given."""
         return {name: value for name, value in self.params.items() if value is not None}
 
     def headers(self) -> dict[str, str]:
-        """Type of the body and idempotency key; never the credential."""
+        """Return the body's type and the idempotency key; never the credential."""
         headers = {} if self.content is None else {"Content-Type": self.content_type}
         if self.idempotency_key is not None:
             headers["Idempotency-Key"] = self.idempotency_key
         return headers
 
+    @property
+    def timeout(self) -> httpx.Timeout:
+        """The time that a connection and a reply may take."""
+        return httpx.Timeout(_REPLY_SECONDS + self.hold.total_seconds(), connect=_CONNECT_SECONDS)
+
 
 class Transport:
-    """Sends calls with one credential. Safe to use from many coroutines of one event loop at once.
+    """Sends calls with one credential. Safe to use from many coroutines of one event loop.
 
     The credential travels in the Authorization header only, and redirects are not followed, so that it reaches no other
     host. Cancelling a call closes its connection; the server may have acted on it.
@@ -68,13 +74,14 @@ class Transport:
         http: httpx.AsyncClient,
         credential: str,
         *,
-        patience: Patience | None = None,
+        call_retry: CallRetry | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
+        """Raises InvalidArgument: no header can carry the credential."""
         self.http = http
-        self.credential = credential
-        self.patience = patience or Patience()
+        self.credential = header_value("a credential", credential)
+        self.call_retry = call_retry or CallRetry()
         self._sleep = sleep
         self._uniform = uniform
 
@@ -87,73 +94,68 @@ class Transport:
         return {"Authorization": f"Bearer {self.credential}"}
 
     def with_credential(self, credential: str) -> Transport:
-        """The same server and pool for another credential."""
-        return Transport(self.http, credential, patience=self.patience, sleep=self._sleep, uniform=self._uniform)
+        """Return a transport for another credential over the same pool."""
+        return Transport(self.http, credential, call_retry=self.call_retry, sleep=self._sleep, uniform=self._uniform)
 
-    async def rest(self, failures: int) -> None:
-        """Sleep as long as befits that many failures in a row."""
-        await self._sleep(self.patience.backoff(failures, spread=self._uniform(-1, 1)).total_seconds())
+    async def back_off(self, failures: int) -> None:
+        """Sleep for the backoff after that many failures in a row."""
+        await self._sleep(self.call_retry.backoff(failures, random=self._uniform(-1, 1)).total_seconds())
 
     async def send(self, call: Call) -> httpx.Response:
-        """The reply, once one with a status below 300 came.
+        """Return the reply, once one with a status below 300 came.
 
         Raises:
-            ApiProblem: the server refused, and trying again is of no use or the patience has run out.
+            ApiProblem: the server refused, and trying again is of no use or the retries have ended.
             Unreachable: no reply came, likewise.
+            InvalidReply: the reply's body cannot be decoded.
         """
         started = time.monotonic()
         for failures in itertools.count(1):
-            failure, error = await self._try(call)
-            if isinstance(error, httpx.Response):
-                return error
-            pause = self.patience.pause(
+            failure, result = await self._try(call)
+            if isinstance(result, httpx.Response):
+                return result
+            delay = self.call_retry.delay(
                 failure,
                 repeatable=call.repeatable,
                 failures=failures,
                 elapsed=timedelta(seconds=time.monotonic() - started),
-                spread=self._uniform(-1, 1),
+                random=self._uniform(-1, 1),
             )
-            if pause is None:
-                raise error
-            await self._sleep(pause.total_seconds())
+            if delay is None:
+                raise result
+            await self._sleep(delay.total_seconds())
         raise AssertionError("an endless count has ended")
 
-    async def _try(self, call: Call) -> tuple[Failure, httpx.Response | ApiProblem | Unreachable]:
-        timeout = httpx.Timeout(_REPLY_SECONDS + call.hold.total_seconds(), connect=_CONNECT_SECONDS)
+    async def _try(self, call: Call) -> tuple[Failure, httpx.Response | Error]:
+        if self.http.is_closed:
+            return _FINAL, self._unreachable(call, "this client was closed; make another one")
         headers = {**self.authorization, **call.headers()}
         try:
             reply = await self.http.request(
-                call.method, call.path, params=call.query(), content=call.content, headers=headers, timeout=timeout
+                call.method, call.path, params=call.query(), content=call.content, headers=headers, timeout=call.timeout
             )
         except httpx.TransportError as error:
-            reason = str(error) or type(error).__name__
-            server = str(self.http.base_url).rstrip("/")
-            return Failure.of_error(error), Unreachable(call.method, call.path, reason, server=server)
+            return Failure.of_error(error), self._unreachable(call, str(error) or type(error).__name__)
+        except httpx.RequestError as error:
+            return _FINAL, InvalidReply(call.method, call.path, str(error) or type(error).__name__)
         if reply.status_code < 300:
-            return Failure(passing=False, maybe_done=True), reply
+            return _FINAL, reply
         problem = ApiProblem.of(reply)
-        hint = retry_after(reply.headers, now=datetime.now(UTC))
+        wait = retry_after(reply.headers, now=datetime.now(UTC))
         unsure = problem.fields.get("unsure") is True
-        return Failure.of_reply(problem.status, problem.code, hint, unsure=unsure), problem
+        return Failure.of_reply(problem.status, problem.code, wait, unsure=unsure), problem
+
+    def _unreachable(self, call: Call, reason: str) -> Unreachable:
+        return Unreachable(call.method, call.path, reason, server=str(self.http.base_url).rstrip("/"))
 
     async def get(self, path: str, *, params: Params | None = None, hold: timedelta = NO_HOLD) -> httpx.Response:
-        """A read, repeated as needed."""
+        """Send a read, repeated as needed."""
         return await self.send(Call(method="GET", path=path, params=params or {}, repeatable=True, hold=hold))
 
-    async def post(
-        self,
-        path: str,
-        body: WireModel | None = None,
-        *,
-        params: Params | None = None,
-        repeatable: bool = False,
-        hold: timedelta = NO_HOLD,
-    ) -> httpx.Response:
-        """A change, repeated only if `repeatable` or surely not done."""
-        content = None if body is None else orjson.dumps(body.model_dump(mode="json"))
-        return await self.send(
-            Call(method="POST", path=path, params=params or {}, content=content, repeatable=repeatable, hold=hold)
-        )
+    async def post(self, path: str, body: WireModel | None = None, *, repeatable: bool = False) -> httpx.Response:
+        """Send a change, repeated only if `repeatable` or surely not done."""
+        content = None if body is None else encode(body)
+        return await self.send(Call(method="POST", path=path, content=content, repeatable=repeatable))
 
     async def create(
         self,
@@ -164,28 +166,35 @@ class Transport:
         key: str | None = None,
         hold: timedelta = NO_HOLD,
     ) -> httpx.Response:
-        """A POST that creates; its idempotency key (drawn here unless given) makes it repeatable."""
+        """Send a POST that creates; its idempotency key (drawn here unless given) makes it repeatable."""
         return await self.send(
             Call(
                 method="POST",
                 path=path,
                 params=params or {},
-                content=orjson.dumps(body.model_dump(mode="json")),
+                content=encode(body),
                 repeatable=True,
-                idempotency_key=key or token_hex(16),
+                idempotency_key=header_value("an idempotency key", key or token_hex(16)),
                 hold=hold,
             )
         )
 
     async def put(self, path: str, value: JsonValue) -> httpx.Response:
         """Set a value, repeated as needed."""
-        return await self.send(Call(method="PUT", path=path, content=orjson.dumps(value), repeatable=True))
+        return await self.send(Call(method="PUT", path=path, content=encode(value), repeatable=True))
 
     async def delete(self, path: str, *, repeatable: bool = True) -> httpx.Response:
-        """Remove."""
+        """Send a removal."""
         return await self.send(Call(method="DELETE", path=path, repeatable=repeatable))
 
 
-def part(text: str) -> str:
-    """`text` as one segment of a path, whatever it holds."""
+def segment(text: str) -> str:
+    """Return `text` as one segment of a path, whatever it holds."""
     return quote(text, safe="")
+
+
+def header_value(what: str, text: str) -> str:
+    """Return `text` if a header can carry it. Raises InvalidArgument, which does not show it: it may be a secret."""
+    if not (text and text.isascii() and text.isprintable()):
+        raise InvalidArgument(f"{what} is printable ASCII text; this one is empty or has other characters")
+    return text

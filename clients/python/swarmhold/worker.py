@@ -1,4 +1,4 @@
-"""Workers: one attempt's side of the wire, by handle or worker token."""
+"""Workers: the calls of one attempt, by its handle or a worker token."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import ClassVar
 
-import orjson
-
+from swarmhold.calls import read
+from swarmhold.encoding import encode
 from swarmhold.models.enums import OnDeadline
-from swarmhold.models.outputs import Artifact, FileRef, Inline, Partial, Progress, WorkerOutput
+from swarmhold.models.outputs import Artifact, Inline, Partial, Progress, WorkerOutput
 from swarmhold.models.questions import Question
 from swarmhold.models.resources import Resource
 from swarmhold.models.shapes import JsonObject, JsonValue, given
@@ -17,7 +17,7 @@ from swarmhold.models.tasks import WorkerResultRequest
 from swarmhold.models.workers import Heartbeat, WorkerPrompt
 from swarmhold.questions import QuestionCalls, compose_question
 from swarmhold.tasks import TaskCalls
-from swarmhold.transport import JSON_TYPE, Call, part
+from swarmhold.transport import JSON_TYPE, Call, segment
 
 
 class Worker(TaskCalls, QuestionCalls):
@@ -29,21 +29,20 @@ class Worker(TaskCalls, QuestionCalls):
     _prefix: ClassVar[str] = "/v1/worker"
 
     async def prompt(self, *, task_id: str | None = None) -> WorkerPrompt:
-        """What is to be done; with `task_id` the server checks that it is this worker's task."""
-        reply = await self._transport.get(f"{self._prefix}/prompt", params={"task_id": task_id})
-        return WorkerPrompt.model_validate_json(reply.content)
+        """Return what is to be done; with `task_id` the server checks that it is this worker's task."""
+        return read(WorkerPrompt, await self._transport.get(f"{self._prefix}/prompt", params={"task_id": task_id}))
 
     async def submit(self, value: JsonValue, *, ok: bool = True) -> None:
-        """End the attempt with a JSON value. The same again is accepted, so it is repeated until it got through.
+        """End the attempt with a JSON value. A repetition is accepted, so the call is repeated until it succeeds.
 
         Raises:
             ApiProblem: `final-conflict` when another Final stands; 409 when the attempt is over. Such a late value is
                 kept by the server and may be adopted.
         """
-        await self._submit(orjson.dumps(value), JSON_TYPE, ok=ok)
+        await self._submit(encode(value), JSON_TYPE, ok=ok)
 
     async def submit_text(self, text: str, *, ok: bool = True) -> None:
-        """End the attempt with a text, of which trailing white space is cut; else as `submit`."""
+        """End the attempt with a text, of which trailing white space is cut; otherwise like `submit`."""
         await self._submit(text.encode(), "text/plain; charset=utf-8", ok=ok)
 
     async def _submit(self, content: bytes, content_type: str, *, ok: bool) -> None:
@@ -59,16 +58,16 @@ class Worker(TaskCalls, QuestionCalls):
         )
 
     async def post_result(self, task_id: str, value: JsonValue, *, ok: bool = True, attempt: int | None = None) -> None:
-        """End the attempt, the server checking that task and attempt are this worker's; else as `submit`."""
+        """End the attempt while the server checks that task and attempt are this worker's; otherwise like `submit`."""
         body = WorkerResultRequest(task_id=task_id, value=value, ok=ok, **given(attempt=attempt))
         await self._transport.post(f"{self._prefix}/result", body, repeatable=True)
 
     async def emit(self, output: WorkerOutput) -> None:
-        """Append an output: recorded once, however often it has to be sent."""
+        """Append an output. It is recorded once, however often it has to be sent."""
         await self._transport.create(f"{self._prefix}/output", output)
 
     async def progress(self, stage: str, note: str | None = None) -> None:
-        """Say how far the work has come."""
+        """Append an output that says how far the work has come."""
         await self.emit(Progress(stage=stage, **given(note=note)))
 
     async def partial(self, chunk: JsonValue) -> None:
@@ -79,16 +78,9 @@ class Worker(TaskCalls, QuestionCalls):
         """Append a named by-product."""
         await self.emit(Artifact(name=name, content=Inline(value=value)))
 
-    async def artifact_file(
-        self, name: str, path: str, *, mime: str | None = None, size_hint: int | None = None
-    ) -> None:
-        """Append a reference to a file; only the reference travels."""
-        await self.emit(Artifact(name=name, content=FileRef(path=path, **given(mime=mime, size_hint=size_hint))))
-
     async def heartbeat(self) -> Heartbeat:
-        """Renew the lease, and learn whether to stop."""
-        reply = await self._transport.post(f"{self._prefix}/heartbeat", repeatable=True)
-        return Heartbeat.model_validate_json(reply.content)
+        """Renew the lease and return until when, and whether the worker should stop."""
+        return read(Heartbeat, await self._transport.post(f"{self._prefix}/heartbeat", repeatable=True))
 
     async def ask(
         self,
@@ -103,9 +95,9 @@ class Worker(TaskCalls, QuestionCalls):
         escalate_to: str | None = None,
         idempotency_key: str | None = None,
     ) -> Question:
-        """Put a question about the own task to a senior; the task is suspended until it is settled.
+        """Put a question about the worker's own task to a senior; the task is suspended until the question is answered.
 
-        `default` is a sequence of none or one answer, because null is an answer, too.
+        `default` is a sequence of no or one answer, because null is an answer, too.
         """
         body = compose_question(
             question,
@@ -117,10 +109,8 @@ class Worker(TaskCalls, QuestionCalls):
             default=default,
             escalate_to=escalate_to,
         )
-        reply = await self._transport.create(f"{self._prefix}/questions", body, key=idempotency_key)
-        return Question.model_validate_json(reply.content)
+        return read(Question, await self._transport.create(f"{self._prefix}/questions", body, key=idempotency_key))
 
     async def resource(self, key: str) -> Resource:
-        """A named value that an operator stored."""
-        reply = await self._transport.get(f"{self._prefix}/resources/{part(key)}")
-        return Resource.model_validate_json(reply.content)
+        """Return a named value that an operator stored."""
+        return read(Resource, await self._transport.get(f"{self._prefix}/resources/{segment(key)}"))

@@ -18,7 +18,7 @@ from app.cli.examination import examine
 from app.config import load
 from app.domain.attempts import Reason
 from app.spawning.processes.tree import ProcessTree
-from swarmhold import ApiProblem, Operator, Patience, Senior, SwarmholdClient, Worker
+from swarmhold import ApiProblem, CallRetry, Operator, Senior, SwarmholdClient, Worker
 from swarmhold.models.attempts import Attempt
 from swarmhold.models.enums import Outcome, OutputType, Phase, Status
 from swarmhold.models.events import Event
@@ -35,7 +35,9 @@ from tests.support.waiting import eventually
 ROOT = Path(__file__).parents[3]
 GRACE_S = 0.4
 """How long what is told to stop has before it is made to."""
-PATIENCE = Patience(total=timedelta(seconds=30), first=timedelta(milliseconds=50), longest=timedelta(milliseconds=200))
+CALL_RETRY = CallRetry(
+    timeout=timedelta(seconds=30), initial_backoff=timedelta(milliseconds=50), max_backoff=timedelta(milliseconds=200)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +240,7 @@ async def arena(place: Path, **more: str) -> AsyncIterator[Arena]:
         stack.push_async_callback(desk.clear_away)
         stack.callback(server.kill)
         root_key = server.root_key()
-        client = await stack.enter_async_context(SwarmholdClient(server.url, patience=PATIENCE))
+        client = await stack.enter_async_context(SwarmholdClient(server.url, call_retry=CALL_RETRY))
         attached = await client.attach(root_key, "tester", hook_id=ID, bridge_id=ID, operator_backend_id=ID)
         made = Arena(
             server=server,

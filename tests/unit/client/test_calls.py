@@ -11,7 +11,7 @@ import httpx
 import orjson
 import pytest
 
-from swarmhold import ApiProblem, Patience, Status, SwarmholdClient, Unanswered, Unreachable
+from swarmhold import ApiProblem, CallRetry, Status, SwarmholdClient, Unanswered, Unreachable
 from swarmhold.models.dispatches import Dispatched, DispatchOutcome
 from swarmhold.models.events import Lagged
 from swarmhold.models.spawners import ExternalSpawner
@@ -19,7 +19,9 @@ from swarmhold.transport import Transport
 from tests.unit.models.test_shapes import QUESTION, TASK
 
 Step = httpx.Response | Exception | Callable[[httpx.Request], httpx.Response]
-QUICK = Patience(total=timedelta(seconds=5), first=timedelta(milliseconds=1), longest=timedelta(milliseconds=2))
+QUICK = CallRetry(
+    timeout=timedelta(seconds=5), initial_backoff=timedelta(milliseconds=1), max_backoff=timedelta(milliseconds=2)
+)
 
 
 class Script(httpx.AsyncBaseTransport):
@@ -41,7 +43,7 @@ class Script(httpx.AsyncBaseTransport):
 def server(script: Script) -> SwarmholdClient:
     """A client whose server is the script."""
     http = httpx.AsyncClient(base_url="http://swarm.test/prefix", transport=script)
-    return SwarmholdClient("", http=http, patience=QUICK)
+    return SwarmholdClient("", http=http, call_retry=QUICK)
 
 
 def problem(status: int, code: str, **fields: Any) -> httpx.Response:
@@ -100,13 +102,13 @@ async def test_a_call_that_must_not_be_repeated_is_not() -> None:
     assert len(script.requests) == 1
 
 
-async def test_patience_ends_with_the_last_failure() -> None:
+async def test_retries_end_with_the_last_failure() -> None:
     """The caller gets what the server said last."""
     script = Script(*(problem(503, "store-unavailable") for _ in range(100)))
     http = httpx.AsyncClient(base_url="http://swarm.test", transport=script)
-    patience = Patience(total=timedelta(0), first=timedelta(milliseconds=1))
+    call_retry = CallRetry(timeout=timedelta(0), initial_backoff=timedelta(milliseconds=1))
     with pytest.raises(ApiProblem, match="store-unavailable"):
-        await SwarmholdClient("", http=http, patience=patience).operator("t").task("T-0")
+        await SwarmholdClient("", http=http, call_retry=call_retry).operator("t").task("T-0")
     assert len(script.requests) == 1
 
 

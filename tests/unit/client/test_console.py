@@ -13,12 +13,12 @@ import orjson
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
-from swarmhold import AnswerRejected, BackendHandlers, Disconnected, Finished, Patience, Refused, SwarmholdClient
+from swarmhold import AnswerRejected, BackendHandlers, CallRetry, Disconnected, Finished, Refused, SwarmholdClient
 from swarmhold.models.frames import CancelSpawn, HookBefore, Spawn
 from tests.support.waiting import eventually
 
 DEADLINE = 60
-QUICK = Patience(first=timedelta(milliseconds=1), longest=timedelta(milliseconds=5))
+QUICK = CallRetry(initial_backoff=timedelta(milliseconds=1), max_backoff=timedelta(milliseconds=5))
 ASK: dict[str, Any] = {
     "type": "ask",
     "key": "R-1",
@@ -80,7 +80,7 @@ async def speaking(*talks: Talk) -> AsyncIterator[SwarmholdClient]:
 
     async with serve(handle, "127.0.0.1", 0, subprotocols=["swarmhold.v1"]) as server:  # pyright: ignore[reportArgumentType] - a NewType of str
         port = next(iter(server.sockets)).getsockname()[1]
-        async with asyncio.timeout(DEADLINE), SwarmholdClient(f"http://127.0.0.1:{port}", patience=QUICK) as client:
+        async with asyncio.timeout(DEADLINE), SwarmholdClient(f"http://127.0.0.1:{port}", call_retry=QUICK) as client:
             yield client
 
 
@@ -343,7 +343,7 @@ async def test_a_refused_handshake_is_final_and_a_busy_one_is_not() -> None:
 
     async with serve(never, "127.0.0.1", 0, process_request=refuse) as server:  # pyright: ignore[reportArgumentType] - the reply is typed loosely here
         port = next(iter(server.sockets)).getsockname()[1]
-        async with SwarmholdClient(f"http://127.0.0.1:{port}", patience=QUICK) as client, asyncio.timeout(DEADLINE):
+        async with SwarmholdClient(f"http://127.0.0.1:{port}", call_retry=QUICK) as client, asyncio.timeout(DEADLINE):
             with pytest.raises(Disconnected) as caught:
                 async with client.senior("secret").console("b"):
                     pytest.fail("it was let in")

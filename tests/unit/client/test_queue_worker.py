@@ -10,7 +10,7 @@ import httpx
 import orjson
 import pytest
 
-from swarmhold import ApiProblem, Job, JobFailed, Patience, SwarmholdClient
+from swarmhold import ApiProblem, CallRetry, Job, JobFailed, SwarmholdClient
 from swarmhold.models.instants import to_rfc3339
 from tests.support.waiting import eventually
 
@@ -71,8 +71,10 @@ def problem(status: int, code: str) -> httpx.Response:
 async def carry_out(jobs: Jobs, work: Any, *, concurrency: int = 1) -> None:
     """Run a queue worker over the jobs until all are claimed and done."""
     http = httpx.AsyncClient(base_url="http://swarm.test", transport=jobs)
-    patience = Patience(first=timedelta(milliseconds=1), longest=timedelta(milliseconds=1))
-    worker = SwarmholdClient("", http=http, patience=patience).queue_worker("shk_k", "q", work, concurrency=concurrency)
+    call_retry = CallRetry(initial_backoff=timedelta(milliseconds=1), max_backoff=timedelta(milliseconds=1))
+    worker = SwarmholdClient("", http=http, call_retry=call_retry).queue_worker(
+        "shk_k", "q", work, concurrency=concurrency
+    )
     async with asyncio.timeout(DEADLINE), asyncio.TaskGroup() as group:
         running = group.create_task(worker.run())
         stopping = group.create_task(jobs.done.wait())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import (
     BaseModel,
@@ -10,10 +10,13 @@ from pydantic import (
     ConfigDict,
     GetJsonSchemaHandler,
     SerializerFunctionWrapHandler,
+    ValidationError,
     model_serializer,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
+
+from swarmhold.models.errors import InvalidArgument
 
 __all__ = ["JsonObject", "JsonValue", "Request", "Shape", "WireModel", "given", "null_as"]
 
@@ -23,7 +26,24 @@ JsonValue = Any
 JsonObject = dict[str, Any]
 
 
-class WireModel(BaseModel):
+if TYPE_CHECKING:
+    _Model = BaseModel
+else:
+
+    class _Metaclass(type(BaseModel)):
+        """Makes a call of the class raise the package's own error; `model_validate` raises pydantic's."""
+
+        def __call__(cls, *args, **fields):
+            try:
+                return super().__call__(*args, **fields)
+            except ValidationError as error:
+                raise InvalidArgument.of(error) from error
+
+    class _Model(BaseModel, metaclass=_Metaclass):
+        """A model that raises InvalidArgument when it is built in Python from what does not fit."""
+
+
+class WireModel(_Model):
     """A frozen model in which absent and null differ.
 
     An optional field that was never set is left out when the model is written; one that was set

@@ -1,4 +1,4 @@
-"""The desk: which questions lie open and which answers are on their way. No I/O; a console puts a link to it."""
+"""The state of a console: open questions, and answers without a reply yet. No I/O; a console adds the WebSocket."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import asyncio
 import logging
 from dataclasses import dataclass, field
 
-import orjson
-
-from swarmhold.errors import AnswerRejected, ClientError
+from swarmhold.encoding import encode
+from swarmhold.errors import AnswerRejected, Error
 from swarmhold.models.frames import Accepted, Answer, Ask, BackendServerFrame, ErrorFrame, Rejected, Welcome, Withdrawn
 from swarmhold.models.shapes import JsonValue
 
@@ -25,24 +24,24 @@ class _Pending:
     reply: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
-class Desk:
-    """Sorts what a console hears. Every question is handed out once, however often the server delivers it."""
+class Inbox:
+    """Open questions and pending answers. Every question is handed out once, however often it is delivered."""
 
     def __init__(self) -> None:
         self.welcomed = asyncio.Event()
-        """Set with the first welcome, or when it will never come."""
+        """Set by the first welcome, or when the connection has ended for good."""
         self._open: dict[str, Ask] = {}
         self._fresh: asyncio.Queue[str | None] = asyncio.Queue()
         self._pending: dict[str, _Pending] = {}
-        self._end: ClientError | None = None
+        self._end: Error | None = None
 
     @property
     def open(self) -> list[Ask]:
-        """The questions that were delivered and, as far as is known here, still wait."""
+        """The questions that were delivered and, as far as is known here, are open."""
         return list(self._open.values())
 
-    def hear(self, frame: BackendServerFrame) -> None:
-        """Take in one frame; the ones of a backend are not the desk's."""
+    def receive(self, frame: BackendServerFrame) -> None:
+        """Take one frame; those for a backend alone are ignored."""
         match frame:
             case Welcome():
                 self.welcomed.set()
@@ -65,10 +64,10 @@ class Desk:
                 pass
 
     async def next_ask(self) -> Ask:
-        """The next question that is still open. Cancelling loses none.
+        """Wait for the next question that is still open and return it. Cancelling loses none.
 
         Raises:
-            Disconnected: the link has ended.
+            Disconnected: the connection has ended for good.
         """
         while True:
             if self._end is not None and self._fresh.empty():
@@ -79,35 +78,35 @@ class Desk:
                 return ask
 
     def begin_answer(self, key: str, value: JsonValue) -> tuple[str, asyncio.Future[None]]:
-        """The frame to send, and the reply to await; `forget` it in the end.
+        """Return the frame to send and the reply to await; call `forget` in the end.
 
         Raises:
-            RuntimeError: another answer to this question is on its way.
-            Disconnected: the link has ended.
+            AnswerRejected: another answer to this question waits for its reply (`answer-pending`).
+            Disconnected: the connection has ended for good.
         """
         if self._end is not None:
             raise self._end
         if key in self._pending:
-            raise RuntimeError(f"an answer to {key} is already on its way")
-        pending = _Pending(as_text(Answer(key=key, value=value)))
+            raise AnswerRejected(key, "answer-pending", "another answer waits for its reply; await that one first")
+        pending = _Pending(encode(Answer(key=key, value=value)).decode())
         self._pending[key] = pending
         return pending.text, pending.reply
 
     def forget(self, key: str) -> None:
-        """Stop resending the answer to this question."""
+        """Send the answer to this question no more."""
         self._pending.pop(key, None)
 
     def unanswered_frames(self) -> list[str]:
-        """What a new connection has to send: answers whose reply was lost. The same answer twice does no harm."""
+        """Return what a new connection has to send: answers without a reply. A repeated answer does no harm."""
         return [pending.text for pending in self._pending.values() if not pending.reply.done()]
 
     def refuse_all(self, code: str, detail: str) -> None:
-        """Fail every answer on its way: the connection died of one of them."""
+        """Reject every pending answer: one of them made the server close the connection."""
         for key in list(self._pending):
             self._settle(key, AnswerRejected(key, code, detail))
 
-    def end(self, reason: ClientError) -> None:
-        """The link has ended: whoever waits here is told."""
+    def end(self, reason: Error) -> None:
+        """Raise `reason` wherever something is awaited here: the connection has ended for good."""
         self._end = reason
         for key in list(self._pending):
             self._settle(key, reason)
@@ -115,11 +114,11 @@ class Desk:
         self.welcomed.set()
 
     def check(self) -> None:
-        """Raise why the link has ended, if it has."""
+        """Raise the reason if the connection has ended for good."""
         if self._end is not None:
             raise self._end
 
-    def _settle(self, key: str, error: ClientError | None) -> None:
+    def _settle(self, key: str, error: Error | None) -> None:
         pending = self._pending.get(key)
         if pending is None or pending.reply.done():
             return
@@ -134,8 +133,3 @@ class Desk:
         key = next(iter(self._pending), None)
         if key is not None:
             self._settle(key, AnswerRejected(key, code, detail))
-
-
-def as_text(frame: Answer) -> str:
-    """The frame as it is sent."""
-    return orjson.dumps(frame.model_dump(mode="json")).decode()

@@ -1,4 +1,4 @@
-"""Errands: what a server asks of a backend, done once however often it is asked."""
+"""Requests of the server to an operator backend: each is handled once, however often it is sent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from swarmhold.models.shapes import JsonValue
 log = logging.getLogger(__name__)
 
 Ack = HookAck | SpawnAck
-Errand = HookBefore | HookAfter | Spawn
+Request = HookBefore | HookAfter | Spawn
 _Identity = tuple[str, str, int]
 
 _REMEMBERED = 10_000
@@ -22,7 +22,7 @@ _REMEMBERED = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """The backend did the whole work itself, and this came of it."""
+    """The result of an attempt that the backend has run to its end."""
 
     value: JsonValue = None
     ok: bool = True
@@ -30,18 +30,18 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The attempt must not start."""
+    """A refusal to let an attempt start."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackendHandlers:
-    """What a backend does when asked. Each is optional, runs in a task of its own, and may take as long as it likes.
+    """What a backend does at the server's request. Each is optional, runs in a task of its own and has no time limit.
 
     `spawn` returns None when it started a worker that will submit by itself, or `Finished`; raising means that it
-    failed. It is cancelled when its attempt is. `renewed` hears of a fresh handle for an attempt that `spawn` was
-    already called for. `hook_before` returns None to agree; raising refuses. `cancel` stops what `spawn` left behind.
+    failed. It is cancelled when its attempt is. `renewed` is called with the new handle of an attempt that `spawn` has
+    started. `hook_before` returns None to agree; raising refuses. `cancel` stops what `spawn` left behind.
     """
 
     spawn: Callable[[Spawn], Awaitable[Finished | None]] | None = None
@@ -53,7 +53,7 @@ class BackendHandlers:
 
 @dataclass(slots=True)
 class _Record:
-    """One errand: under which request it is wanted now, the handle it knows, and its ack once it is done."""
+    """One request: its latest id, the handle that its handler knows, and its ack once it is done."""
 
     req_id: str
     handle: str | None = None
@@ -61,10 +61,10 @@ class _Record:
     running: asyncio.Task[None] | None = None
 
 
-class Errands:
-    """Runs handlers and acknowledges. A request that comes again, as after a reconnect, gets the first one's ack.
+class Requests:
+    """Runs handlers and acknowledges. A request that is sent again, as after a reconnect, gets the first one's ack.
 
-    Not started twice in one process; a new process knows nothing of the old one's errands and starts them afresh.
+    A request is started once per process; a new process knows nothing of an old one's and starts them again.
     """
 
     def __init__(self, handlers: BackendHandlers, send: Callable[[Ack], Awaitable[None]]) -> None:
@@ -73,8 +73,8 @@ class Errands:
         self._records: OrderedDict[_Identity, _Record] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def take(self, frame: Errand) -> None:
-        """Start the errand, or find the one that is under way or done."""
+    def take(self, frame: Request) -> None:
+        """Start the request's handler, or send the ack again if it is done."""
         identity = (frame.type, frame.task_id, frame.attempt)
         record = self._records.get(identity)
         if record is None:
@@ -82,40 +82,40 @@ class Errands:
             if isinstance(frame, Spawn):
                 record.handle = frame.worker_handle
             record.running = self._start(self._run(frame, record))
-            self._let_go()
+            self._prune()
             return
         record.req_id = frame.req_id
         self._start(self._again(frame, record))
 
     def cancel(self, frame: CancelSpawn) -> None:
-        """Stop the attempt's spawn, and tell the handler."""
+        """Cancel the attempt's `spawn` handler and run its `cancel` handler."""
         record = self._records.get(("spawn", frame.task_id, frame.attempt))
         if record is not None and record.running is not None:
             record.running.cancel()
         if self._handlers.cancel is not None:
-            self._start(self._guarded(self._handlers.cancel(frame), "cancel"))
+            self._start(self._logging_failure(self._handlers.cancel(frame), "cancel"))
 
     async def close(self) -> None:
-        """Cancel whatever still runs and wait for it."""
+        """Cancel every handler that still runs and wait for it."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _start(self, errand: Coroutine[object, object, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(errand)
+    def _start(self, coroutine: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _run(self, frame: Errand, record: _Record) -> None:
+    async def _run(self, frame: Request, record: _Record) -> None:
         record.ack = await self._spawn(frame) if isinstance(frame, Spawn) else await self._hook(frame)
         await self._acknowledge(record)
 
-    async def _again(self, frame: Errand, record: _Record) -> None:
+    async def _again(self, frame: Request, record: _Record) -> None:
         if isinstance(frame, Spawn) and frame.worker_handle != record.handle:
             record.handle = frame.worker_handle
             if self._handlers.renewed is not None:
-                await self._guarded(self._handlers.renewed(frame), "renewed")
+                await self._logging_failure(self._handlers.renewed(frame), "renewed")
         await self._acknowledge(record)
 
     async def _acknowledge(self, record: _Record) -> None:
@@ -153,15 +153,15 @@ class Errands:
             await self._handlers.hook_after(frame)
         return None
 
-    async def _guarded(self, handler: Awaitable[None], name: str) -> None:
+    async def _logging_failure(self, handler: Awaitable[None], name: str) -> None:
         try:
             await handler
         except Exception:
             # Whatever it raises, the connection goes on: nobody waits for this handler.
             log.exception("backend handler failed", extra={"handler": name})
 
-    def _let_go(self) -> None:
-        """Forget the oldest errands that are done; the server asks again only for those that it has no ack of."""
+    def _prune(self) -> None:
+        """Drop the oldest requests that are done; the server repeats only those of which it has no ack."""
         surplus = len(self._records) - _REMEMBERED
         if surplus > 0:
             done = [identity for identity, record in self._records.items() if record.ack is not None]

@@ -9,13 +9,15 @@ from typing import Self
 import httpx
 
 from swarmhold.admin import Admin
+from swarmhold.call_retry import CallRetry
+from swarmhold.calls import read
+from swarmhold.errors import InvalidArgument
 from swarmhold.jobs import Job
 from swarmhold.models.enums import OperatorKind, Role
 from swarmhold.models.sessions import Attached, AttachRequest, SessionRole
 from swarmhold.models.shapes import JsonValue, given
 from swarmhold.observer import Observer
 from swarmhold.operator import Operator
-from swarmhold.patience import Patience
 from swarmhold.queue_worker import QueueWorker
 from swarmhold.senior import Senior
 from swarmhold.transport import Transport
@@ -23,26 +25,26 @@ from swarmhold.worker import Worker
 
 
 class SwarmholdClient:
-    """A server as seen by its callers. Use it as an async context manager, or close it; all callers share its pool.
+    """A client of one server. Use it as an async context manager, or close it; what it hands out shares its pool.
 
-        async with SwarmholdClient("http://127.0.0.1:7777") as server:
-            operator = await server.attach_operator(api_key, "nightly")
+        async with SwarmholdClient("http://127.0.0.1:7777") as client:
+            operator = await client.attach_operator(api_key, "nightly")
             task = await operator.start_task("greeter", "Say hello.")
 
-    Calls that fail on a busy or absent server are sent again for as long as `patience` lasts, if that is safe.
+    Calls that fail on a busy or absent server are retried as `call_retry` says, if that is safe.
     """
 
     def __init__(
-        self, base_url: str, *, patience: Patience | None = None, http: httpx.AsyncClient | None = None
+        self, base_url: str, *, call_retry: CallRetry | None = None, http: httpx.AsyncClient | None = None
     ) -> None:
-        """`http` replaces the pool, with `base_url` already set on it; it is closed by whoever made it."""
+        """`http` replaces the pool, with `base_url` already set on it; it is closed by whoever made it.
+
+        Raises:
+            InvalidArgument: `base_url` is not a URL.
+        """
         self._owned = http is None
-        self._http = http or httpx.AsyncClient(
-            base_url=base_url,
-            # Every long poll holds a connection, so their number is the caller's affair.
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=3.0),
-        )
-        self._patience = patience
+        self._http = http or _pool(base_url)
+        self._call_retry = call_retry
 
     async def __aenter__(self) -> Self:
         return self
@@ -51,15 +53,15 @@ class SwarmholdClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the pool; callers of this server are of no more use."""
+        """Close the pool; what this client handed out is of no more use."""
         if self._owned:
             await self._http.aclose()
 
     async def is_ready(self) -> bool:
-        """Whether the server answers and has everything that it needs. Never raises for a server that is away."""
+        """Return whether the server answers and has everything that it needs; never raises for an absent one."""
         try:
             reply = await self._http.get("/readyz", timeout=5.0)
-        except httpx.TransportError:
+        except httpx.RequestError:
             return False
         return reply.status_code == 200
 
@@ -79,7 +81,9 @@ class SwarmholdClient:
         bp_global_kind: OperatorKind | None = None,
         idempotency_key: str | None = None,
     ) -> Attached:
-        """A new session and its token, for as long as `ttl`. Keep the token to come back as the same session.
+        """Attach a new session for as long as `ttl` and return it with its token.
+
+        Keep the token to come back as the same session.
 
         Raises:
             ApiProblem: `unauthenticated`, or `role-violation` when the key does not carry the role.
@@ -98,46 +102,45 @@ class SwarmholdClient:
                 bp_global_kind=bp_global_kind,
             ),
         )
-        reply = await self._transport(api_key).create("/v1/operator/sessions", body, key=idempotency_key)
-        return Attached.model_validate_json(reply.content)
+        return read(Attached, await self._transport(api_key).create("/v1/operator/sessions", body, key=idempotency_key))
 
     async def attach_operator(
         self, api_key: str, operator_id: str, *, ttl: timedelta = timedelta(hours=12), bridge_id: str | None = None
     ) -> Operator:
-        """An operator in a new session; `attach` takes more options."""
+        """Attach a new session and return its operator; `attach` takes more options."""
         attached = await self.attach(api_key, operator_id, role=Role.OPERATOR, ttl=ttl, bridge_id=bridge_id)
         return self.operator(attached.token)
 
     async def attach_senior(self, api_key: str, operator_id: str, *, ttl: timedelta = timedelta(hours=12)) -> Senior:
-        """A senior in a new session."""
+        """Attach a new session and return its senior."""
         attached = await self.attach(api_key, operator_id, role=Role.SENIOR, ttl=ttl)
         return self.senior(attached.token)
 
     async def attach_observer(
         self, api_key: str, operator_id: str, *, ttl: timedelta = timedelta(hours=12)
     ) -> Observer:
-        """An observer in a new session."""
+        """Attach a new session and return its observer."""
         attached = await self.attach(api_key, operator_id, role=Role.OBSERVER, ttl=ttl)
         return self.observer(attached.token)
 
     def operator(self, token: str) -> Operator:
-        """The operator of an existing session."""
+        """Return the operator of an existing session."""
         return Operator(self._transport(token))
 
     def senior(self, token: str) -> Senior:
-        """The senior of an existing session."""
+        """Return the senior of an existing session."""
         return Senior(self._transport(token))
 
     def observer(self, token: str) -> Observer:
-        """The observer of an existing session or a minted token."""
+        """Return the observer of an existing session or a minted token."""
         return Observer(self._transport(token))
 
     def worker(self, bearer: str) -> Worker:
-        """The worker of one attempt, by its handle or its worker token."""
+        """Return the worker of one attempt, by its handle or its worker token."""
         return Worker(self._transport(bearer))
 
     def admin(self, root_key: str) -> Admin:
-        """Whoever manages API keys and webhooks."""
+        """Return who manages API keys and webhooks."""
         return Admin(self._transport(root_key))
 
     def queue_worker(
@@ -152,7 +155,7 @@ class SwarmholdClient:
         heartbeat: timedelta = timedelta(seconds=20),
         name: str | None = None,
     ) -> QueueWorker:
-        """A loop that claims from `queue` with a worker's API key; call its `run`."""
+        """Return a loop that claims from `queue` with a worker's API key; call its `run`."""
         return QueueWorker(
             self._transport(api_key),
             queue,
@@ -165,4 +168,13 @@ class SwarmholdClient:
         )
 
     def _transport(self, credential: str) -> Transport:
-        return Transport(self._http, credential, patience=self._patience)
+        return Transport(self._http, credential, call_retry=self._call_retry)
+
+
+def _pool(base_url: str) -> httpx.AsyncClient:
+    # Every long poll holds a connection, so how many there are is for the caller to decide.
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=3.0)
+    try:
+        return httpx.AsyncClient(base_url=base_url, limits=limits)
+    except httpx.InvalidURL as error:
+        raise InvalidArgument(f"give a base URL such as http://127.0.0.1:7777: {error}") from error

@@ -1,4 +1,4 @@
-"""Links: WebSockets that reconnect until the server says that it is no use."""
+"""WebSockets that reconnect until the server closes them for good."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Self
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
 from websockets.typing import Subprotocol
 
 from swarmhold.errors import Disconnected
@@ -19,16 +19,16 @@ from swarmhold.transport import Transport
 log = logging.getLogger(__name__)
 
 _FINAL_CODES = frozenset({CloseCode.UNAUTHENTICATED, CloseCode.FORBIDDEN, CloseCode.REPLACED})
-_PASSING_STATUSES = frozenset({408, 425, 429})
+_TRANSIENT_STATUSES = frozenset({408, 425, 429})
 _TOO_BIG = 1009
 
 
-class Link:
+class ReconnectingSocket:
     """One socket at a time, reopened with backoff whenever it breaks. Use it as an async context manager.
 
-    `on_text` hears every frame and must not block; `on_open` gives the frames to send first on each connection;
-    `on_end` is told once, with the reason, when the link gives up. Sending is best effort: what is lost with a
-    connection is for `on_open`, or for the server's own redelivery, to make good.
+    `on_text` is called with every frame and must not block; `on_open` returns the frames to send first on each
+    connection; `on_end` is called once, with the reason, when the connection has ended for good. Sending is best
+    effort: what is lost with a connection is sent again by `on_open`, or delivered again by the server.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Link:
         self._running: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._running = asyncio.create_task(self._run(), name=f"link {self._url}")
+        self._running = asyncio.create_task(self._run(), name=f"socket {self._url}")
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -61,7 +61,7 @@ class Link:
                 await self._running
 
     async def send(self, text: str) -> None:
-        """Send now if connected; else, or if the connection breaks meanwhile, the frame is lost."""
+        """Send now if connected; otherwise, or if the connection breaks meanwhile, the frame is lost."""
         if self._socket is not None:
             with suppress(ConnectionClosed):
                 await self._socket.send(text)
@@ -76,11 +76,11 @@ class Link:
                 self._on_end(end)
                 return
             failures += 1
-            await self._transport.rest(failures)
+            await self._transport.back_off(failures)
 
     async def _one_connection(self) -> bool:
-        """Connect and read until it breaks; whether anything was heard. Raises Disconnected to end the link."""
-        heard = False
+        """Connect, read until it breaks, return whether anything was received. Raises Disconnected to end for good."""
+        received = False
         try:
             async with connect(
                 self._url,
@@ -92,23 +92,26 @@ class Link:
                 for text in self._on_open():
                     await socket.send(text)
                 async for frame in socket:
-                    heard = True
+                    received = True
                     self._on_text(frame)
-                self._look_at_close(socket.close_code, socket.close_reason)
+                self._check_close(socket.close_code, socket.close_reason)
         except InvalidStatus as refusal:
             status = refusal.response.status_code
-            if 400 <= status < 500 and status not in _PASSING_STATUSES:
+            if 400 <= status < 500 and status not in _TRANSIENT_STATUSES:
                 raise Disconnected(status, refusal.response.reason_phrase) from refusal
         except ConnectionClosed as closed:
             code, reason = (closed.rcvd.code, closed.rcvd.reason) if closed.rcvd else (None, None)
-            self._look_at_close(code, reason)
+            self._check_close(code, reason)
         except (OSError, TimeoutError, InvalidHandshake) as error:
             log.debug("socket broke off", extra={"url": self._url, "reason": str(error)})
+        except (WebSocketException, ValueError) as error:
+            # A URL or a proxy that no retry makes valid.
+            raise Disconnected(0, str(error)) from error
         finally:
             self._socket = None
-        return heard
+        return received
 
-    def _look_at_close(self, code: int | None, reason: str | None) -> None:
+    def _check_close(self, code: int | None, reason: str | None) -> None:
         log.debug("socket closed", extra={"url": self._url, "close_code": code})
         if code in _FINAL_CODES:
             raise Disconnected(code or 0, reason or "")

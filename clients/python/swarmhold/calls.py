@@ -1,0 +1,55 @@
+"""What every group of calls is made of: a transport, a prefix of paths, and models to read replies with."""
+
+from __future__ import annotations
+
+from typing import ClassVar, TypeVar
+
+import httpx
+from pydantic import ValidationError
+
+from swarmhold.errors import InvalidReply
+from swarmhold.models.pages import Page
+from swarmhold.models.shapes import WireModel
+from swarmhold.transport import Params, Transport
+
+Model = TypeVar("Model", bound=WireModel)
+Item = TypeVar("Item")
+
+
+def read(model: type[Model], reply: httpx.Response) -> Model:
+    """Return the model of a reply's body.
+
+    Raises:
+        InvalidReply: the body is no such model.
+    """
+    try:
+        return model.model_validate_json(reply.content)
+    except ValidationError as error:
+        [first, *_] = error.errors(include_url=False, include_context=False, include_input=False)
+        where = ".".join(map(str, first["loc"])) or "the body"
+        request = reply.request
+        raise InvalidReply(request.method, request.url.path, f"{where}: {first['msg']}") from error
+
+
+class Calls:
+    """The calls of one credential. Safe to use from many coroutines of one event loop."""
+
+    _prefix: ClassVar[str] = "/v1/operator"
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._transport!r})"
+
+    async def _all(self, path: str, page: type[Page[Item]], params: Params | None = None) -> list[Item]:
+        """Return the items of every page of a listing. Cancelling is safe."""
+        items: list[Item] = []
+        cursor: str | None = None
+        while True:
+            reply = await self._transport.get(path, params={**(params or {}), "limit": 200, "cursor": cursor})
+            found = read(page, reply)
+            items += found.items
+            cursor = found.next_cursor
+            if cursor is None:
+                return items
