@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -23,6 +24,7 @@ from app.domain.tokens import CapToken, Handle, SigningKey, TokenSigner
 from app.engine.engine import Engine
 from app.engine.ops.rules import EngineCfg
 from app.engine.parts import Parts
+from app.engine.timers import Timers
 from app.spawning.adapters.in_process import FunctionRegistry
 from app.spawning.backends.registry import Registries
 from app.spawning.catalog import shipped_catalog
@@ -83,11 +85,22 @@ class Plan:
         return StillEngine(self.parts())
 
 
+class StillTimers(Timers):
+    """Timers that do nothing by themselves: the test calls `carry_out_due`."""
+
+    async def run(self) -> None:
+        """Wait to be cancelled."""
+        await asyncio.get_running_loop().create_future()
+
+
 class StillEngine(Engine):
     """An engine whose time passes only when a test says so."""
 
-    def start_timers(self) -> None:
-        """Left to the test, which calls `carry_out_due`."""
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
+        self.timers = StillTimers(
+            self.transactions, dispatcher=self.dispatcher, layers=self.layer_registry, clock=parts.clock
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,12 @@
 """JSON values, outputs and sessions."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.domain.errors import InvalidRequest
 from app.domain.json import NULL, Json, same_json
 from app.domain.outputs import OutputEvent
 from app.domain.sessions import OperatorKind, collapse_operator_kind
@@ -35,16 +38,44 @@ def test_equality_is_that_of_json() -> None:
     assert Json("1") != 1
 
 
-@pytest.mark.parametrize(
-    "value", [float("nan"), "\ud800", pytest.param(object(), id="object"), {1: "a"}, b"bytes"], ids=repr
-)
+@pytest.mark.parametrize("value", ["\ud800", pytest.param(object(), id="object"), {1: "a"}, b"bytes"], ids=repr)
 def test_what_json_cannot_say_is_refused(value: object) -> None:
-    """No value is bent into something else without a word; not a number is null, as orjson has it."""
-    if value != value:
-        assert Json.of(value) == NULL
-    else:
-        with pytest.raises((TypeError, ValueError)):
+    """No value is turned into another one silently."""
+    with pytest.raises((TypeError, ValueError)):
+        Json.of(value)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_what_is_no_number_is_refused_at_any_depth(number: float) -> None:
+    """NaN and infinities are refused, also beside a null and beside an integer beyond 64 bits."""
+    for value in (number, [None, {"a": (1.5, number)}], {"wide": 10**30, "b": [number]}):
+        with pytest.raises(InvalidRequest, match="NaN"):
             Json.of(value)
+    assert Json.of([None, "null", 1.5]).value == [None, "null", 1.5]
+
+
+@given(st.recursive(st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS | st.none(), st.lists))
+def test_integers_keep_all_their_digits(value: object) -> None:
+    """Integers of any size come back exactly, alone or inside, embedded in another value, and as equal values."""
+    json = Json.of({"value": value})
+    assert json.value == {"value": value}
+    assert Json.of([json.fragment]).value == [{"value": value}]
+    assert Json(f" {json.text}") == json
+    assert hash(Json(f" {json.text}")) == hash(json)
+
+
+@pytest.mark.parametrize("number", [2**63 - 1, 2**63, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1, 10**400, -(10**4000)])
+def test_integers_around_64_bits_keep_all_their_digits(number: int) -> None:
+    """There is no gap where the encoder changes its way."""
+    found = Json.of([number]).value
+    assert found == [number]
+    assert type(found[0]) is int
+
+
+def test_an_integer_that_python_does_not_print_is_refused() -> None:
+    """More than 4300 digits are refused with a reason."""
+    with pytest.raises(InvalidRequest, match="too long"):
+        Json.of(10**5000)
 
 
 def test_long_values_are_shown_short() -> None:
