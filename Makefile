@@ -14,8 +14,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 # What follows the command of `serve`, `demo`, `test`, `bench` and `chaos`.
 ARGS ?=
-# How tests are spread: a file stays in one process, since its tests share a server. PARALLEL= runs them one by one.
-PARALLEL ?= -n auto --dist loadfile
+# How tests are distributed: a file stays in one process, since its tests share a server, and the order of the files stays,
+# since the slow ones come first. PARALLEL= runs them one by one.
+PARALLEL ?= -n auto --dist loadfile --no-loadscope-reorder
 # How many kills `make chaos` does per scenario.
 CHAOS_ROUNDS ?= 50
 
@@ -25,7 +26,7 @@ SOURCES := app clients tests $(wildcard benchmarks) $(wildcard examples)
 # Compiled modules are kept: each server that a test starts would compile hundreds of them anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help venv venv-run serve demo test check format-check lint types imports fmt lock openapi openapi-check docs docs-check bench chaos \
+.PHONY: help venv venv-run serve demo test test-fast check format-check lint types imports fmt lock openapi openapi-check docs docs-check bench chaos \
 	browser-deps audit clean
 
 help: ## Say what each target does
@@ -85,6 +86,12 @@ demo: $(VENV)/.run ## Run a whole swarm against a server of its own and show wha
 
 test: $(VENV)/.dev ## Run every test
 	@exec $(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+
+# Without PostgreSQL, whose tests hold the same contract, and with one test of a whole node.
+test-fast: $(VENV)/.dev ## Run the tests that are quick, in less than two minutes
+	@SWARMHOLD_TEST_HISTORIES=5 exec $(BIN)/python -m pytest $(PARALLEL) -m "not slow and not chaos" -k "not postgres" \
+		tests/architecture tests/unit tests/property tests/contract \
+		tests/e2e/cli/test_examples.py::test_curl_walks_through_a_whole_life $(ARGS)
 
 check: format-check lint types imports openapi-check docs-check ## Everything that is checked without running the tests
 

@@ -17,15 +17,8 @@ NO_KEY = "R-00000000000000000000000000"
 
 
 @pytest.fixture
-async def node(place: str) -> AsyncIterator[Node]:
-    """A node with small limits, so that they can be passed."""
-    async with served(HttpSettings(body_limit_bytes=10_000), place=place) as node:
-        yield node
-
-
-@pytest.fixture
-async def any_node() -> AsyncIterator[Node]:
-    """The same for what no store ever sees."""
+async def node() -> AsyncIterator[Node]:
+    """A node with small limits, so that they can be passed; the shape of an error is that of any store."""
     async with served(HttpSettings(body_limit_bytes=10_000)) as node:
         yield node
 
@@ -69,24 +62,24 @@ def problem(reply: httpx.Response, status: int, code: str) -> dict[str, Any]:
         ("GET", f"{OP}/tasks/{NOBODY}?x=%ff%fe&y=%zz".replace("?x", "/poll?hold")),
     ],
 )
-async def test_a_malformed_id_or_parameter_is_400(any_node: Node, method: str, path: str) -> None:
+async def test_a_malformed_id_or_parameter_is_400(node: Node, method: str, path: str) -> None:
     """What cannot be an id, a hold, a limit or a filter is refused before anything is looked up."""
-    operator = await any_node.operator()
+    operator = await node.operator()
 
     problem(await operator.request(method, path), 400, "invalid-request")
 
 
-async def test_what_is_no_id_is_told_in_words(any_node: Node) -> None:
+async def test_what_is_no_id_is_told_in_words(node: Node) -> None:
     """The same of every route, and no pattern."""
-    client = await any_node.operator()
+    client = await node.operator()
     for path, letter in (("tasks/T-1", "T"), ("tasks/T-1/why", "T"), ("questions/R-1", "R"), ("tasks?parent=x", "T")):
         document = problem(await client.get(f"{OP}/{path}"), 400, "invalid-request")
         assert document["detail"].endswith(f"is {letter}- and 26 letters and digits"), path
 
 
-async def test_limits_are_told(any_node: Node) -> None:
+async def test_limits_are_told(node: Node) -> None:
     """Who asks for too much learns how much there is."""
-    operator = await any_node.operator()
+    operator = await node.operator()
 
     page = problem(await operator.get(f"{OP}/tasks?limit=1000"), 400, "invalid-request")
     hold = problem(await operator.get(f"{OP}/tasks/{NOBODY}/poll?hold=1e9"), 400, "invalid-request")
@@ -102,9 +95,9 @@ async def test_limits_are_told(any_node: Node) -> None:
     [b"{", b"", b"\xff", b'{"agent": NaN}', b'"\\ud800"', b"[" * 300 + b"]" * 300, b"\xef\xbb\xbf{}"],
     ids=["cut", "empty", "not UTF-8", "NaN", "surrogate", "deep", "BOM"],
 )
-async def test_malformed_json_is_400(any_node: Node, body: bytes) -> None:
+async def test_malformed_json_is_400(node: Node, body: bytes) -> None:
     """A body that is no JSON is told apart from one that breaks its schema."""
-    operator = await any_node.operator()
+    operator = await node.operator()
     headers = {"Content-Type": "application/json"}
 
     problem(await operator.post(f"{OP}/tasks", content=body, headers=headers), 400, "malformed-body")
@@ -126,9 +119,9 @@ async def test_malformed_json_is_400(any_node: Node, body: bytes) -> None:
         (f"{OP}/tokens", {"agent_id": "a", "role": "worker", "ttl": -1}),
     ],
 )
-async def test_a_body_that_breaks_its_schema_is_422(any_node: Node, path: str, body: Any) -> None:
+async def test_a_body_that_breaks_its_schema_is_422(node: Node, path: str, body: Any) -> None:
     """Where it breaks is told; what was sent is not repeated."""
-    operator = await any_node.operator()
+    operator = await node.operator()
 
     document = problem(await operator.post(path, json=body), 422, "invalid-body")
 
@@ -220,10 +213,10 @@ async def test_missing_things_are_404(node: Node) -> None:
     ],
 )
 async def test_a_wrong_method_is_405_and_names_the_right_ones(
-    any_node: Node, method: str, path: str, allowed: str | None
+    node: Node, method: str, path: str, allowed: str | None
 ) -> None:
     """The Allow header holds every method of the path."""
-    reply = await (await any_node.operator()).request(method, path)
+    reply = await (await node.operator()).request(method, path)
 
     if allowed is None:
         problem(reply, 404, "not-found")
@@ -283,10 +276,10 @@ async def test_a_tree_too_deep_is_409(node: Node) -> None:
     assert problem(refused, 409, "spawn-depth-exceeded")["max_spawn_depth"] == 4
 
 
-async def test_a_body_that_streams_past_the_limit_is_413(any_node: Node) -> None:
+async def test_a_body_that_streams_past_the_limit_is_413(node: Node) -> None:
     """Also when no header said how long it would be."""
-    operator = await any_node.operator()
-    _, worker = await any_node.worker(operator)
+    operator = await node.operator()
+    _, worker = await node.worker(operator)
 
     async def endless() -> AsyncIterator[bytes]:
         for _ in range(100):
@@ -298,10 +291,10 @@ async def test_a_body_that_streams_past_the_limit_is_413(any_node: Node) -> None
     problem(await operator.post(f"{OP}/tokens", content=endless(), headers=headers), 413, "payload-too-large")
 
 
-async def test_a_body_of_another_type_is_415(any_node: Node) -> None:
+async def test_a_body_of_another_type_is_415(node: Node) -> None:
     """JSON routes take JSON; submit takes JSON and text."""
-    operator = await any_node.operator()
-    _, worker = await any_node.worker(operator)
+    operator = await node.operator()
+    _, worker = await node.worker(operator)
     form = {"Content-Type": "application/x-www-form-urlencoded"}
 
     problem(await operator.post(f"{OP}/tasks", content=b"a=b", headers=form), 415, "unsupported-media-type")
@@ -373,9 +366,9 @@ async def test_a_fault_of_the_server_tells_only_where_to_look(node: Node) -> Non
         assert reply.json()["reference"] in reply.json()["detail"]
 
 
-async def test_every_reply_names_its_request(any_node: Node) -> None:
+async def test_every_reply_names_its_request(node: Node) -> None:
     """The caller's own id is kept when it is a plain one."""
-    client = any_node.as_(None)
+    client = node.as_(None)
 
     kept = await client.get("/healthz", headers={"X-Request-Id": "abc-1"})
     made = [
@@ -387,10 +380,10 @@ async def test_every_reply_names_its_request(any_node: Node) -> None:
     assert all(reply.headers["X-Content-Type-Options"] == "nosniff" for reply in made)
 
 
-async def test_what_is_left_empty_in_a_query_counts_as_left_out(any_node: Node) -> None:
+async def test_what_is_left_empty_in_a_query_counts_as_left_out(node: Node) -> None:
     """As clients write parameters without a value; but nobody guesses whether a result is good."""
-    operator = await any_node.operator()
-    task_id, worker = await any_node.worker(operator)
+    operator = await node.operator()
+    task_id, worker = await node.worker(operator)
 
     for path in (
         f"{OP}/tasks?status=&agent=&label=&parent=&session=&limit=&cursor=",
@@ -402,10 +395,10 @@ async def test_what_is_left_empty_in_a_query_counts_as_left_out(any_node: Node) 
     problem(await worker.post(f"{WORK}/submit?ok=", content="done"), 400, "invalid-request")
 
 
-async def test_a_compressed_body_is_415_and_tells_what_is_taken(any_node: Node) -> None:
+async def test_a_compressed_body_is_415_and_tells_what_is_taken(node: Node) -> None:
     """On routes of both kinds, and for text and JSON alike."""
-    operator = await any_node.operator()
-    _, worker = await any_node.worker(operator)
+    operator = await node.operator()
+    _, worker = await node.worker(operator)
     squeezed = gzip.compress(b'{"agent":"a","initial_directive":"d"}')
     for reply in (
         await operator.post(f"{OP}/tasks", content=squeezed, headers={"Content-Encoding": "gzip"}),

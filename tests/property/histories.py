@@ -1,13 +1,10 @@
-"""Random histories of calls by several actors, held against a model after every step.
+"""A state machine of calls by several actors, held against a model after every step.
 
-Hypothesis makes short ones that it can shrink; seeds make long ones. `SWARMHOLD_TEST_HISTORIES` sets how many of each,
-`SWARMHOLD_TEST_STEPS` how long the long ones are, `SWARMHOLD_TEST_SEED` where their seeds begin, and
-`SWARMHOLD_TEST_SHRINK=1` has Hypothesis look for the shortest history of a failure.
+`SWARMHOLD_TEST_HISTORIES` sets how many histories each test makes.
 """
 
 import asyncio
 import os
-import random
 import shutil
 import tempfile
 from collections import Counter
@@ -17,32 +14,33 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
-from hypothesis import HealthCheck, Phase, currently_in_test_context, event, settings
+from hypothesis import currently_in_test_context, event
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from app.domain.access import Role, Verb
-from app.domain.attempts import Attempt
 from app.domain.errors import EngineError
 from app.domain.events import Event
-from app.domain.json import Json, same_json
+from app.domain.json import Json
 from app.domain.outputs import OutputEvent
-from app.domain.questions import Ask, OnDeadline, Question
-from app.domain.tasks import RetryPolicy, Task, TaskSpec
-from app.domain.tokens import CapToken, Handle, TokenRecord
+from app.domain.questions import Ask, OnDeadline
+from app.domain.tasks import RetryPolicy, TaskSpec
+from app.domain.tokens import CapToken, Handle
 from app.state.opening import open_store
 from app.state.state import State
-from app.state.tables import ATTEMPTS, LATE_RESULTS, OUTPUTS, QUESTIONS, TASKS, TOKENS
+from tests.property.rows import (
+    Rows,
+    credentials_stay_within_bounds,
+    nothing_waits_for_nothing,
+    same_attempt,
+    same_question,
+    same_task,
+)
 from tests.support.clocks import HandClock
 from tests.support.model import Model, ModelAttempt, ModelQuestion, ModelTask, Retry
 from tests.support.swarms import YEAR, Plan, Swarm, crash
 
 HISTORIES = int(os.environ.get("SWARMHOLD_TEST_HISTORIES", "40"))
-STEPS = int(os.environ.get("SWARMHOLD_TEST_STEPS", "200"))
-SEED = int(os.environ.get("SWARMHOLD_TEST_SEED", "0"))
-
-SHRINK = bool(os.environ.get("SWARMHOLD_TEST_SHRINK"))
 
 KEY = "shk_" + "w" * 40
 NOW = timedelta(0)
@@ -52,7 +50,6 @@ MAX_DEPTH = 2
 PICK = st.integers(0, 10**6)
 VALUES = st.sampled_from([None, True, "a", "b", {"uphold": True}, [1, {"x": 2.5}]])
 SECONDS = st.sampled_from([0, 1, 3, 9, 10, 30, 61, 600, 1801, 8 * 86_400, -2, -700])
-ALL_ROWS = [table.search() for table in (TASKS, ATTEMPTS, QUESTIONS, TOKENS, OUTPUTS, LATE_RESULTS)]
 
 
 @cache
@@ -67,19 +64,6 @@ def _template() -> Path:
 
     asyncio.run(make())
     return path
-
-
-class Rows:
-    """Every row that the model speaks of."""
-
-    def __init__(self, state: State) -> None:
-        found: list[Any] = [search.all(state.db) for search in ALL_ROWS]
-        self.tasks: dict[str, Task] = {row.id: row for row in found[0]}
-        self.attempts: dict[tuple[str, int], Attempt] = {(row.task_id, row.attempt): row for row in found[1]}
-        self.questions: dict[str, Question] = {row.key: row for row in found[2]}
-        self.tokens: list[TokenRecord] = found[3]
-        self.outputs: list[Any] = found[4]
-        self.late: list[Any] = found[5]
 
 
 class Histories(RuleBasedStateMachine):
@@ -499,82 +483,16 @@ class Histories(RuleBasedStateMachine):
         rows: Rows = self.run(self.swarm.engine.store.read(Rows))
         assert set(rows.tasks) == set(self.known)
         for task in self.model.tasks:
-            self._same_task(task, rows.tasks[task.id])
+            same_task(task, rows.tasks[task.id])
             for attempt in task.attempts:
-                self._same_attempt(attempt, rows.attempts[(task.id, attempt.number)], rows)
+                same_attempt(attempt, rows.attempts[(task.id, attempt.number)], rows, self.finals)
             for question in task.questions:
-                self._same_question(question, rows.questions[question.key])
+                same_question(question, rows.questions[question.key], self.answers)
         assert len(rows.attempts) == sum(len(task.attempts) for task in self.model.tasks)
         assert len(rows.questions) == sum(len(task.questions) for task in self.model.tasks)
-        self._nothing_waits_for_nothing(rows)
-        self._credentials_stay_within_bounds(rows)
+        nothing_waits_for_nothing(rows)
+        credentials_stay_within_bounds(self.known, rows)
         self._follow()
-
-    def _same_task(self, task: ModelTask, row: Task) -> None:
-        assert (row.status.value, row.attempt, row.live) == (task.status, len(task.attempts), task.live)
-        assert (row.parent_task_id, row.spawn_depth) == (task.parent and task.parent.id, task.depth)
-        assert (row.open_questions, row.retry_at) == (len(task.open()), task.retry_at)
-        result = row.last_result.value if row.last_result is not None else None
-        assert same_json(result, task.result), (result, task.result)
-
-    def _same_attempt(self, attempt: ModelAttempt, row: Attempt, rows: Rows) -> None:
-        assert (row.phase.value, row.reason and row.reason.value) == (attempt.phase, attempt.reason)
-        assert row.due_at == attempt.due_at()
-        assert row.outputs == attempt.outputs
-        key = (row.task_id, row.attempt)
-        finals = [x for x in rows.outputs if (x.task_id, x.attempt) == key and x.type.value == "final"]
-        assert len(finals) <= 1
-        assert (row.final is not None) == bool(finals) == (attempt.final is not None)
-        if row.final is not None and attempt.final is not None:
-            assert same_json(self.finals.setdefault(key, row.final.value), row.final.value)
-            assert (row.final, row.final_ok) == (Json.of(attempt.final[0]), attempt.final[1])
-        late = [(x.value, x.ok) for x in rows.late if (x.task_id, x.attempt) == key]
-        assert late == [(Json.of(value), ok) for value, ok in attempt.late]
-
-    def _same_question(self, question: ModelQuestion, row: Question) -> None:
-        assert (row.status.value, row.due_at, row.bridge_id) == (question.status, question.due_at, question.bridge)
-        if row.answer is not None:
-            assert same_json(self.answers.setdefault(row.key, row.answer.value), row.answer.value)
-            assert same_json(row.answer.value, question.answer)
-
-    def _nothing_waits_for_nothing(self, rows: Rows) -> None:
-        """Every task that is not settled has something durable to go on by, or is up to its dispatcher."""
-        for row in rows.tasks.values():
-            if row.status.value == "suspended":
-                assert row.open_questions > 0
-            if row.live:
-                attempt = rows.attempts[(row.id, row.attempt)]
-                assert row.status.value in ("running", "suspended")
-                assert (
-                    attempt.due_at is not None
-                    or attempt.paused_at is not None
-                    or attempt.phase.value
-                    in (
-                        "queued",
-                        "held",
-                    )
-                )
-            if row.status.value == "running" and not row.live and row.retry_at is None:
-                # Answered before it was ever dispatched: it awaits its dispatcher, as a pending task does.
-                assert row.attempt == 0
-            if row.settled_at is not None:
-                assert (row.live, row.open_questions, row.retry_at) == (False, 0, None)
-
-    def _credentials_stay_within_bounds(self, rows: Rows) -> None:
-        """No child has more than its parent; nothing lives below what was cancelled or revoked."""
-        records = {record.jti: record for record in rows.tokens}
-        for record in rows.tokens:
-            parent = records.get(record.parent_jti or "")
-            if parent is not None:
-                assert record.expires_at <= parent.expires_at + 999  # a token tells its end in whole seconds
-                assert parent.revoked_at is None or record.revoked_at is not None
-            if record.task_id is not None and self.known[record.task_id].is_cancelled():
-                assert record.revoked_at is not None
-        for (task_id, _), attempt in rows.attempts.items():
-            above = records.get(attempt.parent_jti or "")
-            if attempt.is_live:
-                assert not self.known[task_id].is_cancelled()
-                assert above is None or above.revoked_at is None
 
     def _follow(self) -> None:
         """The feed behind the last cursor, a page at a time."""
@@ -600,112 +518,3 @@ async def _settled(call: Awaitable[Any]) -> tuple[Any, str | None]:
         return await call, None
     except EngineError as error:
         return None, type(error).__name__
-
-
-Histories.TestCase.settings = settings(
-    max_examples=HISTORIES,
-    stateful_step_count=50,
-    deadline=None,
-    # Shrinking a history takes minutes, so it is asked for; every failure is told with what repeats it.
-    phases=[phase for phase in Phase if SHRINK or phase is not Phase.shrink],
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
-    print_blob=True,
-)
-
-TestHistories = Histories.TestCase
-
-
-class Chance:
-    """Arguments for the rules by a seed."""
-
-    def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)
-
-    def pick(self) -> int:
-        """As `PICK`."""
-        return self._random.randrange(10**6)
-
-    def flag(self) -> bool:
-        """As `st.booleans`."""
-        return self._random.random() < 0.5
-
-    def one(self, *choices: Any) -> Any:
-        """As `st.sampled_from`."""
-        return self._random.choice(choices)
-
-    def seconds(self) -> int:
-        """As `SECONDS`, mostly short."""
-        if self._random.random() < 0.8:
-            return self.one(0, 1, 3, 5, 9)
-        return self.one(10, 30, 61, 600, 1801, 8 * 86_400, -2, -700)
-
-    def value(self) -> Any:
-        """As `VALUES`."""
-        return self.one(None, True, "a", "b", {"uphold": True}, [1, {"x": 2.5}])
-
-
-def _step(history: Histories, chance: Chance) -> None:
-    """One rule that is possible now, the common ones more often."""
-    pick, flag, value = chance.pick, chance.flag, chance.value
-    every = ("blocked", "timeout", "lost")
-    retried = (None, every, every, every, ("blocked", "lost"), ("timeout",))
-    rules: list[tuple[int, Any]] = [
-        (3, lambda: history.start(pick(), chance.one(*retried), chance.one(None, None, 20, 700))),
-        (5, history.claim),
-        (3, lambda: history.pass_time(chance.seconds())),
-        (1, lambda: history.die(chance.one(0, 1, 2, 3))),
-        (4 if history.model.paused else 1, lambda: history.switch(paused=chance.one(True, False, False))),
-        (1, lambda: history.revoke(chance.one(*range(6))) if len(history.model.revoked) < SESSIONS - 1 else None),
-    ]
-    if history.model.tasks:
-        rules += [
-            (4, lambda: history.dispatch_external(pick(), chance.one(None, 5, 60), flag())),
-            (6, lambda: history.dispatch_to_queue(pick(), chance.one(0, 1), flag())),
-            (6, lambda: history.ask(pick(), flag(), chance.one(*OnDeadline), chance.one(2, 40, 3600), value())),
-            (1, lambda: history.cancel(pick())),
-            (1, lambda: history.judge(pick(), flag(), flag(), value(), flag())),
-            (1, lambda: history.post(pick(), value())),
-            (1, lambda: history.mint(pick())),
-            (1, lambda: history.inject(pick(), chance.one("d", "e", "f"))),
-        ]
-    if history.workers:
-        rules += [
-            (7, lambda: history.submit(pick(), value(), chance.one(True, False, False))),
-            (2, lambda: history.emit(pick())),
-            (2, lambda: history.beat(pick())),
-            (4, lambda: history.start_child(pick())),
-            (5, lambda: history.dispatch_child(pick(), pick())),
-            (1, lambda: history.cancel_by_worker(pick(), pick())),
-            (3, lambda: history.look(pick(), pick())),
-            (2, lambda: history.fetch(pick())),
-            (1, lambda: history.adopt(pick(), chance.one(0, 1), flag())),
-        ]
-    if any(task.questions for task in history.model.tasks):
-        rules.append((8, lambda: history.answer(pick(), value())))
-    chance.one(*(step for weight, step in rules for _ in range(weight)))()
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(60 + 5 * HISTORIES)
-def test_long_histories() -> None:
-    """Seeded histories in which most things that can happen do; each failure names its seed."""
-    told: Counter[str] = Counter()
-    for seed in range(SEED, SEED + HISTORIES):
-        history, chance = Histories(), Chance(seed)
-        try:
-            history.begin()
-            for _ in range(STEPS):
-                _step(history, chance)
-                history.everything_is_as_the_model_says()
-        except BaseException as error:
-            error.add_note(f"seed {seed}")
-            raise
-        finally:
-            history.teardown()
-        told += history.told
-    missing = {
-        "done", "InvalidTransition", "LoopPaused", "AlreadyAnswered", "QuestionClosed", "AttemptSuperseded",
-        "Cancelled", "TokenRevoked", "TokenTaskMismatch", "LateResultNotFound", "SpawnDepthExceeded", "submit None",
-        "submit FinalConflict", "submit AttemptSuperseded", "submit Cancelled", "submit TokenRevoked",
-    } - set(told)  # fmt: skip
-    assert HISTORIES < 40 or not missing, told
