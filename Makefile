@@ -26,7 +26,7 @@ SOURCES := app clients tests $(wildcard benchmarks) $(wildcard examples)
 # Compiled modules are kept: each server that a test starts would compile hundreds of them anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help venv venv-run serve demo test test-fast check format-check lint types imports fmt lock openapi openapi-check docs docs-check bench chaos \
+.PHONY: help venv venv-run serve demo test test-fast check format-check lint types imports fmt lock openapi openapi-check docs docs-check bench schemathesis chaos \
 	browser-deps audit clean
 
 help: ## Say what each target does
@@ -125,6 +125,9 @@ docs: $(VENV)/.dev ## Write docs/configuration.md anew
 
 bench: $(VENV)/.dev ## Measure, and write benchmarks/results.md
 	@exec $(BIN)/python -m benchmarks $(ARGS)
+
+schemathesis: $(VENV)/.dev ## Try every operation of the OpenAPI document on a server of its own
+	@exec $(BIN)/python -m tests.support.schemathesis_runs $(ARGS)
 
 chaos: $(VENV)/.dev ## Kill servers while they work, longer than `make test` does
 	@CHAOS_ROUNDS=$(CHAOS_ROUNDS) exec $(BIN)/python -m pytest tests/chaos --timeout 0 $(ARGS)

@@ -199,6 +199,6 @@ def create_app(
         holds=holds,
         auth_failures=AuthFailures(engine, AuthRateLimit(settings.auth_rate_limit)),
         metrics=metrics,
-        document=openapi.document,
+        document=lambda: openapi.document(settings),
     )
     return Application(edge, more=more)

@@ -11,9 +11,13 @@ from fastapi.openapi.utils import get_openapi
 from starlette.routing import BaseRoute
 
 import app
+from app.domain.events import EventKind
 from app.http.idempotency import HEADER, LONGEST
+from app.http.parameters import NEVER_EMPTY
 from app.http.routers import all_routes
 from app.http.routes import CREDENTIAL, IDEMPOTENT, REPLY
+from app.http.settings import HttpSettings
+from swarmhold.models.events import Event
 from swarmhold.models.frames import frames_document
 from swarmhold.models.problems import PROBLEM_MEDIA_TYPE, Problem
 
@@ -57,29 +61,32 @@ _ALWAYS = ("400", "408", "431", "500", "503")
 _AUTHENTICATED = ("401", "403", "404", "409", "429")
 _WITH_BODY = ("413", "415", "422")
 
+_REF = "#/components/schemas/{model}"
+_KINDS = [kind.value for kind in EventKind]
 _KEY_HEADER = {
     "name": HEADER,
     "in": "header",
     "required": False,
     "description": "The same key with the same body gives the same object again.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST, "pattern": "^[!-~]+$"},
+    "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST, "pattern": "^[!-~]([ -~]*[!-~])?$"},
 }
 
 
 @cache
-def document() -> bytes:
-    """The OpenAPI document of this version."""
-    return orjson.dumps(describe(all_routes()), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+def document(settings: HttpSettings | None = None) -> bytes:
+    """Return the OpenAPI document of this version, with the limits of these settings (by default the default ones)."""
+    described = describe(all_routes(), settings or HttpSettings())
+    return orjson.dumps(described, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
 def render() -> dict[str, bytes]:
-    """The files that are committed, by their path in the repository."""
+    """Return the files that are committed, by their path in the repository."""
     frames = orjson.dumps(frames_document(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     return {"openapi/openapi.json": document(), "openapi/frames.json": frames}
 
 
-def describe(routes: list[BaseRoute]) -> dict[str, Any]:
-    """FastAPI's document of the routes, completed by what it cannot know."""
+def describe(routes: list[BaseRoute], settings: HttpSettings) -> dict[str, Any]:
+    """Return FastAPI's document of the routes, completed by what it cannot know."""
     described = get_openapi(
         title="swarmhold",
         version=app.__version__,
@@ -90,13 +97,27 @@ def describe(routes: list[BaseRoute]) -> dict[str, Any]:
     schemas: dict[str, Any] = described["components"]["schemas"]
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    schemas["Problem"] = Problem.model_json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
+    for model in (Event, Problem):
+        schemas[model.__name__] = model.model_json_schema(mode="serialization", ref_template=_REF)
     described["components"]["schemas"] = dict(sorted(schemas.items()))
     described["components"]["securitySchemes"] = _SCHEMES
     described["components"]["responses"] = {f"Problem{status}": _problem(status) for status in _TEXTS}
+    limits = _limits(settings)
+    schemas["ClaimRequest"]["properties"]["hold"]["anyOf"][0] |= limits["hold"]
+    schemas["WebhookRequest"]["properties"]["events"]["anyOf"][0]["items"] = {"type": "string", "enum": _KINDS}
     for operation in _operations(described):
-        _complete(operation)
+        _complete(operation, limits)
     return described
+
+
+def _limits(settings: HttpSettings) -> dict[str, dict[str, Any]]:
+    """Return what the settings decide about parameters, by the parameter's name."""
+    longest = settings.longest_hold.total_seconds()
+    return {
+        "hold": {"maximum": longest, "default": settings.default_hold.total_seconds()},
+        "wait": {"maximum": longest},
+        "limit": {"maximum": settings.page_limit, "default": settings.page_default},
+    }
 
 
 def _operations(described: Mapping[str, Any]) -> Iterator[Operation]:
@@ -104,7 +125,7 @@ def _operations(described: Mapping[str, Any]) -> Iterator[Operation]:
         yield from path.values()
 
 
-def _complete(operation: Operation) -> None:
+def _complete(operation: Operation, limits: Mapping[str, Mapping[str, Any]]) -> None:
     responses: dict[str, Any] = operation["responses"]
     responses.pop("422", None)
     statuses: set[str] = set(_ALWAYS)
@@ -113,6 +134,8 @@ def _complete(operation: Operation) -> None:
         statuses.update(_AUTHENTICATED)
     if "requestBody" in operation:
         statuses.update(_WITH_BODY)
+    for parameter in operation.get("parameters", ()):
+        _complete_parameter(parameter, limits)
     if operation.get(IDEMPOTENT):
         operation.setdefault("parameters", []).append(_KEY_HEADER)
     if (reply := operation.pop(REPLY, None)) is not None:
@@ -123,6 +146,18 @@ def _complete(operation: Operation) -> None:
         if status in ("204", "304"):
             response.pop("content", None)
     operation["responses"] = dict(sorted(responses.items()))
+
+
+def _complete_parameter(parameter: dict[str, Any], limits: Mapping[str, Mapping[str, Any]]) -> None:
+    """Leave out null, which no URL can say; an optional query parameter may be empty instead (`without_empty`)."""
+    schema: dict[str, Any] = parameter["schema"]
+    if (choices := schema.get("anyOf")) is not None and choices[-1] == {"type": "null"}:
+        schema |= choices[0]
+        del schema["anyOf"]
+    schema.pop("title", None)
+    schema |= limits.get(parameter["name"], {})
+    if parameter["in"] == "query" and parameter["name"] not in NEVER_EMPTY:
+        parameter["allowEmptyValue"] = True
 
 
 def _problem(status: str) -> dict[str, Any]:

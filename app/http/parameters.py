@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
 from fastapi import Path, Query
@@ -14,6 +14,7 @@ from pydantic import WithJsonSchema
 from starlette.types import Scope
 
 from app.domain.errors import InvalidRequest
+from app.domain.events import EventKind
 from app.domain.ids import is_id
 from app.http.routes import parameter
 from app.http.settings import HttpSettings
@@ -24,22 +25,36 @@ _WHOLE = re.compile(r"[0-9]{1,18}", re.ASCII)
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
 _NONE: Mapping[str, str] = {}
 
-# What the document says of them. A server may be configured otherwise and tells its own limit when it refuses.
-_ID = {"type": "string", "pattern": "^T-[0-7][0-9a-hjkmnp-tv-z]{25}$"}
-_SECONDS = {"type": "number", "minimum": 0, "maximum": HttpSettings().longest_hold.total_seconds()}
+NEVER_EMPTY = frozenset({"ok"})
+"""Query parameters whose empty value is refused: whether a result is good is never assumed."""
+
+
+def _id_schema(letter: str) -> dict[str, Any]:
+    return {"type": "string", "pattern": f"^{letter}-[0-7][0-9a-hjkmnp-tv-z]{{25}}$"}
+
+
+# What the OpenAPI document says of parameters; it adds the limits that the settings decide.
+_ID = _id_schema("T")
+_SECONDS = {"type": "number", "minimum": 0}
 _COUNT = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
 
 TASK_ID = parameter("task_id", _ID, "A task's id.", where="path")
 OPTIONAL_TASK_ID = parameter("task_id", _ID, "Checked when given: it must be the worker's own.")
-HOLD = parameter("hold", {**_SECONDS, "default": 50}, "Seconds to wait; 0 is a snapshot.")
+HOLD = parameter("hold", _SECONDS, "Seconds to wait; 0 is a snapshot.")
 WAIT = parameter("wait", {**_SECONDS, "default": 0}, "Seconds to wait for the outcome.")
 SINCE = parameter("since", _COUNT, "Return as soon as the version is greater.")
 OK = parameter("ok", {"type": "string", "enum": ["true", "false", "1", "0"], "default": "true"}, "Whether it is good.")
 AFTER = parameter("after", _COUNT, "Begin behind this cursor, 0 from the beginning; live without it.")
 LAST = parameter("last", {**_COUNT, "maximum": 1000}, "Begin with so many of the latest events; `after` wins.")
-TYPES = parameter("types", {"type": "string"}, "Kinds of events, separated by commas.")
+TYPES = parameter(
+    "types",
+    {"type": "array", "items": {"type": "string", "enum": [kind.value for kind in EventKind]}},
+    "Kinds of events, separated by commas or by giving the parameter again.",
+)
 TASK = parameter("task", _ID, "Events of this task only.")
-LAST_EVENT_ID = parameter("Last-Event-ID", _COUNT, "Resume behind this cursor.", where="header")
+LAST_EVENT_ID = parameter(
+    "Last-Event-ID", {"anyOf": [_COUNT, {"const": ""}]}, "Resume behind this cursor.", where="header"
+)
 
 TaskPath = Annotated[TaskId, Path(description="A task's id.")]
 QuestionPath = Annotated[QuestionKey, Path(description="A question's key.")]
@@ -48,12 +63,11 @@ NamePath = Annotated[Name, Path(description="A name.")]
 AttemptPath = Annotated[int, Path(ge=1, le=2**31 - 1, description="An attempt's number, from 1.")]
 
 Hold = Annotated[str | None, WithJsonSchema(HOLD["schema"]), Query(description=HOLD["description"])]
-Limit = Annotated[
-    int | None,
-    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": HttpSettings().page_limit, "default": 50}),
-    Query(description="Items per page."),
-]
-Cursor = Annotated[str | None, Query(max_length=1000, description="`next_cursor` of the page before.")]
+Limit = Annotated[int | None, WithJsonSchema({"type": "integer", "minimum": 1}), Query(description="Items per page.")]
+_PAGE_CURSOR = Query(max_length=1000, description="`next_cursor` of the page before.")
+TaskCursor = Annotated[str | None, WithJsonSchema(_id_schema("T")), _PAGE_CURSOR]
+SessionCursor = Annotated[str | None, WithJsonSchema(_id_schema("S")), _PAGE_CURSOR]
+QuestionCursor = Annotated[str | None, WithJsonSchema(_id_schema("R")), _PAGE_CURSOR]
 NameQuery = Annotated[Name | None, Query()]
 TaskQuery = Annotated[TaskId | None, Query()]
 SessionQuery = Annotated[SessionId | None, Query()]
@@ -65,12 +79,17 @@ LabelFilter = Annotated[
 
 
 def without_empty(query: bytes) -> bytes:
-    """The query without parameters that are named and have no value: many clients write so what they leave out.
+    """Return the query without parameters that have an empty value, as many clients write what they leave out.
 
-    All but `ok`: whether a result is good is never guessed.
+    Those in NEVER_EMPTY stay.
     """
-    parts = query.split(b"&")
-    return b"&".join(part for part in parts if not part.endswith(b"=") or part == b"ok=" or part.count(b"=") > 1)
+    kept = [part for part in query.split(b"&") if not _is_empty(part)]
+    return b"&".join(kept)
+
+
+def _is_empty(part: bytes) -> bool:
+    name, _, rest = part.partition(b"=")
+    return part.endswith(b"=") and not rest and name.decode("latin-1") not in NEVER_EMPTY
 
 
 def query_of(scope: Scope) -> Mapping[str, str]:

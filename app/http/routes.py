@@ -70,20 +70,21 @@ class PlainRoute(APIRoute):
         body = extra.pop(_BODY, None)
         super().__init__(path, endpoint, openapi_extra=extra, **options)
         if body is not None:
-            self.body_field = _body_field(path, body)
+            self.body_field = _body_field(path, *body)
 
     def get_route_handler(self) -> Handler:
         """The endpoint itself."""
         return self.endpoint
 
 
-def _body_field(path: str, body: Any) -> Any:
-    """What FastAPI makes of a body's annotation, for the document alone."""
+def _body_field(path: str, model: Any, optional: bool) -> Any:
+    """Return what FastAPI derives from the annotation of a body, for the document."""
 
     async def takes(body: Any) -> None:
         del body
 
-    annotated = inspect.Parameter("body", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=body)
+    kind, default = inspect.Parameter.POSITIONAL_OR_KEYWORD, None if optional else inspect.Parameter.empty
+    annotated = inspect.Parameter("body", kind, default=default, annotation=model | None if optional else model)
     vars(takes)["__signature__"] = inspect.Signature([annotated])
     return APIRoute(path.partition("{")[0] or "/", takes, methods=["POST"]).body_field
 
@@ -132,10 +133,10 @@ def documented(
     """What the document says of a plain route: its parameters, its body (a model, or types with schemas), its reply."""
     extra: Extra = {"parameters": list(parameters)} if parameters else {}
     if body is not None:
-        extra[_BODY] = body | None if optional else body
+        extra[_BODY] = (body, optional)
     if content is not None:
         extra["requestBody"] = {
-            "required": True,
+            "required": not optional,
             "content": {kind: {"schema": schema} for kind, schema in content.items()},
         }
     if reply is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 import orjson
 from starlette.requests import ClientDisconnect, Request
@@ -33,24 +34,33 @@ _HEADERS = [
 _HELLO = b"retry: 2000\n: swarmhold events\n\n"
 _COMMENT = b": still here\n\n"
 MOST_LAST = 1000
+_STREAM = {
+    "description": "Server-sent events. `event` is the kind, `id` the cursor, `data` the event as JSON; `lagged` tells "
+    "a slow reader the cursor at which it goes on.",
+    "properties": {
+        "event": {"type": "string"},
+        "id": {"type": "string", "pattern": "^[0-9]+$"},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/Event"},
+        },
+    },
+}
 _KINDS = frozenset(kind.value for kind in EventKind)
 
 
 @router.get(
     "/events",
     openapi_extra=requires(Verb.SUBSCRIBE_EVENTS)
-    | documented(parameters=(AFTER, LAST, TYPES, TASK, LAST_EVENT_ID), reply={"text/event-stream": {"type": "string"}}),
+    | documented(parameters=(AFTER, LAST, TYPES, TASK, LAST_EVENT_ID), reply={"text/event-stream": _STREAM}),
 )
 async def events(request: Request) -> Reply:
     """Follow the feed: live, from a cursor, or with the latest few. It ends with the credential, or with the server."""
     edge, scope = edge_of(request), request.scope
     bearer = auth.bearer(scope)
     query = query_of(scope)
-    last_seen = bodies.header(scope, b"last-event-id")
-    after = whole_of(last_seen, "Last-Event-ID") if last_seen else whole_of(query.get("after"), "after")
-    last = whole_of(query.get("last"), "last") if after is None else None
-    if last is not None and last > MOST_LAST:
-        raise InvalidRequest(f"at most {MOST_LAST} of the latest events", "last")
+    after, last = _start(bodies.header(scope, b"last-event-id"), query)
     kinds = _kinds(listed_in(scope, "types"))
     task_id = checked_task_id(query["task"], "task") if "task" in query else None
     await edge.engine.credentials.authorize(bearer, Verb.SUBSCRIBE_EVENTS)
@@ -58,6 +68,16 @@ async def events(request: Request) -> Reply:
         after = await edge.engine.feed.back(last)
     stream = edge.engine.feed.follow(after=after, kinds=kinds, task_id=task_id)
     return EventsReply(edge, bearer, stream)
+
+
+def _start(last_event_id: str | None, query: Mapping[str, str]) -> tuple[int | None, int | None]:
+    """Return the cursor to begin behind, or how many of the latest events to begin with. Raises InvalidRequest."""
+    after, last = whole_of(query.get("after"), "after"), whole_of(query.get("last"), "last")
+    if last is not None and last > MOST_LAST:
+        raise InvalidRequest(f"at most {MOST_LAST} of the latest events", "last")
+    if last_event_id:
+        after = whole_of(last_event_id, "Last-Event-ID")
+    return (None, last) if after is None else (after, None)
 
 
 def _kinds(names: list[str]) -> frozenset[str] | None:

@@ -13,15 +13,16 @@ from app.domain.tokens import CapToken
 from app.http import bodies, conversions, replies, views
 from app.http.edge import ApiKeyText, EdgeDep, Once, Token
 from app.http.parameters import (
-    Cursor,
     Hold,
     LabelFilter,
     Limit,
     NamePath,
     NameQuery,
     QuestionPath,
+    SessionCursor,
     SessionPath,
     SessionQuery,
+    TaskCursor,
     TaskPath,
     TaskQuery,
     label_of,
@@ -65,7 +66,7 @@ async def attach(edge: EdgeDep, key: ApiKeyText, body: AttachRequest, once: Once
 
 
 @router.get("/sessions", response_model=Page[Session], openapi_extra=requires(Verb.READ_TRACE, Verb.ATTACH_SESSION))
-async def list_sessions(edge: EdgeDep, token: Token, limit: Limit = None, cursor: Cursor = None) -> Reply:
+async def list_sessions(edge: EdgeDep, token: Token, limit: Limit = None, cursor: SessionCursor = None) -> Reply:
     """Sessions, newest first, without their tokens."""
     page = await edge.engine.sessions.page(token, limit=limit_of(limit, edge.settings), cursor=cursor)
     return replies.json(views.page([views.session(row) for row in page.items], page.next_cursor))
@@ -121,7 +122,7 @@ async def list_tasks(
     parent: TaskQuery = None,
     session: SessionQuery = None,
     limit: Limit = None,
-    cursor: Cursor = None,
+    cursor: TaskCursor = None,
 ) -> Reply:
     """Tasks, newest first."""
     page = await edge.engine.tasks.page(

@@ -9,7 +9,7 @@ from app.domain.json import Json
 from app.domain.questions import QuestionStatus as DomainStatus
 from app.http import replies, views
 from app.http.edge import EdgeDep, Token
-from app.http.parameters import Cursor, Limit, NameQuery, QuestionPath, TaskPath, TaskQuery, limit_of
+from app.http.parameters import Limit, NameQuery, QuestionCursor, QuestionPath, TaskPath, TaskQuery, limit_of
 from app.http.replies import Reply
 from app.http.routers.tasks import shown
 from app.http.routes import model_router, requires
@@ -30,7 +30,7 @@ async def list_questions(
     bridge_id: NameQuery = None,
     task_id: TaskQuery = None,
     limit: Limit = None,
-    cursor: Cursor = None,
+    cursor: QuestionCursor = None,
 ) -> Reply:
     """The inbox, oldest first."""
     page = await edge.engine.questions.page(

@@ -113,7 +113,8 @@ async def cancel(request: Request) -> Reply:
     edge, scope = edge_of(request), request.scope
     bearer, task_id = auth.bearer(scope), task_id_of(scope)
     body = await body_of(request, edge)
-    reason = bodies.shaped(CancelRequest, bodies.value_of(body)).reason if body else None
+    value = bodies.value_of(body) if body else None
+    reason = None if value is None else bodies.shaped(CancelRequest, value).reason
     return shown(await edge.engine.tasks.cancel(bearer, task_id, reason=reason))
 
 

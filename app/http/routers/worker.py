@@ -66,7 +66,7 @@ def _asked_task(text: str | None) -> str | None:
     "/submit",
     status_code=204,
     openapi_extra=requires(Verb.EMIT_OUTPUT, credential="worker")
-    | documented(parameters=(OK,), content={bodies.JSON_TYPE: {}, TEXT: {"type": "string"}}),
+    | documented(parameters=(OK,), optional=True, content={bodies.JSON_TYPE: {}, TEXT: {"type": "string"}}),
 )
 async def submit(request: Request) -> Reply:
     """End the attempt: the raw body is its result. Text loses the white space at its end; JSON is taken as a value."""
@@ -178,7 +178,7 @@ async def resource(edge: EdgeDep, bearer: Token, key: NamePath) -> Reply:
 )
 async def claim(request: Request, edge: EdgeDep, key: ApiKeyText, body: ClaimRequest, once: Once) -> Reply:
     """Take the next attempt of a queue, waiting up to `hold` seconds for one."""
-    hold = duration_of(body.hold, edge.settings)
+    hold = edge.settings.default_hold if body.hold is None else duration_of(body.hold, edge.settings)
     claiming = edge.engine.workers.claim(
         key, queue=body.queue, agents=body.agents or (), hold=hold, worker_name=body.worker_name, idempotency=once
     )

@@ -6,9 +6,9 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
-__all__ = ["MAX_SECONDS", "Hold", "Instant", "Seconds", "from_rfc3339", "to_rfc3339"]
+__all__ = ["MAX_SECONDS", "Hold", "Instant", "Seconds", "SessionTtl", "from_rfc3339", "to_rfc3339"]
 
 _RFC3339 = re.compile(
     r"(\d{4}-\d{2}-\d{2})[Tt ](\d{2}:\d{2}:\d{2})(?:\.(\d{1,9})\d*)?([Zz]|[+-]\d{2}:\d{2})",
@@ -60,8 +60,13 @@ Instant = Annotated[
 ]
 """An instant with its time zone; text on the wire, where a bare number could be seconds or milliseconds."""
 
-Seconds = Annotated[float, Field(strict=True, gt=0, le=MAX_SECONDS, allow_inf_nan=False)]
-"""A duration in seconds, longer than nothing."""
+_at_least_a_millisecond = AfterValidator(lambda seconds: max(seconds, 0.001))
+
+Seconds = Annotated[float, Field(strict=True, gt=0, le=MAX_SECONDS, allow_inf_nan=False), _at_least_a_millisecond]
+"""A duration in seconds, more than 0; one below a millisecond counts as a millisecond."""
+
+SessionTtl = Annotated[float, Field(strict=True, gt=0, le=315_360_000, allow_inf_nan=False), _at_least_a_millisecond]
+"""How long a session lives, in seconds: ten years at most; one below a millisecond counts as a millisecond."""
 
 Hold = Annotated[float, Field(strict=True, ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
 """How long to hold a poll, in seconds; 0 is a snapshot."""

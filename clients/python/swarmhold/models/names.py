@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, GetJsonSchemaHandler, StringConstraints
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 __all__ = [
     "Labels",
     "Name",
+    "OnlyTheseKeys",
     "PageLimit",
     "QuestionKey",
     "SessionId",
@@ -23,6 +26,14 @@ TaskId = Annotated[str, StringConstraints(pattern=f"^T-{_ID_BODY}$")]
 SessionId = Annotated[str, StringConstraints(pattern=f"^S-{_ID_BODY}$")]
 QuestionKey = Annotated[str, StringConstraints(pattern=f"^R-{_ID_BODY}$")]
 
+
+class OnlyTheseKeys:
+    """Annotation of a mapping with constrained keys: its JSON Schema allows no others."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(schema), "additionalProperties": False}
+
+
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_NO_CONTROLS)]
 """What people call an agent, a queue, a bridge: short, on one line."""
 
@@ -35,7 +46,7 @@ _LabelKey = Annotated[
 ]
 _LabelValue = Annotated[str, StringConstraints(max_length=1000, pattern=_NO_CONTROLS)]
 
-Labels = Annotated[dict[_LabelKey, _LabelValue], Field(max_length=64)]
+Labels = Annotated[dict[_LabelKey, _LabelValue], Field(max_length=64), OnlyTheseKeys()]
 """At most 64 pairs. A key holds no colon, because a filter is written `key:value`."""
 
 PageLimit = Annotated[int, Field(ge=1, le=200)]

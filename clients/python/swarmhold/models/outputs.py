@@ -9,7 +9,7 @@ from pydantic import Field, StrictBool, StringConstraints
 from swarmhold.models.enums import OutputType
 from swarmhold.models.instants import Instant
 from swarmhold.models.names import Name, Text
-from swarmhold.models.shapes import JsonObject, JsonValue, Request, Shape
+from swarmhold.models.shapes import JsonObject, JsonValue, Request, Shape, integral
 
 __all__ = [
     "Artifact",
@@ -38,7 +38,7 @@ class FileRef(Request):
     kind: Literal["file_ref"] = "file_ref"
     path: Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00]*$")]
     mime: Name | None = None
-    size_hint: Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)] | None = None
+    size_hint: Annotated[int, Field(strict=True, ge=0, le=2**53 - 1), integral] | None = None
 
 
 Content = Annotated[Inline | FileRef, Field(discriminator="kind")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from swarmhold.models.enums import OnDeadline, QuestionStatus
 from swarmhold.models.instants import Instant
@@ -16,6 +16,15 @@ __all__ = [
     "Question",
     "QuestionRequest",
 ]
+
+
+def _needs(field: str, schema: JsonValue, *policies: OnDeadline) -> JsonObject:
+    """Return the JSON Schema of: under these policies the field is required and matches the schema."""
+    policy = {
+        "properties": {"on_deadline": {"enum": [policy.value for policy in policies]}},
+        "required": ["on_deadline"],
+    }
+    return {"if": policy, "then": {"properties": {field: schema}, "required": [field]}}
 
 
 class QuestionRequest(Request):
@@ -32,6 +41,16 @@ class QuestionRequest(Request):
     on_deadline: Annotated[OnDeadline, null_as(OnDeadline.KEEP_WAITING)] = OnDeadline.KEEP_WAITING
     default: JsonValue = None
     escalate_to: Name | None = None
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "allOf": [
+                _needs("deadline", {"type": "string"}, *(policy for policy in OnDeadline if policy != "keep_waiting")),
+                _needs("default", True, OnDeadline.DEFAULT),
+                _needs("escalate_to", {"type": "string"}, OnDeadline.ESCALATE),
+            ]
+        }
+    )
 
     @model_validator(mode="after")
     def _policy_is_whole(self) -> QuestionRequest:

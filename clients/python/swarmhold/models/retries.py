@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from swarmhold.models.enums import RetryOn
 from swarmhold.models.instants import MAX_SECONDS
-from swarmhold.models.shapes import Request
+from swarmhold.models.shapes import Request, integral
 
 __all__ = ["Retry"]
 
@@ -21,12 +21,16 @@ class Retry(Request):
     `blocked`.
     """
 
-    max_attempts: Annotated[int, Field(strict=True, ge=1, le=100)] = 1
+    max_attempts: Annotated[int, Field(strict=True, ge=1, le=100), integral] = 1
     backoff: Annotated[float, Field(strict=True, ge=0, le=MAX_SECONDS, allow_inf_nan=False)] = 1.0
     multiplier: Annotated[float, Field(strict=True, ge=1, le=100, allow_inf_nan=False)] = 2.0
     max_backoff: Annotated[float, Field(strict=True, ge=0, le=MAX_SECONDS, allow_inf_nan=False)] = 300.0
     jitter: Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)] = 0.1
-    on: Annotated[tuple[RetryOn, ...], Field(max_length=4)] = (RetryOn.FAILED, RetryOn.TIMEOUT, RetryOn.LOST)
+    on: Annotated[tuple[RetryOn, ...], Field(max_length=4, json_schema_extra={"uniqueItems": True})] = (
+        RetryOn.FAILED,
+        RetryOn.TIMEOUT,
+        RetryOn.LOST,
+    )
 
     @model_validator(mode="after")
     def _causes_once(self) -> Retry:

@@ -7,15 +7,15 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from swarmhold.models.enums import OperatorKind, Role
-from swarmhold.models.instants import Instant, Seconds
-from swarmhold.models.names import Name
+from swarmhold.models.instants import Instant, SessionTtl
+from swarmhold.models.names import Name, OnlyTheseKeys
 from swarmhold.models.shapes import Request, Shape, null_as
 
 __all__ = ["AttachRequest", "Attached", "Registry", "Session"]
 
 SessionRole = Literal[Role.OPERATOR, Role.OBSERVER, Role.SENIOR]
 
-Kinds = Annotated[dict[Name, OperatorKind], Field(max_length=1000)]
+Kinds = Annotated[dict[Name, OperatorKind], Field(max_length=1000), OnlyTheseKeys()]
 
 
 class AttachRequest(Request):
@@ -27,7 +27,7 @@ class AttachRequest(Request):
 
     operator_id: Name
     role: Annotated[SessionRole, null_as(Role.OPERATOR)] = Role.OPERATOR
-    ttl: Seconds
+    ttl: SessionTtl
     kind: OperatorKind | None = None
     bridge_id: Name | None = None
     hook_id: Name | None = None

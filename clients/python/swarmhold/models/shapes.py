@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     SerializerFunctionWrapHandler,
     ValidationError,
     model_serializer,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, core_schema
 
 from swarmhold.models.errors import InvalidArgument
 
-__all__ = ["JsonObject", "JsonValue", "Request", "Shape", "WireModel", "given", "null_as"]
+__all__ = ["JsonObject", "JsonValue", "Request", "Shape", "WireModel", "given", "integral", "null_as"]
 
 JsonValue = Any
 """Any JSON value. Not pydantic's recursive type: values may be large, and are not ours to walk."""
 
 JsonObject = dict[str, Any]
+
+
+def _to_integer(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+integral = BeforeValidator(_to_integer)
+"""Annotation of a strict integer: 1.0 is one as well, as in JSON Schema; true and "1" are not."""
 
 
 if TYPE_CHECKING:
@@ -81,9 +91,19 @@ def given(**fields: JsonValue) -> JsonObject:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def null_as(default: object) -> BeforeValidator:
-    """For an optional field of a request: null means, as leaving it out does, its default."""
-    return BeforeValidator(lambda value: default if value is None else value)
+@dataclass(frozen=True, slots=True)
+class null_as:  # noqa: N801 - reads as a function where a field is annotated
+    """Annotation of an optional field of a request: null means, as leaving it out does, the default."""
+
+    default: object
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(
+            lambda value: self.default if value is None else value, handler(source)
+        )
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [handler(schema), {"type": "null"}]}
 
 
 class Request(WireModel):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import ConfigDict, Discriminator, Field, StringConstraints, Tag
 
 from swarmhold.models.names import Name, Text
-from swarmhold.models.shapes import Request, null_as
+from swarmhold.models.shapes import Request, integral, null_as
 
 __all__ = [
     "BUILT_IN_KINDS",
@@ -50,7 +50,7 @@ class QueueSpawner(Request):
 
     kind: Literal["queue"] = "queue"
     queue: Name
-    priority: Annotated[int, Field(strict=True, ge=-(2**31), le=2**31 - 1), null_as(0)] = 0
+    priority: Annotated[int, Field(strict=True, ge=-(2**31), le=2**31 - 1), integral, null_as(0)] = 0
 
 
 class OperatorSpawner(Request):

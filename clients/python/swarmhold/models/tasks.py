@@ -10,7 +10,7 @@ from swarmhold.models.enums import SETTLED, Status
 from swarmhold.models.instants import Instant, Seconds
 from swarmhold.models.names import Labels, Name, TaskId, Text
 from swarmhold.models.retries import Retry
-from swarmhold.models.shapes import JsonValue, Request, Shape, null_as
+from swarmhold.models.shapes import JsonValue, Request, Shape, integral, null_as
 
 __all__ = [
     "CancelRequest",
@@ -106,7 +106,7 @@ class WorkerResultRequest(Request):
     task_id: TaskId
     value: JsonValue
     ok: StrictBool = True
-    attempt: Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)] | None = None
+    attempt: Annotated[int, Field(strict=True, ge=1, le=2**31 - 1), integral] | None = None
 
 
 class WhyLink(Shape):

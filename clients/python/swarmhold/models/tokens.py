@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints
 from swarmhold.models.enums import Role, Verb
 from swarmhold.models.instants import Instant, Seconds
 from swarmhold.models.names import Name, TaskId
-from swarmhold.models.shapes import Request, Shape
+from swarmhold.models.shapes import Request, Shape, integral
 
 __all__ = ["MintRequest", "MintedToken", "TokenVerdict", "VerifyRequest"]
 
@@ -23,7 +23,7 @@ class MintRequest(Request):
     agent_id: Name
     role: MintableRole
     ttl: Seconds
-    max_uses: Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)] | None = None
+    max_uses: Annotated[int, Field(strict=True, ge=1, le=2**31 - 1), integral] | None = None
     scopes: Annotated[tuple[Verb, ...], Field(max_length=64)] | None = None
     task_id: TaskId | None = None
 

@@ -9,12 +9,16 @@ from pydantic import Field, StringConstraints
 from swarmhold.models.enums import WebhookStatus
 from swarmhold.models.instants import Instant
 from swarmhold.models.names import Name
-from swarmhold.models.shapes import Request, Shape
+from swarmhold.models.shapes import Request, Shape, integral
 
 __all__ = ["CreatedWebhook", "ReplayRequest", "Webhook", "WebhookRequest"]
 
-Cursor = Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)]
-Url = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+Cursor = Annotated[int, Field(strict=True, ge=0, le=2**53 - 1), integral]
+Url = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=4096),
+    Field(json_schema_extra={"pattern": r"^https?://[^\s\x00-\x1f]+$"}),
+]
 
 
 class WebhookRequest(Request):

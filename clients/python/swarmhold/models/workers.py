@@ -8,7 +8,7 @@ from pydantic import Field
 
 from swarmhold.models.instants import Hold, Instant
 from swarmhold.models.names import Name
-from swarmhold.models.shapes import JsonValue, Request, Shape, null_as
+from swarmhold.models.shapes import JsonValue, Request, Shape
 
 __all__ = ["AnsweredQuestion", "ClaimRequest", "ClaimedJob", "Heartbeat", "WorkerPrompt"]
 
@@ -42,11 +42,14 @@ class Heartbeat(Shape):
 
 
 class ClaimRequest(Request):
-    """Ask a queue for work, for `agents` or, without any, for anybody; `hold` is in seconds."""
+    """Ask a queue for work, for `agents` or, without any, for anybody.
+
+    `hold` is in seconds; without it the server's default holds.
+    """
 
     queue: Name
     agents: Annotated[tuple[Name, ...], Field(max_length=200)] | None = None
-    hold: Annotated[Hold, null_as(50.0)] = 50.0
+    hold: Hold | None = None
     worker_name: Name | None = None
 
 
