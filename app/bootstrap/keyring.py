@@ -1,7 +1,7 @@
-"""The server's own secrets: the ring that signs tokens, the key of all digests, the secrets that sign calls.
+"""The server's own secrets: the key ring that signs tokens, the key of all digests, the secret that signs HTTP calls.
 
-They are made once, kept in one file beside the data (mode 0600), and rotated by command. Whoever has the file can make
-tokens, so that it belongs with the backups and nowhere else.
+They are generated once, kept in one file beside the data (mode 0600), and rotated by command. Whoever has the file can
+forge tokens, so that it belongs with the backups and nowhere else.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 
 import orjson
 
-from app.bootstrap import places
-from app.bootstrap.failures import StartFailed
+from app.bootstrap import private_files
+from app.bootstrap.errors import StartFailed
 from app.config import Settings
 from app.domain.ids import ALPHABET
 from app.domain.tokens import KEY_PREFIX, SigningKey, is_key_text
@@ -29,19 +29,19 @@ RING_LENGTH = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keyring:
-    """The secrets. `signing` has the newest key first: it signs, and all verify."""
+    """The secrets. The first key of `signing`, the newest, signs; all of them verify."""
 
     signing: tuple[SigningKey, ...]
     digests: bytes
     http: bytes
 
     @classmethod
-    def fresh(cls) -> Keyring:
-        """Random ones."""
+    def generate(cls) -> Keyring:
+        """Return a ring of random keys."""
         return cls(signing=(_new_key(),), digests=os.urandom(SECRET_BYTES), http=os.urandom(SECRET_BYTES))
 
     def rotated(self, *, keep: int = RING_LENGTH) -> Keyring:
-        """The same with a new signing key, and the newest `keep` in all, so that living tokens stay good."""
+        """Return a copy with a new signing key; the newest `keep` keys stay, so that valid tokens remain valid."""
         return replace(self, signing=(_new_key(), *self.signing)[:keep])
 
 
@@ -51,20 +51,20 @@ def _new_key() -> SigningKey:
 
 
 def open_keyring(path: Path) -> Keyring:
-    """The ring of this file, made now if there is none. Raises StartFailed."""
-    found = places.read(path)
+    """Return the ring of this file, which is created if it does not exist. Raises StartFailed."""
+    found = private_files.read(path)
     if found is None:
-        made = Keyring.fresh()
-        if places.create_once(path, _dump(made)):
+        made = Keyring.generate()
+        if private_files.create_once(path, _dump(made)):
             return made
-        found = places.read(path) or b""
+        found = private_files.read(path) or b""
     return _load(found, path)
 
 
 def rotate_signing(path: Path) -> Keyring:
-    """Put a new signing key before the others. A running server signs with it once it is sent SIGHUP."""
+    """Add a new signing key before the others. A running server signs with it once it receives SIGHUP."""
     rotated = open_keyring(path).rotated()
-    places.replace(path, _dump(rotated))
+    private_files.replace(path, _dump(rotated))
     return rotated
 
 
@@ -89,8 +89,8 @@ def _load(content: bytes, path: Path) -> Keyring:
             raise ValueError("it holds no signing key")
     except (ValueError, KeyError, TypeError, binascii.Error) as error:
         raise StartFailed(
-            f"{path} holds no keys that can be read ({type(error).__name__}). Restore it from a backup; with a new one "
-            "(move it away and start) every token, handle and API key but the root key is void."
+            f"{path} holds no readable keys ({type(error).__name__}). Restore it from a backup; with a new one "
+            "(move it away and start) every token, handle and API key but the root key becomes invalid."
         ) from error
     return ring
 
@@ -106,12 +106,9 @@ def _bytes(text: str) -> bytes:
     return secret
 
 
-# The root key
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RootKey:
-    """The root key's text, and where it comes from."""
+    """A root key: its text, and where it comes from."""
 
     text: str
     origin: str
@@ -121,28 +118,30 @@ class RootKey:
 
 
 def given_root_key(settings: Settings) -> RootKey | None:
-    """The root key of the settings, or of its file; None when there is neither. Raises StartFailed."""
+    """Return the root key of the settings or of its file, or None if there is neither. Raises StartFailed."""
     if settings.root_key is not None:
         return RootKey(text=settings.root_key.get_secret_value(), origin="the settings")
     path = settings.root_key_path
-    content = places.read(path)
+    content = private_files.read(path)
     if content is None:
         if settings.root_key_file is not None:
-            raise StartFailed(f"The root key's file {path} does not exist. Make it, or unset SWARMHOLD_ROOT_KEY_FILE.")
+            raise StartFailed(
+                f"The root key's file {path} does not exist. Create it, or unset SWARMHOLD_ROOT_KEY_FILE."
+            )
         return None
     text = content.decode(errors="replace").strip()
     if not is_key_text(text):
-        raise StartFailed(f"{path} holds no root key: one begins with {KEY_PREFIX}. Mend it, or move it away.")
+        raise StartFailed(f"{path} holds no root key: one begins with {KEY_PREFIX}. Correct it, or move it away.")
     return RootKey(text=text, origin=str(path))
 
 
 def make_root_key(settings: Settings) -> RootKey:
-    """A new root key in its file. Raises StartFailed."""
+    """Write a new root key to its file and return it. Raises StartFailed."""
     text = KEY_PREFIX + "".join(secrets.choice(ALPHABET) for _ in range(52))
     path = settings.root_key_path
-    if not places.create_once(path, f"{text}\n".encode()):
+    if not private_files.create_once(path, f"{text}\n".encode()):
         made = given_root_key(settings)
         if made is None:
-            raise StartFailed(f"{path} cannot be made. Look at its directory and start again.")
+            raise StartFailed(f"{path} cannot be created. Check its directory and start again.")
         return made
     return RootKey(text=text, origin=str(path))

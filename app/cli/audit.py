@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 import typer
 
-from app.cli import records
-from app.cli.failures import CommandFailed
+from app.cli import database
+from app.cli.endpoint import AsJson, ConfigFile, DatabaseUrl, DataDir, settings_of
+from app.cli.exits import CommandFailed
 from app.cli.output import print_json
-from app.cli.site import AsJson, ConfigFile, DatabaseUrl, DataDir, settings_of
 from app.config import Settings
 from app.domain.clock import to_rfc3339
 
@@ -43,7 +43,7 @@ def _rows(settings: Settings, after: int) -> Iterator[dict[str, Any]]:
         return page(state, after, PAGE)
 
     # Each page on a snapshot of its own: the log only grows, and a long one must not hold the database back.
-    while found := records.read(settings, read):
+    while found := database.read(settings, read):
         for row in found:
             detail = orjson.loads(row["detail"]) if row["detail"] else None
             yield {**row, "at": to_rfc3339(row["at"]), "at_ms": row["at"], "detail": detail}
@@ -58,7 +58,7 @@ def verify(
     from app.engine.ops import audit as log
 
     settings = settings_of(data_dir=data_dir, database_url=database_url, config=config)
-    broken, head = records.read(settings, lambda state: (log.verify(state), log.head(state)))
+    broken, head = database.read(settings, lambda state: (log.verify(state), log.head(state)))
     if as_json:
         print_json({"ok": broken is None, "broken_at": broken, "rows": head})
     if broken is not None:

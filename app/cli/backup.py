@@ -18,10 +18,10 @@ import orjson
 import typer
 
 import app as package
-from app.bootstrap import places, presence
-from app.cli import records
-from app.cli.failures import EXIT_MISUSED, CommandFailed
-from app.cli.site import ConfigFile, DatabaseUrl, DataDir, settings_of
+from app.bootstrap import pidfile, private_files
+from app.cli import database
+from app.cli.endpoint import ConfigFile, DatabaseUrl, DataDir, settings_of
+from app.cli.exits import EXIT_MISUSED, CommandFailed
 from app.config import DATABASE_FILE, KEYS_FILE, ROOT_KEY_FILE, Settings
 from app.domain.clock import system_clock, to_rfc3339
 from app.domain.redaction import redact
@@ -50,7 +50,7 @@ def backup(
         with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=".swarmhold-backup-") as name:
             folder = Path(name)
             _collect(settings, folder)
-            partial.touch(mode=places.FILE_MODE)
+            partial.touch(mode=private_files.FILE_MODE)
             with tarfile.open(partial, "w") as archive:
                 for path in sorted(folder.iterdir()):
                     archive.add(path, arcname=path.name)
@@ -66,14 +66,14 @@ def backup(
 def _collect(settings: Settings, folder: Path) -> None:
     from app.state import migrations
 
-    if records.is_postgres(settings):
+    if database.is_postgres(settings):
         from app.state.postgres.dump import dump
 
         dump(settings.store_url, folder / DUMP)
     else:
         from app.state.sqlite.files import copy_database
 
-        source = records.database_file(settings)
+        source = database.database_file(settings)
         if not source.is_file():
             raise CommandFailed(f"There is no database at {source}.")
         copy_database(str(source), folder / DATABASE_FILE)
@@ -108,14 +108,14 @@ def restore(
     """Put a backup into an empty data directory (and an empty PostgreSQL database), before the server is started."""
     settings = settings_of(data_dir=data_dir, database_url=database_url, config=config)
     _require_empty(settings)
-    places.make_directory(settings.data_dir)
+    private_files.make_directory(settings.data_dir)
     with tempfile.TemporaryDirectory(dir=settings.data_dir, prefix=".restore-") as made:
         folder = Path(made)
         _unpack(source, folder)
-        if records.is_postgres(settings):
+        if database.is_postgres(settings):
             _load(settings, folder / DUMP)
         else:
-            _place(folder / DATABASE_FILE, records.database_file(settings))
+            _place(folder / DATABASE_FILE, database.database_file(settings))
         for path, name in ((settings.keys_path, KEYS_FILE), (settings.root_key_path, ROOT_KEY_FILE)):
             if (folder / name).is_file():
                 _place(folder / name, path)
@@ -123,17 +123,17 @@ def restore(
 
 
 def _require_empty(settings: Settings) -> None:
-    here = presence.look(settings.data_dir)
+    here = pidfile.find_server(settings.data_dir)
     if here is not None:
         raise CommandFailed(f"A server (process {here.pid}) is running there. Stop it first.")
     taken = [settings.keys_path, settings.root_key_path]
-    if not records.is_postgres(settings):
-        taken.append(records.database_file(settings))
+    if not database.is_postgres(settings):
+        taken.append(database.database_file(settings))
     found = [str(path) for path in taken if path.exists()]
     if found:
         raise CommandFailed(f"{', '.join(found)} exist already. Move them away, or name another --data-dir.")
-    if records.is_postgres(settings):
-        with records.connected(settings) as link:
+    if database.is_postgres(settings):
+        with database.connected(settings) as link:
             tables = [row[0] for row in link.query(_TABLES, ())]
         if tables:
             place, some = redact(settings.store_url), ", ".join(tables[:SHOWN])
@@ -157,7 +157,7 @@ def _unpack(source: Path, folder: Path) -> None:
 def _place(source: Path, target: Path) -> None:
     if not source.is_file():
         raise CommandFailed(f"The backup holds no {source.name}: it was made of another kind of database.")
-    source.chmod(places.FILE_MODE)
+    source.chmod(private_files.FILE_MODE)
     _flush(source)
     source.rename(target)
 

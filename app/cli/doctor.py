@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.examination import Finding, examine
+from app.cli.diagnostics import Finding, examine
+from app.cli.endpoint import AsJson, ConfigFile, DatabaseUrl, DataDir, loaded
 from app.cli.output import add_row, console, print_json, table
-from app.cli.site import AsJson, ConfigFile, DatabaseUrl, DataDir, loaded
 
 Deep = Annotated[
     bool, typer.Option("--deep", help="Also compare every index with its table, and the audit log's chain.")

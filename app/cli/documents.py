@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.failures import CommandFailed
+from app.cli.exits import CommandFailed
 
 Check = Annotated[bool, typer.Option("--check", help="Change nothing; fail when a file is missing or stale.")]
 Root = Annotated[Path, typer.Option("--root", help="The repository's root.")]

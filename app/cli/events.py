@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
+from app.cli.endpoint import AsJson, ConfigFile, DataDir, Key, Url, endpoint_of, run_call
 from app.cli.output import console, inert, print_json, short
-from app.cli.sessions import reading
-from app.cli.site import AsJson, ConfigFile, DataDir, Key, Url, run_call, site_of
+from app.cli.sessions import reader_session
 from swarmhold.models.events import Event, Lagged
 
 QUIET_S = 1.0
@@ -50,11 +50,11 @@ def events(
     config: ConfigFile = None,
 ) -> None:
     """Show the latest events, and with -f those to come. With --json, each is a line of its own."""
-    site = site_of(url, key, data_dir, config)
+    endpoint = endpoint_of(url, key, data_dir, config)
     kinds = [kind.strip() for kind in (types or "").split(",") if kind.strip()]
 
     async def call() -> None:
-        async with reading(site) as seat:
+        async with reader_session(endpoint) as seat:
             feed = seat.events(after=after, last=last if after is None else None, types=kinds, task=task)
             async with aclosing(feed):
                 await _show(feed, for_ever=follow, as_json=as_json)

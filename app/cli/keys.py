@@ -10,12 +10,23 @@ from typing import Annotated, Any
 
 import typer
 
-from app.bootstrap import places, presence
+from app.bootstrap import pidfile, private_files
 from app.bootstrap.keyring import open_keyring, rotate_signing
-from app.cli import records
-from app.cli.failures import EXIT_MISUSED, CommandFailed
+from app.cli import database
+from app.cli.endpoint import (
+    AsJson,
+    ConfigFile,
+    DatabaseUrl,
+    DataDir,
+    Endpoint,
+    Key,
+    Url,
+    find_endpoint,
+    run_call,
+    settings_of,
+)
+from app.cli.exits import EXIT_MISUSED, CommandFailed
 from app.cli.output import add_row, console, print_json, table
-from app.cli.site import AsJson, ConfigFile, DatabaseUrl, DataDir, Key, Site, Url, find_site, run_call, settings_of
 from app.config import Settings
 from app.domain import access
 from app.domain.clock import system_clock, to_rfc3339
@@ -46,8 +57,8 @@ def create(
     """Make a key. Its text is shown this once."""
     settings = settings_of(data_dir=data_dir, database_url=database_url, config=config)
     life = timedelta(seconds=ttl) if ttl else None
-    if (site := _running(settings, url, key)) is not None:
-        made = _create_remotely(site, name, role, life)
+    if (endpoint := _running(settings, url, key)) is not None:
+        made = _create_remotely(endpoint, name, role, life)
     else:
         made = _create_here(settings, name, role, life)
     if as_json:
@@ -56,10 +67,10 @@ def create(
         print(f"{made['id']}  {', '.join(sorted(role))}  {name}\n{made['key']}")
 
 
-def _create_remotely(site: Site, name: str, roles: list[Role], life: timedelta | None) -> dict[str, Any]:
+def _create_remotely(endpoint: Endpoint, name: str, roles: list[Role], life: timedelta | None) -> dict[str, Any]:
     async def call() -> dict[str, Any]:
-        async with site.connect() as server:
-            made = await server.admin(site.key).create_key(name, roles, ttl=life)
+        async with endpoint.connect() as server:
+            made = await server.admin(endpoint.key).create_key(name, roles, ttl=life)
             return {"id": made.id, "key": made.key}
 
     return run_call(call)
@@ -68,12 +79,12 @@ def _create_remotely(site: Site, name: str, roles: list[Role], life: timedelta |
 def _create_here(settings: Settings, name: str, roles: list[Role], life: timedelta | None) -> dict[str, Any]:
     from app.engine.ops import credentials
 
-    places.make_directory(settings.data_dir)
+    private_files.make_directory(settings.data_dir)
     digests = HandleMint(open_keyring(settings.keys_path).digests)
     text = credentials.new_key_text()
     granted = frozenset(access.Role(role.value) for role in roles)
     digest = digests.keyed_digest(text)
-    made = records.change(
+    made = database.change(
         settings,
         "create_key",
         lambda state: credentials.create_key(state, name=name, roles=granted, digest=digest, ttl=life, by="command"),
@@ -92,8 +103,8 @@ def list_keys(
 ) -> None:
     """List the keys, without their texts, revoked ones included."""
     settings = settings_of(data_dir=data_dir, database_url=database_url, config=config)
-    site = _running(settings, url, key)
-    found = _list_remotely(site) if site is not None else _list_here(settings)
+    endpoint = _running(settings, url, key)
+    found = _list_remotely(endpoint) if endpoint is not None else _list_here(settings)
     if as_json:
         print_json(found)
         return
@@ -108,10 +119,10 @@ def list_keys(
 _NOTHING: dict[str, Any] = {"expires_at": None, "revoked_at": None, "root": False}
 
 
-def _list_remotely(site: Site) -> list[dict[str, Any]]:
+def _list_remotely(endpoint: Endpoint) -> list[dict[str, Any]]:
     async def call() -> list[dict[str, Any]]:
-        async with site.connect() as server:
-            return [_NOTHING | key.model_dump(mode="json") for key in await server.admin(site.key).keys()]
+        async with endpoint.connect() as server:
+            return [_NOTHING | key.model_dump(mode="json") for key in await server.admin(endpoint.key).keys()]
 
     return run_call(call)
 
@@ -119,7 +130,7 @@ def _list_remotely(site: Site) -> list[dict[str, Any]]:
 def _list_here(settings: Settings) -> list[dict[str, Any]]:
     from app.engine.ops import credentials
 
-    return [_plain(key) for key in records.read(settings, credentials.list_keys)]
+    return [_plain(key) for key in database.read(settings, credentials.list_keys)]
 
 
 def _plain(key: ApiKey) -> dict[str, Any]:
@@ -151,17 +162,17 @@ def revoke(
 ) -> None:
     """Revoke a key, and with it every session and token that came of it."""
     settings = settings_of(data_dir=data_dir, database_url=database_url, config=config)
-    if (site := _running(settings, url, key)) is not None:
+    if (endpoint := _running(settings, url, key)) is not None:
 
         async def call() -> None:
-            async with site.connect() as server:
-                await server.admin(site.key).revoke_key(key_id)
+            async with endpoint.connect() as server:
+                await server.admin(endpoint.key).revoke_key(key_id)
 
         run_call(call)
     else:
         from app.engine.ops import credentials
 
-        records.change(settings, "revoke_key", lambda state: credentials.revoke_key(state, key_id, by="command"))
+        database.change(settings, "revoke_key", lambda state: credentials.revoke_key(state, key_id, by="command"))
     print(f"revoked {key_id}")
 
 
@@ -174,15 +185,15 @@ def rotate(data_dir: DataDir = None, config: ConfigFile = None) -> None:
             f"There are no keys at {settings.keys_path}. Name the server's --data-dir.", status=EXIT_MISUSED
         )
     kids = [key.kid for key in rotate_signing(settings.keys_path).signing]
-    here = presence.look(settings.data_dir)
+    here = pidfile.find_server(settings.data_dir)
     if here is not None:
         os.kill(here.pid, signal.SIGHUP)
     since = "from now on" if here is not None else "from the server's next start on"
     print(f"{kids[0]} signs {since}; {', '.join(kids[1:])} still verify.")
 
 
-def _running(settings: Settings, url: str | None, key: str | None) -> Site | None:
+def _running(settings: Settings, url: str | None, key: str | None) -> Endpoint | None:
     """The server to ask, if one is named or runs here."""
-    if url or presence.look(settings.data_dir):
-        return find_site(settings, url=url, key=key)
+    if url or pidfile.find_server(settings.data_dir):
+        return find_endpoint(settings, url=url, key=key)
     return None

@@ -8,14 +8,14 @@ from typing import Annotated
 import typer
 
 import app as package
-from app.bootstrap.failures import StartFailed
+from app.bootstrap.errors import StartFailed
 from app.cli.audit import audit
 from app.cli.backup import backup, restore
 from app.cli.demo.command import demo
 from app.cli.doctor import doctor
 from app.cli.documents import configuration, openapi
 from app.cli.events import events
-from app.cli.failures import EXIT_FAILED, EXIT_MISUSED, CommandFailed
+from app.cli.exits import EXIT_FAILED, EXIT_MISUSED, CommandFailed
 from app.cli.keys import keys
 from app.cli.migrate import migrate
 from app.cli.run import run

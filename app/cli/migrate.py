@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from app.bootstrap import places
-from app.cli import records
-from app.cli.failures import CommandFailed
+from app.bootstrap import private_files
+from app.cli import database
+from app.cli.endpoint import AsJson, ConfigFile, DatabaseUrl, DataDir, settings_of
+from app.cli.exits import CommandFailed
 from app.cli.output import print_json
-from app.cli.site import AsJson, ConfigFile, DatabaseUrl, DataDir, settings_of
 from app.config import Settings
 
 Check = Annotated[bool, typer.Option("--check", help="Change nothing; fail when the database is not up to date.")]
@@ -31,9 +31,9 @@ def migrate(
     if check and before != head:
         raise CommandFailed(f"The database is at version {before or 'none'}, the newest is {head}.")
     if before != head:
-        if not records.is_postgres(settings):
-            places.make_directory(settings.data_dir)
-        records.change(settings, "migrate", lambda _: None)
+        if not database.is_postgres(settings):
+            private_files.make_directory(settings.data_dir)
+        database.change(settings, "migrate", lambda _: None)
     if as_json:
         print_json({"before": before, "after": head})
     else:
@@ -43,7 +43,7 @@ def migrate(
 def _version(settings: Settings) -> str | None:
     from app.state import migrations
 
-    if not records.is_postgres(settings) and not records.database_file(settings).exists():
+    if not database.is_postgres(settings) and not database.database_file(settings).exists():
         return None
-    with records.connected(settings) as link:
+    with database.connected(settings) as link:
         return migrations.version(link)

@@ -12,11 +12,11 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.text import Text
 
-from app.cli.failures import EXIT_MISUSED, CommandFailed
+from app.cli.endpoint import AsJson, ConfigFile, DataDir, Key, Url, endpoint_of, run_call
+from app.cli.exits import EXIT_MISUSED, CommandFailed
 from app.cli.output import console, errors, inert, print_json
-from app.cli.sessions import operating
-from app.cli.site import AsJson, ConfigFile, DataDir, Key, Url, run_call, site_of
-from app.cli.watching import telling
+from app.cli.sessions import operator_session
+from app.cli.task_watch import printing_events
 from swarmhold.errors import ApiProblem
 from swarmhold.models.dispatches import Dispatched
 from swarmhold.models.enums import RetryOn, Status
@@ -70,14 +70,14 @@ def run(
 
     Ctrl-C leaves the task as it is. With --json, progress goes to standard error.
     """
-    site = site_of(url, key, data_dir, config)
+    endpoint = endpoint_of(url, key, data_dir, config)
     chosen = _spawner(queue=queue, program=program, function=function, external=external, text=spawner)
     labels = dict(_pair(text) for text in label or ())
     text = typer.get_text_stream("stdin").read() if prompt == "-" else prompt
     retry = Retry(max_attempts=attempts, on=tuple(RetryOn)) if attempts > 1 else None
 
     async def call() -> Task | None:
-        async with operating(site) as operator:
+        async with operator_session(endpoint) as operator:
             life = timedelta(seconds=timeout) if timeout else None
             task = await operator.start_task(agent, text, labels=labels, retry=retry, attempt_timeout=life)
             try:
@@ -144,7 +144,7 @@ async def _await(operator: Operator, task_id: str, *, as_json: bool) -> Task:
     """The task once it is settled; meanwhile what happens is told."""
     stream = errors if as_json else console
     with stream.status("waiting") if stream.is_terminal else nullcontext():
-        async with telling(operator, task_id, stream=stream):
+        async with printing_events(operator, task_id, stream=stream):
             return await _settled(operator, task_id, stream=stream)
 
 

@@ -11,12 +11,12 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from app.cli.failures import CommandFailed
-from app.cli.forms import Field, NotAnAnswer, assemble, decoded, fields_of
-from app.cli.keyboard import Keyboard
+from app.cli.answer_fields import Field, InvalidAnswer, assemble, decoded, fields_of
+from app.cli.endpoint import AsJson, ConfigFile, DataDir, Key, Url, endpoint_of, run_call
+from app.cli.exits import CommandFailed
 from app.cli.output import console, inert, print_json
-from app.cli.sessions import answering, user
-from app.cli.site import AsJson, ConfigFile, DataDir, Key, Url, run_call, site_of
+from app.cli.sessions import senior_session, user
+from app.cli.stdin_lines import StdinLines
 from swarmhold.console import Console
 from swarmhold.errors import AnswerRejected
 from swarmhold.models.frames import Ask
@@ -54,12 +54,12 @@ def senior(
     With --json every question is a line on standard output, and every line of standard input,
     {"key": …, "value": …}, an answer; each gets a line {"accepted": key} or {"rejected": key, "code": …, "detail": …}.
     """
-    site = site_of(url, key, data_dir, config)
+    endpoint = endpoint_of(url, key, data_dir, config)
     bridge_id = bridge or f"terminal-{user()}"
 
     async def call() -> None:
-        async with answering(site) as seat, seat.console(bridge_id) as desk:
-            with Keyboard() as keyboard:
+        async with senior_session(endpoint) as seat, seat.console(bridge_id) as desk:
+            with StdinLines() as keyboard:
                 if as_json:
                     await _pipe(desk, keyboard)
                     return
@@ -73,7 +73,7 @@ def senior(
 class Sitting:
     """One person at one console."""
 
-    def __init__(self, seat: Senior, desk: Console, keyboard: Keyboard) -> None:
+    def __init__(self, seat: Senior, desk: Console, keyboard: StdinLines) -> None:
         self._seat = seat
         self._desk = desk
         self._keyboard = keyboard
@@ -204,12 +204,12 @@ def _try(read: Any, line: str) -> tuple[Any] | None:
     """The value of a line, or None after saying what is wrong with it."""
     try:
         return (read(line),)
-    except NotAnAnswer as wrong:
+    except InvalidAnswer as wrong:
         console.print(Text(f"  {wrong}", style="red"), soft_wrap=True)
         return None
 
 
-async def _pipe(desk: Console, keyboard: Keyboard) -> None:
+async def _pipe(desk: Console, keyboard: StdinLines) -> None:
     """Questions out, answers in, a line each, until standard input ends."""
 
     async def ask() -> None:

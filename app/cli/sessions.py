@@ -1,4 +1,4 @@
-"""A command's own session on a server: attached with a key when it begins, left when it ends."""
+"""The session of a command: attached with an API key when it begins, detached when it ends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import TypeVar
 
-from app.cli.site import Site
+from app.cli.endpoint import Endpoint
 from swarmhold.client import SwarmholdClient
 from swarmhold.errors import ApiProblem, Error
 from swarmhold.models.enums import Role
@@ -17,14 +17,14 @@ from swarmhold.observer import Observer
 from swarmhold.operator import Operator
 from swarmhold.senior import Senior
 
-Seat = TypeVar("Seat", Operator, Senior, Observer)
+Session = TypeVar("Session", Operator, Senior, Observer)
 
 TTL = timedelta(hours=12)
 HEARTBEAT = timedelta(seconds=120)
 
 
 def user() -> str:
-    """Who runs the command, for the server's books."""
+    """Return the name of the user who runs the command, for the session's principal."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -32,46 +32,52 @@ def user() -> str:
 
 
 @asynccontextmanager
-async def reading(site: Site) -> AsyncGenerator[Observer | Operator]:
-    """A session that may read: an observer's, or an operator's where the key allows nothing else."""
-    async with site.connect() as server:
+async def reader_session(endpoint: Endpoint) -> AsyncGenerator[Observer | Operator]:
+    """Attach a session that can read: as observer, or as operator where the key allows nothing else."""
+    async with endpoint.connect() as server:
         try:
-            token = await _token(server, site, Role.OBSERVER)
+            token = await _token(server, endpoint, Role.OBSERVER)
         except ApiProblem as problem:
             if problem.code != "role-violation":
                 raise
-            token = await _token(server, site, Role.OPERATOR)
-            async with _seated(server.operator(token)) as seat:
-                yield seat
+            token = await _token(server, endpoint, Role.OPERATOR)
+            async with _attached(server.operator(token)) as session:
+                yield session
             return
-        async with _seated(server.observer(token)) as seat:
-            yield seat
+        async with _attached(server.observer(token)) as session:
+            yield session
 
 
 @asynccontextmanager
-async def operating(site: Site) -> AsyncGenerator[Operator]:
-    """An operator's session."""
-    async with site.connect() as server, _seated(server.operator(await _token(server, site, Role.OPERATOR))) as seat:
-        yield seat
+async def operator_session(endpoint: Endpoint) -> AsyncGenerator[Operator]:
+    """Attach a session as operator."""
+    async with (
+        endpoint.connect() as server,
+        _attached(server.operator(await _token(server, endpoint, Role.OPERATOR))) as session,
+    ):
+        yield session
 
 
 @asynccontextmanager
-async def answering(site: Site) -> AsyncGenerator[Senior]:
-    """A senior's session."""
-    async with site.connect() as server, _seated(server.senior(await _token(server, site, Role.SENIOR))) as seat:
-        yield seat
+async def senior_session(endpoint: Endpoint) -> AsyncGenerator[Senior]:
+    """Attach a session as senior."""
+    async with (
+        endpoint.connect() as server,
+        _attached(server.senior(await _token(server, endpoint, Role.SENIOR))) as session,
+    ):
+        yield session
 
 
-async def _token(server: SwarmholdClient, site: Site, role: SessionRole) -> str:
-    return (await server.attach(site.key, f"cli:{user()}", role=role, ttl=TTL)).token
+async def _token(server: SwarmholdClient, endpoint: Endpoint, role: SessionRole) -> str:
+    return (await server.attach(endpoint.key, f"cli:{user()}", role=role, ttl=TTL)).token
 
 
 @asynccontextmanager
-async def _seated(seat: Seat) -> AsyncGenerator[Seat]:
-    """Stay attached while the block runs, then leave; a server that is away does not keep the command from ending."""
-    async with seat.staying_attached(interval=HEARTBEAT):
+async def _attached(session: Session) -> AsyncGenerator[Session]:
+    """Send heartbeats while the block runs, then detach, unless the server cannot be reached."""
+    async with session.staying_attached(interval=HEARTBEAT):
         try:
-            yield seat
+            yield session
         finally:
             with suppress(Error):
-                await seat.detach()
+                await session.detach()

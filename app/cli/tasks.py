@@ -7,11 +7,11 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from app.cli.listing import STATUS_STYLES, task_list
+from app.cli.endpoint import AsJson, ConfigFile, DataDir, Key, Url, endpoint_of, run_call
 from app.cli.output import add_row, console, inert, print_json, short, table
-from app.cli.sessions import operating, reading
-from app.cli.site import AsJson, ConfigFile, DataDir, Key, Url, run_call, site_of
-from app.cli.watching import watch_many, watch_one
+from app.cli.sessions import operator_session, reader_session
+from app.cli.task_table import STATUS_STYLES, task_list
+from app.cli.task_watch import watch_many, watch_one
 from swarmhold.models.attempts import Attempt
 from swarmhold.models.enums import Status
 from swarmhold.models.outputs import OutputRecord
@@ -43,11 +43,11 @@ def list_tasks(
     config: ConfigFile = None,
 ) -> None:
     """List tasks, newest first."""
-    site = site_of(url, key, data_dir, config)
+    endpoint = endpoint_of(url, key, data_dir, config)
 
     async def call() -> list[Task]:
         found: list[Task] = []
-        async with reading(site) as seat:
+        async with reader_session(endpoint) as seat:
             async for task in seat.all_tasks(status=status, agent=agent, label=label, parent=parent):
                 found.append(task)
                 if len(found) == most:
@@ -71,10 +71,10 @@ def show(
     config: ConfigFile = None,
 ) -> None:
     """Show a task with its attempts and what the last of them said."""
-    site = site_of(url, key, data_dir, config)
+    endpoint = endpoint_of(url, key, data_dir, config)
 
     async def call() -> tuple[Task, list[Attempt], list[OutputRecord]]:
-        async with reading(site) as seat:
+        async with reader_session(endpoint) as seat:
             task = await seat.task(task_id)
             outputs = await seat.output(task_id, task.attempt) if task.attempt else []
             return task, await seat.attempts(task_id), outputs
@@ -129,10 +129,10 @@ def watch(
     config: ConfigFile = None,
 ) -> None:
     """Watch one task to its end, or the list of all until Ctrl-C. With --json, each change is a line."""
-    site = site_of(url, key, data_dir, config)
+    endpoint = endpoint_of(url, key, data_dir, config)
 
     async def call() -> Task | None:
-        async with reading(site) as seat:
+        async with reader_session(endpoint) as seat:
             if task_id is not None:
                 return await watch_one(seat, task_id, as_json=as_json)
             await watch_many(seat, status=status, agent=agent, label=label, as_json=as_json)
@@ -153,10 +153,10 @@ def why(
     config: ConfigFile = None,
 ) -> None:
     """Say what a task waits for, nearest first."""
-    site = site_of(url, key, data_dir, config)
+    endpoint = endpoint_of(url, key, data_dir, config)
 
     async def call() -> dict[str, Any]:
-        async with reading(site) as seat:
+        async with reader_session(endpoint) as seat:
             return (await seat.why(task_id)).model_dump(mode="json")
 
     found = run_call(call)
@@ -185,10 +185,10 @@ def cancel(
     config: ConfigFile = None,
 ) -> None:
     """Cancel a task, its worker, its questions and everything below it."""
-    site = site_of(url, key, data_dir, config)
+    endpoint = endpoint_of(url, key, data_dir, config)
 
     async def call() -> Task:
-        async with operating(site) as operator:
+        async with operator_session(endpoint) as operator:
             return await operator.cancel(task_id, reason=reason)
 
     task = run_call(call)

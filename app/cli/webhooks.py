@@ -8,8 +8,8 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from app.cli.endpoint import AsJson, ConfigFile, DataDir, Key, Url, endpoint_of, run_call
 from app.cli.output import add_row, console, print_json, short, table
-from app.cli.site import AsJson, ConfigFile, DataDir, Key, Url, run_call, site_of
 from swarmhold.admin import Admin
 from swarmhold.models.enums import WebhookStatus
 from swarmhold.models.webhooks import Webhook
@@ -37,11 +37,11 @@ def _administer(
     config: Path | None,
 ) -> R:
     """What the call brings. Raises CommandFailed."""
-    site = site_of(url, key, data_dir, config)
+    endpoint = endpoint_of(url, key, data_dir, config)
 
     async def run() -> R:
-        async with site.connect() as server:
-            return await call(server.admin(site.key))
+        async with endpoint.connect() as server:
+            return await call(server.admin(endpoint.key))
 
     return run_call(run)
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from app.cli.demo import recheck
-from app.cli.demo.plan import Errand
+from app.cli.demo import verification
+from app.cli.demo.plan import PlannedTask
 from app.cli.demo.swarm import Outcome
 from swarmhold.models.enums import Status
 from swarmhold.models.events import Event
@@ -34,7 +34,7 @@ def run_checks(outcome: Outcome, planned: int) -> list[Check]:
     """All of them."""
     return [
         _check("every planned task exists, passed, and was started once", planned, _existence(outcome, planned)),
-        _check("results equal an independent computation", len(outcome.errands), _results(outcome)),
+        _check("results equal an independent computation", len(outcome.planned), _results(outcome)),
         _check("child tasks, under the task that started them", len(_children(outcome)), _fan_out(outcome)),
         _check("the failed attempt was retried by policy", len(_of(outcome, "stumbler")), _retries(outcome)),
         _check("the question was answered once, after the restart", len(outcome.questions), _answers(outcome)),
@@ -50,7 +50,7 @@ def _check(name: str, looked_at: int, faults: Iterator[str]) -> Check:
 
 
 def _of(outcome: Outcome, agent: str) -> list[Task]:
-    return [outcome.tasks[task_id] for task_id, errand in outcome.errands.items() if errand.agent == agent]
+    return [outcome.tasks[task_id] for task_id, planned in outcome.planned.items() if planned.agent == agent]
 
 
 def _children(outcome: Outcome) -> list[Task]:
@@ -58,9 +58,9 @@ def _children(outcome: Outcome) -> list[Task]:
 
 
 def _existence(outcome: Outcome, planned: int) -> Iterator[str]:
-    if len(outcome.errands) != planned:
-        yield f"{len(outcome.errands)} of {planned} planned tasks were started"
-    strangers = set(outcome.tasks) - set(outcome.errands) - {task.id for task in _children(outcome)}
+    if len(outcome.planned) != planned:
+        yield f"{len(outcome.planned)} of {planned} planned tasks were started"
+    strangers = set(outcome.tasks) - set(outcome.planned) - {task.id for task in _children(outcome)}
     yield from (f"{task_id} was started by nobody's plan" for task_id in strangers)
     for task in outcome.tasks.values():
         if task.status is not Status.PASS:
@@ -68,30 +68,30 @@ def _existence(outcome: Outcome, planned: int) -> Iterator[str]:
 
 
 def _results(outcome: Outcome) -> Iterator[str]:
-    for task_id, errand in outcome.errands.items():
+    for task_id, planned in outcome.planned.items():
         task = outcome.tasks.get(task_id)
         if task is not None and task.status is Status.PASS:
-            yield from (f"{errand.key}: {fault}" for fault in _faults(outcome, errand, task))
+            yield from (f"{planned.key}: {fault}" for fault in _faults(outcome, planned, task))
 
 
-def _faults(outcome: Outcome, errand: Errand, task: Task) -> Iterator[str]:
+def _faults(outcome: Outcome, planned: PlannedTask, task: Task) -> Iterator[str]:
     result: Any = task.last_result
-    path = outcome.corpus.root / errand.paths[0]
+    path = outcome.corpus.root / planned.paths[0]
     own = {name: result[name] for name in result if name not in ("path", "attempt")}
-    if "path" in result and result["path"] != errand.paths[0]:
+    if "path" in result and result["path"] != planned.paths[0]:
         yield f"it is about {result['path']}"
-    match errand.agent:
+    match planned.agent:
         case "statistician" | "stumbler":
-            yield from _differences(own, recheck.statistics(path))
+            yield from _differences(own, verification.statistics(path))
         case "inspector":
-            yield from _differences(own, recheck.findings(path))
+            yield from _differences(own, verification.findings(path))
         case "summariser":
-            yield from recheck.summary_faults(result, path)
+            yield from verification.summary_faults(result, path)
         case "editor":
-            expected = max(errand.paths, key=lambda name: (outcome.corpus.root / name).stat().st_size)
+            expected = max(planned.paths, key=lambda name: (outcome.corpus.root / name).stat().st_size)
             yield from _differences(own, {"asked": result["asked"], "chosen": expected})
         case _:
-            found = [recheck.statistics(outcome.corpus.root / name) for name in errand.paths]
+            found = [verification.statistics(outcome.corpus.root / name) for name in planned.paths]
             sums = {name: sum(one[name] for one in found) for name in ("lines", "words")}
             yield from _differences(own, {"children": result["children"], "files": len(found), **sums})
 
@@ -104,7 +104,7 @@ def _differences(found: dict[str, Any], expected: dict[str, Any]) -> Iterator[st
 
 def _fan_out(outcome: Outcome) -> Iterator[str]:
     surveys = {task.id: task for task in _of(outcome, "surveyor")}
-    planned = sum(len(outcome.errands[task_id].paths) for task_id in surveys)
+    planned = sum(len(outcome.planned[task_id].paths) for task_id in surveys)
     children = _children(outcome)
     if len(children) != planned:
         yield f"there are {len(children)} children, not {planned}"

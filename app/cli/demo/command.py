@@ -12,13 +12,13 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.demo.board import Board
 from app.cli.demo.checks import Check, run_checks
 from app.cli.demo.corpus import take_snapshot
-from app.cli.demo.house import House
-from app.cli.demo.plan import Errand, make_plan
+from app.cli.demo.plan import PlannedTask, make_plan
+from app.cli.demo.processes import Processes
+from app.cli.demo.progress import Progress
 from app.cli.demo.swarm import Outcome, Swarm
-from app.cli.failures import CommandFailed
+from app.cli.exits import CommandFailed
 from app.cli.output import add_row, console, errors, print_json, table
 from swarmhold.errors import Error
 
@@ -47,23 +47,23 @@ async def _run(folder: Path, *, as_json: bool, deadline_s: float) -> bool:
     began = time.monotonic()
     corpus = take_snapshot(folder / "reading")
     plan = make_plan(corpus)
-    children = sum(len(errand.paths) for errand in plan if errand.agent == "surveyor")
-    board = Board(errors if as_json else console, expected=len(plan) + children)
-    house = House(folder, corpus.root)
-    swarm = Swarm(house, corpus, plan, board)
+    children = sum(len(planned.paths) for planned in plan if planned.agent == "surveyor")
+    progress = Progress(errors if as_json else console, expected=len(plan) + children)
+    processes = Processes(folder, corpus.root)
+    swarm = Swarm(processes, corpus, plan, progress)
     trouble: str | None = None
     try:
-        with board.shown():
+        with progress.shown():
             async with asyncio.timeout(deadline_s):
                 await swarm.work()
     except TimeoutError:
-        trouble = f"It was not done within {deadline_s:g} s: {_missing(board)}."
+        trouble = f"It was not done within {deadline_s:g} s: {_missing(progress)}."
     except (Error, CommandFailed) as error:
         trouble = str(error)
     finally:
-        swarm.outcome.exit_status = await house.close()
+        swarm.outcome.exit_status = await processes.close()
     if trouble is not None:
-        logs = "\n".join(f"{name}: {house.log(name)}" for name in ("server", "queue_worker", "errand_worker"))
+        logs = "\n".join(f"{name}: {processes.log(name)}" for name in ("server", "queue_worker", "handle_worker"))
         raise CommandFailed(f"The demo went wrong. {trouble}\n{logs}")
     checks = run_checks(swarm.outcome, len(plan))
     seconds = time.monotonic() - began
@@ -74,8 +74,8 @@ async def _run(folder: Path, *, as_json: bool, deadline_s: float) -> bool:
     return all(check.ok for check in checks)
 
 
-def _missing(board: Board) -> str:
-    states = Counter(state for state in board.states.values())
+def _missing(progress: Progress) -> str:
+    states = Counter(state for state in progress.states.values())
     return ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "no task was started"
 
 
@@ -112,7 +112,7 @@ def _show(outcome: Outcome, checks: list[Check], seconds: float) -> None:
     )
 
 
-def _report(outcome: Outcome, plan: list[Errand], checks: list[Check], seconds: float) -> dict[str, Any]:
+def _report(outcome: Outcome, plan: list[PlannedTask], checks: list[Check], seconds: float) -> dict[str, Any]:
     names = ("agent", "workers", "tasks", "attempts", "passed")
     return {
         "ok": all(check.ok for check in checks),

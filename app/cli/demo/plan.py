@@ -17,7 +17,7 @@ Spawner = ExternalSpawner | ProcessSpawner | QueueSpawner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Errand:
+class PlannedTask:
     """One task: who does it, on which files, and where its worker runs."""
 
     agent: str
@@ -32,20 +32,23 @@ class Errand:
 
     @property
     def key(self) -> str:
-        """Its name among the errands, which makes its calls repeatable."""
+        """Its name among the planned, which makes its calls repeatable."""
         return f"{self.agent}-{self.paths[0]}"
 
 
-def make_plan(corpus: Corpus) -> list[Errand]:
-    """Every errand; those that take longest come first."""
+def make_plan(corpus: Corpus) -> list[PlannedTask]:
+    """Every planned; those that take longest come first."""
     queue, program = QueueSpawner(queue=QUEUE), ProcessSpawner(program="summariser")
     choices = corpus.documents[:MOST_CHOICES]
     return [
-        Errand(agent="editor", paths=choices, spawner=ExternalSpawner()),
-        Errand(agent="surveyor", paths=corpus.surveyed[:MOST_SURVEYED], spawner=ExternalSpawner()),
-        Errand(agent="stumbler", paths=corpus.documents[:1], spawner=queue),
-        *(Errand(agent="summariser", paths=(name,), spawner=program) for name in corpus.documents[:MOST_SUMMARIES]),
-        *(Errand(agent=agent, paths=(name,), spawner=queue) for name in corpus.files for agent in READERS),
+        PlannedTask(agent="editor", paths=choices, spawner=ExternalSpawner()),
+        PlannedTask(agent="surveyor", paths=corpus.surveyed[:MOST_SURVEYED], spawner=ExternalSpawner()),
+        PlannedTask(agent="stumbler", paths=corpus.documents[:1], spawner=queue),
+        *(
+            PlannedTask(agent="summariser", paths=(name,), spawner=program)
+            for name in corpus.documents[:MOST_SUMMARIES]
+        ),
+        *(PlannedTask(agent=agent, paths=(name,), spawner=queue) for name in corpus.files for agent in READERS),
     ]
 
 

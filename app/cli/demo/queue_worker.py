@@ -8,7 +8,7 @@ import os
 import signal
 from pathlib import Path
 
-from app.cli.demo import reading
+from app.cli.demo import text_analysis
 from app.cli.demo.corpus import locate
 from swarmhold import Job, JobFailed, SwarmholdClient
 from swarmhold.call_retry import CallRetry
@@ -25,16 +25,16 @@ async def work(job: Job) -> JsonValue:
     text = path.read_text(encoding="utf-8")
     match job.agent:
         case "statistician":
-            return {"path": name, **reading.statistics(text)}
+            return {"path": name, **text_analysis.statistics(text)}
         case "inspector":
-            found = reading.findings(text, path)
+            found = text_analysis.findings(text, path)
             if found["broken"]:
                 await job.worker.artifact("broken-links", found["broken"])
             return {"path": name, **found}
         case "stumbler":
             if job.attempt == 1:
                 raise JobFailed({"path": name, "error": "stumbled, as it always does at first"})
-            return {"path": name, "attempt": job.attempt, **reading.statistics(text)}
+            return {"path": name, "attempt": job.attempt, **text_analysis.statistics(text)}
         case other:
             raise JobFailed({"error": f"there is no agent {other} here"})
 

@@ -12,7 +12,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from app.cli.demo import reading
+from app.cli.demo import text_analysis
 from app.cli.demo.corpus import locate
 
 
@@ -34,7 +34,7 @@ def main() -> None:
     name = json.loads(prompt)["path"]
     text = locate(Path(os.environ["DEMO_ROOT"]), name).read_text(encoding="utf-8")
     print(json.dumps({"type": "progress", "stage": "read", "note": name}), flush=True)
-    found = {"path": name, **reading.summary(text)}
+    found = {"path": name, **text_analysis.summary(text)}
     print(json.dumps({"type": "final", "content": {"kind": "inline", "value": found}, "ok": True}))
 
 

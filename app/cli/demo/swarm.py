@@ -8,11 +8,11 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from app.cli.demo.board import Board
 from app.cli.demo.corpus import Corpus
-from app.cli.demo.errand_worker import RETRY
-from app.cli.demo.house import House
-from app.cli.demo.plan import Errand
+from app.cli.demo.handle_worker import RETRY
+from app.cli.demo.plan import PlannedTask
+from app.cli.demo.processes import Processes
+from app.cli.demo.progress import Progress
 from swarmhold import CallRetry, Observer, Operator, Senior, SwarmholdClient
 from swarmhold.models.attempts import Attempt
 from swarmhold.models.enums import Role
@@ -31,7 +31,7 @@ class Outcome:
     """What is there in the end, to be checked."""
 
     corpus: Corpus
-    errands: dict[str, Errand] = field(default_factory=dict[str, Errand])
+    planned: dict[str, PlannedTask] = field(default_factory=dict[str, PlannedTask])
     tasks: dict[str, Task] = field(default_factory=dict[str, Task])
     attempts: dict[str, list[Attempt]] = field(default_factory=dict[str, list[Attempt]])
     questions: list[Question] = field(default_factory=list[Question])
@@ -47,10 +47,10 @@ class Outcome:
 class Swarm:
     """One run. `work` may be called once."""
 
-    def __init__(self, house: House, corpus: Corpus, plan: Sequence[Errand], board: Board) -> None:
-        self._house = house
+    def __init__(self, processes: Processes, corpus: Corpus, plan: Sequence[PlannedTask], progress: Progress) -> None:
+        self._processes = processes
         self._plan = plan
-        self._board = board
+        self._progress = progress
         self._half = asyncio.Event()
         self._asked = asyncio.Event()
         self._news = asyncio.Condition()
@@ -59,14 +59,14 @@ class Swarm:
         self.outcome = Outcome(corpus)
 
     async def work(self) -> Outcome:
-        """Everything, in order. Cancelling is safe; whoever made the house closes it."""
-        seconds = await self._house.start_server()
-        self._board.say(f"server ready at {self._house.url} after {seconds:.1f} s, on an empty data directory")
+        """Everything, in order. Cancelling is safe; whoever made the processes closes it."""
+        seconds = await self._processes.start_server()
+        self._progress.say(f"server ready at {self._processes.url} after {seconds:.1f} s, on an empty data directory")
         async with AsyncExitStack() as stack:
-            server = await stack.enter_async_context(SwarmholdClient(self._house.url, call_retry=CALL_RETRY))
+            server = await stack.enter_async_context(SwarmholdClient(self._processes.url, call_retry=CALL_RETRY))
             operator = await self._prepare(server)
-            observer = await server.attach_observer(self._house.root_key, "demo-board")
-            senior = await server.attach_senior(self._house.root_key, "demo-senior")
+            observer = await server.attach_observer(self._processes.root_key, "demo-progress")
+            senior = await server.attach_senior(self._processes.root_key, "demo-senior")
             watching = asyncio.create_task(self._watch(observer), name="watch the feed")
             answering = asyncio.create_task(self._answer(senior), name="answer questions")
             try:
@@ -79,39 +79,39 @@ class Swarm:
         return self.outcome
 
     async def _prepare(self, server: SwarmholdClient) -> Operator:
-        key = await server.admin(self._house.root_key).create_key("demo readers", [Role.WORKER])
+        key = await server.admin(self._processes.root_key).create_key("demo readers", [Role.WORKER])
         for _ in range(READERS):
-            self._house.start_worker("queue_worker", {"SWARMHOLD_KEY": key.key})
-        self._board.say(f"{READERS} worker processes claim from the queue")
-        return await server.attach_operator(self._house.root_key, "demo")
+            self._processes.start_worker("queue_worker", {"SWARMHOLD_KEY": key.key})
+        self._progress.say(f"{READERS} worker processes claim from the queue")
+        return await server.attach_operator(self._processes.root_key, "demo")
 
     async def _go(self, operator: Operator) -> None:
         """Start everything, kill the server when half of it is done, and wait for the rest."""
-        starting = asyncio.gather(*(self._start(operator, errand) for errand in self._plan))
+        starting = asyncio.gather(*(self._start(operator, planned) for planned in self._plan))
         try:
             # The question must be there, and open, when the lights go out.
             await asyncio.gather(self._half.wait(), self._asked.wait())
-            self.outcome.passed_before = [task for task, state in self._board.states.items() if state == "pass"]
-            await self._house.kill_server()
-            self._board.say(f"server killed with SIGKILL after {len(self.outcome.passed_before)} tasks")
-            self.outcome.restart_s = await self._house.start_server()
-            self._board.say(f"server ready again after {self.outcome.restart_s:.1f} s, on the same data")
+            self.outcome.passed_before = [task for task, state in self._progress.states.items() if state == "pass"]
+            await self._processes.kill_server()
+            self._progress.say(f"server killed with SIGKILL after {len(self.outcome.passed_before)} tasks")
+            self.outcome.restart_s = await self._processes.start_server()
+            self._progress.say(f"server ready again after {self.outcome.restart_s:.1f} s, on the same data")
             self._restarted.set()
             ids = await starting
         finally:
             starting.cancel()
         await asyncio.gather(*(operator.wait_for(task_id, hold=HOLD) for task_id in ids))
-        self._board.say("every task is settled")
+        self._progress.say("every task is settled")
 
-    async def _start(self, operator: Operator, errand: Errand) -> str:
+    async def _start(self, operator: Operator, planned: PlannedTask) -> str:
         async with self._starting:
             task = await operator.start_task(
-                errand.agent, errand.directive, labels={"demo": "1"}, retry=RETRY, idempotency_key=errand.key
+                planned.agent, planned.directive, labels={"demo": "1"}, retry=RETRY, idempotency_key=planned.key
             )
-            self.outcome.errands[task.id] = errand
-            attempt = await operator.dispatch(task.id, errand.spawner, idempotency_key=f"go-{task.id}")
+            self.outcome.planned[task.id] = planned
+            attempt = await operator.dispatch(task.id, planned.spawner, idempotency_key=f"go-{task.id}")
         if attempt.worker_handle is not None:
-            self._house.start_worker("errand_worker", {"SWARMHOLD_HANDLE": attempt.worker_handle})
+            self._processes.start_worker("handle_worker", {"SWARMHOLD_HANDLE": attempt.worker_handle})
         return task.id
 
     async def _watch(self, observer: Observer) -> None:
@@ -119,28 +119,28 @@ class Swarm:
         async with aclosing(observer.events(after=0)) as events:
             async for event in events:
                 if isinstance(event, Event):
-                    await self._hear(event)
+                    await self._record(event)
 
-    async def _hear(self, event: Event) -> None:
+    async def _record(self, event: Event) -> None:
         async with self._news:
             self.outcome.followed.append(event)
             self._news.notify_all()
-        self._board.hear(event)
+        self._progress.record(event)
         if event.kind == "senior_queried":
             self._asked.set()
-        if self._board.passed * 2 >= self._board.expected:
+        if self._progress.passed * 2 >= self._progress.expected:
             self._half.set()
 
     async def _answer(self, senior: Senior) -> None:
         """Be the senior: a console that is connected all the time, and answers when the server is back."""
         async with senior.console("demo-desk") as console:
             async for ask in console:
-                self._board.say(f"the worker of {ask.agent} asks a senior; the answer comes after the restart")
+                self._progress.say(f"the worker of {ask.agent} asks a senior; the answer comes after the restart")
                 await self._restarted.wait()
                 choices = [str(choice) for choice in ask.choices or []]
                 self.outcome.answered[ask.key] = answer = max(choices, key=self._size)
                 await console.answer(ask.key, answer)
-                self._board.say(f"answered over the WebSocket: {answer}")
+                self._progress.say(f"answered over the WebSocket: {answer}")
 
     def _size(self, name: str) -> int:
         return (self.outcome.corpus.root / name).stat().st_size

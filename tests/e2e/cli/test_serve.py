@@ -55,7 +55,7 @@ def test_it_serves_more_connections_than_its_shell_would_let_it(start_server: St
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     (limit,) = re.findall(r"Max open files +(\d+)", Path(f"/proc/{node.pid}/limits").read_text())
 
-    assert int(limit) == min(hard, descriptors.MOST)
+    assert int(limit) == min(hard, descriptors.MAX_LIMIT)
 
 
 def test_a_taken_port_and_a_taken_database_are_told(start_server: StartServer) -> None:

@@ -21,7 +21,7 @@ DEMO = [str(Path(sys.executable).with_name("swarmhold")), "demo", *PATIENT]
 
 
 def test_the_demo_comes_out_right_on_a_terminal() -> None:
-    """The board is shown while the swarm works, then the tables, and the command ends well."""
+    """The progress is shown while the swarm works, then the tables, and the command ends well."""
     with Terminal(DEMO) as terminal:
         terminal.see("server killed with SIGKILL", within=100)
         terminal.see("Whether it came out right", within=100)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cli.examination import examine
+from app.cli.diagnostics import examine
 from app.config import load
 from app.domain.attempts import Reason
 from app.spawning.processes.tree import ProcessTree

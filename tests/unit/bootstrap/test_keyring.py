@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from app.bootstrap import places
-from app.bootstrap.failures import StartFailed
+from app.bootstrap import private_files
+from app.bootstrap.errors import StartFailed
 from app.bootstrap.keyring import RING_LENGTH, given_root_key, make_root_key, open_keyring, rotate_signing
 from app.config import load
 
@@ -69,10 +69,10 @@ def test_a_root_key_file_must_hold_one(tmp_path: Path) -> None:
 def test_a_file_is_replaced_in_one_step(tmp_path: Path) -> None:
     """What was there is there until the new one is whole; a new one never replaces by `create_once`."""
     path = tmp_path / "file"
-    assert places.create_once(path, b"one")
-    assert not places.create_once(path, b"two")
+    assert private_files.create_once(path, b"one")
+    assert not private_files.create_once(path, b"two")
     assert path.read_bytes() == b"one"
-    places.replace(path, b"three")
+    private_files.replace(path, b"three")
     assert (path.read_bytes(), len(list(tmp_path.iterdir()))) == (b"three", 1)
 
 
@@ -80,4 +80,4 @@ def test_a_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     """A file in its place is no directory."""
     (tmp_path / "file").write_text("")
     with pytest.raises(StartFailed, match="is a file"):
-        places.make_directory(tmp_path / "file")
+        private_files.make_directory(tmp_path / "file")

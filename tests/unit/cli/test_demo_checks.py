@@ -7,10 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.cli.demo import reading, recheck
+from app.cli.demo import text_analysis, verification
 from app.cli.demo.checks import run_checks
 from app.cli.demo.corpus import choose, locate
-from app.cli.demo.plan import Errand
+from app.cli.demo.plan import PlannedTask
 from app.cli.demo.swarm import Outcome
 from swarmhold.models.spawners import QueueSpawner
 from swarmhold.models.tasks import Task
@@ -29,8 +29,8 @@ def test_both_ways_of_reading_agree(tmp_path: Path, text: str) -> None:
     path = tmp_path / "some.md"
     path.write_bytes(text.encode())
 
-    assert reading.statistics(text) == recheck.statistics(path)
-    assert reading.findings(text, path) == recheck.findings(path)
+    assert text_analysis.statistics(text) == verification.statistics(path)
+    assert text_analysis.findings(text, path) == verification.findings(path)
 
 
 def _task(result: Any, **fields: Any) -> Task:
@@ -55,9 +55,9 @@ def _task(result: Any, **fields: Any) -> Task:
 
 def _outcome(tmp_path: Path, task: Task) -> Outcome:
     (tmp_path / "a.md").write_text("One line.\n")
-    errand = Errand(agent="statistician", paths=("a.md",), spawner=QueueSpawner(queue="q"))
+    planned = PlannedTask(agent="statistician", paths=("a.md",), spawner=QueueSpawner(queue="q"))
     outcome = Outcome(choose(tmp_path))
-    outcome.errands[task.id] = errand
+    outcome.planned[task.id] = planned
     outcome.tasks[task.id] = task
     outcome.attempts[task.id] = []
     return outcome
@@ -69,7 +69,7 @@ def _faults(outcome: Outcome, word: str) -> tuple[str, ...]:
 
 def test_a_wrong_number_is_noticed(tmp_path: Path) -> None:
     """A result that differs in one count is named with what it should be."""
-    good = {"path": "a.md", **reading.statistics("One line.\n")}
+    good = {"path": "a.md", **text_analysis.statistics("One line.\n")}
 
     assert _faults(_outcome(tmp_path, _task(good)), "independent") == ()
     faults = _faults(_outcome(tmp_path, _task(good | {"words": 3})), "independent")

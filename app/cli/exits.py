@@ -1,4 +1,4 @@
-"""How a command ends when it cannot do what it was asked."""
+"""The exit statuses of commands, and the error that ends one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ EXIT_MISUSED = 2
 
 
 class CommandFailed(Exception):
-    """The command cannot go on. The message says why and what to do; it is all that the user sees."""
+    """The command cannot continue. Its message, all that the user sees, says why and what to do."""
 
     def __init__(self, message: str, *, status: int = EXIT_FAILED) -> None:
         super().__init__(message)

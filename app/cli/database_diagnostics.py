@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
-from app.cli import records
-from app.cli.failures import CommandFailed
+from app.cli import database
+from app.cli.exits import CommandFailed
 from app.config import Settings
 from app.domain.clock import to_rfc3339
 from app.domain.errors import EngineError
@@ -24,12 +24,12 @@ LARGE_LOG = 512 * 1024**2
 SHOWN = 5
 
 
-def look_at_store(settings: Settings, *, deep: bool) -> Iterator[Look]:
+def check_database(settings: Settings, *, deep: bool) -> Iterator[Look]:
     """Reach, version, soundness, and what stands in it."""
     place = redact(settings.store_url)
-    if not records.is_postgres(settings):
+    if not database.is_postgres(settings):
         try:
-            if not records.database_file(settings).exists():
+            if not database.database_file(settings).exists():
                 yield ("database", "info", f"{place} does not exist yet; the first start makes it", "")
                 return
         except CommandFailed as failure:
@@ -47,23 +47,23 @@ _MEND_REACH = "Mend what it says; a damaged file is replaced by a backup: `swarm
 def _reached(settings: Settings, place: str, *, deep: bool) -> Iterator[Look]:
     from app.state import migrations
 
-    with records.connected(settings) as link:
+    with database.connected(settings) as link:
         found, head = migrations.version(link), migrations.head()
     if found != head:
         mend = "Start the server of this version, or run `swarmhold migrate`; a newer database needs a newer program."
         yield ("database", "warning", f"{place} is at version {found or 'none'}, this program's is {head}", mend)
         return
     yield ("database", "good", f"{place}, version {found}", "")
-    if not records.is_postgres(settings):
+    if not database.is_postgres(settings):
         yield from _file(settings, deep=deep)
-    facts = records.read(settings, lambda state: _facts(state, deep=deep))
+    facts = database.read(settings, lambda state: _facts(state, deep=deep))
     yield from _contents(facts)
 
 
 def _file(settings: Settings, *, deep: bool) -> Iterator[Look]:
     from app.state.sqlite.files import integrity
 
-    path = records.database_file(settings)
+    path = database.database_file(settings)
     for name in (path, path.with_name(f"{path.name}-wal")):
         if name.exists() and stat.S_IMODE(name.stat().st_mode) & 0o077:
             yield ("database file", "wrong", f"{name} can be read by others", f"chmod 600 {name}")

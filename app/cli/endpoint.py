@@ -1,4 +1,4 @@
-"""What a command works on: the settings that a server here would have, and the server itself if one is running."""
+"""The options that commands share, and from them the settings and the server to call."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from app.bootstrap import presence
+from app.bootstrap import pidfile
 from app.bootstrap.keyring import given_root_key
-from app.cli.failures import EXIT_MISUSED, CommandFailed
+from app.cli.exits import EXIT_MISUSED, CommandFailed
 from app.cli.output import errors
 from app.config import Loaded, Settings, load
 from swarmhold.call_retry import CallRetry
@@ -56,23 +56,23 @@ def loaded(*, data_dir: Path | None = None, database_url: str | None = None, con
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
-    """A server to be called, and the key to call it with."""
+class Endpoint:
+    """A server and the API key to call it with."""
 
     url: str
     key: str
 
     @asynccontextmanager
     async def connect(self, *, call_retry: CallRetry = CALL_RETRY) -> AsyncGenerator[SwarmholdClient]:
-        """The server's client."""
+        """Yield a client of the server."""
         async with SwarmholdClient(self.url, call_retry=call_retry) as server:
             yield server
 
 
-def find_site(settings: Settings, *, url: str | None = None, key: str | None = None) -> Site:
-    """The server of the settings, or the one that is named. Raises CommandFailed, StartFailed."""
+def find_endpoint(settings: Settings, *, url: str | None = None, key: str | None = None) -> Endpoint:
+    """Return the server at `url`, or the one that runs with these settings. Raises CommandFailed, StartFailed."""
     if url and not url.startswith(("http://", "https://")):
-        raise CommandFailed(f"The server is named as http://host:port, and {url!r} is not.", status=EXIT_MISUSED)
+        raise CommandFailed(f"A server's URL is written as http://host:port, and {url!r} is not.", status=EXIT_MISUSED)
     root = None if key else given_root_key(settings)
     if not key and root is None:
         raise CommandFailed(
@@ -80,28 +80,30 @@ def find_site(settings: Settings, *, url: str | None = None, key: str | None = N
             "directory with --data-dir, or set SWARMHOLD_KEY to an API key.",
             status=EXIT_MISUSED,
         )
-    here = presence.look(settings.data_dir)
-    return Site(url=(url or (here.url if here else settings.url())).rstrip("/"), key=key or (root.text if root else ""))
+    here = pidfile.find_server(settings.data_dir)
+    return Endpoint(
+        url=(url or (here.url if here else settings.url())).rstrip("/"), key=key or (root.text if root else "")
+    )
 
 
-def site_of(url: str | None, key: str | None, data_dir: Path | None, config: Path | None) -> Site:
-    """The server that a command's options name. Raises CommandFailed, ConfigurationError, StartFailed."""
-    return find_site(settings_of(data_dir=data_dir, config=config), url=url, key=key)
+def endpoint_of(url: str | None, key: str | None, data_dir: Path | None, config: Path | None) -> Endpoint:
+    """Return the server that a command's options name. Raises CommandFailed, ConfigurationError, StartFailed."""
+    return find_endpoint(settings_of(data_dir=data_dir, config=config), url=url, key=key)
 
 
 def run_call(call: Callable[[], Coroutine[Any, Any, R]]) -> R:
-    """Run what talks to a server; its refusals end in plain words. Raises CommandFailed."""
+    """Run a call of a server; its error responses become CommandFailed, as readable messages."""
     try:
         return asyncio.run(call())
     except ApiProblem as problem:
-        raise CommandFailed(_refused(problem)) from problem
+        raise CommandFailed(_readable(problem)) from problem
     except InvalidArgument as error:
-        raise CommandFailed(f"The server would not take this: {error}.", status=EXIT_MISUSED) from error
+        raise CommandFailed(f"The server would not accept this: {error}.", status=EXIT_MISUSED) from error
     except Error as error:
         raise CommandFailed(f"The server cannot be reached: {error}. Is it running? Name it with --url.") from error
 
 
-def _refused(problem: ApiProblem) -> str:
+def _readable(problem: ApiProblem) -> str:
     if problem.status == 401:
         return "The server does not accept this key. Name another with SWARMHOLD_KEY, or the right --data-dir."
     return f"{problem.detail or problem.title} ({problem.code})"

@@ -1,4 +1,4 @@
-"""What a server does beside serving: removing what is old, and looking for rows that nothing will move."""
+"""Background maintenance: the retention sweep, and the scan for stranded rows."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from app.state.retention import sweep
 
 _log = structlog.get_logger(__name__)
 
-SCAN_EVERY_S = 300.0
+SCAN_INTERVAL_S = 300.0
 PAUSE_S = 0.02
-"""Between two batches, so that what is removed does not stand in the way of what is done."""
+"""Pause between two batches of a sweep, in which other writes run."""
 
 
-class Housekeeping:
-    """Two loops over a started engine. `start` and `stop` once each."""
+class Maintenance:
+    """Two background loops over a started engine. Call `start` and `stop` once each."""
 
     def __init__(self, engine: Engine, settings: RetentionSettings) -> None:
         self._engine = engine
         self._settings = settings
         self._loops: list[asyncio.Task[None]] = []
         self.stranded = 0
-        """How many rows without a next event the last scan found."""
+        """Number of rows without a next event that the last scan found."""
 
     def start(self) -> None:
-        """Begin, each loop after its first pause."""
+        """Start both loops; each pauses before its first run."""
         self._loops = [
             asyncio.create_task(
-                self._forever("retention", self.sweep, self._settings.interval.total_seconds()), name="retention"
+                self._repeat("retention", self.sweep, self._settings.interval.total_seconds()), name="retention"
             ),
-            asyncio.create_task(self._forever("scan", self.scan, SCAN_EVERY_S), name="scan for stranded rows"),
+            asyncio.create_task(self._repeat("scan", self.scan, SCAN_INTERVAL_S), name="scan for stranded rows"),
         ]
 
     async def stop(self) -> None:
-        """End both loops."""
+        """Cancel both loops and wait for their end."""
         for loop in self._loops:
             loop.cancel()
         for loop in self._loops:
@@ -50,10 +50,10 @@ class Housekeeping:
                 await loop
 
     async def sweep(self) -> int:
-        """Remove everything that is old now, batch by batch; how many rows were removed."""
-        patient, total = HoldPolicy.relaxed().unbounded(), 0
+        """Remove what has outlived its retention, batch by batch, and return how many rows that were."""
+        policy, total = HoldPolicy.relaxed().unbounded(), 0
         while removed := await self._engine.with_state(
-            "retention", lambda state: sweep(state, self._settings.policy, limit=self._settings.batch), policy=patient
+            "retention", lambda state: sweep(state, self._settings.policy, limit=self._settings.batch), policy=policy
         ):
             total += removed
             await asyncio.sleep(PAUSE_S)
@@ -62,16 +62,16 @@ class Housekeeping:
         return total
 
     async def scan(self) -> None:
-        """Look for rows without a next event."""
+        """Count the rows without a next event, and log the first of them."""
         found = await self._engine.store.read(scans.stranded, bulk=True)
         self.stranded = len(found)
         for row in found[:20]:
             _log.warning("row_stranded", task_id=row.task_id, what=row.what)
 
-    async def _forever(self, name: str, step: Callable[[], Awaitable[object]], pause_s: float) -> None:
+    async def _repeat(self, name: str, step: Callable[[], Awaitable[object]], pause_s: float) -> None:
         while True:
             await asyncio.sleep(pause_s)
             try:
                 await step()
             except EngineError as error:
-                _log.warning("housekeeping_failed", loop=name, reason=str(error))
+                _log.warning("maintenance_failed", loop=name, reason=str(error))

@@ -30,7 +30,7 @@ _COLUMNS = ("pending", "running", "waiting", "suspended", "blocked", "pass")
 
 
 @dataclass(slots=True)
-class Board:
+class Progress:
     """Fed with the server's events; shows itself live on a terminal, and one line for each piece of news elsewhere."""
 
     console: Console
@@ -44,7 +44,7 @@ class Board:
 
     @contextmanager
     def shown(self) -> Generator[None]:
-        """Show the board while the block runs."""
+        """Show the progress while the block runs."""
         if not self.console.is_terminal:
             yield
             return
@@ -66,7 +66,7 @@ class Board:
         else:
             self._live.update(self._picture())
 
-    def hear(self, event: Event) -> None:
+    def record(self, event: Event) -> None:
         """Take in one event of the feed."""
         self.seen += 1
         if event.task_id is None:

@@ -9,8 +9,8 @@ import orjson
 import pytest
 import uvicorn
 
-from app.bootstrap.bounded import HEAD_LIMIT
-from app.bootstrap.corked import CorkedHttpProtocol
+from app.bootstrap.http_limits import HEAD_LIMIT
+from app.bootstrap.http_writes import BatchingHttpProtocol
 from tests.support.ports import LOOPBACK
 
 PATIENCE_S = 1
@@ -38,7 +38,7 @@ async def port() -> AsyncIterator[int]:
     config.load()
     state = uvicorn.Server(config).server_state
     server = await asyncio.get_running_loop().create_server(
-        lambda: CorkedHttpProtocol(config=config, server_state=state, app_state={}), LOOPBACK, 0
+        lambda: BatchingHttpProtocol(config=config, server_state=state, app_state={}), LOOPBACK, 0
     )
     async with server:
         yield server.sockets[0].getsockname()[1]

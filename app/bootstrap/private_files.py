@@ -1,4 +1,4 @@
-"""Private directories and files: made for their owner alone, whole or not at all."""
+"""Directories and files that only their owner can read, written atomically."""
 
 from __future__ import annotations
 
@@ -7,33 +7,34 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
-from app.bootstrap.failures import StartFailed
+from app.bootstrap.errors import StartFailed
 
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory that only its owner can enter; one that exists is left as it is. Raises StartFailed."""
+    """Create a directory that only its owner can enter; one that exists is left as it is. Raises StartFailed."""
     try:
         path.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
     except FileExistsError as error:
         raise StartFailed(f"The data directory {path} is a file. Name another one with --data-dir.") from error
     except OSError as error:
         raise StartFailed(
-            f"The data directory {path} cannot be made: {error.strerror}. Make it, or name another with --data-dir."
+            f"The data directory {path} cannot be created: {error.strerror}. "
+            "Create it, or name another with --data-dir."
         ) from error
     if not os.access(path, os.W_OK | os.X_OK):
-        raise StartFailed(f"The data directory {path} cannot be written. Give it to this user, or name another.")
+        raise StartFailed(f"The data directory {path} is not writable. Make it so, or name another with --data-dir.")
 
 
 def create_once(path: Path, content: bytes) -> bool:
-    """Write a new private file that is never seen half-written; False when it was there first. Raises StartFailed."""
+    """Write a new private file atomically. Return False, and leave the file alone, if it exists. Raises StartFailed."""
     return _write(path, content, replace=False)
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Put new content in the place of a private file, in one step. Raises StartFailed."""
+    """Replace the content of a private file atomically. Raises StartFailed."""
     _write(path, content, replace=True)
 
 
@@ -54,7 +55,9 @@ def _write(path: Path, content: bytes, *, replace: bool) -> bool:
     except FileExistsError:
         return False
     except OSError as error:
-        raise StartFailed(f"{path} cannot be written: {error.strerror}. Mend its directory and start again.") from error
+        raise StartFailed(
+            f"{path} cannot be written: {error.strerror}. Check its directory and start again."
+        ) from error
     finally:
         with suppress(FileNotFoundError):
             partial.unlink()
@@ -62,13 +65,13 @@ def _write(path: Path, content: bytes, *, replace: bool) -> bool:
 
 
 def read(path: Path) -> bytes | None:
-    """The content of a file; None when there is none. Raises StartFailed."""
+    """Return the content of a file, or None if it does not exist. Raises StartFailed."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise StartFailed(f"{path} cannot be read: {error.strerror}. Give it to this user and start again.") from error
+        raise StartFailed(f"{path} cannot be read: {error.strerror}. Make it readable and start again.") from error
 
 
 def _sync_directory(path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import structlog
 
-from app.bootstrap.failures import StartFailed
+from app.bootstrap.errors import StartFailed
 from app.bootstrap.keyring import Keyring
 from app.bus.local import LocalBus
 from app.config import Settings, SpawnSettings

@@ -16,9 +16,9 @@ from pathlib import Path
 import httpx
 
 import swarmhold
-from app.bootstrap import presence
+from app.bootstrap import pidfile
 from app.cli.demo.corpus import PACKAGE
-from app.cli.failures import CommandFailed
+from app.cli.exits import CommandFailed
 from app.domain.redaction import redact
 
 CLIENT = Path(swarmhold.__file__).parent
@@ -27,7 +27,7 @@ STOP_S = 10.0
 
 
 @dataclass(slots=True)
-class House:
+class Processes:
     """Starts processes and ends all of them. `folder` holds the data, the logs and what is read."""
 
     folder: Path
@@ -78,7 +78,7 @@ class House:
             while True:
                 if server.poll() is not None:
                     raise CommandFailed(f"The server ended with status {server.returncode}:\n{self.log('server')}")
-                found = presence.look(self.data_dir)
+                found = pidfile.find_server(self.data_dir)
                 if found is not None and found.pid == server.pid:
                     self.url = found.url
                     with suppress(httpx.TransportError):

@@ -14,7 +14,7 @@ _ANYTHING: Mapping[str, Any] = {}
 _NO = frozenset({"n", "no", "false", "0"})
 
 
-class NotAnAnswer(Exception):
+class InvalidAnswer(Exception):
     """The line cannot be read as what is asked for; the message says what can."""
 
 
@@ -56,7 +56,7 @@ class Field:
         return kind if isinstance(kind, str) else ""
 
     def read(self, line: str) -> Any:
-        """The value of a line. Raises NotAnAnswer."""
+        """The value of a line. Raises InvalidAnswer."""
         text = line.strip()
         if "enum" in self.schema:
             return chosen(text, cast("Sequence[Any]", self.schema["enum"]))
@@ -100,13 +100,13 @@ def assemble(fields: Sequence[Field], values: Sequence[Any]) -> Any:
 
 
 def chosen(text: str, options: Sequence[Any]) -> Any:
-    """The option of a number counted from 1, or one that was typed out. Raises NotAnAnswer."""
+    """The option of a number counted from 1, or one that was typed out. Raises InvalidAnswer."""
     if text.isascii() and text.isdigit() and 1 <= int(text) <= len(options):
         return options[int(text) - 1]
     for option in options:
         if text and (option == text or (not isinstance(option, str) and _same_json(option, text))):
             return option
-    raise NotAnAnswer(f"type a number from 1 to {len(options)}")
+    raise InvalidAnswer(f"type a number from 1 to {len(options)}")
 
 
 def _same_json(option: Any, text: str) -> bool:
@@ -122,29 +122,29 @@ def _truth(text: str) -> bool:
         return True
     if word in _NO:
         return False
-    raise NotAnAnswer("type y or n")
+    raise InvalidAnswer("type y or n")
 
 
 def _number(text: str, *, whole: bool) -> int | float:
     try:
         return int(text) if whole else float(text)
     except ValueError:
-        raise NotAnAnswer("type a whole number" if whole else "type a number") from None
+        raise InvalidAnswer("type a whole number" if whole else "type a number") from None
 
 
 def decoded(text: str) -> Any:
-    """A JSON value. Raises NotAnAnswer."""
+    """A JSON value. Raises InvalidAnswer."""
     try:
         return json.loads(text)
     except ValueError as error:
-        raise NotAnAnswer(f"this is no JSON: {error}") from None
+        raise InvalidAnswer(f"this is no JSON: {error}") from None
 
 
 def free(line: str) -> Any:
-    """Text as it is, or JSON behind an equals sign. Raises NotAnAnswer."""
+    """Text as it is, or JSON behind an equals sign. Raises InvalidAnswer."""
     text = line.strip()
     if text.startswith("="):
         return decoded(text[1:])
     if not text:
-        raise NotAnAnswer("type an answer")
+        raise InvalidAnswer("type an answer")
     return line

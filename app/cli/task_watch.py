@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.live import Live
 
 from app.cli.events import line_of
-from app.cli.listing import task_list
 from app.cli.output import console, print_json, short, table
+from app.cli.task_table import task_list
 from swarmhold.models.enums import Status
 from swarmhold.models.events import Event
 from swarmhold.models.tasks import Task
@@ -28,7 +28,7 @@ CALM_S = 0.3
 async def watch_one(seat: Reader, task_id: str, *, as_json: bool) -> Task:
     """Tell what happens to a task until it is settled; the task as it is then."""
     await seat.task(task_id)
-    async with telling(seat, task_id, as_json=as_json):
+    async with printing_events(seat, task_id, as_json=as_json):
         task = await seat.wait_for(task_id)
     if as_json:
         print_json(task.model_dump(mode="json"), indent=False)
@@ -38,7 +38,7 @@ async def watch_one(seat: Reader, task_id: str, *, as_json: bool) -> Task:
 
 
 @asynccontextmanager
-async def telling(
+async def printing_events(
     seat: Reader, task_id: str, *, as_json: bool = False, stream: Console = console
 ) -> AsyncGenerator[None]:
     """Tell what happens to a task while the block waits for its end, and the last of it when that has come."""

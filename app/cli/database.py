@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from app.cli.failures import CommandFailed
+from app.cli.exits import CommandFailed
 from app.config import Settings
 from app.domain.clock import system_clock
 from app.domain.ids import IdSource

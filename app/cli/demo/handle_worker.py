@@ -55,8 +55,8 @@ async def run(base_url: str, handle: str) -> None:
     async with SwarmholdClient(base_url) as server:
         worker = server.worker(handle)
         job = await worker.prompt()
-        errand = survey if job.agent == "surveyor" else edit
-        await worker.submit(await errand(worker, job.task_id, json.loads(job.prompt)["paths"]))
+        planned = survey if job.agent == "surveyor" else edit
+        await worker.submit(await planned(worker, job.task_id, json.loads(job.prompt)["paths"]))
 
 
 if __name__ == "__main__":

@@ -16,10 +16,10 @@ from typing import Literal
 import httpx
 
 import app as package
-from app.bootstrap import descriptors, presence
-from app.bootstrap.failures import StartFailed
+from app.bootstrap import descriptors, pidfile
+from app.bootstrap.errors import StartFailed
 from app.bootstrap.keyring import given_root_key, open_keyring
-from app.cli.stores import look_at_store
+from app.cli.database_diagnostics import check_database
 from app.config import Loaded, Settings, is_loopback, shown
 from app.domain.redaction import redact
 
@@ -50,7 +50,7 @@ def examine(loaded: Loaded, *, deep: bool) -> Iterator[Finding]:
     yield from _data_dir(settings)
     yield from _secrets(settings)
     yield from _programs(settings)
-    for about, state, found, mend in look_at_store(settings, deep=deep):
+    for about, state, found, mend in check_database(settings, deep=deep):
         yield Finding(about=about, state=state, found=found, mend=mend)
     yield from _server(settings)
 
@@ -85,8 +85,8 @@ def _clock() -> Iterator[Finding]:
 
 
 def _open_files() -> Finding:
-    limit = descriptors.allowed()
-    if limit >= descriptors.FEW:
+    limit = descriptors.attainable_limit()
+    if limit >= descriptors.LOW_LIMIT:
         return Finding(about="open files", state="good", found=f"a server here may have {limit:,}")
     found = f"a server here may have {limit:,}, and each parked request and socket is one"
     return Finding(about="open files", state="warning", found=found, mend="Raise the hard limit (ulimit -Hn).")
@@ -155,7 +155,7 @@ def _programs(settings: Settings) -> Iterator[Finding]:
 
 
 def _server(settings: Settings) -> Iterator[Finding]:
-    here = presence.look(settings.data_dir)
+    here = pidfile.find_server(settings.data_dir)
     url = here.url if here else settings.url()
     # The address it listens on, since a public one may lead through a proxy.
     try:

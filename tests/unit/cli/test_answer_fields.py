@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.cli.forms import Field, NotAnAnswer, assemble, fields_of, free
+from app.cli.answer_fields import Field, InvalidAnswer, assemble, fields_of, free
 from app.cli.output import inert, short
 
 
@@ -44,7 +44,7 @@ def test_a_line_is_read_by_its_schema(schema: dict[str, Any], line: str, value: 
 )
 def test_what_does_not_fit_is_told(schema: dict[str, Any], line: str) -> None:
     """Nothing is guessed into an answer."""
-    with pytest.raises(NotAnAnswer):
+    with pytest.raises(InvalidAnswer):
         Field(name=None, schema=schema).read(line)
 
 

@@ -11,7 +11,7 @@ from typing import Self
 _CHUNK = 65536
 
 
-class Keyboard:
+class StdinLines:
     """Standard input by lines. Use it as a context manager inside a running loop.
 
     A terminal, a pipe or a file: what the loop cannot wait for is read in a thread.

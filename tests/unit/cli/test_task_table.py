@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from app.cli import listing
+from app.cli import task_table
 from swarmhold.models.tasks import Task
 from tests.unit.models.test_shapes import TASK
 
@@ -14,9 +14,9 @@ from tests.unit.models.test_shapes import TASK
 def test_ids_and_times_stay_in_one_piece(monkeypatch: pytest.MonkeyPatch, width: int, part: slice) -> None:
     """Whatever the width, a task's id and time are not broken, and a long directive is cut."""
     paper = Console(file=io.StringIO(), width=width)
-    monkeypatch.setattr(listing, "console", paper)
+    monkeypatch.setattr(task_table, "console", paper)
     task = Task.model_validate({**TASK, "spec": {**TASK["spec"], "initial_directive": "long " * 40}})
-    paper.print(listing.task_list([task]))
+    paper.print(task_table.task_list([task]))
     shown = paper.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue] - it is the StringIO from above
     changed = str(task.model_dump(mode="json")["updated_at"])[part].replace("T", " ")
 
