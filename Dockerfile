@@ -11,6 +11,7 @@ RUN python -m venv /opt/swarmhold \
     && /opt/build/bin/pip install --require-hashes -r requirements-build.lock
 COPY pyproject.toml LICENSE README.md ./
 COPY app ./app
+COPY clients ./clients
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /src/dist . \
     && /opt/swarmhold/bin/pip install --no-deps --no-index /src/dist/*.whl \
     && /opt/swarmhold/bin/pip uninstall -y pip

@@ -13,10 +13,9 @@ import signal
 from typing import Any
 
 import httpx
-from place import QUEUE, URL, api_key
+from settings import QUEUE, URL, api_key
 
-from swarmhold import Job, JobFailed, SwarmholdClient
-from swarmhold.models.shapes import JsonValue
+from swarmhold import Job, JobFailed, JsonValue, SwarmholdClient
 
 LONGEST_S = 300.0
 MAX_TOKENS = 2048
@@ -74,8 +73,8 @@ async def work(job: Job, http: httpx.AsyncClient) -> JsonValue:
 async def main() -> None:
     """Claim until a signal."""
     request_of("", "")  # a missing key is told before anything is claimed
-    async with SwarmholdClient(URL) as server, httpx.AsyncClient(timeout=LONGEST_S) as http:
-        worker = server.queue_worker(api_key(), QUEUE, lambda job: work(job, http), concurrency=4, name="model")
+    async with SwarmholdClient(URL) as client, httpx.AsyncClient(timeout=LONGEST_S) as http:
+        worker = client.queue_worker(api_key(), QUEUE, lambda job: work(job, http), concurrency=4, name="model")
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, worker.stop)
         print(f"claiming from {QUEUE!r} at {URL}", flush=True)

@@ -8,10 +8,9 @@ It counts words. A text of two languages it cannot tell apart, so it asks a seni
 import asyncio
 import signal
 
-from place import QUEUE, URL, api_key
+from settings import QUEUE, URL, api_key
 
-from swarmhold import Job, JobFailed, SwarmholdClient
-from swarmhold.models.shapes import JsonValue
+from swarmhold import Job, JobFailed, JsonValue, SwarmholdClient
 
 
 async def work(job: Job) -> JsonValue:
@@ -31,8 +30,8 @@ async def work(job: Job) -> JsonValue:
 
 async def main() -> None:
     """Run until a signal; the jobs at hand are finished first."""
-    async with SwarmholdClient(URL) as server:
-        worker = server.queue_worker(api_key(), QUEUE, work, concurrency=3, name="example")
+    async with SwarmholdClient(URL) as client:
+        worker = client.queue_worker(api_key(), QUEUE, work, concurrency=3, name="example")
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, worker.stop)
         print(f"claiming from {QUEUE!r} at {URL}", flush=True)

@@ -8,15 +8,15 @@ console instead. A question belongs to the bridge's id: what was asked while nob
 
 import asyncio
 
-from place import URL, api_key
+from settings import URL, api_key
 
 from swarmhold import AnswerRejected, SwarmholdClient
 
 
 async def main() -> None:
     """Answer for ever; the connection is made again when it breaks."""
-    async with SwarmholdClient(URL) as server:
-        senior = await server.attach_senior(api_key(), "example-senior")
+    async with SwarmholdClient(URL) as client:
+        senior = await client.attach_senior(api_key(), "example-senior")
         async with senior.console("example-desk") as console:
             print("waiting for questions", flush=True)
             async for ask in console:

@@ -5,12 +5,9 @@ python examples/start_tasks.py
 
 import asyncio
 
-from place import QUEUE, URL, api_key
+from settings import QUEUE, URL, api_key
 
-from swarmhold import SwarmholdClient
-from swarmhold.models.enums import RetryOn
-from swarmhold.models.retries import Retry
-from swarmhold.models.spawners import QueueSpawner
+from swarmhold import QueueSpawner, Retry, RetryOn, SwarmholdClient
 
 TEXTS = ("the quick brown fox", "the fox und der Hund", "to be or not to be")
 RETRY = Retry(max_attempts=3, backoff=1, on=(RetryOn.FAILED, RetryOn.LOST, RetryOn.TIMEOUT))
@@ -18,8 +15,8 @@ RETRY = Retry(max_attempts=3, backoff=1, on=(RetryOn.FAILED, RetryOn.LOST, Retry
 
 async def main() -> None:
     """Start, dispatch, wait, show."""
-    async with SwarmholdClient(URL) as server:
-        operator = await server.attach_operator(api_key(), "example-operator")
+    async with SwarmholdClient(URL) as client:
+        operator = await client.attach_operator(api_key(), "example-operator")
         tasks = [await operator.start_task("counter", text, retry=RETRY, labels={"example": "1"}) for text in TEXTS]
         for task in tasks:
             await operator.dispatch(task.id, QueueSpawner(queue=QUEUE))

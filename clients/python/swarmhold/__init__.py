@@ -48,6 +48,8 @@ from swarmhold.requests import BackendHandlers, Finished, Refused
 from swarmhold.senior import Senior
 from swarmhold.worker import Worker
 
+__version__ = "0.1.0"
+
 __all__ = [
     "Admin",
     "AnswerRejected",
