@@ -72,6 +72,40 @@ def test_migrated_postgres_is_what_the_schema_says(empty_postgres_url: str) -> N
     assert len(seen[0][0]) > 100
 
 
+def _of_kind(kind: str) -> str:
+    """Insert an attempt of this kind as schema 0002 has it."""
+    cells = {
+        str(column.name): "0" if isinstance(column.type, (sa.BigInteger, sa.SmallInteger)) else f"'{kind}'"
+        for column in schema.attempts.columns
+        if column.server_default is None
+    }
+    return f"INSERT INTO attempts ({', '.join(cells)}) VALUES ({', '.join(cells.values())})"  # noqa: S608 - constants
+
+
+BEFORE_0003 = ("0001", "0002")
+PROPERTIES = "SELECT kind, detached, hands_out_handle FROM attempts ORDER BY kind"
+KNOWN = [("external", 1, 1), ("http", 0, 0), ("of_a_plugin", 0, 0), ("queue", 1, 0)]
+
+
+def test_sqlite_attempts_of_before_get_their_spawners_properties() -> None:
+    """Which spawners need no driver, and which hand their handle out, was known by name until schema 0003."""
+    raw = apsw.Connection(":memory:")
+    before = [*migrations.statements("sqlite", BEFORE_0003), *(_of_kind(kind) for kind, _, _ in KNOWN)]
+    for statement in (*before, *migrations.statements("sqlite", ("0003",))):
+        raw.execute(statement)
+    assert raw.execute(PROPERTIES).fetchall() == KNOWN
+
+
+def test_postgres_attempts_of_before_get_their_spawners_properties(empty_postgres_url: str) -> None:
+    """The other database fills them in by the same statements."""
+    before = [*migrations.statements("postgresql", BEFORE_0003), *(_of_kind(kind) for kind, _, _ in KNOWN)]
+    with psycopg.connect(empty_postgres_url) as raw:
+        for statement in (*before, *migrations.statements("postgresql", ("0003",))):
+            raw.execute(statement.encode())
+        assert raw.execute(PROPERTIES).fetchall() == KNOWN
+        raw.rollback()
+
+
 def test_revisions_are_those_that_alembic_finds() -> None:
     """Alembic's own tools see the same line of revisions, each after the one before."""
     config = Config()
