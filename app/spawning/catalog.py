@@ -1,4 +1,4 @@
-"""The kinds of spawners that a server knows, and how each is built from its spec."""
+"""The catalog of spawner kinds: builds spawners from their specs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Withdrawn = Callable[[dict[str, Any], str], SpawnerAdapter]
 
 
 class Closing(Protocol):
-    """Something that spawners share and that is closed with the server."""
+    """A resource that spawners share, closed with the server."""
 
     async def aclose(self) -> None:
         """Close it. Idempotent."""
@@ -36,7 +36,7 @@ class Closing(Protocol):
 
 
 class SpawnerCatalog:
-    """Kinds to builders. Filled at start, read after."""
+    """Builders by kind. Filled at the start of the server, read-only afterwards."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class SpawnerCatalog:
         self._owned = tuple(owned)
 
     def kinds(self) -> list[str]:
-        """The kinds, in the order in which they were added."""
+        """Return the kinds, in the order in which they were added."""
         return list(self._kinds)
 
     def add(self, kind: str, build: Build) -> None:
@@ -107,7 +107,7 @@ def shipped_catalog(
     programs: Mapping[str, Program] | None = None,
     http: HttpWorkerSettings | None = None,
 ) -> SpawnerCatalog:
-    """All kinds; without programs and URLs that are allowed, `process` and `http` refuse every spec."""
+    """Return a catalog of all kinds that ship. With nothing allowed, `process` and `http` refuse every spec."""
     functions = functions or FunctionRegistry()
     listed = ProgramList(programs or {})
     workers = HttpWorkers(http or HttpWorkerSettings(allow=(), secrets=()))

@@ -13,7 +13,7 @@ from app.spawning.ports import Exit
 
 
 def as_event(value: Any) -> OutputEvent | Final | None:
-    """The output event that a decoded value spells; None when it spells none. Further fields are skipped.
+    """Return the output event that a decoded value spells; None when it spells none. Further fields are skipped.
 
     `ok` of a final may be missing and is then true; `note` of a progress may be missing.
     """
@@ -33,13 +33,13 @@ def as_event(value: Any) -> OutputEvent | Final | None:
 
 
 def as_exact_final(value: Any) -> Final | None:
-    """The Final that `{type: final, content, ok}`, with exactly these fields, spells; else None."""
+    """Return the Final of an object with exactly the fields `{type: final, content, ok}`; else None."""
     fields = _object(value)
     return _final(fields) if fields.keys() == {"type", "content", "ok"} and fields["type"] == "final" else None
 
 
 def content_value(content: Any) -> Json | None:
-    """What output content comes to as a value: inline content its value, a reference to a file itself; else None."""
+    """Return the value of output content: of inline content its value, of a file reference itself; else None."""
     fields = _object(content)
     match fields.get("kind"):
         case "inline" if "value" in fields:

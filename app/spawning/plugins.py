@@ -1,4 +1,4 @@
-"""Spawners and layers that installed packages add, found by their entry points when asked for."""
+"""Load spawners and layers of installed packages, by their entry points."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class PluginProblem:
 
 
 def load(group: str) -> tuple[dict[str, Any], list[PluginProblem]]:
-    """Everything that loads, by name, and what did not. A bad package never raises: the server starts without it."""
+    """Return what could be loaded, by name, and what could not. A broken package never raises."""
     loaded: dict[str, Any] = {}
     problems: list[PluginProblem] = []
     for point in entry_points(group=group):

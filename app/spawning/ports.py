@@ -185,7 +185,7 @@ class SpawnerAdapter(Protocol):
 
     @property
     def kind(self) -> str:
-        """The name of its kind on the wire."""
+        """The name of its kind, as specs spell it."""
         ...
 
     @property
@@ -215,7 +215,7 @@ class SpawnerAdapter(Protocol):
     async def rejoin(self, job: Job, control: Control) -> Worker:
         """Watch a worker that an earlier server process started. Raises SpawnFailed when it is gone.
 
-        Also called, only to stop the worker, when the attempt has ended and the worker was perhaps not told.
+        Also called, only to stop the worker, when the attempt ended and its worker was perhaps not stopped.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Reading the fields of a spawner's spec, with words that tell its author what is wrong."""
+"""Read the fields of a spawner's spec, with errors that tell its author what is wrong."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.domain.errors import DispatchFailed
 
 
 def only(spec: dict[str, Any], fields: Collection[str]) -> None:
-    """Raises DispatchFailed when the spec has fields other than `kind` and these."""
+    """Raise DispatchFailed if the spec has fields other than `kind` and these."""
     unknown = sorted(spec.keys() - {"kind", *fields})
     if unknown:
         allowed = ", ".join(fields) or "no fields"
@@ -17,7 +17,7 @@ def only(spec: dict[str, Any], fields: Collection[str]) -> None:
 
 
 def text(spec: dict[str, Any], field: str) -> str:
-    """A field that must be there and be a text. Raises DispatchFailed."""
+    """Return a required text field. Raises DispatchFailed."""
     value = spec.get(field)
     if not isinstance(value, str) or not value:
         raise DispatchFailed(f"spawner {spec['kind']!r} needs {field!r}, a text")
@@ -25,7 +25,7 @@ def text(spec: dict[str, Any], field: str) -> str:
 
 
 def texts(spec: dict[str, Any], field: str) -> tuple[str, ...]:
-    """A field that may be missing and is a list of texts. Raises DispatchFailed."""
+    """Return an optional field that is a list of texts. Raises DispatchFailed."""
     value: Any = spec.get(field, ())
     items = tuple(cast("list[Any]", value)) if isinstance(value, list | tuple) else (None,)
     if not all(isinstance(item, str) and "\0" not in item for item in items):
@@ -34,7 +34,7 @@ def texts(spec: dict[str, Any], field: str) -> tuple[str, ...]:
 
 
 def whole(spec: dict[str, Any], field: str, *, default: int, low: int, high: int) -> int:
-    """A field that may be missing and is a whole number from `low` to `high`. Raises DispatchFailed."""
+    """Return an optional field that is a whole number from `low` to `high`. Raises DispatchFailed."""
     value = spec.get(field, default)
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise DispatchFailed(f"spawner {spec['kind']!r}: {field!r} is a whole number from {low} to {high}")

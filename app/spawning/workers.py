@@ -1,4 +1,4 @@
-"""Workers that this server does not run."""
+"""Workers without a process of this server."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from app.spawning.ports import Control, Exit
 
 
 class RemoteWorker:
-    """A worker elsewhere, which ends its attempt by submitting. There is nothing of it here to stop."""
+    """A worker elsewhere, which ends its attempt by submitting. There is nothing to stop here."""
 
     __slots__ = ("_control",)
 
@@ -14,17 +14,17 @@ class RemoteWorker:
         self._control = control
 
     async def join(self) -> Exit:
-        """Return when the attempt is over, whatever ended it."""
+        """Wait until the attempt is over, whatever ended it."""
         await self._control.ended()
         return Exit(detail="the attempt is over")
 
     async def stop(self, grace_s: float) -> None:
-        """Nothing to stop: with the attempt its handle and token die, and its next call says so."""
+        """Do nothing: handle and token end with the attempt, and the worker's next call is refused."""
         del grace_s
 
 
 class FinishedWorker:
-    """A worker that was done as soon as it was started."""
+    """A worker that had ended when it was started."""
 
     __slots__ = ("_exit",)
 
@@ -32,9 +32,9 @@ class FinishedWorker:
         self._exit = exit
 
     async def join(self) -> Exit:
-        """How it went, at once."""
+        """Return how it ended, at once."""
         return self._exit
 
     async def stop(self, grace_s: float) -> None:
-        """Nothing is left of it."""
+        """Do nothing: it has ended."""
         del grace_s

@@ -1,4 +1,4 @@
-"""Nothing is started: whoever dispatched gets the handle and hands it on."""
+"""Start nothing: the dispatcher gets the handle and hands it to a worker of its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.spawning.workers import RemoteWorker
 
 
 class ExternalSpawner:
-    """`{kind: external}`. The server needs to drive such an attempt only for the sake of its layers."""
+    """`{kind: external}`. Such an attempt is driven only for the sake of its layers."""
 
     kind = "external"
     first_phase = Phase.RUNNING
@@ -24,24 +24,24 @@ class ExternalSpawner:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """What is recorded with the attempt."""
+        """The spec that is recorded with the attempt."""
         return {"kind": self.kind}
 
     async def spawn(self, job: Job, control: Control) -> Worker:
-        """Start nothing; the worker's end is the attempt's."""
+        """Start nothing. The returned worker ends with the attempt."""
         del job
         return RemoteWorker(control)
 
     async def rejoin(self, job: Job, control: Control) -> Worker:
-        """As `spawn`."""
+        """Return a worker that ends with the attempt."""
         return await self.spawn(job, control)
 
     async def reap(self, job: Job, grace_s: float) -> None:
-        """Nothing was started here."""
+        """Do nothing: the server started no worker."""
         del job, grace_s
 
 
 def build_external(spec: dict[str, Any]) -> ExternalSpawner:
-    """From `{kind: external}`. Raises DispatchFailed on further fields."""
+    """Build from `{kind: external}`. Raises DispatchFailed for any other field."""
     only(spec, ())
     return ExternalSpawner()

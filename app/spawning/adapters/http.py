@@ -1,4 +1,4 @@
-"""A worker behind a URL: a signed POST hands it the attempt.
+"""Hand the attempt to a worker behind a URL, by a signed POST.
 
 The body is `{task_id, attempt, agent, handle, base_url, prompt, system?}`, signed as described in
 `app.spawning.outbound.signing`, with `Idempotency-Key: <task_id>.<attempt>`, since a request whose reply was lost is
@@ -36,7 +36,7 @@ from app.spawning.specs import only, text
 from app.spawning.workers import FinishedWorker, RemoteWorker
 
 ACCEPTED = {"http": "accepted"}
-"""Recorded once the worker accepted, so that no restart of the server asks it again."""
+"""Recorded once the worker has accepted, so that a restarted server does not ask it again."""
 
 RETRIED = frozenset({429, 502, 503, 504})
 
@@ -88,7 +88,7 @@ class HttpWorkers:
         self._jitter = jitter
 
     def build(self, spec: dict[str, Any]) -> HttpSpawner:
-        """From `{kind: http, url}`. Raises DispatchFailed."""
+        """Build from `{kind: http, url}`. Raises DispatchFailed."""
         only(spec, ("url",))
         url = text(spec, "url")
         return HttpSpawner(self, url, allowed(url, self._prefixes))
@@ -98,7 +98,7 @@ class HttpWorkers:
         await self._client.aclose()
 
     async def call(self, url: httpx.URL, body: bytes, idempotency_key: str) -> Exit | None:
-        """POST until a reply counts. None: it was started. Raises SpawnFailed."""
+        """POST, with retries, and return how the worker ended; None when it was started. Raises SpawnFailed."""
         failure = "was not called"
         for number in range(self._settings.tries):
             try:
@@ -166,7 +166,7 @@ class HttpSpawner:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """What is recorded with the attempt."""
+        """The spec that is recorded with the attempt."""
         return {"kind": self.kind, "url": self.url}
 
     async def spawn(self, job: Job, control: Control) -> Worker:
@@ -191,7 +191,7 @@ class HttpSpawner:
         return await self.spawn(job, control)
 
     async def reap(self, job: Job, grace_s: float) -> None:
-        """Nothing runs here."""
+        """Do nothing: the worker is elsewhere."""
         del job, grace_s
 
 

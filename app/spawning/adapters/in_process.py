@@ -1,4 +1,4 @@
-"""Registered Python functions as workers of this process."""
+"""Run registered Python functions of this process as workers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionJob:
-    """What a registered function is called with. Its methods raise AttemptSuperseded or Cancelled once it is over."""
+    """The argument of a registered function. Its methods raise AttemptSuperseded or Cancelled after the attempt."""
 
     task_id: str
     attempt: int
@@ -38,11 +38,11 @@ class FunctionJob:
 
     @property
     def stopping(self) -> bool:
-        """Whether it was told to stop; a plain function looks here, since nothing can interrupt its thread."""
+        """Whether the function should stop. A plain function has to poll this: nothing can interrupt its thread."""
         return self._stopping.is_set()
 
     async def progress(self, stage: str, note: str | None = None) -> None:
-        """Say how far the work is."""
+        """Report progress."""
         await self._control.output(OutputEvent.progress(stage, note))
 
     async def partial(self, chunk: Any) -> None:
@@ -54,15 +54,15 @@ class FunctionJob:
         await self._control.output(OutputEvent.artifact(name, content))
 
     async def token(self) -> CapToken:
-        """The attempt's worker token, to call the engine with."""
+        """Return the attempt's worker token, to call the engine with."""
         return await self._control.worker_token()
 
     async def handle(self) -> str:
-        """A handle of the attempt, to give to somebody else."""
+        """Return a handle of the attempt, to hand on."""
         return await self._control.mint_handle()
 
     def wait(self, call: Coroutine[Any, Any, T]) -> T:
-        """Let a plain function, in its thread, wait for one of the methods above: `job.wait(job.progress("read"))`."""
+        """Wait, in the thread of a plain function, for one of the methods above: `job.wait(job.progress("read"))`."""
         return asyncio.run_coroutine_threadsafe(call, self._loop).result()
 
 
@@ -71,7 +71,7 @@ Function = Callable[[FunctionJob], Any]
 
 
 async def identity(job: FunctionJob) -> str:
-    """The prompt, unchanged."""
+    """Return the prompt unchanged."""
     return job.prompt
 
 
@@ -83,15 +83,15 @@ class FunctionRegistry:
         self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="swarmhold-function")
 
     def register(self, name: str, function: Function) -> None:
-        """Put a function under a name; the last one wins."""
+        """Register a function under a name, replacing an earlier one."""
         self._functions[name] = function
 
     def names(self) -> list[str]:
-        """The names, sorted."""
+        """Return the names, sorted."""
         return sorted(self._functions)
 
     def build(self, spec: dict[str, Any]) -> InProcessSpawner:
-        """From `{kind: in_process, function}`. Raises DispatchFailed."""
+        """Build from `{kind: in_process, function}`. Raises DispatchFailed."""
         only(spec, ("function",))
         name = text(spec, "function")
         function = self._functions.get(name)
@@ -100,7 +100,7 @@ class FunctionRegistry:
         return InProcessSpawner(name, function, self._threads)
 
     async def aclose(self) -> None:
-        """Take no more plain functions. Those that run are told to stop by their workers' `stop`."""
+        """Start no more plain functions. Those that run are stopped through their workers."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
@@ -121,7 +121,7 @@ class InProcessSpawner:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """What is recorded with the attempt."""
+        """The spec that is recorded with the attempt."""
         return {"kind": self.kind, "function": self.name}
 
     async def spawn(self, job: Job, control: Control) -> Worker:
@@ -129,17 +129,17 @@ class InProcessSpawner:
         return FunctionWorker(self._function, job, control, self._threads)
 
     async def rejoin(self, job: Job, control: Control) -> Worker:
-        """Raises SpawnFailed: the function died with the server that ran it."""
+        """Raise SpawnFailed: the function died with the server that ran it."""
         del job, control
         raise SpawnFailed(f"the function {self.name!r} ended with the server that ran it")
 
     async def reap(self, job: Job, grace_s: float) -> None:
-        """Nothing outlives the process."""
+        """Do nothing: a function never outlives its process."""
         del job, grace_s
 
 
 class FunctionWorker:
-    """One call of a function, in a task of its own, and in a thread if it is a plain one, from construction on."""
+    """One call of a function, begun on construction: in a task, and in a thread if it is a plain function."""
 
     def __init__(self, function: Function, job: Job, control: Control, threads: ThreadPoolExecutor) -> None:
         self._stopping = Event()
@@ -157,7 +157,7 @@ class FunctionWorker:
             _stopping=self._stopping,
         )
         call = _in_thread(function, offer, threads) if self._threaded else function(offer)
-        self._task = loop.create_task(_carried_out(call), name=f"{job.task_id}/{job.attempt}")
+        self._task = loop.create_task(_exit_of(call), name=f"{job.task_id}/{job.attempt}")
 
     async def join(self) -> Exit:
         """Wait for the function to return."""
@@ -165,9 +165,9 @@ class FunctionWorker:
         return Exit(detail="the function was stopped") if self._task.cancelled() else self._task.result()
 
     async def stop(self, grace_s: float) -> None:
-        """Cancel the function and wait for its end, for `grace_s` at most.
+        """Cancel the function and wait up to `grace_s` for its end.
 
-        Nothing can end a plain function but itself, by looking at `stopping`: after the grace period it is let go.
+        A plain function cannot be interrupted; one that does not poll `stopping` is abandoned after the grace period.
         """
         self._stopping.set()
         if not self._threaded:
@@ -185,7 +185,7 @@ async def _in_thread(function: Function, offer: FunctionJob, threads: ThreadPool
     return await value if inspect.isawaitable(value) else value
 
 
-async def _carried_out(call: Coroutine[Any, Any, Any]) -> Exit:
+async def _exit_of(call: Coroutine[Any, Any, Any]) -> Exit:
     try:
         value = await call
         return Exit(final=value if isinstance(value, Final) else Final(value=Json.of(value), ok=True))

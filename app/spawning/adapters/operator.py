@@ -1,4 +1,4 @@
-"""A registered operator backend executes the attempt: a main AI behind a connection, or a Python object."""
+"""Let a registered operator backend execute the attempt: a main AI behind a connection, or a Python object."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from app.spawning.ports import Control, Exit, Job, Worker
 from app.spawning.specs import only, text
 
 STARTED = {"operator": "started"}
-"""Recorded once the backend said that a worker was started, so that no restart of the server starts a second one."""
+"""Recorded once the backend has started a worker, so that a restarted server does not start a second one."""
 
-BACK_AGAIN_S = 30.0
-"""How long a backend has to come back to a server that was started anew, before it is no longer told to stop."""
+RECONNECT_GRACE_S = 30.0
+"""How long, after a restart of the server, a backend that has to cancel an attempt is waited for."""
 
 _log = structlog.get_logger(__name__)
 
@@ -44,7 +44,7 @@ class OperatorSpawner:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """What is recorded with the attempt."""
+        """The spec that is recorded with the attempt."""
         return {"kind": self.kind, "backend_id": self.backend_id}
 
     async def spawn(self, job: Job, control: Control) -> Worker:
@@ -53,17 +53,17 @@ class OperatorSpawner:
         return _DelegatedWorker(self.backend_id, self._operators, job, control)
 
     async def rejoin(self, job: Job, control: Control) -> Worker:
-        """Ask the backend again, unless it had said that the worker was started."""
+        """Ask the backend again, unless it is recorded that it had started the worker."""
         started = job.process is not None and job.process.value == STARTED
         return _DelegatedWorker(self.backend_id, self._operators, job, control, called=True, started=started)
 
     async def reap(self, job: Job, grace_s: float) -> None:
-        """Nothing was started here."""
+        """Do nothing: the worker is behind the backend."""
         del job, grace_s
 
 
 class _DelegatedWorker:
-    """An attempt in the hands of a backend."""
+    """An attempt that a backend executes."""
 
     def __init__(
         self,
@@ -80,13 +80,13 @@ class _DelegatedWorker:
         self._job = job
         self._control = control
         self._called = called
-        self._away_s = BACK_AGAIN_S if called else 0.0
+        self._wait_s = RECONNECT_GRACE_S if called else 0.0
         self._started = started
 
     async def join(self) -> Exit:
-        """Have it executed, until it is or the attempt is over.
+        """Have the backend execute the attempt, and return how it ended or when the attempt is over.
 
-        Cancelling gives up waiting; joining again asks again, unless the worker was started.
+        After a cancelled wait the next join asks the backend again, unless it had started the worker.
         """
         ended = asyncio.ensure_future(self._control.ended())
         executed = asyncio.ensure_future(self._executed())
@@ -102,20 +102,20 @@ class _DelegatedWorker:
             await asyncio.gather(ended, executed, return_exceptions=True)
 
     async def stop(self, grace_s: float) -> None:
-        """Have the backend cancel what it may run.
+        """Have the backend cancel the attempt.
 
-        One that is away is waited for during the grace period, after a restart of the server longer, then let go.
+        A disconnected backend is waited for during the grace period, longer after a restart of the server.
         """
         if not self._called:
             return
         try:
-            async with asyncio.timeout(max(grace_s, self._away_s)):
+            async with asyncio.timeout(max(grace_s, self._wait_s)):
                 await self._operators.run(self._backend_id, lambda backend: backend.cancel(self._job))
         except Exception as error:  # noqa: BLE001 - the attempt is over in any case: its handle is dead
-            _log.warning("operator_not_told_to_stop", backend_id=self._backend_id, error=describe(error))
+            _log.warning("operator_not_cancelled", backend_id=self._backend_id, error=describe(error))
 
     async def _executed(self) -> Exit | None:
-        """How it went by what the backend says; None when a worker was started of which it will say no more."""
+        """Return how the backend reports the end; None when it started a worker and will not report."""
         try:
             if not self._started:
                 exit = await self._operators.run(self._backend_id, self._execute)
@@ -142,12 +142,12 @@ class _DelegatedWorker:
 
 
 class OperatorSpawners:
-    """Builds spawners over one registry of backends."""
+    """Builds operator spawners over one registry of backends."""
 
     def __init__(self, operators: Registry[OperatorBackend]) -> None:
         self._operators = operators
 
     def build(self, spec: dict[str, Any]) -> OperatorSpawner:
-        """From `{kind: operator, backend_id}`; the backend may register later. Raises DispatchFailed."""
+        """Build from `{kind: operator, backend_id}`; the backend may register later. Raises DispatchFailed."""
         only(spec, ("backend_id",))
         return OperatorSpawner(text(spec, "backend_id"), self._operators)

@@ -1,4 +1,4 @@
-"""A child process from the server's allow-list as the worker: prompt on standard input, result on standard output."""
+"""Run an allow-listed program as the worker: prompt on standard input, result on standard output."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GRACE_S = 5.0
 
 
 class ProgramList:
-    """The allow-list, by name, and the spawners over it.
+    """The allow-list of programs by name, and the children that run.
 
     A child that ended leaves `grace_s` to what is left of its group; so does one that sent its Final to its own end.
     """
@@ -31,11 +31,11 @@ class ProgramList:
         self._children: set[Child] = set()
 
     def names(self) -> list[str]:
-        """The names, sorted."""
+        """Return the names, sorted."""
         return sorted(self._programs)
 
     def build(self, spec: dict[str, Any]) -> ProcessSpawner:
-        """From `{kind: process, program, args?}`. Raises DispatchFailed."""
+        """Build from `{kind: process, program, args?}`. Raises DispatchFailed."""
         only(spec, ("program", "args"))
         name, args = text(spec, "program"), texts(spec, "args")
         program = self._programs.get(name)
@@ -49,7 +49,7 @@ class ProgramList:
         return ProcessSpawner(self, name, args)
 
     def start(self, name: str, args: tuple[str, ...], job: Job, control: Control, handle: str) -> Child:
-        """Start a child and keep it until it is gone. Raises SpawnFailed."""
+        """Start a child and keep track of it until it is gone. Raises SpawnFailed."""
         program = self._programs[name]
         try:
             process = subprocess.Popen(
@@ -71,7 +71,7 @@ class ProgramList:
         return child
 
     async def aclose(self) -> None:
-        """End every child that is still there."""
+        """End every child that is still running."""
         for child in list(self._children):
             await child.stop(self._grace_s)
 
@@ -93,12 +93,12 @@ class ProcessSpawner:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """What is recorded with the attempt."""
+        """The spec that is recorded with the attempt."""
         args = {"args": list(self._args)} if self._args else {}
         return {"kind": self.kind, "program": self._name, **args}
 
     async def spawn(self, job: Job, control: Control) -> Worker:
-        """Start the program. Raises SpawnFailed. When its record cannot be kept, it is ended again."""
+        """Start the program; end it again when its record cannot be stored. Raises SpawnFailed."""
         handle = await control.mint_handle()
         child = self._programs.start(self._name, self._args, job, control, handle)
         try:
@@ -109,20 +109,20 @@ class ProcessSpawner:
         return child
 
     async def rejoin(self, job: Job, control: Control) -> Worker:
-        """Raises SpawnFailed: with the server that read its output, the child's result is lost."""
+        """Raise SpawnFailed: the child's result is lost with the server that read its output."""
         del job, control
         raise SpawnFailed(f"program {self._name!r} lost the server that started it")
 
     async def reap(self, job: Job, grace_s: float) -> None:
-        """End what a dead server process left running."""
+        """End the processes that a dead server left running."""
         await reap(job, grace_s)
 
 
 async def reap(job: Job, grace_s: float) -> None:
-    """End every process that is provably this attempt's: SIGTERM, and SIGKILL after the grace period.
+    """End every process that is proven to be this attempt's: SIGTERM, and SIGKILL after the grace period.
 
-    It goes by the recorded leader while that one is alive, and by the marks in each process's environment: so a server
-    that died before it could record the child leaves none behind either, and a process id that was used again is safe.
+    A process is proven by the recorded leader of its group while that is alive, or by the marks in its environment. So
+    a child that its server died before recording is found too, and a reused process id is never signalled.
     """
     record: dict[str, Any] = {} if job.process is None else job.process.value
     if record.get("boot_id", boot_id()) != boot_id():

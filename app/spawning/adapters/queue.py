@@ -1,4 +1,4 @@
-"""A named queue holds the attempt until a worker process claims it; claims are the engine's."""
+"""Put the attempt into a named queue until a worker process claims it from the engine."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ class QueueSpawner:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """What is recorded with the attempt."""
+        """The spec that is recorded with the attempt."""
         return {"kind": self.kind, "queue": self.queue, "priority": self.priority}
 
     async def spawn(self, job: Job, control: Control) -> Worker:
-        """Start nothing: whoever claims the attempt is its worker."""
+        """Start nothing: whoever claims the attempt is its worker. The returned worker ends with the attempt."""
         del job
         return RemoteWorker(control)
 
     async def rejoin(self, job: Job, control: Control) -> Worker:
-        """As `spawn`."""
+        """Return a worker that ends with the attempt."""
         return await self.spawn(job, control)
 
     async def reap(self, job: Job, grace_s: float) -> None:
-        """Nothing was started here."""
+        """Do nothing: the server started no worker."""
         del job, grace_s
 
 
 def build_queue(spec: dict[str, Any]) -> QueueSpawner:
-    """From `{kind: queue, queue, priority?}`. Raises DispatchFailed."""
+    """Build from `{kind: queue, queue, priority?}`. Raises DispatchFailed."""
     only(spec, ("queue", "priority"))
     priority = whole(spec, "priority", default=0, low=LOWEST_PRIORITY, high=HIGHEST_PRIORITY)
     return QueueSpawner(text(spec, "queue"), priority=priority)

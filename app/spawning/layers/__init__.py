@@ -27,7 +27,7 @@ def shipped_layers(
     long_hold_s: float,
     extra: Sequence[Layer] = (),
 ) -> LayerRegistry:
-    """The layers that ship, and `extra` ones to be asked for by key."""
+    """Return the layers that ship, with `extra` ones to be asked for by key."""
     shipped = [
         MainAiLayer(hooks),
         SeniorEscalationLayer(),
@@ -39,7 +39,7 @@ def shipped_layers(
 
 
 def load_layers() -> tuple[list[Layer], list[PluginProblem]]:
-    """The layers that installed packages offer, for `extra`; and what is wrong with those that cannot be used."""
+    """Return the layers of installed packages, for `extra`, and what is wrong with those that cannot be used."""
     makers, problems = load(LAYERS)
     layers: list[Layer] = []
     for name, make in makers.items():
