@@ -46,11 +46,13 @@ class ScriptedWorker:
 
     def __init__(self, *, obstinate: bool = False) -> None:
         self.exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+        self.joined = asyncio.Event()
         self.stopped = asyncio.Event()
         self._obstinate = obstinate
 
     async def join(self) -> Exit:
         """Its end, or the exception that the test put there."""
+        self.joined.set()
         return await asyncio.shield(self.exit)
 
     def end(self, exit: Exit) -> None:
