@@ -1,8 +1,12 @@
 """Free ports of the loopback interface."""
 
 import socket
+import ssl
 
 LOOPBACK = "127.0.0.1"
+
+# For HTTP clients: no node here speaks TLS, and reading the certificate authorities takes longer than most tests.
+NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def free_port() -> int:

@@ -12,7 +12,7 @@ from typing import Self
 
 import httpx
 
-from tests.support.ports import LOOPBACK, free_port
+from tests.support.ports import LOOPBACK, NO_AUTHORITIES, free_port
 from tests.support.waiting import wait_until
 
 START_TRIES = 3
@@ -150,7 +150,8 @@ class ServerProcess:
             status = self._process.returncode
             raise ServerFailedError(f"swarmhold serve ended with status {status}:\n{self._last_lines()}")
         try:
-            return httpx.get(f"{self.url}/readyz", timeout=2.0, trust_env=False).status_code == httpx.codes.OK
+            reply = httpx.get(f"{self.url}/readyz", timeout=2.0, trust_env=False, verify=NO_AUTHORITIES)
+            return reply.status_code == httpx.codes.OK
         except httpx.TransportError:
             return False
 

@@ -16,7 +16,7 @@ from app.engine.parts import default_parts
 from app.http.app import Application, create_app
 from app.http.settings import HttpSettings
 from app.ws.sockets import Sockets
-from tests.support.ports import LOOPBACK
+from tests.support.ports import LOOPBACK, NO_AUTHORITIES
 from tests.support.waiting import eventually
 
 ROOT_KEY = "shk_" + "root0" * 8
@@ -54,7 +54,9 @@ class Node:
     def as_(self, credential: str | None) -> httpx.AsyncClient:
         """A client that sends this credential."""
         headers = {} if credential is None else {"Authorization": f"Bearer {credential}"}
-        client = httpx.AsyncClient(base_url=self.url, headers=headers, timeout=60, trust_env=False)
+        client = httpx.AsyncClient(
+            base_url=self.url, headers=headers, timeout=60, trust_env=False, verify=NO_AUTHORITIES
+        )
         self.clients.append(client)
         return client
 

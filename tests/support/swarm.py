@@ -6,6 +6,8 @@ from typing import Any
 
 import httpx
 
+from tests.support.ports import NO_AUTHORITIES
+
 OPERATOR = "/v1/operator"
 WORKER = "/v1/worker"
 
@@ -21,7 +23,7 @@ class Swarm:
     def __post_init__(self) -> None:
         # A node may be killed and started between two calls, so that no connection is kept.
         limits = httpx.Limits(max_keepalive_connections=0)
-        self._http = httpx.Client(base_url=self.url, timeout=30, trust_env=False, limits=limits)
+        self._http = httpx.Client(base_url=self.url, timeout=60, trust_env=False, verify=NO_AUTHORITIES, limits=limits)
 
     def close(self) -> None:
         """Close the connections."""

@@ -125,6 +125,7 @@ async def test_a_slow_reader_is_told_and_loses_nothing(swarm: Swarm, monkeypatch
             await events(swarm, 30)
         end = await last_cursor(swarm)
         fast, told = await drained(quick, end)
+        await eventually(lambda: swarm.engine.event_tx.recent(end - 1), awaited="the ring to hold the last event")
         first = await idle
         cursors, lagged = await drained(slow, end)
 
