@@ -15,7 +15,6 @@ import pytest
 
 from app.state.opening import open_store
 from tests.support.chromium import find_chromium
-from tests.support.nats import NatsServer, running_nats
 from tests.support.postgres import PostgresCluster, running_postgres
 from tests.support.processes import ServerProcess
 
@@ -84,19 +83,6 @@ def empty_postgres_url(postgres_cluster: PostgresCluster) -> Iterator[str]:
     url = postgres_cluster.create_database()
     yield url
     postgres_cluster.drop_database(url)
-
-
-@pytest.fixture(scope="session")
-def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
-    """A NATS server for this process's tests; a test that kills or pauses one starts its own with `running_nats`."""
-    with running_nats(tmp_path_factory.mktemp("nats") / "nats.log") as server:
-        yield server
-
-
-@pytest.fixture
-def nats_url(nats_server: NatsServer) -> str:
-    """The URL of a running NATS server."""
-    return nats_server.url
 
 
 @pytest.fixture

@@ -2,11 +2,9 @@
 
 import asyncio
 
-import nats
 import psycopg
 import pytest
 
-from tests.support.nats import running_nats
 from tests.support.ports import accepts, free_port
 from tests.support.postgres import PostgresCluster, running_postgres
 from tests.support.waiting import DeadlinePassedError, eventually, wait_until
@@ -38,22 +36,6 @@ def test_a_killed_postgres_comes_back_with_what_was_committed() -> None:
 
         with psycopg.connect(url) as connection:
             assert connection.execute("select id from kept").fetchone() == (7,)
-
-
-async def test_nats_delivers_and_survives_a_restart_on_its_port(tmp_path) -> None:
-    """A message passes before the server is killed and after it is started again."""
-    with running_nats(tmp_path / "nats.log") as server:
-        for _ in range(2):
-            client = await nats.connect(server.url)
-            inbox = await client.subscribe("greeting")
-            await client.publish("greeting", b"hello")
-            assert (await inbox.next_msg(timeout=5)).data == b"hello"
-            await client.close()
-            server.kill()
-            server.start()
-        port = server.port
-
-    assert not accepts(port)
 
 
 async def test_waiting_ends_at_its_deadline_and_says_what_it_saw() -> None:

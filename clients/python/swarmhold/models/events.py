@@ -8,7 +8,7 @@ from swarmhold.models.shapes import Shape
 __all__ = ["LAGGED", "Event", "Lagged"]
 
 LAGGED = "lagged"
-"""The SSE event name that tells a slow reader where it fell behind."""
+"""The SSE event name for telling a slow reader that it fell behind."""
 
 
 class Event(Shape):

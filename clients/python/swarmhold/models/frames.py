@@ -1,6 +1,6 @@
 """Frames: everything that travels over the two WebSockets, told apart by `type`.
 
-A senior console and an operator backend speak the same language; a backend hears and says more.
+A senior console and an operator backend use the same frames; a backend has some more.
 Readers skip fields and frame types that they do not know.
 """
 
@@ -47,11 +47,11 @@ __all__ = [
 
 SUBPROTOCOL = "swarmhold.v1"
 BEARER_SUBPROTOCOL = "swarmhold.bearer."
-"""A browser, which cannot set headers, offers this followed by its credential."""
+"""A browser, which cannot set headers, offers a subprotocol of this prefix and its credential."""
 
 
 class CloseCode(IntEnum):
-    """Why the server closed a socket for good (or for now, if the reader was slow)."""
+    """Why the server closed a connection: for good, or for now if the reader was slow."""
 
     UNAUTHENTICATED = 4401
     FORBIDDEN = 4403
@@ -99,7 +99,7 @@ class Rejected(Shape):
 
 
 class Withdrawn(Shape):
-    """Nobody waits for this answer any more."""
+    """The question was closed; an answer would not count any more."""
 
     type: Literal["withdrawn"] = "withdrawn"
     key: str
@@ -122,7 +122,7 @@ class ErrorFrame(Shape):
 
 
 class HookBefore(Shape):
-    """May this attempt start? It waits for the `hook_ack`."""
+    """A request to agree to the start of an attempt, which waits for the `hook_ack`."""
 
     type: Literal["hook_before"] = "hook_before"
     req_id: str
@@ -179,7 +179,7 @@ class Answer(ClientFrame):
 
 
 class Ping(ClientFrame):
-    """Is anybody there?"""
+    """A request for a `pong`, to see whether the connection lives."""
 
     type: Literal["ping"] = "ping"
 

@@ -1,4 +1,4 @@
-"""The loop: whether new attempts start."""
+"""Dispatching: whether new attempts start. The API calls it the loop."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["LoopState"]
 
 
 class LoopState(Shape):
-    """`by` and `since` tell who paused it and when; null while it runs."""
+    """Whether dispatching is paused. `by` and `since` say who paused it and when; null while it is not."""
 
     paused: bool
     by: str | None

@@ -1,4 +1,4 @@
-"""The two families of wire models: strict requests and tolerant answers."""
+"""The two families of models: strict requests and tolerant replies."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class WireModel(_Model):
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="null")
 
     def has(self, field: str) -> bool:
-        """Whether `field` was given, be it as null."""
+        """Return whether `field` was given, be it as null."""
         return field in self.model_fields_set
 
     # No return annotation on purpose: with one, pydantic describes every model as a bare object.
@@ -87,7 +87,7 @@ class WireModel(_Model):
 
 
 def given(**fields: JsonValue) -> JsonObject:
-    """The fields that are not None, for building a body whose other fields stay absent."""
+    """Return the fields that are not None, for building a body whose other fields stay absent."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
@@ -107,12 +107,12 @@ class null_as:  # noqa: N801 - reads as a function where a field is annotated
 
 
 class Request(WireModel):
-    """A body that a client sends: unknown fields are refused, so that a typing error is heard."""
+    """A body that a client sends. Unknown fields are refused, so that a typing error does not pass as a default."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class Shape(WireModel):
-    """An object that the server sends: unknown fields are kept, so that adding one is free."""
+    """An object that the server sends. Unknown fields are kept, so that the server may add some."""
 
     model_config = ConfigDict(extra="allow")

@@ -40,7 +40,7 @@ class Webhook(Shape):
     """One webhook, without its secret.
 
     Everything up to `cursor` was delivered. A paused one says why in `reason`; `failures`, `failing_since`, `next_at`
-    and `last_error` tell of failures since the last success.
+    and `last_error` are about failures since the last success.
     """
 
     id: str
