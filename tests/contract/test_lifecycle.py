@@ -3,6 +3,7 @@ import itertools
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,14 +30,50 @@ async def test_close_finishes_what_was_accepted(store: Store) -> None:
             await refused
 
 
-async def test_close_and_open_may_be_repeated(store: Store) -> None:
-    """Closing twice and opening twice does nothing more; a closed store can be opened again."""
-    await store.open()
-    await store.close()
-    await store.close()
-    await store.open()
+def worker_threads() -> set[threading.Thread]:
+    """The threads of stores."""
+    return {thread for thread in threading.enumerate() if thread.name.startswith("swarmhold-")}
+
+
+async def test_opening_twice_opens_once(store: Store) -> None:
+    """Opening an open store starts nothing, and neither loses its data nor disturbs what is under way."""
     await store.transact("write", notes.write("a", "1"))
-    assert await store.read(notes.read("a")) == "1"
+    before = worker_threads()
+    under_way = asyncio.ensure_future(store.transact("write", notes.write("b", "1"), bulk=True))
+    await store.open()
+    assert worker_threads() == before
+    assert await under_way == "1"
+    assert [await store.read(notes.read(name)) for name in "ab"] == ["1", "1"]
+
+
+async def test_closing_twice_closes_once(store_url: str) -> None:
+    """The first close releases everything, so that another store may have the database; the second changes nothing."""
+    before = worker_threads()
+    first, second = open_store(store_url), open_store(store_url)
+    await first.open()
+    assert worker_threads() > before
+    await first.close()
+    assert worker_threads() == before
+    await second.open()
+    opened = worker_threads()
+    await first.close()
+    assert worker_threads() == opened
+    await second.transact("write", notes.write("a", "1"))
+    assert await second.read(notes.read("a")) == "1"
+    await second.close()
+
+
+async def test_closed_store_is_opened_again(store: Store) -> None:
+    """A store that was closed and opened again works, with what it kept: in memory it is a new one."""
+    await store.transact("write", notes.write("a", "1"))
+    await store.close()
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await store.read(notes.read("a"))
+    await store.open()
+    in_memory = isinstance(store, SqliteStore) and store.path == ":memory:"
+    assert await store.read(notes.read("a")) == (None if in_memory else "1")
+    await store.transact("write", notes.write("b", "2"))
+    assert await store.read(notes.read("b")) == "2"
 
 
 async def test_check_passes_on_a_sound_store(store: Store) -> None:

@@ -1,7 +1,7 @@
-"""One SQLite connection: how it is set up, how an operation's statements run on it, and what its errors mean.
+"""SQLite connections: their set-up, the execution of an operation's statements, and the meaning of their errors.
 
-The library is the one that apsw brings along, never the system's: SQLite before 3.51.3 can corrupt a database in WAL
-mode when a checkpoint and a write meet.
+The library is the one that apsw includes, never the system's: SQLite before 3.51.3 can corrupt a database in WAL mode
+when a checkpoint and a write coincide.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import apsw
 from app.domain.errors import StoreUnavailable
 from app.state.statements import Dialect
 
-OLDEST = (3, 51, 3)
+MIN_VERSION = (3, 51, 3)
 MEMORY = ":memory:"
 
 _PRAGMAS = {
@@ -23,15 +23,15 @@ _PRAGMAS = {
     "cache_size": -65_536,  # KiB
     "temp_store": "MEMORY",
     "foreign_keys": 0,
-    # A mapped file that cannot be read ends the process with a signal; a read reports an error.
+    # A failing read of a mapped file kills the process with a signal; an ordinary read raises an error.
     "mmap_size": 0,
-    # `Checkpointer` does it, beside the writer.
+    # `Checkpointer` does that, beside the writer.
     "wal_autocheckpoint": 0,
     "journal_size_limit": 64 * 1024 * 1024,
     "trusted_schema": 0,
 }
 _CACHED_STATEMENTS = 400
-_EMPTYING_MS = 5_000
+_EMPTY_LOG_TIMEOUT_MS = 5_000
 
 UNUSABLE = (
     apsw.FullError,
@@ -50,11 +50,11 @@ UNUSABLE = (
     apsw.InterruptError,
     apsw.ConnectionClosedError,
 )
-"""Errors that say something about the disk or the file, not about the statement."""
+"""Errors of the disk or the file, as opposed to errors of the statement."""
 
 
 def unavailable(error: apsw.Error) -> StoreUnavailable:
-    """What an error of the driver means to whoever asked for the operation."""
+    """Return the domain error for an error of the driver."""
     if isinstance(error, apsw.FullError):
         return StoreUnavailable("the disk is full")
     if isinstance(error, apsw.ReadOnlyError):
@@ -65,14 +65,14 @@ def unavailable(error: apsw.Error) -> StoreUnavailable:
 
 
 def open_raw(path: str) -> Any:
-    """A further connection to a database that is there. Raises apsw.Error."""
+    """Open another connection to an existing database. Raises apsw.Error."""
     raw: Any = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE, statementcachesize=_CACHED_STATEMENTS)
     _set_up(raw)
     return raw
 
 
 def _set_up(raw: Any) -> None:
-    # Otherwise a join is planned anew for each value that it is run with.
+    # Keep query plans independent of parameter values; otherwise joins are planned again for each of them.
     raw.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
     for name, value in _PRAGMAS.items():
         raw.pragma(name, value)
@@ -81,9 +81,9 @@ def _set_up(raw: Any) -> None:
 class SqliteConnection:
     """Runs statements for `State`. One transaction at a time, used by one thread at a time.
 
-    While the transaction is `guarded` each operation that writes has a savepoint, so that it can be undone by itself.
-    Without that only the transaction as a whole can be; one that only reads or refuses needs neither, nor does the
-    first that writes.
+    With `uses_savepoints` each operation that writes behind others gets a savepoint and can be undone on its own.
+    Otherwise undoing such an operation needs a rollback of the whole transaction. An operation that only reads, or
+    writes first, needs neither.
     """
 
     dialect: Dialect = "sqlite"
@@ -93,13 +93,13 @@ class SqliteConnection:
         "_changes",
         "_execute",
         "_fetch",
+        "_needs_full_rollback",
         "_saved",
-        "_tangled",
         "_wrote",
         "dirty",
-        "guarded",
         "log_pages",
         "raw",
+        "uses_savepoints",
     )
 
     def __init__(self, path: str) -> None:
@@ -111,20 +111,20 @@ class SqliteConnection:
         self._changes: Callable[[], int] = self.raw.changes
         self.dirty = False
         """Whether the transaction has written."""
-        self.guarded = False
+        self.uses_savepoints = False
         self.log_pages = 0
-        """How long the write-ahead log was after the last commit."""
+        """Pages in the write-ahead log after the last commit."""
         self._saved = False
-        self._tangled = False
+        self._needs_full_rollback = False
         self._wrote = False
         self.raw.set_busy_timeout(0)
         if path != MEMORY and self.raw.pragma("journal_mode", "WAL") != "wal":
             raise StoreUnavailable("the file system of the database cannot hold a write-ahead log; use a local disk")
         _set_up(self.raw)
-        self.raw.set_wal_hook(self._log_grew)
+        self.raw.set_wal_hook(self._on_log_growth)
 
     def query(self, sql: str, args: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        """All rows of a statement."""
+        """Run a statement and return all its rows."""
         if not self._wrote and not sql.startswith("SELECT"):
             self._before_write()
         try:
@@ -134,7 +134,7 @@ class SqliteConnection:
             raise unavailable(error) from error
 
     def change(self, sql: str, args: tuple[Any, ...]) -> int:
-        """Run a statement that returns no rows; how many rows it changed."""
+        """Run a statement that returns no rows, and return how many it changed."""
         if not self._wrote:
             self._before_write()
         try:
@@ -146,38 +146,38 @@ class SqliteConnection:
     def begin(self) -> None:
         """Start a transaction that may write.
 
-        Raises apsw.Error, BusyError when another process writes, and StoreUnavailable when the transaction before
-        was ended by SQLite itself with writes in it.
+        Raises apsw.Error (BusyError when another process holds the write lock), and StoreUnavailable when SQLite
+        itself ended the previous transaction after it had written.
         """
         if self.dirty:
-            raise self._ended()
+            raise self._transaction_lost()
         self._execute("BEGIN IMMEDIATE")
 
     def commit(self) -> None:
-        """End the transaction. Raises apsw.Error and then leaves it open or rolled back: see `rollback`."""
+        """Commit. Raises apsw.Error and then leaves the transaction open or rolled back: call `rollback`."""
         self._execute("COMMIT")
         self.dirty = False
 
     def rollback(self) -> None:
-        """End the transaction without a trace. Does nothing when there is none. Raises apsw.Error."""
+        """Roll the transaction back, if there is one. Raises apsw.Error."""
         self.dirty = False
         if self.raw.in_transaction:
             self._execute("ROLLBACK")
 
-    def forget_failed_commit(self) -> None:
-        """After a COMMIT that could not be synced: empty the log, lest a crash bring its frames back to life."""
-        self.raw.set_busy_timeout(_EMPTYING_MS)  # the log may be copied beside this
+    def empty_log(self) -> None:
+        """Empty the log after a failed commit: crash recovery could replay the failed frames."""
+        self.raw.set_busy_timeout(_EMPTY_LOG_TIMEOUT_MS)  # the checkpointer may be at work
         with contextlib.suppress(apsw.Error):
             self.raw.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         self.raw.set_busy_timeout(0)
 
     def checkpoint(self) -> None:
-        """Copy what is committed into the database, so that the log can be begun anew. Raises apsw.Error."""
+        """Copy the committed log into the database, so that the log can start over. Raises apsw.Error."""
         self.raw.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
 
     def start_operation(self) -> None:
-        """Begin the next operation of this transaction."""
-        self._wrote = self._saved = self._tangled = False
+        """Start the next operation of this transaction."""
+        self._wrote = self._saved = self._needs_full_rollback = False
 
     def keep_operation(self) -> None:
         """Keep what the operation wrote."""
@@ -186,17 +186,17 @@ class SqliteConnection:
             self._saved = False
 
     def undo_operation(self) -> bool:
-        """Undo what the operation wrote; False when that takes undoing the whole transaction.
+        """Undo what the operation wrote; return False when that needs a rollback of the whole transaction.
 
-        Ends the transaction when only this operation has written in it. Raises apsw.Error, and StoreUnavailable when
+        Ends the transaction when no other operation has written in it. Raises apsw.Error, and StoreUnavailable when
         SQLite has ended the transaction itself.
         """
-        if self._tangled:
+        if self._needs_full_rollback:
             return False
         if self._saved:
             self._saved = False
             if not self.raw.in_transaction:
-                raise self._ended()
+                raise self._transaction_lost()
             self._execute("ROLLBACK TO operation")
             self._execute("RELEASE operation")
         elif self._wrote:
@@ -204,11 +204,11 @@ class SqliteConnection:
         return True
 
     def close(self) -> None:
-        """Release the file. Safe to call twice."""
+        """Close the connection. Safe to call twice."""
         with contextlib.suppress(apsw.Error):
             self.raw.close(True)
 
-    def _log_grew(self, _raw: Any, _name: str, pages: int) -> int:
+    def _on_log_growth(self, _raw: Any, _name: str, pages: int) -> int:
         self.log_pages = pages
         return apsw.SQLITE_OK
 
@@ -216,8 +216,8 @@ class SqliteConnection:
         self._wrote = True
         if not self.dirty:
             self.dirty = True
-        elif not self.guarded:
-            self._tangled = True
+        elif not self.uses_savepoints:
+            self._needs_full_rollback = True
         else:
             try:
                 self._execute("SAVEPOINT operation")
@@ -225,12 +225,12 @@ class SqliteConnection:
                 raise unavailable(error) from error
             self._saved = True
 
-    def _ended(self) -> StoreUnavailable:
+    def _transaction_lost(self) -> StoreUnavailable:
         return StoreUnavailable("the disk failed in the middle of a transaction")
 
 
 class SqliteReader:
-    """Runs the statements of reads, each read on one snapshot. Used by one thread at a time."""
+    """Runs the statements of reads, each on one snapshot. Used by one thread at a time."""
 
     dialect: Dialect = "sqlite"
     feed_offset = 0
@@ -238,7 +238,7 @@ class SqliteReader:
     __slots__ = ("_execute", "_fetch", "_shared", "raw")
 
     def __init__(self, raw: Any, *, shared: bool) -> None:
-        """`shared` is a connection that others write on between reads."""
+        """Wrap a driver connection; `shared` when it is also used for writing, between the reads."""
         self.raw = raw
         self._shared = shared
         cursor = raw.cursor()
@@ -247,20 +247,20 @@ class SqliteReader:
 
     @classmethod
     def open(cls, path: str) -> SqliteReader:
-        """Open a connection of its own that cannot write. Raises apsw.Error."""
+        """Open a read-only connection. Raises apsw.Error."""
         raw = open_raw(path)
-        # Readers of a WAL wait for nobody, but for the moment in which a crashed writer's log is recovered.
+        # WAL readers never wait, except for the recovery of a crashed writer's log.
         raw.set_busy_timeout(100)
         raw.pragma("query_only", 1)
         return cls(raw, shared=False)
 
     @classmethod
-    def beside(cls, db: SqliteConnection) -> SqliteReader:
-        """Read on the writer's connection, between its transactions."""
+    def sharing(cls, db: SqliteConnection) -> SqliteReader:
+        """Return a reader on the writer's connection, for use between its transactions."""
         return cls(db.raw, shared=True)
 
     def query(self, sql: str, args: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        """All rows of a statement."""
+        """Run a statement and return all its rows."""
         try:
             self._execute(sql, args)
             return self._fetch()
@@ -270,11 +270,11 @@ class SqliteReader:
             raise unavailable(error) from error
 
     def change(self, sql: str, args: tuple[Any, ...]) -> int:
-        """Refuse."""
+        """Raise TypeError: a read must not write."""
         raise _refused()
 
     def begin(self) -> None:
-        """Start a snapshot: everything that is committed at the first statement."""
+        """Start a snapshot of everything that is committed at the first statement."""
         try:
             self._execute("BEGIN")
             if self._shared:
@@ -283,14 +283,14 @@ class SqliteReader:
             raise unavailable(error) from error
 
     def end(self) -> None:
-        """Give the snapshot back."""
+        """Release the snapshot."""
         if self._shared:
             self.raw.pragma("query_only", 0)
         if self.raw.in_transaction:
             self._execute("ROLLBACK")
 
     def close(self) -> None:
-        """Release the file. Safe to call twice."""
+        """Close the connection. Safe to call twice."""
         with contextlib.suppress(apsw.Error):
             self.raw.close(True)
 

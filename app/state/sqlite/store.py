@@ -1,7 +1,7 @@
-"""SQLite as the store, in a file or in memory: what `SqliteWriter` writes is read on connections of their own.
+"""The SQLite store, in a file or in memory: `SqliteWriter` writes, separate connections read.
 
-Point reads run on the event loop's thread, each on one snapshot of what is committed; bulk reads on a thread and a
-connection beside it. A database in memory has one connection: its reads take place between batches.
+Point reads run on the event loop's thread, each on one committed snapshot; bulk reads on a separate thread and
+connection. A database in memory has a single connection: its reads run between batches.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from app.state.port import CommitListener
 from app.state.sqlite.checkpointer import Checkpointer
 from app.state.sqlite.connection import (
     MEMORY,
-    OLDEST,
+    MIN_VERSION,
     UNUSABLE,
     SqliteConnection,
     SqliteReader,
@@ -40,14 +40,14 @@ from app.state.worker_threads import WorkerThreads
 
 R = TypeVar("R")
 
-READS_IN_A_ROW = 32
+READS_BEFORE_YIELD = 32
 
 
 class SqliteStore:
     """The store on one SQLite file, or in memory. Belongs to the event loop that opens it.
 
-    One process per file, held by a lock on `<path>.lock`. `ids` makes a source of ids, `jitter` is the randomness that
-    operations see, `policy` holds where `transact` is given none.
+    One process per file, ensured by a lock on `<path>.lock`. `ids` creates a source of ids, `jitter` is the randomness
+    that operations see, `policy` applies where `transact` is given none.
     """
 
     def __init__(
@@ -74,18 +74,18 @@ class SqliteStore:
         self._reads = 0
 
     async def open(self) -> None:
-        """Take the lock, connect, migrate. Raises StoreUnavailable."""
+        """Take the lock, connect and migrate. Raises StoreUnavailable."""
         if self._writer is not None:
             return
         _check_library()
         loop = asyncio.get_running_loop()
         self._thread = WorkerThreads("swarmhold-writer", loop)
-        self._scans = WorkerThreads("swarmhold-scans", loop)
+        self._bulk_reads = WorkerThreads("swarmhold-bulk-reads", loop)
         self._checkpointer = (
             None if self._memory else Checkpointer(partial(open_raw, self.path), WorkerThreads("swarmhold-log", loop))
         )
         self._reader: SqliteReader | None = None
-        self._read_ids, self._scan_ids = self._ids(), self._ids()
+        self._read_ids, self._bulk_read_ids = self._ids(), self._ids()
         writer = SqliteWriter(
             self._connect,
             self._thread,
@@ -98,7 +98,7 @@ class SqliteStore:
         try:
             if not self._memory:
                 self._lock.acquire()
-            await writer.open(_bring_up_to_date)
+            await writer.open(_migrate)
         except BaseException as error:
             await self._release()
             if isinstance(error, UNUSABLE):
@@ -108,7 +108,7 @@ class SqliteStore:
         self._writer = writer
 
     async def close(self) -> None:
-        """Finish what was accepted, refuse what comes, release everything. Safe to call twice."""
+        """Finish accepted operations, refuse new ones, and release every resource. Safe to call twice."""
         writer, self._writer = self._writer, None
         if writer is None:
             return
@@ -118,7 +118,7 @@ class SqliteStore:
         await self._release()
 
     def on_commit(self, listener: CommitListener) -> None:
-        """Set the one listener for effects."""
+        """Set the listener for effects: see `Store.on_commit`."""
         self._listener = listener
         if self._writer is not None:
             self._writer.listener = listener
@@ -128,8 +128,8 @@ class SqliteStore:
     ) -> R:
         """Run `fn` in one transaction and return its result after the commit: see `Store.transact`.
 
-        `try_only` refuses while a bulk operation or another process has the database. A commit under way is nobody's
-        hold: the operation joins the next batch.
+        `try_only` refuses while a bulk operation runs or another process holds the write lock; not because of a
+        commit under way, since the operation joins the next batch.
         """
         if policy is None:
             policy = self._bulk_policy if bulk else self._policy
@@ -141,13 +141,13 @@ class SqliteStore:
 
     async def read(self, fn: Callable[[State], R], *, bulk: bool = False) -> R:
         """Run `fn` on a committed snapshot: see `Store.read`."""
-        await self._pause_at_times()
+        await self._yield_sometimes()
         writer = self._opened()
         if self._memory:
             policy = self._bulk_policy if bulk else self._read_policy
-            return self._read(SqliteReader.beside(await writer.free()), fn, self._read_ids, policy)
+            return self._read(SqliteReader.sharing(await writer.free()), fn, self._read_ids, policy)
         if bulk:
-            return await self._scans.run(lambda: self._scan(fn))
+            return await self._bulk_reads.run(lambda: self._bulk_read(fn))
         if self._reader is None:
             self._reader = _open_reader(self.path)
         try:
@@ -158,20 +158,20 @@ class SqliteStore:
             raise
 
     async def check(self) -> None:
-        """See `Check`. Raises StoreUnavailable."""
+        """Check that the database can be read and written: see `HealthCheck`. Raises StoreUnavailable."""
         await self._health.run(self)
 
     async def backup(self, target: str) -> None:
-        """Write a consistent copy beside the running server to a new file. Raises StoreUnavailable."""
+        """Write a consistent copy to a new file while the server runs. Raises StoreUnavailable."""
         self._opened()
         if self._memory:
-            raise StoreUnavailable("a database in memory cannot be backed up; keep it in a file")
+            raise StoreUnavailable("a database in memory cannot be backed up; use a file")
         await asyncio.to_thread(copy_database, self.path, Path(target))
 
-    async def _pause_at_times(self) -> None:
-        """Let others run now and then: reads that follow each other would keep the loop for themselves."""
+    async def _yield_sometimes(self) -> None:
+        """Yield to the event loop now and then: reads do not wait, so a caller that only reads would starve others."""
         self._reads += 1
-        if self._reads % READS_IN_A_ROW == 0:
+        if self._reads % READS_BEFORE_YIELD == 0:
             await asyncio.sleep(0)
 
     def _opened(self) -> SqliteWriter:
@@ -186,10 +186,10 @@ class SqliteStore:
         finally:
             reader.end()
 
-    def _scan(self, fn: Callable[[State], R]) -> R:
+    def _bulk_read(self, fn: Callable[[State], R]) -> R:
         reader = _open_reader(self.path)
         try:
-            return self._read(reader, fn, self._scan_ids, self._bulk_policy)
+            return self._read(reader, fn, self._bulk_read_ids, self._bulk_policy)
         finally:
             reader.close()
 
@@ -200,26 +200,28 @@ class SqliteStore:
 
     async def _release(self) -> None:
         await self._thread.stop()
-        await self._scans.stop()
+        await self._bulk_reads.stop()
         if self._checkpointer is not None:
             await self._checkpointer.close()
         self._lock.release()
 
 
 def _check_library() -> None:
-    if tuple(int(part) for part in apsw.sqlite_lib_version().split(".")) < OLDEST:
-        raise StoreUnavailable(f"SQLite {apsw.sqlite_lib_version()} is too old; install apsw's own build")
+    if tuple(int(part) for part in apsw.sqlite_lib_version().split(".")) < MIN_VERSION:
+        raise StoreUnavailable(
+            f"SQLite {apsw.sqlite_lib_version()} is too old; install the apsw wheel, which includes a newer one"
+        )
 
 
 def _create_privately(path: Path) -> None:
-    """SQLite gives the log the rights of the database, so those are set first."""
+    """Create the file readable by its owner alone; SQLite gives the log the same permissions."""
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except OSError as error:
         raise StoreUnavailable(f"cannot open the database file {path}: {error.strerror}") from error
 
 
-def _bring_up_to_date(db: SqliteConnection) -> None:
+def _migrate(db: SqliteConnection) -> None:
     db.begin()
     try:
         db.start_operation()

@@ -1,15 +1,16 @@
 """The one writer of a SQLite database: many operations per commit.
 
-Point operations run on the event loop's thread inside one open transaction. Only the COMMIT, with its fsync, runs on
-the writer thread, so the loop goes on; operations that arrive meanwhile form the next batch. A batch is bounded in
-number and time. Operations have no savepoints, which cost as much as a statement: when one fails after it has written
-behind others, the batch is undone and run again, this time with savepoints, and the failed one is undone by itself.
-Its caller, like all others, hears of it after the commit, since what it saw may have been a neighbour's uncommitted
-work. Bulk operations run wholly on the writer thread, alone in their transaction; the point operations behind them
-wait.
+The writer is a loop: take the queued operations, run them in one transaction, commit, settle their futures.
 
-When a COMMIT fails nothing of its batch is kept, every caller gets StoreUnavailable, and the next batch tries anew, on
-a fresh connection when the old one is of no more use.
+- Point operations run on the event loop's thread. Only the COMMIT, with its fsync, runs on the writer thread;
+  operations that arrive meanwhile form the next batch. A batch is bounded in number and time.
+- A bulk operation runs entirely on the writer thread, alone in its transaction; the operations behind it wait.
+- Operations have no savepoints, which cost as much as a statement. When one fails after writing behind others, the
+  batch is rolled back and run again with a savepoint per operation, and the failed one is undone by itself. Its caller,
+  like all others, learns of it after the commit: what it read may have been uncommitted work of a neighbour.
+- When a COMMIT fails nothing of its batch is kept, every caller gets StoreUnavailable, and the next batch tries again,
+  on a new connection when the old one is unusable.
+- While another process holds the write lock, each operation is retried as its policy says.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -28,8 +30,7 @@ from app.domain.clock import Clock
 from app.domain.errors import LockBusy, LockBusyAfterRetry, StoreUnavailable
 from app.domain.ids import IdSource
 from app.state.operations import run_operation
-from app.state.policies import HoldPolicy
-from app.state.port import CommitListener
+from app.state.port import CommitListener, HoldPolicy
 from app.state.sqlite.checkpointer import Checkpointer
 from app.state.sqlite.connection import SqliteConnection, unavailable
 from app.state.state import Effects, State
@@ -42,7 +43,7 @@ _log: Any = structlog.get_logger(__name__)
 
 
 class Call:
-    """An operation that was accepted, and how it came out."""
+    """An accepted operation, its caller's future, and its outcome until that can be set."""
 
     __slots__ = ("answer", "bulk", "effects", "error", "fn", "future", "op", "policy", "ready_at", "tries")
 
@@ -60,17 +61,17 @@ class Call:
         self.error: BaseException | None = None
         self.effects: Effects | None = None
 
-    def forget(self) -> None:
-        """It will be run again."""
+    def reset(self) -> None:
+        """Discard the outcome: the operation will run again."""
         self.answer = self.error = self.effects = None
 
     def refuse(self, error: BaseException) -> None:
-        """Tell the caller, unless it has gone."""
+        """Raise an error in the caller, unless it was cancelled."""
         if not self.future.done():
             self.future.set_exception(error)
 
     def resolve(self) -> None:
-        """Tell the caller how the operation came out, unless it has gone."""
+        """Give the caller the outcome, unless it was cancelled."""
         if self.error is not None:
             self.refuse(self.error)
         elif not self.future.done():
@@ -78,10 +79,10 @@ class Call:
 
 
 class SqliteWriter:
-    """Runs operations in batches on one connection. All methods belong to the loop's thread.
+    """Runs operations in batches on one connection. Call the methods on the loop's thread.
 
-    `connect` opens a connection (on the writer thread) whenever one is needed. A database in memory has no `log`: its
-    commits are made on the loop's thread, since there is nothing to wait for.
+    `connect` opens a connection, on the writer thread, whenever one is needed. A database in memory has no
+    `checkpointer`; its commits run on the loop's thread, since they do not wait for a disk.
     """
 
     def __init__(
@@ -105,18 +106,19 @@ class SqliteWriter:
         self.listener: CommitListener | None = None
         self._db: SqliteConnection | None = None
         self._queue: deque[Call] = deque()
-        self._guarded = 0  # operations to come that get a savepoint each
-        self._bulk = 0  # bulk operations accepted and not finished
-        self._busy = False  # the writer thread has the connection
-        self._ailing = False  # nothing has been committed since the last batch that failed
-        self._awake = False  # a drain is scheduled
-        self._waiting: list[asyncio.Future[None]] = []
-        self._timer: asyncio.TimerHandle | None = None
+        self._bulk_calls = 0  # bulk operations that are queued or running
+        self._savepoint_calls = 0  # operations at the head of the queue that run with a savepoint each
+        self._failing = False  # the last batch failed, and nothing was committed since
+        self._wakeup = asyncio.Event()  # something was queued, or the writer is closing
+        self._free = asyncio.Event()  # the writer thread does not have the connection for a bulk operation
+        self._free.set()
+        self._closing = False
+        self._loop_task: asyncio.Task[None] | None = None
 
     async def open(self, prepare: Callable[[SqliteConnection], None]) -> None:
-        """Connect, and run `prepare` on the writer thread. Raises StoreUnavailable."""
+        """Connect, run `prepare` on the writer thread, and start the loop. Raises StoreUnavailable, apsw.Error."""
 
-        def work() -> SqliteConnection:
+        def connect() -> SqliteConnection:
             db = self._connect()
             try:
                 prepare(db)
@@ -125,118 +127,122 @@ class SqliteWriter:
                 raise
             return db
 
-        self._db = await self._thread.run(work)
+        self._db = await self._thread.run(connect)
+        self._loop_task = self._loop.create_task(self._run(), name="sqlite writer")
 
     async def close(self) -> None:
-        """Finish what was accepted and close the connection. Nothing may be submitted any more."""
-        while self._queue or self._busy:
-            await self._next_turn()
+        """Finish accepted operations and close the connection. Nothing may be submitted any more."""
+        self._closing = True
+        self._wakeup.set()
+        if self._loop_task is not None:
+            await self._loop_task
         if self._db is not None:
             await self._thread.run(self._db.close)
             self._db = None
 
     def submit(self, op: str, fn: Callable[[State], Any], policy: HoldPolicy, bulk: bool) -> asyncio.Future[Any]:
-        """Accept an operation; the future is resolved after its commit. Raises LockBusy.
+        """Queue an operation; the future is resolved after its commit. Raises LockBusy.
 
         Cancelling the future drops an operation that has not begun.
         """
-        if policy.try_only and self._bulk:
+        if policy.try_only and self._bulk_calls:
             raise LockBusy(op)
         call = Call(op, fn, policy, bulk, self._loop.create_future())
-        self._bulk += bulk
+        self._bulk_calls += bulk
         self._queue.append(call)
-        if not self._awake and not self._busy:
-            self._wake()
+        self._wakeup.set()
         return call.future
 
     async def free(self) -> SqliteConnection:
-        """The connection, at a moment when nothing uncommitted is on it. For use before the next await only.
+        """Return the connection at a moment when nothing on it is uncommitted, for use before the next await only.
 
-        Raises StoreUnavailable when there is no connection now.
+        For a database in memory. Raises StoreUnavailable while there is no connection.
         """
-        while self._busy:
-            await self._next_turn()
+        while not self._free.is_set():
+            await self._free.wait()
         if self._db is None:
             raise StoreUnavailable("the database is being opened again")
         return self._db
 
-    def _wake(self) -> None:
-        if not self._awake:
-            self._awake = True
-            self._loop.call_soon(self._drain)
+    async def _run(self) -> None:
+        """Take operations, run and commit them, settle their futures; until closed and nothing is left."""
+        contended = False
+        while self._queue or not self._closing:
+            if contended:
+                await self._wait_for_retry()
+            elif not self._queue:
+                await self._wakeup.wait()
+            self._wakeup.clear()
+            contended = bool(self._queue) and await self._run_next()
 
-    def _drain(self) -> None:
-        """Run the next batch, if the connection is free."""
-        self._awake = False
-        if self._busy:
-            return
-        if not self._queue:
-            self._end_turn()
-        elif self._db is None:
-            self._give(self._connect, self._connected)
-        elif self._queue[0].future.done():
-            self._drop(self._queue.popleft())
-            self._wake()
-        elif self._queue[0].bulk:
-            call = self._queue.popleft()
-            self._give(partial(self._run_bulk, call, self._db), partial(self._end_bulk, call))
-        else:
-            self._run_batch(self._db)
-
-    def _give(self, job: Callable[[], Any], done: Callable[[Any, BaseException | None], None]) -> None:
-        """Hand the connection to the writer thread until `done`."""
-        self._busy = True
-        self._thread.submit(job, done)
-
-    def _drop(self, call: Call) -> None:
-        """Forget an operation that never began."""
-        self._bulk -= call.bulk
-
-    def _run_batch(self, db: SqliteConnection) -> None:
-        batch: list[Call] = []
-        db.guarded = self._guarded > 0
+    async def _run_next(self) -> bool:
+        """Run the next batch or bulk operation; return whether another process holds the write lock."""
+        db = self._db or await self._reconnect()
+        if db is None:
+            return False
         try:
-            if not self._fill(batch, db):
-                self._begin_anew(batch, db)
-                return
+            if self._queue[0].bulk:
+                await self._run_bulk(self._queue.popleft(), db)
+            else:
+                await self._run_batch(db)
         except apsw.BusyError:
             self._postpone()
-            if not batch:
-                return
+            return True
+        return False
+
+    async def _reconnect(self) -> SqliteConnection | None:
+        """Open a new connection; when that fails, refuse everything that is queued and return None."""
+        try:
+            self._db = await self._thread.run(self._connect)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the callers get it
+            refused, self._queue = list(self._queue), deque()
+            self._bulk_calls -= sum(call.bulk for call in refused)
+            self._settle(refused, error)
+        return self._db
+
+    async def _run_batch(self, db: SqliteConnection) -> None:
+        """Run point operations in one transaction and settle them. Raises BusyError before the first has begun."""
+        batch: list[Call] = []
+        db.uses_savepoints = self._savepoint_calls > 0
+        try:
+            complete = self._fill(batch, db)
         except (apsw.Error, StoreUnavailable) as error:
-            self._give_up(db)
+            if isinstance(error, apsw.BusyError) and not batch:
+                raise
+            self._roll_back(db)
             self._settle(batch or [self._queue.popleft()], error)
             return
-        self._guarded = max(0, self._guarded - len(batch))
-        if not db.dirty:
-            self._settle(batch, _attempt(db.rollback))
-        elif self._checkpointer is None:
-            self._settle(batch, _attempt(partial(self._commit, db)))
+        if not complete:
+            self._run_again_with_savepoints(batch, db)
+            return
+        self._savepoint_calls = max(0, self._savepoint_calls - len(batch))
+        if db.dirty and self._checkpointer is not None:
+            await self._commit_on_thread(batch, db)
         else:
-            self._give(partial(self._commit, db), lambda _, error: self._settle(batch, error))
+            self._settle(batch, _attempt(partial(self._commit, db) if db.dirty else db.rollback))
+            # Callers continue first: what they submit at once joins the next batch.
+            await asyncio.sleep(0)
 
     def _fill(self, batch: list[Call], db: SqliteConnection) -> bool:
-        """Run operations from the queue in one transaction; False when it has to be undone because one failed."""
+        """Move operations from the queue to the batch and run them; False when the batch has to be rolled back."""
         queue, raw = self._queue, db.raw
         stop_at = perf_counter() + BATCH_SECONDS
-        while queue and len(batch) < BATCH_OPERATIONS and perf_counter() < stop_at:
-            call = queue[0]
-            if call.bulk:
-                break
-            if call.future.done():  # its caller was cancelled before it began
-                self._drop(queue.popleft())
+        while queue and not queue[0].bulk and len(batch) < BATCH_OPERATIONS and perf_counter() < stop_at:
+            if queue[0].future.done():  # cancelled before it began
+                queue.popleft()
                 continue
             if not raw.in_transaction:
                 db.begin()
-            batch.append(queue.popleft())
-            if not self._run(call, db):
+            call = queue.popleft()
+            batch.append(call)
+            if not self._run_operation(call, db):
                 return False
         return True
 
-    def _run(self, call: Call, db: SqliteConnection) -> bool:
-        """Run one operation of the open transaction; False when the transaction has to be undone because it failed.
+    def _run_operation(self, call: Call, db: SqliteConnection) -> bool:
+        """Run an operation in the open transaction; False when it failed and the whole transaction has to go.
 
-        Raises what makes the transaction void for all.
+        Raises apsw.Error or StoreUnavailable when the transaction is void for all.
         """
         state = State(db, now=self._clock(), ids=self._ids, jitter=self._jitter)
         db.start_operation()
@@ -249,30 +255,70 @@ class SqliteWriter:
             return db.undo_operation()
         return True
 
-    def _begin_anew(self, batch: list[Call], db: SqliteConnection) -> None:
-        """Undo the batch, and run its operations again with a savepoint each."""
-        self._give_up(db)
+    def _run_again_with_savepoints(self, batch: list[Call], db: SqliteConnection) -> None:
+        self._roll_back(db)
         for call in batch:
-            call.forget()
+            call.reset()
         self._queue.extendleft(reversed(batch))
-        self._guarded = len(batch)
-        self._wake()
+        self._savepoint_calls = len(batch)
+
+    async def _run_bulk(self, call: Call, db: SqliteConnection) -> None:
+        """Run one operation on the writer thread and settle it. Raises BusyError when it could not begin."""
+        error: BaseException | None = None
+        if not call.future.done():  # else cancelled before it began
+            self._free.clear()
+            try:
+                await self._thread.run(partial(self._run_alone, call, db))
+            except apsw.BusyError:
+                self._queue.appendleft(call)
+                raise
+            except Exception as failure:  # noqa: BLE001 - whatever it is, the caller gets it
+                error = failure
+            finally:
+                self._free.set()
+        self._bulk_calls -= 1
+        self._settle([call], error)
+
+    def _run_alone(self, call: Call, db: SqliteConnection) -> None:
+        """Run an operation in its own transaction, on the writer thread."""
+        db.begin()
+        try:
+            self._run_operation(call, db)
+        except (apsw.Error, StoreUnavailable):
+            self._roll_back(db)
+            raise
+        if db.dirty:
+            self._commit(db)
+        else:
+            db.rollback()
+
+    async def _commit_on_thread(self, batch: list[Call], db: SqliteConnection) -> None:
+        """Commit while the event loop goes on, and settle the batch."""
+        settled: asyncio.Future[None] = self._loop.create_future()
+
+        def settle(_: None, error: BaseException | None) -> None:
+            self._settle(batch, error)
+            # Behind the callers: what they submit at once joins the next batch.
+            settled.set_result(None)
+
+        self._thread.submit(partial(self._commit, db), settle)
+        await settled
 
     def _commit(self, db: SqliteConnection) -> None:
         try:
             db.commit()
         except BaseException:
-            self._give_up(db)
-            db.forget_failed_commit()
+            self._roll_back(db)
+            db.empty_log()
             raise
-        if self._ailing:
-            self._ailing = False
+        if self._failing:
+            self._failing = False
             _log.info("database_works_again")
         if self._checkpointer is not None:
             self._checkpointer.after_commit(db)
 
-    def _give_up(self, db: SqliteConnection) -> None:
-        """Roll back; where even that fails the next batch gets a fresh connection."""
+    def _roll_back(self, db: SqliteConnection) -> None:
+        """Roll back; when even that fails, discard the connection."""
         try:
             db.rollback()
         except apsw.Error as failure:
@@ -280,82 +326,23 @@ class SqliteWriter:
             self._db = None
             db.close()
 
-    def _run_bulk(self, call: Call, db: SqliteConnection) -> None:
-        """On the writer thread: one operation in its own transaction."""
-        db.begin()
-        try:
-            self._run(call, db)
-        except (apsw.Error, StoreUnavailable):
-            self._give_up(db)
-            raise
-        if db.dirty:
-            self._commit(db)
-        else:
-            db.rollback()
-
-    def _end_bulk(self, call: Call, _: None, error: BaseException | None) -> None:
-        if isinstance(error, apsw.BusyError):
-            self._busy = False
-            self._queue.appendleft(call)
-            self._postpone()
-        else:
-            self._bulk -= 1
-            self._settle([call], error)
-
-    def _connected(self, db: SqliteConnection | None, error: BaseException | None) -> None:
-        """Go on with a fresh connection, or tell everybody that there is none."""
-        self._db = db
-        waiting: list[Call] = []
-        if error is not None:
-            waiting, self._queue = list(self._queue), deque()
-            self._bulk -= sum(call.bulk for call in waiting)
-        self._settle(waiting, error)
-
-    def _postpone(self) -> None:
-        """Another process writes: refuse those whose patience is over, and look again when the next one's turn is."""
-        now = self._loop.time()
-        staying: deque[Call] = deque()
-        for call in self._queue:
-            if call.ready_at <= now:
-                call.tries += 1
-                call.ready_at = now + call.policy.backoff_step_ms * call.tries / 1000
-            if call.policy.try_only:
-                call.refuse(LockBusy(call.op))
-            elif call.tries > call.policy.max_retry:
-                call.refuse(LockBusyAfterRetry(call.op, call.policy.max_retry))
-            if call.future.done():
-                self._drop(call)
-            else:
-                staying.append(call)
-        self._queue = staying
-        self._end_turn()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if staying:
-            self._timer = self._loop.call_at(min(call.ready_at for call in staying), self._wake)
-
     def _settle(self, batch: list[Call], error: BaseException | None) -> None:
-        """After the commit: first the effects, then the callers."""
-        self._busy = False
+        """After the commit, or its failure: first the effects, then the callers."""
         if self._checkpointer is not None and self._db is not None:
             self._checkpointer.log_grew(self._db.log_pages)
-        if error is not None:
-            self._ails(_failure(error))
-            for call in batch:
-                call.refuse(_failure(error))
-        else:
+        if error is None:
             self._announce(batch)
             for call in batch:
                 call.resolve()
-        self._end_turn()
-        # Behind the callers: those who go on at once are in the next batch.
-        self._wake()
+        else:
+            self._report_failure(_failure(error))
+            for call in batch:
+                call.refuse(_failure(error))
 
-    def _ails(self, failure: StoreUnavailable) -> None:
-        """Say so once, not for every batch."""
-        if not self._ailing:
-            self._ailing = True
+    def _report_failure(self, failure: StoreUnavailable) -> None:
+        """Log the first failure after a success."""
+        if not self._failing:
+            self._failing = True
             _log.error("database_fails", reason=failure.reason)
 
     def _announce(self, batch: list[Call]) -> None:
@@ -367,24 +354,37 @@ class SqliteWriter:
             merged.add(effects)
         try:
             self.listener(merged)
-        except Exception as error:  # noqa: BLE001 - the commit stands, and its callers must hear of it
+        except Exception as error:  # noqa: BLE001 - the commit stands, and its callers must learn of it
             _log.error("commit_listener_failed", error=repr(error))
 
-    async def _next_turn(self) -> None:
-        """Wait until the connection is free, or may be."""
-        future: asyncio.Future[None] = self._loop.create_future()
-        self._waiting.append(future)
-        await future
+    def _postpone(self) -> None:
+        """Count a try of every operation that was due, and refuse those that have no more."""
+        now = self._loop.time()
+        waiting: deque[Call] = deque()
+        for call in self._queue:
+            if call.ready_at <= now:
+                call.tries += 1
+                call.ready_at = now + call.policy.backoff_step_ms * call.tries / 1000
+            if call.policy.try_only:
+                call.refuse(LockBusy(call.op))
+            elif call.tries > call.policy.max_retry:
+                call.refuse(LockBusyAfterRetry(call.op, call.policy.max_retry))
+            if call.future.done():
+                self._bulk_calls -= call.bulk
+            else:
+                waiting.append(call)
+        self._queue = waiting
 
-    def _end_turn(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
+    async def _wait_for_retry(self) -> None:
+        """Wait until the next retry is due or another operation is queued."""
+        due = min((call.ready_at for call in self._queue), default=0.0)
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(due):
+                await self._wakeup.wait()
 
 
-def _attempt(job: Callable[[], None]) -> BaseException | None:
-    """What went wrong."""
+def _attempt(job: Callable[[], None]) -> apsw.Error | None:
+    """Run a job and return the driver's error, if there was one."""
     try:
         job()
     except apsw.Error as error:
@@ -393,7 +393,7 @@ def _attempt(job: Callable[[], None]) -> BaseException | None:
 
 
 def _failure(error: BaseException) -> StoreUnavailable:
-    """A caller's own copy of what made its batch fail."""
+    """Return a copy, for one caller, of the error that made its batch fail."""
     if isinstance(error, StoreUnavailable):
         return StoreUnavailable(error.reason)
     failure = unavailable(error) if isinstance(error, apsw.Error) else StoreUnavailable(repr(error))

@@ -1,4 +1,5 @@
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -61,7 +62,9 @@ async def test_a_disk_that_fills_up_under_an_idle_server_is_found_by_the_next_wr
     hand = Hand()
     asked = HealthCheck(now=hand)
     with faulty_disk() as disk:
-        store = SqliteStore(data_dir / "swarmhold.db")
+        # Each check writes another instant: what does not differ is not written.
+        instants = itertools.count()
+        store = SqliteStore(data_dir / "swarmhold.db", clock=lambda: next(instants))
         await store.open()
         await asked.run(store)
         disk.fail(0, apsw.FullError)
