@@ -148,7 +148,7 @@ def shaped(model: type[Model], value: Any) -> Model:
 
 
 def shaped_by(adapter: TypeAdapter[Shaped], value: Any) -> Shaped:
-    """The same for a union of models."""
+    """Return the model of a union that a decoded body has the shape of. Raises InvalidBody."""
     try:
         return adapter.validate_python(value)
     except ValidationError as error:

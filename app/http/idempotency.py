@@ -44,7 +44,7 @@ def _fingerprint(scope: Scope, body: bytes) -> str:
 
 
 def _in_one_spelling(body: bytes) -> bytes:
-    """The same bytes for the same JSON value, however a client orders its members; a body of another kind as it is."""
+    """Return JSON with its members in order, so that equal values have equal bytes; any other body as it is."""
     with suppress(orjson.JSONDecodeError, TypeError):
         return orjson.dumps(orjson.loads(body), option=orjson.OPT_SORT_KEYS)
     return body

@@ -36,7 +36,7 @@ class _DecodedRequest(Request):
 
     @classmethod
     def of(cls, request: Request, body: bytes) -> _DecodedRequest:
-        """The same request with this body. Raises MalformedBody."""
+        """Return a request whose body is `body`, decoded. Raises MalformedBody."""
         ready = cls(request.scope, request.receive)
         ready._body = body
         ready._json = value_of(body)

@@ -24,7 +24,7 @@ View = dict[str, Any]
 
 
 def at_or_none(instant: int | None) -> str | None:
-    """The same for an instant that may be missing."""
+    """Render an instant as `at` does, or null when it is missing."""
     return None if instant is None else at(instant)
 
 

@@ -1,21 +1,37 @@
 """The words of the source: the field's own, in sentences that stand alone."""
 
+import ast
 import re
+from collections.abc import Iterator
 
 import pytest
 
-from tests.support.sources import modules
+from tests.support.sources import Module, modules
 
 SOURCES = modules("app") + modules("clients")
 
 # What a word of this project's past is called elsewhere. `docs/glossary.md` has the words of the product itself.
 BANNED = {
     r"ear|ears": "subscription",
+    r"guessing": "failed authentication attempts, auth rate limit",
+    r"is_worth_it": "renewal_due",
     r"is no id": "is not a valid id",
+    r"hangs (above|below)": "parent token, descends from",
     r"plainly": "a readable validation message",
     r"reigns?": "lock term",
+    r"signs? of life": "heartbeat",
     r"strays": "orphaned processes",
+    r"unheard": "without a heartbeat",
+    r"until_worthless": "wait_until_invalid",
 }
+
+# Documents that readers of the source do not have, and the numbers of their rules.
+ELSEWHERE = re.compile(
+    r"\b(engine\.md|wire\.md|architecture\.md|style\.md|the seed\b|rule R?\d+|R[1-9]\b)", re.IGNORECASE
+)
+
+# First words that send the reader to another docstring.
+BACKWARDS = re.compile(r"(the same\b|same (as|for)\b|as above|see above|likewise|ditto)", re.IGNORECASE)
 
 
 def _found(pattern: re.Pattern[str]) -> list[str]:
@@ -28,9 +44,35 @@ def _found(pattern: re.Pattern[str]) -> list[str]:
     ]
 
 
+def _docstrings(module: Module) -> Iterator[tuple[int, str]]:
+    """The docstrings of a module, its classes and its functions, with the lines of their owners."""
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            text = ast.get_docstring(node)
+            if text:
+                yield getattr(node, "lineno", 1), text
+
+
 @pytest.mark.parametrize("word", BANNED)
 def test_names_and_prose_use_the_words_of_the_field(word: str) -> None:
     """A reader who knows the field looks no word up."""
     pattern = re.compile(rf"(?<![a-z])(?:{word})(?![a-z])", re.IGNORECASE)
 
     assert _found(pattern) == [], f"say: {BANNED[word]}"
+
+
+def test_nothing_refers_to_documents_that_do_not_ship() -> None:
+    """A fact is said where it is needed, not by the number of a rule that nobody can look up."""
+    assert _found(ELSEWHERE) == []
+
+
+def test_a_docstring_stands_alone() -> None:
+    """It does not begin by pointing at another one."""
+    pointing = [
+        f"{module.name}:{line} {text.splitlines()[0]}"
+        for module in SOURCES
+        for line, text in _docstrings(module)
+        if BACKWARDS.match(text)
+    ]
+
+    assert pointing == []

@@ -1,4 +1,4 @@
-"""The same findings by other means, to hold the workers' results against: nothing here is shared with `reading`.
+"""Findings by means of its own, to hold the workers' results against: nothing here is shared with `reading`.
 
 Texts are taken apart sign by sign instead of by patterns, so that a mistake in one is not made in the other.
 """
