@@ -1,4 +1,4 @@
-"""A worker that claims from a queue until it is told to stop (Ctrl-C), three jobs at a time.
+"""A worker that claims from a queue until it is stopped (Ctrl-C), three jobs at a time.
 
     python examples/queue_worker.py
 

@@ -27,12 +27,12 @@ def test_a_busy_server_is_asked_again(status: int, repeatable: bool) -> None:
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 413, 422, 500])
 def test_a_refusal_is_final(status: int) -> None:
-    """Asking again would be answered the same."""
+    """A repetition would get the same reply."""
     assert delay(Failure.of_reply(status, "x", None), repeatable=True) is None
 
 
 def test_a_paused_loop_is_a_decision_not_a_failure() -> None:
-    """People resume it in their own time; the caller is told at once."""
+    """People resume it in their own time; the caller gets an error at once."""
     assert delay(Failure.of_reply(503, "loop-paused", SECOND), repeatable=True) is None
 
 

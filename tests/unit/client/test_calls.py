@@ -216,11 +216,11 @@ async def test_a_feed_resumes_behind_the_last_event() -> None:
         problem(401, "unauthenticated"),
     )
     events = server(script).operator("t").events(after=0, types=("task_created", "task_pass"))
-    heard = [await anext(events) for _ in range(3)]
+    received = [await anext(events) for _ in range(3)]
     with pytest.raises(ApiProblem, match="unauthenticated"):
         await anext(events)
-    assert [type(event) is Lagged for event in heard] == [False, True, False]
-    assert [event.cursor for event in heard] == [1, 5, 6]
+    assert [type(event) is Lagged for event in received] == [False, True, False]
+    assert [event.cursor for event in received] == [1, 5, 6]
     first, second, *_ = script.requests
     assert (first.url.params.get("after"), first.headers.get("last-event-id")) == ("0", None)
     assert (second.url.params.get("after"), second.headers.get("last-event-id")) == (None, "5")

@@ -51,7 +51,7 @@ class Line:
         for frame in frames:
             await self.socket.send(orjson.dumps(frame).decode())
 
-    async def hear(self) -> dict[str, Any]:
+    async def receive(self) -> dict[str, Any]:
         """The next frame from the client."""
         return orjson.loads(await self.socket.recv())
 
@@ -90,7 +90,7 @@ async def test_a_question_arrives_and_is_answered() -> None:
     async def talk(line: Line) -> None:
         await line.welcome()
         await line.say(ASK)
-        assert await line.hear() == {"type": "answer", "key": "R-1", "value": {"go": True}}
+        assert await line.receive() == {"type": "answer", "key": "R-1", "value": {"go": True}}
         await line.say({"type": "accepted", "key": "R-1"})
         await line.socket.wait_closed()
 
@@ -107,12 +107,12 @@ async def test_a_question_is_handed_out_once_over_many_connections() -> None:
     async def first(line: Line) -> None:
         await line.welcome()
         await line.say(ASK)
-        await line.hear()
+        await line.receive()
 
     async def second(line: Line) -> None:
         await line.welcome()
         await line.say(ASK)
-        assert (await line.hear())["key"] == "R-1"
+        assert (await line.receive())["key"] == "R-1"
         await line.say({"type": "accepted", "key": "R-1"}, {**ASK, "key": "R-2"})
         await line.socket.wait_closed()
 
@@ -146,7 +146,7 @@ async def test_a_rejected_answer_says_why() -> None:
         await line.welcome()
         await line.say(ASK)
         for code in ("answer-invalid", "already-answered"):
-            await line.hear()
+            await line.receive()
             await line.say({"type": "rejected", "key": "R-1", "code": code, "detail": "d"})
         await line.socket.wait_closed()
 
@@ -166,9 +166,9 @@ async def test_a_frame_that_the_server_cannot_use_fails_its_answer() -> None:
     async def first(line: Line) -> None:
         await line.welcome()
         await line.say({"type": "weather", "sky": "blue"})
-        await line.hear()
+        await line.receive()
         await line.say({"type": "error", "code": "invalid-request", "detail": "d"})
-        await line.hear()
+        await line.receive()
         await line.socket.close(1009, "too big")
 
     async def second(line: Line) -> None:
@@ -184,11 +184,11 @@ async def test_a_frame_that_the_server_cannot_use_fails_its_answer() -> None:
 
 @pytest.mark.parametrize("code", [4401, 4403, 4409])
 async def test_a_console_that_is_not_wanted_ends(code: int) -> None:
-    """Whoever waits is told, and nothing reconnects."""
+    """Whoever waits gets an error, and nothing reconnects."""
 
     async def talk(line: Line) -> None:
         await line.welcome()
-        await line.hear()
+        await line.receive()
         await line.socket.close(code, "no")
 
     async with speaking(talk) as server, server.senior("secret").console("b") as console:
@@ -242,7 +242,7 @@ async def test_a_backend_acknowledges_what_its_handlers_did() -> None:
             ]
         ):
             await line.say({**frame, "req_id": str(number)})
-            acks.append(await line.hear())
+            acks.append(await line.receive())
         await line.say(ASK)
         await line.socket.wait_closed()
 
@@ -268,7 +268,7 @@ async def test_a_backend_acknowledges_what_its_handlers_did() -> None:
 
 
 async def test_a_spawn_sent_again_is_not_started_again() -> None:
-    """The handler hears of the fresh handle, and the ack goes to the newest request."""
+    """The handler is called with the new handle, and the ack goes to the newest request."""
     calls: list[str] = []
     acks: list[dict[str, Any]] = []
     acked = asyncio.Event()
@@ -281,7 +281,7 @@ async def test_a_spawn_sent_again_is_not_started_again() -> None:
     async def second(line: Line) -> None:
         await line.welcome()
         await line.say({**SPAWN, "req_id": "2", "worker_handle": "wh-2"})
-        acks.append(await line.hear())
+        acks.append(await line.receive())
         acked.set()
         await line.socket.wait_closed()
 
@@ -300,9 +300,9 @@ async def test_a_spawn_sent_again_is_not_started_again() -> None:
 
 
 async def test_a_cancelled_attempt_stops_its_handler() -> None:
-    """The running spawn is cancelled and the cancel handler told; leaving cancels what still runs."""
-    heard: list[str] = []
-    told = asyncio.Event()
+    """The running spawn is cancelled and the cancel handler is called; leaving cancels what still runs."""
+    received: list[str] = []
+    cancelled = asyncio.Event()
     started = asyncio.Event()
 
     async def talk(line: Line) -> None:
@@ -317,18 +317,18 @@ async def test_a_cancelled_attempt_stops_its_handler() -> None:
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
-            heard.append("spawn cancelled")
+            received.append("spawn cancelled")
             raise
         return None
 
     async def cancel(frame: CancelSpawn) -> None:
-        heard.append(f"cancel {frame.task_id}")
-        told.set()
+        received.append(f"cancel {frame.task_id}")
+        cancelled.set()
 
     handlers = BackendHandlers(spawn=spawn, cancel=cancel)
     async with speaking(talk) as server, server.operator("secret").backend("b", handlers):
-        await told.wait()
-    assert sorted(heard) == ["cancel T-0", "spawn cancelled"]
+        await cancelled.wait()
+    assert sorted(received) == ["cancel T-0", "spawn cancelled"]
 
 
 async def test_a_refused_handshake_is_final_and_a_busy_one_is_not() -> None:

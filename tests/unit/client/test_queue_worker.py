@@ -136,7 +136,7 @@ async def test_a_result_too_large_becomes_a_failure() -> None:
 
 
 async def test_a_result_that_counts_no_more_ends_only_its_job() -> None:
-    """The next job is claimed all the same."""
+    """The next job is claimed nevertheless."""
 
     async def work(job: Job) -> Any:
         return job.prompt
@@ -157,7 +157,7 @@ async def test_a_result_that_counts_no_more_ends_only_its_job() -> None:
     ],
 )
 async def test_a_job_whose_attempt_is_over_is_cancelled(over: httpx.Response) -> None:
-    """The next heartbeat tells; nothing is submitted for it."""
+    """The next heartbeat says so; nothing is submitted for it."""
     cancelled = asyncio.Event()
 
     async def work(_job: Job) -> Any:

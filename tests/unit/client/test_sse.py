@@ -38,8 +38,8 @@ def test_a_stream_cut_anywhere(cuts: list[int]) -> None:
     """The same messages, also when a cut falls inside a character or a CRLF."""
     edges = [0, *sorted(cuts), len(STREAM)]
     parser = SseParser()
-    heard = [message for a, b in pairwise(edges) for message in parser.feed(STREAM[a:b])]
-    assert heard == MESSAGES
+    received = [message for a, b in pairwise(edges) for message in parser.feed(STREAM[a:b])]
+    assert received == MESSAGES
 
 
 def test_a_message_becomes_an_event() -> None:

@@ -23,7 +23,7 @@ class FinalValue(Shape):
 class Attempt(Shape):
     """One dispatch of a task.
 
-    `phase` tells how far the dispatch has come; an attempt that finishes has ended for its task, and its worker is
+    `phase` says how far the dispatch has come; an attempt that finishes has ended for its task, and its worker is
     being stopped or its layers have steps to do. `reason` says why it ended: a Final, or what came instead.
     """
 

@@ -24,7 +24,7 @@ class AnsweredQuestion(Shape):
 
 
 class WorkerPrompt(Shape):
-    """What one attempt's worker is told. `answers` runs from the oldest to the newest."""
+    """The prompt of one attempt for its worker. `answers` runs from the oldest to the newest."""
 
     task_id: str
     attempt: int
