@@ -24,10 +24,10 @@ import pytest
 
 from swarmhold.models.dispatches import DispatchOutcome
 from swarmhold.models.enums import OnDeadline, Outcome, Phase, Status
-from tests.support.rigs.arena import CANCELLED, FAILED, LOST, PASSED, TIMED_OUT, UNANSWERED, Arena, arena, conflict
 from tests.support.rigs.inside import ChildHand
 from tests.support.rigs.replying import HttpReplyRig, OperatorReplyRig
 from tests.support.rigs.rig import Hand, Rig
+from tests.support.rigs.stage import CANCELLED, FAILED, LOST, PASSED, TIMED_OUT, UNANSWERED, Stage, conflict, open_stage
 from tests.support.rigs.table import RIGS
 from tests.support.waiting import eventually
 
@@ -37,10 +37,10 @@ INSIDE = [name for name, rig in RIGS.items() if not rig.outlives]
 
 
 @pytest.fixture
-async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Arena]:
+async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stage]:
     """A server of the test's own over SQLite, or another store when asked for, with a connected backend."""
     database = {"SWARMHOLD_DATABASE_URL": request.getfixturevalue("postgres_url")} if hasattr(request, "param") else {}
-    async with arena(tmp_path, SWARMHOLD_ENGINE__STOP_GRACE=str(STOPPING_S), **database) as made:
+    async with open_stage(tmp_path, SWARMHOLD_ENGINE__STOP_GRACE=str(STOPPING_S), **database) as made:
         await made.connect()
         yield made
 
@@ -58,13 +58,13 @@ class Cell:
         return await self.rig.running(self.task_id, attempt)
 
 
-async def cells(stage: Arena, names: Iterable[str] = RIGS, **task: Any) -> list[Cell]:
+async def cells(stage: Stage, names: Iterable[str] = RIGS, **task: Any) -> list[Cell]:
     """A task for each of these spawners."""
     return [Cell(name, RIGS[name](stage), await stage.task(f"by {name}", **task)) for name in names]
 
 
 async def at_work(
-    stage: Arena, names: Iterable[str] = RIGS, *, layers: Iterable[str] = (), **task: Any
+    stage: Stage, names: Iterable[str] = RIGS, *, layers: Iterable[str] = (), **task: Any
 ) -> list[tuple[Cell, Hand]]:
     """The same, dispatched and with workers at work."""
     made = await cells(stage, names, **task)
@@ -73,32 +73,32 @@ async def at_work(
     return [(cell, await cell.hand()) for cell in made]
 
 
-async def power_cut(stage: Arena) -> None:
+async def power_cut(stage: Stage) -> None:
     """Kill the server and start it again on what it left."""
     await stage.kill()
     await stage.start_again()
 
 
-def asked_once_more(stage: Arena, cell: Cell) -> int:
+def asked_once_more(stage: Stage, cell: Cell) -> int:
     """How often its worker was asked for besides the first time."""
     key = cell.task_id, 1
-    handles = stage.backstage.handles.get(key) or (stage.site.posted[key].handles if key in stage.site.posted else [])
+    handles = stage.backend.handles.get(key) or (stage.site.posted[key].handles if key in stage.site.posted else [])
     return max(0, len(handles) - 1)
 
 
-async def test_while_its_hook_has_not_agreed(stage: Arena) -> None:
+async def test_while_its_hook_has_not_agreed(stage: Stage) -> None:
     """The hook is asked again by the next server; nobody had been started, so nobody is lost."""
     waiting = await cells(stage)
     for cell in waiting:
-        stage.backstage.hooks.shut("before", cell.task_id)
+        stage.backend.hooks.shut("before", cell.task_id)
         await cell.rig.dispatch(cell.task_id, layers=["main_ai"])
     for cell in waiting:
-        await eventually(lambda cell=cell: ("before", cell.task_id) in stage.backstage.hooks.arrived)
+        await eventually(lambda cell=cell: ("before", cell.task_id) in stage.backend.hooks.arrived)
         await stage.phase(cell.task_id, Phase.WAITING)
     await power_cut(stage)
     for cell in waiting:
         assert (await stage.operator.attempt(cell.task_id, 1)).phase is Phase.WAITING
-        stage.backstage.hooks.open("before", cell.task_id, None)
+        stage.backend.hooks.open("before", cell.task_id, None)
 
     for cell in waiting:
         hand = await cell.hand()
@@ -109,10 +109,10 @@ async def test_while_its_hook_has_not_agreed(stage: Arena) -> None:
         assert asked_once_more(stage, cell) == 0
 
 
-async def test_before_its_worker_has_it(stage: Arena) -> None:
+async def test_before_its_worker_has_it(stage: Stage) -> None:
     """In its queue, with its backend away, or asked for without a reply: it goes on there under the same number."""
     queued, away, unacknowledged, unanswered = await cells(stage, ["queue", "operator", "operator", "http"])
-    stage.backstage.spawns.shut("spawn", unacknowledged.task_id)
+    stage.backend.spawns.shut("spawn", unacknowledged.task_id)
     stage.site.gates.shut("post", unanswered.task_id)
     for cell in (queued, unacknowledged, unanswered):
         await cell.rig.dispatch(cell.task_id)
@@ -125,7 +125,7 @@ async def test_before_its_worker_has_it(stage: Arena) -> None:
     await power_cut(stage)
     for cell, phase in phases.items():
         assert (await stage.operator.attempt(cell.task_id, 1)).phase is phase
-    stage.backstage.spawns.open("spawn", unacknowledged.task_id, None)
+    stage.backend.spawns.open("spawn", unacknowledged.task_id, None)
     stage.site.gates.open("post", unanswered.task_id, (202, None))
     await stage.connect()
 
@@ -139,7 +139,7 @@ async def test_before_its_worker_has_it(stage: Arena) -> None:
         await stage.dead(hand.handle, PASSED)
 
 
-async def test_right_after_its_dispatch(stage: Arena) -> None:
+async def test_right_after_its_dispatch(stage: Stage) -> None:
     """Wherever the server was with it: outside the next one begins it, inside it is lost, and nothing is doubled."""
     dispatched = [cell for _ in range(3) for cell in await cells(stage)]
     await asyncio.gather(*(cell.rig.dispatch(cell.task_id) for cell in dispatched))
@@ -154,7 +154,7 @@ async def test_right_after_its_dispatch(stage: Arena) -> None:
         assert asked_once_more(stage, cell) <= 1
 
 
-async def test_behind_a_hook_that_has_agreed(stage: Arena) -> None:
+async def test_behind_a_hook_that_has_agreed(stage: Stage) -> None:
     """What is queued or asked for by then waits on, with its hook, and so does whoever waits for the outcome."""
     queued, unanswered = await cells(stage, ["queue", "http-replying"])
     stage.site.gates.shut("post", unanswered.task_id)
@@ -179,10 +179,10 @@ async def test_behind_a_hook_that_has_agreed(stage: Arena) -> None:
         assert isinstance(found, DispatchOutcome)
         assert (found.outcome, found.value) == (Outcome.PASS, cell.name)
         await stage.over(cell.task_id, Status.PASS, PASSED)
-        assert stage.backstage.heard.count((cell.task_id, 1, "pass")) == 1
+        assert stage.backend.ends.count((cell.task_id, 1, "pass")) == 1
 
 
-async def test_while_a_backend_has_what_was_meant_for_others(stage: Arena) -> None:
+async def test_while_a_backend_has_what_was_meant_for_others(stage: Stage) -> None:
     """Whatever spawner was dispatched, the attempt is the backend's and goes on with it: nothing else is started."""
     delegated = [cell for cell in await cells(stage) if cell.rig.kind != "operator"]
     backend = RIGS["operator"](stage)
@@ -196,23 +196,23 @@ async def test_while_a_backend_has_what_was_meant_for_others(stage: Arena) -> No
         await stage.over(cell.task_id, Status.PASS, PASSED)
         await stage.dead(hand.handle, PASSED)
         assert asked_once_more(stage, cell) == 0
-        assert not stage.desk.has(cell.task_id, 1)
+        assert not stage.control_server.has(cell.task_id, 1)
         assert (cell.task_id, 1) not in stage.site.posted
-    assert stage.backstage.cancelled == []
+    assert stage.backend.cancelled == []
 
 
-async def test_while_its_worker_has_it(stage: Arena) -> None:
+async def test_while_its_worker_has_it(stage: Stage) -> None:
     """Outside nobody notices; inside it is lost, with all that a child leaves behind, and tried again if it may be."""
     await killed_at_work(stage)
 
 
 @pytest.mark.parametrize("stage", ["postgres"], indirect=True)
-async def test_while_its_worker_has_it_over_postgres(stage: Arena) -> None:
+async def test_while_its_worker_has_it_over_postgres(stage: Stage) -> None:
     """The same: what is durable does not depend on where it is kept."""
     await killed_at_work(stage)
 
 
-async def killed_at_work(stage: Arena) -> None:
+async def killed_at_work(stage: Stage) -> None:
     """The whole of it."""
     working = await at_work(stage)
     tried_again = await at_work(stage, INSIDE, retry_on=["lost"])
@@ -225,7 +225,7 @@ async def killed_at_work(stage: Arena) -> None:
 
     for cell, hand in working:
         if not cell.rig.outlives:
-            await hand.told()
+            await hand.stop_noticed()
             task = await stage.over(cell.task_id, Status.BLOCKED, LOST)
             await stage.dead(hand.handle, LOST)
             assert task.last_result["reason"] == "lost"
@@ -236,16 +236,16 @@ async def killed_at_work(stage: Arena) -> None:
         await stage.dead(hand.handle, PASSED)
         assert asked_once_more(stage, cell) == isinstance(cell.rig, OperatorReplyRig | HttpReplyRig)
     for cell, hand in tried_again:
-        await hand.told()
+        await hand.stop_noticed()
         await (await cell.hand(attempt=2)).finish("at last")
         await stage.over(cell.task_id, Status.PASS, LOST, PASSED)
         await conflict("attempt-superseded", stage.worker(hand.handle).submit("too late"))
     for cell, _ in hooked:
         await stage.over(cell.task_id, Status.BLOCKED, LOST)
-        assert stage.backstage.heard.count((cell.task_id, 1, "blocked")) == 1
+        assert stage.backend.ends.count((cell.task_id, 1, "blocked")) == 1
 
 
-async def test_while_a_senior_thinks(stage: Arena) -> None:
+async def test_while_a_senior_thinks(stage: Stage) -> None:
     """The answer reaches the same worker; where that died, it blocks the task or goes to the next attempt."""
     asking = [(*pair, False) for pair in await at_work(stage)]
     asking += [(*pair, True) for pair in await at_work(stage, INSIDE, retry_on=["lost"])]
@@ -270,10 +270,10 @@ async def test_while_a_senior_thinks(stage: Arena) -> None:
             await second.finish("at last")
         ends = [LOST, PASSED] if again else [LOST]
         await stage.over(cell.task_id, Status.PASS if again else Status.BLOCKED, *ends)
-        await hand.told()
+        await hand.stop_noticed()
 
 
-async def test_while_its_final_is_held(stage: Arena) -> None:
+async def test_while_its_final_is_held(stage: Stage) -> None:
     """The Final is safe and nothing is run again: the answer makes it good, or lets it stand."""
     layers = ["senior_escalation"]
     forgiven, upheld = await at_work(stage, layers=layers), await at_work(stage, layers=layers)
@@ -301,30 +301,30 @@ async def test_while_its_final_is_held(stage: Arena) -> None:
     assert {cell.name: asked_once_more(stage, cell) for cell, _ in forgiven} == dict.fromkeys(RIGS, 0)
 
 
-async def test_while_its_layers_finish(stage: Arena) -> None:
+async def test_while_its_layers_finish(stage: Stage) -> None:
     """The task is settled; the hook hears of the end from the next server."""
     finishing = await at_work(stage, layers=["main_ai"])
     for cell, hand in finishing:
-        stage.backstage.hooks.shut("after", cell.task_id)
+        stage.backend.hooks.shut("after", cell.task_id)
         await hand.finish(cell.name)
     for cell, _ in finishing:
         await stage.phase(cell.task_id, Phase.FINISHING)
-        await eventually(lambda cell=cell: ("after", cell.task_id) in stage.backstage.hooks.arrived)
+        await eventually(lambda cell=cell: ("after", cell.task_id) in stage.backend.hooks.arrived)
     await power_cut(stage)
     for cell, _ in finishing:
         assert (await stage.operator.task(cell.task_id)).status is Status.PASS
         assert (await stage.operator.attempt(cell.task_id, 1)).phase is Phase.FINISHING
-        stage.backstage.hooks.open("after", cell.task_id, None)
+        stage.backend.hooks.open("after", cell.task_id, None)
 
     for cell, hand in finishing:
         task = await stage.over(cell.task_id, Status.PASS, PASSED)
         await stage.dead(hand.handle, PASSED)
         assert task.last_result == cell.name
-        assert stage.backstage.heard.count((cell.task_id, 1, "pass")) == 1
+        assert stage.backend.ends.count((cell.task_id, 1, "pass")) == 1
         assert asked_once_more(stage, cell) == 0
 
 
-async def test_while_its_worker_is_being_stopped(stage: Arena) -> None:
+async def test_while_its_worker_is_being_stopped(stage: Stage) -> None:
     """A child that would not go is gone all the same; a backend that was away hears that its attempt is cancelled.
 
     So does one that is at work since the server before, whether or not it had acknowledged.
@@ -343,16 +343,16 @@ async def test_while_its_worker_is_being_stopped(stage: Arena) -> None:
         await stage.operator.cancel(cell.task_id)
     await stage.connect()
 
-    await hand.told()
+    await hand.stop_noticed()
     for _, other in still_at_work:
-        await other.told()
+        await other.stop_noticed()
         await stage.dead(other.handle, CANCELLED)
-    await eventually(lambda: (behind.task_id, 1) in stage.backstage.cancelled, awaited="the backend to hear cancel")
+    await eventually(lambda: (behind.task_id, 1) in stage.backend.cancelled, awaited="the backend to hear cancel")
     for cell in (child, behind, *(cell for cell, _ in still_at_work)):
         await stage.over(cell.task_id, Status.CANCELLED, CANCELLED)
 
 
-async def test_while_a_child_that_has_submitted_lingers(stage: Arena) -> None:
+async def test_while_a_child_that_has_submitted_lingers(stage: Stage) -> None:
     """It said its last word by its handle; the next server ends what is left of it, whatever the layers still do."""
     working = [
         pair
@@ -368,14 +368,14 @@ async def test_while_a_child_that_has_submitted_lingers(stage: Arena) -> None:
     await power_cut(stage)
 
     for cell, hand in working:
-        await hand.told()
+        await hand.stop_noticed()
         await stage.nothing_alive(cell.task_id, 1)
         for key in (await stage.settled(cell.task_id)).suspended_on:
             await stage.senior.answer(key, {"uphold": True})
         await stage.over(cell.task_id, Status.BLOCKED, FAILED)
 
 
-async def test_while_no_server_was_there(stage: Arena) -> None:
+async def test_while_no_server_was_there(stage: Stage) -> None:
     """Silence meant nothing, so that leases begin anew; timeouts and deadlines are the task's own and went on."""
     [(asking, asker)] = await at_work(stage, ["external"])
     [(timed, _)] = await at_work(stage, ["external"], timeout=0.5)
@@ -396,7 +396,7 @@ async def test_while_no_server_was_there(stage: Arena) -> None:
     await stage.over(asking.task_id, Status.BLOCKED, UNANSWERED)
 
 
-async def test_a_server_that_is_stopped_in_good_order(stage: Arena) -> None:
+async def test_a_server_that_is_stopped_in_good_order(stage: Stage) -> None:
     """It takes what it runs with it; what runs elsewhere goes on as after a kill, and is not told to stop."""
     working = await at_work(stage)
     for _, hand in working:
@@ -405,7 +405,7 @@ async def test_a_server_that_is_stopped_in_good_order(stage: Arena) -> None:
     await stage.stop()
     for cell, hand in working:
         if not cell.rig.outlives:
-            await hand.told()
+            await hand.stop_noticed()
             await stage.nothing_alive(cell.task_id, 1)
     await stage.start_again()
 
@@ -415,4 +415,4 @@ async def test_a_server_that_is_stopped_in_good_order(stage: Arena) -> None:
             continue
         await hand.finish(cell.name)
         await stage.over(cell.task_id, Status.PASS, PASSED)
-    assert stage.backstage.cancelled == []
+    assert stage.backend.cancelled == []

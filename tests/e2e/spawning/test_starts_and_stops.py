@@ -5,9 +5,9 @@ import pytest
 from swarmhold import ApiProblem
 from swarmhold.models.enums import Phase, Status
 from swarmhold.models.spawners import HttpSpawner, InProcessSpawner, ProcessSpawner
-from tests.support.rigs.arena import BROKE, CANCELLED, FAILED, NOT_STARTED, PASSED, TIMED_OUT, Arena
 from tests.support.rigs.inside import ChildHand, ChildRig
 from tests.support.rigs.outside import ExternalRig, HttpRig, OperatorRig, QueueRig
+from tests.support.rigs.stage import BROKE, CANCELLED, FAILED, NOT_STARTED, PASSED, TIMED_OUT, Stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
     ids=["function", "program", "arguments", "url"],
 )
 async def test_what_the_settings_do_not_name_is_refused(
-    stage: Arena, spawner: InProcessSpawner | ProcessSpawner | HttpSpawner
+    stage: Stage, spawner: InProcessSpawner | ProcessSpawner | HttpSpawner
 ) -> None:
     """With 422, and the task is as it was."""
     task_id = await stage.task()
@@ -35,7 +35,7 @@ async def test_what_the_settings_do_not_name_is_refused(
     assert (task.status, task.attempt) == (Status.PENDING, 0)
 
 
-async def test_where_nothing_is_started_nothing_fails_to_start(stage: Arena) -> None:
+async def test_where_nothing_is_started_nothing_fails_to_start(stage: Stage) -> None:
     """A worker outside has the attempt at once; one that waits for a claim waits without a clock."""
     outside, queued = await stage.task(), await stage.task(timeout=0.1)
     await ExternalRig(stage).dispatch(outside)
@@ -49,7 +49,7 @@ async def test_where_nothing_is_started_nothing_fails_to_start(stage: Arena) -> 
     await stage.operator.cancel(queued)
 
 
-async def test_a_program_that_cannot_be_run_blocks(stage: Arena) -> None:
+async def test_a_program_that_cannot_be_run_blocks(stage: Stage) -> None:
     """The settings name it, the system does not know it."""
     task_id = await stage.task()
     await stage.operator.dispatch(task_id, ProcessSpawner(program="gone"))
@@ -58,20 +58,20 @@ async def test_a_program_that_cannot_be_run_blocks(stage: Arena) -> None:
     assert "No such file" in str(task.last_result)
 
 
-async def test_a_backend_that_cannot_start_a_worker_blocks(stage: Arena) -> None:
+async def test_a_backend_that_cannot_start_a_worker_blocks(stage: Stage) -> None:
     """Its acknowledgement says why."""
     rig, task_id = OperatorRig(stage), await stage.task()
-    stage.backstage.spawns.shut("spawn", task_id)
-    stage.backstage.spawns.open("spawn", task_id, RuntimeError("no room"))
+    stage.backend.spawns.shut("spawn", task_id)
+    stage.backend.spawns.open("spawn", task_id, RuntimeError("no room"))
     await rig.dispatch(task_id)
 
     task = await stage.over(task_id, Status.BLOCKED, BROKE)
     assert "no room" in str(task.last_result)
-    await stage.dead(stage.backstage.handles[task_id, 1][0], BROKE)
+    await stage.dead(stage.backend.handles[task_id, 1][0], BROKE)
 
 
 @pytest.mark.parametrize("how", ["cancelled", "timeout"])
-async def test_what_waits_for_a_backend_ends_without_it(stage: Arena, how: str) -> None:
+async def test_what_waits_for_a_backend_ends_without_it(stage: Stage, how: str) -> None:
     """It is not asked for it when it comes."""
     task_id = await stage.task(timeout=0.3 if how == "timeout" else None)
     await stage.disconnect()
@@ -88,13 +88,13 @@ async def test_what_waits_for_a_backend_ends_without_it(stage: Arena, how: str) 
     await stage.over(other.task_id, Status.PASS, PASSED)
     await stage.over(task_id, *ends)
     assert not stage.started(task_id)
-    assert (task_id, 1) not in stage.backstage.cancelled
+    assert (task_id, 1) not in stage.backend.cancelled
 
 
-async def test_a_backend_that_comes_back_is_not_asked_for_what_is_held(stage: Arena) -> None:
+async def test_a_backend_that_comes_back_is_not_asked_for_what_is_held(stage: Stage) -> None:
     """It had not acknowledged, but the worker that it started has had its last word."""
     rig, task_id = OperatorRig(stage), await stage.task()
-    stage.backstage.spawns.shut("spawn", task_id)
+    stage.backend.spawns.shut("spawn", task_id)
     hand = await rig.begin(task_id, layers=["senior_escalation"])
     await hand.finish("no luck", ok=False)
     await stage.phase(task_id, Phase.HELD)
@@ -107,11 +107,11 @@ async def test_a_backend_that_comes_back_is_not_asked_for_what_is_held(stage: Ar
     await stage.senior.answer(key, {"uphold": True})
 
     await stage.over(task_id, Status.BLOCKED, FAILED)
-    assert len(stage.backstage.handles[task_id, 1]) == 1
+    assert len(stage.backend.handles[task_id, 1]) == 1
 
 
 @pytest.mark.parametrize(("status", "posts"), [(404, 1), (302, 1), (503, 2), (0, 2)])
-async def test_a_site_that_does_not_take_the_attempt_blocks(stage: Arena, status: int, posts: int) -> None:
+async def test_a_site_that_does_not_take_the_attempt_blocks(stage: Stage, status: int, posts: int) -> None:
     """A refusal counts at once; what may pass is tried again, under the same key, as often as the settings say."""
     rig, task_id = HttpRig(stage), await stage.task()
     stage.site.gates.shut("post", task_id)
@@ -127,7 +127,7 @@ async def test_a_site_that_does_not_take_the_attempt_blocks(stage: Arena, status
 
 
 @pytest.mark.parametrize("how", ["cancelled", "timeout", "broken", "passed by handle"])
-async def test_nothing_of_a_childs_family_survives_it(stage: Arena, how: str) -> None:
+async def test_no_process_of_a_child_survives_it(stage: Stage, how: str) -> None:
     """Neither what ignores SIGTERM nor what left its process group, whatever ended the attempt."""
     rig, task_id = ChildRig(stage), await stage.task(timeout=1.0 if how == "timeout" else None)
     hand = await rig.begin(task_id)
@@ -137,17 +137,17 @@ async def test_nothing_of_a_childs_family_survives_it(stage: Arena, how: str) ->
     match how:
         case "cancelled":
             await stage.operator.cancel(task_id)
-            await hand.told()
+            await hand.stop_noticed()
             await stage.over(task_id, Status.CANCELLED, CANCELLED)
         case "timeout":
-            await hand.told()
+            await hand.stop_noticed()
             await stage.over(task_id, Status.BLOCKED, TIMED_OUT)
         case "broken":
             await stage.operator.mark(task_id, ok=False)
-            await hand.told()
+            await hand.stop_noticed()
         case _:
             await stage.worker(hand.handle).submit("by handle")
-            await hand.told()
+            await hand.stop_noticed()
             await stage.over(task_id, Status.PASS, PASSED)
     await stage.nothing_alive(task_id, 1)
     assert len(pids) == 2

@@ -1,6 +1,6 @@
 """Every spawner × every way to end, against a real server, with real processes, sockets and claims.
 
-| | passes | says not ok | breaks | cannot start | refused | times out | cancelled | silent | superseded |
+| | passes | says not ok | breaks | cannot start | refused | times out | cancelled | no heartbeat | superseded |
 |---|---|---|---|---|---|---|---|---|---|
 | external | by handle | blocked | says so | nothing starts | refused | timeout | heartbeat | lost | fenced |
 | queue | by its loop | blocked | says so | nothing starts | refused | timeout | loop cancels | lost | fenced |
@@ -11,9 +11,9 @@
 | in_process | returns | blocked | worker-failed | 422 | refused | timeout | ended | never | fenced |
 | process | by its output | blocked | worker-failed | spawn-failed | refused | timeout | killed | never | fenced |
 
-Who is judged or whose dispatcher is revoked is told as who is cancelled; each of these is tried in other phases too.
-What the server runs itself is never silent while the server lives: `test_kills.py` has what happens when it does not,
-and `test_starts_and_stops.py` what cannot start.
+A marked attempt, or one whose dispatcher is revoked, is stopped as a cancelled one is; each of these is tried in other
+phases too. What the server runs itself never misses a heartbeat while the server lives: `test_kills.py` has what
+happens when it does not, and `test_starts_and_stops.py` what cannot start.
 """
 
 from datetime import timedelta
@@ -25,7 +25,11 @@ from app.spawning.backends.registry import Registries
 from app.spawning.catalog import shipped_catalog
 from swarmhold import ApiProblem, Refused
 from swarmhold.models.enums import Phase, Status
-from tests.support.rigs.arena import (
+from tests.support.rigs.backend import ID
+from tests.support.rigs.outside import ExternalRig, QueueRig
+from tests.support.rigs.replying import HttpReplyRig, OperatorReplyRig
+from tests.support.rigs.rig import Rig
+from tests.support.rigs.stage import (
     CANCELLED,
     FAILED,
     JUDGED,
@@ -35,13 +39,9 @@ from tests.support.rigs.arena import (
     REFUSED,
     REVOKED,
     TIMED_OUT,
-    Arena,
+    Stage,
     conflict,
 )
-from tests.support.rigs.backstage import ID
-from tests.support.rigs.outside import ExternalRig, QueueRig
-from tests.support.rigs.replying import HttpReplyRig, OperatorReplyRig
-from tests.support.rigs.rig import Rig
 from tests.support.rigs.table import RIGS
 from tests.support.waiting import eventually
 
@@ -51,7 +51,7 @@ LEASE = 0.4
 
 
 @pytest.fixture(params=RIGS)
-def rig(request: pytest.FixtureRequest, stage: Arena) -> Rig:
+def rig(request: pytest.FixtureRequest, stage: Stage) -> Rig:
     """Each in turn."""
     return RIGS[request.param](stage)
 
@@ -63,7 +63,7 @@ async def test_every_spawner_that_ships_is_in_the_table() -> None:
     assert {rig.kind for rig in RIGS.values()} == set(shipped.kinds())
 
 
-async def test_it_passes(stage: Arena, rig: Rig) -> None:
+async def test_it_passes(stage: Stage, rig: Rig) -> None:
     """With what the worker says, once; said again it changes nothing, and the handle is spent."""
     task_id = await stage.task("go on")
     hand = await rig.begin(task_id)
@@ -75,10 +75,10 @@ async def test_it_passes(stage: Arena, rig: Rig) -> None:
     await stage.dead(hand.handle, PASSED)
     assert task.last_result == {"done": True}
     assert (await stage.operator.task(task_id)).version == task.version
-    assert (task_id, 1) not in stage.backstage.cancelled
+    assert (task_id, 1) not in stage.backend.cancelled
 
 
-async def test_it_says_that_it_failed(stage: Arena, rig: Rig) -> None:
+async def test_it_says_that_it_failed(stage: Stage, rig: Rig) -> None:
     """A Final without ok blocks the task with what it says."""
     task_id = await stage.task()
     hand = await rig.begin(task_id)
@@ -89,7 +89,7 @@ async def test_it_says_that_it_failed(stage: Arena, rig: Rig) -> None:
     assert task.last_result == "no luck"
 
 
-async def test_it_breaks(stage: Arena, rig: Rig) -> None:
+async def test_it_breaks(stage: Stage, rig: Rig) -> None:
     """An exit status, an exception, an error for a reply: the failure names itself."""
     task_id = await stage.task()
     hand = await rig.begin(task_id)
@@ -100,62 +100,62 @@ async def test_it_breaks(stage: Arena, rig: Rig) -> None:
     assert "I broke" in str(task.last_result)
 
 
-async def test_its_hook_agrees(stage: Arena, rig: Rig) -> None:
-    """From then on its worker may act, also before it replies, and the hook hears of the end."""
+async def test_its_hook_agrees(stage: Stage, rig: Rig) -> None:
+    """From then on its worker may act, also before it replies, and the hook is notified of the end."""
     task_id = await stage.task()
-    stage.backstage.hooks.shut("before", task_id)
+    stage.backend.hooks.shut("before", task_id)
     await rig.dispatch(task_id, layers=["main_ai"])
     await stage.phase(task_id, Phase.WAITING)
-    stage.backstage.hooks.open("before", task_id, None)
+    stage.backend.hooks.open("before", task_id, None)
     hand = await rig.running(task_id)
     await stage.worker(hand.handle).progress("at work")
     await hand.finish("done")
 
     await stage.over(task_id, Status.PASS, PASSED)
     await stage.dead(hand.handle, PASSED)
-    assert stage.backstage.heard.count((task_id, 1, "pass")) == 1
+    assert stage.backend.ends.count((task_id, 1, "pass")) == 1
 
 
-async def test_its_hook_refuses(stage: Arena, rig: Rig) -> None:
-    """Nothing is started, nobody may act, and the hook hears of the end that it made."""
+async def test_its_hook_refuses(stage: Stage, rig: Rig) -> None:
+    """Nothing is started, nobody may act, and the hook is notified of the end that it caused."""
     task_id = await stage.task()
-    stage.backstage.hooks.shut("before", task_id)
+    stage.backend.hooks.shut("before", task_id)
     await rig.dispatch(task_id, layers=["main_ai"])
     await stage.phase(task_id, Phase.WAITING)
     handle = (await rig.hand(task_id)).handle if isinstance(rig, ExternalRig) else None
     if handle is not None:
         await conflict("not-started", stage.worker(handle).prompt())
-    stage.backstage.hooks.open("before", task_id, Refused("not today"))
+    stage.backend.hooks.open("before", task_id, Refused("not today"))
 
     task = await stage.over(task_id, Status.BLOCKED, REFUSED)
     if handle is not None:
         await stage.dead(handle, REFUSED)
     assert task.last_result == {"reason": "refused", "detail": "not today"}
-    assert (task_id, 1, "blocked") in stage.backstage.heard
+    assert (task_id, 1, "blocked") in stage.backend.ends
     assert not stage.started(task_id)
 
 
-async def test_its_hook_takes_too_long(stage: Arena, rig: Rig) -> None:
+async def test_its_hook_takes_too_long(stage: Stage, rig: Rig) -> None:
     """Its timeout counts from the dispatch, unless it waits for a claim; a hook that agrees late starts nothing."""
     task_id = await stage.task(timeout=0.3)
-    stage.backstage.hooks.shut("before", task_id)
+    stage.backend.hooks.shut("before", task_id)
     await rig.dispatch(task_id, layers=["main_ai"])
     if isinstance(rig, QueueRig):
         assert (await stage.phase(task_id, Phase.WAITING)).timeout_at is None
         await stage.operator.cancel(task_id)
     ends = (Status.CANCELLED, CANCELLED) if isinstance(rig, QueueRig) else (Status.BLOCKED, TIMED_OUT)
     await stage.over(task_id, *ends)
-    stage.backstage.hooks.open("before", task_id, None)
+    stage.backend.hooks.open("before", task_id, None)
 
     await stage.over(task_id, *ends)
     assert not stage.started(task_id)
 
 
-async def test_it_takes_too_long(stage: Arena, rig: Rig) -> None:
-    """The attempt's own timeout ends it, and whatever runs it is told."""
+async def test_it_takes_too_long(stage: Stage, rig: Rig) -> None:
+    """The attempt's own timeout ends it, and its worker is stopped."""
     task_id = await stage.task(timeout=1.0)
     hand = await rig.begin(task_id)
-    await hand.told()
+    await hand.stop_noticed()
 
     task = await stage.over(task_id, Status.BLOCKED, TIMED_OUT)
     await stage.dead(hand.handle, TIMED_OUT)
@@ -163,13 +163,13 @@ async def test_it_takes_too_long(stage: Arena, rig: Rig) -> None:
     assert [late.value for late in await stage.operator.late_results(task_id, 1)] == ["an afterthought"]
 
 
-async def test_it_is_cancelled(stage: Arena, rig: Rig) -> None:
-    """The worker is told to stop, its handle earns a conflict only, and what it still says is kept."""
+async def test_it_is_cancelled(stage: Stage, rig: Rig) -> None:
+    """The worker is stopped, its handle gets conflicts only, and what it submits too late is kept."""
     task_id = await stage.task()
     await rig.dispatch(task_id)
     hand = await rig.running(task_id)
     await stage.operator.cancel(task_id, reason="changed my mind")
-    await hand.told()
+    await hand.stop_noticed()
 
     await stage.over(task_id, Status.CANCELLED, CANCELLED)
     await stage.dead(hand.handle, CANCELLED)
@@ -178,7 +178,7 @@ async def test_it_is_cancelled(stage: Arena, rig: Rig) -> None:
     await stage.over(task_id, Status.CANCELLED, CANCELLED)
 
 
-async def test_it_is_cancelled_right_after_its_dispatch(stage: Arena, rig: Rig) -> None:
+async def test_it_is_cancelled_right_after_its_dispatch(stage: Stage, rig: Rig) -> None:
     """However far the server has come with starting it, nothing of it is left."""
     tasks = [await stage.task() for _ in range(5)]
     for task_id in tasks:
@@ -189,34 +189,34 @@ async def test_it_is_cancelled_right_after_its_dispatch(stage: Arena, rig: Rig) 
         await stage.over(task_id, Status.CANCELLED, CANCELLED)
 
 
-async def test_it_is_cancelled_before_its_hook_agreed(stage: Arena, rig: Rig) -> None:
-    """Nothing is started any more, and the hook hears of the end."""
+async def test_it_is_cancelled_before_its_hook_agreed(stage: Stage, rig: Rig) -> None:
+    """Nothing is started any more, and the hook is notified of the end."""
     task_id = await stage.task()
-    stage.backstage.hooks.shut("before", task_id)
+    stage.backend.hooks.shut("before", task_id)
     await rig.dispatch(task_id, layers=["main_ai"])
     await stage.phase(task_id, Phase.WAITING)
     await stage.operator.cancel(task_id)
-    stage.backstage.hooks.open("before", task_id, None)
+    stage.backend.hooks.open("before", task_id, None)
 
     await stage.over(task_id, Status.CANCELLED, CANCELLED)
     assert not stage.started(task_id)
-    assert stage.backstage.heard.count((task_id, 1, "cancelled")) == 1
+    assert stage.backend.ends.count((task_id, 1, "cancelled")) == 1
 
 
-async def test_it_is_cancelled_while_a_senior_thinks(stage: Arena, rig: Rig) -> None:
-    """The question is withdrawn, and the worker told."""
+async def test_it_is_cancelled_while_a_senior_thinks(stage: Stage, rig: Rig) -> None:
+    """The question is withdrawn, and the worker stopped."""
     task_id = await stage.task()
     hand = await rig.begin(task_id)
     key = (await stage.worker(hand.handle).ask("May I?")).key
     await stage.operator.cancel(task_id)
-    await hand.told()
+    await hand.stop_noticed()
 
     await stage.over(task_id, Status.CANCELLED, CANCELLED)
     await stage.dead(hand.handle, CANCELLED)
     await conflict("question-closed", stage.senior.answer(key, "you may"))
 
 
-async def test_it_is_cancelled_while_its_final_is_held(stage: Arena, rig: Rig) -> None:
+async def test_it_is_cancelled_while_its_final_is_held(stage: Stage, rig: Rig) -> None:
     """The senior has nothing more to say."""
     task_id = await stage.task()
     hand = await rig.begin(task_id, layers=["senior_escalation"])
@@ -229,28 +229,28 @@ async def test_it_is_cancelled_while_its_final_is_held(stage: Arena, rig: Rig) -
     await conflict("question-closed", stage.senior.answer(key, "well done"))
 
 
-async def test_it_is_judged(stage: Arena, rig: Rig) -> None:
-    """An operator's verdict ends the attempt; the worker is told, and what it still says is kept."""
+async def test_it_is_judged(stage: Stage, rig: Rig) -> None:
+    """An operator's verdict ends the attempt; the worker is stopped, and what it submits too late is kept."""
     task_id = await stage.task()
     await rig.dispatch(task_id)
     hand = await rig.running(task_id)
     await stage.operator.mark(task_id, ok=True, value=["good enough"])
-    await hand.told()
+    await hand.stop_noticed()
 
     task = await stage.over(task_id, Status.PASS, JUDGED)
     await stage.dead(hand.handle, JUDGED)
     assert task.last_result == "good enough"
 
 
-async def test_who_dispatched_it_is_revoked(stage: Arena, rig: Rig) -> None:
-    """What was minted below a token dies with it: the worker is nobody any more, and is told."""
+async def test_who_dispatched_it_is_revoked(stage: Stage, rig: Rig) -> None:
+    """What descends from a token is revoked with it: the worker may do nothing any more, and is stopped."""
     attached = await stage.client.attach(stage.root_key, "guest", hook_id=ID)
     guest = stage.client.operator(attached.token)
     task_id = await stage.task()
     await rig.dispatch(task_id, by=guest)
     hand = await rig.running(task_id)
     await stage.operator.revoke_token(jti_of(attached.token))
-    await hand.told()
+    await hand.stop_noticed()
 
     await stage.over(task_id, Status.BLOCKED, REVOKED)
     for call in (stage.worker(hand.handle).prompt, stage.worker(hand.handle).heartbeat, guest.stats):
@@ -265,10 +265,10 @@ def jti_of(token: str) -> str:
     return jwt.decode(token, options={"verify_signature": False})["jti"]
 
 
-async def test_it_falls_silent(stage: Arena, rig: Rig) -> None:
+async def test_it_sends_no_heartbeat(stage: Stage, rig: Rig) -> None:
     """Past its lease it is lost, and comes back too late.
 
-    What the server runs is watched by it and never silent; a site that dies under the call is called again.
+    What the server runs is watched by it and needs no heartbeat; a site that dies under the call is called again.
     """
     task_id = await stage.task()
     await rig.dispatch(task_id, lease=LEASE if rig.outlives else 2 * LEASE)
@@ -288,7 +288,7 @@ async def test_it_falls_silent(stage: Arena, rig: Rig) -> None:
         assert len(stage.site.posted[task_id, 1].handles) == 2
 
 
-async def outlived_its_lease(stage: Arena, task_id: str, lease: float) -> None:
+async def outlived_its_lease(stage: Stage, task_id: str, lease: float) -> None:
     """Wait until the first lease would have run out, had nobody renewed it."""
     first = (await stage.operator.attempt(task_id, 1)).lease_expires_at
     assert first is not None
@@ -300,13 +300,13 @@ async def outlived_its_lease(stage: Arena, task_id: str, lease: float) -> None:
     await eventually(later, awaited="the server to renew the lease")
 
 
-async def test_it_is_superseded(stage: Arena, rig: Rig) -> None:
+async def test_it_is_superseded(stage: Stage, rig: Rig) -> None:
     """Its late result changes neither the task nor the newer attempt, is kept, and may be adopted."""
     leased = rig.outlives and not isinstance(rig, HttpReplyRig)
     task_id = await stage.task(timeout=None if leased else 3.0)
     await rig.dispatch(task_id, lease=LEASE if leased else None)
     old = await rig.hand(task_id)
-    await old.vanish() if leased else await old.told()
+    await old.vanish() if leased else await old.stop_noticed()
     end = LOST if leased else TIMED_OUT
     await stage.over(task_id, Status.BLOCKED, end)
     await rig.dispatch(task_id)
@@ -327,7 +327,7 @@ async def test_it_is_superseded(stage: Arena, rig: Rig) -> None:
     assert (await stage.operator.late_results(task_id, 2)) == []
 
 
-async def test_it_is_tried_again(stage: Arena, rig: Rig) -> None:
+async def test_it_is_tried_again(stage: Stage, rig: Rig) -> None:
     """By its policy the server itself makes a second attempt, except of what somebody has to hand on."""
     task_id = await stage.task(retry_on=["failed", "blocked"])
     hand = await rig.begin(task_id)

@@ -1,6 +1,6 @@
-"""A child process that dials the test's desk and does as it is told. It knows nothing but the standard library.
+"""A child process that connects to the control server and obeys it. It needs the standard library alone.
 
-Its one argument is the desk's port.
+Its one argument is the port of the control server.
 """
 
 import json

@@ -12,11 +12,11 @@ from app.spawning.adapters.in_process import FunctionJob
 from tests.support.ports import LOOPBACK
 
 DESK = "RIG_DESK"
-"""The variable of the server's environment that says at which port the test's desk is."""
+"""The variable of the server's environment that says at which port the control server is."""
 
 
 async def obey(job: FunctionJob) -> Any:
-    """Dial the test's desk and do as it is told. The line is closed with the function, however it ends."""
+    """Dial the control server and obey it. The connection is closed with the function, however it ends."""
     reader, writer = await asyncio.open_connection(LOOPBACK, int(os.environ[DESK]))
     try:
         hello = {"task_id": job.task_id, "attempt": job.attempt, "handle": await job.handle(), "pid": os.getpid()}

@@ -5,21 +5,21 @@ from __future__ import annotations
 from swarmhold.models.shapes import JsonValue
 from swarmhold.models.spawners import InProcessSpawner, ProcessSpawner, Spawner
 from tests.support.pids import alive
-from tests.support.rigs.arena import BROKE, Arena
-from tests.support.rigs.desk import Caller
+from tests.support.rigs.control_server import Caller
 from tests.support.rigs.rig import Hand, Rig
+from tests.support.rigs.stage import BROKE, Stage
 from tests.support.waiting import eventually
 
 
 class ObedientHand(Hand):
-    """A worker that dialled the test's desk."""
+    """A worker that dialled the control server."""
 
-    def __init__(self, arena: Arena, caller: Caller) -> None:
-        super().__init__(arena, caller.task_id, caller.attempt, caller.handle)
+    def __init__(self, stage: Stage, caller: Caller) -> None:
+        super().__init__(stage, caller.task_id, caller.attempt, caller.handle)
         self.caller = caller
 
-    async def told(self) -> None:
-        """It is not told but ended."""
+    async def stop_noticed(self) -> None:
+        """It is ended rather than asked to stop."""
         await self.caller.gone()
 
 
@@ -39,20 +39,20 @@ class ChildHand(ObedientHand):
     async def breed(self) -> list[int]:
         """Have it start what outlives it: the processes' ids."""
         await self.caller.tell(do="breed")
-        return (await self.caller.heard())["pids"]
+        return (await self.caller.reply())["pids"]
 
     async def turn_deaf(self) -> None:
         """Have it ignore SIGTERM."""
         await self.caller.tell(do="be deaf")
-        await self.caller.heard()
+        await self.caller.reply()
 
-    async def told(self) -> None:
+    async def stop_noticed(self) -> None:
         await self.caller.gone()
         await eventually(lambda: not alive(self.caller.pid), awaited="the child to be gone")
 
 
 class FunctionRig(Rig):
-    """A function that does as it is told."""
+    """A function that obeys the control server."""
 
     kind = "in_process"
     outlives = False
@@ -62,7 +62,7 @@ class FunctionRig(Rig):
         return InProcessSpawner(function="obey")
 
     async def hand(self, task_id: str, attempt: int = 1) -> Hand:
-        return FunctionHand(self.arena, await self.arena.desk.caller(task_id, attempt))
+        return FunctionHand(self.stage, await self.stage.control_server.caller(task_id, attempt))
 
     async def breaks(self, hand: Hand) -> None:
         assert isinstance(hand, ObedientHand)
@@ -70,7 +70,7 @@ class FunctionRig(Rig):
 
 
 class ChildRig(FunctionRig):
-    """A child process that does as it is told."""
+    """A child process that obeys the control server."""
 
     kind = "process"
 
@@ -78,4 +78,4 @@ class ChildRig(FunctionRig):
         return ProcessSpawner(program="child")
 
     async def hand(self, task_id: str, attempt: int = 1) -> ChildHand:
-        return ChildHand(self.arena, await self.arena.desk.caller(task_id, attempt))
+        return ChildHand(self.stage, await self.stage.control_server.caller(task_id, attempt))

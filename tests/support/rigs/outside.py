@@ -11,9 +11,9 @@ from swarmhold.models.dispatches import Dispatched
 from swarmhold.models.shapes import JsonValue
 from swarmhold.models.spawners import ExternalSpawner, HttpSpawner, OperatorSpawner, QueueSpawner, Spawner
 from swarmhold.tasks import TaskCalls
-from tests.support.rigs.arena import FAILED, Arena
-from tests.support.rigs.backstage import ID
+from tests.support.rigs.backend import ID
 from tests.support.rigs.rig import Hand, Rig
+from tests.support.rigs.stage import FAILED, Stage
 from tests.support.waiting import eventually, present
 
 
@@ -23,8 +23,8 @@ class ExternalRig(Rig):
     kind = "external"
     broken = FAILED
 
-    def __init__(self, arena: Arena) -> None:
-        super().__init__(arena)
+    def __init__(self, stage: Stage) -> None:
+        super().__init__(stage)
         self._handles: dict[tuple[str, int], str] = {}
 
     def spawner(self, task_id: str) -> Spawner:
@@ -40,18 +40,18 @@ class ExternalRig(Rig):
 
     async def hand(self, task_id: str, attempt: int = 1) -> Hand:
         handle = await present(self._handles, (task_id, attempt))
-        return Hand(self.arena, task_id, attempt, handle)
+        return Hand(self.stage, task_id, attempt, handle)
 
     async def breaks(self, hand: Hand) -> None:
         """All that a worker outside can do is to say so, here by the other route."""
-        await self.arena.worker(hand.handle).post_result(hand.task_id, "I broke", ok=False, attempt=hand.attempt)
+        await self.stage.worker(hand.handle).post_result(hand.task_id, "I broke", ok=False, attempt=hand.attempt)
 
 
 class QueueHand(Hand):
     """A job that a queue worker's loop carries out."""
 
-    def __init__(self, arena: Arena, job: Job, working: asyncio.Task[None], done: asyncio.Future[JsonValue]) -> None:
-        super().__init__(arena, job.task_id, job.attempt, job.claim.worker_handle)
+    def __init__(self, stage: Stage, job: Job, working: asyncio.Task[None], done: asyncio.Future[JsonValue]) -> None:
+        super().__init__(stage, job.task_id, job.attempt, job.claim.worker_handle)
         self._job = job
         self._working = working
         self._done = done
@@ -75,7 +75,7 @@ class QueueHand(Hand):
         """Let the job raise."""
         self._done.set_exception(error)
 
-    async def told(self) -> None:
+    async def stop_noticed(self) -> None:
         async with asyncio.timeout(60):
             await self.stopped.wait()
 
@@ -99,13 +99,13 @@ class QueueRig(Rig):
 
         async def work(job: Job) -> JsonValue:
             assert job.attempt == attempt
-            hand = QueueHand(self.arena, job, running, asyncio.get_running_loop().create_future())
+            hand = QueueHand(self.stage, job, running, asyncio.get_running_loop().create_future())
             found.set_result(hand)
             worker.stop()
             return await hand.work()
 
-        worker = self.arena.client.queue_worker(
-            self.arena.root_key, task_id, work, heartbeat=timedelta(milliseconds=50), name=f"worker-{attempt}"
+        worker = self.stage.client.queue_worker(
+            self.stage.root_key, task_id, work, heartbeat=timedelta(milliseconds=50), name=f"worker-{attempt}"
         )
         running = asyncio.create_task(worker.run())
         async with asyncio.timeout(60):
@@ -119,9 +119,9 @@ class QueueRig(Rig):
 class OperatorHand(Hand):
     """A worker that a backend started, or the backend itself."""
 
-    async def told(self) -> None:
-        cancelled = self.arena.backstage.cancelled
-        await eventually(lambda: (self.task_id, self.attempt) in cancelled, awaited="the backend to hear cancel")
+    async def stop_noticed(self) -> None:
+        cancelled = self.stage.backend.cancelled
+        await eventually(lambda: (self.task_id, self.attempt) in cancelled, awaited="the backend to be asked to cancel")
 
 
 class OperatorRig(Rig):
@@ -134,8 +134,8 @@ class OperatorRig(Rig):
         return OperatorSpawner(backend_id=ID)
 
     async def hand(self, task_id: str, attempt: int = 1) -> Hand:
-        handles = await present(self.arena.backstage.handles, (task_id, attempt))
-        return OperatorHand(self.arena, task_id, attempt, handles[0])
+        handles = await present(self.stage.backend.handles, (task_id, attempt))
+        return OperatorHand(self.stage, task_id, attempt, handles[0])
 
     async def breaks(self, hand: Hand) -> None:
         await hand.finish("I broke", ok=False)
@@ -148,11 +148,11 @@ class HttpRig(Rig):
     broken = FAILED
 
     def spawner(self, task_id: str) -> Spawner:
-        return HttpSpawner(url=self.arena.site.url)
+        return HttpSpawner(url=self.stage.site.url)
 
     async def hand(self, task_id: str, attempt: int = 1) -> Hand:
-        posted = await present(self.arena.site.posted, (task_id, attempt))
-        return Hand(self.arena, task_id, attempt, posted.handles[0])
+        posted = await present(self.stage.site.posted, (task_id, attempt))
+        return Hand(self.stage, task_id, attempt, posted.handles[0])
 
     async def breaks(self, hand: Hand) -> None:
         await hand.finish("I broke", ok=False)

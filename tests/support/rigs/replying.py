@@ -8,9 +8,9 @@ from swarmhold import Finished
 from swarmhold.models.dispatches import Dispatched
 from swarmhold.models.shapes import JsonValue
 from swarmhold.tasks import TaskCalls
-from tests.support.rigs.arena import BROKE, NOT_STARTED
 from tests.support.rigs.outside import HttpRig, OperatorHand, OperatorRig
 from tests.support.rigs.rig import Hand
+from tests.support.rigs.stage import BROKE, NOT_STARTED
 from tests.support.waiting import eventually, present
 
 
@@ -18,7 +18,7 @@ class ReplyingBackend(OperatorHand):
     """A backend that is at work, its acknowledgement yet to come."""
 
     async def finish(self, value: JsonValue, *, ok: bool = True) -> None:
-        self.arena.backstage.spawns.open("spawn", self.task_id, Finished(value=value, ok=ok))
+        self.stage.backend.spawns.open("spawn", self.task_id, Finished(value=value, ok=ok))
 
 
 class OperatorReplyRig(OperatorRig):
@@ -29,30 +29,30 @@ class OperatorReplyRig(OperatorRig):
     async def dispatch(
         self, task_id: str, *, layers: Sequence[str] = (), lease: float | None = None, by: TaskCalls | None = None
     ) -> Dispatched:
-        self.arena.backstage.spawns.shut("spawn", task_id)
+        self.stage.backend.spawns.shut("spawn", task_id)
         return await super().dispatch(task_id, layers=layers, lease=lease, by=by)
 
     async def hand(self, task_id: str, attempt: int = 1) -> Hand:
-        handles = await present(self.arena.backstage.handles, (task_id, attempt))
-        return ReplyingBackend(self.arena, task_id, attempt, handles[0])
+        handles = await present(self.stage.backend.handles, (task_id, attempt))
+        return ReplyingBackend(self.stage, task_id, attempt, handles[0])
 
     async def breaks(self, hand: Hand) -> None:
-        self.arena.backstage.spawns.open("spawn", hand.task_id, RuntimeError("I broke"))
+        self.stage.backend.spawns.open("spawn", hand.task_id, RuntimeError("I broke"))
 
 
 class ReplyingSite(Hand):
     """A site that is at work, its reply yet to come."""
 
     async def finish(self, value: JsonValue, *, ok: bool = True) -> None:
-        self.arena.site.gates.open("post", self.task_id, (200, {"value": value, "ok": ok}))
+        self.stage.site.gates.open("post", self.task_id, (200, {"value": value, "ok": ok}))
 
-    async def told(self) -> None:
-        posted = self.arena.site.posted[self.task_id, self.attempt]
+    async def stop_noticed(self) -> None:
+        posted = self.stage.site.posted[self.task_id, self.attempt]
         await eventually(lambda: posted.dropped == len(posted.handles), awaited="the server to break its call off")
 
     async def vanish(self) -> None:
         """The connection breaks, and so does every later one."""
-        self.arena.site.gates.open("post", self.task_id, (0, None))
+        self.stage.site.gates.open("post", self.task_id, (0, None))
 
 
 class HttpReplyRig(HttpRig):
@@ -63,16 +63,16 @@ class HttpReplyRig(HttpRig):
     async def dispatch(
         self, task_id: str, *, layers: Sequence[str] = (), lease: float | None = None, by: TaskCalls | None = None
     ) -> Dispatched:
-        self.arena.site.gates.shut("post", task_id)
+        self.stage.site.gates.shut("post", task_id)
         return await super().dispatch(task_id, layers=layers, lease=lease, by=by)
 
     async def hand(self, task_id: str, attempt: int = 1) -> Hand:
-        posted = await present(self.arena.site.posted, (task_id, attempt))
-        return ReplyingSite(self.arena, task_id, attempt, posted.handles[0])
+        posted = await present(self.stage.site.posted, (task_id, attempt))
+        return ReplyingSite(self.stage, task_id, attempt, posted.handles[0])
 
     async def running(self, task_id: str, attempt: int = 1) -> Hand:
         """It counts as being started until it replies."""
         return await self.hand(task_id, attempt)
 
     async def breaks(self, hand: Hand) -> None:
-        self.arena.site.gates.open("post", hand.task_id, (500, {"error": "I broke"}))
+        self.stage.site.gates.open("post", hand.task_id, (500, {"error": "I broke"}))

@@ -1,4 +1,4 @@
-"""What all rigs are: a spawner, and a hand on the worker that it starts."""
+"""The base of all rigs: a spawner, and control over the workers that it starts."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from swarmhold.models.enums import Phase
 from swarmhold.models.shapes import JsonValue
 from swarmhold.models.spawners import Spawner
 from swarmhold.tasks import TaskCalls
-from tests.support.rigs.arena import Arena, End
+from tests.support.rigs.stage import End, Stage
 from tests.support.waiting import eventually
 
 
 class Hand:
-    """One worker in the test's hands. As it stands here, it lives outside and knows nothing but its handle."""
+    """One worker under the test's control. This one lives outside the server and has nothing but its handle."""
 
-    def __init__(self, arena: Arena, task_id: str, attempt: int, handle: str) -> None:
-        self.arena = arena
+    def __init__(self, stage: Stage, task_id: str, attempt: int, handle: str) -> None:
+        self.stage = stage
         self.task_id = task_id
         self.attempt = attempt
         self.handle = handle
 
     async def finish(self, value: JsonValue, *, ok: bool = True) -> None:
-        """Let it do its work and say what came of it."""
-        await self.arena.worker(self.handle).submit(value, ok=ok)
+        """Let it do its work and submit the result."""
+        await self.stage.worker(self.handle).submit(value, ok=ok)
 
-    async def told(self) -> None:
-        """Return when it knows that it must stop: by its own heartbeats, unless somebody stops it."""
+    async def stop_noticed(self) -> None:
+        """Wait until it learns that it must stop: from its own heartbeats, unless the server stops it."""
 
         async def noticed() -> bool:
             try:
-                return (await self.arena.worker(self.handle).heartbeat()).cancelled
+                return (await self.stage.worker(self.handle).heartbeat()).cancelled
             except ApiProblem as problem:
                 if problem.status not in (401, 409):
                     raise
@@ -44,7 +44,7 @@ class Hand:
         await eventually(noticed, awaited=f"the worker of {self.task_id} to learn that it must stop")
 
     async def vanish(self) -> None:
-        """Let it fall silent for ever."""
+        """Let it send no more heartbeats."""
 
 
 class Rig(ABC):
@@ -55,10 +55,10 @@ class Rig(ABC):
     outlives: ClassVar[bool] = True
     """Whether its workers go on without the server."""
     broken: ClassVar[End]
-    """How an attempt ends whose worker breaks."""
+    """How an attempt ends whose worker fails."""
 
-    def __init__(self, arena: Arena) -> None:
-        self.arena = arena
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
 
     @abstractmethod
     def spawner(self, task_id: str) -> Spawner:
@@ -67,9 +67,9 @@ class Rig(ABC):
     async def dispatch(
         self, task_id: str, *, layers: Sequence[str] = (), lease: float | None = None, by: TaskCalls | None = None
     ) -> Dispatched:
-        """Begin an attempt, by the arena's operator unless another is given. `lease` is in seconds."""
+        """Begin an attempt, by the stage's operator unless another is given. `lease` is in seconds."""
         limit = None if lease is None else timedelta(seconds=lease)
-        return await (by or self.arena.operator).dispatch(task_id, self.spawner(task_id), layers=layers, lease=limit)
+        return await (by or self.stage.operator).dispatch(task_id, self.spawner(task_id), layers=layers, lease=limit)
 
     @abstractmethod
     async def hand(self, task_id: str, attempt: int = 1) -> Hand:
@@ -83,7 +83,7 @@ class Rig(ABC):
     async def running(self, task_id: str, attempt: int = 1) -> Hand:
         """The attempt's worker, once the server knows that it has begun."""
         hand = await self.hand(task_id, attempt)
-        await self.arena.phase(task_id, Phase.RUNNING, attempt=attempt)
+        await self.stage.phase(task_id, Phase.RUNNING, attempt=attempt)
         return hand
 
     @abstractmethod

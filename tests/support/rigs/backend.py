@@ -1,4 +1,4 @@
-"""A backend: a real connection that is asked to run attempts, to agree to them, and to hear of their ends."""
+"""A connected backend: it is asked to run attempts and to approve them, and is notified of their ends."""
 
 from swarmhold import BackendHandlers, Finished, Refused
 from swarmhold.models.frames import CancelSpawn, HookAfter, HookBefore, Spawn
@@ -8,14 +8,14 @@ ID = "main"
 """The id under which it is operator backend, spawn hook and senior bridge."""
 
 
-class Backstage:
-    """What the backend was asked, by task and attempt. Where no gate is shut it starts, agrees and hears at once."""
+class ConnectedBackend:
+    """What the backend was asked, by task and attempt. With open gates it starts, approves and returns at once."""
 
     def __init__(self) -> None:
         self.handles: dict[tuple[str, int], list[str]] = {}
         self.cancelled: list[tuple[str, int]] = []
-        self.heard: list[tuple[str, int, str]] = []
-        """Of which ends it heard: task, attempt, outcome."""
+        self.ends: list[tuple[str, int, str]] = []
+        """The ends that it was notified of: task, attempt, outcome."""
         self.spawns = Gates[Finished | Exception | None]()
         self.hooks = Gates[Refused | None]()
 
@@ -45,7 +45,7 @@ class Backstage:
 
     async def _after(self, frame: HookAfter) -> None:
         await self.hooks.passed("after", frame.task_id, otherwise=None)
-        self.heard.append((frame.task_id, frame.attempt, str(frame.result["outcome"])))
+        self.ends.append((frame.task_id, frame.attempt, str(frame.result["outcome"])))
 
     async def _cancel(self, frame: CancelSpawn) -> None:
         self.cancelled.append((frame.task_id, frame.attempt))

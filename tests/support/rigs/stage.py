@@ -26,15 +26,15 @@ from swarmhold.models.retries import Retry
 from swarmhold.models.tasks import Task
 from tests.support.processes import ServerProcess
 from tests.support.rigs import child, functions
-from tests.support.rigs.backstage import ID, Backstage
-from tests.support.rigs.desk import Desk, open_desk
+from tests.support.rigs.backend import ID, ConnectedBackend
+from tests.support.rigs.control_server import ControlServer, open_control_server
 from tests.support.rigs.functions import DESK
 from tests.support.rigs.site import SECRET, Site, open_site
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[3]
 GRACE_S = 0.4
-"""How long what is told to stop has before it is made to."""
+"""How long a worker that is asked to stop has before it is killed."""
 CALL_RETRY = CallRetry(
     timeout=timedelta(seconds=30), initial_backoff=timedelta(milliseconds=50), max_backoff=timedelta(milliseconds=200)
 )
@@ -65,7 +65,7 @@ _AWAITED = {"question", "timer", "clocks", "retry", "child", "loop"}
 
 
 @dataclass
-class Arena:
+class Stage:
     """The server, who plays around it, and what every test asks of them. Its tasks are dispatched by one operator."""
 
     server: ServerProcess
@@ -73,9 +73,9 @@ class Arena:
     operator: Operator
     senior: Senior
     root_key: str
-    desk: Desk
+    control_server: ControlServer
     site: Site
-    backstage: Backstage
+    backend: ConnectedBackend
     events: list[Event] = field(default_factory=list[Event])
     _backend: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
 
@@ -83,7 +83,7 @@ class Arena:
 
     async def connect(self) -> None:
         """Let the backend come."""
-        await self._backend.enter_async_context(self.operator.backend(ID, self.backstage.handlers))
+        await self._backend.enter_async_context(self.operator.backend(ID, self.backend.handlers))
 
     async def disconnect(self) -> None:
         """Let the backend go."""
@@ -170,7 +170,7 @@ class Arena:
     def started(self, task_id: str, attempt: int = 1) -> bool:
         """Whether any worker, backend or site ever had the attempt."""
         key = task_id, attempt
-        return self.desk.has(*key) or key in self.backstage.handles or key in self.site.posted
+        return self.control_server.has(*key) or key in self.backend.handles or key in self.site.posted
 
     async def nothing_alive(self, task_id: str, attempts: int) -> None:
         """No process of these attempts is left."""
@@ -179,7 +179,7 @@ class Arena:
             await eventually(lambda tree=tree: not tree.find(), awaited=f"all of {task_id} to be gone")
 
     async def dead(self, handle: str, end: End) -> None:
-        """What a worker is told whose attempt is over."""
+        """Check which conflicts a worker gets whose attempt is over."""
         worker, cancelled = self.worker(handle), end.outcome is Outcome.CANCELLED
         code = "cancelled" if cancelled else "attempt-superseded"
         await conflict(code, worker.prompt())
@@ -211,14 +211,14 @@ async def conflict(code: str, call: object) -> None:
     assert (refused.value.status, refused.value.code) == (409, code)
 
 
-def settings(desk: Desk, site: Site, more: Mapping[str, str]) -> dict[str, str]:
-    """What a server must be told to have every kind of worker."""
+def settings(control_server: ControlServer, site: Site, more: Mapping[str, str]) -> dict[str, str]:
+    """The settings of a server that has every kind of worker."""
     programs = {
-        "child": {"path": sys.executable, "arguments": ["-I", "-S", str(child.__file__), str(desk.port)]},
+        "child": {"path": sys.executable, "arguments": ["-I", "-S", str(child.__file__), str(control_server.port)]},
         "gone": {"path": "/nonexistent/program"},
     }
     return {
-        DESK: str(desk.port),
+        DESK: str(control_server.port),
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "clients" / "python")]),
         "SWARMHOLD_SPAWN__PROGRAMS": json.dumps(programs),
         "SWARMHOLD_SPAWN__FUNCTIONS": json.dumps({"obey": f"{functions.__name__}:obey"}),
@@ -231,26 +231,29 @@ def settings(desk: Desk, site: Site, more: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextlib.asynccontextmanager
-async def arena(place: Path, **more: str) -> AsyncIterator[Arena]:
+async def open_stage(place: Path, **more: str) -> AsyncIterator[Stage]:
     """A running server with everybody around it; examined and stopped in the end. The backend is not yet connected."""
     async with contextlib.AsyncExitStack() as stack:
-        desk, site = await stack.enter_async_context(open_desk()), await stack.enter_async_context(open_site())
-        server = ServerProcess(place / "data", settings(desk, site, more))
+        control_server, site = (
+            await stack.enter_async_context(open_control_server()),
+            await stack.enter_async_context(open_site()),
+        )
+        server = ServerProcess(place / "data", settings(control_server, site, more))
         await asyncio.to_thread(server.start)
-        stack.push_async_callback(desk.clear_away)
+        stack.push_async_callback(control_server.clear_away)
         stack.callback(server.kill)
         root_key = server.root_key()
         client = await stack.enter_async_context(SwarmholdClient(server.url, call_retry=CALL_RETRY))
         attached = await client.attach(root_key, "tester", hook_id=ID, bridge_id=ID, operator_backend_id=ID)
-        made = Arena(
+        made = Stage(
             server=server,
             client=client,
             operator=client.operator(attached.token),
             senior=await client.attach_senior(root_key, "mira"),
             root_key=root_key,
-            desk=desk,
+            control_server=control_server,
             site=site,
-            backstage=Backstage(),
+            backend=ConnectedBackend(),
         )
         stack.push_async_callback(made.disconnect)
         following = asyncio.create_task(made.follow())

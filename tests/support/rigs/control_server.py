@@ -1,7 +1,7 @@
-"""A desk: workers that the server itself runs dial in here, say who they are, and are told what to do.
+"""A control server: workers that the server itself runs connect to it, name their attempt, and do what it orders.
 
 Functions in the server and child processes alike. The connection of whatever ended is closed by the operating system,
-so that its end is heard, not asked for.
+so that its end is noticed without asking.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from tests.support.waiting import present
 
 @dataclass(slots=True)
 class Caller:
-    """One worker on the line. `pid` is the process that it runs in."""
+    """One connected worker. `pid` is the process that it runs in."""
 
     task_id: str
     attempt: int
@@ -29,44 +29,44 @@ class Caller:
     _writer: asyncio.StreamWriter
 
     async def tell(self, **order: Any) -> None:
-        """Have it do something; it may be gone already."""
+        """Send it an order; it may be gone already."""
         with contextlib.suppress(ConnectionError):
             self._writer.write(orjson.dumps(order) + b"\n")
             await self._writer.drain()
 
-    async def heard(self) -> dict[str, Any]:
-        """Its next reply."""
+    async def reply(self) -> dict[str, Any]:
+        """Return its next reply."""
         async with asyncio.timeout(60):
             return orjson.loads(await self._reader.readline())
 
     async def gone(self) -> None:
-        """Return when it has ended."""
+        """Wait until it has ended."""
         async with asyncio.timeout(60):
             with contextlib.suppress(ConnectionError):
                 await self._reader.read()
 
     def hang_up(self) -> None:
-        """Close the line."""
+        """Close the connection."""
         self._writer.close()
 
 
-class Desk:
-    """Who dialled in, by task and attempt."""
+class ControlServer:
+    """The workers that have connected, by task and attempt."""
 
     def __init__(self) -> None:
         self.port = 0
         self._callers: dict[tuple[str, int], Caller] = {}
 
     async def caller(self, task_id: str, attempt: int) -> Caller:
-        """The worker of this attempt, once it has dialled in."""
-        return await present(self._callers, (task_id, attempt), awaited=f"worker {attempt} of {task_id} to dial in")
+        """Return the worker of this attempt, once it has connected."""
+        return await present(self._callers, (task_id, attempt), awaited=f"worker {attempt} of {task_id} to connect")
 
     def has(self, task_id: str, attempt: int) -> bool:
-        """Whether a worker of this attempt ever dialled in."""
+        """Return whether a worker of this attempt ever connected."""
         return (task_id, attempt) in self._callers
 
     async def clear_away(self) -> None:
-        """End whatever a test that failed has left of anybody who ever dialled in."""
+        """End whatever a failed test has left of the workers that ever connected."""
         for key in self._callers:
             await ProcessTree(*key, leader=None).end(0)
 
@@ -83,13 +83,13 @@ class Desk:
 
 
 @contextlib.asynccontextmanager
-async def open_desk() -> AsyncIterator[Desk]:
-    """A desk on a free port until the block ends."""
-    desk = Desk()
-    server = await asyncio.start_server(desk.take, LOOPBACK, 0)
-    desk.port = server.sockets[0].getsockname()[1]
+async def open_control_server() -> AsyncIterator[ControlServer]:
+    """A control_server on a free port until the block ends."""
+    control_server = ControlServer()
+    server = await asyncio.start_server(control_server.take, LOOPBACK, 0)
+    control_server.port = server.sockets[0].getsockname()[1]
     try:
-        yield desk
+        yield control_server
     finally:
         server.close()
-        desk.hang_up()
+        control_server.hang_up()
