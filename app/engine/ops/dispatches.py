@@ -93,7 +93,7 @@ def _new_attempt(
     prompt: Json | None,
     parent_jti: str | None,
 ) -> Attempt:
-    spawner, steps = active.spawner, active.drives
+    spawner, steps, hands_out = active.spawner, active.drives, active.hands_out_handle
     phase = Phase.WAITING if active.gates else Phase.SPAWNING if steps else spawner.first_phase
     return Attempt(
         task_id=task.id,
@@ -106,7 +106,7 @@ def _new_attempt(
         spawner=Json.of(request.stack.router.spec),
         layers=Json.of(list(request.stack.hints)),
         steps=steps,
-        repeatable=request.repeatable and not active.hands_out_handle,
+        repeatable=request.repeatable and not hands_out,
         session_id=active.facts.session_id,
         jti=state.ids.new("W"),
         parent_jti=parent_jti,
@@ -130,7 +130,7 @@ def _new_attempt(
         started_at=state.now,
         ended_at=None,
         detached=active.detached,
-        hands_out_handle=active.hands_out_handle,
+        hands_out_handle=hands_out,
     )
 
 
