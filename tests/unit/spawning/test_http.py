@@ -207,7 +207,7 @@ async def test_trouble_that_stays_fails_the_spawn() -> None:
         await given(server, tries=1)
 
 
-async def test_a_silent_worker_is_given_up() -> None:
+async def test_a_worker_that_never_replies_is_given_up() -> None:
     """The time limit counts as passing trouble."""
     arrived = asyncio.Event()
 

@@ -355,8 +355,8 @@ async def test_a_hook_that_breaks_fails_the_spawn(swarm: Swarm) -> None:
     assert failed.value.detail == "spawn hook 'h': LookupError: no such agent"
 
 
-async def test_a_hook_hears_the_end_at_least_once(swarm: Swarm) -> None:
-    """The next registration hears it again when the first one dropped."""
+async def test_a_hook_is_notified_of_the_end_at_least_once(swarm: Swarm) -> None:
+    """The next registration is notified again when the first one dropped."""
     calls = Calls()
     swarm.hooks.register("h", ScriptedHook(calls, gone=True))
     ending = asyncio.create_task(MainAiLayer(swarm.hooks).after(job(hook_id="h"), RecordedControl(), PASSED))
@@ -473,8 +473,8 @@ async def test_the_hook_is_asked_before_the_backend_in_either_order(swarm: Swarm
 # --- long_hold -------------------------------------------------------------------------------------------------------
 
 
-async def test_an_attempt_that_outlives_its_limit_is_told(swarm: Swarm) -> None:
-    """An attempt that began long ago is told of at once when it is joined, and goes on."""
+async def test_an_attempt_that_outlives_its_limit_is_warned_of(swarm: Swarm) -> None:
+    """For an attempt that began long ago the warning comes as soon as it is joined; it goes on."""
     control = RecordedControl()
     worker = await swarm.active("long_hold").spawn(job(started_at=0), control)
     joining = asyncio.create_task(worker.join())
@@ -500,7 +500,7 @@ async def test_a_rejoined_attempt_is_watched_too(swarm: Swarm) -> None:
     await joining
 
 
-async def test_an_attempt_that_ends_in_time_is_not_told() -> None:
+async def test_an_attempt_that_ends_in_time_is_not_warned_of() -> None:
     """The clock stops with the worker."""
     swarm = Swarm()
     control = RecordedControl()

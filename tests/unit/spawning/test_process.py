@@ -133,7 +133,7 @@ async def test_nothing_said_and_status_zero_is_no_result(programs: ProgramList) 
 
 
 async def test_events_without_a_final_name_the_line_that_was_none(programs: ProgramList) -> None:
-    """A typing error in the last line is told."""
+    """A typing error in the last line is reported."""
     exit = await run(programs, "sh", """echo '{"type":"partial","chunk":1}'; echo '{"type":"fnal"}'""")
 
     assert exit.final is None
@@ -203,7 +203,7 @@ async def test_too_long_is_ended(programs: ProgramList) -> None:
 
 
 async def test_too_much_output_is_ended(programs: ProgramList) -> None:
-    """The limit is told."""
+    """The limit is reported."""
     assert (await run(programs, "chatty")).detail == (
         "program 'chatty' was ended: it wrote more than 10000 bytes to standard output"
     )
