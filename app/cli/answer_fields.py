@@ -1,4 +1,4 @@
-"""What is typed, read as an answer: by the number of a choice, by the question's schema, as text or as JSON. No I/O."""
+"""Parsing typed lines as answers: the number of a choice, a value of the question's schema, text or JSON. No I/O."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _NO = frozenset({"n", "no", "false", "0"})
 
 
 class InvalidAnswer(Exception):
-    """The line cannot be read as what is asked for; the message says what can."""
+    """A line does not fit what is asked for; the message says what does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
-    """One thing to be typed. `name` is None when it is the whole answer."""
+    """One value to type. `name` is None when it is the whole answer."""
 
     name: str | None
     schema: Mapping[str, Any]
@@ -28,7 +28,7 @@ class Field:
 
     @property
     def hint(self) -> str:
-        """What may be typed, in a few words."""
+        """A few words on what may be typed."""
         options = self.schema.get("enum")
         if options is not None:
             listed = ", ".join(f"{number} {short(option, 40)}" for number, option in enumerate(options, 1))
@@ -45,7 +45,7 @@ class Field:
 
     @property
     def title(self) -> str:
-        """Its name, and what its schema says of it."""
+        """The name, with the description of the schema if it has one."""
         about = self.schema.get("description") or self.schema.get("title")
         name = inert(self.name or "answer", lines=False)
         return f"{name} — {short(about, 100)}" if about else name
@@ -56,7 +56,7 @@ class Field:
         return kind if isinstance(kind, str) else ""
 
     def read(self, line: str) -> Any:
-        """The value of a line. Raises InvalidAnswer."""
+        """Parse a line as this field's value. Raises InvalidAnswer."""
         text = line.strip()
         if "enum" in self.schema:
             return chosen(text, cast("Sequence[Any]", self.schema["enum"]))
@@ -74,7 +74,7 @@ class Field:
 
 
 def fields_of(choices: Sequence[Any] | None, schema: Mapping[str, Any] | None) -> list[Field]:
-    """What to ask for. An object with simple properties is asked for property by property."""
+    """Return the fields of an answer: one for each property of an object, else a single one."""
     if choices is not None:
         return [Field(name=None, schema={"enum": list(choices)})]
     if schema is None:
@@ -93,14 +93,14 @@ def _properties(properties: Mapping[str, Any], required: Sequence[str]) -> Itera
 
 
 def assemble(fields: Sequence[Field], values: Sequence[Any]) -> Any:
-    """The answer from the values of its fields; those left out are None in `values` and not in an object."""
+    """Build the answer from its fields' values, each a 1-tuple, or an empty one for a property left out."""
     if len(fields) == 1 and fields[0].name is None:
         return values[0][0]
     return {str(field.name): value[0] for field, value in zip(fields, values, strict=True) if value}
 
 
 def chosen(text: str, options: Sequence[Any]) -> Any:
-    """The option of a number counted from 1, or one that was typed out. Raises InvalidAnswer."""
+    """Return the option that a number, counted from 1, or its own text names. Raises InvalidAnswer."""
     if text.isascii() and text.isdigit() and 1 <= int(text) <= len(options):
         return options[int(text) - 1]
     for option in options:
@@ -133,15 +133,15 @@ def _number(text: str, *, whole: bool) -> int | float:
 
 
 def decoded(text: str) -> Any:
-    """A JSON value. Raises InvalidAnswer."""
+    """Parse JSON. Raises InvalidAnswer."""
     try:
         return json.loads(text)
     except ValueError as error:
-        raise InvalidAnswer(f"this is no JSON: {error}") from None
+        raise InvalidAnswer(f"this is not valid JSON: {error}") from None
 
 
 def free(line: str) -> Any:
-    """Text as it is, or JSON behind an equals sign. Raises InvalidAnswer."""
+    """Return a line as text, or as JSON if it begins with an equals sign. Raises InvalidAnswer."""
     text = line.strip()
     if text.startswith("="):
         return decoded(text[1:])

@@ -1,4 +1,4 @@
-"""`swarmhold audit`: who did what with which credential, exported and verified."""
+"""`swarmhold audit`: export and verify the log of who did what with which credential."""
 
 from __future__ import annotations
 
@@ -62,6 +62,6 @@ def verify(
     if as_json:
         print_json({"ok": broken is None, "broken_at": broken, "rows": head})
     if broken is not None:
-        raise CommandFailed(f"The log was changed at row {broken}: compare it with an export that was made before.")
+        raise CommandFailed(f"The log was changed at row {broken}: compare it with an earlier export.")
     if not as_json:
         print(f"{head} rows, each following from the one before.")

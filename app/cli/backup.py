@@ -1,4 +1,4 @@
-"""`swarmhold backup` and `restore`: everything that a server needs to go on elsewhere, in one file.
+"""`swarmhold backup` and `restore`: everything that a server needs to continue elsewhere, in one file.
 
 The file is a plain tar archive of the database's copy, the server's own keys, the root key if it is kept in a file, and
 a manifest with digests. It holds secrets, and is made readable for its owner alone.
@@ -41,7 +41,7 @@ Source = Annotated[Path, typer.Argument(help="A file that `swarmhold backup` mad
 def backup(
     target: Target, data_dir: DataDir = None, database_url: DatabaseUrl = None, config: ConfigFile = None
 ) -> None:
-    """Copy the database and the keys to a new file, while the server runs or rests."""
+    """Copy the database and the keys to a new file, whether the server runs or not."""
     settings = settings_of(data_dir=data_dir, database_url=database_url, config=config)
     if target.exists():
         raise CommandFailed(f"{target} exists already. Name a new file.", status=EXIT_MISUSED)
@@ -119,7 +119,7 @@ def restore(
         for path, name in ((settings.keys_path, KEYS_FILE), (settings.root_key_path, ROOT_KEY_FILE)):
             if (folder / name).is_file():
                 _place(folder / name, path)
-    print(f"Restored into {settings.data_dir}. Start the server: it goes on from there.")
+    print(f"Restored into {settings.data_dir}. Start the server: it continues from there.")
 
 
 def _require_empty(settings: Settings) -> None:
@@ -137,7 +137,7 @@ def _require_empty(settings: Settings) -> None:
             tables = [row[0] for row in link.query(_TABLES, ())]
         if tables:
             place, some = redact(settings.store_url), ", ".join(tables[:SHOWN])
-            raise CommandFailed(f"{place} is not empty: it has {some}. Make an empty database and name that.")
+            raise CommandFailed(f"{place} is not empty: it has {some}. Create an empty database and name that.")
 
 
 def _unpack(source: Path, folder: Path) -> None:
@@ -147,16 +147,16 @@ def _unpack(source: Path, folder: Path) -> None:
         manifest: dict[str, Any] = orjson.loads((folder / MANIFEST).read_bytes())
         wrong = [name for name, digest in manifest["files"].items() if _digest(folder / name) != digest]
     except tarfile.ReadError as error:
-        raise CommandFailed(f"{source} is no backup: `swarmhold backup` writes those.") from error
+        raise CommandFailed(f"{source} is not a backup: `swarmhold backup` writes those.") from error
     except (OSError, tarfile.TarError, orjson.JSONDecodeError, KeyError) as error:
-        raise CommandFailed(f"{source} is no backup that can be read: {error}.") from error
+        raise CommandFailed(f"{source} is not a readable backup: {error}.") from error
     if wrong:
         raise CommandFailed(f"{source} is damaged: {', '.join(wrong)} differ from what was saved.")
 
 
 def _place(source: Path, target: Path) -> None:
     if not source.is_file():
-        raise CommandFailed(f"The backup holds no {source.name}: it was made of another kind of database.")
+        raise CommandFailed(f"The backup holds no {source.name}: it was made from another kind of database.")
     source.chmod(private_files.FILE_MODE)
     _flush(source)
     source.rename(target)
@@ -166,5 +166,5 @@ def _load(settings: Settings, dump: Path) -> None:
     from app.state.postgres.dump import load
 
     if not dump.is_file():
-        raise CommandFailed("The backup holds no dump of PostgreSQL: it was made of a file.")
+        raise CommandFailed("The backup holds no dump of PostgreSQL: it was made from an SQLite file.")
     load(settings.store_url, dump)

@@ -1,4 +1,4 @@
-"""The database itself, for commands that read it beside a running server or while there is none."""
+"""Direct access to the database, for commands that work beside a running server or without one."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ LOCK_TIMEOUT_MS = 5_000
 
 
 def is_postgres(settings: Settings) -> bool:
-    """Whether the database is PostgreSQL; else it is a file."""
+    """Return whether the database is PostgreSQL; otherwise it is SQLite."""
     return settings.store_url.startswith(_POSTGRES)
 
 
 def database_file(settings: Settings) -> Path:
-    """The file of an SQLite database. Raises CommandFailed for a database in memory."""
-    place = settings.store_url.removeprefix("sqlite://").removeprefix("/" if "://" in settings.store_url else "")
-    if not place or place == ":memory:":
-        raise CommandFailed("A database in memory lives and dies with its server; there is nothing to look at.")
-    return Path(place)
+    """Return the file of an SQLite database. Raises CommandFailed for a database in memory."""
+    path = settings.store_url.removeprefix("sqlite://").removeprefix("/" if "://" in settings.store_url else "")
+    if not path or path == ":memory:":
+        raise CommandFailed("A database in memory exists only inside its server. Name a file or a PostgreSQL URL.")
+    return Path(path)
 
 
 @contextmanager
 def connected(settings: Settings) -> Generator[Connection]:
-    """A connection that reads one snapshot and takes no lock. Raises CommandFailed, StoreUnavailable."""
+    """Open a read-only connection to one snapshot, which takes no lock. Raises CommandFailed, StoreUnavailable."""
     if is_postgres(settings):
         from app.state.postgres.connection import PostgresConnection
 
@@ -70,7 +70,10 @@ def connected(settings: Settings) -> Generator[Connection]:
 
 
 def read(settings: Settings, fn: Callable[[State], R]) -> R:
-    """Run a plain function of the state on a snapshot. Raises as `connected`, and for a database of another version."""
+    """Run a function of the state on a snapshot.
+
+    Raises StoreUnavailable, and CommandFailed for a missing database or one of another version.
+    """
     from app.state import migrations
     from app.state.state import State, even_jitter
 
@@ -85,7 +88,7 @@ def read(settings: Settings, fn: Callable[[State], R]) -> R:
 
 
 def change(settings: Settings, op: str, fn: Callable[[State], R]) -> R:
-    """Run a plain function of the state in one transaction, while no server has the database.
+    """Run a function of the state in one transaction, while no server has the database.
 
     Raises StoreUnavailable, which names the server that has it.
     """

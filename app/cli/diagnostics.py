@@ -1,4 +1,4 @@
-"""What the doctor looks at, one thing after the other; a failure of one look is a finding and ends no other."""
+"""The diagnostics of `swarmhold doctor`. A check that fails is a finding, and does not end the others."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Health = Literal["good", "info", "warning", "wrong"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that was looked at; `mend` says what to do about it."""
+    """The result of one check; `mend` says what to do about it."""
 
     about: str
     state: Health
@@ -41,7 +41,7 @@ class Finding:
 
 
 def examine(loaded: Loaded, *, deep: bool) -> Iterator[Finding]:
-    """Everything, in the order in which it is worth reading."""
+    """Yield the results of all checks, from the settings to the running server."""
     settings = loaded.settings
     yield Finding(about="version", state="info", found=package.__version__)
     yield from _settings(loaded)
@@ -69,7 +69,7 @@ def _settings(loaded: Loaded) -> Iterator[Finding]:
         yield Finding(
             about="setting public_url",
             state="warning",
-            found=f"the server listens on {host}, and workers are told {loaded.settings.url()}",
+            found=f"the server listens on {host}, and workers are told to call {loaded.settings.url()}",
             mend="Set SWARMHOLD_PUBLIC_URL to the address by which workers reach it.",
         )
 
@@ -78,7 +78,7 @@ def _clock() -> Iterator[Finding]:
     year = time.gmtime().tm_year
     if year < 2024:
         yield Finding(
-            about="clock", state="wrong", found=f"it shows the year {year}", mend="Set it, and keep it by NTP."
+            about="clock", state="wrong", found=f"it shows the year {year}", mend="Set it, and synchronise it by NTP."
         )
     else:
         yield Finding(about="clock", state="good", found=time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()))
@@ -96,18 +96,18 @@ def _data_dir(settings: Settings) -> Iterator[Finding]:
     path = settings.data_dir
     if not path.exists():
         yield Finding(
-            about="data directory", state="info", found=f"{path.absolute()} does not exist; the first start makes it"
+            about="data directory", state="info", found=f"{path.absolute()} does not exist; the first start creates it"
         )
         return
     yield _private(path, "data directory", 0o700)
     free = shutil.disk_usage(path).free
     health: Health = "wrong" if free < TOO_LITTLE_DISK else "warning" if free < LITTLE_DISK else "good"
-    mend = "" if health == "good" else "Make room: without it the server answers 503 and writes nothing."
+    mend = "" if health == "good" else "Free space: without it the server answers 503 and writes nothing."
     yield Finding(about="disk", state=health, found=f"{free / 1024**3:.1f} GiB free", mend=mend)
 
 
 def _private(path: Path, about: str, mode: int) -> Finding:
-    """Whether a file or directory is for its owner alone, and that is whoever asks."""
+    """Check that only the owner can access a file or directory, and that it is the user who runs the command."""
     status = path.stat()
     others = stat.S_IMODE(status.st_mode) & ~mode
     found = f"{path.absolute()}, mode {stat.S_IMODE(status.st_mode):04o}"
@@ -135,7 +135,7 @@ def _secrets(settings: Settings) -> Iterator[Finding]:
         yield Finding(about="root key", state="wrong", found=str(failure))
         return
     if root is None:
-        yield Finding(about="root key", state="info", found="none yet; the first start makes it")
+        yield Finding(about="root key", state="info", found="none yet; the first start creates it")
     elif settings.root_key is not None:
         yield Finding(about="root key", state="good", found="from the settings")
     else:
@@ -149,8 +149,8 @@ def _programs(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             about=f"program {name}",
             state="good" if good else "wrong",
-            found=str(path) if good else f"{path} is no program that can be run",
-            mend="" if good else f"Mend spawn.programs.{name}.path.",
+            found=str(path) if good else f"{path} is not an executable program",
+            mend="" if good else f"Correct spawn.programs.{name}.path.",
         )
 
 
@@ -165,7 +165,7 @@ def _server(settings: Settings) -> Iterator[Finding]:
             about="server",
             state="wrong" if here else "info",
             found=f"process {here.pid} does not answer at {url}: {error}" if here else f"none runs here, none at {url}",
-            mend="Look at its log; a server that hangs may be killed, nothing is lost." if here else "",
+            mend="See its log; a server that hangs may be killed, nothing is lost." if here else "",
         )
         return
     whose = f"process {here.pid} " if here else ""
@@ -176,13 +176,13 @@ def _server(settings: Settings) -> Iterator[Finding]:
             about="server",
             state="wrong",
             found=f"{whose}answers {reply.status_code} at {url}: {reply.text[:200]}",
-            mend="Its store is away or full; see the findings above and its log.",
+            mend="Its database is unreachable or full; see the findings above and its log.",
         )
-    yield from _skew(reply)
-    yield from _root_key_works(settings, url)
+    yield from _clock_skew(reply)
+    yield from _root_key_accepted(settings, url)
 
 
-def _skew(reply: httpx.Response) -> Iterator[Finding]:
+def _clock_skew(reply: httpx.Response) -> Iterator[Finding]:
     try:
         shown = parsedate_to_datetime(reply.headers.get("date", ""))
     except ValueError:
@@ -193,11 +193,11 @@ def _skew(reply: httpx.Response) -> Iterator[Finding]:
             about="server clock",
             state="warning",
             found=f"it differs from this machine's by {skew:.0f} s",
-            mend="Keep both by NTP: leases and deadlines go by the server's.",
+            mend="Synchronise both by NTP: leases and deadlines go by the server's.",
         )
 
 
-def _root_key_works(settings: Settings, url: str) -> Iterator[Finding]:
+def _root_key_accepted(settings: Settings, url: str) -> Iterator[Finding]:
     try:
         root = given_root_key(settings)
     except StartFailed:
@@ -217,6 +217,6 @@ def _root_key_works(settings: Settings, url: str) -> Iterator[Finding]:
         yield Finding(
             about="root key",
             state="wrong",
-            found=f"the server at {url} does not know it",
+            found=f"the server at {url} does not accept it",
             mend="Name the data directory of that server, or restart it: the key of its settings or file counts.",
         )

@@ -1,4 +1,4 @@
-"""`swarmhold doctor`: what is configured and from where, where the data is, and whether anything is wrong."""
+"""`swarmhold doctor`: show the settings and their origins, and check files, database and server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def doctor(
     database_url: DatabaseUrl = None,
     config: ConfigFile = None,
 ) -> None:
-    """Look at settings, files, database and server; fail when something is wrong. Changes nothing."""
+    """Check settings, files, database and server; fail when something is wrong. Changes nothing."""
     found = list(examine(loaded(data_dir=data_dir, database_url=database_url, config=config), deep=deep))
     wrong = sum(finding.state == "wrong" for finding in found)
     if as_json:

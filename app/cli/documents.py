@@ -1,4 +1,4 @@
-"""`swarmhold openapi` and `configuration`: write the documents that are generated and committed, or check them."""
+"""`swarmhold openapi` and `swarmhold configuration`: write the generated documents, or check that they are fresh."""
 
 from __future__ import annotations
 

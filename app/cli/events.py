@@ -1,4 +1,4 @@
-"""`swarmhold events`: what happened, and what happens."""
+"""`swarmhold events`: show past events and follow new ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.cli.sessions import reader_session
 from swarmhold.models.events import Event, Lagged
 
 QUIET_S = 1.0
-"""Without `--follow`, this long without an event is the end."""
+"""Without `--follow`, the command ends after this long without an event."""
 
 STYLES = {
     "task_pass": "green",
@@ -71,7 +71,7 @@ async def _show(feed: AsyncGenerator[Event | Lagged], *, for_ever: bool, as_json
             return
         if isinstance(event, Lagged):
             if not as_json:
-                console.print(Text("(fell behind; going on)", style="dim"))
+                console.print(Text("(fell behind; events were skipped)", style="dim"))
         elif as_json:
             print_json(event.model_dump(mode="json"), indent=False)
         else:
@@ -79,7 +79,7 @@ async def _show(feed: AsyncGenerator[Event | Lagged], *, for_ever: bool, as_json
 
 
 def line_of(event: Event) -> Text:
-    """One event on one line."""
+    """Return an event as one line."""
     line = Text(str(event.model_dump(mode="json")["at"])[11:23], style="dim")
     line.append(f"  {event.kind:<22}", style=STYLES.get(event.kind, "bold"))
     if event.task_id is not None:

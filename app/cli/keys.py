@@ -54,7 +54,7 @@ def create(
     database_url: DatabaseUrl = None,
     config: ConfigFile = None,
 ) -> None:
-    """Make a key. Its text is shown this once."""
+    """Create a key. Its text is shown only this once."""
     settings = settings_of(data_dir=data_dir, database_url=database_url, config=config)
     life = timedelta(seconds=ttl) if ttl else None
     if (endpoint := _running(settings, url, key)) is not None:
@@ -160,7 +160,7 @@ def revoke(
     database_url: DatabaseUrl = None,
     config: ConfigFile = None,
 ) -> None:
-    """Revoke a key, and with it every session and token that came of it."""
+    """Revoke a key, and with it every session and token that descends from it."""
     settings = settings_of(data_dir=data_dir, database_url=database_url, config=config)
     if (endpoint := _running(settings, url, key)) is not None:
 
@@ -178,7 +178,7 @@ def revoke(
 
 @keys.command("rotate-signing")
 def rotate(data_dir: DataDir = None, config: ConfigFile = None) -> None:
-    """Make a new key for signing tokens. Tokens that were signed before stay good for two more rotations."""
+    """Create a new key for signing tokens. Tokens that were signed before stay valid for two more rotations."""
     settings = settings_of(data_dir=data_dir, config=config)
     if not settings.keys_path.exists():
         raise CommandFailed(
@@ -193,7 +193,7 @@ def rotate(data_dir: DataDir = None, config: ConfigFile = None) -> None:
 
 
 def _running(settings: Settings, url: str | None, key: str | None) -> Endpoint | None:
-    """The server to ask, if one is named or runs here."""
+    """Return the server to call, if one is named or runs here."""
     if url or pidfile.find_server(settings.data_dir):
         return find_endpoint(settings, url=url, key=key)
     return None

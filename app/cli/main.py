@@ -1,4 +1,4 @@
-"""The command `swarmhold`: its subcommands, and how its failures are told."""
+"""The command `swarmhold`: its subcommands, and how its errors are reported."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ cli.command()(configuration)
 
 
 def main() -> None:
-    """Run the command line. What users can mend ends in plain words and a status, never in a traceback."""
+    """Run the command line. Errors that users can correct end in a message and an exit status, without a traceback."""
     try:
         cli()
     except ConfigurationError as error:

@@ -1,4 +1,4 @@
-"""`swarmhold migrate`: bring the database to this version. A server does the same when it starts."""
+"""`swarmhold migrate`: migrate the database to this version, as a server does when it starts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def migrate(
     database_url: DatabaseUrl = None,
     config: ConfigFile = None,
 ) -> None:
-    """Bring the database up to date, while no server has it."""
+    """Migrate the database to this version, while no server has it."""
     from app.state import migrations
 
     settings = settings_of(data_dir=data_dir, database_url=database_url, config=config)

@@ -1,4 +1,4 @@
-"""What commands print: tables and words for people, one JSON document for scripts.
+"""Output of commands: tables and text for people, one JSON document for scripts.
 
 Text that agents wrote is shown inert: control characters are escaped, so that nothing moves the cursor, rings or
 renames the terminal.
@@ -19,7 +19,7 @@ _KEPT = {"\n", "\t"}
 _DIRECTIONS = {*"\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f"}
 
 WIDE = 200
-"""Columns where nobody looks at the width: in files and pipes."""
+"""Columns where output goes to a file or a pipe."""
 
 
 def _console(stream: TextIO) -> Console:
@@ -31,7 +31,7 @@ errors = _console(sys.stderr)
 
 
 def inert(text: str, *, lines: bool = True) -> str:
-    """The text with control characters and those that turn the direction of writing escaped; on one line if asked."""
+    """Return a text with control and bidirectional characters escaped; without `lines`, line ends and tabs too."""
     kept = _KEPT if lines else frozenset[str]()
     return "".join(sign if sign in kept or _is_plain(sign) else _escaped(sign) for sign in text)
 
@@ -45,21 +45,21 @@ def _escaped(sign: str) -> str:
 
 
 def short(value: Any, longest: int = 60) -> str:
-    """A JSON value on one line, cut where it is long."""
+    """Return a JSON value as one line of at most `longest` characters."""
     text = value if isinstance(value, str) else orjson.dumps(value).decode()
     text = inert(" ".join(text.split()), lines=False)
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def print_json(value: Any, *, indent: bool = True) -> None:
-    """One JSON document on standard output; a line of its own without `indent`."""
+    """Print one JSON document on standard output, without `indent` as a single line."""
     option = orjson.OPT_APPEND_NEWLINE | (orjson.OPT_INDENT_2 if indent else 0)
     sys.stdout.write(orjson.dumps(value, default=str, option=option).decode())
     sys.stdout.flush()
 
 
 def table(*columns: str, title: str | None = None) -> Table:
-    """An empty table in the house's look."""
+    """Return an empty table in the style of all commands."""
     made = Table(title=title, box=None, header_style="bold", title_justify="left", pad_edge=False, padding=(0, 2, 0, 0))
     for number, column in enumerate(columns):
         # The first column names the row: it is copied, and must be whole.
@@ -68,5 +68,5 @@ def table(*columns: str, title: str | None = None) -> Table:
 
 
 def add_row(made: Table, cells: Sequence[object], *, style: str | None = None) -> None:
-    """A row whose cells are plain text, whatever is in them."""
+    """Add a row whose cells are shown as plain text, without markup."""
     made.add_row(*(cell if isinstance(cell, Text) else Text(inert(str(cell))) for cell in cells), style=style)

@@ -1,4 +1,4 @@
-"""`swarmhold run`: start one task, dispatch it, and wait for how it comes out."""
+"""`swarmhold run`: start one task, dispatch it, and wait for its result."""
 
 from __future__ import annotations
 
@@ -88,17 +88,17 @@ def run(
             _announce(attempt, as_json=as_json, waits=wait)
             return await _await(operator, task.id, as_json=as_json) if wait else None
 
-    settled = run_call(call)
-    if settled is None:
+    finished = run_call(call)
+    if finished is None:
         return
-    _show(settled, as_json=as_json)
-    raise typer.Exit(EXIT_BY_STATUS[settled.status])
+    _show(finished, as_json=as_json)
+    raise typer.Exit(EXIT_BY_STATUS[finished.status])
 
 
 def _spawner(
     *, queue: str | None, program: str | None, function: str | None, external: bool, text: str | None
 ) -> Spawner:
-    """The one that was asked for. Raises CommandFailed for several, or for what is none."""
+    """Return the spawner that the options name. Raises CommandFailed for several, or for an invalid one."""
     asked: list[Spawner] = []
     if queue is not None:
         asked.append(QueueSpawner(queue=queue))
@@ -112,7 +112,7 @@ def _spawner(
         try:
             asked.append(_SPAWNER.validate_python(json.loads(text)))
         except (ValueError, ValidationError) as error:
-            raise CommandFailed(f"--spawner is no spawner: {error}", status=EXIT_MISUSED) from error
+            raise CommandFailed(f"--spawner is not a valid spawner: {error}", status=EXIT_MISUSED) from error
     if len(asked) > 1:
         raise CommandFailed(
             "Name one spawner: --queue, --program, --function, --external or --spawner.", status=EXIT_MISUSED
@@ -128,11 +128,11 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _announce(attempt: Dispatched, *, as_json: bool, waits: bool) -> None:
-    told: dict[str, Any] = attempt.model_dump(mode="json")
+    shown: dict[str, Any] = attempt.model_dump(mode="json")
     if attempt.worker_handle is not None:
-        told["worker_handle"] = attempt.worker_handle
+        shown["worker_handle"] = attempt.worker_handle
     if as_json and not waits:
-        print_json(told)
+        print_json(shown)
         return
     stream = errors if as_json else console
     stream.print(Text(f"{attempt.task_id}, attempt {attempt.attempt}"), soft_wrap=True)
@@ -141,15 +141,15 @@ def _announce(attempt: Dispatched, *, as_json: bool, waits: bool) -> None:
 
 
 async def _await(operator: Operator, task_id: str, *, as_json: bool) -> Task:
-    """The task once it is settled; meanwhile what happens is told."""
+    """Wait until the task is done, printing its events, and return it."""
     stream = errors if as_json else console
     with stream.status("waiting") if stream.is_terminal else nullcontext():
         async with printing_events(operator, task_id, stream=stream):
-            return await _settled(operator, task_id, stream=stream)
+            return await _finished(operator, task_id, stream=stream)
 
 
-async def _settled(operator: Operator, task_id: str, *, stream: Console) -> Task:
-    """The task once it is settled; what it waits for is said when it takes longer, as where no worker is there."""
+async def _finished(operator: Operator, task_id: str, *, stream: Console) -> Task:
+    """Wait until the task is done, and return it; after a while say what it waits for, such as a worker."""
     try:
         return await operator.wait_for(task_id, deadline=SHORT_WAIT)
     except TimeoutError:

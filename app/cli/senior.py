@@ -1,4 +1,4 @@
-"""`swarmhold senior`: questions arrive while one looks on, and are answered in place."""
+"""`swarmhold senior`: show questions as they arrive, and answer them at the terminal."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from swarmhold.errors import AnswerRejected
 from swarmhold.models.frames import Ask
 from swarmhold.senior import Senior
 
-LOOK_S = 0.3
-"""How often it is looked whether somebody else has answered what is on the screen."""
+CHECK_INTERVAL_S = 0.3
+"""How often a shown question is checked for an answer by somebody else."""
 HELP = "  :s puts it off   :w says why the task waits   := JSON answers with any JSON   :q ends"
 
 Bridge = Annotated[str | None, typer.Option("--bridge", help="The id to sit at; questions may be addressed to it.")]
 
 
 class Quit(Exception):
-    """Enough for today."""
+    """The senior ends the command."""
 
 
 class Skip(Exception):
-    """Another one first."""
+    """The senior puts the question off."""
 
 
 class Gone(Exception):
-    """Nobody waits for this answer any more."""
+    """The question is no longer open."""
 
 
 def senior(
@@ -59,47 +59,47 @@ def senior(
 
     async def call() -> None:
         async with senior_session(endpoint) as seat, seat.console(bridge_id) as desk:
-            with StdinLines() as keyboard:
+            with StdinLines() as lines:
                 if as_json:
-                    await _pipe(desk, keyboard)
+                    await _pipe(desk, lines)
                     return
                 console.print(f"Sitting at {bridge_id}. Questions appear here. {HELP.strip()}", soft_wrap=True)
                 with suppress(Quit):
-                    await Sitting(seat, desk, keyboard).run()
+                    await AnsweringSession(seat, desk, lines).run()
 
     run_call(call)
 
 
-class Sitting:
-    """One person at one console."""
+class AnsweringSession:
+    """One senior who answers questions at a console."""
 
-    def __init__(self, seat: Senior, desk: Console, keyboard: StdinLines) -> None:
+    def __init__(self, seat: Senior, desk: Console, lines: StdinLines) -> None:
         self._seat = seat
         self._desk = desk
-        self._keyboard = keyboard
+        self._lines = lines
         self._put_off: deque[Ask] = deque()
 
     async def run(self) -> None:
-        """Question after question. Raises Quit."""
+        """Ask for answers until the senior ends the command. Raises Quit."""
         while True:
             ask = await self._next()
             try:
-                await self._settle(ask)
+                await self._ask(ask)
             except Skip:
                 self._put_off.append(ask)
             except Gone:
                 console.print(Text("  Somebody else answered it, or nobody waits for it any more.", style="yellow"))
 
     async def _next(self) -> Ask:
-        """The next question; when there is none, an empty line brings back what was put off."""
+        """Return the next question; an empty line brings back one that was put off. Raises Quit."""
         while True:
             asking = asyncio.create_task(self._desk.next_ask())
-            typing = asyncio.create_task(self._keyboard.line())
+            typing = asyncio.create_task(self._lines.next())
             try:
                 await asyncio.wait({asking, typing}, return_when=asyncio.FIRST_COMPLETED)
                 if asking.done():
                     if typing.done():
-                        self._keyboard.put_back(typing.result())
+                        self._lines.put_back(typing.result())
                     return asking.result()
                 line = typing.result()
             finally:
@@ -112,8 +112,8 @@ class Sitting:
                 return self._put_off.popleft()
             console.print(Text("  Nothing is open.", style="dim"))
 
-    async def _settle(self, ask: Ask) -> None:
-        """Show it, and ask for an answer until one counts. Raises Skip, Gone, Quit."""
+    async def _ask(self, ask: Ask) -> None:
+        """Show a question, and ask for an answer until one is accepted. Raises Skip, Gone, Quit."""
         self._show(ask)
         fields = fields_of(ask.choices, ask.answer_schema)
         while True:
@@ -145,7 +145,7 @@ class Sitting:
             console.print(Text(f"  ({waiting} more wait)", style="dim"))
 
     async def _fill(self, ask: Ask, fields: list[Field]) -> Any:
-        """The answer, field by field. Raises Skip, Gone, Quit."""
+        """Read the answer, field by field. Raises Skip, Gone, Quit."""
         values: list[tuple[Any, ...]] = []
         for field in fields:
             optional = "" if field.required else ", or nothing"
@@ -166,7 +166,7 @@ class Sitting:
         return assemble(fields, values)
 
     async def _line(self, ask: Ask, prompt: str) -> str:
-        """What is typed; the commands among it are carried out. Raises Skip, Gone, Quit."""
+        """Read a line, and run those that are commands. Raises Skip, Gone, Quit."""
         while True:
             console.print(Text(prompt), end="", soft_wrap=True)
             line = await self._typed(ask)
@@ -183,10 +183,10 @@ class Sitting:
                     return line
 
     async def _typed(self, ask: Ask) -> str:
-        typing = asyncio.create_task(self._keyboard.line())
+        typing = asyncio.create_task(self._lines.next())
         try:
             while not typing.done():
-                await asyncio.wait({typing}, timeout=LOOK_S)
+                await asyncio.wait({typing}, timeout=CHECK_INTERVAL_S)
                 if not typing.done() and all(other.key != ask.key for other in self._desk.open):
                     console.print()
                     raise Gone
@@ -201,7 +201,7 @@ class Sitting:
 
 
 def _try(read: Any, line: str) -> tuple[Any] | None:
-    """The value of a line, or None after saying what is wrong with it."""
+    """Return the parsed line in a 1-tuple, or None after printing what is wrong with it."""
     try:
         return (read(line),)
     except InvalidAnswer as wrong:
@@ -209,8 +209,8 @@ def _try(read: Any, line: str) -> tuple[Any] | None:
         return None
 
 
-async def _pipe(desk: Console, keyboard: StdinLines) -> None:
-    """Questions out, answers in, a line each, until standard input ends."""
+async def _pipe(desk: Console, lines: StdinLines) -> None:
+    """Print questions and read answers, one JSON line each, until standard input ends."""
 
     async def ask() -> None:
         async for asked in desk:
@@ -218,7 +218,7 @@ async def _pipe(desk: Console, keyboard: StdinLines) -> None:
 
     asking = asyncio.create_task(ask(), name="print questions")
     try:
-        while (line := await keyboard.line()) is not None:
+        while (line := await lines.next()) is not None:
             if line.strip():
                 print_json(await _answer(desk, line), indent=False)
     finally:

@@ -1,4 +1,4 @@
-"""Lines that are typed, read beside everything else that happens."""
+"""Standard input by lines, for an event loop."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _CHUNK = 65536
 
 
 class StdinLines:
-    """Standard input by lines. Use it as a context manager inside a running loop.
+    """The lines of a terminal, a pipe or a file. Use it as a context manager inside a running loop.
 
-    A terminal, a pipe or a file: what the loop cannot wait for is read in a thread.
+    A regular file, which an event loop cannot poll, is read in a thread.
     """
 
     def __init__(self) -> None:
@@ -22,24 +22,24 @@ class StdinLines:
         self._returned: list[str | None] = []
         self._rest = b""
         self._reader: asyncio.Task[None] | None = None
-        self._watched = False
+        self._polled = False
 
-    async def line(self) -> str | None:
-        """The next line without its end; None when there is no more. Cancelling loses none."""
+    async def next(self) -> str | None:
+        """Return the next line without its line end, or None at the end of input. Cancelling loses no line."""
         line = self._returned.pop() if self._returned else await self._lines.get()
         if line is None:
             self._lines.put_nowait(None)
         return line
 
     def put_back(self, line: str | None) -> None:
-        """Let the next call of `line` find this one."""
+        """Make the next call of `next` return this line."""
         self._returned.append(line)
 
     def __enter__(self) -> Self:
         loop = asyncio.get_running_loop()
         try:
             loop.add_reader(sys.stdin.fileno(), self._readable)
-            self._watched = True
+            self._polled = True
         except PermissionError:  # a regular file is always readable, and epoll(7) does not take it
             self._reader = loop.create_task(self._read_all(), name="read standard input")
         return self
@@ -47,7 +47,7 @@ class StdinLines:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._watched:
+        if self._polled:
             asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
         if self._reader is not None:
             self._reader.cancel()
@@ -57,9 +57,9 @@ class StdinLines:
             data = os.read(sys.stdin.fileno(), _CHUNK)
         except OSError:  # the terminal has gone
             data = b""
-        if not data and self._watched:
+        if not data and self._polled:
             asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
-            self._watched = False
+            self._polled = False
         self._take(data)
 
     async def _read_all(self) -> None:

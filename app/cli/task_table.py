@@ -1,4 +1,4 @@
-"""Lists of tasks, one line each as far as the terminal has room."""
+"""Tables of tasks, one line each, fitted to the width of the terminal."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ STATUS_STYLES = {
     Status.PENDING: "dim",
 }
 
-_ROOMY = 110
-"""Columns from which on there is room for year and seconds."""
+_WIDE = 110
+"""Columns from which on instants are shown with year and seconds."""
 _DIRECTIVE = range(12, 51)
 
 
 def task_list(found: Iterable[Task]) -> Table:
-    """The tasks as they stand."""
+    """Return a table of these tasks."""
     shown = table("id", "status", "agent", "try", "updated", "directive")
     for column in shown.columns[:-1]:
         column.no_wrap = True
@@ -38,7 +38,7 @@ def task_list(found: Iterable[Task]) -> Table:
 def _row(task: Task, width: int) -> tuple[object, ...]:
     state = Text(task.status, style=STATUS_STYLES[task.status])
     updated = str(task.model_dump(mode="json")["updated_at"])
-    moment = updated[:19] if width >= _ROOMY else updated[5:16]
+    moment = updated[:19] if width >= _WIDE else updated[5:16]
     agent = short(task.spec.agent, 30)
     room = width - len(task.id) - len(agent) - len(moment) - len(task.status) - 12
     directive = short(task.spec.initial_directive, max(_DIRECTIVE.start, min(room, _DIRECTIVE.stop - 1)))

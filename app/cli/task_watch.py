@@ -1,4 +1,4 @@
-"""Following tasks as they change: the feed says that something happened, the listing says what is so."""
+"""Watching tasks: the feed says when something changed, a request what the state is then."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from swarmhold.operator import Operator
 Reader = Observer | Operator
 
 SHOWN = 30
-CALM_S = 0.3
-"""How long changes are gathered before the list is read anew."""
+COLLECT_S = 0.3
+"""How long changes are collected before the list is read again."""
 
 
 async def watch_one(seat: Reader, task_id: str, *, as_json: bool) -> Task:
-    """Tell what happens to a task until it is settled; the task as it is then."""
+    """Print the events of a task until it is done, and return it."""
     await seat.task(task_id)
     async with printing_events(seat, task_id, as_json=as_json):
         task = await seat.wait_for(task_id)
@@ -41,19 +41,19 @@ async def watch_one(seat: Reader, task_id: str, *, as_json: bool) -> Task:
 async def printing_events(
     seat: Reader, task_id: str, *, as_json: bool = False, stream: Console = console
 ) -> AsyncGenerator[None]:
-    """Tell what happens to a task while the block waits for its end, and the last of it when that has come."""
-    running = asyncio.create_task(_tell(seat, task_id, as_json=as_json, stream=stream), name="tell what happens")
+    """Print the events of a task while the block waits for its end, its last ones included."""
+    running = asyncio.create_task(_print_events(seat, task_id, as_json=as_json, stream=stream), name="print events")
     try:
         yield
-        # Its last events are on their way.
+        # The last events arrive after the end is known.
         await asyncio.wait({running}, timeout=2.0)
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
 
-async def _tell(seat: Reader, task_id: str, *, as_json: bool, stream: Console) -> None:
-    """Every event of a task from its beginning, until it is settled."""
+async def _print_events(seat: Reader, task_id: str, *, as_json: bool, stream: Console) -> None:
+    """Print every event of a task from its beginning, until the task is done."""
     async with aclosing(seat.events(after=0, task=task_id)) as events:
         async for event in events:
             if not isinstance(event, Event):
@@ -77,7 +77,7 @@ async def watch_many(
     label: str | None,
     as_json: bool,
 ) -> None:
-    """Show the newest tasks, and show them anew whenever something happens. Ends by being cancelled."""
+    """Show the newest tasks, again after every change, until cancelled."""
     changed = asyncio.Event()
     changed.set()
 
@@ -114,11 +114,11 @@ async def _print_changes(read: Read) -> None:
             if seen.get(task.id) != task.version:
                 seen[task.id] = task.version
                 print_json(task.model_dump(mode="json"), indent=False)
-        await asyncio.sleep(CALM_S)
+        await asyncio.sleep(COLLECT_S)
 
 
 async def _redraw(read: Read) -> None:
     with Live(table("id"), console=console, auto_refresh=False, screen=False) as live:
         while True:
             live.update(task_list(await read()), refresh=True)
-            await asyncio.sleep(CALM_S)
+            await asyncio.sleep(COLLECT_S)

@@ -1,4 +1,4 @@
-"""`swarmhold tasks`: listing, showing, watching, asking why, cancelling."""
+"""`swarmhold tasks`: list, show, watch and cancel tasks, and say why one does not move."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def show(
     data_dir: DataDir = None,
     config: ConfigFile = None,
 ) -> None:
-    """Show a task with its attempts and what the last of them said."""
+    """Show a task with its attempts and the outputs of the last one."""
     endpoint = endpoint_of(url, key, data_dir, config)
 
     async def call() -> tuple[Task, list[Attempt], list[OutputRecord]]:
@@ -118,7 +118,7 @@ def _show(task: Task, attempts: list[Attempt], outputs: list[OutputRecord]) -> N
 
 @tasks.command()
 def watch(
-    task_id: Annotated[str | None, typer.Argument(help="One task, until it is settled; without, all of them.")] = None,
+    task_id: Annotated[str | None, typer.Argument(help="One task, until it is done; without, all of them.")] = None,
     status: OfStatus = None,
     agent: OfAgent = None,
     label: OfLabel = None,
@@ -138,8 +138,8 @@ def watch(
             await watch_many(seat, status=status, agent=agent, label=label, as_json=as_json)
             return None
 
-    settled = run_call(call)
-    if settled is not None and settled.status is not Status.PASS:
+    finished = run_call(call)
+    if finished is not None and finished.status is not Status.PASS:
         raise typer.Exit(1)
 
 
@@ -184,7 +184,7 @@ def cancel(
     data_dir: DataDir = None,
     config: ConfigFile = None,
 ) -> None:
-    """Cancel a task, its worker, its questions and everything below it."""
+    """Cancel a task, its worker, its questions and its child tasks."""
     endpoint = endpoint_of(url, key, data_dir, config)
 
     async def call() -> Task:

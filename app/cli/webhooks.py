@@ -36,7 +36,7 @@ def _administer(
     data_dir: Path | None,
     config: Path | None,
 ) -> R:
-    """What the call brings. Raises CommandFailed."""
+    """Call the server with the root key, and return the result. Raises CommandFailed."""
     endpoint = endpoint_of(url, key, data_dir, config)
 
     async def run() -> R:
@@ -80,7 +80,7 @@ def list_webhooks(
     data_dir: DataDir = None,
     config: ConfigFile = None,
 ) -> None:
-    """List them and how each fares, without their secrets."""
+    """List webhooks and their state, without their secrets."""
     found = _administer(lambda admin: admin.webhooks(), url=url, key=key, data_dir=data_dir, config=config)
     if as_json:
         print_json([one.model_dump(mode="json") for one in found])
@@ -103,16 +103,20 @@ def _state(one: Webhook) -> str:
 def pause(
     webhook_id: WebhookId, url: Url = None, key: Key = None, data_dir: DataDir = None, config: ConfigFile = None
 ) -> None:
-    """Deliver nothing until it is resumed; its place in the feed is kept."""
-    _told(_administer(lambda one: one.pause_webhook(webhook_id), url=url, key=key, data_dir=data_dir, config=config))
+    """Pause deliveries until the webhook is resumed; its cursor in the feed is kept."""
+    _print_state(
+        _administer(lambda one: one.pause_webhook(webhook_id), url=url, key=key, data_dir=data_dir, config=config)
+    )
 
 
 @webhooks.command()
 def resume(
     webhook_id: WebhookId, url: Url = None, key: Key = None, data_dir: DataDir = None, config: ConfigFile = None
 ) -> None:
-    """Go on from its place, at once."""
-    _told(_administer(lambda one: one.resume_webhook(webhook_id), url=url, key=key, data_dir=data_dir, config=config))
+    """Resume deliveries from its cursor, at once."""
+    _print_state(
+        _administer(lambda one: one.resume_webhook(webhook_id), url=url, key=key, data_dir=data_dir, config=config)
+    )
 
 
 @webhooks.command()
@@ -124,21 +128,21 @@ def replay(
     data_dir: DataDir = None,
     config: ConfigFile = None,
 ) -> None:
-    """Deliver again what lies behind a cursor; a paused one goes on with it."""
+    """Deliver the events behind a cursor again; a paused webhook is resumed."""
     moved = _administer(
         lambda admin: admin.replay_webhook(webhook_id, after=after), url=url, key=key, data_dir=data_dir, config=config
     )
-    _told(moved)
+    _print_state(moved)
 
 
 @webhooks.command()
 def delete(
     webhook_id: WebhookId, url: Url = None, key: Key = None, data_dir: DataDir = None, config: ConfigFile = None
 ) -> None:
-    """Remove it. A delivery that is under way may still arrive."""
+    """Delete a webhook. A delivery that is under way may still arrive."""
     _administer(lambda one: one.delete_webhook(webhook_id), url=url, key=key, data_dir=data_dir, config=config)
     print(f"deleted {webhook_id}")
 
 
-def _told(one: Webhook) -> None:
+def _print_state(one: Webhook) -> None:
     print(f"{one.id} is {one.status}, at cursor {one.cursor}.")

@@ -1,1 +1,1 @@
-"""A whole swarm at work: what `swarmhold demo` starts, lets do real work, kills half-way, and checks."""
+"""`swarmhold demo`: a swarm that does real work while its server is killed, and whose results are checked."""

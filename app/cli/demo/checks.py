@@ -1,4 +1,4 @@
-"""Whether everything came out right: each result against an independent computation, and the books of the server."""
+"""The checks of the demo: results against an independent computation, and the server's records for consistency."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from swarmhold.models.tasks import Task
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One thing that was looked at; `faults` is empty when it is right."""
+    """The result of one check over `looked_at` items; it passed when `faults` is empty."""
 
     name: str
     looked_at: int
@@ -26,12 +26,12 @@ class Check:
 
     @property
     def ok(self) -> bool:
-        """Whether it was looked at and nothing is wrong."""
+        """Whether anything was checked and nothing is wrong."""
         return self.looked_at > 0 and not self.faults
 
 
 def run_checks(outcome: Outcome, planned: int) -> list[Check]:
-    """All of them."""
+    """Run all checks."""
     return [
         _check("every planned task exists, passed, and was started once", planned, _existence(outcome, planned)),
         _check("results equal an independent computation", len(outcome.planned), _results(outcome)),
@@ -41,7 +41,7 @@ def run_checks(outcome: Outcome, planned: int) -> list[Check]:
         _check("what had passed before the kill stayed as it was", len(outcome.passed_before), _kept(outcome)),
         _check("the feed: no event lost, doubled or out of order", len(outcome.feed), _events(outcome)),
         _check("one result per task, one live attempt at a time", len(outcome.attempts), _attempts(outcome)),
-        _check("the server was killed, came back, and ended in order", 1, _lives(outcome)),
+        _check("the server was killed, came back, and ended in order", 1, _restart(outcome)),
     ]
 
 
@@ -61,7 +61,7 @@ def _existence(outcome: Outcome, planned: int) -> Iterator[str]:
     if len(outcome.planned) != planned:
         yield f"{len(outcome.planned)} of {planned} planned tasks were started"
     strangers = set(outcome.tasks) - set(outcome.planned) - {task.id for task in _children(outcome)}
-    yield from (f"{task_id} was started by nobody's plan" for task_id in strangers)
+    yield from (f"{task_id} was not planned" for task_id in strangers)
     for task in outcome.tasks.values():
         if task.status is not Status.PASS:
             yield f"{task.spec.agent} {task.id} is {task.status}: {task.last_result}"
@@ -122,7 +122,7 @@ def _retries(outcome: Outcome) -> Iterator[str]:
         if len(attempts) < 2 or attempts[0].final is None or attempts[0].final.ok:
             yield f"its first attempt did not fail: {[attempt.outcome for attempt in attempts]}"
         elif result["attempt"] != attempts[-1].attempt:
-            yield f"the result is attempt {result['attempt']}'s, not that of the last one"
+            yield f"the result is of attempt {result['attempt']}, not of the last one"
 
 
 def _answers(outcome: Outcome) -> Iterator[str]:
@@ -136,7 +136,7 @@ def _answers(outcome: Outcome) -> Iterator[str]:
     used: list[Any] = [task.last_result for task in _of(outcome, "editor")]
     for result in used:
         if outcome.answered.get(result["asked"]) != result["chosen"]:
-            yield f"the worker went on with {result['chosen']!r}"
+            yield f"the worker continued with {result['chosen']!r}"
 
 
 def _key(event: Event) -> str:
@@ -174,7 +174,7 @@ def _attempts(outcome: Outcome) -> Iterator[str]:
             yield f"{task_id} has {len(good)} good results in {len(attempts)} attempts"
 
 
-def _lives(outcome: Outcome) -> Iterator[str]:
+def _restart(outcome: Outcome) -> Iterator[str]:
     if outcome.restart_s <= 0:
         yield "the server was never started again"
     if outcome.exit_status != 0:

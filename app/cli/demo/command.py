@@ -1,4 +1,4 @@
-"""`swarmhold demo`: the main job, on real input, checked, with its server killed half-way."""
+"""`swarmhold demo`: run a swarm on real input, kill its server half-way, and check the results."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from app.cli.exits import CommandFailed
 from app.cli.output import add_row, console, errors, print_json, table
 from swarmhold.errors import Error
 
-LONGEST_S = 58.0
-"""Well under a minute is plenty where nothing else runs; a busy machine may be given longer."""
+DEADLINE_S = 58.0
+"""Enough on an idle machine; a busy one may be given more by `--deadline`."""
 
 Keep = Annotated[bool, typer.Option("--keep", help="Keep the folder with data and logs, and say where it is.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON; progress goes to standard error.")]
 Deadline = Annotated[float, typer.Option("--deadline", help="Seconds after which it counts as failed.", min=1)]
 
 
-def demo(keep: Keep = False, as_json: AsJson = False, deadline: Deadline = LONGEST_S) -> None:
-    """Let a whole swarm work on real files, kill its server half-way, and check all that came of it."""
+def demo(keep: Keep = False, as_json: AsJson = False, deadline: Deadline = DEADLINE_S) -> None:
+    """Let a swarm work on real files, kill its server half-way, and check every result."""
     folder = Path(tempfile.mkdtemp(prefix="swarmhold-demo-"))
     try:
         good = asyncio.run(_run(folder, as_json=as_json, deadline_s=deadline))
@@ -51,20 +51,20 @@ async def _run(folder: Path, *, as_json: bool, deadline_s: float) -> bool:
     progress = Progress(errors if as_json else console, expected=len(plan) + children)
     processes = Processes(folder, corpus.root)
     swarm = Swarm(processes, corpus, plan, progress)
-    trouble: str | None = None
+    failure: str | None = None
     try:
         with progress.shown():
             async with asyncio.timeout(deadline_s):
                 await swarm.work()
     except TimeoutError:
-        trouble = f"It was not done within {deadline_s:g} s: {_missing(progress)}."
+        failure = f"It was not done within {deadline_s:g} s: {_missing(progress)}."
     except (Error, CommandFailed) as error:
-        trouble = str(error)
+        failure = str(error)
     finally:
         swarm.outcome.exit_status = await processes.close()
-    if trouble is not None:
+    if failure is not None:
         logs = "\n".join(f"{name}: {processes.log(name)}" for name in ("server", "queue_worker", "handle_worker"))
-        raise CommandFailed(f"The demo went wrong. {trouble}\n{logs}")
+        raise CommandFailed(f"The demo failed. {failure}\n{logs}")
     checks = run_checks(swarm.outcome, len(plan))
     seconds = time.monotonic() - began
     if as_json:
@@ -80,7 +80,7 @@ def _missing(progress: Progress) -> str:
 
 
 def _rows(outcome: Outcome) -> list[tuple[str, str, int, int, int]]:
-    """Agent, where its workers ran, tasks, attempts, passed."""
+    """Return a row for each agent: name, kind of spawner, tasks, attempts, passed tasks."""
     rows: dict[str, tuple[str, int, int, int]] = {}
     for task_id, task in outcome.tasks.items():
         attempts = outcome.attempts[task_id]

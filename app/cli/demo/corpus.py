@@ -1,4 +1,4 @@
-"""The files that the swarm reads: the repository's own, or those that ship where there is no repository."""
+"""The files that the swarm reads: those of the checkout, or of the installed package where there is none."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ PACKAGE = Path(app.__file__).parent
 FOLDERS = ("app", "benchmarks", "clients", "docs", "examples", "openapi", "tests")
 ENDINGS = (".md", ".py", ".toml", ".yml", ".yaml", ".json", ".sh", ".txt", ".lock")
 TEXTS = "app/cli/demo/texts"
-MOST_SOURCES = 40
-MOST_DOCUMENTS = 24
-LARGEST = 256 * 1024
+MAX_SOURCES = 40
+MAX_DOCUMENTS = 24
+MAX_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """Paths relative to `root`: documents to read and to summarise, sources to read, one folder to survey."""
+    """Paths below `root`: documents to read and to summarise, sources to read, and a folder to survey."""
 
     root: Path
     documents: tuple[str, ...]
@@ -30,12 +30,12 @@ class Corpus:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Documents and sources."""
+        """The documents and sources."""
         return self.documents + self.sources
 
 
 def take_snapshot(into: Path) -> Corpus:
-    """Copy what there is to read, so that nobody changes it meanwhile, and choose from the copy."""
+    """Copy the files, so that they stay as they are meanwhile, and choose from the copy."""
     origin = PACKAGE.parent
     for path in _texts(origin):
         copy = into / path.relative_to(origin)
@@ -45,7 +45,7 @@ def take_snapshot(into: Path) -> Corpus:
 
 
 def _texts(origin: Path) -> Iterator[Path]:
-    """The text files of the package, and of the checkout around it if there is one."""
+    """Yield the text files of the package, and of the checkout around it if there is one."""
     checkout = (origin / "pyproject.toml").is_file() and (origin / "app") == PACKAGE
     folders = (".", *(FOLDERS if checkout else ("app",)))
     for folder in folders:
@@ -56,28 +56,28 @@ def _texts(origin: Path) -> Iterator[Path]:
 
 
 def choose(root: Path) -> Corpus:
-    """What to read of the files under a root."""
+    """Choose what to read among the files below a root."""
     documents = [*(root / TEXTS).glob("*.md"), *root.glob("*.md"), *(root / "docs").rglob("*.md")]
     sources = [path for path in (root / "app").rglob("*.py") if path.parent.name != "ops"]
     surveyed = [*(root / "app" / "engine" / "ops").glob("*.py")]
     return Corpus(
         root=root,
-        documents=_names(root, documents, MOST_DOCUMENTS),
-        sources=_names(root, sources, MOST_SOURCES),
-        surveyed=_names(root, surveyed, MOST_SOURCES),
+        documents=_names(root, documents, MAX_DOCUMENTS),
+        sources=_names(root, sources, MAX_SOURCES),
+        surveyed=_names(root, surveyed, MAX_SOURCES),
     )
 
 
 def _names(root: Path, paths: list[Path], most: int) -> tuple[str, ...]:
-    """The paths from the root, in order, spread evenly where there are too many."""
-    names = sorted(path.relative_to(root).as_posix() for path in paths if 0 < path.stat().st_size <= LARGEST)
+    """Return the sorted paths relative to the root, at most `most` of them, evenly spaced."""
+    names = sorted(path.relative_to(root).as_posix() for path in paths if 0 < path.stat().st_size <= MAX_BYTES)
     step = max(1.0, len(names) / most)
     return tuple(names[int(number * step)] for number in range(min(most, len(names))))
 
 
 def locate(root: Path, name: str) -> Path:
-    """The file of a name. Raises ValueError for one outside the root, since names come with the task."""
+    """Return the file of a name that came with a task. Raises ValueError for one outside the root."""
     path = (root / name).resolve()
     if not path.is_relative_to(root.resolve()):
-        raise ValueError(f"{name} is outside of what is read")
+        raise ValueError(f"{name} is outside the folder to read")
     return path

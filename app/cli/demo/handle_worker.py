@@ -1,4 +1,4 @@
-"""A worker outside the server, started by whoever dispatched: it has a handle and nothing else."""
+"""A worker of the `external` spawner: the dispatcher starts it, and it has nothing but a handle."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ HOLD = timedelta(seconds=20)
 
 
 async def survey(worker: Worker, task_id: str, names: list[str]) -> JsonValue:
-    """Let a child task read each file, and add up what they found."""
+    """Let a child task read each file, and add up their results."""
     children: list[str] = []
     for name in names:
         directive = json.dumps({"path": name})
-        # The keys make a repeated call after a broken connection the same call.
+        # The idempotency keys make it safe to repeat a call after a broken connection.
         child = await worker.start_task(
             "statistician", directive, retry=RETRY, idempotency_key=f"child-{task_id}-{name}"
         )
@@ -41,7 +41,7 @@ async def survey(worker: Worker, task_id: str, names: list[str]) -> JsonValue:
 
 
 async def edit(worker: Worker, task_id: str, names: list[str]) -> JsonValue:
-    """Let a senior choose among the files."""
+    """Ask a senior to choose among the files."""
     question = await worker.ask(
         {"text": "Which of these should be read first?", "task": task_id},
         choices=[*names],
@@ -51,7 +51,7 @@ async def edit(worker: Worker, task_id: str, names: list[str]) -> JsonValue:
 
 
 async def run(base_url: str, handle: str) -> None:
-    """Fetch the prompt, do what the agent is for, submit."""
+    """Fetch the prompt, do the work of its agent, and submit the result."""
     async with SwarmholdClient(base_url) as server:
         worker = server.worker(handle)
         job = await worker.prompt()

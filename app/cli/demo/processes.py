@@ -1,4 +1,4 @@
-"""The processes of the demo: one server that may be killed, and workers that live beside it."""
+"""The processes of the demo: a server that is killed and restarted, and workers that outlive it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STOP_S = 10.0
 
 @dataclass(slots=True)
 class Processes:
-    """Starts processes and ends all of them. `folder` holds the data, the logs and what is read."""
+    """Starts processes, and ends all of them in `close`. `folder` holds the data, the logs and the files to read."""
 
     folder: Path
     root: Path
@@ -39,18 +39,18 @@ class Processes:
 
     @property
     def data_dir(self) -> Path:
-        """The server's data."""
+        """The server's data directory."""
         return self.folder / "data"
 
     async def start_server(self) -> float:
-        """Start the server and wait until it is ready; how many seconds that took. It keeps its port."""
+        """Start the server on the port it had before, wait until it is ready, and return how many seconds that took."""
         port = self.url.rpartition(":")[2] or "0"
         settings = {
             "SWARMHOLD_HOST": "127.0.0.1",
             "SWARMHOLD_PORT": port,
             "SWARMHOLD_DATA_DIR": str(self.data_dir),
             "SWARMHOLD_LOG_FORMAT": "json",
-            # A claim whose reply the kill cut off is given out again when its lease ends: soon, as all is quick here.
+            # A claim whose reply was lost in the kill is available again when its lease expires; keep that short.
             "SWARMHOLD_ENGINE__LEASE": "5",
             "SWARMHOLD_SPAWN__PROGRAMS": json.dumps({"summariser": self._summariser()}),
         }
@@ -87,13 +87,13 @@ class Processes:
                 await asyncio.sleep(0.02)
 
     async def kill_server(self) -> None:
-        """End the server as a power cut would."""
-        assert self._server is not None, "the server was not started"  # noqa: S101 - a fault of the caller
+        """End the server by SIGKILL."""
+        assert self._server is not None, "the server was not started"  # noqa: S101 - an error of the caller
         self._server.send_signal(signal.SIGKILL)
         await asyncio.to_thread(self._server.wait)
 
     def start_worker(self, module: str, variables: Mapping[str, str]) -> None:
-        """Start a worker process. Its secret is in its environment, never among its arguments."""
+        """Start a worker process. Its credential is in its environment, never among its arguments."""
         worker = self._start(module, ["-m", f"app.cli.demo.{module}"], {"SWARMHOLD_BASE_URL": self.url, **variables})
         self._workers.append(worker)
 
@@ -111,13 +111,13 @@ class Processes:
             )
 
     def log(self, name: str, lines: int = 12) -> str:
-        """The end of a process's log."""
+        """Return the last lines of a process's log, redacted."""
         path = self.folder / f"{name}.log"
         text = path.read_text(errors="replace") if path.exists() else ""
         return redact("\n".join(text.splitlines()[-lines:]))
 
     async def close(self) -> int | None:
-        """Ask all processes to end, and end those that do not; the server's exit status."""
+        """Stop all processes, and return the server's exit status, or None if it was never started."""
         status = await asyncio.to_thread(self._end, self._server) if self._server is not None else None
         for worker in self._workers:
             worker.kill()

@@ -1,4 +1,4 @@
-"""What is seen while the swarm works: counts by agent, and the last things that happened."""
+"""The progress of the demo: counts by agent, and the latest messages."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _COLUMNS = ("pending", "running", "waiting", "suspended", "blocked", "pass")
 
 @dataclass(slots=True)
 class Progress:
-    """Fed with the server's events; shows itself live on a terminal, and one line for each piece of news elsewhere."""
+    """Counts the server's events. On a terminal it is a live display; elsewhere each message is printed as a line."""
 
     console: Console
     expected: int
     agents: dict[str, str] = field(default_factory=dict[str, str])
     states: dict[str, str] = field(default_factory=dict[str, str])
     seen: int = 0
-    _news: deque[str] = field(default_factory=lambda: deque[str](maxlen=8))
+    _messages: deque[str] = field(default_factory=lambda: deque[str](maxlen=8))
     _began: float = field(default_factory=time.monotonic)
     _live: Live | None = None
 
@@ -48,26 +48,26 @@ class Progress:
         if not self.console.is_terminal:
             yield
             return
-        with Live(self._picture(), console=self.console, refresh_per_second=10, transient=True) as self._live:
+        with Live(self._display(), console=self.console, refresh_per_second=10, transient=True) as self._live:
             yield
         self._live = None
 
     @property
     def passed(self) -> int:
-        """How many tasks have passed so far."""
+        """Number of tasks that have passed so far."""
         return sum(state == "pass" for state in self.states.values())
 
     def say(self, text: str) -> None:
-        """A piece of news."""
+        """Show a message."""
         line = f"{time.monotonic() - self._began:5.1f} s  {text}"
-        self._news.append(line)
+        self._messages.append(line)
         if self._live is None:
             self.console.print(Text(line), soft_wrap=True)
         else:
-            self._live.update(self._picture())
+            self._live.update(self._display())
 
     def record(self, event: Event) -> None:
-        """Take in one event of the feed."""
+        """Count one event of the feed."""
         self.seen += 1
         if event.task_id is None:
             return
@@ -77,9 +77,9 @@ class Progress:
         if after is not None:
             self.states[event.task_id] = after
         if self._live is not None:
-            self._live.update(self._picture())
+            self._live.update(self._display())
 
-    def _picture(self) -> Group:
+    def _display(self) -> Group:
         counts: dict[str, Counter[str]] = {}
         for task_id, state in self.states.items():
             counts.setdefault(self.agents.get(task_id, "?"), Counter())[state] += 1
@@ -89,4 +89,4 @@ class Progress:
         for agent in sorted(counts):
             table.add_row(Text(agent), *(str(counts[agent][state] or "·") for state in _COLUMNS))
         bar = ProgressBar(total=self.expected, completed=self.passed, width=60)
-        return Group(table, bar, *(Text(line) for line in self._news))
+        return Group(table, bar, *(Text(line) for line in self._messages))

@@ -1,4 +1,4 @@
-"""A worker process of the demo: claims from the queue and reads files until it is told to stop."""
+"""A worker process of the demo: claims attempts from a queue and reads their files, until SIGTERM."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONCURRENCY = 4
 
 
 async def work(job: Job) -> JsonValue:
-    """What was found in the file that the prompt names."""
+    """Return the results for the file that the prompt names."""
     name = json.loads(job.prompt)["path"]
     path = locate(Path(os.environ["DEMO_ROOT"]), name)
     text = path.read_text(encoding="utf-8")
@@ -40,7 +40,7 @@ async def work(job: Job) -> JsonValue:
 
 
 async def run(base_url: str, api_key: str) -> None:
-    """Work until SIGTERM; restarts of the server are outlived."""
+    """Work until SIGTERM, through restarts of the server."""
     async with SwarmholdClient(base_url, call_retry=CallRetry()) as server:
         worker = server.queue_worker(api_key, QUEUE, work, concurrency=CONCURRENCY, name=f"reader-{os.getpid()}")
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)

@@ -1,4 +1,4 @@
-"""The demo from its first process to its last: start, work, kill, start again, wait, gather."""
+"""The run of the demo: start, work, kill the server, restart it, wait, collect the results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CALL_RETRY = CallRetry(timeout=timedelta(seconds=45), max_backoff=timedelta(seco
 
 @dataclass(slots=True)
 class Outcome:
-    """What is there in the end, to be checked."""
+    """The results of a run, to be checked."""
 
     corpus: Corpus
     planned: dict[str, PlannedTask] = field(default_factory=dict[str, PlannedTask])
@@ -39,19 +39,19 @@ class Outcome:
     feed: list[Event] = field(default_factory=list[Event])
     answered: dict[str, str] = field(default_factory=dict[str, str])
     passed_before: list[str] = field(default_factory=list[str])
-    """Tasks that had passed, as the feed had told, when the server was killed."""
+    """Tasks that had passed, according to the feed, when the server was killed."""
     restart_s: float = 0.0
     exit_status: int | None = None
 
 
 class Swarm:
-    """One run. `work` may be called once."""
+    """One run of the demo. Call `work` once."""
 
     def __init__(self, processes: Processes, corpus: Corpus, plan: Sequence[PlannedTask], progress: Progress) -> None:
         self._processes = processes
         self._plan = plan
         self._progress = progress
-        self._half = asyncio.Event()
+        self._half_done = asyncio.Event()
         self._asked = asyncio.Event()
         self._news = asyncio.Condition()
         self._restarted = asyncio.Event()
@@ -59,7 +59,7 @@ class Swarm:
         self.outcome = Outcome(corpus)
 
     async def work(self) -> Outcome:
-        """Everything, in order. Cancelling is safe; whoever made the processes closes it."""
+        """Run the demo. Cancelling is safe; the caller closes the processes."""
         seconds = await self._processes.start_server()
         self._progress.say(f"server ready at {self._processes.url} after {seconds:.1f} s, on an empty data directory")
         async with AsyncExitStack() as stack:
@@ -71,7 +71,7 @@ class Swarm:
             answering = asyncio.create_task(self._answer(senior), name="answer questions")
             try:
                 await self._go(operator)
-                await self._gather(operator, senior, observer)
+                await self._collect(operator, senior, observer)
             finally:
                 for task in (watching, answering):
                     task.cancel()
@@ -86,11 +86,11 @@ class Swarm:
         return await server.attach_operator(self._processes.root_key, "demo")
 
     async def _go(self, operator: Operator) -> None:
-        """Start everything, kill the server when half of it is done, and wait for the rest."""
+        """Start all tasks, kill the server when half of them have passed, restart it, and wait for the rest."""
         starting = asyncio.gather(*(self._start(operator, planned) for planned in self._plan))
         try:
-            # The question must be there, and open, when the lights go out.
-            await asyncio.gather(self._half.wait(), self._asked.wait())
+            # The question has to be open when the server is killed.
+            await asyncio.gather(self._half_done.wait(), self._asked.wait())
             self.outcome.passed_before = [task for task, state in self._progress.states.items() if state == "pass"]
             await self._processes.kill_server()
             self._progress.say(f"server killed with SIGKILL after {len(self.outcome.passed_before)} tasks")
@@ -101,7 +101,7 @@ class Swarm:
         finally:
             starting.cancel()
         await asyncio.gather(*(operator.wait_for(task_id, hold=HOLD) for task_id in ids))
-        self._progress.say("every task is settled")
+        self._progress.say("every task is done")
 
     async def _start(self, operator: Operator, planned: PlannedTask) -> str:
         async with self._starting:
@@ -129,10 +129,10 @@ class Swarm:
         if event.kind == "senior_queried":
             self._asked.set()
         if self._progress.passed * 2 >= self._progress.expected:
-            self._half.set()
+            self._half_done.set()
 
     async def _answer(self, senior: Senior) -> None:
-        """Be the senior: a console that is connected all the time, and answers when the server is back."""
+        """Be the senior: a console that stays connected, and answers after the restart."""
         async with senior.console("demo-desk") as console:
             async for ask in console:
                 self._progress.say(f"the worker of {ask.agent} asks a senior; the answer comes after the restart")
@@ -145,7 +145,7 @@ class Swarm:
     def _size(self, name: str) -> int:
         return (self.outcome.corpus.root / name).stat().st_size
 
-    async def _gather(self, operator: Operator, senior: Senior, observer: Observer) -> None:
+    async def _collect(self, operator: Operator, senior: Senior, observer: Observer) -> None:
         outcome = self.outcome
         async for task in operator.all_tasks():
             outcome.tasks[task.id] = task
@@ -154,7 +154,7 @@ class Swarm:
         outcome.feed = await self._read_feed(observer)
 
     async def _read_feed(self, observer: Observer) -> list[Event]:
-        """The whole feed at once, up to the pass of every task; and let the follower come as far."""
+        """Read the whole feed, up to the end of every task, and wait until the follower has seen as much."""
         ids, found = set(self.outcome.tasks), list[Event]()
         async with aclosing(observer.events(after=0)) as events:
             async for event in events:

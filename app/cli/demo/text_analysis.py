@@ -1,4 +1,4 @@
-"""The work itself: what a worker finds out about one text. Plain functions without anything of the server."""
+"""The work of the demo: statistics, findings and a summary of one text, in plain functions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MARK = re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(MARKS)})(?![A-Za-z0-9])")
 
 
 def statistics(text: str) -> dict[str, Any]:
-    """Sizes, the longest line, the words that are used most, and a digest of the text."""
+    """Return sizes, the longest line, the most frequent words, and a digest of the text."""
     lines = text.split("\n")
     if lines[-1] == "":
         lines.pop()
@@ -41,7 +41,7 @@ def _by_use(entry: tuple[str, int]) -> tuple[int, str]:
 
 
 def findings(text: str, path: Path) -> dict[str, Any]:
-    """What is left to do in a text, and which of its links to files of the same tree lead nowhere."""
+    """Return the lines with open to-do marks, and the links to missing files."""
     marks = [number for number, line in enumerate(text.split("\n"), 1) for _ in _MARK.finditer(line)]
     links = _LINK.findall(text) if path.suffix == ".md" else []
     local = [link for link in links if "://" not in link and not link.startswith(("#", "mailto:"))]
@@ -50,7 +50,7 @@ def findings(text: str, path: Path) -> dict[str, Any]:
 
 
 def summary(text: str) -> dict[str, Any]:
-    """The sentences whose words are used most in the text, in the order in which they stand there."""
+    """Return the sentences with the most frequent words, in their order in the text."""
     found = sentences(text)
     use = Counter(_WORD.findall(" ".join(found).lower()))
     ranked = sorted(range(len(found)), key=lambda at: (-_weight(found[at], use), at))
@@ -63,7 +63,7 @@ def _weight(sentence: str, use: Counter[str]) -> float:
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of the prose: no code, tables, headings or lists of links."""
+    """Return the sentences of the prose, without code, tables, headings and lists."""
     prose: list[str] = []
     paragraph: list[str] = []
     fenced = False

@@ -1,6 +1,6 @@
-"""Findings by means of its own, to hold the workers' results against: nothing here is shared with `reading`.
+"""An independent computation of what `text_analysis` finds, to verify the workers' results. Nothing is shared.
 
-Texts are taken apart sign by sign instead of by patterns, so that a mistake in one is not made in the other.
+Texts are scanned by character instead of by regular expressions, so that a mistake in one is not repeated here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz")
 
 
 def statistics(path: Path) -> dict[str, Any]:
-    """What `statistics` should have found."""
+    """Return what `text_analysis.statistics` should find."""
     raw = path.read_bytes()
     text = raw.decode()
     rows = raw.split(b"\n")
@@ -35,19 +35,19 @@ def statistics(path: Path) -> dict[str, Any]:
 
 
 def long_words(text: str) -> Iterator[str]:
-    """Every run of four or more of the letters a to z."""
+    """Yield every run of four or more of the letters a to z."""
     for inside, run in groupby(text.lower(), key=LETTERS.__contains__):
         if inside and len(word := "".join(run)) >= 4:
             yield word
 
 
 def findings(path: Path) -> dict[str, Any]:
-    """What `findings` should have found."""
+    """Return what `text_analysis.findings` should find."""
     text = path.read_text(encoding="utf-8")
     marks: list[int] = []
     for number, line in enumerate(text.split("\n"), 1):
         tokens = "".join(sign if sign.isascii() and sign.isalnum() else " " for sign in line).split()
-        # A letter beyond ASCII beside a mark does not make it another word.
+        # A non-ASCII letter next to a mark does not make it another word.
         marks += [number] * sum(token in ("TODO", "FIXME", "XXX") for token in tokens)
     targets = list(_targets(text)) if path.name.endswith(".md") else []
     broken = [
@@ -60,7 +60,7 @@ def findings(path: Path) -> dict[str, Any]:
 
 
 def _targets(text: str) -> Iterator[str]:
-    """What stands in the round brackets right behind square ones."""
+    """Yield the targets of Markdown links."""
     at = text.find("](")
     while at >= 0:
         opening = max(text.rfind("[", 0, at), text.rfind("]", 0, at))
@@ -73,7 +73,7 @@ def _targets(text: str) -> Iterator[str]:
 
 
 def summary_faults(found: dict[str, Any], path: Path) -> list[str]:
-    """What is wrong with a summary: each sentence must stand in the text, in order, and none left out weigh more."""
+    """Return what is wrong with a summary: its sentences must occur in the text, in order and in the right number."""
     text = " ".join(path.read_text(encoding="utf-8").split())
     chosen: list[str] = found["sentences"]
     faults: list[str] = []
