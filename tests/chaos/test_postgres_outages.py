@@ -15,7 +15,7 @@ from tests.chaos.lives import CALL_RETRY, PROGRAMS
 from tests.chaos.survival import LONG, ROUNDS, SEED, diagnose, survive
 from tests.conftest import StartServer
 from tests.support.cutting import cutting_proxy
-from tests.support.postgres import PostgresCluster, PostgresFailedError, running_postgres
+from tests.support.postgres import PostgresCluster, PostgresFailedError, lock_held_by_the_dead, running_postgres
 from tests.support.processes import ServerFailedError, ServerProcess
 from tests.support.waiting import eventually
 
@@ -172,12 +172,13 @@ async def test_another_node_takes_over_from_a_host_that_lost_its_power(
             task = await server.operator(token).start_task("a", "d")
             attempt = await server.operator(token).dispatch(task.id, ExternalSpawner())
             assert attempt.worker_handle is not None
-        proxy.fall_silent()
-        await asyncio.to_thread(node.kill)
-        with pytest.raises(ServerFailedError, match="another server is using this database"):
-            await asyncio.to_thread(
-                start_server, data_dir=node.data_dir, settings={"SWARMHOLD_DATABASE_URL": postgres_url}
-            )
+        with lock_held_by_the_dead(postgres_url):
+            proxy.fall_silent()
+            await asyncio.to_thread(node.kill)
+            with pytest.raises(ServerFailedError, match="another server is using this database"):
+                await asyncio.to_thread(
+                    start_server, data_dir=node.data_dir, settings={"SWARMHOLD_DATABASE_URL": postgres_url}
+                )
         heir = await eventually(lambda: asyncio.to_thread(let_in, start_server, node, postgres_url), within=60)
         assert heir is not None
         async with SwarmholdClient(heir.url) as server:

@@ -13,7 +13,13 @@ from tests.contract.conftest import PATIENT
 from tests.support import notes
 from tests.support.cutting import CuttingProxy, cutting_proxy
 from tests.support.effects import EffectsLog
-from tests.support.postgres import PostgresCluster, PostgresFailedError, running_postgres
+from tests.support.postgres import (
+    LOCK_HOLDER,
+    PostgresCluster,
+    PostgresFailedError,
+    lock_held_by_the_dead,
+    running_postgres,
+)
 from tests.support.waiting import eventually
 
 
@@ -66,21 +72,15 @@ async def test_connection_lost_in_the_commit_is_told(
     assert found in (("0", "1") if arrives else ("0",))
 
 
-HOLDER = """
-SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted
-AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-"""
-
-
 async def test_lost_lock_is_taken_again(postgres_url: str) -> None:
     """When the session of the lock ends the store takes it again by itself, and goes on."""
     store = PostgresStore(postgres_url, policy=PATIENT)
     await store.open()
     with psycopg.connect(postgres_url, autocommit=True) as other:
-        before = other.execute(HOLDER).fetchall()
+        before = other.execute(LOCK_HOLDER).fetchall()
         assert len(before) == 1
         other.execute("SELECT pg_terminate_backend(%s)", before[0])
-        await eventually(lambda: other.execute(HOLDER).fetchall() not in ([], before))
+        await eventually(lambda: other.execute(LOCK_HOLDER).fetchall() not in ([], before))
     await eventually(lambda: works(store))
     await store.transact("write", notes.write("a", "1"))
     assert await store.read(notes.read("a")) == "1"
@@ -138,11 +138,12 @@ async def test_database_of_a_dead_host_is_free_soon(postgres_url: str, proxied: 
     dead = PostgresStore(proxied[1], policy=PATIENT, keepalive=KEEPALIVE)
     await dead.open()
     await dead.transact("write", notes.write("a", "old"))
-    proxied[0].fall_silent()
-    proxied[0].admitting = False
     successor = PostgresStore(postgres_url, policy=PATIENT, keepalive=KEEPALIVE)
-    with pytest.raises(StoreUnavailable, match="releases the lock after 6 s"):
-        await successor.open()
+    with lock_held_by_the_dead(postgres_url):
+        proxied[0].fall_silent()
+        proxied[0].admitting = False
+        with pytest.raises(StoreUnavailable, match="releases the lock after 6 s"):
+            await successor.open()
     await eventually(lambda: opens(successor), within=15)
     await successor.transact("write", notes.write("a", "new"))
 
@@ -214,9 +215,9 @@ async def test_own_lock_is_taken_back_from_a_session_that_never_heard_of_its_end
     await store.open()
     await store.transact("write", notes.write("a", "1"))
     with psycopg.connect(postgres_url, autocommit=True) as other:
-        before = other.execute(HOLDER).fetchall()
+        before = other.execute(LOCK_HOLDER).fetchall()
         proxied[0].fall_silent(reassuring=True)
-        await eventually(lambda: other.execute(HOLDER).fetchall() not in ([], before), within=20)
+        await eventually(lambda: other.execute(LOCK_HOLDER).fetchall() not in ([], before), within=20)
     await eventually(lambda: works(store), within=20)
     await store.transact("write", notes.write("a", "2"))
     await store.close()
