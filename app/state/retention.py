@@ -1,8 +1,8 @@
-"""What is removed when it is old, in batches small enough to run beside everything else.
+"""Retention: the deletion of old rows, in batches small enough to run beside everything else.
 
-A task goes when it is finished for long enough, has no task left below it, and its own parent is settled too: a tree is
-removed from its leaves up, and a parent that still works finds its children. With it go its labels, attempts, handles,
-outputs, late results and questions; its events have an age of their own.
+A task is deleted when it has been finished for long enough, has no child tasks left, and its parent is settled: a tree
+is deleted from its leaves up, and a parent that still works finds its children. Its labels, attempts, handles, outputs,
+late results and questions are deleted with it; events have a retention period of their own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _S, _I, _E, _O = schema.sessions.c, schema.idempotency.c, schema.events.c, schem
 
 _CHILD = sa.alias(schema.tasks, "child")
 _PARENT = sa.alias(schema.tasks, "parent")
-_BELOW = sa.alias(schema.tokens, "below")
+_DESCENDANT = sa.alias(schema.tokens, "descendant")
 
 
 def _parameter(name: str) -> Any:
@@ -33,13 +33,13 @@ def _parameter(name: str) -> Any:
 _BEFORE, _LIMIT, _NAMED = _parameter("before"), _parameter("limit"), _parameter("named")
 
 OUTPUTS_AT_ONCE = 1_000
-"""Rows of one task's outputs that a batch removes; a task with more of them takes several batches."""
+"""How many outputs of a task one batch deletes; a task with more of them takes several batches."""
 
 
 def sweep(state: State, policy: RetentionPolicy, *, limit: int = 100) -> int:
-    """One batch of at most about `limit` of each kind; how many were removed.
+    """Delete one batch of at most about `limit` rows of each kind, and return how many.
 
-    Run it again, each time in a transaction of its own, until it removes nothing.
+    Call it again, each time in a new transaction, until it returns 0.
     """
     before = Cutoffs.of(policy, state.now)
     removed = remove_tasks(state, "pass", before.finished, limit=limit)
@@ -54,7 +54,7 @@ def sweep(state: State, policy: RetentionPolicy, *, limit: int = 100) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cutoffs:
-    """A policy at one instant: what ended before these is old. None: nothing is."""
+    """A policy at one instant: rows that ended before these instants are deleted; None deletes nothing."""
 
     finished: int | None
     blocked: int | None
@@ -65,7 +65,7 @@ class Cutoffs:
 
     @classmethod
     def of(cls, policy: RetentionPolicy, now: int) -> Cutoffs:
-        """The instants of a policy, seen from `now`."""
+        """Return the cutoffs of a policy at the instant `now`."""
 
         def at(age: timedelta | None) -> int | None:
             return None if age is None else now - round(age.total_seconds() * 1000)
@@ -119,7 +119,7 @@ _REMOVE_TASK = Statement(sa.delete(schema.tasks).where(_T.id == _NAMED))
 
 
 def remove_tasks(state: State, status: str, before: int | None, *, limit: int) -> int:
-    """Remove tasks that came to this status before an instant; how many, counting partial ones."""
+    """Delete tasks that reached a status before an instant; return how many, including a partly deleted one."""
     if before is None:
         return 0
     found = _SETTLED[status].query(state.db, before=before, limit=limit)
@@ -134,7 +134,7 @@ def remove_tasks(state: State, status: str, before: int | None, *, limit: int) -
 
 
 def _remove_outputs(state: State, task_id: str, room: int) -> int:
-    """Remove the oldest outputs of a task, at most `room`; how many."""
+    """Delete the oldest outputs of a task, at most `room`; return how many."""
     found = _SOME_OUTPUTS.query(state.db, named=task_id, limit=room)
     if found:
         attempt, seq = found[-1]
@@ -159,7 +159,7 @@ _REMOVE_HANDLE = Statement(sa.delete(schema.handles).where(_H.digest == _NAMED))
 
 
 def remove_handles(state: State, before: int | None, *, limit: int) -> int:
-    """Remove the handles of attempts that ended before an instant; from then on they are unknown."""
+    """Delete the handles of attempts that ended before an instant; from then on they are unknown."""
     return _remove_each(state, _OLD_HANDLES, _REMOVE_HANDLE, before, limit)
 
 
@@ -167,8 +167,8 @@ _OLD_TOKENS = Statement(
     sa.select(_K.jti)
     .where(
         _K.expires_at <= _BEFORE,
-        # Revoking a token reaches what was minted below it through the rows in between.
-        ~sa.exists().where(_BELOW.c.parent_jti == _K.jti),
+        # Revoking a token reaches its descendants through the rows in between.
+        ~sa.exists().where(_DESCENDANT.c.parent_jti == _K.jti),
         ~sa.exists().where(_A.parent_jti == _K.jti, sa.text("attempts.phase <> 'ended'")),
     )
     .order_by(_K.expires_at)
@@ -178,7 +178,7 @@ _REMOVE_TOKEN = Statement(sa.delete(schema.tokens).where(_K.jti == _NAMED))
 
 
 def remove_tokens(state: State, before: int | None, *, limit: int) -> int:
-    """Remove the records of tokens that expired before an instant and have nothing below them."""
+    """Delete tokens that expired before an instant and are the parent of no token or live attempt."""
     return _remove_each(state, _OLD_TOKENS, _REMOVE_TOKEN, before, limit)
 
 
@@ -192,7 +192,7 @@ _REMOVE_SESSION = Statement(sa.delete(schema.sessions).where(_S.id == _NAMED))
 
 
 def remove_sessions(state: State, before: int | None, *, limit: int) -> int:
-    """Remove sessions that expired before an instant and whose tasks are gone."""
+    """Delete sessions that expired before an instant and have no tasks left."""
     return _remove_each(state, _OLD_SESSIONS, _REMOVE_SESSION, before, limit)
 
 
@@ -201,7 +201,7 @@ _REMOVE_KEYS = Statement(sa.delete(schema.idempotency).where(_I.created_at <= _B
 
 
 def remove_idempotency(state: State, before: int | None, *, limit: int) -> int:
-    """Forget idempotency keys that were used before an instant."""
+    """Delete idempotency keys that were used before an instant."""
     if before is None:
         return 0
     found = _OLD_KEYS.query(state.db, before=before, limit=limit)
@@ -213,7 +213,7 @@ _REMOVE_EVENTS = Statement(sa.delete(schema.events).where(_E.cursor <= _BEFORE))
 
 
 def remove_events(state: State, before: int | None, *, limit: int) -> int:
-    """Remove the oldest events, up to the first that is not from before an instant."""
+    """Delete the oldest events, up to the first that is younger than an instant."""
     if before is None:
         return 0
     last: int | None = None

@@ -1,8 +1,8 @@
-"""The tables, once for both databases.
+"""The schema, defined once for both databases.
 
-Instants and durations are milliseconds in 64-bit integers, truth values are 0 and 1, JSON is text as orjson writes it
-(never a native JSON type: those lose the spelling of numbers and refuse `\\u0000`). Columns stand in the order of the
-row types in `app.domain`; `app.state.rows` checks that at import.
+Instants and durations are milliseconds in 64-bit integers, booleans are 0 and 1, JSON is text as orjson writes it
+(never a native JSON type: those normalise numbers and refuse `\\u0000`). Columns are in the order of the row types in
+`app.domain`, which document them; `app.state.rows` checks the order at import.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import sqlalchemy as sa
 from sqlalchemy import BigInteger, Column, Index, SmallInteger, Text
 
 metadata = sa.MetaData()
-# Tables of short rows that are found by a text key keep them in the key's own tree (`sqlite_with_rowid=False`).
+# Tables of short rows with a text key are stored in the tree of that key (`sqlite_with_rowid=False`).
 
 
 _BYTEWISE = Text().with_variant(Text(collation="C"), "postgresql")
-"""Text that both databases compare byte by byte: the order of ids, and no index that an upgrade of locales breaks."""
+"""Text compared byte by byte in both databases: ids sort alike, and no upgrade of locales breaks an index."""
 
 
 def _text(name: str, *, null: bool = False, key: bool = False) -> Column[str]:
@@ -143,7 +143,7 @@ attempts = sa.Table(
         sqlite_where=sa.text("phase <> 'ended'"),
         postgresql_where=sa.text("phase <> 'ended'"),
     ),
-    # What waits in a queue, in the order of the claims: of everybody, and of one agent.
+    # Queued attempts in the order in which they are claimed: of all agents, and of one.
     Index(
         "attempts_queued",
         "queue",
@@ -163,7 +163,7 @@ attempts = sa.Table(
         sqlite_where=sa.text("phase = 'queued' AND paused_at IS NULL"),
         postgresql_where=sa.text("phase = 'queued' AND paused_at IS NULL"),
     ),
-    # Whose turn it was last.
+    # The latest claim of each priority.
     Index(
         "attempts_claimed",
         "queue",
@@ -324,7 +324,7 @@ resources = sa.Table(
 events = sa.Table(
     "events",
     metadata,
-    # SQLite: the row id, never used again. PostgreSQL: transaction id and place in the transaction (see `feed`).
+    # SQLite: the row id, never reused. PostgreSQL: transaction id and slot in the transaction (see `feed`).
     Column("cursor", BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True, autoincrement=True),
     _text("kind"),
     _int("at"),

@@ -177,7 +177,7 @@ async def test_connection_made_after_the_lock_was_lost_is_refused(
     with psycopg.connect(postgres_url, autocommit=True) as operator:
         operator.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted")
     await successor.open()
-    with pytest.raises(StoreUnavailable, match="lock is gone"):
+    with pytest.raises(StoreUnavailable, match="lost its lock"):
         await replaced.transact("write", notes.write("a", "late"))
     assert await successor.read(notes.read("a")) is None
     await successor.close()

@@ -1,7 +1,7 @@
-"""One PostgreSQL connection, driven through psycopg's libpq layer.
+"""PostgreSQL connections, driven through psycopg's libpq layer.
 
-The cursors of psycopg cost twice as much per statement as these calls (and its pipeline mode more than it saves on a
-short way), so the store prepares each statement once per connection and reads the cells itself.
+Psycopg's cursors cost twice as much per statement as these calls, and its pipeline mode more than it saves on a short
+network path; so each statement is prepared once per connection, and its cells are decoded here.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _SETTINGS = (
     "SET application_name = 'swarmhold'; "
     "SET default_transaction_isolation = 'read committed'; "
     "SET timezone = 'UTC'; "
-    # A server that stands still in the middle of a transaction must not hold its rows for ever.
+    # A server that hangs in the middle of a transaction must not keep its rows locked for ever.
     "SET idle_in_transaction_session_timeout = 60000"
 )
 _BEGIN = b"BEGIN"
-_BEGIN_IMPATIENT = b"BEGIN; SET LOCAL lock_timeout = 1"
+_BEGIN_NO_WAIT = b"BEGIN; SET LOCAL lock_timeout = 1"
 _BEGIN_READING = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 _CONTENDED = {"40001", "40P01", "55P03"}
@@ -46,10 +46,10 @@ _BOOLEAN = 16
 
 
 class Contended(Exception):
-    """Another transaction was in the way: this one was rolled back and may be run again.
+    """The transaction lost a conflict with another one and may run again after a rollback.
 
-    `lasting` is what the error is if it does not go away: a row that exists already may have been put there by the
-    other transaction, or by nobody else.
+    `lasting` is what to raise when retrying does not help: a duplicate row may come from the other transaction, or from
+    the operation itself.
     """
 
     def __init__(self, message: str, lasting: Exception | None = None) -> None:
@@ -89,7 +89,7 @@ class PostgresConnection:
         self.reading = False
 
     def query(self, sql: str, args: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        """All rows of a statement."""
+        """Run a statement and return all its rows."""
         result, decoders = self._run(sql, args)
         cell = result.get_value
         return [
@@ -103,24 +103,24 @@ class PostgresConnection:
         ]
 
     def change(self, sql: str, args: tuple[Any, ...]) -> int:
-        """Run a statement that returns no rows; how many rows it changed."""
+        """Run a statement that returns no rows, and return how many it changed."""
         if self.reading:
             raise _refused()
         result, _ = self._run(sql, args)
         return result.command_tuples or 0
 
-    def begin(self, *, impatient: bool = False) -> None:
-        """Start a transaction that may write; `impatient` waits for no row."""
+    def begin(self, *, no_wait: bool = False) -> None:
+        """Start a transaction that may write; with `no_wait` a locked row is an error at once."""
         self.reading = False
-        self._simple(_BEGIN_IMPATIENT if impatient else _BEGIN)
+        self._simple(_BEGIN_NO_WAIT if no_wait else _BEGIN)
 
     def begin_reading(self) -> None:
-        """Start a snapshot of what is committed."""
+        """Start a read-only transaction on a snapshot."""
         self.reading = True
         self._simple(_BEGIN_READING)
 
     def commit(self) -> None:
-        """End the transaction. Raises CommitUnknown when the connection breaks meanwhile, unless it only read."""
+        """Commit. Raises CommitUnknown when the connection breaks meanwhile, unless the transaction only read."""
         try:
             result = self._simple(b"COMMIT")
         except ConnectionLost as error:
@@ -128,33 +128,33 @@ class PostgresConnection:
                 raise
             raise CommitUnknown(str(error)) from error
         if result.command_status != b"COMMIT":
-            raise RuntimeError("the operation went on after a statement of it had failed; it was rolled back")
+            raise RuntimeError("the operation continued after one of its statements had failed; it was rolled back")
 
     def rollback(self) -> None:
-        """End the transaction without a trace. Raises ConnectionLost."""
+        """Roll the transaction back, if there is one. Raises ConnectionLost."""
         if self._pg.transaction_status != pq.TransactionStatus.IDLE:
             self._simple(b"ROLLBACK")
 
     @property
     def is_broken(self) -> bool:
-        """Whether the server is gone from the other end."""
+        """Whether the connection to PostgreSQL is lost."""
         return self._pg.status != pq.ConnStatus.OK
 
-    def watched(self) -> int:
-        """A descriptor of its own for the socket, for watching it; libpq closes its own without a word."""
+    def duplicate_socket(self) -> int:
+        """Return a duplicate descriptor of the socket to watch; libpq closes its own without notice."""
         return os.dup(self._pg.socket)
 
     def consume(self) -> None:
-        """Read what the server sent by itself. Raises ConnectionLost when that is the end."""
+        """Read what PostgreSQL sent unasked. Raises ConnectionLost when it closed the connection."""
         try:
             self._pg.consume_input()
         except psycopg.OperationalError as error:
             raise ConnectionLost(_line(str(error))) from error
         if self.is_broken:
-            raise ConnectionLost("the server closed the connection")
+            raise ConnectionLost("PostgreSQL closed the connection")
 
     def close(self) -> None:
-        """Hang up. Safe to call twice."""
+        """Close the connection. Safe to call twice."""
         self._driver.close()
 
     def _run(self, sql: str, args: tuple[Any, ...]) -> tuple[Any, list[Callable[[bytes], Any]]]:
@@ -168,7 +168,7 @@ class PostgresConnection:
             if not decoders:
                 decoders.extend(_decoder(result.ftype(column)) for column in range(result.nfields))
         elif result.status != pq.ExecStatus.COMMAND_OK:
-            raise self._fault(result)
+            raise self._error_of(result)
         return result, decoders
 
     def _prepare(self, sql: str) -> tuple[bytes, list[Callable[[bytes], Any]]]:
@@ -178,7 +178,7 @@ class PostgresConnection:
         except psycopg.OperationalError as error:
             raise ConnectionLost(_line(str(error))) from error
         if result.status != pq.ExecStatus.COMMAND_OK:
-            raise self._fault(result)
+            raise self._error_of(result)
         known = self._prepared[sql] = (name, [])
         return known
 
@@ -188,11 +188,11 @@ class PostgresConnection:
         except psycopg.OperationalError as error:
             raise ConnectionLost(_line(str(error))) from error
         if result.status not in (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK):
-            raise self._fault(result)
+            raise self._error_of(result)
         return result
 
-    def _fault(self, result: Any) -> Exception:
-        """What a failed statement means to whoever ran the operation."""
+    def _error_of(self, result: Any) -> Exception:
+        """Return the error to raise for a failed statement."""
         code = (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
         message = _line(result.get_error_message())
         if self.is_broken or code.startswith(_LOST):
@@ -212,7 +212,7 @@ class PostgresConnection:
 
 @cache
 def _native(sql: str) -> bytes:
-    """A statement with `%s` marks as PostgreSQL itself writes it."""
+    """Return a statement with `%s` placeholders in PostgreSQL's own notation."""
     count = 0
 
     def replace(mark: re.Match[str]) -> str:
@@ -252,7 +252,7 @@ def _decode_boolean(text: bytes) -> bool:
 
 
 def _line(message: str) -> str:
-    """A message of several lines as one."""
+    """Return a message of several lines as one."""
     return " ".join(message.split())
 
 

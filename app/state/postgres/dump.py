@@ -1,4 +1,4 @@
-"""A consistent copy of a PostgreSQL database, by PostgreSQL's own `pg_dump`, and back by `pg_restore`."""
+"""Backup and restore of a PostgreSQL database with PostgreSQL's own `pg_dump` and `pg_restore`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.domain.errors import StoreUnavailable
 
 
 def dump(url: str, target: Path) -> None:
-    """Write the database to a new file in `pg_restore`'s custom format. Blocks until it is whole.
+    """Write the database to a new file in `pg_restore`'s custom format. Blocks until it is complete.
 
     Raises StoreUnavailable, also when `pg_dump` is not installed or older than the server.
     """
@@ -43,7 +43,7 @@ def dump(url: str, target: Path) -> None:
 
 
 def load(url: str, source: Path) -> None:
-    """Fill an empty database from a file that `dump` wrote; all of it or nothing. Blocks.
+    """Fill an empty database from a file that `dump` wrote, in one transaction. Blocks.
 
     Raises StoreUnavailable, also when `pg_restore` is not installed.
     """
@@ -52,7 +52,7 @@ def load(url: str, source: Path) -> None:
         raise StoreUnavailable("restoring PostgreSQL needs pg_restore; install PostgreSQL's client programs")
     environment = _environment(url)
     database = environment.get("PGDATABASE") or environment.get("PGUSER", "postgres")
-    # Whoever owned and shared the old database need not exist beside the new one.
+    # The roles of the old database need not exist in the new cluster.
     rights = ("--no-owner", "--no-privileges")
     options = ("--exit-on-error", "--single-transaction", *rights, "--no-password", f"--dbname={database}")
     done = subprocess.run(
@@ -68,7 +68,7 @@ def load(url: str, source: Path) -> None:
 
 
 def _environment(url: str) -> dict[str, str]:
-    """Where to connect, as variables: the arguments of a process are public, and the URL holds the password."""
+    """Return a URL as environment variables: the arguments of a process are public, and the URL holds the password."""
     given = {
         option.envvar.decode(): option.val.decode()
         for option in pq.Conninfo.parse(url.encode())

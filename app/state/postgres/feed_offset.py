@@ -1,7 +1,7 @@
-"""Cursors that keep growing when PostgreSQL's transaction ids do not.
+"""The offset that keeps feed cursors growing when PostgreSQL's transaction ids do not.
 
-A cursor is made of a transaction id (see `feed`). A database that is restored into another cluster meets ids that may
-be smaller than those in its events: from then on the offset is added, and kept in the database.
+A cursor contains a transaction id (see `feed`). In a cluster into which a database was restored, ids may be smaller
+than those in its events; from then on an offset is added to them, and stored in the database.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from app.state.tables import get_meta, set_meta
 _OFFSET = "feed_offset"
 _HIGHEST = "feed_highest"
 _MARGIN = 1_000_000
-"""Transaction ids that the old cluster may have used after the copy was made; their cursors are in clients' hands."""
+"""Transaction ids that the old cluster may have used after the copy was made; clients may hold their cursors."""
 
 
 def settle_feed_offset(db: Connection) -> int:
-    """The offset for this database in this cluster, made larger when it has to be."""
+    """Return the offset for this database in this cluster, after increasing it when necessary."""
     offset = int(get_meta(db, _OFFSET, lock=True) or 0)
     newest = db.query("SELECT max(cursor) FROM events", ())[0][0]
     highest = max(int(get_meta(db, _HIGHEST) or 0), (newest or 0) // feed.SLOTS_PER_TRANSACTION)

@@ -1,13 +1,13 @@
-"""PostgreSQL as the store: operations in parallel, each in a transaction of its own, on a bounded crew of threads.
+"""The PostgreSQL store: operations run in parallel, each in its own transaction, on a bounded number of worker threads.
 
-Transactions are READ COMMITTED; operations keep each other out by locking the row that they are about first
-(`Rows.lock`). One that loses against another (a deadlock, a row that stays locked, a row that was inserted meanwhile)
-is run again with a fresh State as its policy says. So is one whose connection broke, unless it broke in the COMMIT:
-then nobody knows whether it was kept, and the caller is told so.
+Transactions are READ COMMITTED; operations exclude each other by first locking the row that they change (`Rows.lock`).
+One that loses a conflict (a deadlock, a row that stays locked, a row that was inserted meanwhile) runs again with a
+fresh State as its policy says. So does one whose connection broke, unless it broke in the COMMIT: then nobody knows
+whether the transaction was committed, and the caller gets an error that says so.
 
-Reads run on a REPEATABLE READ snapshot. Bulk work has threads of its own. One server per database is held by an
-advisory lock; while that is lost (PostgreSQL restarted, say) operations are refused, and it is taken again as soon as
-possible.
+Reads run on a REPEATABLE READ snapshot. Bulk work has separate threads. An advisory lock ensures one server per
+database; while it is lost (because PostgreSQL restarts, for example) operations are refused, and the store takes it
+again as soon as possible.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ R = TypeVar("R")
 BULK_THREADS = 2
 _LOCK_TIMEOUT_SECONDS = 3.0
 _RECOVERY_PAUSE_SECONDS = 0.25
-_LOCK_GONE = "this server's lock is gone"
+_LOCK_GONE = "this server has lost its lock on the database"
 
 _log: Any = structlog.get_logger(__name__)
 
@@ -52,11 +52,10 @@ _log: Any = structlog.get_logger(__name__)
 class PostgresStore:
     """The store on one PostgreSQL database. Belongs to the event loop that opens it.
 
-    `connections` point operations run at once; bulk work has two more, and the lock one. A statement that waits longer
-    than `lock_timeout_ms` for a row gives up, and its operation is run again as the policy says. `ids` makes a source
-    of ids for each connection, `jitter` is the randomness that operations see (called on several threads), `policy`
-    holds where `transact` is given none, `silence` is how long PostgreSQL and this server may hear nothing of each
-    other.
+    Up to `connections` point operations run at once; bulk work has two further connections, the lock one. A statement
+    that waits longer than `lock_timeout_ms` for a row fails, and its operation is retried as the policy says. `ids`
+    creates a source of ids for each connection, `jitter` is the randomness that operations see (called on several
+    threads), `policy` applies where `transact` is given none, `keepalive` is how soon a dead connection is noticed.
     """
 
     def __init__(
@@ -95,15 +94,15 @@ class PostgresStore:
         self._quiet = asyncio.Event()
 
     async def open(self) -> None:
-        """Connect, take the lock, migrate. Raises StoreUnavailable."""
+        """Connect, take the lock and migrate. Raises StoreUnavailable."""
         if self._opened:
             return
         self._loop = asyncio.get_running_loop()
-        self._setup = WorkerThreads("swarmhold-postgres-setup", self._loop)
-        self._points = WorkerThreads("swarmhold-postgres", self._loop, size=self._connections)
-        self._bulk = WorkerThreads("swarmhold-postgres-bulk", self._loop, size=BULK_THREADS)
+        self._setup_thread = WorkerThreads("swarmhold-postgres-setup", self._loop)
+        self._point_threads = WorkerThreads("swarmhold-postgres", self._loop, size=self._connections)
+        self._bulk_threads = WorkerThreads("swarmhold-postgres-bulk", self._loop, size=BULK_THREADS)
         try:
-            await self._setup.run(self._prepare)
+            await self._setup_thread.run(self._prepare)
         except BaseException:
             await self._release()
             raise
@@ -111,7 +110,7 @@ class PostgresStore:
         self._resume()
 
     async def close(self) -> None:
-        """Finish what was accepted, refuse what comes, release everything. Safe to call twice."""
+        """Finish accepted operations, refuse new ones, and release every resource. Safe to call twice."""
         if not self._opened:
             return
         self._opened = False
@@ -126,7 +125,7 @@ class PostgresStore:
         await self._release()
 
     def on_commit(self, listener: CommitListener) -> None:
-        """Set the one listener for effects."""
+        """Set the listener for effects: see `Store.on_commit`."""
         self._listener = listener
 
     async def transact(
@@ -134,12 +133,12 @@ class PostgresStore:
     ) -> R:
         """Run `fn` in one transaction and return its result after the commit: see `Store.transact`.
 
-        `try_only` refuses when a row is locked by another transaction.
+        With `try_only` it is refused when another transaction holds one of its rows.
         """
         policy = policy or (self._bulk_policy if bulk else self._policy)
-        begin = partial(PostgresConnection.begin, impatient=policy.try_only)
+        begin = partial(PostgresConnection.begin, no_wait=policy.try_only)
         try:
-            return await self._persist(op, policy, partial(self._attempt, begin, op, fn, policy), bulk=bulk)
+            return await self._retry(op, policy, partial(self._attempt, begin, op, fn, policy), bulk=bulk)
         except StoreUnavailable:
             self._health.report_failure()
             raise
@@ -148,35 +147,35 @@ class PostgresStore:
         """Run `fn` on a committed snapshot: see `Store.read`."""
         policy = self._bulk_policy if bulk else self._read_policy
         attempt = partial(self._attempt, PostgresConnection.begin_reading, "read", fn, policy)
-        return await self._persist("read", policy, attempt, bulk=bulk)
+        return await self._retry("read", policy, attempt, bulk=bulk)
 
     async def check(self) -> None:
-        """See `Check`. Raises StoreUnavailable."""
+        """Check that the database can be read and written: see `HealthCheck`. Raises StoreUnavailable."""
         await self._health.run(self)
 
     async def backup(self, target: str) -> None:
-        """Write a consistent copy beside the running server by `pg_dump`. Raises StoreUnavailable."""
+        """Write a consistent copy with `pg_dump` while the server runs. Raises StoreUnavailable."""
         self._refuse_in_outage()
         await asyncio.to_thread(dump, self._url, Path(target))
 
     # Running operations.
 
-    async def _persist(
+    async def _retry(
         self, op: str, policy: HoldPolicy, attempt: Callable[[], tuple[R, Effects | None]], *, bulk: bool
     ) -> R:
-        """Try until it is done, refused for good, or the policy's patience is over."""
+        """Try until the operation is done, fails for good, or the policy allows no further try."""
         self._active += 1
         tries = 0
         try:
             while True:
                 self._refuse_in_outage()
                 try:
-                    return await self._once(self._bulk if bulk else self._points, attempt)
+                    return await self._run_on(self._bulk_threads if bulk else self._point_threads, attempt)
                 except CommitUnknown as error:
                     raise StoreUnavailable(f"PostgreSQL: {error}", unsure=True) from error
                 except (Contended, ConnectionLost) as error:
                     tries += 1
-                    failure, limit = _patience(op, policy, error)
+                    failure, limit = _final_error(op, policy, error)
                     if tries > limit:
                         raise failure from error
                 await asyncio.sleep(policy.backoff_step_ms * tries / 1000 if limit == policy.max_retry else 0)
@@ -184,7 +183,7 @@ class PostgresStore:
             self._active -= 1
             self._quiet.set()
 
-    async def _once(self, crew: WorkerThreads, attempt: Callable[[], tuple[R, Effects | None]]) -> R:
+    async def _run_on(self, threads: WorkerThreads, attempt: Callable[[], tuple[R, Effects | None]]) -> R:
         future: asyncio.Future[R] = self._loop.create_future()
 
         def done(result: tuple[R, Effects | None] | None, error: BaseException | None) -> None:
@@ -195,13 +194,13 @@ class PostgresStore:
                 resolve(future, result[0], None)
 
         # An operation whose caller was cancelled before it began is dropped.
-        crew.submit(lambda: None if future.done() else attempt(), done)
+        threads.submit(lambda: None if future.done() else attempt(), done)
         return await future
 
     def _attempt(
         self, begin: Callable[[PostgresConnection], None], op: str, fn: Callable[[State], R], policy: HoldPolicy
     ) -> tuple[R, Effects | None]:
-        """On a thread of a crew: one run of an operation."""
+        """Run an operation once, on a worker thread."""
         db = self._take_connection()
         try:
             begin(db)
@@ -209,7 +208,7 @@ class PostgresStore:
             answer = run_operation(op, fn, state, policy)
             db.commit()
         except BaseException:
-            self._give_back(db)
+            self._return(db)
             raise
         self._idle.append(db)
         return answer, state.effects
@@ -219,7 +218,7 @@ class PostgresStore:
             return
         try:
             self._listener(effects)
-        except Exception as error:  # noqa: BLE001 - the commit stands, and its caller must hear of it
+        except Exception as error:  # noqa: BLE001 - the commit stands, and its caller must learn of it
             _log.error("commit_listener_failed", error=repr(error))
 
     def _take_connection(self) -> PostgresConnection:
@@ -236,7 +235,7 @@ class PostgresStore:
         )
 
     def _connect_under_lock(self) -> PostgresConnection:
-        """A connection that can commit only as long as this server has the lock. Raises ConnectionLost without it."""
+        """Open a connection that can commit only while this server has the lock. Raises ConnectionLost without it."""
         lock, term = self._lock, self._lock_term
         if lock is None or term is None:
             raise ConnectionLost(_LOCK_GONE)
@@ -252,8 +251,8 @@ class PostgresStore:
             raise ConnectionLost(_LOCK_GONE)
         return db
 
-    def _give_back(self, db: PostgresConnection) -> None:
-        """After a failure: the connection goes on only when it can be rolled back."""
+    def _return(self, db: PostgresConnection) -> None:
+        """Return a connection after a failure: reuse it only when it can be rolled back."""
         try:
             db.rollback()
         except (ConnectionLost, StoreUnavailable, psycopg.Error):
@@ -265,10 +264,10 @@ class PostgresStore:
         if self._outage is not None:
             raise StoreUnavailable(self._outage)
 
-    # The lock, and coming back after an outage.
+    # The lock, and recovery from an outage.
 
     def _prepare(self) -> None:
-        """On the setup thread: a session with the server's lock, and a database that is up to date."""
+        """Open, on the setup thread, a session with the server's lock, and migrate the database."""
         db = self._connect()
         try:
             self._lock_term = take_server_lock(db, timeout_seconds=_LOCK_TIMEOUT_SECONDS, previous_term=self._lock_term)
@@ -285,11 +284,11 @@ class PostgresStore:
         self._lock = db
 
     def _resume(self) -> None:
-        """Go on with the lock held, and watch it."""
+        """Accept operations while the lock is held, and watch its session."""
         assert self._lock is not None  # noqa: S101 - `_prepare` has just succeeded
         self._outage = None
-        self._watched = self._lock.watched()
-        self._loop.add_reader(self._watched, self._hear, self._lock)
+        self._watched = self._lock.duplicate_socket()
+        self._loop.add_reader(self._watched, self._on_lock_readable, self._lock)
 
     def _stop_watching(self) -> None:
         if self._watched is not None:
@@ -297,8 +296,8 @@ class PostgresStore:
             os.close(self._watched)
             self._watched = None
 
-    def _hear(self, lock: PostgresConnection) -> None:
-        """The lock's session said something by itself: its end, most likely."""
+    def _on_lock_readable(self, lock: PostgresConnection) -> None:
+        """Read what PostgreSQL sent to the lock's session unasked: most likely its end."""
         try:
             lock.consume()
         except ConnectionLost as error:
@@ -318,10 +317,10 @@ class PostgresStore:
         self._recovery = self._loop.create_task(self._recover())
 
     async def _recover(self) -> None:
-        """Take the lock again as soon as it can be had."""
+        """Take the lock again as soon as possible."""
         while self._lock is None:
             try:
-                await self._setup.run(self._prepare)
+                await self._setup_thread.run(self._prepare)
             except StoreUnavailable as error:
                 self._outage = error.reason
                 await asyncio.sleep(_RECOVERY_PAUSE_SECONDS)
@@ -333,8 +332,8 @@ class PostgresStore:
 
     async def _release(self) -> None:
         self._stop_watching()
-        for crew in (self._points, self._bulk, self._setup):
-            await crew.stop()
+        for threads in (self._point_threads, self._bulk_threads, self._setup_thread):
+            await threads.stop()
         while self._idle:
             self._idle.pop().close()
         if self._lock is not None:
@@ -342,8 +341,8 @@ class PostgresStore:
             self._lock = None
 
 
-def _patience(op: str, policy: HoldPolicy, error: Contended | ConnectionLost) -> tuple[Exception, int]:
-    """What to raise in the end, and after how many further tries."""
+def _final_error(op: str, policy: HoldPolicy, error: Contended | ConnectionLost) -> tuple[Exception, int]:
+    """Return what to raise in the end, and after how many further tries."""
     if isinstance(error, ConnectionLost):
         return StoreUnavailable(f"PostgreSQL: {error}"), max(policy.max_retry, 1)
     if error.lasting is not None:

@@ -1,4 +1,4 @@
-"""Webhooks."""
+"""Add webhooks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _int(name: str, *, null: bool = False) -> sa.Column[Any]:
 
 
 def upgrade() -> None:
-    """Create their table."""
+    """Create the table of webhooks."""
     op.create_table(
         "webhooks",
         _text("id"),
@@ -46,5 +46,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop it."""
+    """Drop the table of webhooks."""
     op.drop_table("webhooks")
