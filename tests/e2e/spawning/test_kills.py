@@ -37,9 +37,14 @@ INSIDE = [name for name, rig in RIGS.items() if not rig.outlives]
 
 
 @pytest.fixture
-async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stage]:
-    """A server of the test's own over SQLite, or another store when asked for, with a connected backend."""
-    database = {"SWARMHOLD_DATABASE_URL": request.getfixturevalue("postgres_url")} if hasattr(request, "param") else {}
+def database(request: pytest.FixtureRequest) -> dict[str, str]:
+    """The settings of the server's store: SQLite, or PostgreSQL when asked for."""
+    return {"SWARMHOLD_DATABASE_URL": request.getfixturevalue("postgres_url")} if hasattr(request, "param") else {}
+
+
+@pytest.fixture
+async def stage(database: dict[str, str], tmp_path: Path) -> AsyncIterator[Stage]:
+    """A server of the test's own, with a connected backend."""
     async with open_stage(tmp_path, SWARMHOLD_ENGINE__STOP_GRACE=str(STOPPING_S), **database) as made:
         await made.connect()
         yield made
@@ -206,9 +211,9 @@ async def test_while_its_worker_has_it(stage: Stage) -> None:
     await killed_at_work(stage)
 
 
-@pytest.mark.parametrize("stage", ["postgres"], indirect=True)
+@pytest.mark.parametrize("database", ["postgres"], indirect=True)
 async def test_while_its_worker_has_it_over_postgres(stage: Stage) -> None:
-    """The same: what is durable does not depend on where it is kept."""
+    """A restart finds every attempt in PostgreSQL as it does in SQLite."""
     await killed_at_work(stage)
 
 
