@@ -13,7 +13,7 @@ from app.domain.clock import Clock
 from app.domain.errors import AccessDenied, Busy, Conflict, EngineError, TokenNotFound, TokenTaskMismatch
 from app.domain.tokens import Bearer, CapToken, Claims, Handle, TokenRecord, TokenSigner
 from app.engine.ops import audit, credentials
-from app.engine.ops.access import admit, own, require_ready, revocation_of
+from app.engine.ops.access import admit, descends_from, own, require_ready, revocation_of
 from app.engine.ops.idempotency import Idempotency, once, scope_of
 from app.engine.ops.rules import EngineCfg
 from app.engine.transactions import Transactions
@@ -77,7 +77,7 @@ class Credentials:
 
         def check(state: State, caller: Caller) -> Caller:
             if task_id is not None:
-                own(state, caller, task_id, first)
+                _own(state, caller, task_id, first)
             require_ready(state, caller)
             return caller
 
@@ -219,3 +219,13 @@ class Credentials:
             "record_refusal",
             lambda s: audit.record(s, "refused", actor=source, credential=fingerprint, reason=reason),
         )
+
+
+def _own(state: State, caller: Caller, task_id: str, verb: Verb) -> None:
+    """Check the ownership of the task. A worker may start and dispatch what descends from its own task.
+
+    Raises as `own` does.
+    """
+    open_below = caller.role is Role.WORKER and verb in (Verb.START_TASK, Verb.DISPATCH_ATTEMPT)
+    if not (open_below and caller.task_id is not None and descends_from(state, task_id, caller.task_id)):
+        own(state, caller, task_id, verb)

@@ -47,7 +47,7 @@ from app.engine.transactions import StateFn, Transactions
 from app.engine.webhooks import Webhooks
 from app.engine.workers import Workers
 from app.spawning.backends.protocols import OperatorBackend, SeniorBridge, SpawnHook
-from app.spawning.backends.registry import Registration
+from app.spawning.backends.registry import Registration, Registries, bind
 from app.spawning.outbound.webhooks import WebhookSender
 from app.spawning.ports import LayerRegistry, SpawnerAdapter
 from app.spawning.stack import SpawnerStack
@@ -71,13 +71,14 @@ class Engine:
         self._node = IdSource(clock=parts.clock).new("N")
         self._loops: set[asyncio.Task[None]] = set()
         self._running = False
-        self._layers = layers = parts.layers
+        self._layers = layers = parts.layers.mapped(lambda layer: bind(layer, parts.registries))
+        catalog = parts.catalog.bound_to(parts.registries)
         self.registries = parts.registries
         self.store = store = parts.open_store()
         self.feed = Feed(store, bus, recheck_s=cfg.poll_interval_ms / 1000)
         self.couriers = Couriers(store, self.feed, parts.registries.bridges)
         self.transactions = transactions = Transactions(
-            store=store, bus=bus, signer=signer, mint=mint, gate=parts.gate, cfg=cfg
+            store=store, bus=bus, feed=self.feed, signer=signer, mint=mint, gate=parts.gate, cfg=cfg
         )
         self.keys = keys = ApiKeys(transactions, mint=mint, gate=parts.gate)
         self.credentials = Credentials(transactions, signer=signer, bus=bus, clock=parts.clock, cfg=cfg)
@@ -90,12 +91,12 @@ class Engine:
         self.resources = Resources(transactions)
         self.questions = Questions(transactions, layers=layers)
         self.switch = DispatchSwitch(transactions)
-        self.reports = Reports(transactions, registries=parts.registries, catalog=parts.catalog, layers=layers)
+        self.reports = Reports(transactions, registries=parts.registries, catalog=catalog, layers=layers)
         self.webhooks = Webhooks(transactions, keys=keys, mint=mint, notices=parts.notices)
         runner_parts = RunnerParts(
             transactions=transactions, layers=layers, mint=mint, sign=self.credentials.sign, cfg=cfg
         )
-        self.dispatcher = Dispatcher(runner_parts, catalog=parts.catalog, bus=bus, node=self._node)
+        self.dispatcher = Dispatcher(runner_parts, catalog=catalog, bus=bus, node=self._node)
         self.recovery = Recovery(transactions, dispatcher=self.dispatcher, cfg=cfg)
         self.timers = Timers(transactions, dispatcher=self.dispatcher, layers=layers, clock=parts.clock)
 
@@ -106,12 +107,18 @@ class Engine:
 
     @classmethod
     def new_with_layers(cls, cfg: EngineCfg, layer_registry: LayerRegistry) -> Engine:
-        """Build an engine in memory with these layers, the shipped spawners and random keys."""
+        """Build an engine in memory with these layers, the shipped spawners and random keys.
+
+        The layers may be another engine's: here they find what is registered with this one.
+        """
         return cls(replace(default_parts(cfg), layers=layer_registry))
 
     def with_gate(self, gate: RoleVerbGate) -> Engine:
-        """Build an engine with another gate and a store of its own (empty when it is in memory); not started."""
-        return type(self)(replace(self.parts, gate=gate, bus=LocalBus()))
+        """Build an engine with another gate, registries of its own, and its store opened anew; not started.
+
+        A store in memory begins empty.
+        """
+        return type(self)(replace(self.parts, gate=gate, bus=LocalBus(), registries=Registries()))
 
     # Life
 
@@ -122,6 +129,7 @@ class Engine:
         await self.store.open()
         try:
             await self.parts.bus.open()
+            await self.feed.open()
             self._running = True
             self.transactions.open()
             recovered = await self.recovery.recover()
@@ -201,7 +209,7 @@ class Engine:
 
     @property
     def layer_registry(self) -> LayerRegistry:
-        """The layers that `link` finds."""
+        """The layers that `link` finds, bound to what is registered with this engine."""
         return self._layers
 
     @property

@@ -7,6 +7,7 @@ it is told so (`Lagged`) and reads on from the store, page by page, until it has
 from __future__ import annotations
 
 import asyncio
+import math
 from bisect import bisect_right
 from collections import deque
 from types import TracebackType
@@ -44,14 +45,34 @@ class Feed:
         self._floor: int | None = None
         self._tail: int | None = None
         self._streams: set[EventStream] = set()
+        self._beginning: set[EventStream] = set()
+        self._acknowledged: int | None = None
         self._runner: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Find the end of the feed, from which streams begin that ask for no cursor."""
+        self._acknowledged = await self.head()
+
+    def grew(self, first: int, last: int) -> None:
+        """Take note of events that this process has committed, before it acknowledges them to anybody."""
+        if self._acknowledged is not None and last > self._acknowledged:
+            self._acknowledged = last
+        for stream in self._beginning:
+            stream.begin_before(first)
+        self._bus.publish((TOPIC,))
+
+    def begun(self, stream: EventStream) -> None:
+        """Called by a stream that knows where it starts."""
+        self._beginning.discard(stream)
 
     def follow(
         self, *, after: int | None = None, kinds: frozenset[str] | None = None, task_id: str | None = None
     ) -> EventStream:
         """Return a new stream, from `after` or from now."""
-        stream = EventStream(self, after=after, kinds=kinds, task_id=task_id)
+        stream = EventStream(self, after=after, end=self._acknowledged, kinds=kinds, task_id=task_id)
         self._streams.add(stream)
+        if after is None:
+            self._beginning.add(stream)
         if self._runner is None or self._runner.done():
             self._runner = asyncio.get_running_loop().create_task(self._run(), name="feed-tail")
         return stream
@@ -59,6 +80,7 @@ class Feed:
     def leave(self, stream: EventStream) -> None:
         """Called by the stream itself."""
         self._streams.discard(stream)
+        self._beginning.discard(stream)
         if not self._streams:
             self._stop()
 
@@ -144,8 +166,11 @@ class EventStream:
     Live from the moment of `subscribe` when no cursor was given. Holds one page at most.
     """
 
-    def __init__(self, hub: Feed, *, after: int | None, kinds: frozenset[str] | None, task_id: str | None) -> None:
+    def __init__(
+        self, hub: Feed, *, after: int | None, end: int | None, kinds: frozenset[str] | None, task_id: str | None
+    ) -> None:
         self._hub = hub
+        self._latest_start = math.inf if end is None else end
         self._kinds = kinds
         self._task_id = task_id
         self._read_to = after
@@ -168,9 +193,15 @@ class EventStream:
             # Waited for rather than awaited: a caller that gives up must not take the place away from the next one.
             await asyncio.wait({start})
             if self._start is start and not start.cancelled():
-                self._cursor = self._read_to = start.result()
+                # The head may lie behind events that were acknowledged since the stream was asked for.
+                self._cursor = self._read_to = int(min(start.result(), self._latest_start))
             self._start = None
+            self._hub.begun(self)
         return self._read_to or 0
+
+    def begin_before(self, cursor: int) -> None:
+        """Start no later than before this event: it was committed since the stream was asked for."""
+        self._latest_start = min(self._latest_start, cursor - 1)
 
     def wake(self) -> None:
         """Something new may be there."""

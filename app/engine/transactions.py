@@ -18,7 +18,7 @@ from app.domain.access import Caller, Role, RoleVerbGate, Verb
 from app.domain.errors import Busy, EngineError, InvalidRequest, NotFound, StoreUnavailable
 from app.domain.handles import HandleMint
 from app.domain.tokens import Bearer, Claims, Handle, TokenSigner
-from app.engine import feed
+from app.engine.feed import Feed
 from app.engine.ops import leases
 from app.engine.ops.access import Digest, Presented, Reach, admit, reach
 from app.engine.ops.rules import EngineCfg
@@ -41,10 +41,19 @@ class Transactions:
     """
 
     def __init__(
-        self, *, store: Store, bus: HintBus, signer: TokenSigner, mint: HandleMint, gate: RoleVerbGate, cfg: EngineCfg
+        self,
+        *,
+        store: Store,
+        bus: HintBus,
+        feed: Feed,
+        signer: TokenSigner,
+        mint: HandleMint,
+        gate: RoleVerbGate,
+        cfg: EngineCfg,
     ) -> None:
         self._store = store
         self._bus = bus
+        self._feed = feed
         self._signer = signer
         self._mint = mint
         self._gate = gate
@@ -72,7 +81,7 @@ class Transactions:
         if effects.wakes:
             self._bus.publish(effects.wakes)
         if effects.events:
-            self._bus.publish((feed.TOPIC,))
+            self._feed.grew(effects.first_event, effects.last_event)
         if effects.due is not None and self._on_due is not None:
             self._on_due(effects.due)
 

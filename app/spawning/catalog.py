@@ -15,7 +15,7 @@ from app.spawning.adapters.process import ProgramList
 from app.spawning.adapters.queue import build_queue
 from app.spawning.adapters.withdrawn import WithdrawnHttpSpawner, WithdrawnProcessSpawner, WithdrawnSpawner
 from app.spawning.backends.protocols import OperatorBackend
-from app.spawning.backends.registry import Registry
+from app.spawning.backends.registry import Registries, Registry, bind
 from app.spawning.plugins import SPAWNERS, PluginProblem, load
 from app.spawning.ports import SpawnerAdapter
 from app.spawning.processes.programs import Program
@@ -58,6 +58,11 @@ class SpawnerCatalog:
         if kind in self._kinds:
             raise ValueError(f"there is a spawner kind {kind!r} already")
         self._kinds[kind] = build
+
+    def bound_to(self, registries: Registries) -> SpawnerCatalog:
+        """Return a catalog of these kinds for an engine with these registries. What spawners share stays shared."""
+        kinds = {kind: bind(build, registries) for kind, build in self._kinds.items()}
+        return SpawnerCatalog(kinds, owned=self._owned)
 
     def build(self, spec: dict[str, Any]) -> SpawnerAdapter:
         """Return the spawner that the spec describes. Raises DispatchFailed, saying what is allowed."""
@@ -117,7 +122,7 @@ def shipped_catalog(
             "in_process": functions.build,
             "process": listed.build,
             "queue": build_queue,
-            "operator": OperatorSpawners(operators).build,
+            "operator": OperatorSpawners(operators),
             "http": workers.build,
         },
         withdrawn={"process": WithdrawnProcessSpawner, "http": WithdrawnHttpSpawner},

@@ -325,6 +325,13 @@ class LayerRegistry:
         """Whether a base layer has a say in what a Final of a (not) detached spawner means."""
         return self._settling_detached if detached else self._settling
 
+    def mapped(self, change: Callable[[Layer], Layer]) -> LayerRegistry:
+        """Return a registry of the changed layers, or this one when none changes."""
+        base = [change(layer) for layer in self._base]
+        hints = [change(layer) for layer in self._hints.values()]
+        same = all(new is old for new, old in zip((*base, *hints), (*self._base, *self._hints.values()), strict=True))
+        return self if same else LayerRegistry(base=base, hints=hints)
+
     def keys(self) -> list[str]:
         """Every key: base layers first, then hints by name."""
         return [layer.key for layer in self._base] + sorted(self._hints)

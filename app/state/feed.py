@@ -33,15 +33,16 @@ def _sqlite_append(count: int) -> str:
 
 def _postgres_append(count: int) -> str:
     row = f"((pg_current_xact_id()::text::bigint + %s) * {SLOTS_PER_TRANSACTION} + %s, %s, %s, %s, %s, %s, %s)"
-    return f"INSERT INTO events ({_COLUMNS}) VALUES {', '.join([row] * count)}"  # noqa: S608 - constants
+    return f"INSERT INTO events ({_COLUMNS}) VALUES {', '.join([row] * count)} RETURNING cursor"  # noqa: S608 - constants
 
 
 _SQLITE_APPEND = [_sqlite_append(count) for count in range(_MOST_AT_ONCE + 1)]
 _POSTGRES_APPEND = [_postgres_append(count) for count in range(_MOST_AT_ONCE + 1)]
 
 
-def append(db: Connection, events: list[Cells]) -> None:
-    """Append the events of one transaction, in order."""
+def append(db: Connection, events: list[Cells]) -> tuple[int, int]:
+    """Append the events of one transaction, in order; return the cursors of the first and the last."""
+    cursors: list[int] = []
     for start in range(0, len(events), _MOST_AT_ONCE):
         some = events[start : start + _MOST_AT_ONCE]
         args: list[Any] = []
@@ -49,10 +50,12 @@ def append(db: Connection, events: list[Cells]) -> None:
             for cells in some:
                 args += cells
             db.change(_SQLITE_APPEND[len(some)], tuple(args))
+            cursors += (db.last_row_id - len(some) + 1, db.last_row_id)
         else:
             for slot, cells in enumerate(some, start):
                 args += (db.feed_offset, slot, *cells)
-            db.change(_POSTGRES_APPEND[len(some)], tuple(args))
+            cursors += (row[0] for row in db.query(_POSTGRES_APPEND[len(some)], tuple(args)))
+    return min(cursors), max(cursors)
 
 
 def page(db: Connection, after: int, limit: int, task_id: str | None = None) -> list[Event]:

@@ -23,14 +23,16 @@ E = TypeVar("E", bound=EngineError)
 
 
 class Effects:
-    """What to do after a commit: topics to wake, the earliest new due instant, and how many events were appended."""
+    """What to do after a commit: topics to wake, the earliest new due instant, and which events were appended."""
 
-    __slots__ = ("due", "events", "wakes")
+    __slots__ = ("due", "events", "first_event", "last_event", "wakes")
 
     def __init__(self) -> None:
         self.wakes: set[str] = set()
         self.due: Instant | None = None
         self.events = 0
+        self.first_event = self.last_event = 0
+        """Cursors of the events, when there are any."""
 
     def __repr__(self) -> str:
         return f"Effects(wakes={sorted(self.wakes)}, due={self.due}, events={self.events})"
@@ -38,9 +40,16 @@ class Effects:
     def add(self, other: Effects) -> None:
         """Merge the effects of another operation into these."""
         self.wakes |= other.wakes
-        self.events += other.events
+        if other.events:
+            self.appended(other.events, other.first_event, other.last_event)
         if other.due is not None and (self.due is None or other.due < self.due):
             self.due = other.due
+
+    def appended(self, count: int, first: int, last: int) -> None:
+        """Count events with cursors from `first` to `last`."""
+        self.first_event = min(self.first_event, first) if self.events else first
+        self.last_event = max(self.last_event, last)
+        self.events += count
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +115,5 @@ class State:
     def flush(self) -> None:
         """Write the appended events. The store calls it when the operation has returned."""
         if self._events:
-            feed.append(self.db, self._events)
-            self._follow().events += len(self._events)
+            self._follow().appended(len(self._events), *feed.append(self.db, self._events))
             self._events = []

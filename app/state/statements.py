@@ -38,6 +38,11 @@ class Connection(Protocol):
         """What is added to transaction ids so that cursors always grow (PostgreSQL; 0 in SQLite)."""
         ...
 
+    @property
+    def last_row_id(self) -> int:
+        """The id of the row that was inserted last (SQLite; 0 in PostgreSQL)."""
+        ...
+
 
 class Compiled:
     """The SQL of a statement in one dialect, and the function that orders its parameters."""

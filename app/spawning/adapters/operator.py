@@ -11,7 +11,7 @@ from app.domain.attempts import Phase
 from app.domain.errors import Conflict
 from app.domain.redaction import describe
 from app.spawning.backends.protocols import OperatorBackend, ReportingBackend
-from app.spawning.backends.registry import Registry
+from app.spawning.backends.registry import Registries, Registry
 from app.spawning.ports import Control, Exit, Job, Worker
 from app.spawning.specs import only, text
 
@@ -147,7 +147,11 @@ class OperatorSpawners:
     def __init__(self, operators: Registry[OperatorBackend]) -> None:
         self._operators = operators
 
-    def build(self, spec: dict[str, Any]) -> OperatorSpawner:
+    def bound_to(self, registries: Registries) -> OperatorSpawners:
+        """Return the builder over the backends of these registries."""
+        return OperatorSpawners(registries.operators)
+
+    def __call__(self, spec: dict[str, Any]) -> OperatorSpawner:
         """Build from `{kind: operator, backend_id}`; the backend may register later. Raises DispatchFailed."""
         only(spec, ("backend_id",))
         return OperatorSpawner(text(spec, "backend_id"), self._operators)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, Self, TypeVar, runtime_checkable
 
 from app.spawning.backends.protocols import BackendGone, OperatorBackend, SeniorBridge, SpawnHook
 
@@ -105,3 +105,17 @@ class Registries:
     bridges: Registry[SeniorBridge] = field(default_factory=Registry[SeniorBridge])
     hooks: Registry[SpawnHook] = field(default_factory=Registry[SpawnHook])
     operators: Registry[OperatorBackend] = field(default_factory=Registry[OperatorBackend])
+
+
+@runtime_checkable
+class UsesRegistries(Protocol):
+    """A layer or a spawner's builder that looks registered objects up. Each engine binds it to its own registries."""
+
+    def bound_to(self, registries: Registries) -> Self:
+        """Return one that looks up in these registries."""
+        ...
+
+
+def bind(value: T, registries: Registries) -> T:
+    """Return the value, bound to the registries if it looks objects up in any."""
+    return value.bound_to(registries) if isinstance(value, UsesRegistries) else value

@@ -8,7 +8,7 @@ from app.domain.attempts import DispatchOutcome
 from app.domain.redaction import describe
 from app.domain.sessions import OperatorKind
 from app.spawning.backends.protocols import SpawnHook
-from app.spawning.backends.registry import Registry
+from app.spawning.backends.registry import Registries, Registry
 from app.spawning.ports import Control, Facts, Job, Layer, Spawn, SpawnFailed, SpawnRefused, Worker
 
 _log = structlog.get_logger(__name__)
@@ -22,6 +22,10 @@ class MainAiLayer(Layer):
 
     def __init__(self, hooks: Registry[SpawnHook]) -> None:
         self._hooks = hooks
+
+    def bound_to(self, registries: Registries) -> MainAiLayer:
+        """Return the layer over the hooks of these registries."""
+        return MainAiLayer(registries.hooks)
 
     def applies(self, facts: Facts) -> bool:
         """A hook is named, and the cascade did not come to `automate`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.domain.sessions import OperatorKind
 from app.spawning.adapters.operator import OperatorSpawner
 from app.spawning.backends.protocols import OperatorBackend
-from app.spawning.backends.registry import Registry
+from app.spawning.backends.registry import Registries, Registry
 from app.spawning.ports import Facts, Layer, SpawnerAdapter
 
 
@@ -16,6 +16,10 @@ class OperatorDelegateLayer(Layer):
 
     def __init__(self, operators: Registry[OperatorBackend]) -> None:
         self._operators = operators
+
+    def bound_to(self, registries: Registries) -> OperatorDelegateLayer:
+        """Return the layer over the backends of these registries."""
+        return OperatorDelegateLayer(registries.operators)
 
     def applies(self, facts: Facts) -> bool:
         """A backend is named, and the cascade did not come to `automate`."""

@@ -69,6 +69,7 @@ class PostgresConnection:
     """Runs statements for `State`. Used by one thread at a time."""
 
     dialect: Dialect = "postgresql"
+    last_row_id = 0
 
     __slots__ = ("_driver", "_pg", "_prepared", "feed_offset", "ids", "keepalive", "reading")
 

@@ -133,6 +133,11 @@ class SqliteConnection:
         except UNUSABLE as error:
             raise unavailable(error) from error
 
+    @property
+    def last_row_id(self) -> int:
+        """The id of the row that was inserted last."""
+        return self.raw.last_insert_rowid()
+
     def change(self, sql: str, args: tuple[Any, ...]) -> int:
         """Run a statement that returns no rows, and return how many it changed."""
         if not self._wrote:
@@ -234,6 +239,7 @@ class SqliteReader:
 
     dialect: Dialect = "sqlite"
     feed_offset = 0
+    last_row_id = 0
 
     __slots__ = ("_execute", "_fetch", "_shared", "raw")
 

@@ -18,6 +18,7 @@ from app.domain.outputs import Final, OutputEvent
 from app.domain.tasks import Status, Task, TaskSpec
 from app.domain.tokens import CapToken, SigningKey, TokenSigner
 from app.engine.attempt_runner import AttemptControl, AttemptRunner, RunnerParts
+from app.engine.feed import Feed
 from app.engine.ops import dispatches, recovery, tasks
 from app.engine.ops.dispatches import DispatchRequest, Prepared
 from app.engine.ops.rules import EngineCfg
@@ -76,7 +77,9 @@ async def stage() -> AsyncIterator[Stage]:
     """A store in memory."""
     store, mint = open_store(":memory:", policy=CFG.hold), HandleMint(os.urandom(32))
     signer = TokenSigner([SigningKey("k", os.urandom(32))])
-    transactions = Transactions(store=store, bus=LocalBus(), signer=signer, mint=mint, gate=RoleVerbGate(), cfg=CFG)
+    bus = LocalBus()
+    feed = Feed(store, bus, recheck_s=CFG.poll_interval_ms / 1000)
+    transactions = Transactions(store=store, bus=bus, feed=feed, signer=signer, mint=mint, gate=RoleVerbGate(), cfg=CFG)
     await store.open()
     yield Stage(
         RunnerParts(

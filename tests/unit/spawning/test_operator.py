@@ -186,7 +186,7 @@ async def test_a_worker_that_submitted_before_its_backend_replied_ends_the_wait(
 
 def test_its_spec_and_properties(operators: Registry[OperatorBackend]) -> None:
     """It outlives the server, has no lease of its own, and can be built again from its spec."""
-    build = OperatorSpawners(operators).build
+    build = OperatorSpawners(operators)
     spawner = build({"kind": "operator", "backend_id": "main"})
 
     assert isinstance(spawner, SpawnerAdapter)
@@ -198,4 +198,4 @@ def test_its_spec_and_properties(operators: Registry[OperatorBackend]) -> None:
 def test_a_spec_that_cannot_be_built_is_refused(operators: Registry[OperatorBackend], spec: dict[str, Any]) -> None:
     """A backend id and nothing else."""
     with pytest.raises(DispatchFailed, match="backend_id"):
-        OperatorSpawners(operators).build(spec)
+        OperatorSpawners(operators)(spec)

@@ -14,6 +14,7 @@ class Recorder:
     """A connection that only remembers."""
 
     feed_offset = 0
+    last_row_id = 0
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect: Dialect = dialect
