@@ -1,7 +1,7 @@
-"""The swarm's engine: it opens transactions, waits for what they make happen, starts agents and recovers what a dead
-node left behind.
+"""The swarm's engine: it runs transactions, waits for hints, dispatches attempts and recovers after a crash.
 
-The `Engine` is thin: each of its methods runs one operation of `app.engine.ops` in a transaction and acts on what
-the operation recorded for after the commit. Everything that takes time, dispatch, waiting, recovery, is owned and
-stopped with it.
+`Engine` builds the parts and owns them. A part has the calls of one concern (`tasks`, `workers`, `questions`, …): each
+runs one operation of `app.engine.ops`, a plain function of the state, through `transactions`. What takes time belongs
+to the parts that run in the background, `dispatcher`, `timers`, `recovery`, `deliveries` and `couriers`, which start
+and stop with the engine.
 """

@@ -1,4 +1,4 @@
-"""Sending events to webhooks: one task for each active one, in the order of the feed, at least once.
+"""Delivery of events to webhooks: one task for each active webhook, in the order of the feed, at least once.
 
 A delivery is done when the receiver said so and the new cursor is committed; a server that dies in between sends the
 same events again. A receiver that fails holds up nobody but itself.
@@ -31,7 +31,7 @@ _log = structlog.get_logger(__name__)
 
 AFTER_FAULT_S = 1.0
 LONGEST_RUN = feed.PAGE
-"""How many unwanted events are passed over before their passing is recorded."""
+"""How many unwanted events are skipped before the cursor behind them is recorded."""
 
 
 class Deliveries:
@@ -108,7 +108,7 @@ class Deliveries:
             if row.next_at is not None and row.next_at > self._clock():
                 await self._rest(row, row.next_at)
                 return True
-            page = await self._events.page(passed.place(row))
+            page = await self._events.page(passed.position(row))
             if page:
                 await self._deliver(row, page, passed)
             else:
@@ -157,24 +157,24 @@ class Deliveries:
 
 
 class _Passed:
-    """How far one webhook has read beyond its recorded cursor without finding anything that it wants."""
+    """How far one webhook has read beyond its recorded cursor without finding an event that it wants."""
 
     __slots__ = ("_count", "_cursor", "_epoch")
 
     def __init__(self) -> None:
         self._epoch, self._cursor, self._count = -1, 0, 0
 
-    def place(self, row: Webhook) -> int:
-        """Where to read on."""
+    def position(self, row: Webhook) -> int:
+        """Return the cursor behind which to read on."""
         return max(row.cursor, self._cursor) if row.epoch == self._epoch else row.cursor
 
     def over(self, row: Webhook, cursor: int, count: int) -> int:
-        """Note that `count` more events up to `cursor` are not wanted; how many that makes."""
+        """Skip `count` more events up to `cursor`; return how many were skipped since the recorded cursor."""
         if row.epoch != self._epoch:
             self.clear()
         self._epoch, self._cursor, self._count = row.epoch, cursor, self._count + count
         return self._count
 
     def clear(self) -> None:
-        """Its recorded cursor is up to date."""
+        """Start over from the recorded cursor."""
         self._epoch, self._cursor, self._count = -1, 0, 0

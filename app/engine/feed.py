@@ -1,7 +1,7 @@
-"""Following the event feed: many readers, one tail, no queue that can grow.
+"""The live event feed: many streams, one reader of the store, no queue that can grow.
 
-One task reads what is new from the store into a ring. A reader that keeps up takes from the ring; one that fell out of
-it is told so (`Lagged`) and reads on from the store, page by page, until it has caught up.
+One task reads new events from the store into a ring buffer. A stream that keeps up reads from the ring; one that fell
+out of it yields `Lagged` and reads on from the store, page by page, until it has caught up.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ when that one is over, and that need not give a hint of its own."""
 
 
 class Feed:
-    """The tail of the feed in this process. Reads nothing while nobody follows.
+    """The tail of the feed in this process. Reads nothing while there is no stream.
 
-    The ring holds every event behind `_floor` up to `_tail`; both are None until the first read.
+    The ring holds every event behind `_floor` up to `_tail`; both are None until the first read. `_acknowledged` is the
+    latest cursor that this process has committed.
     """
 
     def __init__(self, store: Store, bus: HintBus, *, recheck_s: float) -> None:
@@ -50,11 +51,11 @@ class Feed:
         self._runner: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Find the end of the feed, from which streams begin that ask for no cursor."""
+        """Read the head of the feed, where live streams begin."""
         self._acknowledged = await self.head()
 
     def grew(self, first: int, last: int) -> None:
-        """Take note of events that this process has committed, before it acknowledges them to anybody."""
+        """Record events that this process has committed; called before their commit is acknowledged."""
         if self._acknowledged is not None and last > self._acknowledged:
             self._acknowledged = last
         for stream in self._beginning:
@@ -62,7 +63,7 @@ class Feed:
         self._bus.publish((TOPIC,))
 
     def begun(self, stream: EventStream) -> None:
-        """Called by a stream that knows where it starts."""
+        """Forget a stream that was beginning; called by the stream when it knows its start."""
         self._beginning.discard(stream)
 
     def follow(
@@ -78,7 +79,7 @@ class Feed:
         return stream
 
     def leave(self, stream: EventStream) -> None:
-        """Called by the stream itself."""
+        """Remove a stream; called by the stream when it is closed."""
         self._streams.discard(stream)
         self._beginning.discard(stream)
         if not self._streams:
@@ -98,15 +99,15 @@ class Feed:
         self._stop()
 
     async def head(self) -> int:
-        """The cursor behind which everything is still to come."""
+        """Return the cursor behind which every event is still to be committed."""
         return await self._store.read(lambda state: feed.head(state.db))
 
     async def page(self, after: int, limit: int = PAGE) -> list[Event]:
-        """Events behind `after`, from the store."""
+        """Return events behind `after`, from the store."""
         return await self._store.read(lambda state: feed.page(state.db, after, limit))
 
     async def page_of(self, task_id: str | None, after: int) -> tuple[list[Event], int]:
-        """One task's events (or all) behind `after`, by their index, and the cursor up to which these are all."""
+        """Return one task's events (or all) behind `after`, and the cursor up to which they are complete."""
 
         def read(state: State) -> tuple[list[Event], int]:
             # The head first: whatever is committed meanwhile lies behind it or is found by the page.
@@ -118,11 +119,11 @@ class Feed:
         return await self._store.read(read)
 
     async def back(self, count: int) -> int:
-        """The cursor behind which the latest `count` events lie."""
+        """Return the cursor behind which the latest `count` events lie."""
         return await self._store.read(lambda state: feed.back(state.db, count))
 
     def recent(self, cursor: int) -> list[Event] | None:
-        """A page of what the ring has behind `cursor`; None when it does not reach back so far."""
+        """Return a page of the ring's events behind `cursor`; None when it does not reach back so far."""
         if self._floor is None or cursor < self._floor:
             return None
         start = bisect_right(self._ring, cursor, key=lambda event: event.cursor)
@@ -161,9 +162,10 @@ class Feed:
 
 
 class EventStream:
-    """One reader. An async iterator of Event and Lagged; close it, or use it as a context manager.
+    """An async iterator of Event and Lagged; close it, or use it as a context manager.
 
-    Live from the moment of `subscribe` when no cursor was given. Holds one page at most.
+    Without a cursor it begins at the moment when it was created: it yields whatever is acknowledged after that. It
+    holds one page at most.
     """
 
     def __init__(
@@ -183,32 +185,32 @@ class EventStream:
 
     @property
     def cursor(self) -> int | None:
-        """Behind which the stream stands: give it as `after` to go on from here. None before a live one has begun."""
+        """The cursor of the latest item: give it as `after` to go on from here. None before a live stream has begun."""
         return self._cursor
 
     async def open(self) -> int:
-        """Fix the place that the stream starts from, and return it. Optional: iterating does it."""
+        """Wait until the start of the stream is known, and return it. Optional: iterating does it."""
         start = self._start
         if start is not None:
-            # Waited for rather than awaited: a caller that gives up must not take the place away from the next one.
+            # Waited for rather than awaited: a caller that is cancelled must not cancel the read for the next one.
             await asyncio.wait({start})
             if self._start is start and not start.cancelled():
-                # The head may lie behind events that were acknowledged since the stream was asked for.
+                # The head may lie behind events that were acknowledged after the stream was created.
                 self._cursor = self._read_to = int(min(start.result(), self._latest_start))
             self._start = None
             self._hub.begun(self)
         return self._read_to or 0
 
     def begin_before(self, cursor: int) -> None:
-        """Start no later than before this event: it was committed since the stream was asked for."""
+        """Start before this event at the latest: it was committed after the stream was created."""
         self._latest_start = min(self._latest_start, cursor - 1)
 
     def wake(self) -> None:
-        """Something new may be there."""
+        """Wake the stream: there may be new events."""
         self._awake.set()
 
     def end(self) -> None:
-        """The iteration stops after what it has in hand."""
+        """Stop the iteration after the page in hand."""
         self._ended = True
         self._awake.set()
         if self._start is not None:
@@ -229,11 +231,11 @@ class EventStream:
         return item
 
     async def _read(self, cursor: int) -> int:
-        """Take the next page, or wait until there may be one; where the stream has read to."""
+        """Take the next page, or wait until there may be one; return how far the stream has read."""
         events = self._hub.recent(cursor)
         if events is None:
             events, read_to = await self._hub.page_of(self._task_id, cursor)
-            # The ring may begin ahead of a reader that has everything: only who fell out of it has lagged.
+            # The ring may begin ahead of a stream that has everything: only one that fell out of it has lagged.
             if self._on_ring and events:
                 self._pending.append(Lagged(cursor=cursor))
             self._on_ring = False
