@@ -33,7 +33,7 @@ _log = structlog.get_logger(__name__)
 
 def build_engine(settings: Settings, keyring: Keyring, *, base_url: str | None = None) -> Engine:
     """Return an engine as configured, not started. Raises StartFailed for settings that cannot be used."""
-    cfg = replace(settings.engine, base_url=base_url or settings.url())
+    cfg = replace(settings.engine, base_url=base_url or settings.url(), limits=settings.limits)
     registries = Registries()
     extra, problems = load_layers() if settings.spawn.plugins else ([], [])
     catalog = _catalog(settings.spawn, registries, keyring)
@@ -66,7 +66,7 @@ def build_engine(settings: Settings, keyring: Keyring, *, base_url: str | None =
 def http_settings(settings: Settings, base_url: str) -> HttpSettings:
     """Return the settings of the HTTP and WebSocket edge, with those that the rest of the server decides."""
     longest_hold = timedelta(milliseconds=settings.engine.longest_hold_ms)
-    return replace(settings.http, base_url=base_url, longest_hold=longest_hold)
+    return replace(settings.http, base_url=base_url, longest_hold=longest_hold, limits=settings.limits)
 
 
 def _webhook_sender(settings: SenderSettings) -> WebhookSender:

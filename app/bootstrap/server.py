@@ -198,7 +198,7 @@ def _uvicorn_config(settings: Settings, application: Application) -> uvicorn.Con
         forwarded_allow_ips=list(proxies),
         # Our WebSocket protocol answers frames above the limit and keeps the connection; uvicorn closes it for far
         # larger ones.
-        ws_max_size=settings.http.websockets.frame_limit_bytes * 8,
+        ws_max_size=settings.limits.frame_bytes * 8,
         ws_per_message_deflate=False,
         backlog=BACKLOG,
         timeout_keep_alive=max(1, round(settings.http.keep_alive.total_seconds())),

@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr
 
 from app.config.schema import Exposure, Schema
 from app.domain.handles import DEFAULT_LENGTH, MIN_LENGTH
+from app.domain.limits import Limits
 from app.engine.ops.rules import EngineCfg
 from app.http.settings import HttpSettings, WebSocketSettings
 from app.spawning.adapters.http import HttpWorkerSettings
@@ -93,6 +94,7 @@ class Settings:
     spawn: SpawnSettings = field(default_factory=SpawnSettings)
     webhooks: SenderSettings = field(default_factory=SenderSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
+    limits: Limits = field(default_factory=Limits)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
 
     @property
@@ -136,7 +138,7 @@ SCHEMA = Schema(
             }
         ),
         EngineCfg: Exposure(
-            hidden=frozenset({"base_url"}),
+            hidden=frozenset({"base_url", "limits"}),
             inline={"hold": ""},
             presets={"hold": {"strict": HoldPolicy.strict(), "default": HoldPolicy(), "relaxed": HoldPolicy.relaxed()}},
         ),
@@ -154,11 +156,14 @@ SCHEMA = Schema(
         ),
         SenderSettings: Exposure(bounds={"batch": Field(ge=1, le=500)}),
         HttpSettings: Exposure(
-            hidden=frozenset({"base_url", "longest_hold", "sse_recheck"}),
+            hidden=frozenset({"base_url", "limits", "longest_hold", "sse_recheck"}),
             inline={"websockets": ""},
             bounds={"default_hold": Field(ge=0, allow_inf_nan=False)},
         ),
         WebSocketSettings: Exposure(hidden=frozenset({"queue_frames", "queue_bytes", "stall", "recheck"})),
+        Limits: Exposure(
+            names={"output_bytes": ("output_bytes",), "late_bytes": ("late_bytes",)},
+        ),
         RetentionSettings: Exposure(inline={"policy": ""}),
     },
 )
@@ -166,9 +171,13 @@ SCHEMA = Schema(
 
 RENAMED: Mapping[str, str] = {
     "database_silence": "database_keepalive_timeout",
-    "engine.most_late_results": "engine.max_late_results",
-    "engine.most_outputs": "engine.max_outputs",
+    "engine.max_late_results": "limits.late_results",
+    "engine.max_outputs": "limits.outputs",
+    "engine.most_late_results": "limits.late_results",
+    "engine.most_outputs": "limits.outputs",
     "engine.recheck": "engine.poll_interval",
+    "http.body_limit": "limits.body",
+    "http.frame_limit": "limits.frame",
     "http.guess_burst": "http.auth_rate_limit.burst_overall",
     "http.guess_burst_per_source": "http.auth_rate_limit.burst_per_source",
     "http.guesses_per_second": "http.auth_rate_limit.overall_per_second",

@@ -64,7 +64,7 @@ class Attempts:
         """Return all output events of an attempt, in order; none for an attempt that does not exist."""
         return await self._transactions.read(
             lambda state: OUTPUTS_OF_ATTEMPT.all(
-                state.db, task_id=task_id, number=attempt, after=0, limit=self._cfg.max_outputs + 1
+                state.db, task_id=task_id, number=attempt, after=0, limit=self._cfg.limits.outputs + 1
             )
         )
 

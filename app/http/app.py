@@ -100,7 +100,7 @@ class Application:
         authenticated = self._error_responses.authenticate_before_body(scope, receive)
         try:
             if found is None:
-                limit = self.edge.settings.body_limit_bytes
+                limit = bodies.size_limit(scope, self.edge.settings.limits)
                 await self._inner(scope, bodies.limited(scope, authenticated, limit), exchange.send)
             else:
                 await self._answer(found, scope, authenticated, exchange)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import orjson
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -13,12 +13,15 @@ from starlette.types import Message, Receive, Scope
 
 from app.domain.errors import PayloadTooLarge
 from app.domain.json import Json
+from app.domain.limits import Limits
 from app.http.errors import EncodedBody, InvalidBody, MalformedBody, UnsupportedMediaType
 
 DEEPEST = 200
 """Levels of nesting that a body may have: below what orjson can write again inside a larger document."""
 
 JSON_TYPE = "application/json"
+WORKERS = "/v1/worker/"
+"""Path of the calls that workers make."""
 
 _ENUM_MEMBER = re.compile(r"<\w+\.\w+: ('[^']*')>")
 """The repr of an enumeration's member."""
@@ -29,6 +32,20 @@ Model = TypeVar("Model", bound=BaseModel)
 Shaped = TypeVar("Shaped")
 
 
+class SizeLimit(NamedTuple):
+    """How many bytes a body may have, and the name of the setting that says so."""
+
+    what: str
+    size: int
+
+
+def size_limit(scope: Scope, limits: Limits) -> SizeLimit:
+    """Return the limit of this request's body."""
+    if scope["path"].startswith(WORKERS):
+        return SizeLimit("worker_body", limits.worker_body_bytes)
+    return SizeLimit("body", limits.body_bytes)
+
+
 def header(scope: Scope, name: bytes) -> str | None:
     """The first header line of this (lower-case) name."""
     for key, value in scope["headers"]:
@@ -37,8 +54,8 @@ def header(scope: Scope, name: bytes) -> str | None:
     return None
 
 
-def limited(scope: Scope, receive: Receive, limit: int) -> Receive:
-    """`receive` that raises PayloadTooLarge as soon as the body passes `limit` bytes, whatever its header said."""
+def limited(scope: Scope, receive: Receive, limit: SizeLimit) -> Receive:
+    """`receive` that raises PayloadTooLarge as soon as the body passes the limit, whatever its header said."""
     seen = 0
 
     async def counted() -> Message:
@@ -46,28 +63,28 @@ def limited(scope: Scope, receive: Receive, limit: int) -> Receive:
         message = await receive()
         if message["type"] == "http.request":
             seen += len(message.get("body", b""))
-            if seen > limit:
-                raise PayloadTooLarge(limit)
+            if seen > limit.size:
+                raise PayloadTooLarge(*limit)
         return message
 
     check_length(scope, limit)
     return counted
 
 
-def check_length(scope: Scope, limit: int) -> None:
+def check_length(scope: Scope, limit: SizeLimit) -> None:
     """Raise PayloadTooLarge when the header already says that the body is too large."""
     length = header(scope, b"content-length")
-    if length is not None and length.isdigit() and int(length) > limit:
-        raise PayloadTooLarge(limit)
+    if length is not None and length.isdigit() and int(length) > limit.size:
+        raise PayloadTooLarge(*limit)
 
 
-async def read(scope: Scope, receive: Receive, limit: int) -> bytes:
+async def read(scope: Scope, receive: Receive, limit: SizeLimit) -> bytes:
     """The whole body. Raises PayloadTooLarge, or ClientDisconnect when the client left in the middle of it."""
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body", False):
         body = message.get("body", b"")
-        if len(body) > limit:
-            raise PayloadTooLarge(limit)
+        if len(body) > limit.size:
+            raise PayloadTooLarge(*limit)
         return body
     check_length(scope, limit)
     parts: list[bytes] = []
@@ -77,8 +94,8 @@ async def read(scope: Scope, receive: Receive, limit: int) -> bytes:
             raise ClientDisconnect
         part = message.get("body", b"")
         size += len(part)
-        if size > limit:
-            raise PayloadTooLarge(limit)
+        if size > limit.size:
+            raise PayloadTooLarge(*limit)
         parts.append(part)
         if not message.get("more_body", False):
             return b"".join(parts)

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from app.domain.clock import to_rfc3339
-from app.domain.errors import AuthRateLimited, EngineError, Internal, Unauthenticated
+from app.domain.errors import AuthRateLimited, EngineError, Internal, QuotaExceeded, Unauthenticated
 from app.http.errors import HttpError
 from app.http.replies import Reply, content
 from swarmhold.models.problems import PROBLEM_MEDIA_TYPE
@@ -57,12 +57,14 @@ STATUS: Mapping[str, tuple[int, str]] = {
     "answer-invalid": (422, "The answer breaks its schema"),
     "dispatch-failed": (422, "Cannot be dispatched"),
     "idempotency-mismatch": (422, "Idempotency key used before"),
+    "quota-exceeded": (429, "Too many at a time"),
     "too-many-guesses": (429, "Too many failed authentication attempts"),
     "header-too-large": (431, "Header too large"),
     "internal": (500, "Internal error"),
     "lock-busy": (503, "Busy"),
     "max-hold-exceeded": (503, "Busy"),
     "store-unavailable": (503, "Store unavailable"),
+    "overloaded": (503, "Overloaded"),
     "loop-paused": (503, "Dispatching is paused"),
     "shutting-down": (503, "Shutting down"),
 }
@@ -80,7 +82,15 @@ FAILED_CREDENTIAL = frozenset(
 )
 """Codes of failed credentials, which all get the problem document of `unauthenticated`."""
 
-_RETRY_AFTER_S = {"lock-busy": 1, "max-hold-exceeded": 1, "store-unavailable": 2, "loop-paused": 5, "shutting-down": 2}
+_RETRY_AFTER_S = {
+    "lock-busy": 1,
+    "max-hold-exceeded": 1,
+    "store-unavailable": 2,
+    "loop-paused": 5,
+    "shutting-down": 2,
+    "quota-exceeded": 1,
+    "overloaded": 1,
+}
 _INSTANTS = frozenset({"since"})
 # An extension member must not take the place of a standard one.
 _RENAMED = {"status": "state", "type": "kind", "title": "name", "detail": "info", "code": "error_code"}
@@ -154,5 +164,7 @@ def _extension_members(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _retry_after(error: EngineError | HttpError) -> dict[str, str]:
     if isinstance(error, AuthRateLimited):
         return {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
+    if isinstance(error, QuotaExceeded) and not error.clears:
+        return {}
     seconds = _RETRY_AFTER_S.get(error.code)
     return {} if seconds is None else {"Retry-After": str(seconds)}

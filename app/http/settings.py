@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from app.domain.limits import Limits
+
 KIB = 1024
 MIB = 1024 * KIB
 
@@ -27,8 +29,6 @@ class AuthRateLimitSettings:
 class WebSocketSettings:
     """Settings of the two WebSockets. A connection whose queue of live frames is full is closed with 4408."""
 
-    frame_limit_bytes: int = MIB
-    """Largest frame of a WebSocket that is accepted."""
     queue_frames: int = 512
     queue_bytes: int = 8 * MIB
     stall: timedelta = timedelta(seconds=20)
@@ -45,8 +45,6 @@ class HttpSettings:
 
     base_url: str = "http://127.0.0.1:7777"
     """Base URL under which workers reach this server; sent to them with their handle."""
-    body_limit_bytes: int = 8 * MIB
-    """Largest request body that is accepted."""
     page_default: int = 50
     """Items of a page where the request names no number."""
     page_limit: int = 200
@@ -70,3 +68,5 @@ class HttpSettings:
     64 KiB (431)."""
     auth_rate_limit: AuthRateLimitSettings = field(default_factory=AuthRateLimitSettings)
     websockets: WebSocketSettings = field(default_factory=WebSocketSettings)
+    limits: Limits = field(default_factory=Limits)
+    """The server's limits; set as a section of their own."""

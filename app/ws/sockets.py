@@ -53,7 +53,7 @@ class Sockets:
         if guest.caller.role is Role.OPERATOR and id not in await _held_ids(edge, guest):
             await _turn_away(socket, FORBIDDEN)
             return
-        protocol = Protocol(senior_client_frames, frame_limit=edge.settings.websockets.frame_limit_bytes)
+        protocol = Protocol(senior_client_frames, frame_limit=edge.settings.limits.frame_bytes)
         await self._serve(Connection(edge, socket, guest, id, protocol))
 
     async def _backend(self, socket: WebSocket) -> None:
@@ -63,7 +63,7 @@ class Sockets:
         if guest is None:
             return
         edge: Edge = socket.scope[SCOPE_KEY]
-        protocol = Protocol(backend_client_frames, frame_limit=edge.settings.websockets.frame_limit_bytes)
+        protocol = Protocol(backend_client_frames, frame_limit=edge.settings.limits.frame_bytes)
         await self._serve(BackendConnection(edge, socket, guest, id, protocol))
 
     async def _admit(self, socket: WebSocket, id: str, verb: Verb, roles: frozenset[Role]) -> Guest | None:

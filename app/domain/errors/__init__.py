@@ -1,7 +1,8 @@
 """All errors of the engine, as one tree.
 
     EngineError
-    ├── Busy                  LockBusy, LockBusyAfterRetry, MaxHoldExceeded, StoreUnavailable, LoopPaused
+    ├── Busy                  LockBusy, LockBusyAfterRetry, MaxHoldExceeded, StoreUnavailable, LoopPaused,
+    │                         QuotaExceeded, Overloaded
     ├── AccessDenied          BadSignature, TokenExpired, TokenNotFound, TokenRevoked, TokenUsesExhausted,
     │                         HandleMistyped, RoleViolation, TokenTaskMismatch, Unauthenticated, AuthRateLimited
     ├── NotFound              TaskNotFound, AttemptNotFound, SessionNotFound, ResumeKeyNotFound,
@@ -30,7 +31,15 @@ from app.domain.errors.access import (
     TokenUsesExhausted,
     Unauthenticated,
 )
-from app.domain.errors.availability import LockBusy, LockBusyAfterRetry, LoopPaused, MaxHoldExceeded, StoreUnavailable
+from app.domain.errors.availability import (
+    LockBusy,
+    LockBusyAfterRetry,
+    LoopPaused,
+    MaxHoldExceeded,
+    Overloaded,
+    QuotaExceeded,
+    StoreUnavailable,
+)
 from app.domain.errors.base import (
     AccessDenied,
     Busy,
@@ -95,9 +104,11 @@ __all__ = [
     "MaxHoldExceeded",
     "NotFound",
     "NotStarted",
+    "Overloaded",
     "PayloadTooLarge",
     "PollTimeout",
     "QuestionClosed",
+    "QuotaExceeded",
     "ResourceNotFound",
     "ResumeKeyNotFound",
     "RoleViolation",

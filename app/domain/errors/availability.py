@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from app.domain.errors.base import Busy
 
@@ -61,6 +62,39 @@ class StoreUnavailable(Busy):
         if self.unsure:
             return f"The store failed during a commit ({self.reason}). Check whether the change was stored."
         return f"The store cannot be used right now ({self.reason}). Nothing was changed; try again."
+
+
+@dataclass(eq=False)
+class QuotaExceeded(Busy):
+    """The caller has as many of something as one may have. `quota` is its name in the section `limits` of the settings.
+
+    `clears`: the same call may succeed once fewer of them are left.
+    """
+
+    code = "quota-exceeded"
+    quota: str
+    limit: int
+    clears: bool = field(default=True, kw_only=True)
+
+    def fields(self) -> dict[str, Any]:
+        """Return all fields but `clears`, which decides about Retry-After alone."""
+        return {"quota": self.quota, "limit": self.limit}
+
+    def __str__(self) -> str:
+        todo = "Try again when there are fewer." if self.clears else "No more are taken."
+        return f"The limit limits.{self.quota} of {self.limit} is reached. {todo}"
+
+
+@dataclass(eq=False)
+class Overloaded(Busy):
+    """The server is receiving as much as it can hold. `quota` is the limit's name in the section `limits`."""
+
+    code = "overloaded"
+    quota: str
+    limit: int
+
+    def __str__(self) -> str:
+        return f"The server is receiving as many bytes as limits.{self.quota} allows ({self.limit}). Try again later."
 
 
 @dataclass(eq=False)

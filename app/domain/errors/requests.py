@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from app.domain.errors.base import InvalidInput, NotFound
 
+_COUNTED = {"values": "JSON values", "digits": "digits"}
+"""What limits count that do not count bytes."""
+
 
 @dataclass(eq=False)
 class TaskNotFound(NotFound):
@@ -148,10 +151,12 @@ class InvalidRequest(InvalidInput):
 
 @dataclass(eq=False)
 class PayloadTooLarge(InvalidInput):
-    """The body or frame is larger than the limit."""
+    """What was sent exceeds a limit. `what` is the limit's name in the section `limits` of the settings."""
 
     code = "payload-too-large"
-    limit_bytes: int
+    what: str
+    limit: int
 
     def __str__(self) -> str:
-        return f"The body is larger than the limit of {self.limit_bytes} bytes. Send less, or a file_ref."
+        unit = _COUNTED.get(self.what, "bytes")
+        return f"What was sent exceeds the limit limits.{self.what} of {self.limit} {unit}. Send less, or a file_ref."

@@ -64,7 +64,9 @@ def submit(
 def _keep_late(state: State, cfg: EngineCfg, attempt: Attempt, final: Final, reason: str) -> None:
     """Keep the value so that it can be adopted: once per value, a bounded number of them."""
     known = LATE_RESULTS_OF_ATTEMPT.all(state.db, task_id=attempt.task_id, number=attempt.attempt)
-    if len(known) >= cfg.max_late_results or any(late.value == final.value and late.ok == final.ok for late in known):
+    if len(known) >= cfg.limits.late_results or any(
+        late.value == final.value and late.ok == final.ok for late in known
+    ):
         return
     late = LateResult(
         task_id=attempt.task_id,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.domain.attempts import Attempt
-from app.domain.errors import InvalidRequest
+from app.domain.errors import InvalidRequest, QuotaExceeded
 from app.domain.events import EventKind
 from app.domain.json import Json
 from app.domain.outputs import Output, OutputEvent, OutputType
@@ -17,12 +17,15 @@ from app.state.tables import ATTEMPTS, OUTPUTS
 
 
 def emit(state: State, cfg: EngineCfg, reach: Reach, event: OutputEvent) -> None:
-    """Append progress, partial or artifact to the worker's live attempt; a heartbeat. Raises InvalidRequest."""
+    """Append progress, partial or artifact to the worker's live attempt; a heartbeat.
+
+    Raises InvalidRequest, QuotaExceeded.
+    """
     if event.type is OutputType.FINAL:
         raise InvalidRequest("a final result is submitted, not emitted", "type")
     require_live(reach)
-    if reach.attempt.outputs >= cfg.max_outputs:
-        raise InvalidRequest(f"an attempt has at most {cfg.max_outputs} outputs; submit the result", "type")
+    if reach.attempt.outputs >= cfg.limits.outputs:
+        raise QuotaExceeded("outputs", cfg.limits.outputs, clears=False)
     append(state, cfg, reach.attempt, event)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from app.domain.limits import Limits
 from app.state.policies import HoldPolicy
 
 SECOND = 1000
@@ -46,13 +47,11 @@ class EngineCfg:
     """How often a parked wait reads the state again without a hint that it changed."""
     strict_hints: bool = False
     """Whether a dispatch that asks for unknown layers is refused; otherwise they are skipped."""
-    max_late_results: int = 100
-    """Late results that are kept of one attempt."""
-    max_outputs: int = 100_000
-    """Outputs that one attempt may report."""
     worker_spawners: frozenset[str] = frozenset({"external", "in_process", "queue"})
     """Spawners that workers may dispatch to."""
     long_hold_ms: int = HOUR
     """How long an attempt may last before the `long_hold` layer logs a warning."""
     base_url: str = "http://127.0.0.1:7777"
     """Base URL under which workers reach the server; not a setting of its own."""
+    limits: Limits = field(default_factory=Limits)
+    """The server's limits; set as a section of their own."""

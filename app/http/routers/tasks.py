@@ -29,7 +29,7 @@ NOTHING = timedelta(0)
 async def body_of(request: Request, edge: Edge) -> bytes:
     """The request's JSON body as bytes, its type and length checked."""
     bodies.require_json(request.scope)
-    return await bodies.read(request.scope, request.receive, edge.settings.body_limit_bytes)
+    return await bodies.read(request.scope, request.receive, bodies.size_limit(request.scope, edge.settings.limits))
 
 
 def shown(state: TaskState, *, status: int = 200) -> Reply:

@@ -74,7 +74,7 @@ async def submit(request: Request) -> Reply:
     bearer = auth.bearer(scope)
     ok = truth_of(query_of(scope).get("ok"), "ok", default=True)
     kind = _submitted_kind(*bodies.media_type(scope))
-    body = await bodies.read(scope, request.receive, edge.settings.body_limit_bytes)
+    body = await bodies.read(scope, request.receive, bodies.size_limit(scope, edge.settings.limits))
     value = bodies.json_of(body) if kind == bodies.JSON_TYPE else _text(body)
     await edge.engine.workers.submit(bearer, value, ok=ok, verb=Verb.EMIT_OUTPUT)
     return replies.NO_CONTENT

@@ -62,7 +62,7 @@ class _Filling:
             return placeholder[0]
         self._room -= len(value)
         if self._room < 0:
-            raise PayloadTooLarge(self._limit)
+            raise PayloadTooLarge("directive", self._limit)
         return value
 
 

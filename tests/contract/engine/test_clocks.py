@@ -444,7 +444,7 @@ class TooLong(Layer):
     def prepare(self, draft: Draft, look: Lookup) -> Draft:
         """Too large from the second attempt on."""
         if draft.facts.attempt > 1:
-            raise PayloadTooLarge(7)
+            raise PayloadTooLarge("directive", 7)
         return draft
 
 

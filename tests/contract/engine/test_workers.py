@@ -16,6 +16,7 @@ from app.domain.errors import (
     InvalidTransition,
     LateResultNotFound,
     NotStarted,
+    QuotaExceeded,
     ResourceNotFound,
     RoleViolation,
     TokenExpired,
@@ -23,6 +24,7 @@ from app.domain.errors import (
     TokenTaskMismatch,
 )
 from app.domain.json import Json
+from app.domain.limits import Limits
 from app.domain.outputs import OutputEvent, OutputType
 from app.domain.tasks import Status
 from tests.support.clocks import HandClock
@@ -100,13 +102,13 @@ async def test_concurrent_outputs_are_all_kept(swarm: Swarm) -> None:
 
 async def test_an_attempt_has_so_many_outputs(plan: Plan) -> None:
     """The limit is told; the Final still gets through."""
-    plan = replace(plan, cfg=replace(plan.cfg, max_outputs=2))
+    plan = replace(plan, cfg=replace(plan.cfg, limits=Limits(outputs=2)))
     async with plan.engine() as engine:
         swarm = await Swarm.over(engine, plan)
         work = await swarm.external()
         for n in range(2):
             await engine.workers.emit(work.handle, OutputEvent.partial(n))
-        await unchanged(swarm, InvalidRequest, engine.workers.emit(work.handle, OutputEvent.partial(2)))
+        await unchanged(swarm, QuotaExceeded, engine.workers.emit(work.handle, OutputEvent.partial(2)))
         await swarm.submit(work)
         assert len(await engine.output_tail(work.task_id, 1)) == 3
 
@@ -191,7 +193,7 @@ async def test_what_comes_late_is_kept(swarm: Swarm) -> None:
 
 async def test_late_results_are_bounded(plan: Plan) -> None:
     """A worker that goes on sending does not fill the store."""
-    plan = replace(plan, cfg=replace(plan.cfg, max_late_results=3))
+    plan = replace(plan, cfg=replace(plan.cfg, limits=Limits(late_results=3)))
     async with plan.engine() as engine:
         swarm = await Swarm.over(engine, plan)
         work = await swarm.external()

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from app.domain.access import Role
+from app.domain.limits import Limits
 from app.http.settings import AuthRateLimitSettings, HttpSettings
 from tests.support.serving import ROOT_KEY, Node, served
 
@@ -19,7 +20,7 @@ NO_KEY = "R-00000000000000000000000000"
 @pytest.fixture
 async def node() -> AsyncIterator[Node]:
     """A node with small limits, so that they can be passed; the shape of an error is that of any store."""
-    async with served(HttpSettings(body_limit_bytes=10_000)) as node:
+    async with served(HttpSettings(limits=Limits(body_bytes=10_000, worker_body_bytes=10_000))) as node:
         yield node
 
 

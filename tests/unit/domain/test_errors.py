@@ -50,7 +50,7 @@ def test_a_leaf_has_code_message_and_fields(leaf: type[EngineError]) -> None:
     """Its code is kebab-case, its message is a sentence, and its fields are JSON without private ones."""
     error = made(leaf)
 
-    assert re.fullmatch(r"[a-z]+(-[a-z]+)+|internal|cancelled|unauthenticated", error.code)
+    assert re.fullmatch(r"[a-z]+(-[a-z]+)+|internal|cancelled|overloaded|unauthenticated", error.code)
     assert str(error)[0].isupper() or str(error).startswith("some")
     json.dumps(error.fields())
     assert not any(name.startswith("_") for name in error.fields())

@@ -58,8 +58,9 @@ def test_the_wire_names_the_statuses() -> None:
             "spawn-depth-exceeded",
         ),
         413: ("payload-too-large",),
+        429: ("quota-exceeded", "too-many-guesses"),
         422: ("answer-invalid", "dispatch-failed", "idempotency-mismatch"),
-        503: ("lock-busy", "store-unavailable", "loop-paused", "max-hold-exceeded"),
+        503: ("lock-busy", "store-unavailable", "loop-paused", "max-hold-exceeded", "overloaded"),
     }
     assert {code: STATUS[code][0] for codes in by_status.values() for code in codes} == {
         code: status for status, codes in by_status.items() for code in codes

@@ -28,6 +28,7 @@ from swarmhold.models.tasks import StartTaskRequest
 from tests.support.waiting import eventually
 
 SETTINGS = HttpSettings()
+LIMIT = bodies.SizeLimit("body", 3)
 
 
 def receiving(parts: Iterable[bytes], *, left: bool = False) -> Any:
@@ -53,9 +54,9 @@ def scope_with(**headers: str) -> dict[str, Any]:
 
 async def test_a_body_is_whole_however_it_is_cut() -> None:
     """In one part or many."""
-    assert await bodies.read(scope_with(), receiving([b"abc"]), 3) == b"abc"
-    assert await bodies.read(scope_with(), receiving([b"a", b"", b"bc"]), 3) == b"abc"
-    assert await bodies.read(scope_with(), receiving([b""]), 0) == b""
+    assert await bodies.read(scope_with(), receiving([b"abc"]), LIMIT) == b"abc"
+    assert await bodies.read(scope_with(), receiving([b"a", b"", b"bc"]), LIMIT) == b"abc"
+    assert await bodies.read(scope_with(), receiving([b""]), bodies.SizeLimit("body", 0)) == b""
 
 
 async def _all_of(receive: Any, count: int) -> None:
@@ -67,10 +68,10 @@ async def _all_of(receive: Any, count: int) -> None:
 async def test_a_body_beyond_the_limit_is_refused_as_it_comes(parts: list[bytes]) -> None:
     """Before the rest of it is read."""
     with pytest.raises(PayloadTooLarge) as refused:
-        await bodies.read(scope_with(), receiving(parts), 3)
-    assert refused.value.limit_bytes == 3
+        await bodies.read(scope_with(), receiving(parts), LIMIT)
+    assert refused.value.fields() == {"what": "body", "limit": 3}
 
-    counted = bodies.limited(scope_with(), receiving(parts), 3)
+    counted = bodies.limited(scope_with(), receiving(parts), LIMIT)
     with pytest.raises(PayloadTooLarge):
         await _all_of(counted, len(parts))
 
@@ -79,15 +80,15 @@ async def test_a_length_beyond_the_limit_is_refused_at_once() -> None:
     """Nothing of it needs to be read."""
     scope = scope_with(content_length="4")
     with pytest.raises(PayloadTooLarge):
-        bodies.limited(scope, receiving([b""]), 3)
+        bodies.limited(scope, receiving([b""]), LIMIT)
     with pytest.raises(PayloadTooLarge):
-        await bodies.read(scope, receiving([b"a", b"b"]), 3)
+        await bodies.read(scope, receiving([b"a", b"b"]), LIMIT)
 
 
 async def test_a_client_that_leaves_in_the_middle_is_told_apart() -> None:
     """Half a body is none."""
     with pytest.raises(ClientDisconnect):
-        await bodies.read(scope_with(), receiving([b"a"], left=True), 10)
+        await bodies.read(scope_with(), receiving([b"a"], left=True), LIMIT)
 
 
 @pytest.mark.parametrize(
