@@ -245,7 +245,11 @@ async def test_starting_twice_changes_nothing(swarm: Swarm) -> None:
     swarm.plan.functions.register("work", work)
     task_id = await swarm.task()
     await swarm.engine.dispatcher.dispatch(swarm.operator, task_id, {"kind": "in_process", "function": "work"})
-    await eventually(lambda: starts)
+
+    async def running() -> bool:
+        return (await swarm.attempt(task_id)).phase is Phase.RUNNING
+
+    await eventually(running)
 
     await swarm.engine.start()
     attempt = await swarm.attempt(task_id)
