@@ -3,7 +3,7 @@ ARG PYTHON_VERSION=3.13
 FROM python:${PYTHON_VERSION}-slim AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_INPUT=1
 WORKDIR /src
-# The dependencies change seldom and are a layer of their own; every file of theirs is checked against its digest.
+# The dependencies change rarely and are a layer of their own; every file is verified by its digest.
 COPY requirements.lock requirements-build.lock ./
 RUN python -m venv /opt/swarmhold \
     && /opt/swarmhold/bin/pip install --require-hashes -r requirements.lock \

@@ -1,35 +1,35 @@
-# Everything here works on a machine that has Python 3.11 or newer and make, and nothing else.
-# Variables may be given on the command line, e.g. `make serve ARGS="--port 9000"`; SWARMHOLD_* of the environment reaches
-# the server as it is.
+# All targets work on a machine with nothing but Python 3.11 or newer and make.
+# Variables can be set on the command line, e.g. `make serve ARGS="--port 9000"`; SWARMHOLD_* variables of the environment
+# reach the server unchanged.
 
 SHELL := /bin/sh
 .SHELLFLAGS := -eu -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-# The Python that makes the environment. The first that is new enough and can make one is taken; name another with PY=.
+# The Python that creates the environment: by default the first one found that is new enough. Set PY= to choose another.
 PY ?=
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
-# What follows the command of `serve`, `demo`, `test`, `bench` and `chaos`.
+# Arguments appended to the command of `serve`, `demo`, `test`, `bench` and `chaos`.
 ARGS ?=
-# How tests are distributed: a file stays in one process, since its tests share a server, and the order of the files stays,
-# since the slow ones come first. PARALLEL= runs them one by one.
+# Parallel test processes. Tests of one file share a server and stay together, and the files keep their order, slow ones
+# first. PARALLEL= runs all tests in one process.
 PARALLEL ?= -n auto --dist loadfile --no-loadscope-reorder
-# How many kills `make chaos` does per scenario.
+# How many times `make chaos` kills a server per scenario.
 CHAOS_ROUNDS ?= 50
 
 LOCKS := requirements.lock requirements-dev.lock requirements-build.lock
 SOURCES := app clients tests $(wildcard benchmarks) $(wildcard examples)
 
-# Compiled modules are kept: each server that a test starts would compile hundreds of them anew.
+# Keep compiled modules: otherwise each server that a test starts would compile hundreds of them again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help venv venv-run serve demo test test-fast check format-check lint types imports fmt lock openapi openapi-check docs docs-check bench schemathesis chaos \
 	browser-deps audit clean
 
-help: ## Say what each target does
+help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | while IFS= read -r line; do \
 		printf '  %-14s %s\n' "$${line%%:*}" "$${line##*## }"; done
 
@@ -45,41 +45,41 @@ $(VENV)/.python:
 			if new_enough "$$candidate"; then PY="$$candidate"; break; fi; \
 		done; \
 		[ -n "$$PY" ] || { echo "swarmhold needs Python 3.11 or newer with its venv module (on Debian also the package" \
-			"python3-venv); none was found. Name one: make PY=/path/to/python3.11" >&2; exit 1; }; \
+			"python3-venv); none was found. Set PY: make PY=/path/to/python3.11" >&2; exit 1; }; \
 	fi; \
-	echo "making $(VENV) with $$("$$PY" --version)"; \
+	echo "creating $(VENV) with $$("$$PY" --version)"; \
 	"$$PY" -m venv $(VENV)
 	@touch $@
 
-# The package itself is installed in place, by a build backend that is locked as well.
+# The package itself is installed in editable mode, by a build backend that is locked as well.
 define install_package
 	@$(PIP) install --require-hashes -r requirements-build.lock
 	@$(PIP) install --no-deps --no-build-isolation -e .
 endef
 
 $(VENV)/.run: $(VENV)/.python requirements.lock requirements-build.lock pyproject.toml
-	@echo "installing what the server needs"
+	@echo "installing the dependencies of the server"
 	@$(PIP) install --require-hashes -r requirements.lock
 	$(install_package)
 	@touch $@
 
-# The development lock holds the other one, version for version.
+# The development lock file contains every version of the other one.
 $(VENV)/.dev: $(VENV)/.python $(LOCKS) pyproject.toml
-	@echo "installing what development needs"
+	@echo "installing the dependencies of development"
 	@$(PIP) install --require-hashes -r requirements-dev.lock
 	$(install_package)
 	@touch $(VENV)/.run $@
 
-venv: $(VENV)/.dev ## Make the environment for development
+venv: $(VENV)/.dev ## Create the environment for development
 
-venv-run: $(VENV)/.run ## Make the environment for serving alone
+venv-run: $(VENV)/.run ## Create the environment for running the server only
 
 # --- Running it ------------------------------------------------------------------------------------------------------
 
-serve: $(VENV)/.run ## Serve one node on 127.0.0.1:7777 with its data in ./data
+serve: $(VENV)/.run ## Run a server on 127.0.0.1:7777 with its data in ./data
 	@exec $(BIN)/swarmhold serve $(ARGS)
 
-demo: $(VENV)/.run ## Run a whole swarm against a server of its own and show what came of it
+demo: $(VENV)/.run ## Run a whole swarm against its own server and show the results
 	@exec $(BIN)/swarmhold demo $(ARGS)
 
 # --- Development -----------------------------------------------------------------------------------------------------
@@ -87,13 +87,13 @@ demo: $(VENV)/.run ## Run a whole swarm against a server of its own and show wha
 test: $(VENV)/.dev ## Run every test
 	@exec $(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
-# Without PostgreSQL, whose tests hold the same contract, and with one test of a whole node.
-test-fast: $(VENV)/.dev ## Run the tests that are quick, in less than two minutes
+# Without PostgreSQL, whose tests check an identical contract, and with one test of a whole server.
+test-fast: $(VENV)/.dev ## Run the quick tests, in less than two minutes
 	@SWARMHOLD_TEST_HISTORIES=5 exec $(BIN)/python -m pytest $(PARALLEL) -m "not slow and not chaos" -k "not postgres" \
 		tests/architecture tests/unit tests/property tests/contract \
 		tests/e2e/cli/test_examples.py::test_curl_walks_through_a_whole_life $(ARGS)
 
-check: format-check lint types imports openapi-check docs-check ## Everything that is checked without running the tests
+check: format-check lint types imports openapi-check docs-check ## Run all checks except the tests
 
 format-check: $(VENV)/.dev
 	$(BIN)/ruff format --check
@@ -113,40 +113,40 @@ openapi-check: $(VENV)/.dev
 docs-check: $(VENV)/.dev
 	$(BIN)/swarmhold configuration --check
 
-fmt: $(VENV)/.dev ## Format the code and fix what can be fixed by itself
+fmt: $(VENV)/.dev ## Format the code and apply automatic fixes
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-openapi: $(VENV)/.dev ## Write openapi/ anew
+openapi: $(VENV)/.dev ## Regenerate openapi/
 	$(BIN)/swarmhold openapi
 
-docs: $(VENV)/.dev ## Write docs/configuration.md anew
+docs: $(VENV)/.dev ## Regenerate docs/configuration.md
 	$(BIN)/swarmhold configuration
 
-bench: $(VENV)/.dev ## Measure, and write benchmarks/results.md
+bench: $(VENV)/.dev ## Run the benchmarks and write benchmarks/results.md
 	@exec $(BIN)/python -m benchmarks $(ARGS)
 
-schemathesis: $(VENV)/.dev ## Try every operation of the OpenAPI document on a server of its own
+schemathesis: $(VENV)/.dev ## Test every operation of the OpenAPI document against its own server
 	@exec $(BIN)/python -m tests.support.schemathesis_runs $(ARGS)
 
-chaos: $(VENV)/.dev ## Kill servers while they work, longer than `make test` does
+chaos: $(VENV)/.dev ## Kill servers while they work, more often than `make test` does
 	@CHAOS_ROUNDS=$(CHAOS_ROUNDS) exec $(BIN)/python -m pytest tests/chaos --timeout 0 $(ARGS)
 
-# Exact versions with digests and nothing that names where they come from.
+# Exact versions with digests, and nothing that names a package index.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	--no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade) pyproject.toml
 
-lock: $(VENV)/.dev ## Write the lock files anew (UPGRADE=1 takes newer versions)
+lock: $(VENV)/.dev ## Regenerate the lock files (UPGRADE=1 upgrades all versions)
 	$(COMPILE) -o requirements.lock
 	$(COMPILE) --group dev -c requirements.lock -o requirements-dev.lock
 	$(subst pyproject.toml,,$(COMPILE)) --group build -o requirements-build.lock
 
-audit: $(VENV)/.dev ## Look the locked versions up among the known vulnerabilities
+audit: $(VENV)/.dev ## Check the locked versions for known vulnerabilities
 	$(BIN)/pip-audit --strict --require-hashes --disable-pip -r requirements.lock
 	$(BIN)/pip-audit --strict --require-hashes --disable-pip -r requirements-dev.lock
 
-# The browser tests drive the system's Chromium, since a browser is no Python package.
-browser-deps: ## Install Chromium for the browser tests, where that is possible
+# The browser tests drive the system's Chromium, since a browser is not a Python package.
+browser-deps: ## Install Chromium for the browser tests, if possible
 	@for name in chromium chromium-browser google-chrome; do \
 		if command -v $$name >/dev/null; then echo "found $$(command -v $$name)"; exit 0; fi; \
 	done; \
@@ -158,8 +158,8 @@ browser-deps: ## Install Chromium for the browser tests, where that is possible
 		done; \
 		exit 1; \
 	fi; \
-	echo "no Chromium here and none can be installed: the browser tests will be skipped"
+	echo "Chromium is missing and cannot be installed: the browser tests will be skipped"
 
-clean: ## Remove what was made, but not ./data
+clean: ## Remove all generated files except ./data
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,1 +1,1 @@
-"""Programs that measure. Each prints its number next to something comparable that ran beside it on the same machine."""
+"""Benchmarks. Each prints its result next to a comparable baseline that ran on the same machine at the same time."""

@@ -1,4 +1,4 @@
-"""Run the measurements named, or all: `python -m benchmarks [hot lives wakes store grown]`; all write `results.md`."""
+"""Run the named benchmarks: `python -m benchmarks [hot lives wakes store grown]`. Without names, write `results.md`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ SUITES: dict[str, Callable[[], list[Row]]] = {
 
 
 def main(names: list[str]) -> int:
-    """Run the suites; 2 for an unknown name."""
+    """Run the benchmarks and return the exit status: 2 for an unknown name."""
     unknown = [name for name in names if name not in SUITES]
     if unknown:
-        sys.stderr.write(f"there is no measurement {', '.join(unknown)}; there are {', '.join(SUITES)}\n")
+        sys.stderr.write(f"unknown benchmarks: {', '.join(unknown)}; choose from {', '.join(SUITES)}\n")
         return 2
     servers.pin({1})
     rows = [row for name in names or SUITES for row in SUITES[name]()]

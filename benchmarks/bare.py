@@ -1,4 +1,4 @@
-"""The server that the real one is compared with: uvicorn with the same settings and an application of ten lines."""
+"""The baseline server: uvicorn with identical settings and a minimal application."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _HEADERS = [(b"content-type", b"application/json"), (b"content-length", str(len(
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """Read the body, answer."""
+    """Read the body and send a fixed reply."""
     if scope["type"] != "http":
         return
     while (await receive()).get("more_body"):

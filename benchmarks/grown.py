@@ -1,4 +1,4 @@
-"""What a database that has grown costs: the hot calls beside an empty one, the start, and many open questions."""
+"""The cost of a large database: hot requests compared with an empty one, and the time to start."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from benchmarks.servers import Server
 from benchmarks.swarm import DISPATCH, TASK, attach, decoded, start
 
 FINISHED = int(os.environ.get("BENCH_FINISHED", "200000"))
-"""Finished tasks in the large database, of ten events each; the goal speaks of 1000000."""
+"""Finished tasks in the large database, with ten events each; the goal is stated for 1000000."""
 LIVE = 100_000
 QUESTIONS = 100_000
 CALLS = 2_000
@@ -28,7 +28,7 @@ CONNECTIONS = 64
 
 
 async def _life(line: Connection, token: str) -> str:
-    """A task that passed, with ten events."""
+    """Create a task that passed, with ten events, and return its id."""
     task_id, handle = await start(line, token)
     for step in range(5):
         body = b'{"type": "progress", "stage": "step %d"}' % step
@@ -38,19 +38,19 @@ async def _life(line: Connection, token: str) -> str:
 
 
 async def _question(line: Connection, token: str) -> str:
-    """A task that waits for an answer."""
+    """Create a task with an open question and return its id."""
     task_id, handle = await start(line, token)
     await line.send(request("POST", "/v1/worker/questions", handle, b'{"question": "May I?"}'))
     return task_id
 
 
 async def _start_one(line: Connection, token: str) -> str:
-    """A task whose worker has not submitted."""
+    """Create a task with a live attempt and return its id."""
     return (await start(line, token))[0]
 
 
 class Copies:
-    """Writes copies of a task into the database of a server that is stopped. Their ids are older than every other."""
+    """Writes copies of a task into the database of a stopped server, with ids that sort before all others."""
 
     def __init__(self, path: Path, *, series: str) -> None:
         self._db = apsw.Connection(str(path))
@@ -58,7 +58,7 @@ class Copies:
         self._series = series
 
     def make(self, task_id: str, count: int) -> None:
-        """So many more tasks, with everything that belongs to them."""
+        """Insert `count` copies of the task with all rows that belong to it."""
         with self._db:
             for table, fresh in _OWN.items():
                 columns = [str(row[1]) for row in self._db.execute(f"PRAGMA table_info({table})")]
@@ -90,7 +90,7 @@ _OWN = {
     "questions": {"key": "R", "task_id": "T"},
     "events": {"task_id": "T"},
 }
-"""The tables of a task, and the columns in which copies differ."""
+"""The tables with rows of a task, and the columns in which copies differ."""
 
 
 def _names(columns: Iterable[str]) -> str:
@@ -98,13 +98,13 @@ def _names(columns: Iterable[str]) -> str:
 
 
 async def _made(folder: str, life: Any) -> str:
-    """Start a server on an empty folder, live once, stop it: the task."""
+    """Start a server on an empty directory, create one task by `life`, stop the server and return the task's id."""
     with servers.swarmhold(folder) as real:
         return str(await life(await connect(real.url), await attach(real.url, real.root_key)))
 
 
 async def _calls(server: Server, token: str) -> dict[str, float]:
-    """Replies per second of each hot call."""
+    """Return the replies per second of each hot request."""
     url = server.url
     tasks: list[str] = []
     handles: list[str] = []
@@ -136,7 +136,7 @@ async def _calls(server: Server, token: str) -> dict[str, float]:
 
 
 async def _beside(empty: str, grown: str) -> dict[str, float]:
-    """Of each hot call, how many times as long it takes on the grown database; medians of the rounds."""
+    """Return how many times as long each hot request takes on the large database; medians of the rounds."""
     slower: dict[str, list[float]] = {}
     with servers.swarmhold(empty) as small, servers.swarmhold(grown) as large:
         tokens = [await attach(server.url, server.root_key) for server in (small, large)]
@@ -148,17 +148,17 @@ async def _beside(empty: str, grown: str) -> dict[str, float]:
 
 
 async def measure() -> list[Row]:
-    """Finished tasks, open questions, live attempts."""
+    """Measure with finished tasks, open questions and live attempts."""
     rows: list[Row] = []
-    with tempfile.TemporaryDirectory(prefix="swarmhold-bench-") as place:
-        grown, empty, live = f"{place}/grown", f"{place}/empty", f"{place}/live"
+    with tempfile.TemporaryDirectory(prefix="swarmhold-bench-") as root:
+        grown, empty, live = f"{root}/grown", f"{root}/empty", f"{root}/live"
         for folder, finished, questions in ((empty, 100, 100), (grown, FINISHED, QUESTIONS)):
             task_id, asking = await _made(folder, _life), await _made(folder, _question)
             Copies(Path(folder, "swarmhold.db"), series="0").make(task_id, finished)
             Copies(Path(folder, "swarmhold.db"), series="1").make(asking, questions)
         slower = await _beside(empty, grown)
         worst = max(slower, key=lambda name: slower[name])
-        what = f"hot calls on {FINISHED:,} finished tasks, {FINISHED * 10:,} events and {QUESTIONS:,} open questions"
+        what = f"hot requests on {FINISHED:,} finished tasks, {FINISHED * 10:,} events and {QUESTIONS:,} open questions"
         each = ", ".join(f"{name} {ratio:.2f}" for name, ratio in slower.items())
         rows.append(Row(what, f"{slower[worst]:.2f} × ({worst})", f"one of 100 tasks: {each}", "≤ 1.5 ×"))
         task_id = await _made(live, _start_one)
@@ -170,5 +170,5 @@ async def measure() -> list[Row]:
 
 
 def main() -> list[Row]:
-    """Run it."""
+    """Run the benchmark."""
     return run_async(measure)

@@ -1,4 +1,4 @@
-"""Worker `GET /prompt` and `POST /submit` by handle at 64 connections, next to a bare reply."""
+"""Worker `GET /prompt` and `POST /submit` by handle at 64 connections, compared with the baseline server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def _bare(url: str, method: str, body: bytes | None, expect: int) -> float
 
 
 async def measure() -> list[Row]:
-    """Rounds of bare and real in turn; medians and the ratio of medians."""
+    """Measure the baseline and the real server in alternating rounds; return medians and their ratio."""
     get: list[tuple[float, float]] = []
     post: list[tuple[float, float]] = []
     tails: list[float] = []
@@ -32,11 +32,11 @@ async def measure() -> list[Row]:
             ready = await handles(real.url, token, SUBMITS)
             prompts = itertools.cycle([request("GET", "/v1/worker/prompt", handle) for _, handle in ready])
             run = await drive(real.url, prompts, connections=CONNECTIONS, expect=200, seconds=SECONDS)
-            _all_right(run.wrong)
+            _require_expected(run.wrong)
             get.append((await _bare(bare.url, "GET", None, 200), run.rate))
             submits = iter([request("POST", "/v1/worker/submit", handle, b"done", "text/plain") for _, handle in ready])
             run = await drive(real.url, submits, connections=CONNECTIONS, expect=204, seconds=60)
-            _all_right(run.wrong)
+            _require_expected(run.wrong)
             post.append((await _bare(bare.url, "POST", b"done", 204), run.rate))
             ready = await handles(real.url, token, 2_000)
             few = iter([request("POST", "/v1/worker/submit", handle, b"done", "text/plain") for _, handle in ready])
@@ -55,11 +55,11 @@ def _row(what: str, pairs: list[tuple[float, float]]) -> Row:
     return Row(what, f"{real:,.0f}/s", f"bare {bare:,.0f}/s", f"≥ 0.35 of bare: {ratio:.2f}")
 
 
-def _all_right(wrong: dict[int, int]) -> None:
+def _require_expected(wrong: dict[int, int]) -> None:
     if wrong:
         raise RuntimeError(f"unexpected statuses: {wrong}")
 
 
 def main() -> list[Row]:
-    """Run it."""
+    """Run the benchmark."""
     return run_async(measure)

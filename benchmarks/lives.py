@@ -1,4 +1,4 @@
-"""Whole lives of tasks at 64 clients: create, dispatch, prompt, submit, poll."""
+"""Whole task lives with 64 clients: create, dispatch, prompt, submit, poll."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def _live(url: str, token: str, left: list[int]) -> None:
 
 
 async def measure() -> list[Row]:
-    """Lives per second, the median of the rounds."""
+    """Measure task lives per second; return the median of the rounds."""
     rates: list[float] = []
     with servers.swarmhold() as real:
         token = await attach(real.url, real.root_key)
@@ -43,5 +43,5 @@ async def measure() -> list[Row]:
 
 
 def main() -> list[Row]:
-    """Run it."""
+    """Run the benchmark."""
     return run_async(measure)

@@ -1,4 +1,4 @@
-"""A load generator that costs little: prepared bytes over kept-alive connections, replies counted by their framing."""
+"""A cheap load generator: prepared requests over keep-alive connections, replies parsed for status and length only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ R = TypeVar("R")
 def request(
     method: str, path: str, credential: str, body: bytes | None = None, kind: str = "application/json"
 ) -> bytes:
-    """One HTTP/1.1 request as bytes."""
+    """Return one HTTP/1.1 request as bytes."""
     head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {credential}\r\n"
     if body is None:
         return head.encode() + b"\r\n"
@@ -27,7 +27,7 @@ def request(
 
 
 class Connection(asyncio.Protocol):
-    """One kept-alive connection: one request at a time."""
+    """One keep-alive connection with one request at a time."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
@@ -35,16 +35,16 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[Reply] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Connected."""
+        """Store the transport."""
         self._transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The server went away."""
+        """Fail the pending request."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(exc or ConnectionResetError("closed by the server"))
 
     def data_received(self, data: bytes) -> None:
-        """Collect until a whole reply is there."""
+        """Buffer data until a reply is complete."""
         buffer = self._buffer + data if self._buffer else data
         end = buffer.find(b"\r\n\r\n")
         if end < 0:
@@ -65,7 +65,7 @@ class Connection(asyncio.Protocol):
             waiter.set_result((int(buffer[9:12]), buffer[end + 4 :]))
 
     def send(self, data: Request) -> asyncio.Future[Reply]:
-        """The reply to come."""
+        """Send a request and return a future of its reply."""
         if self._transport is None:
             raise ConnectionError("not connected")
         self._waiter = asyncio.get_running_loop().create_future()
@@ -73,13 +73,13 @@ class Connection(asyncio.Protocol):
         return self._waiter
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if self._transport is not None:
             self._transport.close()
 
 
 async def connect(base_url: str) -> Connection:
-    """A connection to the server."""
+    """Open a connection to the server."""
     parts = urlsplit(base_url)
     _, protocol = await asyncio.get_running_loop().create_connection(
         Connection, parts.hostname or "127.0.0.1", parts.port or 80
@@ -89,7 +89,7 @@ async def connect(base_url: str) -> Connection:
 
 @dataclass
 class Run:
-    """What came of a run. Latencies in seconds."""
+    """The results of a run. Latencies in seconds."""
 
     count: int = 0
     seconds: float = 0.0
@@ -98,17 +98,17 @@ class Run:
 
     @property
     def rate(self) -> float:
-        """Replies per second."""
+        """Return the replies per second."""
         return self.count / self.seconds if self.seconds else 0.0
 
     def percentile(self, share: float) -> float:
-        """A latency in milliseconds."""
+        """Return the latency at this percentile (0 … 1), in milliseconds."""
         ordered = sorted(self.latencies)
         return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
 async def drive(base_url: str, requests: Iterator[Request], *, connections: int, expect: int, seconds: float) -> Run:
-    """Send until the requests or the seconds run out."""
+    """Send requests over all connections until the requests or the seconds are used up."""
     run = Run()
     lines = [await connect(base_url) for _ in range(connections)]
     begin = time.perf_counter()

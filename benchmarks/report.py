@@ -1,4 +1,4 @@
-"""The rows of a report, and the report itself."""
+"""The report: its rows, as a table and as a file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RESULTS = Path(__file__).parent / "results.md"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure: what was measured, the number, what it is compared with, and the goal."""
+    """One result: what was measured, the value, the baseline, and the goal."""
 
     what: str
     measured: str
@@ -26,21 +26,21 @@ class Row:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The rows in Markdown."""
-    lines = ["| what | measured | beside it | goal |", "|---|---|---|---|"]
+    """Return the rows as a Markdown table."""
+    lines = ["| what | measured | compared with | goal |", "|---|---|---|---|"]
     lines += [f"| {row.what} | {row.measured} | {row.beside} | {row.goal} |" for row in rows]
     return "\n".join(lines)
 
 
 def write(rows: Sequence[Row]) -> None:
-    """Write `results.md` with machine and versions."""
+    """Write `results.md` with the machine, the versions and the rows."""
     libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
     text = f"""# Results
 
 Made by `make bench` on {datetime.now(UTC):%Y-%m-%d}: Python {platform.python_version()} on {platform.system()}
 {platform.machine()}, {os.cpu_count()} cores; {libraries}.
-The server has one core, the load generator another. Both sides of a comparison ran in turn in the same run; medians of
-the rounds. Machines are noisy: read the ratios.
+The server has one core, the load generator another. Both sides of a comparison ran in alternating rounds of the same
+run; values are medians of the rounds. Machines are noisy: trust the ratios.
 
 {table(rows)}
 """

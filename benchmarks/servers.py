@@ -1,4 +1,4 @@
-"""Starting the servers under measurement, each on a core of its own where there is one."""
+"""Starts the measured servers, pinned to a core of their own if there is one."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Server:
 
     @property
     def root_key(self) -> str:
-        """Its root key; the bare server has none."""
+        """Return the server's root key; the baseline server has none."""
         return (self.data_dir / "root.key").read_text().strip()
 
     def memory_kib(self) -> int:
-        """Its resident memory."""
+        """Return the server's resident memory in KiB."""
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
             if line.startswith("VmRSS:"):
                 return int(line.split()[1])
@@ -38,17 +38,17 @@ class Server:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return an unused port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def pin(cores: set[int]) -> None:
-    """Keep this process to these cores, where the machine has them."""
-    there = os.sched_getaffinity(0) & cores
-    if there:
-        os.sched_setaffinity(0, there)
+    """Pin this process to these cores, if the machine has them."""
+    available = os.sched_getaffinity(0) & cores
+    if available:
+        os.sched_setaffinity(0, available)
 
 
 @contextmanager
@@ -84,7 +84,7 @@ def _wait_until_up(url: str) -> None:
 
 @contextmanager
 def bare() -> Iterator[Server]:
-    """The bare server."""
+    """Run the baseline server."""
     port = free_port()
     command = [sys.executable, "-m", "benchmarks.bare", str(port)]
     with _running(command, f"http://127.0.0.1:{port}", "/", Path(), {}) as server:
@@ -93,9 +93,9 @@ def bare() -> Iterator[Server]:
 
 @contextmanager
 def swarmhold(folder: str | None = None, **env: str) -> Iterator[Server]:
-    """The real server, on an empty data directory unless one is given."""
+    """Run the real server, on an empty data directory unless one is given."""
     port = free_port()
-    with _own_folder(folder) as data_dir:
+    with _data_dir(folder) as data_dir:
         command = [str(Path(sys.executable).with_name("swarmhold")), "serve", "--port", str(port)]
         command += ["--data-dir", data_dir]
         settings = {"SWARMHOLD_LOG_LEVEL": "warning", **env}
@@ -103,7 +103,7 @@ def swarmhold(folder: str | None = None, **env: str) -> Iterator[Server]:
             yield server
 
 
-def _own_folder(folder: str | None) -> AbstractContextManager[str]:
+def _data_dir(folder: str | None) -> AbstractContextManager[str]:
     if folder is not None:
         return nullcontext(folder)
     return tempfile.TemporaryDirectory(prefix="swarmhold-bench-")

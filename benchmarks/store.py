@@ -1,7 +1,7 @@
-"""The store by itself: operations of one select and two writes, next to the bare driver on the same statements.
+"""The store alone: operations of one select and two writes, compared with the database driver on equal statements.
 
-The bare driver commits 64 operations at a time, without savepoints, results or callers. Both write to a file with
-`synchronous=FULL`. `python -m benchmarks store postgresql://…` measures a PostgreSQL database as well.
+The driver commits 64 operations at a time, without savepoints, results or concurrent callers. Both write to a file
+with `synchronous=FULL`. `python -m benchmarks.store postgresql://…` also measures a PostgreSQL database.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _INSERT = Statement(sa.insert(schema.idempotency))
 
 
 def operation(number: int) -> Callable[[State], int]:
-    """Operation `number`."""
+    """Return operation number `number`."""
 
     def run(state: State) -> int:
         name = f"k{number % ROWS}"
@@ -58,14 +58,14 @@ def operation(number: int) -> Callable[[State], int]:
 
 
 def seed(state: State) -> None:
-    """The rows that operations work on."""
+    """Insert the rows that the operations use."""
     insert = Statement(sa.insert(schema.resources))
     for number in range(ROWS):
         insert.change(state.db, key=f"k{number}", value=TEXT, updated_at=0)
 
 
 async def rate_of_store(store: Store, callers: int, numbers: Iterator[int]) -> float:
-    """Operations per second with this many callers, each of which waits for its answer."""
+    """Return operations per second with this many concurrent callers, each waiting for its result."""
     done = 0
     stop_at = time.perf_counter() + SECONDS
 
@@ -81,7 +81,7 @@ async def rate_of_store(store: Store, callers: int, numbers: Iterator[int]) -> f
 
 
 def rate_of_driver(raw: apsw.Connection, per_commit: int, numbers: Iterator[int]) -> float:
-    """The same statements by hand."""
+    """Return operations per second with the driver alone."""
     select, update, insert = (statement.compiled("sqlite").sql for statement in (_SELECT, _UPDATE, _INSERT))
     execute, done = raw.cursor().execute, 0
     started = time.perf_counter()
@@ -99,7 +99,7 @@ def rate_of_driver(raw: apsw.Connection, per_commit: int, numbers: Iterator[int]
 
 @contextmanager
 def server_like() -> Iterator[None]:
-    """The interpreter as the server sets it: what lives long is not collected, threads change quickly."""
+    """Configure the interpreter like the server: existing objects frozen, a short thread switch interval."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(0.0005)
     gc.collect()
@@ -112,18 +112,18 @@ def server_like() -> Iterator[None]:
 
 
 async def measure_sqlite() -> list[Row]:
-    """Rounds of driver and store in turn, each on a file of its own that grows alike."""
+    """Measure driver and store in alternating rounds, each on its own file, which grow equally."""
     numbers = itertools.count()
     driver: list[float] = []
     stores: dict[int, list[float]] = {1: [], 16: [], 256: []}
     with tempfile.TemporaryDirectory(prefix="swarmhold-bench-") as directory:
         store = SqliteStore(f"{directory}/store.db")
-        beside = SqliteStore(f"{directory}/driver.db")
-        for one in (store, beside):
+        baseline = SqliteStore(f"{directory}/driver.db")
+        for one in (store, baseline):
             await one.open()
             await one.transact("seed", seed, bulk=True)
-        await beside.close()
-        raw = apsw.Connection(beside.path)
+        await baseline.close()
+        raw = apsw.Connection(baseline.path)
         for pragma, value in (("synchronous", "FULL"), ("cache_size", -65_536)):
             raw.pragma(pragma, value)
         with server_like():
@@ -143,7 +143,7 @@ async def measure_sqlite() -> list[Row]:
 
 
 async def measure_postgres(url: str) -> list[Row]:
-    """The same operations on PostgreSQL."""
+    """Measure the operations on PostgreSQL."""
     store = open_store(url)
     await store.open()
     numbers = itertools.count(time.time_ns())
@@ -164,7 +164,7 @@ def _row(what: str, callers: int, rates: dict[int, list[float]], beside: str, go
 
 
 async def measure() -> list[Row]:
-    """SQLite, and PostgreSQL where a URL is given."""
+    """Measure SQLite, and PostgreSQL if a URL is given."""
     rows = await measure_sqlite()
     for url in sys.argv[1:]:
         if "://" in url:
@@ -173,7 +173,7 @@ async def measure() -> list[Row]:
 
 
 def main() -> list[Row]:
-    """Run it."""
+    """Run the benchmark."""
     return run_async(measure)
 
 

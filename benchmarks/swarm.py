@@ -1,4 +1,4 @@
-"""What every measurement of the API needs: a session, tasks, handles."""
+"""Setup for the benchmarks of the API: sessions, tasks, handles."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TASK = json.dumps({"agent": "bench", "initial_directive": "Say hello to the worl
 
 
 async def attach(base_url: str, root_key: str, role: str = "operator") -> str:
-    """A session's token."""
+    """Attach a session and return its token."""
     line = await connect(base_url)
     body = json.dumps({"operator_id": f"bench-{role}", "role": role, "ttl": 36_000}).encode()
     status, reply = await line.send(request("POST", "/v1/operator/sessions", root_key, body))
@@ -24,7 +24,7 @@ async def attach(base_url: str, root_key: str, role: str = "operator") -> str:
 
 
 async def start(line: Connection, token: str) -> tuple[str, str]:
-    """A dispatched task: its id and handle."""
+    """Create and dispatch a task; return its id and handle."""
     status, reply = await line.send(request("POST", "/v1/operator/tasks", token, TASK))
     if status != 201:
         raise RuntimeError(f"create: {status} {reply[:200]!r}")
@@ -36,7 +36,7 @@ async def start(line: Connection, token: str) -> tuple[str, str]:
 
 
 async def handles(base_url: str, token: str, count: int, *, connections: int = 64) -> list[tuple[str, str]]:
-    """Many dispatched tasks."""
+    """Create and dispatch `count` tasks; return their ids and handles."""
     made: list[tuple[str, str]] = []
     left = iter(range(count))
 
@@ -50,5 +50,5 @@ async def handles(base_url: str, token: str, count: int, *, connections: int = 6
 
 
 def decoded(reply: tuple[int, bytes]) -> Any:
-    """The body of a reply."""
+    """Return the decoded body of a reply."""
     return json.loads(reply[1])

@@ -1,4 +1,4 @@
-"""How soon a parked poll answers after the submit, how many can be parked, and what one costs."""
+"""Long polls: the latency of their wake-up, and the memory and wake-up time of thousands of them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from benchmarks.swarm import attach, decoded, handles, start
 
 IDLE = 300
 PARKED = 5_000
-BESIDE = 8
-"""Clients whose tasks live beside a measurement."""
+LOAD_CLIENTS = 8
+"""Clients that create load during the busy measurement."""
 
 
 async def _idle(url: str, token: str) -> list[float]:
-    """Milliseconds from sending the submit to the poll's reply, one at a time."""
+    """Return the milliseconds from sending the submit to the poll's reply, one at a time."""
     took: list[float] = []
     poller, worker = await connect(url), await connect(url)
     for task_id, handle in await handles(url, token, IDLE):
@@ -33,7 +33,7 @@ async def _idle(url: str, token: str) -> list[float]:
 
 
 async def _answers(url: str, token: str, senior: str) -> list[float]:
-    """Milliseconds from sending the answer to the waiting worker's reply, one at a time."""
+    """Return the milliseconds from sending the answer to the waiting worker's reply, one at a time."""
     took: list[float] = []
     waiter, answerer = await connect(url), await connect(url)
     for _, handle in await handles(url, token, IDLE):
@@ -51,7 +51,7 @@ async def _answers(url: str, token: str, senior: str) -> list[float]:
 
 
 async def _busy(url: str, token: str) -> tuple[float, float]:
-    """The slowest hundredth of `_idle` while whole lives of tasks run beside it, and lives per second."""
+    """Return the 99th percentile of `_idle` under a load of whole task lives, and the lives per second."""
     lived = 0
     stopping = asyncio.Event()
 
@@ -65,7 +65,7 @@ async def _busy(url: str, token: str) -> tuple[float, float]:
         line.close()
 
     begin = time.perf_counter()
-    lives = [asyncio.create_task(live()) for _ in range(BESIDE)]
+    lives = [asyncio.create_task(live()) for _ in range(LOAD_CLIENTS)]
     took = sorted(await _idle(url, token))
     stopping.set()
     await asyncio.gather(*lives)
@@ -73,7 +73,7 @@ async def _busy(url: str, token: str) -> tuple[float, float]:
 
 
 async def _many(url: str, token: str, server: servers.Server) -> tuple[float, float]:
-    """KiB for each of many parked polls on one task, and seconds until all are awake."""
+    """Return the KiB per long poll of many on one task, and the seconds until all have returned."""
     ((task_id, handle),) = await handles(url, token, 1, connections=1)
     lines: list[Connection] = [await connect(url) for _ in range(PARKED)]
     before = server.memory_kib()
@@ -86,12 +86,12 @@ async def _many(url: str, token: str, server: servers.Server) -> tuple[float, fl
     replies = await asyncio.gather(*parked)
     seconds = time.perf_counter() - begin
     if any(status != 200 for status, _ in replies):
-        raise RuntimeError("a parked poll was not answered")
+        raise RuntimeError("a long poll was not answered")
     return each, seconds
 
 
 async def measure() -> list[Row]:
-    """Idle latency, then the crowd."""
+    """Measure the latency when idle and under load, then many long polls at once."""
     with servers.swarmhold() as real:
         token = await attach(real.url, real.root_key)
         took = await _idle(real.url, token)
@@ -99,14 +99,14 @@ async def measure() -> list[Row]:
         slowest, lives = await _busy(real.url, token)
         each, seconds = await _many(real.url, token, real)
     return [
-        Row("submit → parked poll answers, idle, p50", f"{median(took):.2f} ms", "", "< 2 ms"),
-        Row("submit → parked poll answers, busy, p99", f"{slowest:.1f} ms", f"{lives:,.0f} lives/s beside", "< 100 ms"),
-        Row("answer → parked await answers, idle, p50", f"{median(answers):.2f} ms", "", "< 2 ms"),
-        Row(f"{PARKED:,} parked polls, memory each", f"{each:.1f} KiB", "beyond the open connection", "≤ 20 KiB"),
-        Row(f"waking {PARKED:,} parked polls at once", f"{seconds:.2f} s", "", "< 1 s"),
+        Row("submit → long poll returns, idle, p50", f"{median(took):.2f} ms", "", "< 2 ms"),
+        Row("submit → long poll returns, busy, p99", f"{slowest:.1f} ms", f"at {lives:,.0f} lives/s", "< 100 ms"),
+        Row("answer → waiting worker's long poll returns, idle, p50", f"{median(answers):.2f} ms", "", "< 2 ms"),
+        Row(f"{PARKED:,} long polls, memory each", f"{each:.1f} KiB", "in addition to the open connection", "≤ 20 KiB"),
+        Row(f"waking {PARKED:,} long polls at once", f"{seconds:.2f} s", "", "< 1 s"),
     ]
 
 
 def main() -> list[Row]:
-    """Run it."""
+    """Run the benchmark."""
     return run_async(measure)
