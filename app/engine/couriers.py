@@ -1,7 +1,7 @@
-"""Delivery of questions to senior bridges that are objects of this process; those behind sockets read the feed.
+"""Couriers: deliver questions to senior bridges that are Python objects. WebSocket consoles read the feed themselves.
 
-A courier shows its bridge the open questions, then each new one, until its id is unregistered or registered anew. At
-least once: a bridge that registers again is shown every question that is still open.
+A courier shows its bridge the open questions, then each new one, until the bridge's id is unregistered or registered
+again. Delivery is at least once: a bridge that registers again is shown every question that is still open.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ class Couriers:
         self._leaving: set[asyncio.Task[None]] = set()
 
     def register(self, id: str, bridge: SeniorBridge, *, carried: bool = True) -> Held:
-        """Put a bridge under an id; it is shown every question that is addressed to it, or to any bridge.
+        """Register a bridge under an id; it is shown every question that is addressed to it, or to any bridge.
 
-        At least once: what is open now, then what comes, as long as the engine runs and the id is its own. One that is
-        not `carried` reads the feed itself.
+        Delivery is at least once, first the open questions, then new ones, while the engine runs and the bridge holds
+        the id. A bridge that is not `carried` gets no courier: it reads the feed itself.
         """
         registration = self._bridges.register(id, bridge)
         if carried:
@@ -63,7 +63,7 @@ class Couriers:
         self._refresh()
 
     def _refresh(self) -> None:
-        """End the couriers of bridges that lost their id, and start those of new ones."""
+        """Stop the couriers of bridges that lost their id, and start those of new ones."""
         self._held = [held for held in self._held if held.current]
         for held in [held for held in self._tasks if not held.current]:
             self._let_go(self._tasks.pop(held))
@@ -85,7 +85,7 @@ class Couriers:
         self._refresh()
 
     async def stop(self) -> None:
-        """End every courier. Bridges stay registered, and are served again after the next start."""
+        """Stop every courier. Bridges stay registered, and get a courier again at the next start."""
         self._running = False
         for task in self._tasks.values():
             self._let_go(task)
@@ -94,7 +94,7 @@ class Couriers:
 
 
 class _Courier:
-    """Takes questions from the feed to one bridge."""
+    """Delivers questions from the feed to one bridge."""
 
     def __init__(self, store: Store, feed: Feed, registration: Held) -> None:
         self._store = store
@@ -111,12 +111,12 @@ class _Courier:
             except BackendGone:
                 _log.info("bridge_gone", bridge_id=self._id)
                 return None
-            except Exception:  # noqa: BLE001 - whatever goes wrong once, the bridge's questions must not stay unseen
+            except Exception:  # noqa: BLE001 - after any error, the bridge's questions must still be delivered
                 _log.exception("courier_failed", bridge_id=self._id)
             await asyncio.sleep(AFTER_FAULT_S)
 
     async def _serve(self) -> None:
-        """Show what is open, then what comes. The stream begins first, so that no question falls between."""
+        """Show the open questions, then new ones. The stream starts first, so that no question is missed in between."""
         async with self._feed.follow(after=None, kinds=ASKED | SETTLED.keys()) as stream:
             await stream.open()
             await self._show_open()
@@ -162,7 +162,7 @@ class _Courier:
             await call
         except BackendGone:
             raise
-        except Exception as error:  # noqa: BLE001 - one question that a bridge stumbles over must keep no other from it
+        except Exception as error:  # noqa: BLE001 - a question that makes a bridge fail must not block the others
             _log.warning("senior_bridge_failed", bridge_id=self._id, key=key, error=describe(error))
             return False
         return True

@@ -1,4 +1,4 @@
-"""Reports: what a task waits for, and counts of everything that lives."""
+"""Reports: what a task waits for, and counts of tasks, attempts, questions and more."""
 
 from __future__ import annotations
 
@@ -70,12 +70,12 @@ def _questions(state: State, task: Task) -> list[Link]:
 
 
 _PHASE_TEXT = {
-    Phase.WAITING: "its spawn hook has not agreed yet",
+    Phase.WAITING: "its spawn hook has not approved it yet",
     Phase.QUEUED: "no worker has claimed it yet",
     Phase.SPAWNING: "its worker is being started",
-    Phase.RUNNING: "its worker has it",
+    Phase.RUNNING: "a worker is working on it",
     Phase.HELD: "its final result waits for a senior",
-    Phase.FINISHING: "settled; its worker is being stopped, or layers have steps to do",
+    Phase.FINISHING: "settled; its worker is being stopped, or layers have work to do",
     Phase.ENDED: "ended",
 }
 
@@ -103,10 +103,10 @@ def _timers(attempt: Attempt) -> list[Link]:
     if not attempt.is_live:
         return []
     if attempt.paused_at is not None:
-        return [{"kind": "clocks", "detail": "its clocks stand still while it waits", "since": attempt.paused_at}]
+        return [{"kind": "clocks", "detail": "its clocks are stopped while it waits", "since": attempt.paused_at}]
     named = (
         ("timeout", "the attempt times out", attempt.timeout_at),
-        ("lease", "the lease runs out without a heartbeat", attempt.lease_expires_at),
+        ("lease", "the lease expires without a heartbeat", attempt.lease_expires_at),
         ("handle", "the handle expires without a heartbeat", attempt.handle_expires_at),
     )
     running = [link for link in named if link[2] is not None and attempt.due_at is not None]
@@ -133,7 +133,7 @@ def _children(state: State, task: Task) -> list[Link]:
 def _summary(task: Task, attempt: Attempt | None, chain: list[Link]) -> str:
     match task.status:
         case Status.PENDING:
-            return "It was never dispatched."
+            return "It was not dispatched yet."
         case Status.PASS | Status.CANCELLED:
             return f"It is {task.status.value}: nothing more will happen."
         case Status.BLOCKED:
@@ -145,12 +145,12 @@ def _summary(task: Task, attempt: Attempt | None, chain: list[Link]) -> str:
         case Status.RUNNING:
             if attempt is None or not attempt.is_live:
                 waits = task.retry_at is not None
-                return "It waits for its next attempt." if waits else "No attempt is live: dispatch it again."
+                return "It waits for its next attempt." if waits else "It has no live attempt: dispatch it again."
             return f"Attempt {attempt.attempt} is live: {_PHASE_TEXT[attempt.phase]}."
 
 
 def stats(state: State) -> dict[str, Any]:
-    """Return counts of everything that lives."""
+    """Return counts of tasks, questions, sessions, attempts, queues and webhooks."""
     attached = {bool(flag): count for flag, count in _ATTACHED.query(state.db)}
     paused = loop.read(state)
     return {

@@ -1,4 +1,4 @@
-"""Webhooks: making them, moving them in the feed, and what became of each delivery."""
+"""Webhooks: create, move and delete them, and record the result of each delivery."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.state import feed, schema
 from app.state.state import State
 from app.state.tables import WEBHOOKS
 
-MOST = 100
+MAX_WEBHOOKS = 100
 TOPIC = "webhooks"
 
 _W = schema.webhooks.c
@@ -22,9 +22,9 @@ _ACTIVE = WEBHOOKS.search(_W.status == WebhookStatus.ACTIVE.value, order=(_W.id,
 
 
 def create(state: State, spec: WebhookSpec, *, by: str) -> Webhook:
-    """A new webhook. Raises InvalidRequest when there are too many."""
-    if len(_ALL.all(state.db)) >= MOST:
-        raise InvalidRequest(f"a server has at most {MOST} webhooks; delete one", "url")
+    """Create a webhook. Raises InvalidRequest when there are too many."""
+    if len(_ALL.all(state.db)) >= MAX_WEBHOOKS:
+        raise InvalidRequest(f"a server has at most {MAX_WEBHOOKS} webhooks; delete one", "url")
     row = Webhook(
         id=state.ids.new("H"),
         name=spec.name,
@@ -49,17 +49,17 @@ def create(state: State, spec: WebhookSpec, *, by: str) -> Webhook:
 
 
 def every(state: State) -> list[Webhook]:
-    """All of them, oldest first."""
+    """Return all webhooks, oldest first."""
     return _ALL.all(state.db)
 
 
 def active(state: State) -> list[Webhook]:
-    """Those that are delivered to."""
+    """Return the webhooks that are not paused."""
     return _ACTIVE.all(state.db)
 
 
 def find(state: State, webhook_id: str) -> Webhook:
-    """One of them. Raises WebhookNotFound."""
+    """Return a webhook. Raises WebhookNotFound."""
     row = WEBHOOKS.get(state.db, webhook_id)
     if row is None:
         raise WebhookNotFound(webhook_id)
@@ -67,26 +67,29 @@ def find(state: State, webhook_id: str) -> Webhook:
 
 
 def delete(state: State, webhook_id: str, *, by: str) -> None:
-    """Remove one for good. Raises WebhookNotFound."""
+    """Delete a webhook. Raises WebhookNotFound."""
     if not WEBHOOKS.delete(state.db, webhook_id):
         raise WebhookNotFound(webhook_id)
     _changed(state, "webhook_deleted", webhook_id, by=by)
 
 
 def replay(state: State, webhook_id: str, after: int, *, by: str) -> Webhook:
-    """Deliver again from behind a cursor; a paused one goes on with it. Raises WebhookNotFound, InvalidRequest."""
+    """Deliver again the events after a cursor; this resumes a paused webhook.
+
+    Raises WebhookNotFound, InvalidRequest.
+    """
     if after > feed.head(state.db):
-        raise InvalidRequest("the cursor lies in the future of the feed", "after")
+        raise InvalidRequest("the feed has not reached this cursor yet; give an earlier one", "after")
     return _begin(state, webhook_id, by=by, action="webhook_replayed", cursor=after)
 
 
 def resume(state: State, webhook_id: str, *, by: str) -> Webhook:
-    """Go on where it stopped, at once. Raises WebhookNotFound."""
+    """Resume deliveries at once, from the committed cursor. Raises WebhookNotFound."""
     return _begin(state, webhook_id, by=by, action="webhook_resumed")
 
 
 def pause(state: State, webhook_id: str, *, by: str) -> Webhook:
-    """Deliver nothing until it is resumed. Raises WebhookNotFound."""
+    """Pause deliveries until the webhook is resumed. Raises WebhookNotFound."""
     row = _locked(state, webhook_id)
     WEBHOOKS.update(state.db, row.id, status=WebhookStatus.PAUSED, reason=f"paused by {by}", epoch=row.epoch + 1)
     _changed(state, "webhook_paused", row.id, by=by)
@@ -133,7 +136,7 @@ def topic_of(webhook_id: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why a delivery failed, when to try again (a pause in milliseconds), and whether to give up at once."""
+    """Why a delivery failed, the pause before the next attempt, and whether to pause the webhook at once (`final`)."""
 
     detail: str
     pause_ms: int
@@ -141,28 +144,28 @@ class Failure:
 
 
 def advance(state: State, seen: Webhook, cursor: int, delivered: int) -> None:
-    """Everything up to `cursor` is done, unless somebody moved the webhook meanwhile."""
+    """Commit `cursor` as delivered, unless somebody moved the webhook meanwhile."""
     row = WEBHOOKS.lock(state.db, seen.id)
     if row is None or row.epoch != seen.epoch or cursor <= row.cursor:
         return
-    told = {"delivered": row.delivered + delivered, "delivered_at": state.now} if delivered else {}
+    changes = {"delivered": row.delivered + delivered, "delivered_at": state.now} if delivered else {}
     cleared = {"failures": 0, "failing_since": None, "next_at": None, "last_error": None} if delivered else {}
-    WEBHOOKS.update(state.db, row.id, cursor=cursor, **told, **cleared)
+    WEBHOOKS.update(state.db, row.id, cursor=cursor, **changes, **cleared)
 
 
 def failed(state: State, seen: Webhook, failure: Failure, *, pause_after_ms: int) -> None:
-    """A delivery failed: it is tried again later, or paused when that has gone on for too long."""
+    """Record a failed delivery: schedule the next attempt, or pause the webhook after `pause_after_ms` of failures."""
     row = WEBHOOKS.lock(state.db, seen.id)
     if row is None or row.epoch != seen.epoch:
         return
     since = row.failing_since or state.now
-    told = {"failures": row.failures + 1, "failing_since": since, "last_error": failure.detail}
+    changes = {"failures": row.failures + 1, "failing_since": since, "last_error": failure.detail}
     if not failure.final and state.now - since < pause_after_ms:
-        WEBHOOKS.update(state.db, row.id, next_at=state.now + failure.pause_ms, **told)
+        WEBHOOKS.update(state.db, row.id, next_at=state.now + failure.pause_ms, **changes)
         return
     reason = f"failing: {failure.detail}"
     WEBHOOKS.update(
-        state.db, row.id, status=WebhookStatus.PAUSED, reason=reason, epoch=row.epoch + 1, next_at=None, **told
+        state.db, row.id, status=WebhookStatus.PAUSED, reason=reason, epoch=row.epoch + 1, next_at=None, **changes
     )
     state.emit(EventKind.WEBHOOK_PAUSED, webhook_id=row.id, name=row.name, reason=failure.detail)
     _changed(state, "webhook_paused", row.id, by="server")

@@ -185,7 +185,7 @@ def test_tasks_are_listed_shown_explained_and_cancelled(swarmhold: Command) -> N
 
     assert made["worker_handle"].startswith("wh-")
     assert task_id in swarmhold("tasks", "ls", "--status", "running").stdout
-    assert "its worker has it" in swarmhold("tasks", "why", task_id).stdout
+    assert "a worker is working on it" in swarmhold("tasks", "why", task_id).stdout
     assert json.loads(swarmhold("tasks", "why", task_id, "--json").stdout)["status"] == "running"
     assert "Wait." in swarmhold("tasks", "show", task_id).stdout
     assert swarmhold("tasks", "cancel", task_id, "--reason", "enough").stdout == f"{task_id} is cancelled.\n"
