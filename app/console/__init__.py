@@ -1,6 +1,6 @@
-"""The web console: pages that the server itself serves, without a build step on the user's machine.
+"""The web console: static pages served by the server, without a build step.
 
-`app.console.routes.console_routes()` gives the routes to mount. What is served stands in `static/`; `static/vendor/`
-holds the libraries, made by `vendor/build.mjs` from the versions of its lock file and listed with their licences and
-digests in its manifest.
+`app.console.routes.console_routes()` returns the routes to mount. The files are in `static/`; `static/vendor/` has the
+libraries, built by `vendor/build.mjs` from the versions in its lock file and listed with their licences and digests in
+its manifest.
 """

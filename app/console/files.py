@@ -1,7 +1,7 @@
-"""The console's files: read once, told apart by what they hold, and served so that a browser runs nothing else.
+"""The console's files: read once and addressed by digest.
 
-`/console` is one page; everything it loads stands under `/console/assets/<digest of all files>/`, so that a browser may
-keep it for good and never mixes two versions. No credential is needed for any of it: what the page shows needs one.
+`/console` is one page; everything it loads is under `/console/assets/<digest of all files>/`, so that browsers may
+cache it forever and never mix two versions. The files need no credential; the data that the page requests does.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 STATIC = Path(__file__).with_name("static")
 PAGE = "index.html"
 ASSETS = "/console/assets/"
-"""The beginning of every path but the page's own; in the page itself the digest is added."""
+"""Prefix of every path except the page's own; the page adds the digest."""
 
 MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -30,19 +30,19 @@ WORTH_COMPRESSING = 1024
 
 @dataclass(frozen=True)
 class File:
-    """One file as it is sent."""
+    """One file and its media type."""
 
     media_type: str
     body: bytes
 
     @cached_property
     def etag(self) -> str:
-        """An entity tag of the content, the same for both encodings (hence weak)."""
+        """A weak entity tag of the content, equal for both encodings."""
         return f'W/"{hashlib.sha256(self.body).hexdigest()[:32]}"'
 
     @cached_property
     def compressed(self) -> bytes | None:
-        """The body in gzip, None where that gains nothing. Made when first asked for."""
+        """The gzip-compressed body, None for a small body. Compressed on first use."""
         if len(self.body) < WORTH_COMPRESSING:
             return None
         return gzip.compress(self.body, 9, mtime=0)
@@ -50,7 +50,7 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """The page and what it loads, by path under the folder; `digest` changes with any of them."""
+    """The page and all files that it loads, by path; `digest` changes with any of them."""
 
     page: File
     assets: dict[str, File]
@@ -58,7 +58,7 @@ class Files:
 
 
 def read_files(folder: Path = STATIC) -> Files:
-    """Every file below the folder. Raises KeyError for a kind of file that no media type is known for."""
+    """Read every file below the directory. Raises KeyError for a file type without a media type."""
     assets = {
         path.relative_to(folder).as_posix(): File(MEDIA_TYPES[path.suffix], path.read_bytes())
         for path in sorted(folder.rglob("*"))

@@ -1,4 +1,4 @@
-"""The console over HTTP: a page, its files, and the headers that keep anything else out."""
+"""The console's routes: a page, its files, and security headers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ POLICY = "; ".join(
         "trusted-types 'none'",
     )
 )
-"""No inline script or style, no other host, and no way to turn text into markup (W3C CSP 3, Trusted Types)."""
+"""No inline script or style, no other host, and no conversion of text to markup (W3C CSP 3, Trusted Types)."""
 
 _HEADERS = {
     "Content-Security-Policy": POLICY,
@@ -41,7 +41,7 @@ _FOR_GOOD = "public, max-age=31536000, immutable"
 
 
 def console_routes(files: Files | None = None) -> list[BaseRoute]:
-    """The routes to mount beside the API's. The files are read at once."""
+    """Return the routes to mount next to the API's. Reads the files at once."""
     served = files or read_files()
 
     async def page(request: Request) -> Response:

@@ -168,7 +168,7 @@ def test_events_flow_stop_and_are_narrowed(console: Console, swarm: Swarm) -> No
     expect(console.row("first-of-events")).to_be_visible()
 
 
-def test_the_overview_counts_and_pauses_the_loop(console: Console, swarm: Swarm) -> None:
+def test_the_overview_counts_and_pauses_dispatching(console: Console, swarm: Swarm) -> None:
     """Counts and plots are there, and a senior's pause reaches the server."""
     swarm.ask("How old am I?")
     console.go("overview")
@@ -176,11 +176,11 @@ def test_the_overview_counts_and_pauses_the_loop(console: Console, swarm: Swarm)
     expect(console.page.locator(".plot canvas")).to_have_count(4)
     expect(console.page.get_by_role("img", name="per minute")).to_be_visible()
 
-    console.button("Pause the loop").click()
-    expect(console.page.get_by_text("loop paused by dana")).to_be_visible()
+    console.button("Pause dispatching").click()
+    expect(console.page.get_by_text("dispatching paused by dana")).to_be_visible()
     assert swarm.call(swarm.senior, "GET", "/v1/senior/loop")["paused"]
-    console.button("Resume the loop").click()
-    expect(console.page.get_by_text("loop running")).to_be_visible()
+    console.button("Resume dispatching").click()
+    expect(console.page.get_by_text("dispatching", exact=True)).to_be_visible()
 
 
 def test_sessions_and_registries_are_listed(console: Console, swarm: Swarm) -> None:

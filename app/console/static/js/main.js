@@ -1,4 +1,4 @@
-// The beginning: one view in one element; everything else follows from the session and the address.
+// The entry point: renders the app, which follows the session and the address.
 import { html, render } from "../vendor/preact.js";
 import { App } from "./views/app.js";
 

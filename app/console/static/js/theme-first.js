@@ -1,9 +1,9 @@
-// Before anything is drawn: the theme that was chosen here before. Without one the system's own is followed.
+// Applies the theme that was chosen before, ahead of the first paint. Without one the system's theme applies.
 (() => {
   try {
     const theme = localStorage.getItem("swarmhold.theme");
     if (theme === "light" || theme === "dark") document.documentElement.dataset.theme = theme;
   } catch {
-    // Storage is forbidden here: the system's theme it is.
+    // Storage is not available: use the system's theme.
   }
 })();

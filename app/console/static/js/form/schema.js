@@ -1,17 +1,17 @@
-// A schema as it is put before a person: bounded, without what could hang a browser, its words made visible.
+// Prepares a schema for a form: bounded, without patterns that could hang the browser, with visible text only.
 import { visible } from "../text/visible.js";
 
 const MOST_NODES = 400;
 const DEEPEST = 14;
 const WORDS = new Set(["title", "description", "$comment"]);
 const NAMED = new Set(["properties", "$defs", "definitions", "dependentSchemas"]);
-// Expressions may take for ever on a chosen answer; whether it fits them is decided by the server alone.
+// Patterns may backtrack exponentially; only the server validates them.
 const LEFT_OUT = new Set(["pattern", "patternProperties", "propertyNames", "$schema", "$id", "$comment", "readOnly"]);
 const DATA = new Set(["enum", "const", "default", "examples"]);
 
 class TooMuch extends Error {}
 
-/** The schema for a form, or null when a form would not do it justice. */
+/** Returns the schema for a form, or null when a form cannot represent it. */
 export function formable(schema) {
   if (!schema || typeof schema !== "object") return null;
   try {
@@ -51,7 +51,7 @@ function named(schemas, count, depth, titled) {
   return copies;
 }
 
-/** An enumeration whose values have something unseen in them gets words for them. */
+/** Adds visible labels to an enumeration whose values contain invisible characters. */
 function choosable(schema) {
   const values = schema.enum;
   if (!Array.isArray(values) || !values.some((value) => typeof value === "string" && visible(value) !== value)) return schema;
@@ -66,7 +66,7 @@ function explained(schema, copy) {
   return { ...copy, description: copy.description ? `${copy.description} ${rule}` : rule };
 }
 
-/** The answers that a schema lists, when it does nothing else: as choices. Null for any other. */
+/** Returns the choices of a schema that only enumerates values, null for any other. */
 export function listedAnswers(schema) {
   if (!schema || typeof schema !== "object") return null;
   if ("const" in schema) return [schema.const];
@@ -79,5 +79,5 @@ export function listedAnswers(schema) {
   return null;
 }
 
-/** Whether plain text is all that the schema asks for. */
+/** Returns whether the schema accepts any plain text. */
 export const wantsText = (schema) => !schema || (schema.type === "string" && !schema.enum && !schema.format && !("const" in schema));

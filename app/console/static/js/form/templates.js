@@ -1,4 +1,4 @@
-// How the form library draws what has no words of its own: buttons that say what they do, rows that wrap.
+// Templates of the form library: labelled buttons, and rows that wrap.
 import { html } from "../../vendor/preact.js";
 
 const button = (label, kind) => ({ id, onClick, disabled }) =>

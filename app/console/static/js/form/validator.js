@@ -1,11 +1,11 @@
-// Validation for the form library, by a validator that interprets schemas instead of turning them into code.
+// Validation for the form library, by a validator that interprets schemas instead of compiling them to code.
 import { Validator, toErrorSchema } from "../../vendor/forms.js";
 
 const DRAFT = "2020-12";
-// Errors that only say that something inside is wrong, which is told by an error of its own.
+// Errors that only repeat that a nested value is invalid.
 const CONTAINERS = new Set(["properties", "items", "prefixItems", "additionalProperties", "$ref", "allOf", "if", "then", "else", "dependentSchemas"]);
 
-/** What breaks the schema: [{path: [...], message}], empty when nothing does. Throws for an unusable schema. */
+/** Returns the violations of the schema: [{path: [...], message}]. Throws for an unusable schema. */
 export function complaints(schema, value) {
   const { valid, errors } = new Validator(schema, DRAFT, false).validate(value);
   if (valid) return [];
@@ -20,7 +20,7 @@ function complaint({ keyword, instanceLocation, error }) {
   return missing ? { path: [...path, missing[1]], message: "is required" } : { path, message: error };
 }
 
-/** A complaint in one line. */
+/** Returns a violation in one line. */
 export const told = ({ path, message }) => (path.length ? `${path.join(".")}: ${message}` : message);
 
 function listed(schema, value) {
@@ -34,7 +34,7 @@ function listed(schema, value) {
   }));
 }
 
-/** The form library's port. */
+/** The validator interface of the form library. */
 export const validator = {
   validateFormData(value, schema) {
     const errors = listed(schema, value);

@@ -1,15 +1,15 @@
-// Calls of the HTTP API: JSON in, JSON out, the credential in its header and nowhere else.
+// Requests to the HTTP API: JSON in, JSON out, the credential in the Authorization header only.
 import { Problem } from "./problem.js";
 
 const PATIENCE_MS = 30_000;
 
-/** The path with the parameters that have a value. */
+/** The path with those query parameters that have a value. */
 export function withQuery(path, query = {}) {
   const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== "");
   return given.length ? `${path}?${new URLSearchParams(given)}` : path;
 }
 
-/** The decoded reply, null when it has no body. Throws Problem. */
+/** Returns the decoded reply, null when it has no body. Throws Problem. */
 export async function call(credential, method, path, { body, query, signal, headers } = {}) {
   const patience = AbortSignal.timeout(PATIENCE_MS);
   let reply;

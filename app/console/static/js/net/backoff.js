@@ -1,4 +1,4 @@
-// How long to wait before the next try: doubling with some chance in it, up to a limit.
+// Exponential backoff with jitter, up to a limit.
 
 const FIRST_MS = 400;
 const LONGEST_MS = 10_000;
@@ -13,13 +13,13 @@ export class Backoff {
     return pause;
   }
 
-  /** It worked: begin anew. */
+  /** Reset after a success. */
   reset() {
     this.#next = FIRST_MS;
   }
 }
 
-/** Resolves after the pause, or at once when the signal says so or the network comes back. */
+/** Resolves after the pause, or at once when the signal is aborted or the network is back. */
 export function rest(ms, signal) {
   return new Promise((resolve) => {
     const done = () => {

@@ -1,4 +1,4 @@
-// A senior's WebSocket: questions come as they are asked, and again on every connect for as long as they are open.
+// The WebSocket of a senior. The server sends new questions, and on every connect all open ones.
 import { signal } from "../../vendor/preact.js";
 import { Backoff, rest } from "./backoff.js";
 
@@ -12,7 +12,7 @@ export class Bridge {
   #stop = null;
   #socket = null;
 
-  /** `on` has a function per frame type, and `refused(code)` for a credential that is no good. */
+  /** `on` has a handler per frame type, and `refused(code)` for an invalid credential. */
   constructor(credential, id, on) {
     this.#credential = credential;
     this.#on = on;
@@ -21,14 +21,14 @@ export class Bridge {
     this.state = signal("connecting");
   }
 
-  /** Connect, and connect again whenever the connection breaks. */
+  /** Connect, and reconnect whenever the connection breaks. */
   start() {
     if (this.#stop) return;
     this.#stop = new AbortController();
     this.#run(this.#stop.signal);
   }
 
-  /** Disconnect for good. */
+  /** Disconnect and do not reconnect. */
   stop() {
     this.#stop?.abort();
     this.#stop = null;

@@ -1,4 +1,4 @@
-// The event feed, followed for as long as somebody listens. It goes on where it stopped after every break.
+// The event feed, followed while it has listeners. After a broken connection it continues at its cursor.
 import { signal } from "../../vendor/preact.js";
 import { Backoff, rest } from "./backoff.js";
 import { messagesOf } from "./messages.js";
@@ -15,7 +15,7 @@ export class Feed {
   #timer = 0;
   #onRefused;
 
-  /** `query` narrows the feed; `onRefused(status)` is told when the credential is no good any more. */
+  /** `query` filters the feed; `onRefused(status)` is called when the credential is no longer valid. */
   constructor(credential, { query = {}, onRefused = () => {} } = {}) {
     this.#credential = credential;
     this.#query = query;
@@ -25,20 +25,20 @@ export class Feed {
     this.state = signal("connecting");
   }
 
-  /** Call `listener(events)` with every batch; returns what ends it. */
+  /** Calls `listener(events)` with every batch; returns a function that unsubscribes. */
   listen(listener) {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
-  /** Begin, or go on after `stop`. */
+  /** Start, or continue after `stop`. */
   start() {
     if (this.#stop) return;
     this.#stop = new AbortController();
     this.#run(this.#stop.signal);
   }
 
-  /** Let the connection go; `start` goes on where it was. */
+  /** Close the connection; `start` continues at the cursor. */
   stop() {
     this.#stop?.abort();
     this.#stop = null;
@@ -53,7 +53,7 @@ export class Feed {
         this.#onRefused(status);
         return;
       }
-      // Asked for something that there is not: asking again would not help.
+      // The request is invalid: repeating it would not help.
       if (status === 400 || status === 404) return;
       this.state.value = "offline";
       await rest(backoff.pause(), ending);

@@ -1,8 +1,8 @@
-// Server-sent events out of a fetched body (WHATWG HTML, section 9.2): EventSource could not send the credential.
+// Parses server-sent events from a fetched body (WHATWG HTML, section 9.2), since EventSource cannot send the credential.
 
 const LONGEST = 16 * 1024 * 1024;
 
-/** Yields {id, event, data} for every message; null for every comment, which shows that the server is still there. */
+/** Yields {id, event, data} for every message, and null for every comment, which the server sends as a keepalive. */
 export async function* messagesOf(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";

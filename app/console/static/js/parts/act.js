@@ -1,10 +1,10 @@
-// A dialog that does one thing: its fields, what went wrong, and two buttons.
+// A dialog for one action: its fields, an error, and two buttons.
 import { html } from "../../vendor/preact.js";
 import { useBusy } from "./busy.js";
 import { Dialog } from "./dialog.js";
 import { Trouble } from "./problem.js";
 
-/** `act()` does it; `onDone` is called when it succeeded. */
+/** `act()` performs the action; `onDone` is called after a success. */
 export function ActDialog({ title, label, danger = false, act, onDone, onClose, children }) {
   const [run, busy, problem] = useBusy();
   const submit = async (event) => {

@@ -1,4 +1,4 @@
-// How long ago, or how long still: it changes by itself.
+// Ages and remaining times that update themselves.
 import { html } from "../../vendor/preact.js";
 import { now } from "../state/clock.js";
 import { age, countdown, duration, exact } from "../text/times.js";
@@ -10,7 +10,7 @@ export function Age({ at, suffix = "" }) {
   return html`<time datetime=${at} title=${exact(at)}>${age(at, now.value)}${suffix}</time>`;
 }
 
-/** The time that is left. */
+/** The remaining time. */
 export function Left({ at }) {
   const left = Date.parse(at) - now.value;
   const urgency = left < 0 ? "over" : left < SOON_MS ? "soon" : "";

@@ -1,4 +1,4 @@
-// A status in one word and one colour; the word alone says it too.
+// A status as a coloured word.
 import { html } from "../../vendor/preact.js";
 
 /** Of a task, a question or an attempt. */

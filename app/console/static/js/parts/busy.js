@@ -1,4 +1,4 @@
-// A call that a person started: under way, done or refused.
+// The state of a request started by the user: busy, done or failed.
 import { useEffect, useRef, useState } from "../../vendor/preact.js";
 import { standing } from "../state/live.js";
 
@@ -22,7 +22,7 @@ export function useBusy() {
   return [run, state.busy, state.problem];
 }
 
-/** What a fetch brought, fetched again whenever `wanted` changes, or the server is back: {value, problem, again}. */
+/** Fetches data, again whenever `wanted` changes or the server is back: {value, problem, again}. */
 export function useFetched(fetcher, wanted) {
   const [state, setState] = useState({ value: null, problem: null });
   const count = useRef(0);

@@ -1,7 +1,7 @@
-// A question of the console's own: the browser's modal dialog, which keeps the focus and closes by Escape.
+// The browser's modal dialog, which traps the focus and closes with Escape.
 import { html, useEffect, useId, useRef } from "../../vendor/preact.js";
 
-/** Open for as long as it is drawn; `onClose` is told when the reader leaves it. */
+/** Open while it is drawn; `onClose` is called when the user closes it. */
 export function Dialog({ title, onClose, children }) {
   const box = useRef(null);
   const name = useId();

@@ -1,4 +1,4 @@
-// Icons: lines on a grid of 16, drawn here so that nothing else has to be loaded.
+// Icons: lines on a grid of 16, inlined so that nothing has to be loaded.
 import { html } from "../../vendor/preact.js";
 
 const PATHS = {

@@ -1,4 +1,4 @@
-// A list of any length: only the rows in sight are in the document.
+// A virtual list: only the visible rows are in the document.
 import { html, useEffect, useLayoutEffect, useRef, useState } from "../../vendor/preact.js";
 
 const BEYOND = 8;

@@ -1,4 +1,4 @@
-// A plot over time. Its numbers are also there as words, since a canvas says nothing to a screen reader.
+// A plot over time, with a text summary for screen readers.
 import { html, useEffect, useRef } from "../../vendor/preact.js";
 import { Plot as Canvas } from "../../vendor/plot.js";
 import { isDark, theme } from "../state/theme.js";
@@ -9,7 +9,7 @@ const STEPS = [1, 2, 5].flatMap((step) => [0, 1, 2, 3, 4, 5, 6].map((power) => s
 
 const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
 
-/** A colour of the theme as the canvas understands it. */
+/** Returns a colour of the theme in a form that a canvas accepts. */
 function colour(element, name) {
   const probe = element.appendChild(document.createElement("span"));
   probe.className = `ink-${name}`;
@@ -18,7 +18,7 @@ function colour(element, name) {
   return found;
 }
 
-/** The data over ten minutes at least: a single point has no width. */
+/** Extends the data to ten minutes at least, since a single point has no width. */
 function widened(data) {
   const [times, ...values] = data;
   const start = (times.at(-1) ?? Date.now() / 1000) - SHORTEST_S;

@@ -1,8 +1,8 @@
-// What went wrong, in the server's own words.
+// An error message of the server.
 import { html } from "../../vendor/preact.js";
 import { visible } from "../text/visible.js";
 
-/** Nothing when there is none. */
+/** Draws nothing without an error. */
 export function Trouble({ problem }) {
   if (!problem) return null;
   return html`<p class="trouble" role="alert">${visible(problem.message)} <code>${problem.code ?? ""}</code></p>`;

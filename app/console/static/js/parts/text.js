@@ -1,4 +1,4 @@
-// Text that others wrote: one text node with everything in it visible, folded when it is long.
+// Untrusted text: one text node with all characters visible, folded when it is long.
 import { html, useMemo, useState } from "../../vendor/preact.js";
 import { textOf, visible } from "../text/visible.js";
 
@@ -6,7 +6,7 @@ const FOLD_CHARACTERS = 1_500;
 const FOLD_LINES = 24;
 const BLOCK = 20_000;
 
-/** Where the fold is, or null when the text is short. */
+/** Returns the position of the fold, or null when the text is short. */
 function foldOf(text) {
   let at = 0;
   for (let line = 0; line < FOLD_LINES; line += 1) {
@@ -16,7 +16,7 @@ function foldOf(text) {
   return at < text.length ? at : null;
 }
 
-/** A long text in pieces that the browser may skip while they are out of sight. */
+/** A long text in pieces, whose layout the browser can skip while they are not visible. */
 function blocksOf(text) {
   const blocks = [];
   for (let from = 0; from < text.length; ) {

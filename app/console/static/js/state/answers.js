@@ -1,4 +1,4 @@
-// Answers on their way. One that was sent stays here until the server said what became of it, reload or restart between.
+// Answers being sent. Each is kept, also through a reload, until the server has accepted or rejected it.
 import { signal } from "../../vendor/preact.js";
 import { Backoff, rest } from "../net/backoff.js";
 import { keep, kept } from "./kept.js";
@@ -18,7 +18,7 @@ function put(key, entry) {
   keep(NAME, Object.fromEntries(Object.entries(sending.value).filter(([, one]) => one.state === "sending")));
 }
 
-/** Send an answer, again and again until the server has decided. Resolves to whether it counts. */
+/** Sends an answer, with retries until the server has decided. Resolves to whether it was accepted. */
 export async function answer(key, value) {
   put(key, { value, state: "sending" });
   const backoff = new Backoff();
@@ -37,7 +37,7 @@ export async function answer(key, value) {
   }
 }
 
-/** It does not count. The draft stays, and what became of the question is shown beside it. */
+/** Marks an answer as rejected. The draft is kept, and the state of the question is shown next to it. */
 async function refused(key, value, problem) {
   put(key, { value, state: "refused", code: problem.code, detail: problem.message });
   if (problem.status === 409) notify("This question was settled meanwhile. Your draft is kept.", "bad");
@@ -45,10 +45,10 @@ async function refused(key, value, problem) {
   return false;
 }
 
-/** Forget what was refused, to write another answer. */
+/** Discards a rejected answer, so that another one can be written. */
 export const forgetRefusal = (key) => put(key, null);
 
-/** After a reload or a new sign-in: go on with what was under way. */
+/** After a reload or a new sign-in: resumes sending the pending answers. */
 export function resumeSending() {
   if (!may("senior")) return;
   for (const [key, entry] of Object.entries(sending.value)) if (entry.state === "sending") answer(key, entry.value);

@@ -1,4 +1,4 @@
-// What calls a person who looks elsewhere: the count in the title, and notifications once they were asked for.
+// Draws attention to new questions: a count in the title, and notifications once they are allowed.
 import { effect, signal } from "../../vendor/preact.js";
 import { line, lineOf } from "../text/visible.js";
 import { addressOf } from "./route.js";
@@ -10,12 +10,12 @@ const supported = "Notification" in window;
 /** default | granted | denied | unsupported */
 export const permission = signal(supported ? Notification.permission : "unsupported");
 
-/** Ask whether notifications may be shown; browsers want a click for that. */
+/** Requests the permission for notifications; browsers require a click for that. */
 export async function allowNotifications() {
   if (supported) permission.value = await Notification.requestPermission();
 }
 
-/** The page's name in the title, behind the count of open questions. */
+/** Sets the title: the count of open questions and the name of the page. */
 export function setTitle(name) {
   title.value = name;
 }

@@ -1,4 +1,4 @@
-// One clock for every age that is shown.
+// One clock for all displayed ages.
 import { signal } from "../../vendor/preact.js";
 
 export const now = signal(Date.now());

@@ -1,15 +1,15 @@
-// Answers that are being written. They outlive a reload, a restart of the server and the end of the session.
+// Drafts of answers. They survive a reload, a restart of the server and the end of the session.
 import { keep, kept, keptNames } from "./kept.js";
 
 const PREFIX = "draft.";
 const LONGEST = 1_000_000;
-/** What the browser had no room for. */
+/** Drafts that did not fit into the browser's storage. */
 const large = new Map();
 
 /** The draft of a question: {mode, text?, value?}, or null. */
 export const draftOf = (key) => large.get(key) ?? kept(PREFIX + key);
 
-/** Keep a draft; null forgets it. False: it lives only until the page is left. */
+/** Stores a draft; null deletes it. Returns false if it is kept only until the page is left. */
 export function keepDraft(key, draft) {
   large.delete(key);
   if (draft === null || (JSON.stringify(draft).length <= LONGEST && keep(PREFIX + key, draft))) return draft !== null || keep(PREFIX + key, null);

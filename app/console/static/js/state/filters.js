@@ -1,4 +1,4 @@
-// What the list of tasks shows: chosen by status, agent, label, and the beginning of an id.
+// The filters of the list of tasks: status, agent, label, and id prefix.
 import { signal } from "../../vendor/preact.js";
 import { keep, kept } from "./kept.js";
 
@@ -9,13 +9,13 @@ const DIGITS = "0123456789abcdefghjkmnpqrstvwxyz";
 export const NONE = { status: "", agent: "", label: "", id: "" };
 export const filters = signal({ ...NONE, ...kept(NAME, {}) });
 
-/** Change some of them. */
+/** Changes some filters. */
 export function setFilters(changes) {
   filters.value = { ...filters.value, ...changes };
   keep(NAME, filters.value);
 }
 
-/** What was typed as an id, as ids are written: `T-` and lower case. */
+/** Normalises a typed id: `T-` and lower case. */
 export function idPrefix(text) {
   const typed = text.trim().toLowerCase().replace(/^t-?/, "");
   return typed ? `T-${typed}`.slice(0, ID_LENGTH) : "";
@@ -33,7 +33,7 @@ export function queryOf({ status, agent, label, id }) {
 }
 
 // Ids sort by time as text and the list's cursor is an id, so that the newest with this beginning follow the
-// greatest id that it could begin. An impossible letter ends the search at once.
+// greatest id with this prefix. An invalid letter ends the search at once.
 function behind(prefix) {
   const body = prefix.slice(2);
   if ([...body].some((letter) => !DIGITS.includes(letter)) || body[0] > "7") return null;

@@ -1,8 +1,8 @@
-// What outlives a reload of this tab, and nothing else: sessionStorage, which no other tab and no disk sees for long.
+// Storage that survives a reload of this tab only: sessionStorage, which other tabs cannot read.
 
 const PREFIX = "swarmhold.";
 
-/** The value kept under the name, or `fallback`. */
+/** Returns the value stored under the name, or `fallback`. */
 export function kept(name, fallback = null) {
   try {
     const text = sessionStorage.getItem(PREFIX + name);
@@ -12,7 +12,7 @@ export function kept(name, fallback = null) {
   }
 }
 
-/** Keep the value; null forgets it. Says whether there was room. */
+/** Stores the value; null deletes it. Returns whether there was room. */
 export function keep(name, value) {
   try {
     if (value === null) sessionStorage.removeItem(PREFIX + name);
@@ -23,7 +23,7 @@ export function keep(name, value) {
   }
 }
 
-/** The names under `prefix` that something is kept under. */
+/** Returns the stored names that begin with `prefix`. */
 export function keptNames(prefix) {
   const start = PREFIX + prefix;
   return Object.keys(sessionStorage).filter((name) => name.startsWith(start)).map((name) => name.slice(PREFIX.length));

@@ -1,4 +1,4 @@
-// Keys: whoever is on the page says which ones it takes, the latest first. Letters never work while somebody writes.
+// Keyboard shortcuts: each view registers its own, the latest first. Letters are ignored while typing into a field.
 import { signal, useEffect, useRef } from "../../vendor/preact.js";
 import { go } from "./route.js";
 
@@ -8,7 +8,7 @@ const layers = [];
 
 export const helpShown = signal(false);
 
-/** Take these keys while the view is drawn: {j: fn, "Control+Enter": fn}. */
+/** Registers shortcuts while the view is drawn: {j: fn, "Control+Enter": fn}. */
 export function useKeys(keys) {
   const latest = useRef(keys);
   latest.current = keys;

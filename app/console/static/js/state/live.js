@@ -1,4 +1,4 @@
-// The two live connections of a signed-in tab, and whether they stand.
+// The two live connections of a signed-in tab, and their state.
 import { computed, effect, signal, untracked } from "../../vendor/preact.js";
 import { Bridge } from "../net/bridge.js";
 import { Feed } from "../net/feed.js";
@@ -9,7 +9,7 @@ const HIDDEN_MS = 30_000;
 const listeners = new Set();
 const frames = {};
 
-/** The feed of everything, null while nobody is signed in. */
+/** The feed of all events, null while nobody is signed in. */
 export const feed = signal(null);
 /** The senior's connection, null without that role. */
 export const bridge = signal(null);
@@ -20,7 +20,7 @@ export const standing = computed(() => {
   return ["offline", "replaced", "connecting"].find((state) => states.includes(state)) ?? "live";
 });
 
-/** Call `listener(events)` for as long as the page lives. */
+/** Calls `listener(events)` until the page is left. */
 export function onEvents(listener) {
   listeners.add(listener);
   return () => listeners.delete(listener);
@@ -31,7 +31,7 @@ export function onFrame(type, handler) {
   frames[type] = handler;
 }
 
-/** Try again now instead of after the pause. */
+/** Reconnects now instead of after the pause. */
 export function retryNow() {
   dispatchEvent(new Event("online"));
   if (bridge.value?.state.value === "replaced") bridge.value.retake();
@@ -58,7 +58,7 @@ effect(() => {
   });
 });
 
-// A browser allows few plain connections to one host: a tab that nobody sees gives its feed's back. Questions still come.
+// Browsers limit HTTP/1.1 connections per host: a hidden tab closes its feed. The WebSocket still brings questions.
 let hiding = 0;
 document.addEventListener("visibilitychange", () => {
   clearTimeout(hiding);

@@ -1,4 +1,4 @@
-// The questions that this console knows: all that are open, and those that were settled while it looked.
+// The questions known to this console: all open ones, and those settled since it was opened.
 import { batch, computed, signal } from "../../vendor/preact.js";
 import { byUrgency } from "../text/order.js";
 import { draftedKeys } from "./drafts.js";
@@ -22,13 +22,13 @@ export const settled = computed(() =>
   [...known.value.values()].filter((one) => one.status !== "open").sort((one, other) => other.seenAt - one.seenAt),
 );
 
-/** The question as it is known here, or null. */
+/** Returns the question, or null when it is not known here. */
 export const questionOf = (key) => known.value.get(key) ?? null;
 
 let pending = new Map();
 let timer = 0;
 
-/** Take in what is known of a question now; a settled one never becomes open again. */
+/** Stores the new state of a question; a settled one never becomes open again. */
 function note(question) {
   const before = pending.get(question.key) ?? known.value.get(question.key);
   if (before && before.status !== "open" && (question.status ?? "open") === "open") return;
@@ -46,7 +46,7 @@ function flush() {
   known.value = next;
 }
 
-/** Without a large body, which is fetched again when the question is looked at. */
+/** Drops a large body, which is fetched again when the question is opened. */
 function slim(question) {
   const text = typeof question.question === "string" ? question.question : JSON.stringify(question.question);
   if (question.question === undefined || text.length <= LARGE) return question;
@@ -66,12 +66,12 @@ export async function questionsOfTask(taskId) {
   return page.items;
 }
 
-/** Said by whoever answered: what the server replied. */
+/** Stores the server's reply to an answer. */
 export const noteAnswered = (question) => note(question);
 
 let syncing = null;
 
-/** Read all open questions; what was open here and is no more, is looked up. */
+/** Reads all open questions, and those known as open here that are no longer among them. */
 export function sync() {
   syncing ??= readAll().finally(() => {
     syncing = null;
@@ -100,7 +100,7 @@ async function readAll() {
 const gathered = new Set();
 let gatherTimer = 0;
 
-/** Look a question up soon; many at once become one reading of the list. */
+/** Schedules reading a question; many at once are read as one list. */
 function gather(key) {
   gathered.add(key);
   gatherTimer ||= setTimeout(async () => {
@@ -126,7 +126,7 @@ onEvents((events) => {
   }
 });
 
-/** Forget everything: somebody else may sign in. */
+/** Clears everything, since somebody else may sign in. */
 export function forgetQuestions() {
   batch(() => {
     known.value = new Map();

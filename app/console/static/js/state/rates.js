@@ -1,4 +1,4 @@
-// What happened per slot of time, counted from the feed and the server's counts while the console is open.
+// Rates per slot of time, from the feed and the server's counts, while the console is open.
 import { signal } from "../../vendor/preact.js";
 import { keep, kept } from "./kept.js";
 import { onEvents } from "./live.js";

@@ -1,4 +1,4 @@
-// The last events of the feed, as many as can be looked through.
+// The latest events of the feed, up to a limit.
 import { signal } from "../../vendor/preact.js";
 import { onEvents } from "./live.js";
 
@@ -17,7 +17,7 @@ onEvents((events) => {
   else recent.value = [...recent.value, ...events].slice(-MOST);
 });
 
-/** Hold new events back, or show those that were held back. */
+/** Pauses new events, or shows those that arrived during the pause. */
 export function togglePause() {
   paused.value = !paused.value;
   if (paused.value) return;
@@ -25,5 +25,5 @@ export function togglePause() {
   held = [];
 }
 
-/** How many events wait behind the pause. */
+/** How many events arrived during the pause. */
 export const heldBack = () => held.length;

@@ -1,4 +1,4 @@
-// Where the reader is: the part of the address behind the hash, which never reaches the server.
+// The current page: the fragment of the address, which is never sent to the server.
 import { computed, signal } from "../../vendor/preact.js";
 
 const HOME = "inbox";
@@ -25,7 +25,7 @@ function decoded(text) {
 /** The address of a page, or of one thing on it. */
 export const addressOf = (page, id = "") => `#/${page}${id ? `/${encodeURIComponent(id)}` : ""}`;
 
-/** Go there; `quietly` leaves no trace in the history. */
+/** Navigates to a page; `quietly` adds no history entry. */
 export function go(page, id = "", { quietly = false } = {}) {
   const address = addressOf(page, id);
   if (quietly) {

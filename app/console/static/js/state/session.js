@@ -1,4 +1,4 @@
-// Who is signed in. A pasted key is used once, to attach sessions, and forgotten; their tokens live as long as this tab.
+// The signed-in session. The pasted key is used once to attach, and discarded; tokens are kept until the tab is closed.
 import { computed, signal } from "../../vendor/preact.js";
 import { call } from "../net/api.js";
 import { Problem } from "../net/problem.js";
@@ -11,7 +11,7 @@ const READING = ["operator", "observer"];
 
 /** {name, bridge, tokens: {senior?, operator?, observer?}}, or null. */
 export const held = signal(kept(NAME));
-/** Why the sign-in page is shown again, if it is. */
+/** Why the session ended, shown on the sign-in page. */
 export const ended = signal("");
 
 /** The roles held now, as an array. */
@@ -60,14 +60,14 @@ function hold(session) {
   keep(NAME, session);
 }
 
-/** Leave: the sessions are detached, and this tab knows no token any more. */
+/** Signs out: detaches the sessions and discards their tokens. */
 export async function signOut() {
   const tokens = Object.values(held.value?.tokens ?? {});
   hold(null);
   await Promise.allSettled(tokens.map((token) => call(token, "DELETE", "/v1/operator/session")));
 }
 
-/** A token is refused: what it opened is closed, drafts stay. */
+/** Ends the session after a token was rejected; drafts are kept. */
 export function sessionEnded() {
   if (!held.value) return;
   ended.value = "The session ended: it expired, or its key was revoked. Sign in again; drafts are kept.";

@@ -1,4 +1,4 @@
-// One task, whole: the task, why it is where it is, its attempts and what they said, its history from the feed.
+// All data of one task: what it waits for, its attempts and outputs, its history from the feed.
 import { signal } from "../../vendor/preact.js";
 import { Feed } from "../net/feed.js";
 import { ask, may, reader, sessionEnded } from "./session.js";
@@ -23,7 +23,7 @@ export class TaskStory {
     this.#feed = new Feed(reader.value, { query: { after: 0, task: id }, onRefused: sessionEnded });
   }
 
-  /** Read everything, and again after every event. Returns what ends it. */
+  /** Reads everything, again after every event. Returns a function that stops it. */
   watch() {
     this.#feed.listen((events) => {
       this.events.value = [...this.events.value, ...events].slice(-MOST_EVENTS);
@@ -37,7 +37,7 @@ export class TaskStory {
     };
   }
 
-  /** Read everything now. What is asked for meanwhile is read once more. */
+  /** Reads everything now. A request made meanwhile causes one more read. */
   async read() {
     this.#timer = 0;
     if (this.#reading) {
@@ -71,7 +71,7 @@ export class TaskStory {
     const outputs = new Map(before?.outputs);
     const late = new Map();
     await Promise.all(attempts.map(async ({ attempt, status, late_results: count }) => {
-      // What an ended attempt said does not change any more.
+      // The outputs of an ended attempt no longer change.
       if (status === "live" || before?.attempts.find((one) => one.attempt === attempt)?.status !== "ended")
         outputs.set(attempt, (await ask("any", "GET", `${path}/attempts/${attempt}/output`)).items);
       if (count) late.set(attempt, (await ask("any", "GET", `${path}/attempts/${attempt}/late`)).items);

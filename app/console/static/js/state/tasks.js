@@ -1,4 +1,4 @@
-// The list of tasks: read page by page, kept up to date by the feed, with children under those that were opened.
+// The list of tasks: read page by page, updated by the feed, with the children of expanded tasks.
 import { signal } from "../../vendor/preact.js";
 import { filters, fits, idPrefix, queryOf } from "./filters.js";
 import { onEvents } from "./live.js";
@@ -17,16 +17,16 @@ const STATUS = {
 
 /** {tasks, cursor, loading, error, fresh}: `cursor` null at the end; `fresh` counts new ones not shown yet. */
 export const list = signal({ tasks: [], cursor: null, loading: false, error: null, fresh: 0 });
-/** id → children, for every task that was opened. */
+/** id → children, for every expanded task. */
 export const children = signal(new Map());
-/** Whether the reader sees the beginning of the list: only then do new tasks push it down. */
+/** Whether the list is scrolled to its top: only then are new tasks inserted. */
 export const atTop = signal(true);
 
 let reading = null;
 let refreshTimer = 0;
 let watched = 0;
 
-/** Keep the list up to date while somebody looks; returns what ends it. */
+/** Keeps the list up to date; returns a function that stops it. */
 export function watchTasks() {
   watched += 1;
   return () => {
@@ -34,7 +34,7 @@ export function watchTasks() {
   };
 }
 
-/** Read the first page anew. */
+/** Reads the first page again. */
 export async function reload() {
   reading?.abort();
   const own = (reading = new AbortController());
@@ -69,7 +69,7 @@ async function readPage(query, signal) {
   return { items, next_cursor: items.length < page.items.length ? null : page.next_cursor };
 }
 
-/** What a row shows; the rest may be large. */
+/** Keeps the fields that a row shows; the others may be large. */
 const slim = (task) => ({
   ...task,
   last_result: undefined,
@@ -102,7 +102,7 @@ onEvents((events) => {
   if (created || latest.size) refreshTimer ||= setTimeout(refresh, REFRESH_MS);
 });
 
-/** What the events say, without asking. */
+/** Applies the changes that events contain, without a request. */
 function apply(latest) {
   const changed = (task) => {
     const event = latest.get(task.id);
@@ -113,13 +113,13 @@ function apply(latest) {
   children.value = new Map([...children.value].map(([id, tasks]) => [id, tasks.map(changed)]));
 }
 
-/** The same tasks as they are now; what is new waits until the reader comes back to the top. */
+/** Updates the listed tasks; new ones are inserted when the list is scrolled to its top. */
 function update(items) {
   const found = new Map(items.map((task) => [task.id, task]));
   list.value = { ...list.value, tasks: list.value.tasks.map((task) => found.get(task.id) ?? task) };
 }
 
-/** The newest page again, put over what is shown. */
+/** Reads the newest page and merges it into the list. */
 async function refresh() {
   refreshTimer = 0;
   const { tasks, loading } = list.value;
@@ -133,6 +133,6 @@ async function refresh() {
     const cursor = older.length ? list.value.cursor : page.next_cursor;
     list.value = { ...list.value, tasks: [...page.items, ...older], cursor, fresh: 0 };
   } catch {
-    // The next event, or the reader, asks again.
+    // The next event, or the user, triggers another read.
   }
 }

@@ -1,4 +1,4 @@
-// The theme: the system's, or one that was chosen here.
+// The theme: the system's, or a chosen one.
 import { signal } from "../../vendor/preact.js";
 
 const NAME = "swarmhold.theme";
@@ -12,7 +12,7 @@ export function isDark() {
   return matchMedia("(prefers-color-scheme: dark)").matches;
 }
 
-/** Go on to the next of system, light, dark. */
+/** Switches to the next of system, light, dark. */
 export function nextTheme() {
   theme.value = ORDER[(ORDER.indexOf(theme.value) + 1) % ORDER.length];
   if (theme.value === "system") delete document.documentElement.dataset.theme;
@@ -20,6 +20,6 @@ export function nextTheme() {
   try {
     localStorage.setItem(NAME, theme.value);
   } catch {
-    // It holds for this page alone.
+    // It applies until the page is left.
   }
 }

@@ -1,4 +1,4 @@
-// The places of a timeline: what stands where on an axis of time. Numbers only; drawing is the view's affair.
+// The layout of a timeline: positions on an axis of time. Numbers only; the view draws them.
 
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400, 172_800, 604_800, 2_592_000];
 const PERSONAL = new Set(["senior_queried", "senior_answered", "question_expired", "question_withdrawn"]);
@@ -24,7 +24,7 @@ export function timelineOf({ task, attempts, outputs, questions }, events, now) 
   };
 }
 
-/** From being asked to being settled; who may not read questions knows them from the events. */
+/** From being asked to being settled; without the right to read questions they are taken from the events. */
 function spansOf(questions, events, end) {
   const spans = new Map(questions.map((one) => [one.key, { key: one.key, from: Date.parse(one.asked_at), to: one.answered_at ? Date.parse(one.answered_at) : null, status: one.status }]));
   for (const event of events) {

@@ -1,4 +1,4 @@
-// Instants and durations as people read them.
+// Formats instants and durations for people.
 
 const UNITS = [
   [86_400, "d", 3_600, "h"],

@@ -1,6 +1,6 @@
-// Text that others wrote, made harmless to the eye: nothing in it is hidden, moves the cursor or turns the line around.
+// Makes untrusted text safe to display: no invisible characters, no cursor movement, no change of text direction.
 
-// Controls but for tab and line feed, invisible and direction-changing characters, tags, and halves of characters.
+// Controls except tab and line feed, invisible and bidirectional characters, tags, and lone surrogates.
 const UNSEEN = new RegExp(
   "[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u00ad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f" +
     "\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\u3164\\ufe00-\\ufe0f\\ufeff\\uffa0\\ufff0-\\ufffb" +
@@ -8,10 +8,10 @@ const UNSEEN = new RegExp(
   "gu",
 );
 const CONTROLS = "NUL SOH STX ETX EOT ENQ ACK BEL BS HT LF VT FF CR SO SI DLE DC1 DC2 DC3 DC4 NAK SYN ETB CAN EM SUB ESC FS GS RS US".split(" ");
-// The variation selector of emoji and the joiner inside them mean what they seem to.
+// The variation selector and the joiner are harmless within emoji.
 const PICTOGRAM = /(\p{Extended_Pictographic}(?:\ufe0f|\p{Emoji_Modifier})?)((?:\u200d\p{Extended_Pictographic}(?:\ufe0f|\p{Emoji_Modifier})?)*)/gu;
 
-/** The same text with everything that cannot be seen replaced by a sign for it. */
+/** Returns the text with every invisible character replaced by a visible symbol. */
 export function visible(text) {
   const plain = text.replaceAll("\r\n", "\n");
   UNSEEN.lastIndex = 0;
@@ -33,19 +33,19 @@ function marked(text) {
   });
 }
 
-/** One line of at most `limit` characters, for lists. */
+/** Returns one line of at most `limit` characters, for lists. */
 export function line(text, limit = 200) {
   const cut = text.length > 4 * limit ? text.slice(0, 4 * limit) : text;
   const flat = visible(cut).replace(/\s+/g, " ").trim();
   return flat.length > limit || cut.length < text.length ? `${flat.slice(0, limit)}…` : flat;
 }
 
-/** A JSON value as text: a string as it is, everything else indented. */
+/** Returns a JSON value as text: a string unchanged, everything else indented. */
 export function textOf(value) {
   return typeof value === "string" ? value : JSON.stringify(value, null, 2) ?? "null";
 }
 
-/** One line about a JSON value: the text that a question most likely keeps its words in, else the JSON. */
+/** Returns one line for a JSON value: its most likely text property, else the JSON. */
 export function lineOf(value, limit) {
   if (typeof value === "string") return line(value, limit);
   if (value && typeof value === "object" && !Array.isArray(value)) {

@@ -1,4 +1,4 @@
-// What may be done with a task, by the roles that are held and the state that it is in.
+// The actions that the roles of this session and the status of the task allow.
 import { html, useState } from "../../vendor/preact.js";
 import { may } from "../state/session.js";
 import { CancelDialog } from "./cancel.js";
@@ -9,7 +9,7 @@ import { VerdictDialog } from "./verdict.js";
 const UNSETTLED = ["pending", "running", "suspended", "blocked"];
 const JUDGED = ["running", "suspended", "pass", "blocked"];
 
-/** [name, label, dialog] of everything that is possible now. */
+/** Returns [name, label, dialog] of every action that is possible now. */
 function possible({ task, attempts }) {
   const live = attempts.some((one) => one.status === "live");
   const operator = may("operator");

@@ -1,4 +1,4 @@
-// The answer: by a choice, by a form, as text or as JSON. What is written is kept as a draft until it counts.
+// The answer: by a choice, a form, text or JSON. It is kept as a draft until the server has accepted it.
 import { html, useEffect, useMemo, useRef, useState } from "../../vendor/preact.js";
 import { formable, listedAnswers, wantsText } from "../form/schema.js";
 import { answer, forgetRefusal, sending } from "../state/answers.js";
@@ -9,7 +9,7 @@ import { Choices } from "./choices.js";
 
 const WORDS = { form: "Form", text: "Text", json: "JSON" };
 
-/** The ways in which this question can be answered, the best first. */
+/** The input modes for this question, the best first. */
 function modesOf(question, shown) {
   const schema = question.answer_schema;
   if (question.choices || listedAnswers(schema)) return ["choices"];
@@ -63,7 +63,7 @@ export function Answer({ question, ready, onDone }) {
   </section>`;
 }
 
-/** The draft in another mode: what was filled in becomes the JSON to go on with. */
+/** Returns the draft in another mode: the values of the form become the JSON text. */
 function turned(draft, from, to) {
   if (from === "form" && to === "json" && draft.value !== undefined) return { mode: to, text: textOf(draft.value) };
   if (from === "json" && to === "form")

@@ -1,4 +1,4 @@
-// The whole page: the sign-in, or the frame with the page that the address names.
+// The whole page: the sign-in, or the frame with the page named by the address.
 import { html, useEffect, useErrorBoundary } from "../../vendor/preact.js";
 import { resumeSending } from "../state/answers.js";
 import { setTitle } from "../state/attention.js";
@@ -47,7 +47,7 @@ function Frame() {
   `;
 }
 
-/** A fault of the console's own is shown, and does not take the rest of the page with it. */
+/** An error boundary: shows an error of the console itself without breaking the rest of the page. */
 function Guard({ children }) {
   const [error, again] = useErrorBoundary((fault) => console.error(fault));
   if (!error) return children;

@@ -1,4 +1,4 @@
-// The attempts of a task, the latest first: how each was started, what it said, how it ended, what came too late.
+// The attempts of a task, the latest first: spawner, outputs, outcome and late results of each.
 import { html } from "../../vendor/preact.js";
 import { useBusy } from "../parts/busy.js";
 import { Badge } from "../parts/badge.js";

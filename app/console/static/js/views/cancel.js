@@ -1,4 +1,4 @@
-// Cancelling a task and everything under it.
+// The dialog that cancels a task and its descendants.
 import { html, useState } from "../../vendor/preact.js";
 import { ActDialog } from "../parts/act.js";
 import { ask } from "../state/session.js";

@@ -1,4 +1,4 @@
-// The tasks below a task, as a tree that opens by branches.
+// The descendants of a task, as a tree with expandable branches.
 import { html, useState } from "../../vendor/preact.js";
 import { Badge } from "../parts/badge.js";
 import { Icon } from "../parts/icon.js";

@@ -1,4 +1,4 @@
-// The answers to choose from, as buttons; the first nine also as keys.
+// The choices of a question, as buttons; the first nine have keyboard shortcuts.
 import { html, useMemo, useRef } from "../../vendor/preact.js";
 import { useKeys } from "../state/keys.js";
 import { line } from "../text/visible.js";
@@ -7,7 +7,7 @@ const HASTE_MS = 500;
 
 const wordFor = (value) => (value === true ? "Yes" : value === false ? "No" : typeof value === "string" ? line(value, 400) : line(JSON.stringify(value), 400));
 
-/** `onChoose(value)` is told at once. A key that is pressed as the question comes up was meant for another one. */
+/** Calls `onChoose(value)` at once. A key pressed just as the question appears is ignored: it was meant for another one. */
 export function Choices({ choices, disabled, onChoose }) {
   const shown = useRef(performance.now());
   const keys = useMemo(() => choices.slice(0, 9).map((_, index) => String(index + 1)), [choices]);

@@ -1,4 +1,4 @@
-// What a senior wants to know before answering: the worker's prompt, its earlier questions, what it did so far.
+// The context of a question: the worker's prompt, its earlier questions, its outputs.
 import { html } from "../../vendor/preact.js";
 import { Badge } from "../parts/badge.js";
 import { useFetched } from "../parts/busy.js";

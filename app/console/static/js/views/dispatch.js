@@ -1,4 +1,4 @@
-// Starting an attempt, as the last one was started unless something else is chosen.
+// The dialog that dispatches a task, by default with the spawner of the last attempt.
 import { html, useRef, useState } from "../../vendor/preact.js";
 import { ActDialog } from "../parts/act.js";
 import { ask } from "../state/session.js";

@@ -1,4 +1,4 @@
-// Choosing how an attempt is started: the kinds of spawners that the server has, and what each needs to be told.
+// The choice of a spawner: the kinds that the server has, and the fields of each.
 import { html, useState } from "../../vendor/preact.js";
 
 export const KINDS = {
@@ -10,7 +10,7 @@ export const KINDS = {
   external: [],
 };
 
-/** [fields, spawner]: the fields to draw, and what they say as a spawner. `first` fills them in. */
+/** [fields, spawner]: the fields to draw, and the spawner that they describe. `first` has the initial values. */
 export function useSpawner(first) {
   const [spawner, setSpawner] = useState(first ?? { kind: "queue", queue: "default" });
   const known = KINDS[spawner.kind];

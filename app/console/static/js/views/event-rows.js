@@ -1,4 +1,4 @@
-// Events one below the other, each with what it says besides the usual.
+// Events as rows, each with the data of its kind.
 import { html } from "../../vendor/preact.js";
 import { addressOf } from "../state/route.js";
 import { moment } from "../text/times.js";
@@ -8,7 +8,7 @@ const COMMON = new Set(["cursor", "kind", "at", "task_id", "session_id", "attemp
 
 const ID = /\b([TSRKWHN]-[0-9a-z]{5})[0-9a-z]{17}([0-9a-z]{4})\b/g;
 
-/** What an event says of its own kind, in one line. */
+/** Returns the data of an event's kind in one line. */
 export function detailOf(event) {
   return wholeDetailOf(event).replace(ID, "$1…$2");
 }
@@ -19,7 +19,7 @@ function wholeDetailOf(event) {
   return Object.entries(event).filter(([name, value]) => !COMMON.has(name) && !isNothing(value)).map(([name, value]) => `${name.replaceAll("_", " ")} ${typeof value === "string" ? value : JSON.stringify(value)}`).join(", ");
 }
 
-/** One event. `whole` adds what a single task's page leaves out. */
+/** One event. `whole` adds the columns that the page of a single task omits. */
 export function EventRow({ event, whole = false }) {
   return html`<div class=${`event-row ${whole ? "whole" : ""}`}>
     <time datetime=${event.at}>${moment(event.at)}</time>

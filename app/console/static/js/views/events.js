@@ -1,4 +1,4 @@
-// The feed as it comes, narrowed by kind and text, held still when asked to.
+// The live feed, filtered by kind and text, with a pause button.
 import { html, useMemo, useState } from "../../vendor/preact.js";
 import { Icon } from "../parts/icon.js";
 import { Listing } from "../parts/listing.js";

@@ -1,4 +1,4 @@
-// What the list of tasks is narrowed by.
+// The filters of the list of tasks.
 import { html } from "../../vendor/preact.js";
 import { NONE, filters, setFilters } from "../state/filters.js";
 

@@ -1,4 +1,4 @@
-// A worker's handle, shown once to whoever dispatched an external attempt.
+// The dialog that shows the handle of a dispatched external attempt, once.
 import { html } from "../../vendor/preact.js";
 import { Dialog } from "../parts/dialog.js";
 import { notify } from "../state/notices.js";

@@ -1,4 +1,4 @@
-// The frame's head: where one can go, whether the connection stands, and who is signed in.
+// The header: navigation, state of the connection, and who is signed in.
 import { html } from "../../vendor/preact.js";
 import { Icon } from "../parts/icon.js";
 import { helpShown } from "../state/keys.js";
@@ -47,7 +47,7 @@ function Standing() {
   return html`<span class=${`standing ${standing.value}`} title="The connection to the server"><span class="dot" aria-hidden="true"></span><span class="label">${words[standing.value]}</span></span>`;
 }
 
-/** Always there, so that a screen reader hears it change. */
+/** Always in the document, so that screen readers announce changes. */
 function Banner() {
   const states = {
     offline: ["Offline, retrying. What you send is kept and goes out when the server is back.", "Retry now"],

@@ -1,4 +1,4 @@
-// The keys, shown by `?`.
+// The keyboard shortcuts, shown by `?`.
 import { html } from "../../vendor/preact.js";
 import { Dialog } from "../parts/dialog.js";
 import { helpShown } from "../state/keys.js";

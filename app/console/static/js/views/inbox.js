@@ -1,4 +1,4 @@
-// The inbox: open questions on one side, the one that is looked at on the other.
+// The inbox: the list of open questions, and the selected one.
 import { html, useEffect, useMemo, useState } from "../../vendor/preact.js";
 import { Age, Left } from "../parts/age.js";
 import { Badge } from "../parts/badge.js";
@@ -28,7 +28,7 @@ function Desk({ id }) {
   const selected = shown.findIndex((question) => question.key === id);
   const look = (index) => shown[index] && go("inbox", shown[index].key, { quietly: Boolean(id) });
   useEffect(() => {
-    // A list without a question beside it would waste a wide screen.
+    // On a wide screen the first question is selected by default.
     if (!id && open.value.length && matchMedia("(min-width: 60rem)").matches) go("inbox", open.value[0].key, { quietly: true });
   }, [id, loaded.value, open.value.length > 0]);
   useKeys({
@@ -38,7 +38,7 @@ function Desk({ id }) {
     "/": () => document.getElementById("wanted").focus(),
     Escape: (event) => (event.target.id === "wanted" ? event.target.blur() : false),
   });
-  /** After an answer: what takes its place in the list. */
+  /** After an answer: select the next question of the list. */
   const onDone = (key) => {
     const rest = open.value.filter((question) => question.key !== key);
     const place = Math.max(0, shown.findIndex((question) => question.key === key));

@@ -1,4 +1,4 @@
-// A new task, dispatched at once unless it is to wait.
+// The dialog for a new task, which is dispatched at once by default.
 import { html, useRef, useState } from "../../vendor/preact.js";
 import { useBusy } from "../parts/busy.js";
 import { Dialog } from "../parts/dialog.js";
@@ -8,7 +8,7 @@ import { ask } from "../state/session.js";
 import { useSpawner } from "./dispatching.js";
 import { Handed } from "./handed.js";
 
-/** `a:1, b:2` as labels. */
+/** Parses `a:1, b:2` as labels. */
 function labelsOf(text) {
   const pairs = text.split(",").map((pair) => pair.trim()).filter((pair) => pair.includes(":"));
   return Object.fromEntries(pairs.map((pair) => [pair.slice(0, pair.indexOf(":")).trim(), pair.slice(pair.indexOf(":") + 1).trim()]));
@@ -22,7 +22,7 @@ export function NewTask({ onClose }) {
   const [handed, setHanded] = useState(null);
   const [fields, spawner] = useSpawner();
   const [run, busy, problem] = useBusy();
-  // The same key for every try: a task whose reply was lost is not made twice.
+  // One idempotency key for all retries: a task whose reply was lost is not created twice.
   const once = useRef(crypto.randomUUID());
   const start = () => run(async () => {
     const body = { agent: agent.trim(), initial_directive: directive, labels: labelsOf(labels) };

@@ -1,4 +1,4 @@
-// The notices, in a region that is read out.
+// The notices, in a live region for screen readers.
 import { html } from "../../vendor/preact.js";
 import { Icon } from "../parts/icon.js";
 import { dismiss, notices } from "../state/notices.js";

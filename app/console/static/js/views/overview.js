@@ -1,4 +1,4 @@
-// How the swarm is doing: counts now, and what came of it over time.
+// The overview: current counts, and plots over time.
 import { html, useEffect, useMemo } from "../../vendor/preact.js";
 import { useBusy } from "../parts/busy.js";
 import { Plot } from "../parts/plot.js";
@@ -43,7 +43,7 @@ export function OverviewPage() {
 
 const NOTHING = { created: 0, started: 0, pass: 0, blocked: 0 };
 
-/** The slots with those in which nothing happened. */
+/** Returns the slots, including empty ones. */
 function filled(some) {
   const whole = [];
   for (const slot of some) {
@@ -73,7 +73,7 @@ function Plots() {
   </div>`;
 }
 
-/** How long questions have been open. */
+/** The open questions by age. */
 function Ages() {
   const counts = AGES.map(() => 0);
   for (const question of open.value) counts[AGES.findIndex(([, limit]) => (now.value - Date.parse(question.asked_at)) / 1000 < limit)] += 1;
@@ -87,6 +87,6 @@ function Loop({ loop }) {
     await ask("senior", "POST", loop.paused ? "/v1/senior/loop/resume" : "/v1/senior/loop/pause");
     await refreshStats();
   });
-  return html`<span class=${`badge ${loop?.paused ? "blocked" : "pass"}`}><span class="dot" aria-hidden="true"></span>${loop?.paused ? `loop paused by ${line(loop.by ?? "somebody", 40)}` : "loop running"}</span>
-    ${may("senior") && html`<button type="button" class="small end" disabled=${busy} onClick=${turn}>${loop?.paused ? "Resume the loop" : "Pause the loop"}</button>`}<${Trouble} problem=${problem} />`;
+  return html`<span class=${`badge ${loop?.paused ? "blocked" : "pass"}`}><span class="dot" aria-hidden="true"></span>${loop?.paused ? `dispatching paused by ${line(loop.by ?? "somebody", 40)}` : "dispatching"}</span>
+    ${may("senior") && html`<button type="button" class="small end" disabled=${busy} onClick=${turn}>${loop?.paused ? "Resume dispatching" : "Pause dispatching"}</button>`}<${Trouble} problem=${problem} />`;
 }

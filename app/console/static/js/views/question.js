@@ -1,4 +1,4 @@
-// One question: what is asked, what is known around it, and the answer.
+// The page of one question: the question, its context, and the answer.
 import { html, useEffect } from "../../vendor/preact.js";
 import { Age, Left } from "../parts/age.js";
 import { Badge } from "../parts/badge.js";

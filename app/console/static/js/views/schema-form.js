@@ -1,10 +1,10 @@
-// A form generated from the question's schema. Loaded when the first question with a schema is looked at.
+// A form generated from the question's schema. Loaded with the first question that has a schema.
 import { html, useErrorBoundary, useRef } from "../../vendor/preact.js";
 import { Form } from "../../vendor/forms.js";
 import { templates } from "../form/templates.js";
 import { validator } from "../form/validator.js";
 
-/** `onChange(value)` hears every change, `onSend(value)` a value that fits; `sender` is given what submits the form. */
+/** Calls `onChange(value)` on every change and `onSend(value)` with a valid value; `sender` receives the submit function. */
 export function SchemaForm({ schema, value, onChange, onSend, sender, onFault }) {
   const form = useRef(null);
   const touched = useRef(false);

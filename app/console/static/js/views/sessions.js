@@ -1,4 +1,4 @@
-// Who and what is attached: sessions, and the live objects that may be named in a dispatch or a question.
+// The page of sessions and of registered objects: bridges, hooks, backends, spawners, layers.
 import { html, useEffect, useState } from "../../vendor/preact.js";
 import { Age } from "../parts/age.js";
 import { Trouble } from "../parts/problem.js";

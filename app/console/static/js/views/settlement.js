@@ -1,4 +1,4 @@
-// How a question was settled, beside what was being written meanwhile: nothing of it is lost.
+// How a question was settled, next to the draft of an answer, which is kept.
 import { html } from "../../vendor/preact.js";
 import { Value } from "../parts/text.js";
 import { draftOf, keepDraft } from "../state/drafts.js";

@@ -1,4 +1,4 @@
-// The sign-in: a key is pasted, used once to attach, and forgotten.
+// The sign-in: the pasted key is used once to attach, and discarded.
 import { html, useEffect, useState } from "../../vendor/preact.js";
 import { useBusy } from "../parts/busy.js";
 import { Trouble } from "../parts/problem.js";
@@ -19,11 +19,11 @@ function remember(name) {
   try {
     localStorage.setItem(NAME, name);
   } catch {
-    // It is typed again next time.
+    // It has to be typed again next time.
   }
 }
 
-/** An id of this tab's own, unless the name of an inbox was given. */
+/** Returns an id for this tab alone, unless the name of an inbox was given. */
 const ownBridge = (name) => `console-${name.replace(/[^\w.-]/g, "-").slice(0, 60)}-${crypto.randomUUID().slice(0, 8)}`;
 
 export function SignIn() {

@@ -1,4 +1,4 @@
-// One task: what is done with it on top, its picture, and everything that is known of it.
+// The page of one task: actions, timeline, and all details.
 import { html, useEffect, useMemo } from "../../vendor/preact.js";
 import { Age } from "../parts/age.js";
 import { Badge } from "../parts/badge.js";

@@ -1,4 +1,4 @@
-// The list of tasks: filtered, live, any length; children open under their parent.
+// The list of tasks: filtered, live, of any length, with expandable children.
 import { html, useEffect, useMemo, useState } from "../../vendor/preact.js";
 import { Icon } from "../parts/icon.js";
 import { Listing } from "../parts/listing.js";
@@ -14,7 +14,7 @@ import { TaskRow } from "./task-row.js";
 
 const WIDE = matchMedia("(min-width: 48rem)");
 
-/** The rows: tasks, each followed by its opened children. */
+/** Returns the rows: tasks, each followed by its expanded children. */
 function rowsOf(tasks, opened) {
   const rows = [];
   const add = (task, depth) => {

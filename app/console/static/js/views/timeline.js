@@ -1,4 +1,4 @@
-// The picture of a task: its attempts as bars, what they said as strokes, questions as bridges, events as dots.
+// The timeline of a task: attempts as bars, their outputs as strokes, questions as spans, events as dots.
 import { html, useLayoutEffect, useMemo, useRef, useState } from "../../vendor/preact.js";
 import { now } from "../state/clock.js";
 import { ticks, timelineOf } from "../text/chart.js";

@@ -1,10 +1,10 @@
-// A verdict by a person: pass or blocked, with a value. A senior may turn a pass around too.
+// The dialog for a verdict: pass or blocked, with a value. A senior may also override a pass.
 import { html, useState } from "../../vendor/preact.js";
 import { ActDialog } from "../parts/act.js";
 import { ask } from "../state/session.js";
 import { textOf } from "../text/visible.js";
 
-/** Text as JSON where it is JSON, else as the text itself. */
+/** Returns the parsed JSON of a text, or the text itself if it is not JSON. */
 function valueOf(text) {
   try {
     return JSON.parse(text);

@@ -1,4 +1,4 @@
-// Why a task is where it is: the chain of what it waits for, nearest first.
+// The chain of what a task waits for, nearest first.
 import { html } from "../../vendor/preact.js";
 import { Age } from "../parts/age.js";
 import { addressOf } from "../state/route.js";
