@@ -44,11 +44,11 @@ _log = structlog.get_logger(__name__)
 _REQUEST_ID = b"x-request-id"
 _LONGEST_REQUEST_ID = 128
 LEFT = 499
-"""What metrics count a request under whose client did not wait for the reply."""
+"""The status under which metrics count a request whose client disconnected."""
 
 
 class Application:
-    """What uvicorn serves. Call `drain` when the server begins to stop."""
+    """The ASGI application served by uvicorn. Call `drain` when the server starts to shut down."""
 
     def __init__(self, edge: Edge, *, more: Sequence[BaseRoute] = ()) -> None:
         self.edge = edge
@@ -80,11 +80,11 @@ class Application:
         return inner
 
     def drain(self) -> None:
-        """End every parked request with what there is, and every stream and socket. Idempotent."""
+        """End every long poll with its current result, and every stream and WebSocket. Idempotent."""
         self.edge.holds.drain()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The ASGI entry."""
+        """Serve one ASGI connection."""
         scope[SCOPE_KEY] = self.edge
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
@@ -107,7 +107,7 @@ class Application:
         except ClientDisconnect:
             exchange.status = exchange.status or LEFT
         except Exception as error:  # noqa: BLE001 - the one place where a server error becomes a reply and a log entry
-            # FastAPI raises the exception again after answering it by the handler above.
+            # FastAPI raises the exception again after replying by the handler above.
             if exchange.status != 500:
                 problem = await self._error_responses.problem(error, scope)
                 if not exchange.status:
@@ -125,7 +125,7 @@ class Application:
             await reply(scope, receive, exchange.send)
 
     def _shortcut(self, scope: Scope) -> Endpoint | None:
-        """The plain endpoint of this method and path. Of all parameters only a task's id can stand in its path."""
+        """Return the plain endpoint of this method and path, whose only path parameter may be a task id."""
         method, path = scope["method"], scope["path"]
         found = self._shortcuts.get((method, path))
         if found is None:
@@ -141,7 +141,7 @@ class Application:
         return found[1]
 
     def _request_id(self, scope: Scope) -> bytes:
-        """The caller's id for this request when it is a plain one, else a new one."""
+        """Return the caller's id for this request if it is valid, else a new one."""
         for name, value in scope["headers"]:
             if name == _REQUEST_ID:
                 if 0 < len(value) <= _LONGEST_REQUEST_ID and value.isascii() and value.decode().isprintable():
@@ -157,13 +157,13 @@ class Application:
 
 
 async def _left(request: Request, error: Exception) -> Response:
-    """The client is gone: nobody reads this, and nothing has failed."""
+    """Reply to a disconnected client; nobody reads it, and it counts as no failure."""
     del request, error
     return nothing(LEFT)
 
 
 class _Exchange:
-    """One request's way out: remembers the status and adds the request's id."""
+    """Wraps `send` of one request: records the status and adds the request's id."""
 
     __slots__ = ("raw", "request_id", "status")
 

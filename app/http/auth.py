@@ -23,7 +23,7 @@ _SCHEME = "bearer "
 
 
 def credential_text(scope: Scope) -> str:
-    """The text after `Bearer`. Raises Unauthenticated when there is none, two, or one of another scheme."""
+    """Return the text after `Bearer`. Raises Unauthenticated unless there is exactly one, of this scheme."""
     found: bytes | None = None
     for name, value in scope["headers"]:
         if name == b"authorization":
@@ -39,7 +39,7 @@ def credential_text(scope: Scope) -> str:
 
 
 def bearer_of(text: str) -> Bearer:
-    """The token or handle that a text is. Raises Unauthenticated for anything else, API keys included."""
+    """Return the token or handle of a text. Raises Unauthenticated for anything else, API keys included."""
     if text[:3].lower() == HANDLE_PREFIX:
         return Handle(text)
     if len(text) <= LONGEST and _TOKEN.fullmatch(text) is not None:
@@ -48,7 +48,7 @@ def bearer_of(text: str) -> Bearer:
 
 
 def bearer(scope: Scope) -> Bearer:
-    """The request's token or handle. Raises Unauthenticated, and HandleNotAllowed for a handle on others' routes."""
+    """Return the request's token or handle. Raises Unauthenticated, HandleNotAllowed outside the worker routes."""
     found = bearer_of(credential_text(scope))
     if isinstance(found, Handle) and not scope["path"].startswith(WORKERS):
         raise HandleNotAllowed
@@ -56,12 +56,12 @@ def bearer(scope: Scope) -> Bearer:
 
 
 def is_key(text: str) -> bool:
-    """Whether a text is meant as an API key."""
+    """Return whether a text has the form of an API key."""
     return text.startswith(KEY_PREFIX)
 
 
 def api_key(scope: Scope) -> str:
-    """The request's API key. Raises Unauthenticated for anything else."""
+    """Return the request's API key. Raises Unauthenticated for anything else."""
     text = credential_text(scope)
     if not is_key(text) or len(text) > LONGEST or not text.isascii():
         raise Unauthenticated("no API key where one is needed")

@@ -17,7 +17,7 @@ from app.domain.limits import Limits
 from app.http.errors import EncodedBody, InvalidBody, MalformedBody, UnsupportedMediaType
 
 DEEPEST = 200
-"""Levels of nesting that a body may have: below what orjson can write again inside a larger document."""
+"""Maximum nesting of a body: less than orjson can serialise inside a larger document."""
 
 JSON_TYPE = "application/json"
 WORKERS = "/v1/worker/"
@@ -47,7 +47,7 @@ def size_limit(scope: Scope, limits: Limits) -> SizeLimit:
 
 
 def header(scope: Scope, name: bytes) -> str | None:
-    """The first header line of this (lower-case) name."""
+    """Return the first header field with this (lower-case) name."""
     for key, value in scope["headers"]:
         if key == name:
             return str(value.decode("latin-1"))
@@ -103,7 +103,7 @@ async def read(scope: Scope, receive: Receive, limit: SizeLimit) -> bytes:
 
 
 def media_type(scope: Scope) -> tuple[str, str]:
-    """The body's type in lower case and its charset, each empty when not given. Raises EncodedBody."""
+    """Return the body's media type in lower case and its charset, each empty when missing. Raises EncodedBody."""
     said = ""
     for key, value in reversed(scope["headers"]):
         if key == b"content-type":
@@ -120,14 +120,14 @@ def media_type(scope: Scope) -> tuple[str, str]:
 
 
 def require_json(scope: Scope, accepted: Sequence[str] = (JSON_TYPE,)) -> None:
-    """Raise UnsupportedMediaType unless the body says that it is JSON, or says nothing."""
+    """Raise UnsupportedMediaType unless the media type is JSON or missing."""
     kind, charset = media_type(scope)
     if (kind and kind != JSON_TYPE) or charset not in ("", "utf-8", "utf8"):
         raise UnsupportedMediaType(accepted)
 
 
 def value_of(body: bytes) -> Any:
-    """The JSON value of a body. Raises MalformedBody."""
+    """Return the decoded JSON of a body. Raises MalformedBody."""
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -152,12 +152,12 @@ def _inside(value: Any) -> Iterable[Any]:
 
 
 def json_of(body: bytes) -> Json:
-    """A body as a JSON value in the engine's own spelling. Raises MalformedBody."""
+    """Return a body as a normalised `Json` value. Raises MalformedBody."""
     return Json.of(value_of(body))
 
 
 def shaped(model: type[Model], value: Any) -> Model:
-    """The model of a decoded body. Raises InvalidBody."""
+    """Return the validated model of a decoded body. Raises InvalidBody."""
     try:
         return model.model_validate(value)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""What every endpoint needs: the engine, the settings, and what this server's requests share."""
+"""The shared objects of every endpoint: the engine, the settings, rate limits and metrics."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SCOPE_KEY = "swarmhold"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edge:
-    """One server's edge. Put into every request's scope by the application."""
+    """The shared objects of one server's edges. The application puts it into the scope of every request."""
 
     engine: Engine
     settings: HttpSettings
@@ -35,7 +35,7 @@ class Edge:
 
 
 def edge_of(request: Request) -> Edge:
-    """The edge that a request came in by."""
+    """Return the edge of a request."""
     edge: Edge = request.scope[SCOPE_KEY]
     return edge
 

@@ -1,4 +1,4 @@
-"""Parked requests: long polls that end when they are answered, when the client leaves, or when the server stops.
+"""Long polls, which end with a result, when the client disconnects, or when the server shuts down.
 
 A parked request is its own coroutine and, once it has waited for a moment, one more that listens for the client's
 leaving. Neither holds a thread.
@@ -16,15 +16,15 @@ from starlette.types import Receive
 R = TypeVar("R")
 
 LISTEN_AFTER_S = 0.05
-"""Waits shorter than this end before their client could be missed."""
+"""Pause before a waiting request starts to listen for its client's disconnect."""
 
 
 class Drained(Exception):
-    """The server stops: answer with what there is."""
+    """The server is shutting down: reply with the current result."""
 
 
 class _Parked:
-    """One parked request; `end` may be called once, while it waits."""
+    """One waiting request; `end` may be called once, while it waits."""
 
     __slots__ = ("_deadline", "client_left", "listener")
 
@@ -34,12 +34,12 @@ class _Parked:
         self.listener: asyncio.Task[None] | None = None
 
     def end(self) -> None:
-        """Wake the wait with its end."""
+        """End the wait."""
         if not self._deadline.expired():
             self._deadline.reschedule(asyncio.get_running_loop().time())
 
     def listen(self, receive: Receive) -> None:
-        """Begin to listen for the client's leaving."""
+        """Start to listen for the client's disconnect."""
         self.listener = asyncio.create_task(self._until_gone(receive), name="listen for disconnect")
 
     async def _until_gone(self, receive: Receive) -> None:
@@ -50,7 +50,7 @@ class _Parked:
 
 
 class Holds:
-    """The parked requests of one server."""
+    """The waiting requests of one server."""
 
     def __init__(self) -> None:
         self._parked: set[_Parked] = set()
@@ -58,20 +58,20 @@ class Holds:
 
     @property
     def parked(self) -> int:
-        """How many requests wait now."""
+        """How many requests are waiting."""
         return len(self._parked)
 
     @property
     def draining(self) -> bool:
-        """Whether the server stops: nothing may be parked any more."""
+        """Whether the server is shutting down, so that no request may wait any more."""
         return self._draining.is_set()
 
     async def until_draining(self) -> None:
-        """Return when the server begins to stop; for streams and sockets, which end then."""
+        """Return when the server starts to shut down. Streams and WebSockets end then."""
         await self._draining.wait()
 
     def drain(self) -> None:
-        """End every wait, now and from now on. Idempotent."""
+        """End every current and future wait. Idempotent."""
         self._draining.set()
         for parked in list(self._parked):
             parked.end()

@@ -21,7 +21,7 @@ _NAME = HEADER.lower().encode()
 
 
 def idempotency_of(scope: Scope, body: bytes) -> Idempotency | None:
-    """The request's key, None without one. Raises InvalidRequest for one that is empty, too long or not printable."""
+    """Return the request's key, or None. Raises InvalidRequest for one that is empty, too long or not printable."""
     for name, value in scope["headers"]:
         if name == _NAME:
             return Idempotency(_checked(value), _fingerprint(scope, body))

@@ -1,4 +1,4 @@
-"""What Prometheus reads: requests by route, waits and connections of this process, and what the engine counts."""
+"""Prometheus metrics: requests by route, waits and connections of this process, and counts of the engine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0
 
 
 class Metrics:
-    """The edge's metrics in a registry that other parts may add theirs to."""
+    """The metrics of the edge, in a registry to which other parts add theirs."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
@@ -29,15 +29,15 @@ class Metrics:
         self._observe: dict[tuple[str, str, int], Callable[[float], None]] = {}
 
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
-        """Show the value that `read` returns at each scrape."""
+        """Add a gauge whose value `read` returns at each scrape."""
         Gauge(name, text, registry=self.registry).set_function(read)
 
     def counter(self, name: str, text: str, read: Callable[[], float]) -> None:
-        """Show, as `<name>_total`, the count since the start that `read` returns at each scrape."""
+        """Add a counter `<name>_total` whose value `read` returns at each scrape."""
         self.registry.register(_Counted(name, text, read))
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count one answered request. `route` is the template of its path, so that ids make no series."""
+        """Count one request. `route` is the template of its path, so that ids create no time series."""
         key = (method, route, status)
         observe = self._observe.get(key)
         if observe is None:
@@ -45,16 +45,16 @@ class Metrics:
         observe(seconds)
 
     def text(self) -> bytes:
-        """Everything, in Prometheus's text format."""
+        """Return all metrics in the Prometheus text format."""
         return generate_latest(self.registry)
 
 
 class _Counted(Collector):
-    """A counter that is kept elsewhere."""
+    """A counter whose value is read from elsewhere."""
 
     def __init__(self, name: str, text: str, read: Callable[[], float]) -> None:
         self._name, self._text, self._read = name, text, read
 
     def collect(self) -> Iterator[CounterMetricFamily]:
-        """Read it."""
+        """Return the metric with its current value."""
         yield CounterMetricFamily(self._name, self._text, value=self._read())

@@ -1,4 +1,4 @@
-"""Parameters in paths and queries: read strictly, refused with the limit told."""
+"""Path and query parameters: parsed strictly; errors name the limit."""
 
 from __future__ import annotations
 
@@ -93,12 +93,12 @@ def _is_empty(part: bytes) -> bool:
 
 
 def query_of(scope: Scope) -> Mapping[str, str]:
-    """The query's parameters; of one that is given twice, the last."""
+    """Return the query's parameters; the last value of a repeated one."""
     return dict(_pairs_of(scope["query_string"])) if scope["query_string"] else _NONE
 
 
 def listed_in(scope: Scope, name: str) -> list[str]:
-    """What a list in the query holds, written with commas, or by giving the parameter again, or both."""
+    """Return the items of a list parameter, separated by commas, given repeatedly, or both."""
     given = [value for key, value in _pairs_of(scope["query_string"]) if key == name]
     return [text for item in ",".join(given).split(",") if (text := item.strip())]
 
@@ -113,14 +113,14 @@ def _pairs_of(raw: bytes) -> list[tuple[str, str]]:
 def hold_of(
     text: str | None, settings: HttpSettings, *, name: str = "hold", default: timedelta | None = None
 ) -> timedelta:
-    """A wait in seconds. Raises InvalidRequest for what is no number from 0 to the longest hold."""
+    """Return a hold in seconds. Raises InvalidRequest unless it is a number from 0 to the longest hold."""
     if text is None:
         return settings.default_hold if default is None else default
     return duration_of(_number(text), settings, name=name)
 
 
 def duration_of(seconds: float | None, settings: HttpSettings, *, name: str = "hold") -> timedelta:
-    """A wait, from its seconds. Raises InvalidRequest outside 0 to the longest hold."""
+    """Return a hold from its seconds. Raises InvalidRequest outside 0 to the longest hold."""
     longest = settings.longest_hold.total_seconds()
     if seconds is None or not 0 <= seconds <= longest:
         raise InvalidRequest(f"a number of seconds from 0 to {longest:g}", name)
@@ -138,7 +138,7 @@ def _number(text: str) -> float | None:
 
 
 def whole_of(text: str | None, name: str) -> int | None:
-    """A whole number from 0, None when not given. Raises InvalidRequest."""
+    """Return a non-negative integer, None when missing. Raises InvalidRequest."""
     if text is None:
         return None
     if _WHOLE.fullmatch(text) is None:
@@ -147,7 +147,7 @@ def whole_of(text: str | None, name: str) -> int | None:
 
 
 def truth_of(text: str | None, name: str, *, default: bool) -> bool:
-    """true, false, 1 or 0. Raises InvalidRequest."""
+    """Return a boolean written as true, false, 1 or 0. Raises InvalidRequest."""
     if text is None:
         return default
     truth = _TRUTH.get(text)
@@ -157,7 +157,7 @@ def truth_of(text: str | None, name: str, *, default: bool) -> bool:
 
 
 def limit_of(limit: int | None, settings: HttpSettings) -> int:
-    """How many items a page may hold. Raises InvalidRequest beyond the limit."""
+    """Return the number of items per page. Raises InvalidRequest beyond the limit."""
     if limit is None:
         return settings.page_default
     if not 1 <= limit <= settings.page_limit:
@@ -166,7 +166,7 @@ def limit_of(limit: int | None, settings: HttpSettings) -> int:
 
 
 def label_of(text: str | None) -> tuple[str, str] | None:
-    """A label filter, `key:value`. Raises InvalidRequest."""
+    """Return a label filter, `key:value`. Raises InvalidRequest."""
     if text is None:
         return None
     key, colon, value = text.partition(":")
@@ -176,13 +176,13 @@ def label_of(text: str | None) -> tuple[str, str] | None:
 
 
 def task_id_of(scope: Scope) -> str:
-    """The path's task id. Raises InvalidRequest for one that cannot be any task's."""
+    """Return the task id in the path. Raises InvalidRequest for a malformed one."""
     text: str = scope["path_params"]["task_id"]
     return checked_task_id(text)
 
 
 def checked_task_id(text: str, name: str = "task_id") -> str:
-    """The text, if it can be a task's id. Raises InvalidRequest."""
+    """Return the text if it is a well-formed task id. Raises InvalidRequest."""
     if not is_id(text, "T"):
         raise InvalidRequest("a task's id is T- and 26 letters and digits", name)
     return text

@@ -1,4 +1,4 @@
-"""Replies as bytes: JSON written by orjson, header lines made once."""
+"""Replies: JSON written by orjson, with prepared header fields."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _EMPTY = [_NO_STORE, _NO_SNIFF]
 
 
 class Reply(Response):
-    """A complete reply. Cheaper to make than Starlette's, and otherwise the same to whoever sends it."""
+    """A complete reply, cheaper to create than Starlette's own."""
 
     def __init__(self, status: int, body: bytes, headers: Headers) -> None:
         # Starlette's own initialiser would encode and count what is ready already.
@@ -34,12 +34,12 @@ class Reply(Response):
 
 
 def encoded(body: bytes, *, status: int = 200) -> Reply:
-    """A reply of JSON that is written already."""
+    """Return a reply of serialised JSON."""
     return Reply(status, body, [_JSON, (b"content-length", b"%d" % len(body)), _NO_STORE, _NO_SNIFF])
 
 
 def json(value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply:
-    """A reply of JSON; fragments of `Json` are embedded as they are."""
+    """Return a JSON reply; fragments of `Json` are embedded without decoding."""
     reply = encoded(orjson.dumps(value), status=status)
     if headers:
         reply.raw_headers.extend((name.lower().encode(), text.encode("latin-1")) for name, text in headers.items())
@@ -47,17 +47,17 @@ def json(value: Any, *, status: int = 200, headers: Mapping[str, str] | None = N
 
 
 def nothing(status: int = 204, headers: Mapping[str, str] | None = None) -> Reply:
-    """A reply without a body."""
+    """Return a reply without a body."""
     more = [(name.lower().encode(), text.encode("latin-1")) for name, text in (headers or {}).items()]
     return Reply(status, b"", [*_EMPTY, *more])
 
 
 def content(body: bytes, media_type: str, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply:
-    """A reply of any other type."""
+    """Return a reply of another media type."""
     lines = [(b"content-type", media_type.encode()), (b"content-length", b"%d" % len(body)), _NO_STORE, _NO_SNIFF]
     more = [(name.lower().encode(), text.encode("latin-1")) for name, text in (headers or {}).items()]
     return Reply(status, body, [*lines, *more])
 
 
 NO_CONTENT = nothing()
-"""The reply to a call that has nothing to say; shared, so never changed."""
+"""The shared reply without content; never modified."""

@@ -1,4 +1,4 @@
-"""Two kinds of routes in one FastAPI application, and what each says of itself in the OpenAPI document.
+"""Two kinds of routes in one FastAPI application, and their descriptions in the OpenAPI document.
 
 `ModelRoute` is FastAPI's own way: parameters and body are checked by their annotations. `PlainRoute` hands the request
 to its endpoint as it is, for the calls that workers make all the time; it tells the document by `documented` what
@@ -32,7 +32,7 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class _DecodedRequest(Request):
-    """A request whose body is decoded already."""
+    """A request with a decoded body."""
 
     @classmethod
     def of(cls, request: Request, body: bytes) -> _DecodedRequest:
@@ -44,10 +44,10 @@ class _DecodedRequest(Request):
 
 
 class ModelRoute(APIRoute):
-    """FastAPI's route, with bodies decoded by orjson and refused by their media type first."""
+    """A FastAPI route whose body is checked by its media type and decoded by orjson."""
 
     def get_route_handler(self) -> Handler:
-        """FastAPI's handler behind the decoding of the body."""
+        """Return FastAPI's handler, preceded by the decoding of the body."""
         handle = super().get_route_handler()
         if self.body_field is None:
             return handle
@@ -63,7 +63,7 @@ class ModelRoute(APIRoute):
 
 
 class PlainRoute(APIRoute):
-    """A route whose endpoint takes the request and returns the reply."""
+    """A route whose endpoint takes the request and returns the reply, without FastAPI's dependency injection."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         extra: Extra = dict(options.pop("openapi_extra", None) or {})
@@ -73,7 +73,7 @@ class PlainRoute(APIRoute):
             self.body_field = _body_field(path, *body)
 
     def get_route_handler(self) -> Handler:
-        """The endpoint itself."""
+        """Return the endpoint."""
         return self.endpoint
 
 
@@ -94,7 +94,7 @@ def _operation_id(route: APIRoute) -> str:
 
 
 def model_router(prefix: str, tag: str) -> APIRouter:
-    """A router of FastAPI's own kind. A body without a type is taken to be JSON."""
+    """Return a router of model routes. A body without a media type is treated as JSON."""
     return APIRouter(
         prefix=prefix,
         tags=[tag],
@@ -105,7 +105,7 @@ def model_router(prefix: str, tag: str) -> APIRouter:
 
 
 def plain_router(prefix: str, tag: str) -> APIRouter:
-    """A router of plain endpoints."""
+    """Return a router of plain routes."""
     return APIRouter(prefix=prefix, tags=[tag], route_class=PlainRoute, generate_unique_id_function=_operation_id)
 
 
@@ -130,7 +130,7 @@ def documented(
     content: Mapping[str, Any] | None = None,
     reply: Mapping[str, Any] | None = None,
 ) -> Extra:
-    """What the document says of a plain route: its parameters, its body (a model, or types with schemas), its reply."""
+    """Return the OpenAPI fields of a plain route: its parameters, body (a model, or types with schemas) and reply."""
     extra: Extra = {"parameters": list(parameters)} if parameters else {}
     if body is not None:
         extra[_BODY] = (body, optional)
@@ -145,7 +145,7 @@ def documented(
 
 
 def parameter(name: str, schema: Mapping[str, Any], text: str, *, where: str = "query") -> Extra:
-    """One parameter in the document."""
+    """Return the OpenAPI description of a parameter."""
     return {"name": name, "in": where, "required": where == "path", "description": text, "schema": dict(schema)}
 
 
@@ -166,6 +166,6 @@ class RouteAccess:
 
 
 def methods_of(route: Route) -> set[str]:
-    """The methods that a route answers. What is open to all is probed by HEAD as well (RFC 9110, section 9.3.2)."""
+    """Return the methods of a route: public ones answer HEAD as well (RFC 9110, section 9.3.2)."""
     methods = set(route.methods or ())
     return methods | {"HEAD"} if "GET" in methods and RouteAccess.of(route) is None else methods

@@ -29,17 +29,17 @@ def at_or_none(instant: int | None) -> str | None:
 
 
 def fragment(value: Json | None) -> orjson.Fragment | None:
-    """A JSON column, null when it is empty."""
+    """Return a JSON column for embedding, null when it is empty."""
     return None if value is None else value.fragment
 
 
 def present(**fields: Any) -> View:
-    """The fields that have a value."""
+    """Return the fields that have a value."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
 def task(state: TaskState) -> View:
-    """A task."""
+    """Return the view of a task."""
     row = state.task
     return {
         "id": row.id,
@@ -60,12 +60,12 @@ def task(state: TaskState) -> View:
 
 
 def etag(state: TaskState) -> str:
-    """The task's version as an entity tag (RFC 9110, section 8.8.3)."""
+    """Return the task's version as an entity tag (RFC 9110, section 8.8.3)."""
     return f'"{state.task.version}"'
 
 
 def dispatched(row: Dispatched) -> View:
-    """An attempt that was started; its handle only where the dispatcher has to hand it on."""
+    """Return the view of a new attempt, with its handle only if the dispatcher has to pass it on."""
     return {
         "task_id": row.task_id,
         "attempt": row.attempt,
@@ -74,17 +74,17 @@ def dispatched(row: Dispatched) -> View:
 
 
 def outcome(row: DispatchOutcome) -> View:
-    """How a dispatch came out."""
+    """Return the view of a dispatch's outcome."""
     return {"outcome": row.outcome.value, **present(value=fragment(row.value), key=row.key, reason=row.reason)}
 
 
 def output(row: Output) -> View:
-    """One output of an attempt."""
+    """Return the view of an output."""
     return {**row.body.value, "type": row.type.value, "seq": row.seq, "at": at(row.at)}
 
 
 def attempt(row: Attempt, task: Task) -> View:
-    """One dispatch of a task. Without a prompt of its own it had the task's."""
+    """Return the view of an attempt. Without a prompt of its own it has the task's."""
     ended: View = {}
     if row.final is not None:
         ended["final"] = {"value": row.final.fragment, "ok": row.final_ok}
@@ -117,7 +117,7 @@ def attempt(row: Attempt, task: Task) -> View:
 
 
 def late(row: LateResult) -> View:
-    """A result that came too late."""
+    """Return the view of a late result."""
     return {
         "index": row.index,
         "task_id": row.task_id,
@@ -131,7 +131,7 @@ def late(row: LateResult) -> View:
 
 
 def question(row: Question) -> View:
-    """A question, with its answer once there is one."""
+    """Return the view of a question, with its answer once there is one."""
     shown: View = {
         "key": row.key,
         "task_id": row.task_id,
@@ -158,7 +158,7 @@ def question(row: Question) -> View:
 
 
 def session(row: Session) -> View:
-    """A session, without its token."""
+    """Return the view of a session, without its token."""
     return {
         "id": row.id,
         "operator_id": row.operator_id,
@@ -180,7 +180,7 @@ def session(row: Session) -> View:
 
 
 def api_key(row: ApiKey) -> View:
-    """A key by its id, without its secret."""
+    """Return the view of an API key, without its text."""
     return {
         "id": row.id,
         "name": row.name,
@@ -192,7 +192,7 @@ def api_key(row: ApiKey) -> View:
 
 
 def payload(row: WorkerPayload) -> View:
-    """What a worker is told."""
+    """Return the view of a worker's payload."""
     answers = [
         {**answer, "answered_at": at_or_none(cast("int | None", answer["answered_at"]))} for answer in row.answers
     ]
@@ -210,7 +210,7 @@ _INSTANTS = frozenset({"since", "until", "at", "deadline", "last_seen_at", "aske
 
 
 def report(value: Any) -> Any:
-    """What the engine reports about itself, with its instants as text; those without a value are left out."""
+    """Return a report of the engine with its instants as text, without empty fields."""
     if isinstance(value, dict):
         fields = cast("dict[str, Any]", value)
         return {
@@ -224,7 +224,7 @@ def report(value: Any) -> Any:
 
 
 def inspection(row: Inspection) -> View:
-    """What a token is good for."""
+    """Return the view of a token's claims."""
     return {
         "valid": row.valid,
         **present(code=row.code),
@@ -236,5 +236,5 @@ def inspection(row: Inspection) -> View:
 
 
 def page(items: list[View], next_cursor: str | None = None) -> View:
-    """One page of a list."""
+    """Return the view of one page."""
     return {"items": items, "next_cursor": next_cursor}

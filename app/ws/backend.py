@@ -1,4 +1,4 @@
-"""An operator backend's socket: one connection that executes attempts, agrees to spawns, and answers questions."""
+"""The WebSocket of an operator backend: it runs attempts, approves spawns, and answers questions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from swarmhold.models.frames import HookAck, SpawnAck
 
 
 class BackendConnection(Connection):
-    """A backend: besides a senior bridge it is an operator backend and a spawn hook (`app.spawning.backends`)."""
+    """A backend's connection: an operator backend, a spawn hook and a senior bridge (`app.spawning.backends`)."""
 
     def __init__(self, edge: Edge, socket: WebSocket, guest: Guest, id: str, protocol: Protocol) -> None:
         super().__init__(edge, socket, guest, id, protocol)
@@ -42,13 +42,16 @@ class BackendConnection(Connection):
                 self._errands.drop()
 
     def acknowledged(self, heard: Acknowledged) -> None:
-        """What the backend says of a request."""
+        """Record the backend's acknowledgement of a request."""
         self._errands.acknowledged(heard.ack)
 
     # Operator backend
 
     async def execute(self, job: Job, control: Control) -> Exit | None:
-        """Have the attempt run. None: it was started; else how it went. Raises BackendGone."""
+        """Request the backend to run the attempt. Return how it ended, or None if its worker was started.
+
+        Raises BackendGone.
+        """
         handle = await control.mint_handle()
         directive = directive_for(job, handle)
         ack = await self._request(
@@ -57,7 +60,7 @@ class BackendConnection(Connection):
         return _exit_of(ack) if isinstance(ack, SpawnAck) else Exit(detail="the backend answered a spawn as a hook")
 
     async def finished(self, job: Job) -> Exit:
-        """Wait for a later acknowledgement that says how a started attempt went. Raises BackendGone."""
+        """Wait for the acknowledgement of how a started attempt ended. Raises BackendGone."""
         req_id = req_id_of("spawn", job.task_id, job.attempt)
         while True:
             ack = await self._errands.finish(req_id, self._errands.begin(req_id))
@@ -65,19 +68,19 @@ class BackendConnection(Connection):
                 return exit
 
     async def cancel(self, job: Job) -> None:
-        """Have it stopped. Raises BackendGone."""
+        """Request the backend to cancel the attempt. Raises BackendGone."""
         self.say(self.protocol.request("cancel", req_id_of("cancel", job.task_id, job.attempt), **_about(job)))
 
     # Spawn hook
 
     async def before(self, job: Job) -> None:
-        """Ask whether it may start. Raises SpawnRefused, BackendGone."""
+        """Request approval of the attempt. Raises SpawnRefused, BackendGone."""
         ack = await self._request("before", "hook_before", job)
         if isinstance(ack, HookAck) and not ack.ok:
             raise SpawnRefused(ack.reason or "the spawn hook refused")
 
     async def after(self, job: Job, outcome: DispatchOutcome) -> None:
-        """Report how it ended. Raises BackendGone."""
+        """Report how the attempt ended. Raises BackendGone."""
         await self._request("after", "hook_after", job, result=_result_of(outcome))
 
     async def _request(self, step: str, kind: str, job: Job, **fields: Any) -> Ack:
@@ -101,7 +104,7 @@ def _result_of(outcome: DispatchOutcome) -> View:
 
 
 def _exit_of(ack: SpawnAck) -> Exit | None:
-    """What an acknowledgement means: started, ended with a result, or failed."""
+    """Return how the attempt ended by an acknowledgement, or None if its worker was started."""
     if not ack.finished:
         return None
     if ack.error is not None:

@@ -1,7 +1,7 @@
-"""One open socket: what flows in, what flows out, what is followed, and how it ends.
+"""One open WebSocket: receiving, sending, following the feed, and closing.
 
-Four coroutines share a connection: one hears, one sends, one shows the questions (those that are open, then those that
-come), one keeps watch over the credential. The first that ends ends them all, and says with which code.
+Four coroutines serve a connection: one receives, one sends, one shows the questions (the open ones, then new ones), one
+monitors the credential. The first that ends ends them all, and determines the close code.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _log = structlog.get_logger(__name__)
 
 PAGE = 200
 GOING_AWAY = 1012
-"""The server restarts (RFC 6455's registry of close codes): come back."""
+"""Service restart (RFC 6455's registry of close codes): the client should reconnect."""
 CLOSE_WITHIN_S = 10.0
 
 _FOLLOWED = ASKED | SETTLED.keys() | {EventKind.TOKEN_REVOKED.value}
@@ -42,7 +42,7 @@ _FOLLOWED = ASKED | SETTLED.keys() | {EventKind.TOKEN_REVOKED.value}
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a connection ends; without a code when the other end left."""
+    """How a connection ends; `code` is None when the client has closed it."""
 
     code: int | None
     reason: str = ""
@@ -57,7 +57,7 @@ FORBIDDEN = Ending(CloseCode.FORBIDDEN, "the role may not open this")
 
 
 class Connection:
-    """A registered socket. It is a senior bridge (`app.spawning.backends.protocols.SeniorBridge`)."""
+    """A registered WebSocket connection, which is a senior bridge (`app.spawning.backends.protocols.SeniorBridge`)."""
 
     def __init__(self, edge: Edge, socket: WebSocket, guest: Guest, id: str, protocol: Protocol) -> None:
         settings = edge.settings.websockets
@@ -75,20 +75,20 @@ class Connection:
         self._told = asyncio.Event()
         self._doubted = asyncio.Event()
 
-    # What others may do to it
+    # For other parts of the server
 
     @property
     def is_open(self) -> bool:
-        """Whether anything said now may still be heard."""
+        """Whether the connection is still open."""
         return not self._ending.done()
 
     def end(self, ending: Ending) -> None:
-        """Close it so. Only the first ending counts."""
+        """Close the connection with this ending. Only the first call counts."""
         if not self._ending.done():
             self._ending.set_result(ending)
 
     def say(self, say: Say | None) -> None:
-        """Queue a frame. Raises BackendGone when the connection is over, or was too slow and is over now."""
+        """Queue a frame. Raises BackendGone when the connection is closed, or is closed now as too slow."""
         if not self.is_open:
             raise BackendGone
         if say is None:
@@ -100,17 +100,17 @@ class Connection:
             raise BackendGone from None
 
     async def ask(self, question: Question) -> None:
-        """Show a question, unless it is shown already."""
+        """Send a question, unless it was sent already."""
         self.say(self.protocol.ask(views.question(question)))
 
     async def withdrawn(self, key: str, reason: str) -> None:
-        """Take a question back."""
+        """Send that a question was withdrawn or settled."""
         self.say(self.protocol.withdrawn(key, reason))
 
-    # Its life
+    # Serving
 
     async def serve(self) -> Ending:
-        """Talk until something ends it, and close the socket."""
+        """Serve the connection until something ends it, then close it."""
         stream = self.edge.engine.feed.follow(kinds=_FOLLOWED)
         try:
             await stream.open()
@@ -126,7 +126,7 @@ class Connection:
 
     @contextlib.asynccontextmanager
     async def _registered(self):
-        # It shows the questions by itself, as far as its own credential reaches.
+        # The connection shows questions itself, within the reach of its credential.
         registration = self.edge.engine.couriers.register(self.id, self, carried=False)
         try:
             yield
@@ -140,7 +140,7 @@ class Connection:
         self.say(self.protocol.welcome(self.id, count))
 
     async def _converse(self, stream: EventStream) -> Ending:
-        """Run everything that a connection does until the first of it ends."""
+        """Run all coroutines of the connection until the first of them ends."""
         parts = (self._hear(), self._send(), self._show(stream), self._mark(), self._watch(), self._until_stopping())
         running = [asyncio.create_task(self._guarded(part), name=f"socket {self.id}") for part in parts]
         try:
@@ -152,7 +152,7 @@ class Connection:
             await asyncio.gather(*running, return_exceptions=True)
 
     async def _guarded(self, part: Coroutine[Any, Any, Ending]) -> None:
-        """Let one part run, and end the connection as it says or as its failure means."""
+        """Run one coroutine, and end the connection with its result or with the code of its error."""
         try:
             self.end(await part)
         except WebSocketDisconnect:
@@ -169,7 +169,7 @@ class Connection:
     async def _close(self, ending: Ending) -> None:
         if ending.code is None or self._socket.application_state is not WebSocketState.CONNECTED:
             return
-        # A reader that does not read cannot be told; it finds out when it is let go.
+        # A client that does not read never gets the close frame; it sees the connection break.
         with contextlib.suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
             async with asyncio.timeout(CLOSE_WITHIN_S):
                 await self._socket.close(ending.code, ending.reason)
@@ -178,7 +178,7 @@ class Connection:
         await self.edge.holds.until_draining()
         return STOPPING
 
-    # Hearing
+    # Receiving
 
     async def _hear(self) -> Ending:
         while True:
@@ -196,7 +196,7 @@ class Connection:
                     self.acknowledged(heard)
 
     def acknowledged(self, heard: Acknowledged) -> None:
-        """A senior console asks nothing, so there is nothing to acknowledge."""
+        """Ignore an acknowledgement: a senior console gets no requests."""
 
     async def _answer(self, answered: Answered) -> None:
         self.protocol.answering(answered.key)
@@ -224,7 +224,7 @@ class Connection:
         self._told.set()
 
     async def _mark(self) -> Ending:
-        """Note which questions were shown, many at a time."""
+        """Record which questions were delivered, in batches."""
         while True:
             await self._told.wait()
             self._told.clear()
@@ -238,14 +238,14 @@ class Connection:
 
     @property
     def _addressed_only(self) -> bool:
-        """An operator may answer only what is addressed to an id of its own, and is shown nothing else."""
+        """Whether only questions addressed to this id are sent: an operator may answer no others."""
         return self.guest.caller.role is Role.OPERATOR
 
     def _concerns(self, bridge_id: str | None) -> bool:
         return bridge_id == self.id or (bridge_id is None and not self._addressed_only)
 
     async def _show(self, stream: EventStream) -> Ending:
-        """The open questions, then what comes. The stream began before the list, so that nothing falls between."""
+        """Send the open questions, then new ones. The stream starts first, so that no question is missed in between."""
         await self._show_open()
         async for item in stream:
             if isinstance(item, Event):
@@ -283,10 +283,10 @@ class Connection:
         if row.status is QuestionStatus.OPEN:
             self.say(self.protocol.ask(views.question(row)))
 
-    # Keeping watch
+    # Monitoring the credential
 
     async def _watch(self) -> Ending:
-        """End when the credential does; meanwhile keep its session attached."""
+        """End when the credential expires or is revoked; until then record heartbeats of its session."""
         every_s = self._settings.recheck.total_seconds()
         while True:
             left_s = (self.guest.expires_at - system_clock()) / 1000

@@ -1,4 +1,4 @@
-"""The literal text that tells a main AI how to have an attempt worked on."""
+"""The directive that tells a main AI how to delegate an attempt to a sub-agent."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ error that says why.
 
 
 def directive_for(job: Job, handle: str) -> str:
-    """The text for one attempt."""
+    """Return the directive for one attempt."""
     return _TEXT.format(
         agent=job.agent, task_id=job.task_id, attempt=job.attempt, handle=handle, base_url=job.base_url.rstrip("/")
     )

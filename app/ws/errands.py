@@ -1,7 +1,7 @@
 """Requests to a backend that wait for its acknowledgement.
 
-A request's id is made of what it is about, so that it is the same on every connection: an acknowledgement of an earlier
-connection's request, sent on this one, counts as well, even when it comes before the request was made again.
+A request's id is derived from its attempt and step, so that it is stable across connections: an acknowledgement of an
+earlier connection's request counts on this one as well, even if it arrives before the request is repeated.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from swarmhold.models.frames import HookAck, SpawnAck
 Ack = HookAck | SpawnAck
 
 EARLY = 1000
-"""Acknowledgements that are kept for requests yet to be made."""
+"""How many acknowledgements are kept for requests that were not made yet."""
 
 
 def _finishes(ack: Ack | None) -> bool:
@@ -23,12 +23,12 @@ def _finishes(ack: Ack | None) -> bool:
 
 
 def req_id_of(step: str, task_id: str, attempt: int) -> str:
-    """The id of a request: `spawn`, `before`, `after` or `cancel` of an attempt."""
+    """Return the id of a request: `spawn`, `before`, `after` or `cancel` of an attempt."""
     return f"{step}:{task_id}:{attempt}"
 
 
 class Errands:
-    """The requests of one connection. Belongs to one event loop."""
+    """The pending requests of one connection. Belongs to one event loop."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, asyncio.Future[Ack]] = {}
@@ -36,7 +36,7 @@ class Errands:
         self._gone = False
 
     def acknowledged(self, ack: Ack) -> None:
-        """An acknowledgement came. A second one is ignored, but of a spawn: first it started, then it finished."""
+        """Record an acknowledgement. Duplicates are ignored, except a spawn's second one: started, then finished."""
         waiting = self._waiting.get(ack.req_id)
         if waiting is not None and not waiting.done():
             waiting.set_result(ack)
@@ -46,7 +46,7 @@ class Errands:
                 self._early.popitem(last=False)
 
     def begin(self, req_id: str) -> asyncio.Future[Ack]:
-        """Expect an acknowledgement; await it by `finish`. Raises BackendGone."""
+        """Register a request whose acknowledgement `finish` awaits. Raises BackendGone."""
         if self._gone:
             raise BackendGone
         waiting = self._waiting.get(req_id)
@@ -57,17 +57,17 @@ class Errands:
         return waiting
 
     async def finish(self, req_id: str, waiting: asyncio.Future[Ack]) -> Ack:
-        """The acknowledgement. Raises BackendGone when the connection ends first. Cancelling forgets the request."""
+        """Return the acknowledgement. Raises BackendGone if the connection ends first. Cancelling drops the request."""
         try:
             return await asyncio.shield(waiting)
         finally:
             self._waiting.pop(req_id, None)
 
     def drop(self) -> None:
-        """The connection is over: whoever waits hears BackendGone."""
+        """Fail all pending requests with BackendGone: the connection has ended."""
         self._gone = True
         for waiting in self._waiting.values():
             if not waiting.done():
                 waiting.set_exception(BackendGone())
-                # Somebody may have given up waiting; then nobody needs to hear it.
+                # A cancelled request has no waiter to fail.
                 waiting.exception()

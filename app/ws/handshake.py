@@ -1,4 +1,4 @@
-"""Who opens a socket: origin, credential, subprotocol."""
+"""The WebSocket handshake: origin, credential, subprotocol."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from swarmhold.models.frames import BEARER_SUBPROTOCOL, SUBPROTOCOL
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """Who came in, by which token, and until when it is good."""
+    """The authenticated client of a connection: its caller, its token, and when that expires."""
 
     caller: Caller
     token: CapToken
@@ -28,7 +28,7 @@ class Guest:
 
 
 def origin_allowed(scope: Scope, allowed: Sequence[str]) -> bool:
-    """Whether a page of this origin may open a socket: the server's own, a listed one, or no page at all."""
+    """Return whether the origin may open a WebSocket: the server's own, a listed one, or none at all."""
     origin = header(scope, b"origin")
     if origin is None:
         return True
@@ -37,17 +37,17 @@ def origin_allowed(scope: Scope, allowed: Sequence[str]) -> bool:
     host = header(scope, b"host")
     try:
         return host is not None and urlsplit(origin).netloc.lower() == host.lower()
-    except ValueError:  # no browser writes such an origin
+    except ValueError:  # no browser sends such an origin
         return False
 
 
 def subprotocol_of(scope: Scope) -> str | None:
-    """The subprotocol to accept with; never the one that carries a credential."""
+    """Return the subprotocol to accept; never the one that carries a credential."""
     return SUBPROTOCOL if SUBPROTOCOL in scope["subprotocols"] else None
 
 
 def presented(scope: Scope) -> str:
-    """The credential's text, from the header or from a subprotocol. Raises Unauthenticated."""
+    """Return the credential's text, from the header or a subprotocol. Raises Unauthenticated."""
     if header(scope, b"authorization") is not None:
         return auth.credential_text(scope)
     offered = [text for text in scope["subprotocols"] if text.startswith(BEARER_SUBPROTOCOL)]
@@ -57,11 +57,11 @@ def presented(scope: Scope) -> str:
 
 
 async def admitted(edge: Edge, text: str, verb: Verb, roles: frozenset[Role]) -> Guest:
-    """The guest behind a credential. Raises as the engine does: the failed credentials, RoleViolation."""
+    """Return the client behind a credential. Raises RoleViolation, and the errors of an invalid credential."""
     bearer: Bearer = auth.bearer_of(text)
     caller = await edge.engine.credentials.authorize(bearer, verb)
     if caller.role not in roles:
         raise RoleViolation(caller.role.value, "open this socket")
-    # A handle is a worker's, and no worker gets here.
+    # Handles belong to workers, which have no WebSocket.
     token = CapToken(bearer.text)
     return Guest(caller, token, caller.expires_at or edge.engine.signer.verify(token).expires_at)

@@ -1,4 +1,4 @@
-"""What waits to be sent over one socket: bounded, so that a slow reader costs little and is let go."""
+"""The send queue of one WebSocket: bounded, so that a slow client is disconnected."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.ws.protocol import Say
 
 
 class SlowReader(Exception):
-    """The other end does not read as fast as it is told."""
+    """The client does not read as fast as frames are queued."""
 
 
 class Outbox:
@@ -29,7 +29,7 @@ class Outbox:
         return len(self._waiting) >= self._most_frames or self._bytes >= self._most_bytes
 
     def put(self, say: Say) -> None:
-        """Queue a frame that is news. Raises SlowReader when the queue is full."""
+        """Queue a live frame. Raises SlowReader when the queue is full."""
         if self._is_full():
             raise SlowReader
         self._waiting.append(say)
@@ -37,7 +37,7 @@ class Outbox:
         self._filled.set()
 
     async def put_patiently(self, say: Say) -> None:
-        """Queue a frame of a backlog, at the reader's own pace. Raises SlowReader when nothing moves for long."""
+        """Queue a frame of a backlog, waiting for room. Raises SlowReader when the client reads nothing for long."""
         while len(self._waiting) * 2 >= self._most_frames or self._bytes * 2 >= self._most_bytes:
             self._taken.clear()
             try:
@@ -48,7 +48,7 @@ class Outbox:
         self.put(say)
 
     async def deliver(self, send: Callable[[str], Awaitable[None]], told: Callable[[str], None]) -> None:
-        """Send for ever; `told` hears the key of each question that was shown. Raises SlowReader on a stall."""
+        """Send queued frames until cancelled; `told` receives the key of each delivered question. Raises SlowReader."""
         while True:
             while not self._waiting:
                 self._filled.clear()

@@ -1,7 +1,7 @@
-"""The sockets' protocol as a state machine without I/O: bytes in, what is to be done out.
+"""The WebSocket protocol as a state machine without I/O: bytes in, frames and actions out.
 
-One `Protocol` is one connection. It knows how frames are read and written and which questions its other end has been
-shown; it knows no socket, no engine and no clock.
+One `Protocol` serves one connection. It parses and builds frames and records which questions the client was shown; it
+has no socket, no engine and no clock.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ READ_INSTEAD = "too large for a frame: read it at GET /v1/senior/questions/{key}
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """Send this frame. `delivers` names the question that it shows."""
+    """A frame to send. `delivers` is the key of the question that it shows."""
 
     frame: bytes
     delivers: str | None = None
@@ -32,7 +32,7 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The other end answered a question: ask the engine, then say `accepted` or `rejected`."""
+    """An answer of the client: pass it to the engine, then call `accepted` or `rejected`."""
 
     key: str
     value: Json
@@ -40,7 +40,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """The other end acknowledged a request."""
+    """An acknowledgement of a request by the client."""
 
     ack: HookAck | SpawnAck
 
@@ -55,24 +55,24 @@ def _say(kind: str, delivers: str | None = None, **fields: Any) -> Say:
 
 
 def error(code: str, detail: str, req_id: str | None = None) -> Say:
-    """The last frame could not be used."""
+    """Return an error frame for a frame that could not be used."""
     return _say("error", code=code, detail=detail, **({} if req_id is None else {"req_id": req_id}))
 
 
 class Protocol:
-    """One connection's side of the conversation. `frames` reads what the other end may say."""
+    """The protocol state of one connection. `frames` validates the frames of the client."""
 
     def __init__(self, frames: TypeAdapter[Any], *, frame_limit: int) -> None:
         self._frames = frames
         self._limit = frame_limit
         self._shown: set[str] = set()
-        # Questions that this end is answering right now, and whether they were settled meanwhile by that or otherwise.
+        # Questions whose answers the engine is deciding on, and the frame to send if they were settled meanwhile.
         self._answering: dict[str, Say | None] = {}
 
-    # What the other end says
+    # Frames of the client
 
     def hear(self, data: str | bytes) -> Heard:
-        """What a message asks for. One that cannot be used is answered with an error frame."""
+        """Decode a message and return what it requests; an invalid one returns an error frame to send."""
         raw = data.encode(errors="replace") if isinstance(data, str) else data
         if len(raw) > self._limit:
             return error("payload-too-large", f"a frame holds at most {self._limit} bytes")
@@ -101,14 +101,14 @@ class Protocol:
             case _:
                 return error("unknown-type", "frames of this type are not for the server", req_id)
 
-    # What is said to the other end
+    # Frames to the client
 
     def welcome(self, bridge_id: str, open_questions: int) -> Say:
-        """The first frame."""
+        """Return the first frame."""
         return _say("welcome", bridge_id=bridge_id, open=open_questions)
 
     def ask(self, question: View) -> Say | None:
-        """Show a question, given as it is on the wire; None when it is shown already."""
+        """Return the frame that shows a question, given in its API form; None when it was shown already."""
         key = question["key"]
         if key in self._shown:
             return None
@@ -123,7 +123,7 @@ class Protocol:
         return _say("ask", key, **{**fields, "question": short})
 
     def withdrawn(self, key: str, reason: str) -> Say | None:
-        """Nobody waits for an answer any more; None when the other end was not shown it, or answered it itself."""
+        """Return the frame for a settled question; None when the client was not shown it, or answered it itself."""
         if key not in self._shown:
             return None
         said = _say("withdrawn", key=key, reason=reason)
@@ -134,17 +134,17 @@ class Protocol:
         return said
 
     def answering(self, key: str) -> None:
-        """The engine is being asked whether the answer counts; until then nothing is said of the question."""
+        """Hold back frames about the question until the engine has decided on its answer."""
         self._answering[key] = None
 
     def accepted(self, key: str) -> list[Say]:
-        """The answer counts."""
+        """Return the frames for an accepted answer."""
         self._answering.pop(key, None)
         self._shown.discard(key)
         return [_say("accepted", key=key)]
 
     def rejected(self, key: str, code: str, detail: str) -> list[Say]:
-        """The answer does not count; and what became of the question meanwhile."""
+        """Return the frames for a rejected answer, and for what happened to the question meanwhile."""
         said = [_say("rejected", key=key, code=code, detail=detail)]
         if (settled := self._answering.pop(key, None)) is not None:
             self._shown.discard(key)
@@ -152,7 +152,7 @@ class Protocol:
         return said
 
     def request(self, kind: str, req_id: str, **fields: Any) -> Say:
-        """Ask a backend for something."""
+        """Return the frame of a request to a backend."""
         return _say(kind, req_id=req_id, **fields)
 
 

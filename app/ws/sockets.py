@@ -1,4 +1,4 @@
-"""The WebSocket routes: who may open which, and one living connection per id."""
+"""The WebSocket routes, and the open connections: at most one per id."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ _LONGEST_ID = 200
 
 
 class Sockets:
-    """The connections of one server, at most one under each id."""
+    """The open connections of one server, at most one per id."""
 
     def __init__(self) -> None:
         self._open: dict[str, Connection] = {}
 
     @property
     def count(self) -> int:
-        """How many are open now."""
+        """How many connections are open."""
         return len(self._open)
 
     def routes(self) -> Sequence[BaseRoute]:
-        """The routes, to be added to the application."""
+        """Return the routes to add to the application."""
         return (WebSocketRoute(SENIOR_PATH, self._senior), WebSocketRoute(BACKEND_PATH, self._backend))
 
     async def _senior(self, socket: WebSocket) -> None:
-        """A senior console, registered under its id while connected."""
+        """Serve a senior console, registered under its id while it is connected."""
         id: str = socket.path_params["bridge_id"]
         guest = await self._admit(socket, id, Verb.ANSWER_QUERY, _SENIORS)
         if guest is None:
@@ -57,7 +57,7 @@ class Sockets:
         await self._serve(Connection(edge, socket, guest, id, protocol))
 
     async def _backend(self, socket: WebSocket) -> None:
-        """An operator backend: also spawn hook and senior bridge under its id."""
+        """Serve an operator backend, which is also a spawn hook and senior bridge under its id."""
         id: str = socket.path_params["id"]
         guest = await self._admit(socket, id, Verb.DISPATCH_ATTEMPT, _OPERATORS)
         if guest is None:
@@ -67,7 +67,7 @@ class Sockets:
         await self._serve(BackendConnection(edge, socket, guest, id, protocol))
 
     async def _admit(self, socket: WebSocket, id: str, verb: Verb, roles: frozenset[Role]) -> Guest | None:
-        """Accept the socket, and its guest if the credential is good; else close it with the code that says why."""
+        """Accept the WebSocket and return its client; close it with a code if the credential is invalid."""
         scope = socket.scope
         edge: Edge = scope[SCOPE_KEY]
         if not origin_allowed(scope, edge.settings.websockets.allowed_origins) or not _is_id(id):

@@ -22,5 +22,5 @@ _ROUTERS = (
 
 
 def all_routes() -> list[BaseRoute]:
-    """Every HTTP route; those that are called most come first."""
+    """Return every HTTP route, the most frequently used first."""
     return [route for router in _ROUTERS for route in router.routes]

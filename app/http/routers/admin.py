@@ -1,4 +1,4 @@
-"""API keys, for whoever holds the root key."""
+"""API keys. These routes need the root key."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ router = model_router("/v1/admin", "admin")
     "/keys", status_code=201, response_model=CreatedKey, openapi_extra=requires(credential="root", idempotent=True)
 )
 async def create_key(edge: EdgeDep, key: ApiKeyText, body: KeyRequest, once: Once) -> Reply:
-    """A new key. This reply is the only one that shows it."""
+    """Create an API key. Only this reply shows its text."""
     roles = frozenset(Role(role.value) for role in body.roles)
     ttl = None if body.ttl is None else timedelta(seconds=body.ttl)
     row, text = await edge.engine.keys.create(key, body.name, roles, ttl, idempotency=once)
@@ -29,12 +29,12 @@ async def create_key(edge: EdgeDep, key: ApiKeyText, body: KeyRequest, once: Onc
 
 @router.get("/keys", response_model=Page[ApiKey], openapi_extra=requires(credential="root"))
 async def list_keys(edge: EdgeDep, key: ApiKeyText) -> Reply:
-    """Every key, without its secret."""
+    """List all API keys, without their texts."""
     return replies.json(views.page([views.api_key(row) for row in await edge.engine.keys.every(key)]))
 
 
 @router.delete("/keys/{key_id}", status_code=204, openapi_extra=requires(credential="root"))
 async def revoke_key(edge: EdgeDep, key: ApiKeyText, key_id: NamePath) -> Reply:
-    """Revoke a key and all that was attached with it."""
+    """Revoke an API key and all sessions attached with it."""
     await edge.engine.keys.revoke(key, key_id)
     return replies.nothing()

@@ -1,4 +1,4 @@
-"""A task's attempts: how each went, what it said, and what came too late for it."""
+"""The attempts of a task, their outputs and late results."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LateIndex = Annotated[int, Path(ge=0, le=2**31 - 1, description="A late result's
 
 @router.get("", response_model=Page[Attempt], openapi_extra=_READ)
 async def list_attempts(edge: EdgeDep, token: Token, task_id: TaskPath) -> Reply:
-    """All attempts, the first one first."""
+    """List the attempts of a task, oldest first."""
     rows = await edge.engine.attempts.every(token, task_id)
     task = await edge.engine.tasks.find(task_id)
     return replies.json(views.page([views.attempt(row, task) for row in rows]))
@@ -35,21 +35,21 @@ async def list_attempts(edge: EdgeDep, token: Token, task_id: TaskPath) -> Reply
 
 @router.get("/{number}", response_model=Attempt, openapi_extra=_READ)
 async def read_attempt(edge: EdgeDep, token: Token, task_id: TaskPath, number: AttemptPath) -> Reply:
-    """One attempt."""
+    """Read one attempt."""
     row = await edge.engine.attempts.read(token, task_id, number)
     return replies.json(views.attempt(row, await edge.engine.tasks.find(task_id)))
 
 
 @router.get("/{number}/output", response_model=Page[OutputRecord], openapi_extra=_READ)
 async def read_outputs(edge: EdgeDep, token: Token, task_id: TaskPath, number: AttemptPath) -> Reply:
-    """Everything that the attempt has said so far, in order."""
+    """List the outputs of an attempt, in order."""
     rows = await edge.engine.attempts.outputs(token, task_id, number, limit=MOST_OUTPUTS)
     return replies.json(views.page([views.output(row) for row in rows]))
 
 
 @router.get("/{number}/late", response_model=Page[LateResult], openapi_extra=_READ)
 async def list_late(edge: EdgeDep, token: Token, task_id: TaskPath, number: AttemptPath) -> Reply:
-    """Results that came when the attempt no longer counted."""
+    """List the results that arrived after the attempt had ended."""
     rows = await edge.engine.attempts.late(token, task_id, number)
     return replies.json(views.page([views.late(row) for row in rows]))
 
@@ -60,5 +60,5 @@ async def list_late(edge: EdgeDep, token: Token, task_id: TaskPath, number: Atte
     openapi_extra=requires(Verb.MARK_PASS, Verb.OVERRIDE_VERDICT),
 )
 async def adopt(edge: EdgeDep, token: Token, task_id: TaskPath, number: AttemptPath, index: LateIndex) -> Reply:
-    """Make a late result the task's own."""
+    """Adopt a late result as the task's result."""
     return shown(await edge.engine.attempts.adopt_late(token, task_id, number, index))

@@ -56,7 +56,7 @@ _KINDS = frozenset(kind.value for kind in EventKind)
     | documented(parameters=(AFTER, LAST, TYPES, TASK, LAST_EVENT_ID), reply={"text/event-stream": _STREAM}),
 )
 async def events(request: Request) -> Reply:
-    """Follow the feed: live, from a cursor, or with the latest few. It ends with the credential, or with the server."""
+    """Follow the feed: live, from a cursor, or with the latest events first. Ends when the credential expires."""
     edge, scope = edge_of(request), request.scope
     bearer = auth.bearer(scope)
     query = query_of(scope)
@@ -81,7 +81,7 @@ def _start(last_event_id: str | None, query: Mapping[str, str]) -> tuple[int | N
 
 
 def _kinds(names: list[str]) -> frozenset[str] | None:
-    """The kinds that are asked for, None for all. Raises InvalidRequest."""
+    """Return the requested kinds, None for all. Raises InvalidRequest."""
     if not names:
         return None
     kinds = frozenset(names)
@@ -93,7 +93,7 @@ def _kinds(names: list[str]) -> frozenset[str] | None:
 
 
 class EventsReply(Reply):
-    """A reply that goes on until the reader, the credential or the server is gone."""
+    """A streaming reply that ends when the client disconnects, the credential expires, or the server shuts down."""
 
     def __init__(self, edge: Edge, bearer: Bearer, stream: EventStream) -> None:
         super().__init__(200, b"", list(_HEADERS))
@@ -102,7 +102,7 @@ class EventsReply(Reply):
         self._stream = stream
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send what comes. Slow readers make only themselves wait: the feed holds one page for each."""
+        """Send events as they come. A slow client delays only itself: the feed buffers one page for each."""
         try:
             await self._stream.open()
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -117,7 +117,7 @@ class EventsReply(Reply):
             await self._stream.aclose()
 
     async def _pump(self, send: Send) -> None:
-        """Until the feed ends or the credential is no good any more."""
+        """Send until the feed ends or the credential is no longer valid."""
         recheck_s = self._edge.settings.sse_recheck.total_seconds()
         parts = (
             self._follow(send),

@@ -1,4 +1,4 @@
-"""What answers without a credential: life, readiness, the documents, and metrics if they are opened."""
+"""Routes without a credential: liveness, readiness, documentation, and metrics if the settings allow it."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _OBJECT = {"application/json": {"type": "object"}}
 
 @router.get("/healthz", openapi_extra=documented(reply=_OBJECT))
 async def healthz(request: Request) -> Reply:
-    """The process is alive."""
+    """Report that the process is alive."""
     del request
     return replies.json({"status": "ok"})
 
 
 @router.get("/readyz", openapi_extra=documented(reply=_OBJECT))
 async def readyz(request: Request) -> Reply:
-    """Store, bus and migrations are in order."""
+    """Report whether the store can be read and written."""
     await edge_of(request).engine.check()
     return replies.json({"status": "ready"})
 
@@ -60,27 +60,27 @@ async def metrics(request: Request) -> Reply:
 
 @router.get("/openapi.json", include_in_schema=False)
 async def openapi_document(request: Request) -> Reply:
-    """The OpenAPI document."""
+    """Read the OpenAPI document."""
     return replies.content(edge_of(request).document(), "application/json")
 
 
 @router.get("/docs", include_in_schema=False)
 async def docs(request: Request) -> Reply:
-    """The documentation as a page of its own, without anything from elsewhere."""
+    """Show the documentation, a page without external resources."""
     del request
     return replies.content(_file("docs.html"), "text/html; charset=utf-8", headers=_PAGE_HEADERS)
 
 
 @router.get("/docs/docs.js", include_in_schema=False)
 async def docs_script(request: Request) -> Reply:
-    """What the page runs."""
+    """The script of the documentation page."""
     del request
     return replies.content(_file("docs.js"), "text/javascript; charset=utf-8", headers=_PAGE_HEADERS)
 
 
 @router.get("/docs/docs.css", include_in_schema=False)
 async def docs_style(request: Request) -> Reply:
-    """How the page looks."""
+    """The style sheet of the documentation page."""
     del request
     return replies.content(_file("docs.css"), "text/css; charset=utf-8", headers=_PAGE_HEADERS)
 

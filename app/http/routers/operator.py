@@ -1,4 +1,4 @@
-"""What operators and observers do besides the tasks' own routes: sessions, lists, judging, tokens, resources."""
+"""Routes of operators and observers: sessions, lists, verdicts, tokens, resources."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _ATTACHED = [Role.OPERATOR.value, Role.OBSERVER.value, Role.SENIOR.value]
     openapi_extra=requires(credential="key", roles=_ATTACHED, idempotent=True),
 )
 async def attach(edge: EdgeDep, key: ApiKeyText, body: AttachRequest, once: Once) -> Reply:
-    """Attach a session. This reply is the only one that shows its token."""
+    """Attach a session. Only this reply shows its token."""
     attached = await edge.engine.sessions.attach_by_key(
         key,
         body.operator_id,
@@ -67,7 +67,7 @@ async def attach(edge: EdgeDep, key: ApiKeyText, body: AttachRequest, once: Once
 
 @router.get("/sessions", response_model=Page[Session], openapi_extra=requires(Verb.READ_TRACE, Verb.ATTACH_SESSION))
 async def list_sessions(edge: EdgeDep, token: Token, limit: Limit = None, cursor: SessionCursor = None) -> Reply:
-    """Sessions, newest first, without their tokens."""
+    """List sessions, newest first, without their tokens."""
     page = await edge.engine.sessions.page(token, limit=limit_of(limit, edge.settings), cursor=cursor)
     return replies.json(views.page([views.session(row) for row in page.items], page.next_cursor))
 
@@ -76,38 +76,38 @@ async def list_sessions(edge: EdgeDep, token: Token, limit: Limit = None, cursor
     "/sessions/{session_id}", response_model=Session, openapi_extra=requires(Verb.READ_TRACE, Verb.ATTACH_SESSION)
 )
 async def read_session(edge: EdgeDep, token: Token, session_id: SessionPath) -> Reply:
-    """One session."""
+    """Read one session."""
     return replies.json(views.session(await edge.engine.sessions.read(token, session_id)))
 
 
 @router.get("/registry", response_model=Registry, openapi_extra=requires(Verb.READ_TRACE, Verb.ATTACH_SESSION))
 async def registry(edge: EdgeDep, token: Token) -> Reply:
-    """The ids of what is registered now."""
+    """List the registered bridges, hooks, backends, spawners and layers."""
     return replies.json(await edge.engine.reports.registered(token))
 
 
 @router.get("/stats", response_model=Stats, openapi_extra=requires(Verb.READ_TRACE, Verb.ATTACH_SESSION))
 async def stats(edge: EdgeDep, token: Token) -> Reply:
-    """Counts of the whole server."""
+    """Read counts of the whole server."""
     return replies.json(views.report(await edge.engine.reports.stats(token)))
 
 
 @router.get("/session", response_model=Session, openapi_extra=requires())
 async def own_session(edge: EdgeDep, token: Token) -> Reply:
-    """The caller's own session."""
+    """Read the caller's own session."""
     return replies.json(views.session(await edge.engine.sessions.own(token)))
 
 
 @router.post("/session/heartbeat", status_code=204, openapi_extra=requires(Verb.HEARTBEAT))
 async def heartbeat(edge: EdgeDep, token: Token) -> Reply:
-    """Say that the caller is still there; it brings a detached session back."""
+    """Send a heartbeat; a detached session is attached again."""
     await edge.engine.sessions.heartbeat(token)
     return replies.nothing()
 
 
 @router.delete("/session", status_code=204, openapi_extra=requires(Verb.DETACH_SESSION))
 async def detach(edge: EdgeDep, token: Token) -> Reply:
-    """Leave. Tasks stay."""
+    """Detach the session. Its tasks stay."""
     await edge.engine.sessions.detach(token)
     return replies.nothing()
 
@@ -124,7 +124,7 @@ async def list_tasks(
     limit: Limit = None,
     cursor: TaskCursor = None,
 ) -> Reply:
-    """Tasks, newest first."""
+    """List tasks, newest first."""
     page = await edge.engine.tasks.page(
         token,
         status=None if status is None else DomainStatus(status),
@@ -140,13 +140,13 @@ async def list_tasks(
 
 @router.get("/tasks/{task_id}/why", response_model=Why, openapi_extra=requires(Verb.READ_TASK_STATE))
 async def why(edge: EdgeDep, token: Token, task_id: TaskPath) -> Reply:
-    """What the task waits for, nearest first."""
+    """Explain what the task waits for, nearest cause first."""
     return replies.json(views.report(await edge.engine.tasks.why(token, task_id)))
 
 
 @router.post("/tasks/{task_id}/result", status_code=204, openapi_extra=requires(Verb.POST_RESULT))
 async def post_result(edge: EdgeDep, token: Token, task_id: TaskPath, body: PostResultRequest) -> Reply:
-    """Record an interim result; the status stays."""
+    """Record an interim result; the status is unchanged."""
     await edge.engine.tasks.post_result(token, task_id, Json.of(body.value))
     return replies.nothing()
 
@@ -188,7 +188,7 @@ async def question(request: Request, edge: EdgeDep, token: Token, key: QuestionP
     openapi_extra=requires(Verb.START_TASK) | documented(content={bodies.JSON_TYPE: {}}),
 )
 async def put_resource(request: Request, edge: EdgeDep, token: Token, key: NamePath) -> Reply:
-    """Set a named value: the body."""
+    """Set a named value to the body."""
     value = bodies.json_of(await body_of(request, edge))
     await edge.engine.resources.put(token, key, value)
     return replies.nothing()
@@ -196,7 +196,7 @@ async def put_resource(request: Request, edge: EdgeDep, token: Token, key: NameP
 
 @router.get("/resources/{key:path}", response_model=Resource, openapi_extra=requires(Verb.FETCH_DATA))
 async def resource(edge: EdgeDep, token: Token, key: NamePath) -> Reply:
-    """A named value."""
+    """Read a named value."""
     value, updated_at = await edge.engine.resources.read(token, key)
     return replies.json({"key": key, "value": value.fragment, "updated_at": views.at(updated_at)})
 
@@ -208,7 +208,7 @@ async def resource(edge: EdgeDep, token: Token, key: NamePath) -> Reply:
     openapi_extra=requires(Verb.MINT_WORKER_TOKEN, idempotent=True),
 )
 async def mint(edge: EdgeDep, token: Token, body: MintRequest, once: Once) -> Reply:
-    """A token for a worker or an observer. This reply is the only one that shows it."""
+    """Mint a token for a worker or an observer. Only this reply shows it."""
     minted = await edge.engine.credentials.mint(
         token,
         agent_id=body.agent_id,
@@ -226,7 +226,7 @@ async def mint(edge: EdgeDep, token: Token, body: MintRequest, once: Once) -> Re
 
 @router.post("/tokens/verify", response_model=TokenVerdict, openapi_extra=requires(Verb.VERIFY_TOKEN))
 async def verify(edge: EdgeDep, token: Token, body: VerifyRequest) -> Reply:
-    """May a token do something? Asking consumes one of its uses, as doing it would."""
+    """Check whether a token may do something. This spends one of its uses."""
     found = await edge.engine.credentials.inspect(
         token, CapToken(body.token), Verb(body.verb.value), task_id=body.task_id
     )
@@ -235,6 +235,6 @@ async def verify(edge: EdgeDep, token: Token, body: VerifyRequest) -> Reply:
 
 @router.delete("/tokens/{jti}", status_code=204, openapi_extra=requires(Verb.MINT_WORKER_TOKEN))
 async def revoke(edge: EdgeDep, token: Token, jti: NamePath) -> Reply:
-    """Revoke a token and everything that was minted below it."""
+    """Revoke a token and all credentials that descend from it."""
     await edge.engine.credentials.revoke(token, jti)
     return replies.nothing()

@@ -1,4 +1,4 @@
-"""What questions to seniors have in common, whoever asks, waits or reads."""
+"""Questions to seniors: shared by the routes of operators and workers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from swarmhold.models.questions import QuestionRequest
 
 
 def asked_of(body: QuestionRequest) -> Ask:
-    """The question as the engine takes it. Raises InvalidBody when its parts do not fit together."""
+    """Return the engine's form of a question. Raises InvalidBody when its fields contradict each other."""
     asked = conversions.question(body)
     try:
         asked.check()
@@ -28,7 +28,7 @@ def asked_of(body: QuestionRequest) -> Ask:
 
 
 async def watched(request: Request, edge: Edge, bearer: Bearer, key: str, hold: str | None) -> Reply:
-    """Wait for the question: 200 once it is settled, 202 while it is open."""
+    """Wait for a question: 200 once it is settled, 202 while it is open."""
     held = hold_of(hold, edge.settings)
     try:
         row, settled = await edge.holds.park(request.receive, edge.engine.questions.watch(bearer, key, held))

@@ -1,4 +1,4 @@
-"""What seniors do: answer, overrule, direct, and pause the loop."""
+"""Routes of seniors: answer, override, inject a prompt, pause dispatching."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def list_questions(
     limit: Limit = None,
     cursor: QuestionCursor = None,
 ) -> Reply:
-    """The inbox, oldest first."""
+    """List questions, oldest first."""
     page = await edge.engine.questions.page(
         token,
         status=None if status is None else DomainStatus(status),
@@ -46,19 +46,19 @@ async def list_questions(
 
 @router.get("/questions/{key}", response_model=Question, openapi_extra=requires(Verb.ANSWER_QUERY))
 async def read_question(edge: EdgeDep, token: Token, key: QuestionPath) -> Reply:
-    """One question as it stands."""
+    """Read one question."""
     return replies.json(views.question(await edge.engine.questions.read(token, key)))
 
 
 @router.post("/questions/{key}/answer", response_model=Question, openapi_extra=requires(Verb.ANSWER_QUERY))
 async def answer(edge: EdgeDep, token: Token, key: QuestionPath, body: AnswerRequest) -> Reply:
-    """Answer it. The first answer wins; the same again changes nothing."""
+    """Answer a question. The first answer wins; an identical repeat changes nothing."""
     return replies.json(views.question(await edge.engine.questions.answer(token, key, Json.of(body.value))))
 
 
 @router.post("/tasks/{task_id}/verdict", response_model=Task, openapi_extra=requires(Verb.OVERRIDE_VERDICT))
 async def override(edge: EdgeDep, token: Token, task_id: TaskPath, body: OverrideRequest) -> Reply:
-    """Overrule: the task is pass or blocked, whatever it was."""
+    """Override the result: the task is pass or blocked from now on."""
     return shown(await edge.engine.tasks.override(token, task_id, ok=body.ok, value=Json.of(body.value)))
 
 
@@ -71,19 +71,19 @@ async def direct(edge: EdgeDep, token: Token, task_id: TaskPath, body: Directive
 
 @router.post("/loop/pause", response_model=LoopState, openapi_extra=requires(Verb.PAUSE_LOOP))
 async def pause(edge: EdgeDep, token: Token) -> Reply:
-    """Let no new attempt start."""
+    """Pause dispatching: no new attempt starts."""
     return _loop(await edge.engine.switch.pause(token))
 
 
 @router.post("/loop/resume", response_model=LoopState, openapi_extra=requires(Verb.RESUME_LOOP))
 async def resume(edge: EdgeDep, token: Token) -> Reply:
-    """Let attempts start again; those that waited go on."""
+    """Resume dispatching; attempts that waited start."""
     return _loop(await edge.engine.switch.resume(token))
 
 
 @router.get("/loop", response_model=LoopState, openapi_extra=requires(Verb.PAUSE_LOOP, Verb.RESUME_LOOP))
 async def loop(edge: EdgeDep, token: Token) -> Reply:
-    """Whether the loop is paused, by whom and since when."""
+    """Read whether dispatching is paused, by whom and since when."""
     return _loop(await edge.engine.switch.state(token))
 
 

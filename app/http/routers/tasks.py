@@ -27,18 +27,18 @@ NOTHING = timedelta(0)
 
 
 async def body_of(request: Request, edge: Edge) -> bytes:
-    """The request's JSON body as bytes, its type and length checked."""
+    """Return the JSON body as bytes, after checking its media type and length."""
     bodies.require_json(request.scope)
     return await bodies.read(request.scope, request.receive, bodies.size_limit(request.scope, edge.settings.limits))
 
 
 def shown(state: TaskState, *, status: int = 200) -> Reply:
-    """A task with its version as entity tag."""
+    """Return the reply for a task, with its version as entity tag."""
     return replies.json(views.task(state), status=status, headers={"ETag": views.etag(state)})
 
 
 async def create(request: Request) -> Reply:
-    """Create a task; a worker's becomes a child of its own."""
+    """Create a task; a worker's new task is a child of its own."""
     edge, scope = edge_of(request), request.scope
     bearer = auth.bearer(scope)
     body = await body_of(request, edge)
@@ -50,7 +50,7 @@ async def create(request: Request) -> Reply:
 
 
 async def read(request: Request) -> Reply:
-    """The task as it stands. `If-None-Match` with its version gets 304."""
+    """Read a task. `If-None-Match` with its current version returns 304."""
     edge, scope = edge_of(request), request.scope
     state = await edge.engine.tasks.read(auth.bearer(scope), task_id_of(scope))
     known = bodies.header(scope, b"if-none-match")
@@ -60,7 +60,7 @@ async def read(request: Request) -> Reply:
 
 
 def _matches(header: str, etag: str) -> bool:
-    """Whether an If-None-Match header names the tag (RFC 9110, section 13.1.2)."""
+    """Return whether an If-None-Match header names the tag (RFC 9110, section 13.1.2)."""
     tags = {tag.strip().removeprefix("W/") for tag in header.split(",")}
     return etag in tags or "*" in tags
 
@@ -81,7 +81,7 @@ async def poll(request: Request) -> Reply:
 
 
 async def dispatch(request: Request) -> Reply:
-    """Start an attempt: 202. With `wait`, 200 and its outcome if it ended within so many seconds."""
+    """Dispatch the task: 202. With `wait` seconds, 200 and the outcome if the attempt ended within them."""
     edge, scope = edge_of(request), request.scope
     bearer, task_id = auth.bearer(scope), task_id_of(scope)
     wait = hold_of(query_of(scope).get("wait"), edge.settings, name="wait", default=NOTHING)
@@ -109,7 +109,7 @@ async def dispatch(request: Request) -> Reply:
 
 
 async def cancel(request: Request) -> Reply:
-    """Cancel the task and everything under it. Cancelling a cancelled task changes nothing."""
+    """Cancel the task and its descendants. Cancelling a cancelled task changes nothing."""
     edge, scope = edge_of(request), request.scope
     bearer, task_id = auth.bearer(scope), task_id_of(scope)
     body = await body_of(request, edge)
@@ -119,7 +119,7 @@ async def cancel(request: Request) -> Reply:
 
 
 def routes(prefix: str, tag: str, credential: str) -> APIRouter:
-    """These routes under a prefix. A worker's handle opens them under the workers' one."""
+    """Return these routes under a prefix. Handles are accepted under the workers' prefix."""
     router = plain_router(prefix, tag)
 
     def opened(verb: Verb, *, idempotent: bool = False) -> dict[str, object]:

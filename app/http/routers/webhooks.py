@@ -1,4 +1,4 @@
-"""Webhooks, for whoever holds the root key: made, looked at, moved in the feed, switched off and on."""
+"""Webhooks: create, list, move in the feed, pause and resume. These routes need the root key."""
 
 from __future__ import annotations
 
@@ -42,43 +42,43 @@ def _view(row: Row) -> View:
     "", status_code=201, response_model=CreatedWebhook, openapi_extra=requires(credential="root", idempotent=True)
 )
 async def create_webhook(edge: EdgeDep, key: ApiKeyText, body: WebhookRequest, once: Once) -> Reply:
-    """Send events to a URL that the settings allow. This reply is the only one that shows the secret."""
+    """Create a webhook for a URL that the settings allow. Only this reply shows its secret."""
     row, secret = await edge.engine.webhooks.create(key, conversions.webhook_spec(body), idempotency=once)
     return replies.json({**_view(row), "secret": secret}, status=201)
 
 
 @router.get("", response_model=Page[Webhook], openapi_extra=_ROOT)
 async def list_webhooks(edge: EdgeDep, key: ApiKeyText) -> Reply:
-    """Every webhook and how it fares."""
+    """List all webhooks and their state."""
     return replies.json(views.page([_view(row) for row in await edge.engine.webhooks.every(key)]))
 
 
 @router.get("/{webhook_id}", response_model=Webhook, openapi_extra=_ROOT)
 async def read_webhook(edge: EdgeDep, key: ApiKeyText, webhook_id: NamePath) -> Reply:
-    """One webhook."""
+    """Read one webhook."""
     return replies.json(_view(await edge.engine.webhooks.read(key, webhook_id)))
 
 
 @router.delete("/{webhook_id}", status_code=204, openapi_extra=_ROOT)
 async def delete_webhook(edge: EdgeDep, key: ApiKeyText, webhook_id: NamePath) -> Reply:
-    """Remove it. A delivery that is under way may still arrive."""
+    """Delete a webhook. A delivery in progress may still arrive."""
     await edge.engine.webhooks.delete(key, webhook_id)
     return replies.nothing()
 
 
 @router.post("/{webhook_id}/replay", response_model=Webhook, openapi_extra=_ROOT)
 async def replay_webhook(edge: EdgeDep, key: ApiKeyText, webhook_id: NamePath, body: ReplayRequest) -> Reply:
-    """Deliver again from behind a cursor; a paused one goes on with it."""
+    """Deliver again the events after a cursor; this resumes a paused webhook."""
     return replies.json(_view(await edge.engine.webhooks.replay(key, webhook_id, body.after)))
 
 
 @router.post("/{webhook_id}/pause", response_model=Webhook, openapi_extra=_ROOT)
 async def pause_webhook(edge: EdgeDep, key: ApiKeyText, webhook_id: NamePath) -> Reply:
-    """Deliver nothing until it is resumed; its place in the feed is kept."""
+    """Pause a webhook; its position in the feed is kept."""
     return replies.json(_view(await edge.engine.webhooks.pause(key, webhook_id)))
 
 
 @router.post("/{webhook_id}/resume", response_model=Webhook, openapi_extra=_ROOT)
 async def resume_webhook(edge: EdgeDep, key: ApiKeyText, webhook_id: NamePath) -> Reply:
-    """Go on from its place, at once."""
+    """Resume a webhook at once, from its position in the feed."""
     return replies.json(_view(await edge.engine.webhooks.resume(key, webhook_id)))

@@ -1,4 +1,4 @@
-"""What workers do with their handle or token: fetch, submit, report, ask, and claim from queues."""
+"""Routes of workers: fetch the prompt, submit, report, ask, and claim from queues."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _CHARSETS = frozenset({"", "utf-8", "utf8", "us-ascii"})
     openapi_extra=requires(Verb.FETCH_PROMPT, credential="worker") | documented(parameters=(OPTIONAL_TASK_ID,)),
 )
 async def prompt(request: Request) -> Reply:
-    """What this attempt's worker is told."""
+    """Read the prompt of the worker's attempt, and the answers so far."""
     scope = request.scope
     bearer = auth.bearer(scope)
     task_id = _asked_task(scope["query_string"] and query_of(scope).get("task_id"))
@@ -69,7 +69,7 @@ def _asked_task(text: str | None) -> str | None:
     | documented(parameters=(OK,), optional=True, content={bodies.JSON_TYPE: {}, TEXT: {"type": "string"}}),
 )
 async def submit(request: Request) -> Reply:
-    """End the attempt: the raw body is its result. Text loses the white space at its end; JSON is taken as a value."""
+    """Submit the raw body as the attempt's result. Text loses trailing white space; JSON is decoded."""
     edge, scope = edge_of(request), request.scope
     bearer = auth.bearer(scope)
     ok = truth_of(query_of(scope).get("ok"), "ok", default=True)
@@ -81,7 +81,7 @@ async def submit(request: Request) -> Reply:
 
 
 def _submitted_kind(kind: str, charset: str) -> str:
-    """JSON or text. Raises UnsupportedMediaType."""
+    """Return the JSON or text value of the body. Raises UnsupportedMediaType."""
     if charset in _CHARSETS:
         if kind == bodies.JSON_TYPE:
             return kind
@@ -103,7 +103,7 @@ def _text(body: bytes) -> Json:
     openapi_extra=requires(Verb.POST_RESULT, credential="worker") | documented(body=WorkerResultRequest),
 )
 async def result(request: Request) -> Reply:
-    """End the attempt; `task_id`, and `attempt` if given, must be the worker's own."""
+    """Submit the attempt's result; `task_id`, and `attempt` if given, must be the worker's own."""
     edge, scope = edge_of(request), request.scope
     bearer = auth.bearer(scope)
     body = bodies.shaped(WorkerResultRequest, bodies.value_of(await body_of(request, edge)))
@@ -119,7 +119,7 @@ async def result(request: Request) -> Reply:
     openapi_extra=requires(Verb.EMIT_OUTPUT, credential="worker", idempotent=True) | documented(body=WorkerOutput),
 )
 async def output(request: Request) -> Reply:
-    """Append progress, a piece of the result, or a named by-product."""
+    """Append progress, a piece of the result, or a named artifact."""
     edge, scope = edge_of(request), request.scope
     bearer = auth.bearer(scope)
     raw = await body_of(request, edge)
@@ -133,7 +133,7 @@ async def output(request: Request) -> Reply:
 
 @hot.post("/heartbeat", response_model=Heartbeat, openapi_extra=requires(Verb.EMIT_OUTPUT, credential="worker"))
 async def heartbeat(request: Request) -> Reply:
-    """Renew the lease, and learn whether to stop."""
+    """Send a heartbeat: renews the lease and returns whether to stop."""
     pulse = await edge_of(request).engine.workers.heartbeat(auth.bearer(request.scope))
     return replies.json({"expires_at": views.at_or_none(pulse.expires_at), "cancelled": pulse.cancelled})
 
@@ -165,7 +165,7 @@ async def question(request: Request, edge: EdgeDep, bearer: Token, key: Question
     "/resources/{key:path}", response_model=Resource, openapi_extra=requires(Verb.FETCH_DATA, credential="worker")
 )
 async def resource(edge: EdgeDep, bearer: Token, key: NamePath) -> Reply:
-    """A named value."""
+    """Read a named value."""
     value, updated_at = await edge.engine.resources.read(bearer, key)
     return replies.json({"key": key, "value": value.fragment, "updated_at": views.at(updated_at)})
 
@@ -177,7 +177,7 @@ async def resource(edge: EdgeDep, bearer: Token, key: NamePath) -> Reply:
     openapi_extra=requires(credential="key", roles=[Role.WORKER.value], idempotent=True),
 )
 async def claim(request: Request, edge: EdgeDep, key: ApiKeyText, body: ClaimRequest, once: Once) -> Reply:
-    """Take the next attempt of a queue, waiting up to `hold` seconds for one."""
+    """Claim the next attempt of a queue, waiting up to `hold` seconds for one."""
     hold = edge.settings.default_hold if body.hold is None else duration_of(body.hold, edge.settings)
     claiming = edge.engine.workers.claim(
         key, queue=body.queue, agents=body.agents or (), hold=hold, worker_name=body.worker_name, idempotency=once
