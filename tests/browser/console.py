@@ -14,7 +14,7 @@ document.addEventListener("securitypolicyviolation", (event) =>
 
 
 class Console:
-    """One page. `faults` tells what went wrong so far."""
+    """One page. `faults` lists the errors so far."""
 
     def __init__(self, page: Page, url: str, *, offline_is_fine: bool = False) -> None:
         self.page = page
@@ -55,7 +55,7 @@ class Console:
     # Going about
 
     def open(self, where: str = "") -> None:
-        """Load the console's page anew."""
+        """Reload the page of the console."""
         self.page.goto(f"{self.url}/console{where}")
 
     def sign_in(self, key: str, *, name: str = "dana", bridge: str | None = None) -> None:

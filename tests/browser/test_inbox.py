@@ -38,7 +38,7 @@ def answered(swarm: Swarm, key: str) -> object:
 
 
 def test_a_question_appears_and_is_answered_by_a_click(console: Console, swarm: Swarm) -> None:
-    """Nothing is loaded anew: the question comes by itself, and the worker has its answer at once."""
+    """Without a reload the question appears, and the worker gets its answer at once."""
     console.expect_live()
     asked = swarm.ask("Shall I publish it?", choices=["publish", "wait"])
 

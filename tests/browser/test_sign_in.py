@@ -11,7 +11,7 @@ pytestmark = pytest.mark.browser
 
 
 def test_a_wrong_key_is_refused_in_words(open_console: OpenConsole) -> None:
-    """The reader stays at the sign-in and is told."""
+    """The sign-in page stays, with an error message."""
     console = open_console()
     console.page.get_by_label("API key").fill("shk_" + "0" * 40)
     console.button("Sign in").click()

@@ -70,7 +70,7 @@ async def outage(node: ServerProcess, cluster: PostgresCluster, end: Callable[[]
 
 
 async def standstill(node: ServerProcess, cluster: PostgresCluster) -> None:
-    """Let PostgreSQL stand still until the node has said that it is not ready, and is ready again."""
+    """Suspend PostgreSQL until the server has reported that it is not ready, then wait until it is ready again."""
     async with httpx.AsyncClient(base_url=node.url, trust_env=False, timeout=30) as http:
         await asyncio.to_thread(cluster.pause)
         try:

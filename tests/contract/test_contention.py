@@ -22,7 +22,7 @@ SHORT = HoldPolicy(max_retry=2, backoff_step_ms=1, max_hold_ms=60_000)
 
 
 async def test_no_update_is_lost(store: Store) -> None:
-    """Racing counters that lock their row count every step, and no caller is told the same number twice."""
+    """Concurrent counters that lock their row lose no increment, and no two callers get one number."""
     await store.transact("seed", notes.write("count", "0"))
     answers = await asyncio.gather(*(store.transact("add", notes.add_one("count"), policy=LONG) for _ in range(200)))
     assert sorted(answers) == list(range(1, 201))
@@ -66,7 +66,7 @@ async def test_racing_inserts_of_one_row_have_one_winner(store: Store) -> None:
 
 
 async def test_lasting_violation_is_raised_as_it_is(store: Store) -> None:
-    """A row that truly exists twice is an error of the operation, told after a bounded number of runs."""
+    """A real duplicate key is an error of the operation, reported after a bounded number of retries."""
     await store.transact("seed", notes.write("a", "1"))
     runs = 0
 

@@ -41,7 +41,7 @@ async def opened(path: Path) -> SqliteStore:
 async def test_failed_commit_keeps_nothing(
     disk: FaultyDisk, data_dir: Path, error: type[apsw.Error], passing: int, bulk: bool
 ) -> None:
-    """Whichever write fails: every caller of the batch is told, nothing is kept, and the store goes on by itself."""
+    """Whichever write fails, every caller of the batch gets the error, nothing is stored, and the store recovers."""
     store = await opened(data_dir / "swarmhold.db")
     await store.transact("write", notes.write("a", "old"))
     disk.fail(passing, error)
@@ -62,7 +62,7 @@ async def test_failed_commit_keeps_nothing(
 
 
 async def test_reason_is_told(disk: FaultyDisk, data_dir: Path) -> None:
-    """A full disk is named as such, to whoever calls and, once, to whoever reads the log."""
+    """A full disk is named in the error of every caller and, once, in the log."""
     store = await opened(data_dir / "swarmhold.db")
     with capture_logs() as logs:
         disk.fail(0, apsw.FullError)

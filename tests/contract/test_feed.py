@@ -40,7 +40,7 @@ async def labels_behind(store: Store, cursor: int) -> list[str]:
 
 
 async def test_events_are_read_in_order_from_any_cursor(store: Store) -> None:
-    """Pages continue each other, and the events of one operation stay in the order in which it told them."""
+    """Pages are contiguous, and the events of one operation keep their order."""
     head = await store.read(lambda state: feed.head(state.db))
     for number in range(5):
         await store.transact("tell", tell(str(number), 3))

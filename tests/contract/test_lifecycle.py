@@ -108,7 +108,7 @@ async def test_data_outlives_the_store(durable_store_url: str) -> None:
 
 
 async def test_second_store_is_refused_while_the_first_is_open(durable_store_url: str) -> None:
-    """One server per database: another is told so and may have it after the first is closed."""
+    """One server per database: a second one fails to open it until the first is closed."""
     first, second = open_store(durable_store_url), open_store(durable_store_url)
     await first.open()
     with pytest.raises(StoreUnavailable, match="using this database"):
@@ -148,7 +148,7 @@ def holder(durable_store_url: str) -> Iterator[subprocess.Popen[str]]:
 
 
 async def test_killed_process_gives_its_database_free(durable_store_url: str, holder: subprocess.Popen[str]) -> None:
-    """A second process is told who has the database; after kill -9 of the holder it may have it."""
+    """A second process fails with the id of the holder; after a kill -9 of the holder it can open the database."""
     store = open_store(durable_store_url)
     who = str(holder.pid) if isinstance(store, SqliteStore) else "PostgreSQL session"
     with pytest.raises(StoreUnavailable, match=who):

@@ -170,6 +170,6 @@ async def follow_postgres(url: str, steps: list[tuple[Step, Any]], proxy: Cuttin
 @settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.tuples(STEPS, CUTS), max_size=8))
 def test_postgres_is_a_dictionary(postgres_url: str, steps: list[tuple[Step, Any]]) -> None:
-    """Over a network that breaks at any statement each operation is done once, or its caller is told."""
+    """With a network that breaks at any statement each operation is done once, or fails for its caller."""
     with cutting_proxy(postgres_url) as (proxy, url):
         asyncio.run(follow_postgres(url, steps, proxy))

@@ -55,7 +55,7 @@ async def test_connection_lost_before_the_commit_is_tried_again(
 async def test_connection_lost_in_the_commit_is_told(
     proxied: tuple[CuttingProxy, str], cut_store: PostgresStore, arrives: bool
 ) -> None:
-    """When nobody knows whether it was kept, the operation is not run again and its caller is told so."""
+    """When the result of the commit is unknown, the operation is not run again and fails as `unsure`."""
     runs = 0
 
     def operation(state: State) -> None:
@@ -168,7 +168,7 @@ async def test_database_of_a_dead_host_is_free_soon(postgres_url: str, proxied: 
 async def test_connection_made_after_the_lock_was_lost_is_refused(
     postgres_url: str, proxied: tuple[CuttingProxy, str]
 ) -> None:
-    """A server that was replaced and cannot know it yet is told so by the first new connection that it makes."""
+    """A server that was replaced learns of it by the first new connection that it opens."""
     replaced = PostgresStore(proxied[1], policy=PATIENT)
     await replaced.open()
     # Nothing was written so far, so the first connection but that of the lock is still to come.

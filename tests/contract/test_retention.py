@@ -29,7 +29,7 @@ NOW = 1_000 * DAY
 
 @pytest.fixture
 async def store(store_url: str) -> AsyncIterator[Store]:
-    """An open store whose clock stands still."""
+    """Return an open store with a stopped clock."""
     opened = open_store(store_url, policy=PATIENT, clock=lambda: NOW)
     await opened.open()
     yield opened
@@ -140,7 +140,7 @@ async def test_task_with_anything_open_stays(store: Store) -> None:
 
 
 async def test_batches_are_small(store: Store) -> None:
-    """A batch removes as many tasks as it was told, and the rows of a very long task in several batches."""
+    """A batch removes the given number of tasks, and the rows of a very long task in several batches."""
     await put(store, *(rows.task(f"T-{n:02}") for n in range(25)))
     assert await sweep_all(store, limit=10) == [10, 10, 5]
     many = retention.OUTPUTS_AT_ONCE * 2 + 5

@@ -133,7 +133,7 @@ async def test_kept_refusal_is_committed(store: Store) -> None:
 
 
 async def test_effects_come_once_after_the_commit_and_before_the_caller(store: Store) -> None:
-    """The listener hears of each kept operation once, when its writes can be read, before its caller goes on."""
+    """The listener is called once per committed operation, when its writes can be read, before its caller resumes."""
     order: list[str] = []
     log = EffectsLog()
 
@@ -169,7 +169,7 @@ async def test_failed_operations_have_no_effects(store: Store, effects: EffectsL
 
 
 async def test_failing_listener_harms_no_caller(store: Store) -> None:
-    """A listener's own error is logged; the commit stands and its caller hears of it."""
+    """An error of the listener is logged; the commit stands and its caller gets the result."""
 
     def listener(effects: object) -> None:
         raise RuntimeError("listener")

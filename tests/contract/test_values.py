@@ -13,7 +13,7 @@ ODD = ["", "'", '"', "%s", "%", "%%", "$1", "?", ":x", "\\", "\n\t", "ß→🜚"
 
 @pytest.mark.parametrize("text", ODD, ids=range(len(ODD)))
 async def test_text_comes_back_as_it_was(store: Store, text: str) -> None:
-    """Signs that mean something to SQL, to a driver or to nobody are kept as they are."""
+    """Characters with a meaning in SQL or to a driver are stored unchanged."""
     await store.transact("write", notes.write("a", text))
     assert await store.read(notes.read("a")) == text
     name = text[:600]

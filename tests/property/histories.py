@@ -67,7 +67,7 @@ def _template() -> Path:
 
 
 class Histories(RuleBasedStateMachine):
-    """One engine over a file, one model, and what both were told."""
+    """One engine on a file, one model, and the calls made to both."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -320,7 +320,7 @@ class Histories(RuleBasedStateMachine):
     @has_workers
     @rule(pick=PICK)
     def emit(self, pick: int) -> None:
-        """An output: a sign of life."""
+        """An output, which is a heartbeat."""
         handle, attempt = self.worker(pick)
         call = self.swarm.engine.workers.emit(handle, OutputEvent.partial(1))
         expected = self.model.worker_refusal(attempt)
@@ -332,7 +332,7 @@ class Histories(RuleBasedStateMachine):
     @has_workers
     @rule(pick=PICK)
     def beat(self, pick: int) -> None:
-        """A heartbeat; a cancelled worker is told in words."""
+        """A heartbeat; a cancelled worker gets an error."""
         handle, attempt = self.worker(pick)
         expected = self.model.worker_refusal(attempt)
         pulse = self.outcome(self.swarm.engine.workers.heartbeat(handle), None if expected == "Cancelled" else expected)
@@ -384,7 +384,7 @@ class Histories(RuleBasedStateMachine):
     @has_workers
     @rule(pick=PICK, other=PICK)
     def look(self, pick: int, other: int) -> None:
-        """By a worker, at its own task or at what is below it: a sign of life too."""
+        """By a worker, on its own task or a descendant: a heartbeat too."""
         handle, attempt = self.worker(pick)
         task = self.task(other, lambda task: attempt.task in task.lineage())
         expected = self.model.worker_refusal(attempt)

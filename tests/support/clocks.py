@@ -3,7 +3,7 @@
 from app.domain.clock import Instant
 
 START = 1_760_000_000_000
-"""A whole second: tokens tell their times in seconds."""
+"""A whole second: tokens have their times in seconds."""
 
 
 class HandClock:

@@ -1,4 +1,4 @@
-"""What a spawner is given by the engine, for tests that have no engine: it keeps what it is told."""
+"""The control that the engine gives a spawner, for tests without an engine: it records its calls."""
 
 import asyncio
 from typing import Any

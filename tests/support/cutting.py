@@ -65,7 +65,7 @@ class CuttingProxy:
                     _deafen(end)
 
     def close(self) -> None:
-        """Cut everything; when it returns both ends of each connection have been told."""
+        """Cut every connection; both ends of each have been notified when this returns."""
         # Closing alone would tell nobody while a thread is reading: the kernel keeps what is read from alive.
         _hang_up(self._listener)
         self._accepting.join()

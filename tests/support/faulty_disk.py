@@ -1,4 +1,4 @@
-"""A disk that fails when told to, under every SQLite connection that is opened meanwhile."""
+"""A disk that fails on demand, under every SQLite connection opened meanwhile."""
 
 import contextlib
 from collections.abc import Iterator

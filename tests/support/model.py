@@ -59,7 +59,7 @@ class ModelAttempt:
         return self.phase != "ended"
 
     def life_ms(self) -> int:
-        """How long a handle is good for after a sign of life."""
+        """How long a handle is valid after a heartbeat."""
         return HANDLE_LIFE_MS if self.lease_ms is None else max(TOKEN_LIFE_MS, self.lease_ms)
 
     def due_at(self) -> int | None:
@@ -76,7 +76,7 @@ class ModelAttempt:
         self.handle_at = now + self.life_ms()
 
     def renew(self, now: int) -> None:
-        """A sign of life."""
+        """Record a heartbeat."""
         if self.phase != "running" or self.paused_at is not None:
             return
         self.seen_at = now
@@ -167,7 +167,7 @@ class Model:
     # Credentials
 
     def worker_refusal(self, attempt: ModelAttempt) -> str | None:
-        """What a handle of this attempt earns for whatever it asks."""
+        """The error that any use of this attempt's handle raises."""
         if attempt.reason == "revoked":
             return "TokenRevoked"
         if attempt.phase == "running":
@@ -300,7 +300,7 @@ class Model:
         return None if task.status in ("pending", "running", "suspended") else "InvalidTransition"
 
     def ask(self, question: ModelQuestion, now: int) -> None:
-        """Suspend the task; its attempt's clocks stand still."""
+        """Suspend the task; its attempt's clocks are stopped."""
         task = question.task
         task.questions.append(question)
         task.status, task.retry_at = "suspended", None
@@ -398,7 +398,7 @@ class Model:
     # Time
 
     def restart(self, now: int) -> None:
-        """While no server heard them, the silence of leased workers meant nothing: each gets one whole lease."""
+        """Give every leased worker a whole lease, since no heartbeat could arrive while no server ran."""
         for task in self.tasks:
             attempt = task.last
             if attempt is not None and attempt.due_at() is not None and attempt.lease_ms is not None:

@@ -1,4 +1,4 @@
-"""Functions, spawners, hooks and layers that do what a test tells them, and keep what they were told."""
+"""Functions, spawners, hooks and layers that do what a test tells them, and record their calls."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ScriptedFunction:
 
 
 class ScriptedWorker:
-    """A worker that ends when it is told to."""
+    """A worker that ends when the test says so."""
 
     def __init__(self, *, obstinate: bool = False) -> None:
         self.exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
@@ -103,7 +103,7 @@ class ScriptedSpawner:
         return self.workers[-1]
 
     async def rejoin(self, job: Job, control: Control) -> Worker:
-        """As `spawn`, told apart by nothing."""
+        """Rejoin exactly as `spawn` starts."""
         return await self.spawn(job, control)
 
     async def reap(self, job: Job, grace_s: float) -> None:
@@ -129,7 +129,7 @@ class Hook:
         await asyncio.shield(self.verdict)
 
     async def after(self, job: Job, outcome: DispatchOutcome) -> None:
-        """Keep what was told."""
+        """Record the call."""
         self.after_calls.append(outcome)
         self.heard.set()
 

@@ -59,7 +59,7 @@ class Plan:
     length: int = 27
 
     def parts(self) -> Parts:
-        """Everything made anew, with the same keys."""
+        """New parts with identical keys."""
         registries = Registries()
         url, clock, policy = self.store_url, self.clock, self.cfg.hold
         return Parts(
@@ -81,7 +81,7 @@ class Plan:
         )
 
     def engine(self) -> Engine:
-        """An engine that is not started. Its timers stand still: tests carry out what is due."""
+        """An engine that is not started. Its timers do not run: tests carry out what is due."""
         return StillEngine(self.parts())
 
 

@@ -60,7 +60,7 @@ async def test_each_role_has_its_verbs_and_no_other(swarm: Swarm, role: Role) ->
 
 
 async def test_verification_goes_step_by_step(swarm: Swarm) -> None:
-    """Signature, expiry, role × verb, unknown, revoked, none left: each is told only when all before it hold."""
+    """Signature, expiry, role × verb, record, revocation, uses: checked in this order."""
     engine = swarm.engine
     stranger = TokenSigner([SigningKey("test", b"x" * 32)], clock=swarm.clock)
     claims = Claims(
@@ -132,7 +132,7 @@ async def test_a_scope_narrows_a_token(swarm: Swarm) -> None:
 
 @pytest.mark.parametrize("role", [Role.OPERATOR, Role.SENIOR])
 async def test_only_workers_and_observers_are_minted(swarm: Swarm, role: Role) -> None:
-    """Nobody mints somebody who could mint or judge."""
+    """No token can be minted for a role that could mint or give verdicts."""
     await unchanged(
         swarm, RoleViolation, swarm.engine.credentials.mint(swarm.operator, agent_id="a", role=role, ttl=HOUR)
     )
@@ -349,7 +349,7 @@ async def test_task_ids_are_those_of_workers(swarm: Swarm) -> None:
 
 
 async def test_a_handle_is_told_apart_from_what_is_not_one(swarm: Swarm) -> None:
-    """Mistyped, wrong, expired and spent are four different answers."""
+    """Mistyped, unknown, expired and superseded handles raise four different errors."""
     engine, work = swarm.engine, await swarm.external(lease=timedelta(seconds=60))
     assert await engine.task_id_from_handle(work.handle.text) == work.task_id
     text = work.handle.text
@@ -377,7 +377,7 @@ async def test_a_handle_opens_its_attempt_and_nothing_else(swarm: Swarm) -> None
 
 
 async def test_a_spent_credential_earns_a_conflict_everywhere(swarm: Swarm) -> None:
-    """From the Final on, the handle and the token say that the attempt is over, whatever they are used for."""
+    """After the Final, every use of the handle or token raises AttemptSuperseded."""
     engine, work = swarm.engine, await swarm.external()
     child = await swarm.child(work)
     token = await swarm.worker_token(work)

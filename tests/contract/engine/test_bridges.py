@@ -45,7 +45,7 @@ async def asked(swarm: Swarm, bridge_id: str | None = None, task_id: str | None 
 
 
 async def test_a_bridge_is_shown_what_is_open_and_what_comes(swarm: Swarm) -> None:
-    """Its own and what is for anybody, once each; never another's; and it is told when one is settled."""
+    """A bridge gets its own questions and unaddressed ones, once each, and is notified when one is settled."""
     engine, bridge = swarm.engine, Bridge()
     before = [await asked(swarm, to) for to in ("mira", None, "other")]
     await engine.register_senior_bridge("mira", bridge)
@@ -109,7 +109,7 @@ async def test_an_inline_bridge_answers_its_sessions_worker(swarm: Swarm) -> Non
 
 
 async def test_the_last_registration_is_shown_everything(swarm: Swarm) -> None:
-    """Who takes an id over is shown all that is open under it; whoever held it before hears nothing more."""
+    """A new holder of an id is shown all its open questions; the previous holder gets nothing more."""
     engine, old, new = swarm.engine, Bridge(), Bridge()
     first = await engine.register_senior_bridge("mira", old)
     keys = [await asked(swarm, "mira")]
@@ -153,7 +153,7 @@ async def test_a_bridge_that_stumbles_is_shown_the_rest(swarm: Swarm) -> None:
 
 
 async def test_questions_survive_the_server_that_showed_them(plan: Plan) -> None:
-    """After a restart whoever registers under the id is shown what is still open; also before the engine starts."""
+    """After a restart a bridge that registers under the id gets the open questions, also when it registers first."""
     engine = plan.engine()
     await engine.start()
     swarm = await Swarm.over(engine, plan)

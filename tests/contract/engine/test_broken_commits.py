@@ -1,4 +1,4 @@
-"""PostgreSQL breaks in the COMMIT of an attempt that the server has to walk: it was kept, and nobody was told."""
+"""PostgreSQL fails in the COMMIT of an attempt that needs a driver: it is committed without an acknowledgement."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterator
@@ -38,7 +38,7 @@ async def cut(
 
 
 async def _broken(proxy: CuttingProxy, call: Awaitable[object]) -> None:
-    """Let the call commit, and nobody hear of it; reads beside it begin otherwise."""
+    """Commit the call but break its connection before the acknowledgement; reads are not affected."""
     proxy.cut_at(b"COMMIT", after=True, behind=b"BEGIN\0")
     with pytest.raises(StoreUnavailable) as failure:
         await call
@@ -55,7 +55,7 @@ async def _passed(swarm: Swarm, task_id: str) -> None:
 
 
 async def test_a_dispatch_that_was_kept_is_walked(cut: tuple[Swarm, CuttingProxy], function: ScriptedFunction) -> None:
-    """The repeat is given the attempt, which is walked once, though the first caller was told that nobody knows."""
+    """A repeat returns the attempt, which is driven once, although the first call failed as `unsure`."""
     swarm, proxy = cut
     task = await swarm.task()
     key = Idempotency("k", "request")

@@ -51,7 +51,7 @@ async def served(swarm: Swarm, count: int, *agents: str) -> list[str]:
 
 
 async def test_a_claim_is_all_a_worker_needs(swarm: Swarm) -> None:
-    """A handle that works, the payload, and until when to give a sign of life."""
+    """A claim returns a valid handle, the payload, and the expiry of the lease."""
     task_id = await queued(swarm)
     found = await claim(swarm)
     assert found is not None
@@ -175,7 +175,7 @@ async def test_agents_take_turns(swarm: Swarm) -> None:
 
 
 async def test_an_agent_that_comes_back_at_once_does_not_push_in(swarm: Swarm) -> None:
-    """Queued anew after each claim, it gets its turn, and a flood gets as many."""
+    """An agent that queues again after each claim gets as many turns as one with a flood of attempts."""
     for _ in range(20):
         await queued(swarm, "flood")
     await queued(swarm, "eager")

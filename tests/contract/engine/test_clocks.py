@@ -1,4 +1,4 @@
-"""What happens when its time comes: leases, timeouts, retries; and the clocks that stand still."""
+"""Deadlines: leases, timeouts, retries; and clocks that are stopped during suspension."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -65,7 +65,7 @@ async def test_a_silent_worker_is_lost(swarm: Swarm) -> None:
 
 
 async def test_an_attempt_times_out(swarm: Swarm) -> None:
-    """However lively its worker, the timeout ends it, and the dispatcher is told so."""
+    """The timeout ends an attempt in spite of heartbeats, and the dispatcher gets that outcome."""
     task_id = await swarm.task(attempt_timeout_ms=5000)
     waiting = asyncio.ensure_future(swarm.engine.dispatcher.dispatch(swarm.operator, task_id, EXTERNAL, wait=HOUR))
 
@@ -169,7 +169,7 @@ TRAFFIC = [poll_own, read_child, start_child, dispatch_child, cancel_child, fetc
 
 @pytest.mark.parametrize("call", TRAFFIC, ids=lambda call: call.__name__)
 async def test_whatever_a_worker_does_is_a_sign_of_life(swarm: Swarm, call: Calling) -> None:
-    """A worker that calls is not silent: its lease begins anew with each call that does something."""
+    """Every successful request of a worker is a heartbeat and renews its lease."""
     work = await swarm.external(lease=LEASE)
     child = await swarm.child(work)
     swarm.clock.advance(9)
@@ -297,7 +297,7 @@ async def planned(swarm: Swarm, function: ScriptedFunction, **spec: Any) -> tupl
 
 
 async def test_the_dispatcher_hears_of_a_question_in_a_later_attempt(swarm: Swarm, function: ScriptedFunction) -> None:
-    """Whoever waits for the first attempt is told at once that the second one waits for a senior."""
+    """A wait for the first attempt returns at once when the second one asks a senior."""
     task_id, waiting = await planned(swarm, function)
     await swarm.pass_time(1)
     key = await swarm.engine.query_senior(swarm.operator, task_id, "?")
@@ -449,7 +449,7 @@ class TooLong(Layer):
 
 
 class Odd(TooLong):
-    """The same by an error that is nobody's."""
+    """A TooLong that raises an unexpected exception."""
 
     key = "odd"
 

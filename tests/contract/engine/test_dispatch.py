@@ -63,7 +63,7 @@ async def test_identity_ships(swarm: Swarm) -> None:
 async def test_every_end_of_a_function_ends_its_attempt(
     swarm: Swarm, function: ScriptedFunction, given: Any, outcome: Outcome, reason: Reason, value: Any
 ) -> None:
-    """Values pass, exceptions block under their own name, and the dispatcher is told."""
+    """A returned value passes, an exception blocks with its name, and the dispatcher gets the outcome."""
     function.give(given)
     found = await dispatched(swarm, IN_PROCESS)
 
@@ -168,7 +168,7 @@ async def test_a_worker_that_breaks_blocks_the_task(swarm: Swarm, how: str) -> N
 
 
 async def test_cancelling_stops_the_worker(swarm: Swarm, function: ScriptedFunction) -> None:
-    """A running function and a spawn that is under way are both told to stop; what they return later is nothing."""
+    """A running function and a spawn in progress are both cancelled; later results are ignored."""
     task_id = await swarm.task()
     await swarm.engine.dispatcher.dispatch(swarm.operator, task_id, IN_PROCESS)
     await function.called.wait()
@@ -186,7 +186,7 @@ async def test_cancelling_stops_the_worker(swarm: Swarm, function: ScriptedFunct
 
 
 async def test_a_worker_that_ends_with_its_attempt_is_stopped_all_the_same(swarm: Swarm) -> None:
-    """Its join may return because the attempt is over, before its driver hears of that: it is told nonetheless."""
+    """The worker is stopped even if its join returns before the driver knows that the attempt has ended."""
     spawner, loop = ScriptedSpawner(outlives=True), asyncio.get_running_loop()
     task_id = await swarm.task()
     waiting = asyncio.ensure_future(swarm.engine.dispatch_attempt_with(swarm.operator, task_id, spawner))
@@ -238,7 +238,7 @@ async def test_a_worker_may_submit_and_leave_by_itself(plan: Plan) -> None:
 
 
 async def test_a_dispatch_that_the_engine_leaves_is_told_so(plan: Plan) -> None:
-    """However far it has come when the engine ends, its caller hears of that, and is not cancelled itself."""
+    """At any stage, stopping the engine raises StoreUnavailable in the dispatcher's call without cancelling it."""
     plan = with_cfg(plan, stop_grace_ms=10)
     for ticks in range(12):
         engine = plan.engine()
@@ -265,7 +265,7 @@ async def test_one_live_attempt_at_a_time(swarm: Swarm) -> None:
 
 
 async def test_a_suspended_dispatch_returns_its_key(swarm: Swarm) -> None:
-    """The dispatcher is told as soon as a question is asked; the attempt goes on after the answer."""
+    """Dispatch returns `suspended` as soon as a question is asked; the attempt continues after the answer."""
     task_id = await swarm.task()
     spawner = ScriptedSpawner()
     waiting = asyncio.ensure_future(swarm.engine.dispatch_attempt_with(swarm.operator, task_id, spawner))
@@ -319,7 +319,7 @@ async def test_a_dispatcher_that_leaves_at_any_moment_leaves_a_driven_attempt(
 
 
 async def test_a_spawner_that_cannot_be_built_is_refused(swarm: Swarm) -> None:
-    """Unknown kinds, functions and fields are told, and nothing is prepared."""
+    """Unknown kinds, functions and fields raise DispatchFailed, and nothing is prepared."""
     task_id = await swarm.task()
     for spec in ({}, {"kind": "none"}, {"kind": "in_process", "function": "none"}, {"kind": "external", "x": 1}):
         await unchanged(swarm, DispatchFailed, swarm.engine.dispatcher.dispatch(swarm.operator, task_id, spec))

@@ -113,7 +113,7 @@ async def test_filters_leave_the_cursor_moving(swarm: Swarm) -> None:
 
 
 async def test_a_slow_reader_is_told_and_loses_nothing(swarm: Swarm, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that fell out of the ring hears that it lagged, and from where; it then gets every event all the same."""
+    """A stream that fell behind the ring gets Lagged with its cursor, and then still every event."""
     monkeypatch.setattr(feed, "RING", 50)
     monkeypatch.setattr(feed, "PAGE", 20)
     async with swarm.engine.subscribe(after=0) as slow, swarm.engine.subscribe() as quick:
@@ -210,7 +210,7 @@ async def test_streams_end_with_the_engine(plan: Plan) -> None:
 
 
 class LateTail(feed.Feed):
-    """Its tail begins when `begin` is set; the first place that is asked for is told at once."""
+    """A feed whose tail starts when `begin` is set; the first request for the head is signalled."""
 
     def __init__(self, swarm: Swarm) -> None:
         super().__init__(swarm.engine.store, LocalBus(), recheck_s=0.01)

@@ -20,7 +20,7 @@ async def _outlive_a_server(plan: Plan, clock: HandClock, *, away_s: float) -> s
 
 
 async def test_a_lease_that_ended_while_no_server_was_there_is_whole_again(plan: Plan, clock: HandClock) -> None:
-    """Nobody could hear the worker, so its silence meant nothing; once a server listens, it does again."""
+    """Missed heartbeats do not count while no server runs; they count again once one does."""
     task_id = await _outlive_a_server(plan, clock, away_s=600)
 
     async with plan.engine() as second:

@@ -183,7 +183,7 @@ async def hooked(swarm: Swarm, hook_id: str = "h", kind: OperatorKind | None = O
 
 
 async def test_a_handle_waits_for_the_hook(swarm: Swarm) -> None:
-    """Until the hook agrees the handle earns NotStarted; then the worker works, and the hook hears how it ended."""
+    """Before the hook approves, the handle gets NotStarted; at the end the hook is notified of the outcome."""
     engine, hook = swarm.engine, Hook(agree=False)
     await engine.register_spawn_hook("h", hook)
     task_id = await swarm.task()
@@ -213,7 +213,7 @@ async def test_a_handle_waits_for_the_hook(swarm: Swarm) -> None:
 
 
 async def test_a_hook_that_refuses_blocks_with_its_reason(swarm: Swarm) -> None:
-    """The task is blocked, the worker's handle is spent, and the hook hears of it."""
+    """The task is blocked, the worker's handle is invalid, and the hook is notified."""
     engine, hook = swarm.engine, Hook(agree=False)
     await engine.register_spawn_hook("h", hook)
     hook.verdict.set_exception(SpawnRefused("too dear"))

@@ -49,7 +49,7 @@ async def test_a_paused_loop_starts_nothing(swarm: Swarm) -> None:
 
 
 async def test_a_paused_loop_refuses_what_cannot_be_first(swarm: Swarm) -> None:
-    """A dispatch that the table of states forbids is told so, and does not wait for the loop."""
+    """A dispatch that the state machine forbids fails at once, without waiting for dispatching to resume."""
     work = await swarm.external()
     await swarm.engine.switch.pause(swarm.senior)
     await refused(

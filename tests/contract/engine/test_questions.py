@@ -210,7 +210,7 @@ async def test_a_question_goes_to_the_askers_bridge(swarm: Swarm) -> None:
 
 
 async def test_a_revoked_senior_reads_no_more(swarm: Swarm) -> None:
-    """A connection that goes on after its token was revoked is told at its next look."""
+    """A connection whose token was revoked gets TokenRevoked at its next read."""
     engine = swarm.engine
     token = await engine.attach("s", Role.SENIOR, DAY)
     await engine.questions.open_for(token, "b")

@@ -152,7 +152,7 @@ async def test_nothing_rises_again_below_a_revoked_token(swarm: Swarm) -> None:
 
 
 async def test_revoking_is_idempotent_and_says_what_it_cannot_find(swarm: Swarm) -> None:
-    """A second revocation changes nothing; an unknown token or key is told."""
+    """A second revocation changes nothing; an unknown token or key raises KeyNotFound."""
     engine = swarm.engine
     made = await engine.credentials.mint(swarm.operator, agent_id="a", role=Role.OBSERVER, ttl=HOUR)
     await engine.credentials.revoke(swarm.operator, made.record.jti)
@@ -230,7 +230,7 @@ async def test_a_revoked_session_is_detached(swarm: Swarm) -> None:
 
 
 async def test_a_workers_key_takes_its_claims_along(swarm: Swarm) -> None:
-    """Its handles are spent at once; the work goes to another worker where the task is retried, and is blocked else."""
+    """Its handles are invalid at once; the task is retried by another worker if its policy says so, else blocked."""
     engine = swarm.engine
     key_id, text = await key(swarm, Role.WORKER)
     retried, blocked, asking, done, others = [await swarm.task(retry=retry) for retry in (RETRY, *(4 * [None]))]
@@ -394,7 +394,7 @@ async def test_the_root_key_is_replaced_by_configuration(swarm: Swarm) -> None:
 
 
 async def test_a_late_result_of_a_revoked_attempt_is_refused(swarm: Swarm) -> None:
-    """A revoked credential is nobody's: its worker is not even told of a conflict."""
+    """A revoked credential raises TokenRevoked, not the conflict of its attempt."""
     token = await swarm.engine.attach("o", Role.OPERATOR, DAY)
     work = await dispatched(swarm, token)
     await swarm.engine.credentials.revoke(swarm.operator, (await swarm.engine.sessions.own(token)).jti)

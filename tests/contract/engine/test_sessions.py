@@ -138,7 +138,7 @@ async def test_detaching_leaves_the_tasks(swarm: Swarm) -> None:
 
 
 async def test_the_silent_are_detached(swarm: Swarm) -> None:
-    """After so many missed intervals, and not before; whoever gave a sign of life stays."""
+    """A session is detached after the configured number of missed intervals; one with heartbeats stays."""
     engine = swarm.engine
     allowed = engine.cfg.heartbeat_interval_ms * engine.cfg.heartbeat_miss_threshold / 1000
     swarm.clock.advance(allowed)
@@ -178,7 +178,7 @@ async def test_tasks_of_the_silent_are_cancelled_when_so_configured(plan: Plan, 
 
 
 async def test_a_session_is_the_tokens_own(swarm: Swarm) -> None:
-    """Tokens without a session have none, and an unknown id is told."""
+    """A token without a session and an unknown id raise SessionNotFound."""
     engine = swarm.engine
     minted = await engine.credentials.mint(swarm.operator, agent_id="a", role=Role.OBSERVER, ttl=MINUTE)
     work = await swarm.external()

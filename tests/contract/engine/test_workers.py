@@ -127,7 +127,7 @@ async def test_outputs_name_their_own_attempt(swarm: Swarm) -> None:
 
 
 async def test_the_first_final_wins(swarm: Swarm) -> None:
-    """The same again, in whatever spelling, changes nothing; another value or verdict is a conflict."""
+    """An equal Final, however it is spelled, changes nothing; another value or `ok` is a conflict."""
     engine, work = swarm.engine, await swarm.external()
     await engine.workers.submit(work.handle, Json('{"a":1,"b":2}'), ok=True)
     before = await swarm.dump()
@@ -142,7 +142,7 @@ async def test_the_first_final_wins(swarm: Swarm) -> None:
 
 
 async def test_of_many_finals_one_wins(swarm: Swarm) -> None:
-    """Racing workers of one attempt: one value is the result, the others hear of a conflict."""
+    """Concurrent workers of one attempt: one value is the result, the others get FinalConflict."""
     for _ in range(5):
         work = await swarm.external()
         outcomes = await asyncio.gather(
@@ -252,7 +252,7 @@ async def test_a_late_result_is_adopted(swarm: Swarm, by: str, ok: bool) -> None
 
 
 async def test_trusted_calls_are_about_the_attempt_they_name(swarm: Swarm) -> None:
-    """In-process callers name the attempt; one that is over or has not begun is told as to a handle."""
+    """Callers in the process name the attempt; the errors are those that its handle would get."""
     engine, work = swarm.engine, await swarm.external()
     await engine.submit_worker_result_trusted(work.task_id, 1, "bad", False)
     assert await swarm.status(work.task_id) is Status.BLOCKED
@@ -286,7 +286,7 @@ async def test_trusted_calls_look_at_the_handle_again(swarm: Swarm) -> None:
 
 
 async def test_a_heartbeat_renews_the_lease(swarm: Swarm) -> None:
-    """As long as the worker gives signs of life it is not lost; it is told until when."""
+    """A worker with heartbeats is not lost; each returns the expiry of the lease."""
     engine, work = swarm.engine, await swarm.external(lease=timedelta(seconds=10))
     for _ in range(5):
         swarm.clock.advance(9)

@@ -78,7 +78,7 @@ START = b"POST / HTTP/1.1\r\nHost: a\r\n"
     ids=["path", "line", "lines", "second request"],
 )
 async def test_a_head_without_end_is_refused_with_the_limit(port: int, endless: tuple[bytes, ...]) -> None:
-    """An unfinished head is not kept beyond the limit, which is told."""
+    """An unfinished head is not buffered beyond the limit, which the error names."""
     try:
         status, body = await reply_to(port, *endless)
     except ConnectionResetError:  # closed with more on its way, which may overtake what was said

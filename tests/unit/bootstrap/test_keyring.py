@@ -48,7 +48,7 @@ def test_a_damaged_file_is_not_replaced(tmp_path: Path, content: str) -> None:
 
 
 def test_secrets_are_in_no_representation(tmp_path: Path) -> None:
-    """What is printed by accident tells nothing."""
+    """An accidental repr reveals nothing."""
     settings = load(environ={"SWARMHOLD_DATA_DIR": str(tmp_path)}).settings
     root = make_root_key(settings)
 
@@ -58,7 +58,7 @@ def test_secrets_are_in_no_representation(tmp_path: Path) -> None:
 
 
 def test_a_root_key_file_must_hold_one(tmp_path: Path) -> None:
-    """An empty or foreign file is told, never overwritten."""
+    """An empty or foreign file is reported, never overwritten."""
     settings = load(environ={"SWARMHOLD_DATA_DIR": str(tmp_path)}).settings
     settings.root_key_path.write_text("password\n")
 

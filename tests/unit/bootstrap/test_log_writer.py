@@ -23,7 +23,7 @@ class _Collected:
 
 
 class _Stuck:
-    """A sink whose reader stands still until it is let go."""
+    """A sink whose reader is suspended until it is released."""
 
     def __init__(self) -> None:
         self.entered = threading.Event()

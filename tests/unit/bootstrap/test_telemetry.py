@@ -1,4 +1,4 @@
-"""Logs hold no secret, whatever wrote them and however."""
+"""Logs contain no secret, whatever wrote them."""
 
 import io
 import json

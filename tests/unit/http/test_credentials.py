@@ -118,7 +118,7 @@ def test_the_same_wrong_credential_is_hardly_a_guess() -> None:
 
 
 def test_patience_comes_back_with_time() -> None:
-    """And how long to wait is told."""
+    """And the reply says how long to wait."""
     clock = Clock()
     limit = AuthRateLimit(AuthRateLimitSettings(burst_per_source=2, per_source_per_second=0.5), clock=clock)
     attempts_until_refused(limit, "a")

@@ -32,7 +32,7 @@ LEAVES: list[Any] = sorted(leaves(EngineError) | leaves(HttpError), key=lambda l
 
 @pytest.mark.parametrize("leaf", LEAVES)
 def test_every_leaf_has_a_row(leaf: type[EngineError]) -> None:
-    """An error without a status would be told as a fault of the server."""
+    """An error without a status would be reported as an internal error."""
     assert leaf.__module__.startswith(("app.domain.errors", "app.http.errors"))
     assert leaf.code in STATUS
 

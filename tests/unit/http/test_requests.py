@@ -112,7 +112,7 @@ def test_other_types_are_refused(kind: str) -> None:
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "deflate, gzip", "GZIP"])
 def test_a_compressed_body_is_refused_as_such(encoding: str) -> None:
-    """And told apart from one that is malformed."""
+    """And distinguished from a malformed one."""
     with pytest.raises(EncodedBody) as refused:
         bodies.require_json(scope_with(content_type="application/json", content_encoding=encoding))
     assert refused.value.headers() == {"Accept-Encoding": "identity"}
@@ -163,7 +163,7 @@ def test_holds_are_seconds(text: str, seconds: float) -> None:
     "text", ["", " 1", "-1", "+1", "1 ", "x", "nan", "inf", "1e999", "172801", "1_0", "٣", "0x1", "1e"]
 )
 def test_other_holds_are_refused(text: str) -> None:
-    """The limit is told."""
+    """The error names the limit."""
     with pytest.raises(InvalidRequest) as refused:
         hold_of(text, SETTINGS)
     assert "172800" in str(refused.value)

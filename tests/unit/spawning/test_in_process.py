@@ -176,7 +176,7 @@ async def test_stop_cancels_the_function_and_returns_after_its_cleanup(functions
 
 
 async def test_a_plain_function_ends_by_looking_at_stopping(functions: FunctionRegistry) -> None:
-    """Stop tells it, and its value is still returned."""
+    """Stop sets its flag, and its value is still returned."""
     begun = threading.Event()
 
     def work(job: FunctionJob) -> str:

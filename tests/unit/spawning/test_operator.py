@@ -101,7 +101,7 @@ async def test_a_backend_that_breaks_fails_the_attempt(operators: Registry[Opera
 
 
 async def test_stop_tells_the_backend(operators: Registry[OperatorBackend]) -> None:
-    """A backend that was called hears the cancellation; one that was not hears nothing."""
+    """A backend that was called gets the cancellation; one that was not gets nothing."""
     calls = Calls()
     operators.register("main", ScriptedBackend(calls, lambda: None))
     spawner = OperatorSpawner("main", operators)
@@ -123,7 +123,7 @@ async def test_stop_tells_the_backend(operators: Registry[OperatorBackend]) -> N
 async def test_stop_waits_no_longer_than_the_grace_period_for_a_backend_that_is_away(
     operators: Registry[OperatorBackend],
 ) -> None:
-    """An absent backend holds nobody up, and one that comes back in time is told."""
+    """An absent backend delays nothing, and one that comes back in time gets the cancellation."""
     calls = Calls()
     registration = operators.register("main", ScriptedBackend(calls, lambda: None))
     control = RecordedControl()

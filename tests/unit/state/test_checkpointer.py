@@ -99,7 +99,7 @@ async def test_a_log_without_end_is_copied_by_the_writer(data_dir: Path, monkeyp
 
 
 async def test_a_log_that_cannot_be_copied_loses_nothing(data_dir: Path) -> None:
-    """Callers hear nothing of it, the warning says why, and once the disk works the log is short again."""
+    """Callers are not affected, a warning says why, and once the disk works the log is short again."""
     with faulty_disk() as disk, capture_logs() as logs:
         store = SqliteStore(data_dir / "swarmhold.db")
         await store.open()

@@ -58,7 +58,7 @@ async def test_a_write_is_due_now_and_then_and_after_a_doubt(store: SqliteStore)
 
 
 async def test_a_disk_that_fills_up_under_an_idle_server_is_found_by_the_next_write(data_dir: Path) -> None:
-    """Nobody else writes: the failure is found when a write is due, told each time, and over when the disk is."""
+    """Without other writes the failure is detected when a write is due, and cleared once the disk works."""
     hand = Hand()
     asked = HealthCheck(now=hand)
     with faulty_disk() as disk:

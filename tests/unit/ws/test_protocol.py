@@ -98,7 +98,7 @@ def test_only_what_was_shown_is_withdrawn() -> None:
 
 
 def test_an_own_answer_is_not_withdrawn() -> None:
-    """Though the feed tells of it before the engine's reply, or after."""
+    """Whether the feed's event comes before the engine's reply or after it."""
     protocol = senior()
     protocol.ask(QUESTION)
     protocol.answering("R-1")
@@ -181,7 +181,7 @@ async def test_a_reader_that_takes_nothing_is_slow() -> None:
 
 
 async def test_an_ack_ends_its_request() -> None:
-    """And a second one is kept for nobody."""
+    """And a second one is dropped."""
     errands = Errands()
     waiting = errands.begin("r")
     errands.acknowledged(HookAck(req_id="r", ok=True))
