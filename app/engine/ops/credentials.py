@@ -188,7 +188,7 @@ def _lose_claimed(state: State, found: Attempt) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mint:
-    """What is asked of a new token."""
+    """The request for a new token."""
 
     agent_id: str
     role: Role

@@ -33,7 +33,7 @@ _SILENT = SESSIONS.search(_S.attached == 1, _S.last_seen < sa.bindparam("before"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attach:
-    """What is asked of a new session."""
+    """The request for a new session."""
 
     operator_id: str
     role: Role

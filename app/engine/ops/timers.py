@@ -1,4 +1,4 @@
-"""What is due: leases, timeouts and handles of attempts, deadlines of questions, retries of tasks."""
+"""Timers: what is due now, and the next due instant, of attempts, questions and retries."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NEXT_QUESTION = Statement(sa.select(sa.func.min(_Q.due_at)).where(_Q.due_at.is_
 
 
 class DueWork(NamedTuple):
-    """What is due, a bounded number of each."""
+    """Attempts, retries and questions that are due."""
 
     attempts: list[Attempt]
     retries: list[Task]
