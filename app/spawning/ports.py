@@ -22,7 +22,7 @@ from app.domain.tokens import CapToken
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What is known of an attempt in every step of its life.
+    """The facts about an attempt that every step of its life can use.
 
     `spawner` is the kind of the dispatched spawner, `kind` the operator kind that the cascade came to, if any tier set
     one.
@@ -190,7 +190,7 @@ class SpawnerAdapter(Protocol):
 
     @property
     def spec(self) -> dict[str, Any]:
-        """What is recorded with the attempt, `{kind, …}`: enough to build the same spawner again."""
+        """The spec recorded with the attempt, `{kind, …}`: enough to build an equal spawner again."""
         ...
 
     @property

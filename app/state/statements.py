@@ -35,7 +35,7 @@ class Connection(Protocol):
 
     @property
     def feed_offset(self) -> int:
-        """What is added to transaction ids so that cursors always grow (PostgreSQL; 0 in SQLite)."""
+        """The offset added to transaction ids so that cursors always grow (PostgreSQL; 0 in SQLite)."""
         ...
 
     @property

@@ -1,4 +1,4 @@
-"""What is left of a spawner that the settings no longer allow: its workers are watched or reaped, but not started."""
+"""Stand-ins for spawners that the settings no longer allow: they watch or reap workers, but start none."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Job:
 
     @property
     def prompt(self) -> str:
-        """What is to be done."""
+        """The prompt of the attempt."""
         return self.claim.prompt
 
     @property

@@ -46,7 +46,7 @@ class ProcessSpawner(Request):
 
 
 class QueueSpawner(Request):
-    """Whoever claims from the queue. Among those that wait, higher priorities are taken first."""
+    """Workers that claim from a queue. Attempts with a higher priority are claimed first."""
 
     kind: Literal["queue"] = "queue"
     queue: Name

@@ -28,7 +28,7 @@ __all__ = [
 
 
 class TaskSpec(Shape):
-    """What is to be done, and by which agent."""
+    """The work of a task, and the agent that does it."""
 
     agent: str
     initial_directive: str
