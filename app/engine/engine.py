@@ -33,6 +33,7 @@ from app.engine.credentials import Credentials
 from app.engine.deliveries import Deliveries
 from app.engine.dispatcher import Dispatcher, ended
 from app.engine.feed import EventStream, Feed
+from app.engine.gaps import GapMonitor
 from app.engine.ops.rules import EngineCfg
 from app.engine.parts import Parts, default_parts
 from app.engine.questions import Questions
@@ -80,10 +81,18 @@ class Engine:
         self.transactions = transactions = Transactions(
             store=store, bus=bus, feed=self.feed, signer=signer, mint=mint, gate=parts.gate, cfg=cfg
         )
+        self.gaps = GapMonitor(transactions, check=store.check, clocks=parts.machine_clocks)
+        transactions.on_expired(self.gaps.catch_up)
         self.keys = keys = ApiKeys(transactions, mint=mint, gate=parts.gate)
         self.credentials = Credentials(transactions, signer=signer, bus=bus, clock=parts.clock, cfg=cfg)
         self.sessions = Sessions(
-            transactions, keys=keys, signer=signer, registries=parts.registries, couriers=self.couriers, cfg=cfg
+            transactions,
+            keys=keys,
+            signer=signer,
+            registries=parts.registries,
+            couriers=self.couriers,
+            gaps=self.gaps,
+            cfg=cfg,
         )
         self.tasks = Tasks(transactions, cfg)
         self.attempts = Attempts(transactions, cfg)
@@ -98,7 +107,7 @@ class Engine:
         )
         self.dispatcher = Dispatcher(runner_parts, catalog=catalog, bus=bus, node=self._node)
         self.recovery = Recovery(transactions, dispatcher=self.dispatcher, cfg=cfg)
-        self.timers = Timers(transactions, dispatcher=self.dispatcher, layers=layers, clock=parts.clock)
+        self.timers = Timers(transactions, gaps=self.gaps, dispatcher=self.dispatcher, layers=layers, clock=parts.clock)
 
     @classmethod
     def new(cls, cfg: EngineCfg | None = None) -> Engine:
@@ -132,7 +141,9 @@ class Engine:
             await self.feed.open()
             self._running = True
             self.transactions.open()
+            await self.gaps.begin()
             recovered = await self.recovery.recover()
+            self._own(self.gaps.run())
             _log.info("engine_started", node=self._node, recovered=recovered)
             self._own(self.timers.run())
             self._own(self.recovery.keep_searching())

@@ -12,6 +12,7 @@ from app.domain.access import RoleVerbGate
 from app.domain.clock import Clock, system_clock
 from app.domain.handles import HandleMint
 from app.domain.tokens import SigningKey, TokenSigner
+from app.engine.gaps import MachineClocks, machine_clocks
 from app.engine.ops.rules import EngineCfg
 from app.spawning.backends.registry import Registries
 from app.spawning.catalog import SpawnerCatalog, shipped_catalog
@@ -37,6 +38,7 @@ class Parts:
     registries: Registries
     clock: Clock
     notices: WebhookSender | None = None
+    machine_clocks: MachineClocks = machine_clocks
 
 
 def default_parts(

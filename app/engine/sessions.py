@@ -16,6 +16,7 @@ from app.domain.sessions import OperatorKind, Session, SessionOptions
 from app.domain.tokens import CapToken, TokenSigner
 from app.engine.api_keys import ApiKeys
 from app.engine.couriers import Couriers
+from app.engine.gaps import GapMonitor
 from app.engine.ops import credentials, pages, sessions
 from app.engine.ops.idempotency import Idempotency, once
 from app.engine.ops.pages import Page
@@ -66,6 +67,7 @@ class Sessions:
         signer: TokenSigner,
         registries: Registries,
         couriers: Couriers,
+        gaps: GapMonitor,
         cfg: EngineCfg,
     ) -> None:
         self._transactions = transactions
@@ -73,6 +75,7 @@ class Sessions:
         self._signer = signer
         self._registries = registries
         self._couriers = couriers
+        self._gaps = gaps
         self._cfg = cfg
 
     # Attaching
@@ -190,6 +193,7 @@ class Sessions:
 
     async def detach_silent(self) -> None:
         """Mark sessions detached that missed `heartbeat_miss_threshold` intervals."""
+        await self._gaps.catch_up()
         allowed = self._cfg.heartbeat_interval_ms * self._cfg.heartbeat_miss_threshold
         keep = self._cfg.keepalive_on_idle
 

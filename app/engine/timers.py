@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 
-from app.domain.clock import Clock
+from app.domain.clock import Clock, Instant
 from app.domain.errors import Busy, Conflict, NotFound
 from app.domain.redaction import describe
 from app.engine.dispatcher import Dispatcher
+from app.engine.gaps import GapMonitor
 from app.engine.ops import questions, settling, timers
 from app.engine.retrying import retry_while_busy
 from app.engine.transactions import Transactions
 from app.spawning.ports import LayerRegistry
+from app.state.state import State
 
 _log = structlog.get_logger(__name__)
 
@@ -29,9 +32,16 @@ class Timers:
     """Sleeps until something falls due, and carries it out."""
 
     def __init__(
-        self, transactions: Transactions, *, dispatcher: Dispatcher, layers: LayerRegistry, clock: Clock
+        self,
+        transactions: Transactions,
+        *,
+        gaps: GapMonitor,
+        dispatcher: Dispatcher,
+        layers: LayerRegistry,
+        clock: Clock,
     ) -> None:
         self._transactions = transactions
+        self._gaps = gaps
         self._dispatcher = dispatcher
         self._layers = layers
         self._clock = clock
@@ -85,25 +95,36 @@ class Timers:
             self._wake.clear()
 
     async def carry_out_due(self) -> int:
-        """Carry out everything that is due now, each in a transaction of its own; return how many of these failed."""
-        failed = 0
+        """Carry out what is due now, each in a transaction of its own; return how many are to be tried again soon.
+
+        These are the ones that failed, and those that a gap holds back.
+        """
+        await self._gaps.catch_up()
+        postponed = 0
         while True:
             work = await self._transactions.read(lambda state: timers.due(state, BATCH))
             for attempt in work.attempts:
-                key = attempt.task_id, attempt.attempt
-                failed += not await self._carry_out("expire_attempt", settling.expire_attempt, *key)
+                expire = partial(settling.expire_attempt, task_id=attempt.task_id, number=attempt.attempt)
+                postponed += self._is_held(attempt.timeout_at) or not await self._carry_out("expire_attempt", expire)
             for question in work.questions:
-                asked = self._layers, question.key
-                failed += not await self._carry_out("expire_question", questions.expire, *asked)
+                expire = partial(questions.expire, layers=self._layers, key=question.key)
+                postponed += self._is_held(question.due_at) or not await self._carry_out("expire_question", expire)
             for task in work.retries:
-                await self._dispatcher.redispatch(task.id)
-            if failed or max(len(work.attempts), len(work.questions)) < BATCH:
-                return failed
+                if self._is_held(task.retry_at):
+                    postponed += 1
+                else:
+                    await self._dispatcher.redispatch(task.id)
+            if postponed or max(len(work.attempts), len(work.questions)) < BATCH:
+                return postponed
 
-    async def _carry_out(self, op: str, fn: Callable[..., None], *args: object) -> bool:
+    def _is_held(self, due_at: Instant | None) -> bool:
+        """Return whether this fell due within a gap whose grace has not passed."""
+        return due_at is not None and self._gaps.held_until(due_at, self._clock()) is not None
+
+    async def _carry_out(self, op: str, fn: Callable[[State], None]) -> bool:
         """Return whether it is done, by this call or by an earlier one."""
         try:
-            await self._transactions.run(op, lambda state: fn(state, *args))
+            await self._transactions.run(op, fn)
         except (Conflict, NotFound) as error:
             _log.info("due_step_overtaken", op=op, reason=str(error))
         except Busy:

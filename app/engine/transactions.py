@@ -11,11 +11,12 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, TypeVar, cast
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from app.bus.port import HintBus
 from app.domain.access import Caller, Role, RoleVerbGate, Verb
-from app.domain.errors import Busy, EngineError, InvalidRequest, NotFound, StoreUnavailable
+from app.domain.errors import Busy, EngineError, InvalidRequest, NotFound, StoreUnavailable, TokenExpired
 from app.domain.handles import HandleMint
 from app.domain.tokens import Bearer, Claims, Handle, TokenSigner
 from app.engine.feed import Feed
@@ -28,10 +29,28 @@ from app.state.state import CommitThenRaise, Effects, State
 
 R = TypeVar("R")
 V = TypeVar("V")
+P = ParamSpec("P")
 
 StateFn = Callable[[State], R]
 CallerFn = Callable[[State, Caller], R | CommitThenRaise[EngineError]]
 ReachFn = Callable[[State, Reach], R | CommitThenRaise[EngineError]]
+
+
+def _repeated_after_gap(
+    method: Callable[Concatenate[Transactions, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[Transactions, P], Coroutine[Any, Any, R]]:
+    """Return the method that, for a handle that expired while the server could not hear, is called once more."""
+
+    @wraps(method)
+    async def call(self: Transactions, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return await method(self, *args, **kwargs)
+        except TokenExpired:
+            if not any(isinstance(arg, Handle) for arg in args) or not await self.clocks_moved():
+                raise
+        return await method(self, *args, **kwargs)
+
+    return call
 
 
 class Transactions:
@@ -60,6 +79,7 @@ class Transactions:
         self._cfg = cfg
         self._stopping = False
         self._on_due: Callable[[int], None] | None = None
+        self._on_expired: Callable[[], Awaitable[bool]] | None = None
         self.in_doubt = asyncio.Event()
         store.on_commit(self._committed)
 
@@ -76,6 +96,14 @@ class Transactions:
     def on_due(self, listener: Callable[[int], None] | None) -> None:
         """Call `listener` with an instant whenever a commit made something fall due at it."""
         self._on_due = listener
+
+    def on_expired(self, listener: Callable[[], Awaitable[bool]]) -> None:
+        """Await `listener` before a handle is refused as expired; after True the call is tried once more."""
+        self._on_expired = listener
+
+    async def clocks_moved(self) -> bool:
+        """Return whether clocks moved just now because of a time in which no heartbeat could be recorded."""
+        return self._on_expired is not None and await self._on_expired()
 
     def _committed(self, effects: Effects) -> None:
         if effects.wakes:
@@ -110,6 +138,7 @@ class Transactions:
             raise cast(CommitThenRaise[EngineError], result).error
         return result
 
+    @_repeated_after_gap
     async def call(
         self, op: str, bearer: Bearer, verbs: Verb | Sequence[Verb], fn: CallerFn[R], *, bulk: bool = False
     ) -> R:
@@ -128,6 +157,7 @@ class Transactions:
             await self._record_heartbeat(renewing)
         return result
 
+    @_repeated_after_gap
     async def call_worker(
         self, op: str, bearer: Bearer, verb: Verb, fn: ReachFn[R], *, attempt: int | None = None
     ) -> R:
@@ -141,6 +171,7 @@ class Transactions:
         """Run `fn` on a committed snapshot that includes everything acknowledged before this call."""
         return self._store.read(fn, bulk=bulk)
 
+    @_repeated_after_gap
     async def read_as(self, bearer: Bearer, verbs: Verb | Sequence[Verb], fn: Callable[[State, Caller], R]) -> R:
         """Check the credential and read for its caller. A token with limited uses is spent, in a transaction."""
         presented = self.authenticate(bearer, verbs)
@@ -156,6 +187,7 @@ class Transactions:
             await self._record_heartbeat(renewing)
         return result
 
+    @_repeated_after_gap
     async def read_as_worker(self, bearer: Bearer, verb: Verb, fn: Callable[[State, Reach], R]) -> R:
         """Check a worker's credential and read with the rows of its attempt; limited uses are spent."""
         presented = self.authenticate(bearer, verb)

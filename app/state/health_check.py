@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 
+from app.domain.clock import Instant
 from app.domain.errors import StoreUnavailable
 from app.state.port import Store
 from app.state.state import State
@@ -59,3 +60,9 @@ class HealthCheck:
 
 def _write_timestamp(state: State) -> None:
     set_meta(state.db, _NAME, str(state.now))
+
+
+def last_checked_at(state: State) -> Instant | None:
+    """Return when a health check last wrote; while a server runs, that is at most about ten seconds ago."""
+    text = get_meta(state.db, _NAME)
+    return None if text is None else int(text)

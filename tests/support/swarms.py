@@ -22,6 +22,7 @@ from app.domain.json import Json
 from app.domain.tasks import Status, Task, TaskSpec
 from app.domain.tokens import CapToken, Handle, SigningKey, TokenSigner
 from app.engine.engine import Engine
+from app.engine.gaps import GapMonitor, MachineClocks
 from app.engine.ops.rules import EngineCfg
 from app.engine.parts import Parts
 from app.engine.timers import Timers
@@ -44,6 +45,11 @@ YEAR = timedelta(days=365)
 EXTERNAL: dict[str, Any] = {"kind": "external"}
 
 
+def still_clocks() -> tuple[int, int]:
+    """Return the same two instants always."""
+    return 0, 0
+
+
 @dataclass(slots=True, kw_only=True)
 class Plan:
     """What an engine is made of: the same plan on the same store makes the engine that follows a dead one."""
@@ -57,6 +63,8 @@ class Plan:
     bus: Callable[[], HintBus] = LocalBus
     long_hold_s: float = 3600.0
     length: int = 27
+    machine_clocks: MachineClocks = still_clocks
+    """By default no gap is ever noticed: neither that the test's machine is slow, nor that its clock jumps."""
 
     def parts(self) -> Parts:
         """New parts with identical keys."""
@@ -78,6 +86,7 @@ class Plan:
             catalog=shipped_catalog(operators=registries.operators, functions=self.functions),
             registries=registries,
             clock=clock,
+            machine_clocks=self.machine_clocks,
         )
 
     def engine(self) -> Engine:
@@ -93,13 +102,31 @@ class StillTimers(Timers):
         await asyncio.get_running_loop().create_future()
 
 
+class StillGaps(GapMonitor):
+    """A monitor that looks for gaps only when the engine asks it to."""
+
+    async def begin(self) -> None:
+        """Take the time before for a gap when the test's clocks say how long it was."""
+        if self._clocks is not still_clocks:
+            await super().begin()
+
+    async def run(self) -> None:
+        """Wait to be cancelled."""
+        await asyncio.get_running_loop().create_future()
+
+
 class StillEngine(Engine):
     """An engine whose time passes only when a test says so."""
 
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
+        self.gaps.__class__ = StillGaps
         self.timers = StillTimers(
-            self.transactions, dispatcher=self.dispatcher, layers=self.layer_registry, clock=parts.clock
+            self.transactions,
+            gaps=self.gaps,
+            dispatcher=self.dispatcher,
+            layers=self.layer_registry,
+            clock=parts.clock,
         )
 
 

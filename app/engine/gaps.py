@@ -1,0 +1,141 @@
+"""Gaps: times in which this server could record no heartbeat, and what they may not do to whoever sent one.
+
+A gap is a stalled event loop, a stopped process, a machine asleep, a database that is away or does not answer, or a
+jump of the machine's clock. Leases, handles and the silence of sessions move by the gap before anything is judged.
+Deadlines of questions, attempt timeouts and retries stay where they are, but what fell due within a gap is held back
+for as long as the gap lasted, `MAX_GRACE_MS` at most, so that those who were ready can speak first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+
+import structlog
+
+from app.domain.clock import Instant, system_clock
+from app.domain.errors import Busy
+from app.engine.ops import gaps
+from app.engine.ops.gaps import Shift
+from app.engine.transactions import Transactions
+
+TICK_S = 0.5
+"""How often the server proves to itself that it can hear: its loop runs, and its database answers."""
+TOLERANCE_MS = 500
+"""A tick that is late by no more than this is no gap."""
+MAX_GRACE_MS = 30_000
+_BATCH = 500
+_REMEMBERED = 100
+"""Gaps whose grace may still run: it lasts half a minute, and a gap takes more than a tick."""
+
+_log = structlog.get_logger(__name__)
+
+
+MachineClocks = Callable[[], tuple[Instant, int]]
+"""Returns the machine's clock and one that nobody sets, both in milliseconds."""
+
+
+def machine_clocks() -> tuple[Instant, int]:
+    """Return the time, and a clock that nobody sets and that goes on while the machine sleeps, where there is one."""
+    boot_clock = getattr(time, "CLOCK_BOOTTIME", None)
+    running_ns = time.monotonic_ns() if boot_clock is None else time.clock_gettime_ns(boot_clock)
+    return system_clock(), running_ns // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Nothing was heard from `started_at` to `ended_at`, both by the machine's clock, and `shift` makes up for it."""
+
+    started_at: Instant
+    ended_at: Instant
+    shift: Shift
+
+    @property
+    def grace_until(self) -> Instant:
+        """Until when that which fell due within the gap is held back."""
+        return self.ended_at + min(MAX_GRACE_MS, abs(self.shift.by_ms))
+
+
+class GapMonitor:
+    """Notices gaps and moves the clocks. Call `catch_up` before anything is judged by the absence of a heartbeat."""
+
+    def __init__(
+        self,
+        transactions: Transactions,
+        *,
+        check: Callable[[], Awaitable[None]],
+        clocks: MachineClocks = machine_clocks,
+    ) -> None:
+        """`check` raises Busy unless the store can be read and written now."""
+        self._transactions = transactions
+        self._check = check
+        self._clocks = clocks
+        self._last = clocks()
+        self._pending: list[Gap] = []
+        self._recent: list[Gap] = []
+        self._catching_up = asyncio.Lock()
+
+    async def begin(self) -> None:
+        """Take the time since the last server process for a gap, except for leases: recovery renews those."""
+        span = await self._transactions.read(gaps.downtime)
+        if span is not None:
+            gap = Gap(*span, Shift(by_ms=span[1] - span[0]))
+            self._recent.append(gap)
+            await self._shift_sessions(gap)
+        await self._check()
+        self._last = self._clocks()
+
+    async def run(self) -> None:
+        """Look for gaps until cancelled."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            try:
+                await self.catch_up()
+            except Busy:
+                continue  # the outage is a gap that has not ended; whoever needs the store reports it
+            except Exception:  # noqa: BLE001 - without this loop silent workers would be settled unfairly
+                _log.exception("gap_check_failed")
+
+    async def catch_up(self) -> bool:
+        """Move the clocks by every gap until now; return whether there was one. Raises Busy while the store is away."""
+        async with self._catching_up:
+            await self._check()
+            self._notice()
+            moved = bool(self._pending)
+            while self._pending:
+                await self._move(self._pending[0])
+                self._recent = [*self._recent[1 - _REMEMBERED :], self._pending.pop(0)]
+            return moved
+
+    def held_until(self, due_at: Instant, now: Instant) -> Instant | None:
+        """Return until when that which fell due at `due_at` is held back; None when it may be carried out."""
+        held = (gap.grace_until for gap in self._recent if gap.started_at <= due_at <= gap.ended_at)
+        return max((until for until in held if until > now), default=None)
+
+    def _notice(self) -> None:
+        """The loop runs and the store answers: whatever passed since the last time beyond a tick was a gap."""
+        wall, running = self._clocks()
+        last_wall, last_running = self._last
+        self._last = wall, running
+        silent = running - last_running - round(TICK_S * 1000)
+        jump = (wall - last_wall) - (running - last_running)
+        by_ms = (silent if silent > TOLERANCE_MS else 0) + (jump if abs(jump) > TOLERANCE_MS else 0)
+        if not by_ms:
+            return
+        # Heartbeats that were recorded after the clock jumped are right already.
+        shift = Shift(by_ms=by_ms, until=wall - jump) if by_ms > 0 else Shift(by_ms=by_ms, after=wall)
+        self._pending.append(Gap(last_wall, wall, shift))
+        _log.warning("nothing_heard", silent_ms=max(0, silent), clock_jump_ms=jump, shift_ms=by_ms)
+
+    async def _move(self, gap: Gap) -> None:
+        position: gaps.Position | None = gaps.FIRST
+        while position is not None:
+            step = partial(gaps.shift_attempts, position=position, limit=_BATCH, shift=gap.shift)
+            position = await self._transactions.run("shift_leases", step)
+        await self._shift_sessions(gap)
+
+    async def _shift_sessions(self, gap: Gap) -> None:
+        await self._transactions.run("shift_sessions", lambda state: gaps.shift_sessions(state, gap.shift))

@@ -1,0 +1,128 @@
+"""Moving the clocks of workers and sessions by a time in which no heartbeat could be recorded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from app.domain.clock import Instant
+from app.engine.ops.leases import next_deadline
+from app.state import schema
+from app.state.health_check import last_checked_at
+from app.state.state import State
+from app.state.statements import Statement
+
+_A, _S = schema.attempts.c, schema.sessions.c
+_AFTER = sa.tuple_(_A.task_id, _A.attempt) > sa.tuple_(sa.bindparam("task_id"), sa.bindparam("number"))
+
+
+def _page(detached: int) -> Statement:
+    columns = (
+        _A.task_id,
+        _A.attempt,
+        _A.lease_expires_at,
+        _A.timeout_at,
+        _A.handle_expires_at,
+        _A.due_at,
+        _A.last_seen_at,
+        _A.started_at,
+    )
+    open_here = sa.text(f"phase <> 'ended' AND detached = {detached}")
+    return Statement(
+        sa.select(*columns)
+        .where(open_here, _A.due_at.is_not(None), _AFTER)
+        .order_by(_A.task_id, _A.attempt)
+        .limit(sa.bindparam("limit", type_=sa.Integer))
+    )
+
+
+_PAGES = (_page(0), _page(1))
+# An attempt that was renewed since it was read has another instant at which it is due, and is left alone.
+_SHIFT = Statement(
+    sa.update(schema.attempts)
+    .where(
+        _A.task_id == sa.bindparam("of_task"),
+        _A.attempt == sa.bindparam("of_number"),
+        _A.due_at == sa.bindparam("was_due"),
+    )
+    .values(
+        lease_expires_at=sa.bindparam("lease"),
+        handle_expires_at=sa.bindparam("handle"),
+        due_at=sa.bindparam("due"),
+        last_seen_at=sa.bindparam("seen"),
+    )
+)
+_SHIFT_SESSIONS = Statement(
+    sa.update(schema.sessions)
+    .where(_S.attached == 1, _S.last_seen > sa.bindparam("after"), _S.last_seen <= sa.bindparam("until"))
+    .values(last_seen=_S.last_seen + sa.bindparam("by", type_=sa.BigInteger))
+)
+_EVER = 2**62
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shift:
+    """By how much clocks move, and whose: those with their last heartbeat later than `after` and up to `until`."""
+
+    by_ms: int
+    after: Instant = -_EVER
+    until: Instant = _EVER
+
+    def concerns(self, heartbeat: Instant) -> bool:
+        """Return whether clocks with this last heartbeat move."""
+        return self.after < heartbeat <= self.until
+
+
+class Position(NamedTuple):
+    """Where the next page of attempts begins."""
+
+    part: int
+    task_id: str
+    attempt: int
+
+
+FIRST = Position(0, "", 0)
+
+
+def shift_attempts(state: State, position: Position, limit: int, shift: Shift) -> Position | None:
+    """Move lease and handle of a page of attempts; return where the next page begins, None after the last.
+
+    Timeouts stay: they are instants that people were told.
+    """
+    part, task_id, number = position
+    rows = _PAGES[part].query(state.db, task_id=task_id, number=number, limit=limit)
+    for row in rows:
+        _shift_attempt(state, row, shift)
+    if len(rows) == limit:
+        return Position(part, rows[-1][0], rows[-1][1])
+    return None if part + 1 == len(_PAGES) else Position(part + 1, "", 0)
+
+
+def _shift_attempt(state: State, row: tuple[Any, ...], shift: Shift) -> None:
+    task_id, number, lease, timeout, handle, due, seen, started = row
+    heartbeat: Instant = started if seen is None else seen
+    if not shift.concerns(heartbeat):
+        return
+    lease = None if lease is None else lease + shift.by_ms
+    handle += shift.by_ms
+    if shift.by_ms < 0:
+        # The last heartbeat lies in the future of a clock that was set back; none would renew the lease until then.
+        seen = heartbeat + shift.by_ms
+    due_at = next_deadline(lease, timeout, handle)
+    state.due(due_at)
+    _SHIFT.change(
+        state.db, of_task=task_id, of_number=number, was_due=due, lease=lease, handle=handle, due=due_at, seen=seen
+    )
+
+
+def shift_sessions(state: State, shift: Shift) -> int:
+    """Move the last heartbeat of attached sessions; return how many they are."""
+    return _SHIFT_SESSIONS.change(state.db, after=shift.after, until=shift.until, by=shift.by_ms)
+
+
+def downtime(state: State) -> tuple[Instant, Instant] | None:
+    """Return from when to when no server process had this database open; None for a new database."""
+    since = last_checked_at(state)
+    return None if since is None or since >= state.now else (since, state.now)

@@ -1,0 +1,236 @@
+"""What a time in which the server could not hear means: nobody is judged by a silence that the server caused."""
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import pytest
+
+from app.domain.attempts import Reason
+from app.domain.errors import StoreUnavailable
+from app.domain.json import Json
+from app.domain.questions import Ask, OnDeadline, QuestionStatus
+from app.domain.sessions import Session
+from app.domain.tasks import RetryOn, RetryPolicy, Status
+from app.engine.gaps import MAX_GRACE_MS, TICK_S
+from app.state.state import State
+from app.state.tables import SESSIONS
+from tests.support.clocks import HandClock
+from tests.support.swarms import Plan, Swarm, Work, refused
+
+LEASE_S = 60.0
+GAP_S = 600.0
+GRACE_S = MAX_GRACE_MS / 1000
+
+
+@dataclass
+class Machine:
+    """The machine's two clocks, moved by the test."""
+
+    clock: HandClock
+    running_ms: int = 0
+
+    def __call__(self) -> tuple[int, int]:
+        return self.clock(), self.running_ms
+
+    def stall(self, seconds: float) -> None:
+        """Let time pass in which the server does nothing."""
+        self.clock.advance(seconds)
+        self.running_ms += round(seconds * 1000)
+
+
+@pytest.fixture
+def machine(clock: HandClock) -> Machine:
+    """The machine that the engine runs on."""
+    return Machine(clock)
+
+
+@pytest.fixture
+def plan(plan: Plan, machine: Machine) -> Plan:
+    """The engine looks at this machine's clocks."""
+    return replace(plan, machine_clocks=machine)
+
+
+async def listen(swarm: Swarm, machine: Machine, seconds: float) -> None:
+    """Let time pass in which the server hears, and carry out what falls due."""
+    for _ in range(round(seconds / TICK_S)):
+        machine.stall(TICK_S)
+        await swarm.engine.gaps.catch_up()
+    assert await swarm.engine.timers.carry_out_due() == 0
+
+
+async def leased(swarm: Swarm) -> Work:
+    """A worker under a lease that was heard a moment ago."""
+    work = await swarm.external(lease=timedelta(seconds=LEASE_S))
+    await swarm.engine.workers.heartbeat(work.handle)
+    return work
+
+
+def jump(swarm: Swarm, machine: Machine, seconds: float) -> None:
+    """Set the machine's clock, while the server goes on."""
+    del swarm
+    machine.clock.advance(seconds)
+
+
+def stall(swarm: Swarm, machine: Machine, seconds: float) -> None:
+    """Stop the process, or put the machine to sleep."""
+    del swarm
+    machine.stall(seconds)
+
+
+GAPS = pytest.mark.parametrize("gap", [stall, jump])
+
+
+@GAPS
+async def test_a_silence_that_the_server_caused_costs_no_worker_its_lease(
+    swarm: Swarm, machine: Machine, gap: object
+) -> None:
+    """After the gap the worker has what was left of its lease before, and not more."""
+    work = await leased(swarm)
+    await listen(swarm, machine, 20)
+    gap(swarm, machine, GAP_S)  # pyright: ignore[reportCallIssue] - one of the two above
+    assert await swarm.engine.timers.carry_out_due() == 0
+    await listen(swarm, machine, LEASE_S - 20 - 2)
+    assert (await swarm.attempt(work.task_id)).is_live
+
+    await listen(swarm, machine, 4)
+    assert (await swarm.attempt(work.task_id)).reason is Reason.LOST
+
+
+async def test_a_worker_that_is_heard_after_the_gap_goes_on(swarm: Swarm, machine: Machine) -> None:
+    """Its heartbeat renews the lease as ever."""
+    work = await leased(swarm)
+    machine.stall(GAP_S)
+    assert await swarm.engine.timers.carry_out_due() == 0
+    for _ in range(5):
+        await listen(swarm, machine, LEASE_S / 2)
+        assert not (await swarm.engine.workers.heartbeat(work.handle)).cancelled
+    await swarm.submit(work)
+    assert await swarm.status(work.task_id) is Status.PASS
+
+
+async def test_a_clock_that_is_set_back_neither_ends_nor_prolongs_a_lease(swarm: Swarm, machine: Machine) -> None:
+    """Heartbeats go on renewing, and silence is noticed after one lease, not after the jump as well."""
+    heard, silent = await leased(swarm), await leased(swarm)
+    machine.clock.advance(-86_400)
+    await listen(swarm, machine, LEASE_S / 2)
+    await swarm.engine.workers.heartbeat(heard.handle)
+    await listen(swarm, machine, LEASE_S / 2 + 2)
+
+    assert (await swarm.attempt(silent.task_id)).reason is Reason.LOST
+    assert (await swarm.attempt(heard.task_id)).is_live
+
+
+async def test_a_store_that_was_away_is_a_gap(swarm: Swarm, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it is away nothing is judged; when it is back, the workers have the time that it was away."""
+    work = await leased(swarm)
+
+    async def away() -> None:
+        raise StoreUnavailable("away")
+
+    monkeypatch.setattr(swarm.engine.gaps, "_check", away)
+    for _ in range(round(GAP_S / TICK_S)):
+        machine.stall(TICK_S)
+        await refused(StoreUnavailable, swarm.engine.timers.carry_out_due())
+    monkeypatch.undo()
+
+    assert await swarm.engine.timers.carry_out_due() == 0
+    assert (await swarm.attempt(work.task_id)).is_live
+
+
+async def test_a_handle_that_expired_within_the_gap_opens_again(swarm: Swarm, machine: Machine) -> None:
+    """The worker's call comes before anything else has noticed the gap."""
+    work = await leased(swarm)
+    machine.stall(swarm.engine.cfg.worker_token_life_ms / 1000 + GAP_S)
+    await swarm.submit(work)
+    assert await swarm.status(work.task_id) is Status.PASS
+
+
+async def test_sessions_are_not_silent_because_the_server_was_deaf(swarm: Swarm, machine: Machine) -> None:
+    """Sessions stay attached after the gap, and are detached when they miss their heartbeats then."""
+    cfg = swarm.engine.cfg
+    silence_s = cfg.heartbeat_interval_ms * cfg.heartbeat_miss_threshold / 1000
+    session_id = (await swarm.engine.sessions.own(swarm.operator)).id
+    machine.stall(silence_s * 2)
+    await swarm.engine.sessions.detach_silent()
+    assert (await _session(swarm, session_id)).attached
+
+    await listen(swarm, machine, silence_s + 2)
+    await swarm.engine.sessions.detach_silent()
+    assert not (await _session(swarm, session_id)).attached
+
+
+async def _session(swarm: Swarm, session_id: str) -> Session:
+    def run(state: State) -> Session:
+        found = SESSIONS.get(state.db, session_id)
+        assert found is not None
+        return found
+
+    return await swarm.engine.store.read(run)
+
+
+@pytest.mark.parametrize(("gap_s", "grace_s"), [(10.0, 10.0), (GAP_S, GRACE_S)])
+async def test_a_deadline_within_the_gap_leaves_time_to_answer(
+    swarm: Swarm, machine: Machine, gap_s: float, grace_s: float
+) -> None:
+    """It is carried out after a grace of the gap's length, half a minute at most; until then an answer counts."""
+    answered, unanswered = [await _asked(swarm, machine, gap_s / 2) for _ in range(2)]
+    machine.stall(gap_s)
+    assert await swarm.engine.timers.carry_out_due() == 2
+    await swarm.engine.questions.answer(swarm.senior, answered, Json.of("yes"))
+    machine.stall(TICK_S)
+    assert await swarm.engine.timers.carry_out_due() == 1
+    await listen(swarm, machine, grace_s)
+
+    assert (await swarm.engine.questions.read(swarm.senior, answered)).answered_by == "senior"
+    late = await swarm.engine.questions.read(swarm.senior, unanswered)
+    assert (late.status, late.answered_by) == (QuestionStatus.ANSWERED, "deadline")
+
+
+async def _asked(swarm: Swarm, machine: Machine, after_s: float) -> str:
+    work = await swarm.external()
+    deadline = machine.clock() + round(after_s * 1000)
+    ask = Ask(
+        question=Json.of("Ship?"),
+        deadline=deadline,
+        on_deadline=OnDeadline.DEFAULT,
+        default_answer=Json.of("no"),
+    )
+    return (await swarm.engine.questions.ask(work.handle, ask)).key
+
+
+async def test_an_attempt_timeout_within_the_gap_lets_the_worker_speak_first(swarm: Swarm, machine: Machine) -> None:
+    """The timeout stays where it was; a result that was ready is taken within the grace."""
+    task_ids = [await swarm.task(attempt_timeout_ms=5_000) for _ in range(2)]
+    ready, _ = [await swarm.external(task_id) for task_id in task_ids]
+    machine.stall(GAP_S)
+    assert await swarm.engine.timers.carry_out_due() == 2
+    await swarm.submit(ready)
+    await listen(swarm, machine, GRACE_S)
+
+    assert [await swarm.status(task_id) for task_id in task_ids] == [Status.PASS, Status.BLOCKED]
+    assert (await swarm.attempt(task_ids[1])).reason is Reason.TIMEOUT
+
+
+async def test_a_retry_within_the_gap_waits_for_the_grace(swarm: Swarm, machine: Machine) -> None:
+    """It starts when the grace is over."""
+    policy = RetryPolicy(max_attempts=2, backoff=5.0, jitter=0.0, on=(RetryOn.BLOCKED.value,))
+    task_id = await swarm.task(retry=policy)
+    work = Work(task_id, 1, (await swarm.external(task_id)).handle)
+    await swarm.submit(work, ok=False)
+    machine.stall(GAP_S)
+    await swarm.engine.timers.carry_out_due()
+    assert (await swarm.row(task_id)).attempt == 1
+
+
+async def test_the_time_between_two_servers_is_a_gap_for_deadlines_too(plan: Plan, machine: Machine) -> None:
+    """A deadline that passed while no server ran leaves its grace to those who answer after the start."""
+    async with plan.engine() as first:
+        swarm = await Swarm.over(first, plan)
+        key = await _asked(swarm, machine, 5)
+    machine.stall(GAP_S)
+    async with plan.engine() as second:
+        swarm = await Swarm.over(second, plan)
+        assert await second.timers.carry_out_due() == 1
+        assert (await second.questions.read(swarm.senior, key)).status is QuestionStatus.OPEN
+        await listen(swarm, machine, GRACE_S)
+        assert (await second.questions.read(swarm.senior, key)).answered_by == "deadline"

@@ -1,0 +1,36 @@
+"""A server process that was stopped settles no worker by the silence that it caused."""
+
+import contextlib
+import os
+import signal
+import time
+
+from tests.conftest import StartServer
+from tests.support.swarm import Swarm
+from tests.support.waiting import wait_until
+
+LEASE_S = 2.0
+STOPPED_S = 3 * LEASE_S
+
+
+def test_workers_outlive_a_server_that_stood_still(start_server: StartServer) -> None:
+    """Stopped for three leases and continued, it takes the heartbeat and the result of a worker that was ready."""
+    node = start_server()
+    with contextlib.closing(Swarm(node.url, node.root_key())) as swarm:
+        task_id = swarm.start()
+        body = {"spawner": {"kind": "external"}, "lease": LEASE_S}
+        path = f"/v1/operator/tasks/{task_id}/dispatch"
+        handle = swarm.call(swarm.operator, "POST", path, body)["worker_handle"]
+        swarm.call(handle, "POST", "/v1/worker/heartbeat")
+        os.kill(node.pid, signal.SIGSTOP)
+        try:
+            continue_at = time.monotonic() + STOPPED_S
+            wait_until(lambda: time.monotonic() >= continue_at, within=STOPPED_S * 5)
+        finally:
+            os.kill(node.pid, signal.SIGCONT)
+        wait_until(lambda: "nothing_heard" in node.logs(), awaited="the server to notice that it stood still")
+
+        assert not swarm.call(handle, "POST", "/v1/worker/heartbeat")["cancelled"]
+        swarm.call(handle, "POST", "/v1/worker/submit?ok=true", "done")
+        task = swarm.task(task_id)
+        assert (task["status"], task["attempt"]) == ("pass", 1)
