@@ -265,6 +265,7 @@ async def test_check_fails_while_the_disk_does(tmp_path: Path, clock: HandClock)
     with faulty_disk() as disk:
         async with Plan(store_url=f"sqlite:///{tmp_path}/a.db", clock=clock).engine() as engine:
             disk.fail(0, apsw.IOError)
+            await refused(StoreUnavailable, engine.attach("o", Role.OPERATOR, DAY))
             await refused(StoreUnavailable, engine.check())
             disk.heal()
             await engine.check()
