@@ -39,6 +39,7 @@ from app.engine.credentials import Credentials
 from app.engine.deliveries import Deliveries
 from app.engine.dispatcher import Dispatcher
 from app.engine.feed import Feed
+from app.engine.gaps import GapMonitor
 from app.engine.ops.rules import EngineCfg
 from app.engine.ops.sessions import Attach, attach
 from app.engine.questions import Questions
@@ -62,6 +63,7 @@ from app.state.state import CommitThenRaise, State
 from app.state.tables import get_meta, set_meta
 from tests.support.clocks import HandClock
 from tests.support.receiver import receiving
+from tests.support.swarms import still_clocks
 from tests.support.waiting import eventually
 
 CFG = EngineCfg(heartbeat_interval_ms=1000, heartbeat_miss_threshold=2)
@@ -121,8 +123,12 @@ class Ground:
             signer=self.signer,
             registries=self.registries,
             couriers=self.couriers(),
+            gaps=self.gaps(),
             cfg=CFG,
         )
+
+    def gaps(self) -> GapMonitor:
+        return GapMonitor(self.transactions, check=self.store.check, clocks=still_clocks)
 
     def dispatcher(self) -> Dispatcher:
         parts = RunnerParts(
@@ -314,7 +320,13 @@ async def test_recovery_finds_nothing_in_a_new_store(ground: Ground) -> None:
 
 async def test_timers_carry_out_what_is_due(ground: Ground) -> None:
     """A lease that ran out ends its attempt, by the running loop."""
-    timers = Timers(ground.transactions, dispatcher=ground.dispatcher(), layers=ground.layers, clock=ground.clock)
+    timers = Timers(
+        ground.transactions,
+        gaps=ground.gaps(),
+        dispatcher=ground.dispatcher(),
+        layers=ground.layers,
+        clock=ground.clock,
+    )
     tasks, token = Tasks(ground.transactions, CFG), await ground.token()
     task_id = await ground.task()
     await ground.dispatcher().dispatch(token, task_id, EXTERNAL, lease=timedelta(seconds=1))
@@ -396,3 +408,23 @@ async def test_webhooks_and_deliveries(ground: Ground) -> None:
         running.cancel()
         await asyncio.wait({running})
         await sender.aclose()
+
+
+async def test_a_gap_moves_the_lease_of_whoever_could_not_be_heard(ground: Ground) -> None:
+    """Both clocks are given; a tick that is late by minutes is a gap, and the lease ends that much later."""
+    running = [0]
+    gaps = GapMonitor(ground.transactions, check=ground.store.check, clocks=lambda: (ground.clock(), running[0]))
+    tasks, token = Tasks(ground.transactions, CFG), await ground.token()
+    task_id = await ground.task()
+    await ground.dispatcher().dispatch(token, task_id, EXTERNAL, lease=timedelta(seconds=60))
+    await gaps.begin()
+    assert not await gaps.catch_up()
+
+    ground.clock.advance(600)
+    running[0] += 600_000
+    assert await gaps.catch_up()
+    timers = Timers(
+        ground.transactions, gaps=gaps, dispatcher=ground.dispatcher(), layers=ground.layers, clock=ground.clock
+    )
+    await timers.carry_out_due()
+    assert await status_is(tasks, task_id, Status.RUNNING)
