@@ -102,8 +102,8 @@ def _contents(facts: dict[str, Any]) -> Iterator[Result]:
         age = (time.time() * 1000 - since) / 3_600_000
         found = f"{stats['questions']['open']} open, the oldest since {to_rfc3339(since)} ({age:.1f} h)"
         yield ("questions", "info", found, "")
-    if stats["loop"]["paused"]:
-        found = f"paused by {stats['loop']['by']}: no attempt starts"
+    if stats["loop"].paused:
+        found = f"paused by {stats['loop'].by}: no attempt starts"
         yield ("dispatching", "warning", found, "A senior resumes dispatching: POST /v1/senior/loop/resume.")
     if facts["stranded"]:
         for row in facts["stranded"][:SHOWN]:

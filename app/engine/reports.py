@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from app.domain.tokens import CapToken
 from app.engine.ops import reports
 from app.engine.sessions import READERS
@@ -40,7 +38,7 @@ class Reports:
             "layers": self._layers.keys(),
         }
 
-    async def stats(self, token: CapToken) -> dict[str, Any]:
+    async def stats(self, token: CapToken) -> reports.Stats:
         """Count tasks, attempts, questions and more. Reads much, so it reads off the event loop."""
         await self._transactions.read_as(token, READERS, lambda _, caller: caller)
         return await self._transactions.read(reports.stats, bulk=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 from app.domain.access import Caller, Role, Verb
 from app.domain.errors import PollTimeout, TaskNotFound
@@ -76,13 +75,12 @@ class Tasks:
 
         return await self._transactions.read_as(token, Verb.READ_TASK_STATE, run)
 
-    async def why(self, bearer: Bearer, task_id: str) -> dict[str, Any]:
+    async def why(self, bearer: Bearer, task_id: str) -> reports.Why:
         """Explain what the task waits for: a sentence and the chain of causes. Raises TaskNotFound."""
 
-        def run(state: State, caller: Caller) -> dict[str, Any]:
+        def run(state: State, caller: Caller) -> reports.Why:
             own(state, caller, task_id, Verb.READ_TASK_STATE)
-            task, summary, chain = reports.why(state, task_id)
-            return {"task_id": task.id, "status": task.status.value, "summary": summary, "chain": chain}
+            return reports.why(state, task_id)
 
         return await self._transactions.read_as(bearer, Verb.READ_TASK_STATE, run)
 

@@ -1,7 +1,7 @@
-"""The engine's rows as they look on the wire.
+"""Replies: the one rendering of each value that the API shows, as the models in `swarmhold.models` describe it.
 
-Plain dicts for orjson, JSON columns embedded as they are stored. An optional field that has no value is left out where
-the wire marks it with a question mark, and null elsewhere.
+Plain dicts for orjson, JSON columns embedded as they are stored. An optional field without a value is left out; one
+whose absence means something is null.
 """
 
 from __future__ import annotations
@@ -18,18 +18,24 @@ from app.domain.questions import Question, QuestionStatus
 from app.domain.sessions import Session
 from app.domain.tasks import Task, TaskState
 from app.domain.tokens import ApiKey
-from app.engine.credentials import Inspection
+from app.domain.webhooks import Webhook
+from app.engine.credentials import Inspection, Minted
+from app.engine.ops.loop import LoopState
+from app.engine.ops.queues import Claim
+from app.engine.ops.reports import Stats, Why, WhyLink
+from app.engine.sessions import Attached
+from app.engine.workers import WorkerPulse
 
 View = dict[str, Any]
 
 
 def at_or_none(instant: int | None) -> str | None:
-    """Render an instant as `at` does, or null when it is missing."""
+    """Return the RFC 3339 text of an instant, or None."""
     return None if instant is None else at(instant)
 
 
 def fragment(value: Json | None) -> orjson.Fragment | None:
-    """Return a JSON column for embedding, null when it is empty."""
+    """Embed a JSON column, null when it is empty."""
     return None if value is None else value.fragment
 
 
@@ -39,7 +45,7 @@ def present(**fields: Any) -> View:
 
 
 def task(state: TaskState) -> View:
-    """Return the view of a task."""
+    """Render a task."""
     row = state.task
     return {
         "id": row.id,
@@ -65,7 +71,7 @@ def etag(state: TaskState) -> str:
 
 
 def dispatched(row: Dispatched) -> View:
-    """Return the view of a new attempt, with its handle only if the dispatcher has to pass it on."""
+    """Render a started attempt, with its handle where the caller has to hand it on."""
     return {
         "task_id": row.task_id,
         "attempt": row.attempt,
@@ -74,17 +80,17 @@ def dispatched(row: Dispatched) -> View:
 
 
 def outcome(row: DispatchOutcome) -> View:
-    """Return the view of a dispatch's outcome."""
+    """Render how a dispatch ended."""
     return {"outcome": row.outcome.value, **present(value=fragment(row.value), key=row.key, reason=row.reason)}
 
 
 def output(row: Output) -> View:
-    """Return the view of an output."""
+    """Render one output of an attempt."""
     return {**row.body.value, "type": row.type.value, "seq": row.seq, "at": at(row.at)}
 
 
 def attempt(row: Attempt, task: Task) -> View:
-    """Return the view of an attempt. Without a prompt of its own it has the task's."""
+    """Render one attempt of a task. Without a prompt of its own it had the task's directive."""
     ended: View = {}
     if row.final is not None:
         ended["final"] = {"value": row.final.fragment, "ok": row.final_ok}
@@ -117,7 +123,7 @@ def attempt(row: Attempt, task: Task) -> View:
 
 
 def late(row: LateResult) -> View:
-    """Return the view of a late result."""
+    """Render a result that came too late."""
     return {
         "index": row.index,
         "task_id": row.task_id,
@@ -131,7 +137,7 @@ def late(row: LateResult) -> View:
 
 
 def question(row: Question) -> View:
-    """Return the view of a question, with its answer once there is one."""
+    """Render a question, with its answer once there is one."""
     shown: View = {
         "key": row.key,
         "task_id": row.task_id,
@@ -158,7 +164,7 @@ def question(row: Question) -> View:
 
 
 def session(row: Session) -> View:
-    """Return the view of a session, without its token."""
+    """Render a session, without its token."""
     return {
         "id": row.id,
         "operator_id": row.operator_id,
@@ -180,7 +186,7 @@ def session(row: Session) -> View:
 
 
 def api_key(row: ApiKey) -> View:
-    """Return the view of an API key, without its text."""
+    """Render an API key, without its secret."""
     return {
         "id": row.id,
         "name": row.name,
@@ -192,7 +198,7 @@ def api_key(row: ApiKey) -> View:
 
 
 def payload(row: WorkerPayload) -> View:
-    """Return the view of a worker's payload."""
+    """Render what a worker fetches before it begins."""
     answers = [
         {**answer, "answered_at": at_or_none(cast("int | None", answer["answered_at"]))} for answer in row.answers
     ]
@@ -206,25 +212,38 @@ def payload(row: WorkerPayload) -> View:
     }
 
 
-_INSTANTS = frozenset({"since", "until", "at", "deadline", "last_seen_at", "asked_at", "oldest_open_question_at"})
+_LINK_INSTANTS = frozenset({"since", "at", "deadline", "last_seen_at"})
 
 
-def report(value: Any) -> Any:
-    """Return a report of the engine with its instants as text, without empty fields."""
-    if isinstance(value, dict):
-        fields = cast("dict[str, Any]", value)
-        return {
-            name: at(field) if name in _INSTANTS and isinstance(field, int) else report(field)
-            for name, field in fields.items()
-            if not (name in _INSTANTS and field is None)
-        }
-    if isinstance(value, list):
-        return [report(item) for item in cast("list[Any]", value)]
-    return value
+def why(found: Why) -> View:
+    """Render what a task waits for."""
+    return {**found, "chain": [why_link(link) for link in found["chain"]]}
+
+
+def why_link(link: WhyLink) -> View:
+    """Render one link of that chain: the fields of its kind, without instants that it does not have."""
+    return {
+        name: at(cast("int", value)) if name in _LINK_INSTANTS else value
+        for name, value in link.items()
+        if value is not None or name not in _LINK_INSTANTS
+    }
+
+
+def stats(found: Stats) -> View:
+    """Render the counts of the whole server."""
+    oldest = at_or_none(found["oldest_open_question_at"])
+    shown: View = {**found, "loop": loop(found["loop"])}
+    del shown["oldest_open_question_at"]
+    return {**shown, **present(oldest_open_question_at=oldest)}
+
+
+def loop(row: LoopState) -> View:
+    """Render whether dispatching is paused, and who switched it last and when."""
+    return {"paused": row.paused, "by": row.by, "since": at_or_none(row.since)}
 
 
 def inspection(row: Inspection) -> View:
-    """Return the view of a token's claims."""
+    """Render the result of verifying a token."""
     return {
         "valid": row.valid,
         **present(code=row.code),
@@ -235,6 +254,68 @@ def inspection(row: Inspection) -> View:
     }
 
 
+def attached(row: Attached) -> View:
+    """Render a new session with its token, which no other reply shows."""
+    return {"token": row.token.text, "session": session(row.session)}
+
+
+def created_key(row: ApiKey, text: str) -> View:
+    """Render a new API key with its text, which no other reply shows."""
+    return {"id": row.id, "key": text}
+
+
+def minted_token(row: Minted) -> View:
+    """Render a new token, which no other reply shows."""
+    return {"token": row.token.text, "jti": row.record.jti, "expires_at": at(row.record.expires_at)}
+
+
+def resource(key: str, value: Json, updated_at: int) -> View:
+    """Render a named value."""
+    return {"key": key, "value": value.fragment, "updated_at": at(updated_at)}
+
+
+def heartbeat(pulse: WorkerPulse) -> View:
+    """Render the reply to a worker's heartbeat."""
+    return {"expires_at": at_or_none(pulse.expires_at), "cancelled": pulse.cancelled}
+
+
+def claimed_job(row: Claim, base_url: str) -> View:
+    """Render a claimed attempt: the worker's prompt, its handle and the server to work with."""
+    return {
+        **payload(row.payload),
+        "worker_handle": row.handle,
+        "lease_expires_at": at_or_none(row.lease_expires_at),
+        "base_url": base_url,
+    }
+
+
+def webhook(row: Webhook) -> View:
+    """Render a webhook, without its secret."""
+    return {
+        "id": row.id,
+        "name": row.name,
+        "url": row.url,
+        "events": fragment(row.kinds),
+        "status": row.status.value,
+        "cursor": row.cursor,
+        "failures": row.failures,
+        "delivered": row.delivered,
+        "created_at": at(row.created_at),
+        **present(
+            reason=row.reason,
+            failing_since=at_or_none(row.failing_since),
+            next_at=at_or_none(row.next_at),
+            last_error=row.last_error,
+            delivered_at=at_or_none(row.delivered_at),
+        ),
+    }
+
+
+def created_webhook(row: Webhook, secret: str) -> View:
+    """Render a new webhook with the secret that signs its deliveries, which no other reply shows."""
+    return {**webhook(row), "secret": secret}
+
+
 def page(items: list[View], next_cursor: str | None = None) -> View:
-    """Return the view of one page."""
+    """Render one page of a list."""
     return {"items": items, "next_cursor": next_cursor}

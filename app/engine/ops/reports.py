@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Required, TypedDict
 
 import sqlalchemy as sa
 
@@ -13,9 +13,66 @@ from app.engine.ops.queries import CHILDREN, OPEN_QUESTIONS, require_task
 from app.state import schema
 from app.state.state import State
 from app.state.statements import Statement
-from app.state.tables import ATTEMPTS, get_meta
+from app.state.tables import ATTEMPTS
 
-Link = dict[str, Any]
+
+class WhyLink(TypedDict, total=False):
+    """One link of what a task waits for. Which fields it has depends on `kind`."""
+
+    kind: Required[str]
+    detail: Required[str]
+    since: int | None
+    at: int | None
+    task_id: str
+    key: str
+    asked_by: str
+    bridge_id: str | None
+    seen_by: list[str]
+    deadline: int | None
+    on_deadline: str
+    attempt: int
+    phase: str
+    spawner: str
+    queue: str | None
+    lease_holder: str | None
+    owner: str | None
+    last_seen_at: int | None
+    outcome: str | None
+    reason: str | None
+    reason_detail: str | None
+    late_results: int
+    name: str
+
+
+class Why(TypedDict):
+    """Why a task is where it is: a sentence for people and the chain of what it waits for, nearest first."""
+
+    task_id: str
+    status: str
+    summary: str
+    chain: list[WhyLink]
+
+
+class AttemptCount(TypedDict):
+    """How many attempts of a kind of spawner are in a phase."""
+
+    spawner: str
+    phase: str
+    count: int
+
+
+class Stats(TypedDict):
+    """Counts of everything that lives."""
+
+    tasks: dict[str, int]
+    questions: dict[str, int]
+    oldest_open_question_at: int | None
+    sessions: dict[str, int]
+    attempts: list[AttemptCount]
+    queues: dict[str, int]
+    webhooks: dict[str, int]
+    loop: loop.LoopState
+
 
 _T, _Q, _S, _A = schema.tasks.c, schema.questions.c, schema.sessions.c, schema.attempts.c
 _BY_STATUS = Statement(sa.select(_T.status, sa.func.count()).group_by(_T.status))
@@ -31,11 +88,11 @@ _QUEUES = Statement(
 )
 
 
-def why(state: State, task_id: str) -> tuple[Task, str, list[Link]]:
+def why(state: State, task_id: str) -> Why:
     """Return the task, a sentence on what it waits for, and the chain of that, nearest first. Raises TaskNotFound."""
     task = require_task(state, task_id)
     attempt = ATTEMPTS.get(state.db, task.id, task.attempt) if task.attempt else None
-    chain: list[Link] = []
+    chain: list[WhyLink] = []
     if task.status is Status.SUSPENDED:
         chain += _questions(state, task)
     if attempt is not None:
@@ -49,10 +106,11 @@ def why(state: State, task_id: str) -> tuple[Task, str, list[Link]]:
     if paused.paused and task.status in (Status.PENDING, Status.RUNNING):
         chain.append({"kind": "loop", "detail": f"dispatching is paused by {paused.by}", "since": paused.since})
     chain += _children(state, task)
-    return task, _summary(task, attempt, chain), chain
+    summary = _summary(task, attempt, chain)
+    return {"task_id": task.id, "status": task.status.value, "summary": summary, "chain": chain}
 
 
-def _questions(state: State, task: Task) -> list[Link]:
+def _questions(state: State, task: Task) -> list[WhyLink]:
     return [
         {
             "kind": "question",
@@ -80,7 +138,7 @@ _PHASE_TEXT = {
 }
 
 
-def _attempt(attempt: Attempt) -> Link:
+def _attempt(attempt: Attempt) -> WhyLink:
     return {
         "kind": "attempt",
         "detail": _PHASE_TEXT[attempt.phase],
@@ -99,7 +157,7 @@ def _attempt(attempt: Attempt) -> Link:
     }
 
 
-def _timers(attempt: Attempt) -> list[Link]:
+def _timers(attempt: Attempt) -> list[WhyLink]:
     if not attempt.is_live:
         return []
     if attempt.paused_at is not None:
@@ -117,7 +175,7 @@ def _at(link: tuple[str, str, int | None]) -> int:
     return link[2] or 0
 
 
-def _children(state: State, task: Task) -> list[Link]:
+def _children(state: State, task: Task) -> list[WhyLink]:
     return [
         {
             "kind": "child",
@@ -130,7 +188,7 @@ def _children(state: State, task: Task) -> list[Link]:
     ]
 
 
-def _summary(task: Task, attempt: Attempt | None, chain: list[Link]) -> str:
+def _summary(task: Task, attempt: Attempt | None, chain: list[WhyLink]) -> str:
     match task.status:
         case Status.PENDING:
             return "It was not dispatched yet."
@@ -149,10 +207,9 @@ def _summary(task: Task, attempt: Attempt | None, chain: list[Link]) -> str:
             return f"Attempt {attempt.attempt} is live: {_PHASE_TEXT[attempt.phase]}."
 
 
-def stats(state: State) -> dict[str, Any]:
+def stats(state: State) -> Stats:
     """Return counts of tasks, questions, sessions, attempts, queues and webhooks."""
     attached = {bool(flag): count for flag, count in _ATTACHED.query(state.db)}
-    paused = loop.read(state)
     return {
         "tasks": dict(_BY_STATUS.query(state.db)),
         "questions": dict(_QUESTIONS.query(state.db)),
@@ -161,6 +218,5 @@ def stats(state: State) -> dict[str, Any]:
         "attempts": [{"spawner": kind, "phase": phase, "count": n} for kind, phase, n in _PHASES.query(state.db)],
         "queues": dict(_QUEUES.query(state.db)),
         "webhooks": dict(_WEBHOOKS.query(state.db)),
-        "loop": {"paused": paused.paused, "by": paused.by, "since": paused.since},
-        "schema": get_meta(state.db, "schema"),
+        "loop": loop.read(state),
     }

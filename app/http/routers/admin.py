@@ -24,7 +24,7 @@ async def create_key(edge: EdgeDep, key: ApiKeyText, body: KeyRequest, once: Onc
     roles = frozenset(Role(role.value) for role in body.roles)
     ttl = None if body.ttl is None else timedelta(seconds=body.ttl)
     row, text = await edge.engine.keys.create(key, body.name, roles, ttl, idempotency=once)
-    return replies.json({"id": row.id, "key": text}, status=201)
+    return replies.json(views.created_key(row, text), status=201)
 
 
 @router.get("/keys", response_model=Page[ApiKey], openapi_extra=requires(credential="root"))

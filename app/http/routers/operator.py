@@ -62,7 +62,7 @@ async def attach(edge: EdgeDep, key: ApiKeyText, body: AttachRequest, once: Once
         conversions.session_options(body),
         idempotency=once,
     )
-    return replies.json({"token": attached.token.text, "session": views.session(attached.session)}, status=201)
+    return replies.json(views.attached(attached), status=201)
 
 
 @router.get("/sessions", response_model=Page[Session], openapi_extra=requires(Verb.READ_TRACE, Verb.ATTACH_SESSION))
@@ -89,7 +89,7 @@ async def registry(edge: EdgeDep, token: Token) -> Reply:
 @router.get("/stats", response_model=Stats, openapi_extra=requires(Verb.READ_TRACE, Verb.ATTACH_SESSION))
 async def stats(edge: EdgeDep, token: Token) -> Reply:
     """Read counts of the whole server."""
-    return replies.json(views.report(await edge.engine.reports.stats(token)))
+    return replies.json(views.stats(await edge.engine.reports.stats(token)))
 
 
 @router.get("/session", response_model=Session, openapi_extra=requires())
@@ -141,7 +141,7 @@ async def list_tasks(
 @router.get("/tasks/{task_id}/why", response_model=Why, openapi_extra=requires(Verb.READ_TASK_STATE))
 async def why(edge: EdgeDep, token: Token, task_id: TaskPath) -> Reply:
     """Explain what the task waits for, nearest cause first."""
-    return replies.json(views.report(await edge.engine.tasks.why(token, task_id)))
+    return replies.json(views.why(await edge.engine.tasks.why(token, task_id)))
 
 
 @router.post("/tasks/{task_id}/result", status_code=204, openapi_extra=requires(Verb.POST_RESULT))
@@ -198,7 +198,7 @@ async def put_resource(request: Request, edge: EdgeDep, token: Token, key: NameP
 async def resource(edge: EdgeDep, token: Token, key: NamePath) -> Reply:
     """Read a named value."""
     value, updated_at = await edge.engine.resources.read(token, key)
-    return replies.json({"key": key, "value": value.fragment, "updated_at": views.at(updated_at)})
+    return replies.json(views.resource(key, value, updated_at))
 
 
 @router.post(
@@ -219,9 +219,7 @@ async def mint(edge: EdgeDep, token: Token, body: MintRequest, once: Once) -> Re
         task_id=body.task_id,
         idempotency=once,
     )
-    record = minted.record
-    told = {"token": minted.token.text, "jti": record.jti, "expires_at": views.at(record.expires_at)}
-    return replies.json(told, status=201)
+    return replies.json(views.minted_token(minted), status=201)
 
 
 @router.post("/tokens/verify", response_model=TokenVerdict, openapi_extra=requires(Verb.VERIFY_TOKEN))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from app.domain.access import Verb
 from app.domain.json import Json
 from app.domain.questions import QuestionStatus as DomainStatus
@@ -72,20 +70,16 @@ async def direct(edge: EdgeDep, token: Token, task_id: TaskPath, body: Directive
 @router.post("/loop/pause", response_model=LoopState, openapi_extra=requires(Verb.PAUSE_LOOP))
 async def pause(edge: EdgeDep, token: Token) -> Reply:
     """Pause dispatching: no new attempt starts."""
-    return _loop(await edge.engine.switch.pause(token))
+    return replies.json(views.loop(await edge.engine.switch.pause(token)))
 
 
 @router.post("/loop/resume", response_model=LoopState, openapi_extra=requires(Verb.RESUME_LOOP))
 async def resume(edge: EdgeDep, token: Token) -> Reply:
     """Resume dispatching; attempts that waited start."""
-    return _loop(await edge.engine.switch.resume(token))
+    return replies.json(views.loop(await edge.engine.switch.resume(token)))
 
 
 @router.get("/loop", response_model=LoopState, openapi_extra=requires(Verb.PAUSE_LOOP, Verb.RESUME_LOOP))
 async def loop(edge: EdgeDep, token: Token) -> Reply:
     """Read whether dispatching is paused, by whom and since when."""
-    return _loop(await edge.engine.switch.state(token))
-
-
-def _loop(state: Any) -> Reply:
-    return replies.json({"paused": state.paused, "by": state.by, "since": views.at_or_none(state.since)})
+    return replies.json(views.loop(await edge.engine.switch.state(token)))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from app.domain.webhooks import Webhook as Row
 from app.http import conversions, replies, views
 from app.http.edge import ApiKeyText, EdgeDep, Once
 from app.http.parameters import NamePath
 from app.http.replies import Reply
 from app.http.routes import model_router, requires
-from app.http.views import View
 from swarmhold.models.pages import Page
 from swarmhold.models.webhooks import CreatedWebhook, ReplayRequest, Webhook, WebhookRequest
 
@@ -17,46 +15,25 @@ router = model_router("/v1/admin/webhooks", "admin")
 _ROOT = requires(credential="root")
 
 
-def _view(row: Row) -> View:
-    return {
-        "id": row.id,
-        "name": row.name,
-        "url": row.url,
-        "events": views.fragment(row.kinds),
-        "status": row.status.value,
-        "cursor": row.cursor,
-        "failures": row.failures,
-        "delivered": row.delivered,
-        "created_at": views.at(row.created_at),
-        **views.present(
-            reason=row.reason,
-            failing_since=views.at_or_none(row.failing_since),
-            next_at=views.at_or_none(row.next_at),
-            last_error=row.last_error,
-            delivered_at=views.at_or_none(row.delivered_at),
-        ),
-    }
-
-
 @router.post(
     "", status_code=201, response_model=CreatedWebhook, openapi_extra=requires(credential="root", idempotent=True)
 )
 async def create_webhook(edge: EdgeDep, key: ApiKeyText, body: WebhookRequest, once: Once) -> Reply:
     """Create a webhook for a URL that the settings allow. Only this reply shows its secret."""
     row, secret = await edge.engine.webhooks.create(key, conversions.webhook_spec(body), idempotency=once)
-    return replies.json({**_view(row), "secret": secret}, status=201)
+    return replies.json(views.created_webhook(row, secret), status=201)
 
 
 @router.get("", response_model=Page[Webhook], openapi_extra=_ROOT)
 async def list_webhooks(edge: EdgeDep, key: ApiKeyText) -> Reply:
     """List all webhooks and their state."""
-    return replies.json(views.page([_view(row) for row in await edge.engine.webhooks.every(key)]))
+    return replies.json(views.page([views.webhook(row) for row in await edge.engine.webhooks.every(key)]))
 
 
 @router.get("/{webhook_id}", response_model=Webhook, openapi_extra=_ROOT)
 async def read_webhook(edge: EdgeDep, key: ApiKeyText, webhook_id: NamePath) -> Reply:
     """Read one webhook."""
-    return replies.json(_view(await edge.engine.webhooks.read(key, webhook_id)))
+    return replies.json(views.webhook(await edge.engine.webhooks.read(key, webhook_id)))
 
 
 @router.delete("/{webhook_id}", status_code=204, openapi_extra=_ROOT)
@@ -69,16 +46,16 @@ async def delete_webhook(edge: EdgeDep, key: ApiKeyText, webhook_id: NamePath) -
 @router.post("/{webhook_id}/replay", response_model=Webhook, openapi_extra=_ROOT)
 async def replay_webhook(edge: EdgeDep, key: ApiKeyText, webhook_id: NamePath, body: ReplayRequest) -> Reply:
     """Deliver again the events after a cursor; this resumes a paused webhook."""
-    return replies.json(_view(await edge.engine.webhooks.replay(key, webhook_id, body.after)))
+    return replies.json(views.webhook(await edge.engine.webhooks.replay(key, webhook_id, body.after)))
 
 
 @router.post("/{webhook_id}/pause", response_model=Webhook, openapi_extra=_ROOT)
 async def pause_webhook(edge: EdgeDep, key: ApiKeyText, webhook_id: NamePath) -> Reply:
     """Pause a webhook; its position in the feed is kept."""
-    return replies.json(_view(await edge.engine.webhooks.pause(key, webhook_id)))
+    return replies.json(views.webhook(await edge.engine.webhooks.pause(key, webhook_id)))
 
 
 @router.post("/{webhook_id}/resume", response_model=Webhook, openapi_extra=_ROOT)
 async def resume_webhook(edge: EdgeDep, key: ApiKeyText, webhook_id: NamePath) -> Reply:
     """Resume a webhook at once, from its position in the feed."""
-    return replies.json(_view(await edge.engine.webhooks.resume(key, webhook_id)))
+    return replies.json(views.webhook(await edge.engine.webhooks.resume(key, webhook_id)))

@@ -135,7 +135,7 @@ async def output(request: Request) -> Reply:
 async def heartbeat(request: Request) -> Reply:
     """Send a heartbeat: renews the lease and returns whether to stop."""
     pulse = await edge_of(request).engine.workers.heartbeat(auth.bearer(request.scope))
-    return replies.json({"expires_at": views.at_or_none(pulse.expires_at), "cancelled": pulse.cancelled})
+    return replies.json(views.heartbeat(pulse))
 
 
 @router.post(
@@ -167,7 +167,7 @@ async def question(request: Request, edge: EdgeDep, bearer: Token, key: Question
 async def resource(edge: EdgeDep, bearer: Token, key: NamePath) -> Reply:
     """Read a named value."""
     value, updated_at = await edge.engine.resources.read(bearer, key)
-    return replies.json({"key": key, "value": value.fragment, "updated_at": views.at(updated_at)})
+    return replies.json(views.resource(key, value, updated_at))
 
 
 @router.post(
@@ -188,11 +188,4 @@ async def claim(request: Request, edge: EdgeDep, key: ApiKeyText, body: ClaimReq
         return replies.nothing()
     if claimed is None:
         return replies.nothing()
-    return replies.json(
-        {
-            **views.payload(claimed.payload),
-            "worker_handle": claimed.handle,
-            "lease_expires_at": views.at_or_none(claimed.lease_expires_at),
-            "base_url": edge.settings.base_url,
-        }
-    )
+    return replies.json(views.claimed_job(claimed, edge.settings.base_url))

@@ -9,7 +9,7 @@ from swarmhold.models.attempts import Attempt
 from swarmhold.models.outputs import OutputRecord
 from swarmhold.models.pages import Page
 from swarmhold.models.questions import Question
-from swarmhold.models.sessions import Session
+from swarmhold.models.sessions import Registry, Session
 from swarmhold.models.stats import Stats
 from swarmhold.models.tasks import Task, Why
 from swarmhold.models.tokens import TokenVerdict
@@ -165,6 +165,11 @@ async def test_reports_fit_their_models(node: Node) -> None:
     stats = Stats.model_validate_json((await operator.get(f"{OP}/stats")).content)
     questions = Page[Question].model_validate_json((await senior.get(f"{SENIOR}/questions?status=open")).content)
 
+    registry = (await operator.get(f"{OP}/registry")).json()
+
+    assert registry.keys() == Registry.model_fields.keys()
+    assert not [link.model_extra for link in why.chain if link.model_extra]
+    assert not stats.model_extra
     assert why.status == "suspended"
     assert {link.kind for link in why.chain} >= {"question", "attempt"}
     assert attempts.items == [one]

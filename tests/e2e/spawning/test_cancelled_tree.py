@@ -95,7 +95,7 @@ async def test_nothing_of_a_cancelled_tree_is_left_alive(stage: Stage) -> None:
     assert (verdict.valid, verdict.code) == (False, "token-revoked")
 
     async def nothing_live() -> bool:
-        return not ((await stage.operator.stats()).model_extra or {})["attempts"]
+        return not (await stage.operator.stats()).attempts
 
     await eventually(nothing_live, awaited="no attempt to be open")
 

@@ -46,6 +46,8 @@ class Attempt(Shape):
     timeout_at: Instant | None = None
     last_seen_at: Instant | None = None
     owner: str | None = None
+    session_id: str | None = None
+    late_results: int = 0
     final: FinalValue | None = None
 
 

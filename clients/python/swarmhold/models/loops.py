@@ -1,4 +1,4 @@
-"""Dispatching: whether new attempts start. The API calls it the loop."""
+"""Dispatching: whether new attempts start."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["LoopState"]
 
 
 class LoopState(Shape):
-    """Whether dispatching is paused. `by` and `since` say who paused it and when; null while it is not."""
+    """`by` and `since` tell who paused or resumed dispatching last, and when; null when nobody ever did."""
 
     paused: bool
     by: str | None

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, StrictBool
 
-from swarmhold.models.enums import SETTLED, Status
+from swarmhold.models.enums import SETTLED, OnDeadline, Outcome, Phase, Status
 from swarmhold.models.instants import Instant, Seconds
 from swarmhold.models.names import Labels, Name, TaskId, Text
 from swarmhold.models.retries import Retry
@@ -110,12 +110,35 @@ class WorkerResultRequest(Request):
 
 
 class WhyLink(Shape):
-    """One link of what a task waits for, nearest first."""
+    """One link of what a task waits for: a question, an attempt, a timer, a retry, a child and so on, by `kind`.
+
+    `detail` is for people; the further fields depend on the kind. `seen_by` lists the bridges that were shown the
+    question, `at` is when a timer or retry is due.
+    """
 
     kind: str
     detail: str
     since: Instant | None = None
-    until: Instant | None = None
+    at: Instant | None = None
+    task_id: str | None = None
+    key: str | None = None
+    asked_by: str | None = None
+    bridge_id: str | None = None
+    seen_by: list[str] | None = None
+    deadline: Instant | None = None
+    on_deadline: OnDeadline | None = None
+    attempt: int | None = None
+    phase: Phase | None = None
+    spawner: str | None = None
+    queue: str | None = None
+    lease_holder: str | None = None
+    owner: str | None = None
+    last_seen_at: Instant | None = None
+    outcome: Outcome | None = None
+    reason: str | None = None
+    reason_detail: str | None = None
+    late_results: int | None = None
+    name: str | None = None
 
 
 class Why(Shape):
