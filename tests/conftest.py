@@ -9,6 +9,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,9 @@ def postgres_cluster() -> Iterator[PostgresCluster]:
 def postgres_template(postgres_cluster: PostgresCluster) -> str:
     """The URL of a PostgreSQL database with all tables: copying it is faster than migrating an empty one."""
     url = postgres_cluster.create_database()
-    asyncio.run(_migrate(url))
+    # In a thread, since a fixture of a running loop may be the first to ask for it.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, _migrate(url)).result()
     return url
 
 

@@ -12,15 +12,18 @@ SOURCES = modules("app") + modules("clients")
 
 # What a word of this project's past is called elsewhere. `docs/glossary.md` has the words of the product itself.
 BANNED = {
+    r"ails|ailing": "failing",
     r"ear|ears": "subscription",
     r"guessing": "failed authentication attempts, auth rate limit",
     r"is_worth_it": "renewal_due",
     r"is no id": "is not a valid id",
     r"hangs (above|below)": "parent token, descends from",
+    r"frames back to life": "crash recovery could replay the failed frames",
     r"plainly": "a readable validation message",
     r"reigns?": "lock term",
     r"signs? of life": "heartbeat",
     r"strays": "orphaned processes",
+    r"tangled": "needs full rollback",
     r"unheard": "without a heartbeat",
     r"until_worthless": "wait_until_invalid",
 }

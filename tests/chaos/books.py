@@ -86,13 +86,13 @@ def _attempts(books: Books) -> Iterator[str]:
 
 
 def _answers(books: Books, ledger: Ledger) -> Iterator[str]:
-    told = Counter(str(getattr(event, "key", "")) for event in books.feed if event.kind == "senior_answered")
+    events = Counter(str(getattr(event, "key", "")) for event in books.feed if event.kind == "senior_answered")
     for key, answer in ledger.answers.items():
         question = books.questions[key]
-        if question.answer != answer or question.status != "answered" or told[key] != 1:
-            yield f"{key} is {question.status} with {question.answer!r}, told {told[key]} times; it was {answer!r}"
-        if key in ledger.heard and ledger.heard[key] != answer:
-            yield f"{key}: the worker heard {ledger.heard[key]!r}, not {answer!r}"
+        if question.answer != answer or question.status != "answered" or events[key] != 1:
+            yield f"{key} is {question.status} with {question.answer!r}, with {events[key]} events; it was {answer!r}"
+        if key in ledger.received and ledger.received[key] != answer:
+            yield f"{key}: the worker received {ledger.received[key]!r}, not {answer!r}"
 
 
 def _said(books: Books, ledger: Ledger) -> Iterator[str]:
@@ -122,4 +122,4 @@ def _events(books: Books, followed: list[Event]) -> Iterator[str]:
             settled = {"task_pass": Status.PASS, "task_cancelled": Status.CANCELLED}.get(kind)
             wanted = least if settled is None else int(task.status is settled)
             if counts[task_id] != wanted:
-                yield f"{kind} of {task_id} ({task.status}) is told {counts[task_id]} times"
+                yield f"{kind} of {task_id} ({task.status}) has {counts[task_id]} events"

@@ -15,7 +15,7 @@ class Ledger:
     finals: dict[str, Any] = field(default_factory=dict)
     """The result that each task must end with."""
     answers: dict[str, Any] = field(default_factory=dict)
-    heard: dict[str, Any] = field(default_factory=dict)
+    received: dict[str, Any] = field(default_factory=dict)
     """Answers as the asking workers got them, by question."""
     outputs: dict[str, list[str]] = field(default_factory=dict)
     cancelled: set[str] = field(default_factory=set)

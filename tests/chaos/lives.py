@@ -101,10 +101,10 @@ class Load:
         answer = {"to": task.id, "number": self._ledger.acknowledged}
         await self._senior.answer(asked.key, answer)
         await self._ledger.note(lambda: self._ledger.answers.update({asked.key: answer}))
-        heard = await worker.await_answer(asked.key, hold=HOLD)
-        self._ledger.heard[asked.key] = heard
-        await worker.submit({"heard": heard})
-        await self._final(task, {"heard": answer})
+        received = await worker.await_answer(asked.key, hold=HOLD)
+        self._ledger.received[asked.key] = received
+        await worker.submit({"received": received})
+        await self._final(task, {"received": answer})
 
     async def _talking(self, task: Task) -> None:
         worker = self._server.worker(await self._dispatched(task))

@@ -90,4 +90,5 @@ def diagnose(node: ServerProcess) -> list[dict[str, Any]]:
         timeout=120,
         env={**os.environ, **node.settings},
     )
+    assert done.stdout, done.stderr
     return [finding for finding in json.loads(done.stdout)["findings"] if finding["state"] == "wrong"]

@@ -30,7 +30,7 @@ async def test_nothing_acknowledged_is_lost_or_doubled(start_server: StartServer
 
 
 async def test_nothing_is_lost_on_postgres_either(start_server: StartServer, postgres_url: str) -> None:
-    """The same on PostgreSQL, which outlives the node."""
+    """A node that is killed again and again over PostgreSQL, which outlives it, breaks no promise."""
     settings = {"SWARMHOLD_SPAWN__PROGRAMS": PROGRAMS, "SWARMHOLD_DATABASE_URL": postgres_url}
     node = start_server(settings=settings)
 

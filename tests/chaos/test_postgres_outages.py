@@ -109,17 +109,17 @@ async def test_nothing_acknowledged_is_lost_when_postgres_is_killed(
     assert (node.running, node.pid) == (True, pid)
 
 
-async def _hear(observer: Observer, heard: list[Event]) -> None:
+async def _follow(observer: Observer, followed: list[Event]) -> None:
     async with aclosing(observer.events(after=0)) as events:
         async for event in events:
             assert isinstance(event, Event)
-            heard.append(event)
+            followed.append(event)
 
 
 async def test_who_waits_goes_on_waiting_through_an_outage(start_server: StartServer, cluster: PostgresCluster) -> None:
     """Long polls, an event stream and a console's socket that were there before get what comes after, each once."""
     node = await asyncio.to_thread(start_server, settings={"SWARMHOLD_DATABASE_URL": cluster.create_database()})
-    heard: list[Event] = []
+    followed: list[Event] = []
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(SwarmholdClient(node.url, call_retry=CALL_RETRY))
         key = node.root_key()
@@ -128,7 +128,7 @@ async def test_who_waits_goes_on_waiting_through_an_outage(start_server: StartSe
         observer = await server.attach_observer(key, "v")
         group = await stack.enter_async_context(asyncio.TaskGroup())
         console = await stack.enter_async_context(senior.console("desk"))
-        following = group.create_task(_hear(observer, heard))
+        following = group.create_task(_follow(observer, followed))
         task = await operator.start_task("a", "d")
         attempt = await operator.dispatch(task.id, ExternalSpawner())
         assert attempt.worker_handle is not None
@@ -137,7 +137,7 @@ async def test_who_waits_goes_on_waiting_through_an_outage(start_server: StartSe
         assert (await console.next_ask()).key == asked.key
         answered = group.create_task(worker.await_answer(asked.key, hold=HOLD))
         settled = group.create_task(operator.wait_for(task.id, hold=HOLD))
-        await eventually(lambda: [event.kind for event in heard][-1:] == ["task_suspended"])
+        await eventually(lambda: [event.kind for event in followed][-1:] == ["task_suspended"])
 
         await outage(node, cluster, cluster.kill)
 
@@ -145,11 +145,11 @@ async def test_who_waits_goes_on_waiting_through_an_outage(start_server: StartSe
         assert await asyncio.wait_for(answered, 30) == {"go": True}
         await worker.submit("done")
         assert (await asyncio.wait_for(settled, 30)).last_result == "done"
-        await eventually(lambda: [event.kind for event in heard].count("task_pass") == 1, within=40)
+        await eventually(lambda: [event.kind for event in followed].count("task_pass") == 1, within=40)
         following.cancel()
-    cursors = [int(event.cursor) for event in heard]
+    cursors = [int(event.cursor) for event in followed]
     assert cursors == sorted(set(cursors))
-    assert [event.kind for event in heard].count("senior_answered") == 1
+    assert [event.kind for event in followed].count("senior_answered") == 1
 
 
 def let_in(start_server: StartServer, node: ServerProcess, url: str) -> ServerProcess | None:

@@ -81,7 +81,7 @@ class Histories(RuleBasedStateMachine):
         self.known: dict[str, ModelTask] = {}
         self.finals: dict[tuple[str, int], Any] = {}
         self.answers: dict[str, Any] = {}
-        self.told: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
 
     def run(self, call: Awaitable[Any]) -> Any:
         """Wait for a call."""
@@ -91,12 +91,12 @@ class Histories(RuleBasedStateMachine):
         """What the call returned; it must raise what the model says, and nothing else."""
         found, raised = self.run(_settled(call))
         assert raised == expected, f"{raised} instead of {expected}"
-        self.tell(expected or "done")
+        self.count(expected or "done")
         return found
 
-    def tell(self, what: str) -> None:
+    def count(self, what: str) -> None:
         """Count what happened."""
-        self.told[what] += 1
+        self.counts[what] += 1
         if currently_in_test_context():
             event(what)
 
@@ -312,7 +312,7 @@ class Histories(RuleBasedStateMachine):
         handle, attempt = self.worker(pick)
         before = {question.key for question in attempt.task.questions}
         _, raised = self.run(_settled(self.swarm.engine.workers.submit(handle, Json.of(value), ok=ok)))
-        self.tell(f"submit {raised}")
+        self.count(f"submit {raised}")
         state = self.run(self.swarm.engine.read_task_state(self.swarm.operator, attempt.task.id))
         held = next(iter(set(state.suspended_on) - before), "")
         assert self.model.submit(attempt, value, ok, self.clock(), held) == raised

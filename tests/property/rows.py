@@ -90,7 +90,7 @@ def credentials_stay_within_bounds(known: dict[str, ModelTask], rows: Rows) -> N
     for record in rows.tokens:
         parent = records.get(record.parent_jti or "")
         if parent is not None:
-            assert record.expires_at <= parent.expires_at + 999  # a token tells its end in whole seconds
+            assert record.expires_at <= parent.expires_at + 999  # a token carries its expiry in whole seconds
             assert parent.revoked_at is None or record.revoked_at is not None
         if record.task_id is not None and known[record.task_id].is_cancelled():
             assert record.revoked_at is not None

@@ -24,25 +24,25 @@ class Chance:
         self._random = random.Random(seed)
 
     def pick(self) -> int:
-        """As `PICK`."""
+        """A number to pick by, as `PICK` generates."""
         return self._random.randrange(10**6)
 
     def flag(self) -> bool:
-        """As `st.booleans`."""
+        """True or false, one as often as the other."""
         return self._random.random() < 0.5
 
     def one(self, *choices: Any) -> Any:
-        """As `st.sampled_from`."""
+        """One of the choices."""
         return self._random.choice(choices)
 
     def seconds(self) -> int:
-        """As `SECONDS`, mostly short."""
+        """A time to pass, mostly short."""
         if self._random.random() < 0.8:
             return self.one(0, 1, 3, 5, 9)
         return self.one(10, 30, 61, 600, 1801, 8 * 86_400, -2, -700)
 
     def value(self) -> Any:
-        """As `VALUES`."""
+        """A value to answer or to end with."""
         return self.one(None, True, "a", "b", {"uphold": True}, [1, {"x": 2.5}])
 
 
@@ -91,7 +91,7 @@ def _step(history: Histories, chance: Chance) -> None:
 @pytest.mark.timeout(60 + 5 * HISTORIES)
 def test_long_histories() -> None:
     """Seeded histories in which most things that can happen do; each failure names its seed."""
-    told: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for seed in range(SEED, SEED + HISTORIES):
         history, chance = Histories(), Chance(seed)
         try:
@@ -104,10 +104,10 @@ def test_long_histories() -> None:
             raise
         finally:
             history.teardown()
-        told += history.told
+        counts += history.counts
     missing = {
         "done", "InvalidTransition", "LoopPaused", "AlreadyAnswered", "QuestionClosed", "AttemptSuperseded",
         "Cancelled", "TokenRevoked", "TokenTaskMismatch", "LateResultNotFound", "SpawnDepthExceeded", "submit None",
         "submit FinalConflict", "submit AttemptSuperseded", "submit Cancelled", "submit TokenRevoked",
-    } - set(told)  # fmt: skip
-    assert HISTORIES < 40 or not missing, told
+    } - set(counts)  # fmt: skip
+    assert HISTORIES < 40 or not missing, counts

@@ -15,7 +15,7 @@ Histories.TestCase.settings = settings(
     max_examples=HISTORIES,
     stateful_step_count=50,
     deadline=None,
-    # Shrinking a history takes minutes, so it is asked for; every failure is told with what repeats it.
+    # Shrinking a history takes minutes, so it is asked for; every failure is reported with what repeats it.
     phases=[phase for phase in Phase if SHRINK or phase is not Phase.shrink],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
     print_blob=True,

@@ -42,7 +42,7 @@ class RecordedControl:
         return self.handles[-1]
 
     async def worker_token(self) -> CapToken:
-        """The same token each time."""
+        """One token, whenever it is asked for."""
         self._check()
         return CapToken("a-token")
 

@@ -124,7 +124,7 @@ class CuttingProxy:
             self._left.notify_all()
 
     def _heard(self, end: socket.socket) -> bytes:
-        """What this end says, unless it may not be heard any more: then nothing comes until the proxy is closed."""
+        """What this end sends, unless it is cut off: then nothing comes until the proxy is closed."""
         while data := end.recv(65_536):
             if end not in self._silent:
                 return data

@@ -16,7 +16,7 @@ class ModelService:
     """Its address, and the paths, credentials and bodies that came."""
 
     url: str
-    heard: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
+    requests: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def running_models() -> Iterator[ModelService]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             credential = self.headers.get("x-api-key") or self.headers.get("Authorization", "")
-            service.heard.append((self.path, credential, body))
+            service.requests.append((self.path, credential, body))
             text = body["messages"][-1]["content"][::-1]
             reply = (
                 {"content": [{"type": "text", "text": text}]}

@@ -117,7 +117,7 @@ class Hook:
         self.before_calls: list[Job] = []
         self.after_calls: list[DispatchOutcome] = []
         self.asked = asyncio.Event()
-        self.heard = asyncio.Event()
+        self.notified = asyncio.Event()
         self.verdict: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if agree:
             self.verdict.set_result(None)
@@ -131,7 +131,7 @@ class Hook:
     async def after(self, job: Job, outcome: DispatchOutcome) -> None:
         """Record the call."""
         self.after_calls.append(outcome)
-        self.heard.set()
+        self.notified.set()
 
 
 class TracingLayer(Layer):

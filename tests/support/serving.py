@@ -88,11 +88,11 @@ async def served(
     *,
     engine: Engine | None = None,
     cfg: EngineCfg | None = None,
-    place: str = ":memory:",
+    store_url: str = ":memory:",
     protocols: Sequence[str] = ("httptools", "websockets-sansio"),
 ) -> AsyncIterator[Node]:
-    """Serve an engine (a new one over the store at `place` unless given) on a free port of 127.0.0.1 for a while."""
-    engine = engine or Engine(default_parts(cfg or EngineCfg(), store_url=place))
+    """Serve an engine (a new one over the store at `store_url` unless given) on a free port of 127.0.0.1."""
+    engine = engine or Engine(default_parts(cfg or EngineCfg(), store_url=store_url))
     async with engine:
         await engine.keys.ensure_root(ROOT_KEY)
         application = create_app(engine, settings, more=Sockets().routes())

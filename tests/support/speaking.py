@@ -25,23 +25,23 @@ class Speaker:
         """Send a frame."""
         await self.socket.send(json.dumps(frame))
 
-    async def hear(self) -> Frame:
+    async def receive(self) -> Frame:
         """The next frame."""
         async with asyncio.timeout(WITHIN):
             return json.loads(await self.socket.recv())
 
-    async def hear_all(self, count: int) -> list[Frame]:
+    async def receive_all(self, count: int) -> list[Frame]:
         """The next frames."""
-        return [await self.hear() for _ in range(count)]
+        return [await self.receive() for _ in range(count)]
 
-    async def ask_and_hear(self, **frame: Any) -> Frame:
+    async def ask_and_receive(self, **frame: Any) -> Frame:
         """The reply to a frame."""
         await self.say(**frame)
-        return await self.hear()
+        return await self.receive()
 
     async def silent(self) -> bool:
         """Whether nothing was said before the reply to a ping."""
-        return await self.ask_and_hear(type="ping") == {"type": "pong"}
+        return await self.ask_and_receive(type="ping") == {"type": "pong"}
 
     async def close_code(self) -> int:
         """The code that the server closes with, whatever it says before."""

@@ -208,7 +208,7 @@ async def test_a_handle_waits_for_the_hook(swarm: Swarm) -> None:
     await eventually(may_fetch)
     await engine.workers.submit(handle, Json.of(1), ok=True)
     async with asyncio.timeout(60):
-        await hook.heard.wait()
+        await hook.notified.wait()
     assert [(x.outcome, x.value) for x in hook.after_calls] == [(Outcome.PASS, Json.of(1))]
 
 
@@ -226,7 +226,7 @@ async def test_a_hook_that_refuses_blocks_with_its_reason(swarm: Swarm) -> None:
     assert (outcome.outcome, outcome.reason) == (Outcome.BLOCKED, Reason.REFUSED)
     assert outcome.value == Json.of({"reason": "refused", "detail": "too dear"})
     async with asyncio.timeout(60):
-        await hook.heard.wait()
+        await hook.notified.wait()
 
 
 async def test_an_attempt_waits_for_its_hook_to_connect(swarm: Swarm) -> None:
@@ -249,7 +249,7 @@ async def test_an_attempt_waits_for_its_hook_to_connect(swarm: Swarm) -> None:
     await eventually(is_running)
     assert tasks[1] in [job.task_id for job in hook.before_calls]
     async with asyncio.timeout(60):
-        await hook.heard.wait()
+        await hook.notified.wait()
     assert hook.after_calls[0].outcome is Outcome.CANCELLED
 
 

@@ -255,7 +255,7 @@ async def test_an_attempt_that_waits_for_its_hook_waits_on(lives: Lives) -> None
     await swarm.engine.workers.submit(handle, Json.of(1), ok=True)
 
     async with asyncio.timeout(60):
-        await hook.heard.wait()
+        await hook.notified.wait()
 
 
 async def test_the_last_steps_are_taken_by_the_next_process(lives: Lives) -> None:
@@ -275,7 +275,7 @@ async def test_the_last_steps_are_taken_by_the_next_process(lives: Lives) -> Non
     await swarm.engine.register_spawn_hook("h", second)
 
     async with asyncio.timeout(60):
-        await second.heard.wait()
+        await second.notified.wait()
     await phase_is(swarm, task_id, Phase.ENDED)
     assert (len(hook.after_calls), len(second.after_calls)) == (0, 1)
 

@@ -92,7 +92,7 @@ async def test_the_model_worker_calls_either_kind_of_endpoint(node: ServerProces
             settled = await operator.wait_for(task.id, deadline=SETTLE)
 
     assert settled.last_result == {"text": "desserts"}, worker.printed
-    ((path, credential, body),) = models.heard
+    ((path, credential, body),) = models.requests
     assert credential.endswith("key-of-the-test")
     assert (path, body["max_tokens"]) == ("/v1/messages" if kind == "ANTHROPIC" else "/chat/completions", 2048)
 

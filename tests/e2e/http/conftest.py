@@ -4,6 +4,6 @@ import pytest
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def place(request: pytest.FixtureRequest) -> str:
+def store_url(request: pytest.FixtureRequest) -> str:
     """Where an empty store is."""
     return ":memory:" if request.param == "sqlite" else request.getfixturevalue("postgres_url")

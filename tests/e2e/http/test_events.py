@@ -24,10 +24,10 @@ OP, WORK = "/v1/operator", "/v1/worker"
 
 
 @pytest.fixture
-async def node(place: str) -> AsyncIterator[Node]:
+async def node(store_url: str) -> AsyncIterator[Node]:
     """A node that looks at its readers' credentials often."""
     brief = timedelta(milliseconds=50)
-    async with served(HttpSettings(sse_comment_every=brief, sse_recheck=brief), place=place) as node:
+    async with served(HttpSettings(sse_comment_every=brief, sse_recheck=brief), store_url=store_url) as node:
         yield node
 
 

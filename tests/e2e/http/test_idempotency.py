@@ -12,9 +12,9 @@ OP, WORK = "/v1/operator", "/v1/worker"
 
 
 @pytest.fixture
-async def node(place: str) -> AsyncIterator[Node]:
+async def node(store_url: str) -> AsyncIterator[Node]:
     """A node."""
-    async with served(place=place) as node:
+    async with served(store_url=store_url) as node:
         yield node
 
 

@@ -14,9 +14,9 @@ OP, WORK, SENIOR = "/v1/operator", "/v1/worker", "/v1/senior"
 
 
 @pytest.fixture
-async def node(place: str) -> AsyncIterator[Node]:
+async def node(store_url: str) -> AsyncIterator[Node]:
     """A node."""
-    async with served(place=place) as node:
+    async with served(store_url=store_url) as node:
         yield node
 
 

@@ -32,8 +32,8 @@ NOTES = "notes.json"
 
 def main(target: Path) -> None:
     """Write the archive."""
-    with tempfile.TemporaryDirectory() as place:
-        data = Path(place) / "data"
+    with tempfile.TemporaryDirectory() as directory:
+        data = Path(directory) / "data"
         with _serving(data) as http:
             notes = _work(http, (data / "root.key").read_text().strip())
         (data / NOTES).write_text(json.dumps(notes, indent=2))

@@ -19,9 +19,9 @@ OWN: dict[str, Any] = {"kind": "main_ai", "operator_backend_id": "ai", "hook_id"
 
 
 @pytest.fixture
-async def node(place: str) -> AsyncIterator[Node]:
+async def node(store_url: str) -> AsyncIterator[Node]:
     """A node."""
-    async with served(place=place) as node:
+    async with served(store_url=store_url) as node:
         yield node
 
 
@@ -41,9 +41,9 @@ async def settled(operator: httpx.AsyncClient, task: str) -> dict[str, Any]:
     return reply.json()
 
 
-async def hear_type(speaker: Speaker, kind: str) -> Frame:
+async def receive_type(speaker: Speaker, kind: str) -> Frame:
     """The next frame, which is of this type."""
-    frame = await speaker.hear()
+    frame = await speaker.receive()
     assert frame["type"] == kind, frame
     return frame
 
@@ -53,9 +53,9 @@ async def test_a_spawn_hands_over_a_handle_that_works(node: Node) -> None:
     token = await node.attach(**OWN)
     operator = node.as_(token)
     async with speaking(node, SOCKET, token) as ai:
-        assert await ai.hear() == {"type": "welcome", "bridge_id": "ai", "open": 0}
+        assert await ai.receive() == {"type": "welcome", "bridge_id": "ai", "open": 0}
         task = await dispatched(operator)
-        spawn = await hear_type(ai, "spawn")
+        spawn = await receive_type(ai, "spawn")
         await ai.say(type="spawn_ack", req_id=spawn["req_id"])
 
         assert (spawn["task_id"], spawn["agent"], spawn["attempt"]) == (task, "a", 1)
@@ -84,9 +84,9 @@ async def test_an_ack_with_a_value_an_error_or_not_ok_means_finished(
     """The backend did the work itself, or could not."""
     token = await node.attach(**OWN)
     async with speaking(node, SOCKET, token) as ai:
-        await ai.hear()
+        await ai.receive()
         task = await dispatched(node.as_(token))
-        await ai.say(type="spawn_ack", req_id=(await hear_type(ai, "spawn"))["req_id"], **ack)
+        await ai.say(type="spawn_ack", req_id=(await receive_type(ai, "spawn"))["req_id"], **ack)
 
         result = await settled(node.as_(token), task)
 
@@ -101,17 +101,17 @@ async def test_what_the_worker_posted_wins_over_the_ack(node: Node) -> None:
     """A late ack with another value changes nothing."""
     token = await node.attach(**OWN)
     async with speaking(node, SOCKET, token) as ai:
-        await ai.hear()
+        await ai.receive()
         task = await dispatched(node.as_(token))
-        spawn = await hear_type(ai, "spawn")
+        spawn = await receive_type(ai, "spawn")
         await node.as_(spawn["worker_handle"]).post(f"{WORK}/submit", content="posted")
         await ai.say(type="spawn_ack", req_id=spawn["req_id"], value="acknowledged")
 
         assert (await settled(node.as_(token), task))["last_result"] == "posted"
         # Any frame's reply shows that the ack was taken before.
-        frames = [await ai.ask_and_hear(type="ping")]
+        frames = [await ai.ask_and_receive(type="ping")]
         while frames[-1]["type"] != "pong":
-            frames.append(await ai.hear())
+            frames.append(await ai.receive())
     assert (await settled(node.as_(token), task))["last_result"] == "posted"
 
 
@@ -120,11 +120,11 @@ async def test_hooks_agree_before_and_hear_after(node: Node) -> None:
     token = await node.attach(**OWN)
     operator = node.as_(token)
     async with speaking(node, SOCKET, token) as ai:
-        await ai.hear()
+        await ai.receive()
         task = (await operator.post(f"{OP}/tasks", json={"agent": "a", "initial_directive": "d"})).json()["id"]
         body = {"spawner": {"kind": "external"}, "layers": ["main_ai"]}
         worker = node.as_((await operator.post(f"{OP}/tasks/{task}/dispatch", json=body)).json()["worker_handle"])
-        before = await hear_type(ai, "hook_before")
+        before = await receive_type(ai, "hook_before")
         early = await worker.get(f"{WORK}/prompt")
         await ai.say(type="hook_ack", req_id=before["req_id"], ok=True)
 
@@ -133,7 +133,7 @@ async def test_hooks_agree_before_and_hear_after(node: Node) -> None:
 
         await eventually(started)
         await worker.post(f"{WORK}/submit", content="done")
-        after = await hear_type(ai, "hook_after")
+        after = await receive_type(ai, "hook_after")
         await ai.say(type="hook_ack", req_id=after["req_id"], ok=True)
 
     assert (early.status_code, early.json()["code"]) == (409, "not-started")
@@ -146,9 +146,9 @@ async def test_a_hook_that_refuses_blocks_with_its_reason(node: Node) -> None:
     token = await node.attach(**OWN)
     operator = node.as_(token)
     async with speaking(node, SOCKET, token) as ai:
-        await ai.hear()
+        await ai.receive()
         task = await dispatched(operator, layers=["main_ai"])
-        before = await hear_type(ai, "hook_before")
+        before = await receive_type(ai, "hook_before")
         await ai.say(type="hook_ack", req_id=before["req_id"], ok=False, reason="not on a Friday")
         result = await settled(operator, task)
 
@@ -162,12 +162,12 @@ async def test_a_spawn_waits_for_its_backend_and_comes_again_on_reconnect(node: 
     operator = node.as_(token)
     task = await dispatched(operator)
     async with speaking(node, SOCKET, token) as ai:
-        await ai.hear()
-        first = await hear_type(ai, "spawn")
+        await ai.receive()
+        first = await receive_type(ai, "spawn")
     async with speaking(node, SOCKET, token) as ai:
         await ai.say(type="spawn_ack", req_id=first["req_id"])
-        await hear_type(ai, "welcome")
-        assert (await ai.hear())["type"] in ("spawn", "pong") if await _comes_again(ai) else True
+        await receive_type(ai, "welcome")
+        assert (await ai.receive())["type"] in ("spawn", "pong") if await _comes_again(ai) else True
         for handle in {first["worker_handle"]}:
             assert (await node.as_(handle).get(f"{WORK}/prompt")).json()["attempt"] == 1
     await node.as_(first["worker_handle"]).post(f"{WORK}/submit", content="done")
@@ -176,7 +176,7 @@ async def test_a_spawn_waits_for_its_backend_and_comes_again_on_reconnect(node: 
 
 async def _comes_again(ai: Speaker) -> bool:
     """Whether the spawn was sent again although its ack was already there: both are allowed."""
-    frame = await ai.ask_and_hear(type="ping")
+    frame = await ai.ask_and_receive(type="ping")
     return frame["type"] == "spawn"
 
 
@@ -188,8 +188,8 @@ async def test_a_spawn_that_was_not_acknowledged_is_sent_again(node: Node) -> No
     spawns: list[Frame] = []
     for _ in range(2):
         async with speaking(node, SOCKET, token) as ai:
-            await ai.hear()
-            spawns.append(await hear_type(ai, "spawn"))
+            await ai.receive()
+            spawns.append(await receive_type(ai, "spawn"))
 
     assert spawns[0]["req_id"] == spawns[1]["req_id"]
     assert spawns[0]["attempt"] == spawns[1]["attempt"] == 1
@@ -204,13 +204,13 @@ async def test_a_replaced_connection_is_fenced_off(node: Node) -> None:
     token = await node.attach(**OWN)
     operator = node.as_(token)
     async with speaking(node, SOCKET, token) as older:
-        await older.hear()
+        await older.receive()
         task = await dispatched(operator)
-        await hear_type(older, "spawn")
+        await receive_type(older, "spawn")
         async with speaking(node, SOCKET, token) as newer:
-            await newer.hear()
+            await newer.receive()
             assert await older.close_code() == 4409
-            spawn = await hear_type(newer, "spawn")
+            spawn = await receive_type(newer, "spawn")
             await newer.say(type="spawn_ack", req_id=spawn["req_id"], value="newer")
             assert (await settled(operator, task))["last_result"] == "newer"
 
@@ -220,13 +220,13 @@ async def test_cancelling_reaches_the_backend(node: Node) -> None:
     token = await node.attach(**OWN)
     operator = node.as_(token)
     async with speaking(node, SOCKET, token) as ai:
-        await ai.hear()
+        await ai.receive()
         task = await dispatched(operator)
-        spawn = await hear_type(ai, "spawn")
+        spawn = await receive_type(ai, "spawn")
         await ai.say(type="spawn_ack", req_id=spawn["req_id"])
         assert (await operator.post(f"{OP}/tasks/{task}/cancel")).status_code == 200
 
-        cancel = await hear_type(ai, "cancel")
+        cancel = await receive_type(ai, "cancel")
 
     assert (cancel["task_id"], cancel["attempt"]) == (task, 1)
     assert (await node.as_(spawn["worker_handle"]).post(f"{WORK}/submit", content="x")).json()["code"] == "cancelled"
@@ -237,26 +237,26 @@ async def test_a_backend_answers_what_is_addressed_to_it(node: Node) -> None:
     token = await node.attach(**OWN)
     operator = node.as_(token)
     async with speaking(node, SOCKET, token) as ai:
-        await ai.hear()
+        await ai.receive()
         _, worker = await node.worker(operator)
         key = (await worker.post(f"{WORK}/questions", json={"question": "?"})).json()["key"]
-        assert (await hear_type(ai, "ask"))["key"] == key
-        assert await ai.ask_and_hear(type="answer", key=key, value=1) == {"type": "accepted", "key": key}
+        assert (await receive_type(ai, "ask"))["key"] == key
+        assert await ai.ask_and_receive(type="answer", key=key, value=1) == {"type": "accepted", "key": key}
 
 
 async def test_a_backend_answers_what_is_addressed_to_the_id_that_it_holds(node: Node) -> None:
     """Whatever its session says of ids; what is addressed to another id stays another's."""
     operator = await node.operator()
     async with speaking(node, SOCKET, await node.attach()) as ai:
-        await ai.hear()
+        await ai.receive()
         keys: list[str] = []
         for bridge in ("ai", "other"):
             task, _ = await node.worker(operator)
             asked = await operator.post(f"{OP}/tasks/{task}/questions", json={"question": "?", "bridge_id": bridge})
             keys.append(asked.json()["key"])
-        assert (await hear_type(ai, "ask"))["key"] == keys[0]
-        assert await ai.ask_and_hear(type="answer", key=keys[0], value=1) == {"type": "accepted", "key": keys[0]}
-        rejected = await ai.ask_and_hear(type="answer", key=keys[1], value=1)
+        assert (await receive_type(ai, "ask"))["key"] == keys[0]
+        assert await ai.ask_and_receive(type="answer", key=keys[0], value=1) == {"type": "accepted", "key": keys[0]}
+        rejected = await ai.ask_and_receive(type="answer", key=keys[1], value=1)
         assert (rejected["type"], rejected["code"]) == ("rejected", "role-violation")
 
 
@@ -270,7 +270,7 @@ async def test_all_registries_know_the_backend_while_it_is_there(node: Node) -> 
         return [registry[name] for name in ("senior_bridges", "spawn_hooks", "operators")]
 
     async with speaking(node, SOCKET, token) as ai:
-        await ai.hear()
+        await ai.receive()
         await eventually(lambda: _equal(ids, [["ai"]] * 3))
     await eventually(lambda: _equal(ids, [[]] * 3))
 
@@ -292,11 +292,11 @@ async def test_only_operators_are_backends(node: Node, role: Role) -> None:
 async def test_frames_for_nobody_are_harmless(node: Node) -> None:
     """Acks of requests that were never made, twice, and errors that name their request."""
     async with speaking(node, SOCKET, await node.attach(**OWN)) as ai:
-        await ai.hear()
+        await ai.receive()
         for _ in range(2):
             await ai.say(type="hook_ack", req_id="none", ok=True)
             await ai.say(type="spawn_ack", req_id="none", value=1)
-        bad = await ai.ask_and_hear(type="hook_ack", req_id="r", ok="yes")
+        bad = await ai.ask_and_receive(type="hook_ack", req_id="r", ok="yes")
         assert (bad["code"], bad["req_id"]) == ("invalid-frame", "r")
         assert await ai.silent()
 
@@ -306,9 +306,9 @@ async def test_many_spawns_at_once(node: Node) -> None:
     token = await node.attach(**OWN)
     operator = node.as_(token)
     async with speaking(node, SOCKET, token) as ai:
-        await ai.hear()
+        await ai.receive()
         tasks = await asyncio.gather(*(dispatched(operator) for _ in range(20)))
-        spawns = [await hear_type(ai, "spawn") for _ in tasks]
+        spawns = [await receive_type(ai, "spawn") for _ in tasks]
         for spawn in reversed(spawns):
             await ai.say(type="spawn_ack", req_id=spawn["req_id"], value=spawn["task_id"])
         results = await asyncio.gather(*(settled(operator, task) for task in tasks))
@@ -322,9 +322,9 @@ async def test_a_started_attempt_is_finished_by_a_later_ack(node: Node, again: b
     token = await node.attach(**OWN)
     operator = node.as_(token)
     async with speaking(node, SOCKET, token) as ai:
-        await ai.hear()
+        await ai.receive()
         task = await dispatched(operator)
-        req_id = (await hear_type(ai, "spawn"))["req_id"]
+        req_id = (await receive_type(ai, "spawn"))["req_id"]
         await ai.say(type="spawn_ack", req_id=req_id)
         await ai.say(type="spawn_ack", req_id=req_id)
         if not again:
@@ -339,7 +339,7 @@ async def test_a_started_attempt_is_finished_by_a_later_ack(node: Node, again: b
             await eventually(recorded, awaited="the start to be recorded")
     if again:
         async with speaking(node, SOCKET, token) as ai:
-            await ai.hear()
+            await ai.receive()
             await ai.say(type="spawn_ack", req_id=req_id, ok=False, error="gave up")
             result = await settled(operator, task)
 
@@ -353,16 +353,16 @@ async def test_a_secret_in_what_a_backend_says_of_a_failure_is_kept_nowhere(node
     token = await node.attach(**OWN)
     operator = node.as_(token)
     async with speaking(node, SOCKET, token) as ai:
-        await ai.hear()
+        await ai.receive()
         if step == "spawn":
             task = await dispatched(operator)
-            spawn = await hear_type(ai, "spawn")
+            spawn = await receive_type(ai, "spawn")
             secret = spawn["worker_handle"]
             await ai.say(type="spawn_ack", req_id=spawn["req_id"], error=f"refused {secret}\x1b[31m")
         else:
             task = await dispatched(operator, spawner={"kind": "external"}, layers=["main_ai"])
             secret = token
-            req_id = (await hear_type(ai, "hook_before"))["req_id"]
+            req_id = (await receive_type(ai, "hook_before"))["req_id"]
             await ai.say(type="hook_ack", req_id=req_id, ok=False, reason=f"refused {secret}\x1b[31m")
         shown = str((await settled(operator, task))["last_result"])
 

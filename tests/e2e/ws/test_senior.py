@@ -20,10 +20,10 @@ DESK = f"{SENIOR}/bridges/desk/ws"
 
 
 @pytest.fixture
-async def node(place: str) -> AsyncIterator[Node]:
+async def node(store_url: str) -> AsyncIterator[Node]:
     """A node that looks at its guests' credentials often."""
     sockets = WebSocketSettings(recheck=timedelta(milliseconds=100), allowed_origins=("https://good.example",))
-    async with served(HttpSettings(websockets=sockets), place=place) as node:
+    async with served(HttpSettings(websockets=sockets), store_url=store_url) as node:
         yield node
 
 
@@ -41,9 +41,9 @@ async def test_what_is_open_comes_first_and_then_what_is_asked(node: Node) -> No
     before = [await ask(node), await ask(node, bridge_id="desk")]
     elsewhere = await ask(node, bridge_id="other")
     async with speaking(node, DESK, await node.attach(Role.SENIOR)) as desk:
-        welcome, *asked = await desk.hear_all(3)
+        welcome, *asked = await desk.receive_all(3)
         live = await ask(node, choices=["yes", "no"], deadline="2099-01-01T00:00:00Z")
-        new = await desk.hear()
+        new = await desk.receive()
 
         assert welcome == {"type": "welcome", "bridge_id": "desk", "open": 2}
         assert [frame["key"] for frame in asked] == before
@@ -59,11 +59,17 @@ async def test_an_answer_is_accepted_and_the_task_goes_on(node: Node) -> None:
     """Who answered is recorded; the same again is accepted, another is rejected."""
     key = await ask(node)
     async with speaking(node, DESK, await node.attach(Role.SENIOR, name="kim")) as desk:
-        await desk.hear_all(2)
+        await desk.receive_all(2)
 
-        assert await desk.ask_and_hear(type="answer", key=key, value={"go": True}) == {"type": "accepted", "key": key}
-        assert await desk.ask_and_hear(type="answer", key=key, value={"go": True}) == {"type": "accepted", "key": key}
-        rejected = await desk.ask_and_hear(type="answer", key=key, value=2)
+        assert await desk.ask_and_receive(type="answer", key=key, value={"go": True}) == {
+            "type": "accepted",
+            "key": key,
+        }
+        assert await desk.ask_and_receive(type="answer", key=key, value={"go": True}) == {
+            "type": "accepted",
+            "key": key,
+        }
+        rejected = await desk.ask_and_receive(type="answer", key=key, value=2)
 
         assert (rejected["type"], rejected["key"], rejected["code"]) == ("rejected", key, "already-answered")
         assert await desk.silent()
@@ -76,32 +82,32 @@ async def test_an_answer_that_breaks_the_schema_leaves_the_question_open(node: N
     """It is rejected, and a better one is accepted."""
     key = await ask(node, answer_schema={"type": "integer"})
     async with speaking(node, DESK, await node.attach(Role.SENIOR)) as desk:
-        assert (await desk.hear_all(2))[1]["answer_schema"] == {"type": "integer"}
+        assert (await desk.receive_all(2))[1]["answer_schema"] == {"type": "integer"}
 
-        assert (await desk.ask_and_hear(type="answer", key=key, value="x"))["code"] == "answer-invalid"
-        assert (await desk.ask_and_hear(type="answer", key=key, value=1))["type"] == "accepted"
-        assert (await desk.ask_and_hear(type="answer", key="R-none", value=1))["code"] == "resume-key-not-found"
+        assert (await desk.ask_and_receive(type="answer", key=key, value="x"))["code"] == "answer-invalid"
+        assert (await desk.ask_and_receive(type="answer", key=key, value=1))["type"] == "accepted"
+        assert (await desk.ask_and_receive(type="answer", key="R-none", value=1))["code"] == "resume-key-not-found"
 
 
 async def test_what_others_settle_is_withdrawn(node: Node) -> None:
     """Answered elsewhere, withdrawn by its task's end, expired."""
     operator, senior = await node.operator(), await node.operator(Role.SENIOR)
     async with speaking(node, DESK, await node.attach(Role.SENIOR)) as desk:
-        await desk.hear()
+        await desk.receive()
         first = await ask(node)
-        assert (await desk.hear())["key"] == first
+        assert (await desk.receive())["key"] == first
         await senior.post(f"{SENIOR}/questions/{first}/answer", json={"value": 1})
-        assert await desk.hear() == {"type": "withdrawn", "key": first, "reason": "answered"}
+        assert await desk.receive() == {"type": "withdrawn", "key": first, "reason": "answered"}
 
         task, worker = await node.worker(operator)
         second = (await worker.post(f"{WORK}/questions", json={"question": "?"})).json()["key"]
-        assert (await desk.hear())["key"] == second
+        assert (await desk.receive())["key"] == second
         await operator.post(f"{OP}/tasks/{task}/cancel")
-        assert await desk.hear() == {"type": "withdrawn", "key": second, "reason": "withdrawn"}
+        assert await desk.receive() == {"type": "withdrawn", "key": second, "reason": "withdrawn"}
 
         soon = datetime.now(UTC) + timedelta(seconds=1)
         third = await ask(node, deadline=soon.isoformat(), on_deadline="block")
-        frames = await desk.hear_all(2)
+        frames = await desk.receive_all(2)
         assert [(frame["type"], frame["key"]) for frame in frames] == [("ask", third), ("withdrawn", third)]
         assert frames[1]["reason"] == "expired"
 
@@ -109,7 +115,7 @@ async def test_what_others_settle_is_withdrawn(node: Node) -> None:
 async def test_an_escalated_question_comes_to_its_next_bridge(node: Node) -> None:
     """Silence of one desk makes it another's."""
     async with speaking(node, DESK, await node.attach(Role.SENIOR)) as desk:
-        await desk.hear()
+        await desk.receive()
         key = await ask(
             node,
             bridge_id="nobody",
@@ -118,7 +124,7 @@ async def test_an_escalated_question_comes_to_its_next_bridge(node: Node) -> Non
             escalate_to="desk",
         )
 
-        assert (await desk.hear())["key"] == key
+        assert (await desk.receive())["key"] == key
 
 
 async def test_an_open_question_comes_again_on_every_connect(node: Node) -> None:
@@ -127,7 +133,7 @@ async def test_an_open_question_comes_again_on_every_connect(node: Node) -> None
     token = await node.attach(Role.SENIOR)
     for _ in range(3):
         async with speaking(node, DESK, token) as desk:
-            assert [frame.get("key") for frame in await desk.hear_all(2)] == [None, key]
+            assert [frame.get("key") for frame in await desk.receive_all(2)] == [None, key]
 
 
 async def test_nothing_is_missed_between_the_list_and_the_feed(node: Node) -> None:
@@ -137,18 +143,18 @@ async def test_nothing_is_missed_between_the_list_and_the_feed(node: Node) -> No
         asking = [asyncio.create_task(ask(node, bridge_id="desk")) for _ in range(8)]
         async with speaking(node, DESK, token) as desk:
             keys = set(await asyncio.gather(*asking))
-            assert (await desk.hear())["type"] == "welcome"
-            heard = [frame["key"] for frame in await desk.hear_all(len(keys))]
+            assert (await desk.receive())["type"] == "welcome"
+            heard = [frame["key"] for frame in await desk.receive_all(len(keys))]
             assert set(heard) == keys
             for key in keys:
-                assert (await desk.ask_and_hear(type="answer", key=key, value=1))["type"] == "accepted"
+                assert (await desk.ask_and_receive(type="answer", key=key, value=1))["type"] == "accepted"
             assert await desk.silent()
 
 
 async def test_frames_that_cannot_be_used_are_answered(node: Node) -> None:
     """With an error that says what is wrong; the connection lives on."""
     async with speaking(node, DESK, await node.attach(Role.SENIOR)) as desk:
-        await desk.hear()
+        await desk.receive()
         for raw, code in (
             ("nonsense", "malformed-frame"),
             ("[]", "malformed-frame"),
@@ -161,7 +167,7 @@ async def test_frames_that_cannot_be_used_are_answered(node: Node) -> None:
             (json.dumps({"type": "answer", "key": "k", "value": "x" * 1024 * 1024}), "payload-too-large"),
         ):
             await desk.socket.send(raw)
-            reply = await desk.hear()
+            reply = await desk.receive()
             assert (reply["type"], reply["code"]) == ("error", code), raw[:50]
             assert reply["detail"]
         assert await desk.silent()
@@ -173,7 +179,7 @@ async def test_a_browser_offers_its_credential_as_a_subprotocol(node: Node) -> N
     offered = [websockets.Subprotocol(name) for name in ("swarmhold.v1", f"swarmhold.bearer.{token}")]
     async with speaking(node, DESK, None, subprotocols=offered) as desk:
         assert desk.socket.subprotocol == "swarmhold.v1"
-        assert (await desk.hear())["type"] == "welcome"
+        assert (await desk.receive())["type"] == "welcome"
 
 
 @pytest.mark.parametrize("credential", [None, "nonsense", ROOT_KEY, "expired", "revoked", "handle"])
@@ -203,7 +209,7 @@ async def test_a_role_that_may_not_closes_with_4403(node: Node) -> None:
     async with speaking(node, DESK, await node.attach(Role.OPERATOR, bridge_id="other")) as desk:
         assert await desk.close_code() == 4403
     async with speaking(node, DESK, await node.attach(Role.OPERATOR, bridge_id="desk")) as desk:
-        assert (await desk.hear())["type"] == "welcome"
+        assert (await desk.receive())["type"] == "welcome"
 
 
 async def test_an_operator_is_shown_what_it_may_answer(node: Node) -> None:
@@ -211,9 +217,9 @@ async def test_an_operator_is_shown_what_it_may_answer(node: Node) -> None:
     await ask(node)
     mine = await ask(node, bridge_id="desk")
     async with speaking(node, DESK, await node.attach(Role.OPERATOR, bridge_id="desk")) as desk:
-        welcome, asked = await desk.hear_all(2)
+        welcome, asked = await desk.receive_all(2)
         assert (welcome["open"], asked["key"]) == (1, mine)
-        assert (await desk.ask_and_hear(type="answer", key=mine, value=1))["type"] == "accepted"
+        assert (await desk.ask_and_receive(type="answer", key=mine, value=1))["type"] == "accepted"
 
 
 async def test_a_newer_connection_closes_the_older_with_4409(node: Node) -> None:
@@ -221,12 +227,12 @@ async def test_a_newer_connection_closes_the_older_with_4409(node: Node) -> None
     token = await node.attach(Role.SENIOR)
     operator = await node.operator()
     async with speaking(node, DESK, token) as older:
-        await older.hear()
+        await older.receive()
         async with speaking(node, DESK, token) as newer:
             assert await older.close_code() == 4409
-            assert (await newer.hear())["type"] == "welcome"
+            assert (await newer.receive())["type"] == "welcome"
             key = await ask(node)
-            assert (await newer.hear())["key"] == key
+            assert (await newer.receive())["key"] == key
             assert (await operator.get(f"{OP}/registry")).json()["senior_bridges"] == ["desk"]
 
     async def gone() -> bool:
@@ -248,7 +254,7 @@ async def test_a_credential_that_dies_closes_with_4401(node: Node, how: str) -> 
     body = {"operator_id": "s", "role": "senior", "ttl": 60}
     token = (await node.as_(key["key"]).post(f"{OP}/sessions", json=body)).json()["token"]
     async with speaking(node, DESK, token) as desk:
-        assert (await desk.hear())["type"] == "welcome"
+        assert (await desk.receive())["type"] == "welcome"
         await root.delete(f"/v1/admin/keys/{key['id']}")
         assert await desk.close_code() == 4401
 
@@ -271,7 +277,7 @@ async def test_pages_of_other_origins_are_turned_away(node: Node, origin: str | 
     opening = speaking(node, DESK, token, origin=websockets.Origin(sent) if sent else None)
     if served_to:
         async with opening as desk:
-            assert (await desk.hear())["type"] == "welcome"
+            assert (await desk.receive())["type"] == "welcome"
     else:
         with pytest.raises(websockets.InvalidStatus) as refused:
             async with opening:
@@ -296,7 +302,7 @@ async def test_a_session_stays_attached_while_its_console_is_open(node: Node) ->
 async def test_a_stopping_server_says_goodbye(node: Node) -> None:
     """With the code that means: come back."""
     async with speaking(node, DESK, await node.attach(Role.SENIOR)) as desk:
-        await desk.hear()
+        await desk.receive()
         node.application.drain()
         assert await desk.close_code() == 1012
 
@@ -307,16 +313,16 @@ async def test_a_reader_that_does_not_keep_up_is_closed_with_4408_and_finds_ever
     async with served(HttpSettings(websockets=sockets)) as node:
         token = await node.attach(Role.SENIOR)
         async with speaking(node, DESK, token, max_queue=1, compression=None) as desk:
-            await desk.hear()
+            await desk.receive()
             keys = {await ask(node, question="x" * 500_000) for _ in range(40)}
             assert await desk.close_code() == 4408
         async with speaking(node, DESK, token) as desk:
-            assert (await desk.hear())["open"] == len(keys)
+            assert (await desk.receive())["open"] == len(keys)
             assert await _keys(desk, len(keys)) == keys
 
 
 async def _keys(desk: Speaker, count: int) -> set[str]:
-    return {(await desk.hear())["key"] for _ in range(count)}
+    return {(await desk.receive())["key"] for _ in range(count)}
 
 
 async def test_a_question_too_large_for_a_frame_is_shown_by_where_to_read_it(node: Node) -> None:
@@ -324,10 +330,10 @@ async def test_a_question_too_large_for_a_frame_is_shown_by_where_to_read_it(nod
     key = await ask(node, question="x" * 2_000_000)
     token = await node.attach(Role.SENIOR)
     async with speaking(node, DESK, token) as desk:
-        frame = (await desk.hear_all(2))[1]
+        frame = (await desk.receive_all(2))[1]
 
         assert frame["key"] == key
         assert frame["question"]["truncated"] is True
         whole = await node.as_(token).get(f"{SENIOR}/questions/{key}")
         assert len(whole.json()["question"]) == 2_000_000
-        assert (await desk.ask_and_hear(type="answer", key=key, value=1))["type"] == "accepted"
+        assert (await desk.ask_and_receive(type="answer", key=key, value=1))["type"] == "accepted"
