@@ -82,7 +82,7 @@ class Server:
             http_settings(self.settings, self.base_url),
             more=[*self.sockets.routes(), *console_routes()],
         )
-        metrics = self._application.edge.metrics
+        metrics = self._application.context.metrics
         metrics.gauge("swarmhold_websockets", "WebSocket connections that are open.", lambda: self.sockets.count)
         metrics.counter(
             "swarmhold_log_lines_dropped", "Log lines that nobody read, or of which there were too many.", dropped_lines
@@ -105,7 +105,7 @@ class Server:
         with suppress(TimeoutError):
             async with asyncio.timeout(_DRAIN_S):
                 # These counts have no event to wait for; this runs once, for milliseconds.
-                while self.application.edge.holds.parked or self.sockets.count:  # noqa: ASYNC110
+                while self.application.context.holds.parked or self.sockets.count:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
 
     def reload_keys(self) -> None:

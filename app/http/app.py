@@ -26,7 +26,7 @@ from app.domain.errors import EngineError
 from app.engine.engine import Engine
 from app.http import bodies, openapi
 from app.http.auth_rate_limit import AuthFailures, AuthRateLimit
-from app.http.edge import SCOPE_KEY, Edge
+from app.http.context import SCOPE_KEY, ServerContext
 from app.http.error_responses import ErrorResponses
 from app.http.errors import HttpError
 from app.http.holds import Holds
@@ -50,9 +50,9 @@ LEFT = 499
 class Application:
     """The ASGI application served by uvicorn. Call `drain` when the server starts to shut down."""
 
-    def __init__(self, edge: Edge, *, more: Sequence[BaseRoute] = ()) -> None:
-        self.edge = edge
-        self._error_responses = ErrorResponses(edge)
+    def __init__(self, context: ServerContext, *, more: Sequence[BaseRoute] = ()) -> None:
+        self.context = context
+        self._error_responses = ErrorResponses(context)
         self._inner = self._fastapi(more)
         self._shortcuts = {
             (method, route.path): (route, route.endpoint)
@@ -81,11 +81,11 @@ class Application:
 
     def drain(self) -> None:
         """End every long poll with its current result, and every stream and WebSocket. Idempotent."""
-        self.edge.holds.drain()
+        self.context.holds.drain()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
-        scope[SCOPE_KEY] = self.edge
+        scope[SCOPE_KEY] = self.context
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
             return
@@ -100,7 +100,7 @@ class Application:
         authenticated = self._error_responses.authenticate_before_body(scope, receive)
         try:
             if found is None:
-                limit = bodies.size_limit(scope, self.edge.settings.limits)
+                limit = bodies.size_limit(scope, self.context.settings.limits)
                 await self._inner(scope, bodies.limited(scope, authenticated, limit), exchange.send)
             else:
                 await self._answer(found, scope, authenticated, exchange)
@@ -151,8 +151,8 @@ class Application:
 
     def _observe(self, scope: Scope, status: int, seconds: float) -> None:
         path = getattr(scope.get("route"), "path", "other")
-        self.edge.metrics.request(scope["method"], path, status, seconds)
-        if self.edge.settings.access_log:
+        self.context.metrics.request(scope["method"], path, status, seconds)
+        if self.context.settings.access_log:
             _log.info("request", method=scope["method"], path=scope["path"], status=status, seconds=round(seconds, 6))
 
 
@@ -193,7 +193,7 @@ def create_app(
     settings = settings or HttpSettings()
     holds, metrics = Holds(), Metrics(registry)
     metrics.gauge("swarmhold_http_parked", "Requests that wait now.", lambda: holds.parked)
-    edge = Edge(
+    context = ServerContext(
         engine=engine,
         settings=settings,
         holds=holds,
@@ -201,4 +201,4 @@ def create_app(
         metrics=metrics,
         document=lambda: openapi.document(settings),
     )
-    return Application(edge, more=more)
+    return Application(context, more=more)

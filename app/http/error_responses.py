@@ -22,7 +22,7 @@ from app.domain.access import Role
 from app.domain.errors import Conflict, EngineError, InvalidRequest, PayloadTooLarge, RoleViolation
 from app.http import auth
 from app.http.bodies import readable_message
-from app.http.edge import Edge
+from app.http.context import ServerContext
 from app.http.errors import (
     EncodedBody,
     HandleNotAllowed,
@@ -53,8 +53,8 @@ _AUTHENTICATED_FIRST = (
 class ErrorResponses:
     """Turns exceptions into problem documents, checking the credential of malformed requests first."""
 
-    def __init__(self, edge: Edge) -> None:
-        self._edge = edge
+    def __init__(self, context: ServerContext) -> None:
+        self._context = context
 
     def authenticate_before_body(self, scope: Scope, receive: Receive) -> Receive:
         """Wrap `receive` so that the credential is checked before a body's second chunk is read.
@@ -87,7 +87,7 @@ class ErrorResponses:
         if isinstance(known, _AUTHENTICATED_FIRST):
             known = await self._credential_error(scope, known) or known
         return (
-            await self._edge.auth_failures.problem(scope, known)
+            await self._context.auth_failures.problem(scope, known)
             if isinstance(known, EngineError)
             else problem_of(known)
         )
@@ -110,10 +110,10 @@ class ErrorResponses:
         if access.credential in ("root", "key"):
             await self._authorize(access, scope)
         else:
-            await self._edge.engine.credentials.whoami(auth.bearer_of(auth.credential_text(scope)))
+            await self._context.engine.credentials.whoami(auth.bearer_of(auth.credential_text(scope)))
 
     async def _authorize(self, access: RouteAccess, scope: Scope) -> None:
-        engine = self._edge.engine
+        engine = self._context.engine
         if access.credential == "root":
             await engine.keys.every(auth.api_key(scope))
         elif access.credential == "key":

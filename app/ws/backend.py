@@ -11,12 +11,12 @@ from starlette.websockets import WebSocket
 from app.domain.attempts import DispatchOutcome
 from app.domain.json import NULL, Json
 from app.domain.outputs import Final
-from app.http.edge import Edge
+from app.http.context import ServerContext
 from app.spawning.ports import Control, Exit, Job, SpawnRefused
 from app.ws.connection import Connection
 from app.ws.directive import directive_for
-from app.ws.errands import Ack, Errands, req_id_of
 from app.ws.handshake import Guest
+from app.ws.pending_requests import Ack, PendingRequests, req_id_of
 from app.ws.protocol import Acknowledged, Protocol, View
 from swarmhold.models.frames import HookAck, SpawnAck
 
@@ -24,13 +24,13 @@ from swarmhold.models.frames import HookAck, SpawnAck
 class BackendConnection(Connection):
     """A backend's connection: an operator backend, a spawn hook and a senior bridge (`app.spawning.backends`)."""
 
-    def __init__(self, edge: Edge, socket: WebSocket, guest: Guest, id: str, protocol: Protocol) -> None:
-        super().__init__(edge, socket, guest, id, protocol)
-        self._errands = Errands()
+    def __init__(self, context: ServerContext, socket: WebSocket, guest: Guest, id: str, protocol: Protocol) -> None:
+        super().__init__(context, socket, guest, id, protocol)
+        self._pending = PendingRequests()
 
     @contextlib.asynccontextmanager
     async def _registered(self):
-        registries = self.edge.engine.registries
+        registries = self.context.engine.registries
         async with super()._registered():
             hook = registries.hooks.register(self.id, self)
             operator = registries.operators.register(self.id, self)
@@ -39,11 +39,11 @@ class BackendConnection(Connection):
             finally:
                 operator.unregister()
                 hook.unregister()
-                self._errands.drop()
+                self._pending.drop()
 
     def acknowledged(self, heard: Acknowledged) -> None:
         """Record the backend's acknowledgement of a request."""
-        self._errands.acknowledged(heard.ack)
+        self._pending.acknowledged(heard.ack)
 
     # Operator backend
 
@@ -63,7 +63,7 @@ class BackendConnection(Connection):
         """Wait for the acknowledgement of how a started attempt ended. Raises BackendGone."""
         req_id = req_id_of("spawn", job.task_id, job.attempt)
         while True:
-            ack = await self._errands.finish(req_id, self._errands.begin(req_id))
+            ack = await self._pending.finish(req_id, self._pending.begin(req_id))
             if isinstance(ack, SpawnAck) and (exit := _exit_of(ack)) is not None:
                 return exit
 
@@ -85,10 +85,10 @@ class BackendConnection(Connection):
 
     async def _request(self, step: str, kind: str, job: Job, **fields: Any) -> Ack:
         req_id = req_id_of(step, job.task_id, job.attempt)
-        waiting = self._errands.begin(req_id)
+        waiting = self._pending.begin(req_id)
         if not waiting.done():
             self.say(self.protocol.request(kind, req_id, **{**_about(job), "agent": job.agent, **fields}))
-        return await self._errands.finish(req_id, waiting)
+        return await self._pending.finish(req_id, waiting)
 
 
 def _about(job: Job) -> View:

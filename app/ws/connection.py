@@ -22,7 +22,7 @@ from app.domain.events import Event, EventKind
 from app.domain.questions import ASKED, SETTLED, Question, QuestionStatus
 from app.engine.feed import EventStream
 from app.http import views
-from app.http.edge import Edge
+from app.http.context import ServerContext
 from app.http.problems import FAILED_CREDENTIAL
 from app.spawning.backends.protocols import BackendGone
 from app.ws.handshake import Guest
@@ -59,9 +59,9 @@ FORBIDDEN = Ending(CloseCode.FORBIDDEN, "the role may not open this")
 class Connection:
     """A registered WebSocket connection, which is a senior bridge (`app.spawning.backends.protocols.SeniorBridge`)."""
 
-    def __init__(self, edge: Edge, socket: WebSocket, guest: Guest, id: str, protocol: Protocol) -> None:
-        settings = edge.settings.websockets
-        self.edge = edge
+    def __init__(self, context: ServerContext, socket: WebSocket, guest: Guest, id: str, protocol: Protocol) -> None:
+        settings = context.settings.websockets
+        self.context = context
         self.id = id
         self.guest = guest
         self.protocol = protocol
@@ -111,7 +111,7 @@ class Connection:
 
     async def serve(self) -> Ending:
         """Serve the connection until something ends it, then close it."""
-        stream = self.edge.engine.feed.follow(kinds=_FOLLOWED)
+        stream = self.context.engine.feed.follow(kinds=_FOLLOWED)
         try:
             await stream.open()
             await self._welcome()
@@ -127,14 +127,14 @@ class Connection:
     @contextlib.asynccontextmanager
     async def _registered(self):
         # The connection shows questions itself, within the reach of its credential.
-        registration = self.edge.engine.couriers.register(self.id, self, carried=False)
+        registration = self.context.engine.couriers.register(self.id, self, carried=False)
         try:
             yield
         finally:
-            self.edge.engine.couriers.unregister(self.id, registration)
+            self.context.engine.couriers.unregister(self.id, registration)
 
     async def _welcome(self) -> None:
-        count = await self.edge.engine.questions.count_open_for(
+        count = await self.context.engine.questions.count_open_for(
             self.guest.token, self.id, addressed_only=self._addressed_only
         )
         self.say(self.protocol.welcome(self.id, count))
@@ -175,7 +175,7 @@ class Connection:
                 await self._socket.close(ending.code, ending.reason)
 
     async def _until_stopping(self) -> Ending:
-        await self.edge.holds.until_draining()
+        await self.context.holds.until_draining()
         return STOPPING
 
     # Receiving
@@ -201,7 +201,7 @@ class Connection:
     async def _answer(self, answered: Answered) -> None:
         self.protocol.answering(answered.key)
         try:
-            await self.edge.engine.questions.answer(
+            await self.context.engine.questions.answer(
                 self.guest.token, answered.key, answered.value, connected_as=self.id
             )
         except EngineError as error:
@@ -230,7 +230,7 @@ class Connection:
             self._told.clear()
             keys, self._delivered = self._delivered, []
             try:
-                await self.edge.engine.questions.mark_delivered(keys, self.id)
+                await self.context.engine.questions.mark_delivered(keys, self.id)
             except Busy as busy:
                 _log.warning("deliveries_not_noted", bridge_id=self.id, count=len(keys), cause=busy.code)
 
@@ -255,7 +255,7 @@ class Connection:
     async def _show_open(self) -> None:
         after: str | None = None
         while True:
-            rows = await self.edge.engine.questions.open_for(self.guest.token, self.id, after=after, limit=PAGE)
+            rows = await self.context.engine.questions.open_for(self.guest.token, self.id, after=after, limit=PAGE)
             for row in rows:
                 if self._concerns(row.bridge_id):
                     await self._show_patiently(row)
@@ -279,7 +279,7 @@ class Connection:
             self.say(self.protocol.withdrawn(data["key"], SETTLED[event.kind]))
 
     async def _show_new(self, key: str) -> None:
-        row = await self.edge.engine.questions.read(self.guest.token, key)
+        row = await self.context.engine.questions.read(self.guest.token, key)
         if row.status is QuestionStatus.OPEN:
             self.say(self.protocol.ask(views.question(row)))
 
@@ -300,9 +300,9 @@ class Connection:
                 continue
 
     async def _look_again(self) -> None:
-        await self.edge.engine.credentials.whoami(self.guest.token)
+        await self.context.engine.credentials.whoami(self.guest.token)
         with contextlib.suppress(SessionNotFound):
-            await self.edge.engine.sessions.heartbeat(self.guest.token)
+            await self.context.engine.sessions.heartbeat(self.guest.token)
 
 
 def _ending_of(error: EngineError) -> Ending:

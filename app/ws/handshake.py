@@ -14,7 +14,7 @@ from app.domain.errors import RoleViolation, Unauthenticated
 from app.domain.tokens import Bearer, CapToken
 from app.http import auth
 from app.http.bodies import header
-from app.http.edge import Edge
+from app.http.context import ServerContext
 from swarmhold.models.frames import BEARER_SUBPROTOCOL, SUBPROTOCOL
 
 
@@ -56,12 +56,12 @@ def presented(scope: Scope) -> str:
     return str(offered[0].removeprefix(BEARER_SUBPROTOCOL))
 
 
-async def admitted(edge: Edge, text: str, verb: Verb, roles: frozenset[Role]) -> Guest:
+async def admitted(context: ServerContext, text: str, verb: Verb, roles: frozenset[Role]) -> Guest:
     """Return the client behind a credential. Raises RoleViolation, and the errors of an invalid credential."""
     bearer: Bearer = auth.bearer_of(text)
-    caller = await edge.engine.credentials.authorize(bearer, verb)
+    caller = await context.engine.credentials.authorize(bearer, verb)
     if caller.role not in roles:
         raise RoleViolation(caller.role.value, "open this socket")
     # Handles belong to workers, which have no WebSocket.
     token = CapToken(bearer.text)
-    return Guest(caller, token, caller.expires_at or edge.engine.signer.verify(token).expires_at)
+    return Guest(caller, token, caller.expires_at or context.engine.signer.verify(token).expires_at)

@@ -10,7 +10,7 @@ from starlette.websockets import WebSocket
 
 from app.domain.access import Role, Verb
 from app.domain.errors import AuthRateLimited, EngineError, RoleViolation, SessionNotFound, Unauthenticated
-from app.http.edge import SCOPE_KEY, Edge
+from app.http.context import SCOPE_KEY, ServerContext
 from app.http.problems import FAILED_CREDENTIAL
 from app.ws.backend import BackendConnection
 from app.ws.connection import FORBIDDEN, REFUSED, REPLACED, Connection, Ending
@@ -49,12 +49,12 @@ class Sockets:
         guest = await self._admit(socket, id, Verb.ANSWER_QUERY, _SENIORS)
         if guest is None:
             return
-        edge: Edge = socket.scope[SCOPE_KEY]
-        if guest.caller.role is Role.OPERATOR and id not in await _held_ids(edge, guest):
+        context: ServerContext = socket.scope[SCOPE_KEY]
+        if guest.caller.role is Role.OPERATOR and id not in await _held_ids(context, guest):
             await _turn_away(socket, FORBIDDEN)
             return
-        protocol = Protocol(senior_client_frames, frame_limit=edge.settings.limits.frame_bytes)
-        await self._serve(Connection(edge, socket, guest, id, protocol))
+        protocol = Protocol(senior_client_frames, frame_limit=context.settings.limits.frame_bytes)
+        await self._serve(Connection(context, socket, guest, id, protocol))
 
     async def _backend(self, socket: WebSocket) -> None:
         """Serve an operator backend, which is also a spawn hook and senior bridge under its id."""
@@ -62,24 +62,24 @@ class Sockets:
         guest = await self._admit(socket, id, Verb.DISPATCH_ATTEMPT, _OPERATORS)
         if guest is None:
             return
-        edge: Edge = socket.scope[SCOPE_KEY]
-        protocol = Protocol(backend_client_frames, frame_limit=edge.settings.limits.frame_bytes)
-        await self._serve(BackendConnection(edge, socket, guest, id, protocol))
+        context: ServerContext = socket.scope[SCOPE_KEY]
+        protocol = Protocol(backend_client_frames, frame_limit=context.settings.limits.frame_bytes)
+        await self._serve(BackendConnection(context, socket, guest, id, protocol))
 
     async def _admit(self, socket: WebSocket, id: str, verb: Verb, roles: frozenset[Role]) -> Guest | None:
         """Accept the WebSocket and return its client; close it with a code if the credential is invalid."""
         scope = socket.scope
-        edge: Edge = scope[SCOPE_KEY]
-        if not origin_allowed(scope, edge.settings.websockets.allowed_origins) or not _is_id(id):
+        context: ServerContext = scope[SCOPE_KEY]
+        if not origin_allowed(scope, context.settings.websockets.allowed_origins) or not _is_id(id):
             await socket.close()
             return None
         await socket.accept(subprotocol_of(scope))
         text: str | None = None
         try:
             text = presented(scope)
-            return await admitted(edge, text, verb, roles)
+            return await admitted(context, text, verb, roles)
         except EngineError as error:
-            await _turn_away(socket, await _refusal(edge, socket, error, text))
+            await _turn_away(socket, await _refusal(context, socket, error, text))
             return None
 
     async def _serve(self, connection: Connection) -> None:
@@ -99,19 +99,19 @@ def _is_id(text: str) -> bool:
     return 0 < len(text) <= _LONGEST_ID and text.isprintable()
 
 
-async def _held_ids(edge: Edge, guest: Guest) -> frozenset[str]:
+async def _held_ids(context: ServerContext, guest: Guest) -> frozenset[str]:
     try:
-        return (await edge.engine.sessions.own(guest.token)).backend_ids
+        return (await context.engine.sessions.own(guest.token)).backend_ids
     except SessionNotFound:
         return frozenset()
 
 
-async def _refusal(edge: Edge, socket: WebSocket, error: EngineError, text: str | None) -> Ending:
+async def _refusal(context: ServerContext, socket: WebSocket, error: EngineError, text: str | None) -> Ending:
     if isinstance(error, RoleViolation):
         return FORBIDDEN
     failed = error if error.code in FAILED_CREDENTIAL else Unauthenticated(error.code)
     try:
-        await edge.auth_failures.record(socket.scope, failed, credential=text)
+        await context.auth_failures.record(socket.scope, failed, credential=text)
     except AuthRateLimited:
         _log.info("websocket_auth_rate_limited", source=socket.client)
     return REFUSED

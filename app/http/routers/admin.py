@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from app.domain.access import Role
 from app.http import replies, views
-from app.http.edge import ApiKeyText, EdgeDep, Once
+from app.http.context import ApiKeyText, ContextDep, Once
 from app.http.parameters import NamePath
 from app.http.replies import Reply
 from app.http.routes import model_router, requires
@@ -19,22 +19,22 @@ router = model_router("/v1/admin", "admin")
 @router.post(
     "/keys", status_code=201, response_model=CreatedKey, openapi_extra=requires(credential="root", idempotent=True)
 )
-async def create_key(edge: EdgeDep, key: ApiKeyText, body: KeyRequest, once: Once) -> Reply:
+async def create_key(context: ContextDep, key: ApiKeyText, body: KeyRequest, once: Once) -> Reply:
     """Create an API key. Only this reply shows its text."""
     roles = frozenset(Role(role.value) for role in body.roles)
     ttl = None if body.ttl is None else timedelta(seconds=body.ttl)
-    row, text = await edge.engine.keys.create(key, body.name, roles, ttl, idempotency=once)
+    row, text = await context.engine.keys.create(key, body.name, roles, ttl, idempotency=once)
     return replies.json(views.created_key(row, text), status=201)
 
 
 @router.get("/keys", response_model=Page[ApiKey], openapi_extra=requires(credential="root"))
-async def list_keys(edge: EdgeDep, key: ApiKeyText) -> Reply:
+async def list_keys(context: ContextDep, key: ApiKeyText) -> Reply:
     """List all API keys, without their texts."""
-    return replies.json(views.page([views.api_key(row) for row in await edge.engine.keys.every(key)]))
+    return replies.json(views.page([views.api_key(row) for row in await context.engine.keys.every(key)]))
 
 
 @router.delete("/keys/{key_id}", status_code=204, openapi_extra=requires(credential="root"))
-async def revoke_key(edge: EdgeDep, key: ApiKeyText, key_id: NamePath) -> Reply:
+async def revoke_key(context: ContextDep, key: ApiKeyText, key_id: NamePath) -> Reply:
     """Revoke an API key and all sessions attached with it."""
-    await edge.engine.keys.revoke(key, key_id)
+    await context.engine.keys.revoke(key, key_id)
     return replies.nothing()

@@ -8,7 +8,7 @@ from fastapi import Path
 
 from app.domain.access import Verb
 from app.http import replies, views
-from app.http.edge import EdgeDep, Token
+from app.http.context import ContextDep, Token
 from app.http.parameters import AttemptPath, TaskPath
 from app.http.replies import Reply
 from app.http.routers.tasks import shown
@@ -26,31 +26,31 @@ LateIndex = Annotated[int, Path(ge=0, le=2**31 - 1, description="A late result's
 
 
 @router.get("", response_model=Page[Attempt], openapi_extra=_READ)
-async def list_attempts(edge: EdgeDep, token: Token, task_id: TaskPath) -> Reply:
+async def list_attempts(context: ContextDep, token: Token, task_id: TaskPath) -> Reply:
     """List the attempts of a task, oldest first."""
-    rows = await edge.engine.attempts.every(token, task_id)
-    task = await edge.engine.tasks.find(task_id)
+    rows = await context.engine.attempts.every(token, task_id)
+    task = await context.engine.tasks.find(task_id)
     return replies.json(views.page([views.attempt(row, task) for row in rows]))
 
 
 @router.get("/{number}", response_model=Attempt, openapi_extra=_READ)
-async def read_attempt(edge: EdgeDep, token: Token, task_id: TaskPath, number: AttemptPath) -> Reply:
+async def read_attempt(context: ContextDep, token: Token, task_id: TaskPath, number: AttemptPath) -> Reply:
     """Read one attempt."""
-    row = await edge.engine.attempts.read(token, task_id, number)
-    return replies.json(views.attempt(row, await edge.engine.tasks.find(task_id)))
+    row = await context.engine.attempts.read(token, task_id, number)
+    return replies.json(views.attempt(row, await context.engine.tasks.find(task_id)))
 
 
 @router.get("/{number}/output", response_model=Page[OutputRecord], openapi_extra=_READ)
-async def read_outputs(edge: EdgeDep, token: Token, task_id: TaskPath, number: AttemptPath) -> Reply:
+async def read_outputs(context: ContextDep, token: Token, task_id: TaskPath, number: AttemptPath) -> Reply:
     """List the outputs of an attempt, in order."""
-    rows = await edge.engine.attempts.outputs(token, task_id, number, limit=MOST_OUTPUTS)
+    rows = await context.engine.attempts.outputs(token, task_id, number, limit=MOST_OUTPUTS)
     return replies.json(views.page([views.output(row) for row in rows]))
 
 
 @router.get("/{number}/late", response_model=Page[LateResult], openapi_extra=_READ)
-async def list_late(edge: EdgeDep, token: Token, task_id: TaskPath, number: AttemptPath) -> Reply:
+async def list_late(context: ContextDep, token: Token, task_id: TaskPath, number: AttemptPath) -> Reply:
     """List the results that arrived after the attempt had ended."""
-    rows = await edge.engine.attempts.late(token, task_id, number)
+    rows = await context.engine.attempts.late(token, task_id, number)
     return replies.json(views.page([views.late(row) for row in rows]))
 
 
@@ -59,6 +59,6 @@ async def list_late(edge: EdgeDep, token: Token, task_id: TaskPath, number: Atte
     response_model=Task,
     openapi_extra=requires(Verb.MARK_PASS, Verb.OVERRIDE_VERDICT),
 )
-async def adopt(edge: EdgeDep, token: Token, task_id: TaskPath, number: AttemptPath, index: LateIndex) -> Reply:
+async def adopt(context: ContextDep, token: Token, task_id: TaskPath, number: AttemptPath, index: LateIndex) -> Reply:
     """Adopt a late result as the task's result."""
-    return shown(await edge.engine.attempts.adopt_late(token, task_id, number, index))
+    return shown(await context.engine.attempts.adopt_late(token, task_id, number, index))

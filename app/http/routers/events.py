@@ -15,7 +15,7 @@ from app.domain.events import Event, EventKind, Lagged
 from app.domain.tokens import Bearer
 from app.engine.feed import EventStream
 from app.http import auth, bodies
-from app.http.edge import Edge, edge_of
+from app.http.context import ServerContext, context_of
 from app.http.holds import Drained
 from app.http.parameters import AFTER, LAST, LAST_EVENT_ID, TASK, TYPES, checked_task_id, listed_in, query_of, whole_of
 from app.http.replies import Reply
@@ -57,17 +57,17 @@ _KINDS = frozenset(kind.value for kind in EventKind)
 )
 async def events(request: Request) -> Reply:
     """Follow the feed: live, from a cursor, or with the latest events first. Ends when the credential expires."""
-    edge, scope = edge_of(request), request.scope
+    context, scope = context_of(request), request.scope
     bearer = auth.bearer(scope)
     query = query_of(scope)
     after, last = _start(bodies.header(scope, b"last-event-id"), query)
     kinds = _kinds(listed_in(scope, "types"))
     task_id = checked_task_id(query["task"], "task") if "task" in query else None
-    await edge.engine.credentials.authorize(bearer, Verb.SUBSCRIBE_EVENTS)
+    await context.engine.credentials.authorize(bearer, Verb.SUBSCRIBE_EVENTS)
     if last is not None:
-        after = await edge.engine.feed.back(last)
-    stream = edge.engine.feed.follow(after=after, kinds=kinds, task_id=task_id)
-    return EventsReply(edge, bearer, stream)
+        after = await context.engine.feed.back(last)
+    stream = context.engine.feed.follow(after=after, kinds=kinds, task_id=task_id)
+    return EventsReply(context, bearer, stream)
 
 
 def _start(last_event_id: str | None, query: Mapping[str, str]) -> tuple[int | None, int | None]:
@@ -95,9 +95,9 @@ def _kinds(names: list[str]) -> frozenset[str] | None:
 class EventsReply(Reply):
     """A streaming reply that ends when the client disconnects, the credential expires, or the server shuts down."""
 
-    def __init__(self, edge: Edge, bearer: Bearer, stream: EventStream) -> None:
+    def __init__(self, context: ServerContext, bearer: Bearer, stream: EventStream) -> None:
         super().__init__(200, b"", list(_HEADERS))
-        self._edge = edge
+        self._context = context
         self._bearer = bearer
         self._stream = stream
 
@@ -107,7 +107,7 @@ class EventsReply(Reply):
             await self._stream.open()
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await send({"type": "http.response.body", "body": _HELLO, "more_body": True})
-            await self._edge.holds.park(receive, self._pump(send))
+            await self._context.holds.park(receive, self._pump(send))
             await send({"type": "http.response.body", "body": b""})
         except Drained:
             await send({"type": "http.response.body", "body": b""})
@@ -118,10 +118,10 @@ class EventsReply(Reply):
 
     async def _pump(self, send: Send) -> None:
         """Send until the feed ends or the credential is no longer valid."""
-        recheck_s = self._edge.settings.sse_recheck.total_seconds()
+        recheck_s = self._context.settings.sse_recheck.total_seconds()
         parts = (
             self._follow(send),
-            self._edge.engine.credentials.wait_until_invalid(self._bearer, recheck_s=recheck_s),
+            self._context.engine.credentials.wait_until_invalid(self._bearer, recheck_s=recheck_s),
         )
         running = [asyncio.ensure_future(part) for part in parts]
         try:
@@ -134,7 +134,7 @@ class EventsReply(Reply):
             await asyncio.gather(*running, return_exceptions=True)
 
     async def _follow(self, send: Send) -> None:
-        comment_every = self._edge.settings.sse_comment_every.total_seconds()
+        comment_every = self._context.settings.sse_comment_every.total_seconds()
         while (body := await self._next(comment_every)) is not None:
             await send({"type": "http.response.body", "body": body, "more_body": True})
 

@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from app.domain.access import Verb
 from app.http import auth, replies
-from app.http.edge import edge_of
+from app.http.context import context_of
 from app.http.metrics import CONTENT_TYPE_LATEST
 from app.http.replies import Reply
 from app.http.routes import documented, plain_router, requires
@@ -40,7 +40,7 @@ async def healthz(request: Request) -> Reply:
 @router.get("/readyz", openapi_extra=documented(reply=_OBJECT))
 async def readyz(request: Request) -> Reply:
     """Report whether the store can be read and written."""
-    await edge_of(request).engine.check()
+    await context_of(request).engine.check()
     return replies.json({"status": "ready"})
 
 
@@ -49,19 +49,19 @@ async def metrics(request: Request) -> Reply:
     """Metrics for Prometheus. Unless the server opens them: for a token that may read traces, or an API key that may
     attach as a role that may, since a scraper keeps its credential for long.
     """
-    edge, scope = edge_of(request), request.scope
-    if not edge.settings.metrics_open:
+    context, scope = context_of(request), request.scope
+    if not context.settings.metrics_open:
         if auth.is_key(auth.credential_text(scope)):
-            await edge.engine.keys.check_verb(auth.api_key(scope), Verb.READ_TRACE)
+            await context.engine.keys.check_verb(auth.api_key(scope), Verb.READ_TRACE)
         else:
-            await edge.engine.credentials.authorize(auth.bearer(scope), Verb.READ_TRACE)
-    return replies.content(edge.metrics.text(), CONTENT_TYPE_LATEST)
+            await context.engine.credentials.authorize(auth.bearer(scope), Verb.READ_TRACE)
+    return replies.content(context.metrics.text(), CONTENT_TYPE_LATEST)
 
 
 @router.get("/openapi.json", include_in_schema=False)
 async def openapi_document(request: Request) -> Reply:
     """Read the OpenAPI document."""
-    return replies.content(edge_of(request).document(), "application/json")
+    return replies.content(context_of(request).document(), "application/json")
 
 
 @router.get("/docs", include_in_schema=False)

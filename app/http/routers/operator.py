@@ -11,7 +11,7 @@ from app.domain.json import Json
 from app.domain.tasks import Status as DomainStatus
 from app.domain.tokens import CapToken
 from app.http import bodies, conversions, replies, views
-from app.http.edge import ApiKeyText, EdgeDep, Once, Token
+from app.http.context import ApiKeyText, ContextDep, Once, Token
 from app.http.parameters import (
     Hold,
     LabelFilter,
@@ -52,9 +52,9 @@ _ATTACHED = [Role.OPERATOR.value, Role.OBSERVER.value, Role.SENIOR.value]
     response_model=Attached,
     openapi_extra=requires(credential="key", roles=_ATTACHED, idempotent=True),
 )
-async def attach(edge: EdgeDep, key: ApiKeyText, body: AttachRequest, once: Once) -> Reply:
+async def attach(context: ContextDep, key: ApiKeyText, body: AttachRequest, once: Once) -> Reply:
     """Attach a session. Only this reply shows its token."""
-    attached = await edge.engine.sessions.attach_by_key(
+    attached = await context.engine.sessions.attach_by_key(
         key,
         body.operator_id,
         Role(body.role.value),
@@ -66,55 +66,55 @@ async def attach(edge: EdgeDep, key: ApiKeyText, body: AttachRequest, once: Once
 
 
 @router.get("/sessions", response_model=Page[Session], openapi_extra=requires(Verb.READ_TRACE, Verb.ATTACH_SESSION))
-async def list_sessions(edge: EdgeDep, token: Token, limit: Limit = None, cursor: SessionCursor = None) -> Reply:
+async def list_sessions(context: ContextDep, token: Token, limit: Limit = None, cursor: SessionCursor = None) -> Reply:
     """List sessions, newest first, without their tokens."""
-    page = await edge.engine.sessions.page(token, limit=limit_of(limit, edge.settings), cursor=cursor)
+    page = await context.engine.sessions.page(token, limit=limit_of(limit, context.settings), cursor=cursor)
     return replies.json(views.page([views.session(row) for row in page.items], page.next_cursor))
 
 
 @router.get(
     "/sessions/{session_id}", response_model=Session, openapi_extra=requires(Verb.READ_TRACE, Verb.ATTACH_SESSION)
 )
-async def read_session(edge: EdgeDep, token: Token, session_id: SessionPath) -> Reply:
+async def read_session(context: ContextDep, token: Token, session_id: SessionPath) -> Reply:
     """Read one session."""
-    return replies.json(views.session(await edge.engine.sessions.read(token, session_id)))
+    return replies.json(views.session(await context.engine.sessions.read(token, session_id)))
 
 
 @router.get("/registry", response_model=Registry, openapi_extra=requires(Verb.READ_TRACE, Verb.ATTACH_SESSION))
-async def registry(edge: EdgeDep, token: Token) -> Reply:
+async def registry(context: ContextDep, token: Token) -> Reply:
     """List the registered bridges, hooks, backends, spawners and layers."""
-    return replies.json(await edge.engine.reports.registered(token))
+    return replies.json(await context.engine.reports.registered(token))
 
 
 @router.get("/stats", response_model=Stats, openapi_extra=requires(Verb.READ_TRACE, Verb.ATTACH_SESSION))
-async def stats(edge: EdgeDep, token: Token) -> Reply:
+async def stats(context: ContextDep, token: Token) -> Reply:
     """Read counts of the whole server."""
-    return replies.json(views.stats(await edge.engine.reports.stats(token)))
+    return replies.json(views.stats(await context.engine.reports.stats(token)))
 
 
 @router.get("/session", response_model=Session, openapi_extra=requires())
-async def own_session(edge: EdgeDep, token: Token) -> Reply:
+async def own_session(context: ContextDep, token: Token) -> Reply:
     """Read the caller's own session."""
-    return replies.json(views.session(await edge.engine.sessions.own(token)))
+    return replies.json(views.session(await context.engine.sessions.own(token)))
 
 
 @router.post("/session/heartbeat", status_code=204, openapi_extra=requires(Verb.HEARTBEAT))
-async def heartbeat(edge: EdgeDep, token: Token) -> Reply:
+async def heartbeat(context: ContextDep, token: Token) -> Reply:
     """Send a heartbeat; a detached session is attached again."""
-    await edge.engine.sessions.heartbeat(token)
+    await context.engine.sessions.heartbeat(token)
     return replies.nothing()
 
 
 @router.delete("/session", status_code=204, openapi_extra=requires(Verb.DETACH_SESSION))
-async def detach(edge: EdgeDep, token: Token) -> Reply:
+async def detach(context: ContextDep, token: Token) -> Reply:
     """Detach the session. Its tasks stay."""
-    await edge.engine.sessions.detach(token)
+    await context.engine.sessions.detach(token)
     return replies.nothing()
 
 
 @router.get("/tasks", response_model=Page[Task], openapi_extra=requires(Verb.READ_TASK_STATE))
 async def list_tasks(
-    edge: EdgeDep,
+    context: ContextDep,
     token: Token,
     status: Status | None = None,
     agent: NameQuery = None,
@@ -125,37 +125,37 @@ async def list_tasks(
     cursor: TaskCursor = None,
 ) -> Reply:
     """List tasks, newest first."""
-    page = await edge.engine.tasks.page(
+    page = await context.engine.tasks.page(
         token,
         status=None if status is None else DomainStatus(status),
         agent=agent,
         label=label_of(label),
         parent=parent,
         session=session,
-        limit=limit_of(limit, edge.settings),
+        limit=limit_of(limit, context.settings),
         cursor=cursor,
     )
     return replies.json(views.page([views.task(state) for state in page.items], page.next_cursor))
 
 
 @router.get("/tasks/{task_id}/why", response_model=Why, openapi_extra=requires(Verb.READ_TASK_STATE))
-async def why(edge: EdgeDep, token: Token, task_id: TaskPath) -> Reply:
+async def why(context: ContextDep, token: Token, task_id: TaskPath) -> Reply:
     """Explain what the task waits for, nearest cause first."""
-    return replies.json(views.why(await edge.engine.tasks.why(token, task_id)))
+    return replies.json(views.why(await context.engine.tasks.why(token, task_id)))
 
 
 @router.post("/tasks/{task_id}/result", status_code=204, openapi_extra=requires(Verb.POST_RESULT))
-async def post_result(edge: EdgeDep, token: Token, task_id: TaskPath, body: PostResultRequest) -> Reply:
+async def post_result(context: ContextDep, token: Token, task_id: TaskPath, body: PostResultRequest) -> Reply:
     """Record an interim result; the status is unchanged."""
-    await edge.engine.tasks.post_result(token, task_id, Json.of(body.value))
+    await context.engine.tasks.post_result(token, task_id, Json.of(body.value))
     return replies.nothing()
 
 
 @router.post("/tasks/{task_id}/verdict", response_model=Task, openapi_extra=requires(Verb.MARK_PASS, Verb.MARK_BLOCKED))
-async def verdict(edge: EdgeDep, token: Token, task_id: TaskPath, body: VerdictRequest) -> Reply:
+async def verdict(context: ContextDep, token: Token, task_id: TaskPath, body: VerdictRequest) -> Reply:
     """Mark the task pass or blocked; a live attempt is ended."""
     value = Json.of(body.value) if body.has("value") else None
-    return shown(await edge.engine.tasks.mark(token, task_id, ok=body.ok, value=value))
+    return shown(await context.engine.tasks.mark(token, task_id, ok=body.ok, value=value))
 
 
 @router.post(
@@ -164,10 +164,10 @@ async def verdict(edge: EdgeDep, token: Token, task_id: TaskPath, body: VerdictR
     response_model=Question,
     openapi_extra=requires(Verb.QUERY_SENIOR, idempotent=True),
 )
-async def ask(edge: EdgeDep, token: Token, task_id: TaskPath, body: QuestionRequest, once: Once) -> Reply:
+async def ask(context: ContextDep, token: Token, task_id: TaskPath, body: QuestionRequest, once: Once) -> Reply:
     """Ask a senior about the task, which is suspended until the answer."""
     asked = asked_of(body)
-    row = await edge.engine.questions.ask(token, asked, task_id=task_id, idempotency=once)
+    row = await context.engine.questions.ask(token, asked, task_id=task_id, idempotency=once)
     return replies.json(views.question(row), status=201)
 
 
@@ -177,9 +177,9 @@ async def ask(edge: EdgeDep, token: Token, task_id: TaskPath, body: QuestionRequ
     responses={202: {"model": Question, "description": "Still open when the hold ended."}},
     openapi_extra=requires(Verb.QUERY_SENIOR, Verb.ANSWER_QUERY),
 )
-async def question(request: Request, edge: EdgeDep, token: Token, key: QuestionPath, hold: Hold = None) -> Reply:
+async def question(request: Request, context: ContextDep, token: Token, key: QuestionPath, hold: Hold = None) -> Reply:
     """Wait until the question is settled: 200; 202 when `hold` ends first."""
-    return await watched(request, edge, token, key, hold)
+    return await watched(request, context, token, key, hold)
 
 
 @router.put(
@@ -187,17 +187,17 @@ async def question(request: Request, edge: EdgeDep, token: Token, key: QuestionP
     status_code=204,
     openapi_extra=requires(Verb.START_TASK) | documented(content={bodies.JSON_TYPE: {}}),
 )
-async def put_resource(request: Request, edge: EdgeDep, token: Token, key: NamePath) -> Reply:
+async def put_resource(request: Request, context: ContextDep, token: Token, key: NamePath) -> Reply:
     """Set a named value to the body."""
-    value = bodies.json_of(await body_of(request, edge))
-    await edge.engine.resources.put(token, key, value)
+    value = bodies.json_of(await body_of(request, context))
+    await context.engine.resources.put(token, key, value)
     return replies.nothing()
 
 
 @router.get("/resources/{key:path}", response_model=Resource, openapi_extra=requires(Verb.FETCH_DATA))
-async def resource(edge: EdgeDep, token: Token, key: NamePath) -> Reply:
+async def resource(context: ContextDep, token: Token, key: NamePath) -> Reply:
     """Read a named value."""
-    value, updated_at = await edge.engine.resources.read(token, key)
+    value, updated_at = await context.engine.resources.read(token, key)
     return replies.json(views.resource(key, value, updated_at))
 
 
@@ -207,9 +207,9 @@ async def resource(edge: EdgeDep, token: Token, key: NamePath) -> Reply:
     response_model=MintedToken,
     openapi_extra=requires(Verb.MINT_WORKER_TOKEN, idempotent=True),
 )
-async def mint(edge: EdgeDep, token: Token, body: MintRequest, once: Once) -> Reply:
+async def mint(context: ContextDep, token: Token, body: MintRequest, once: Once) -> Reply:
     """Mint a token for a worker or an observer. Only this reply shows it."""
-    minted = await edge.engine.credentials.mint(
+    minted = await context.engine.credentials.mint(
         token,
         agent_id=body.agent_id,
         role=Role(body.role.value),
@@ -223,16 +223,16 @@ async def mint(edge: EdgeDep, token: Token, body: MintRequest, once: Once) -> Re
 
 
 @router.post("/tokens/verify", response_model=TokenVerdict, openapi_extra=requires(Verb.VERIFY_TOKEN))
-async def verify(edge: EdgeDep, token: Token, body: VerifyRequest) -> Reply:
+async def verify(context: ContextDep, token: Token, body: VerifyRequest) -> Reply:
     """Check whether a token may do something. This spends one of its uses."""
-    found = await edge.engine.credentials.inspect(
+    found = await context.engine.credentials.inspect(
         token, CapToken(body.token), Verb(body.verb.value), task_id=body.task_id
     )
     return replies.json(views.inspection(found))
 
 
 @router.delete("/tokens/{jti}", status_code=204, openapi_extra=requires(Verb.MINT_WORKER_TOKEN))
-async def revoke(edge: EdgeDep, token: Token, jti: NamePath) -> Reply:
+async def revoke(context: ContextDep, token: Token, jti: NamePath) -> Reply:
     """Revoke a token and all credentials that descend from it."""
-    await edge.engine.credentials.revoke(token, jti)
+    await context.engine.credentials.revoke(token, jti)
     return replies.nothing()

@@ -8,7 +8,7 @@ from app.domain.errors import InvalidRequest
 from app.domain.questions import Ask
 from app.domain.tokens import Bearer
 from app.http import conversions, replies, views
-from app.http.edge import Edge
+from app.http.context import ServerContext
 from app.http.errors import InvalidBody
 from app.http.holds import Drained
 from app.http.parameters import hold_of
@@ -27,11 +27,11 @@ def asked_of(body: QuestionRequest) -> Ask:
     return asked
 
 
-async def watched(request: Request, edge: Edge, bearer: Bearer, key: str, hold: str | None) -> Reply:
+async def watched(request: Request, context: ServerContext, bearer: Bearer, key: str, hold: str | None) -> Reply:
     """Wait for a question: 200 once it is settled, 202 while it is open."""
-    held = hold_of(hold, edge.settings)
+    held = hold_of(hold, context.settings)
     try:
-        row, settled = await edge.holds.park(request.receive, edge.engine.questions.watch(bearer, key, held))
+        row, settled = await context.holds.park(request.receive, context.engine.questions.watch(bearer, key, held))
     except Drained:
-        row, settled = await edge.engine.questions.watch(bearer, key, NOTHING)
+        row, settled = await context.engine.questions.watch(bearer, key, NOTHING)
     return replies.json(views.question(row), status=200 if settled else 202)

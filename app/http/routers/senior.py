@@ -6,7 +6,7 @@ from app.domain.access import Verb
 from app.domain.json import Json
 from app.domain.questions import QuestionStatus as DomainStatus
 from app.http import replies, views
-from app.http.edge import EdgeDep, Token
+from app.http.context import ContextDep, Token
 from app.http.parameters import Limit, NameQuery, QuestionCursor, QuestionPath, TaskPath, TaskQuery, limit_of
 from app.http.replies import Reply
 from app.http.routers.tasks import shown
@@ -22,7 +22,7 @@ router = model_router("/v1/senior", "senior")
 
 @router.get("/questions", response_model=Page[Question], openapi_extra=requires(Verb.ANSWER_QUERY))
 async def list_questions(
-    edge: EdgeDep,
+    context: ContextDep,
     token: Token,
     status: QuestionStatus | None = None,
     bridge_id: NameQuery = None,
@@ -31,55 +31,55 @@ async def list_questions(
     cursor: QuestionCursor = None,
 ) -> Reply:
     """List questions, oldest first."""
-    page = await edge.engine.questions.page(
+    page = await context.engine.questions.page(
         token,
         status=None if status is None else DomainStatus(status),
         bridge_id=bridge_id,
         task_id=task_id,
-        limit=limit_of(limit, edge.settings),
+        limit=limit_of(limit, context.settings),
         cursor=cursor,
     )
     return replies.json(views.page([views.question(row) for row in page.items], page.next_cursor))
 
 
 @router.get("/questions/{key}", response_model=Question, openapi_extra=requires(Verb.ANSWER_QUERY))
-async def read_question(edge: EdgeDep, token: Token, key: QuestionPath) -> Reply:
+async def read_question(context: ContextDep, token: Token, key: QuestionPath) -> Reply:
     """Read one question."""
-    return replies.json(views.question(await edge.engine.questions.read(token, key)))
+    return replies.json(views.question(await context.engine.questions.read(token, key)))
 
 
 @router.post("/questions/{key}/answer", response_model=Question, openapi_extra=requires(Verb.ANSWER_QUERY))
-async def answer(edge: EdgeDep, token: Token, key: QuestionPath, body: AnswerRequest) -> Reply:
+async def answer(context: ContextDep, token: Token, key: QuestionPath, body: AnswerRequest) -> Reply:
     """Answer a question. The first answer wins; an identical repeat changes nothing."""
-    return replies.json(views.question(await edge.engine.questions.answer(token, key, Json.of(body.value))))
+    return replies.json(views.question(await context.engine.questions.answer(token, key, Json.of(body.value))))
 
 
 @router.post("/tasks/{task_id}/verdict", response_model=Task, openapi_extra=requires(Verb.OVERRIDE_VERDICT))
-async def override(edge: EdgeDep, token: Token, task_id: TaskPath, body: OverrideRequest) -> Reply:
+async def override(context: ContextDep, token: Token, task_id: TaskPath, body: OverrideRequest) -> Reply:
     """Override the result: the task is pass or blocked from now on."""
-    return shown(await edge.engine.tasks.override(token, task_id, ok=body.ok, value=Json.of(body.value)))
+    return shown(await context.engine.tasks.override(token, task_id, ok=body.ok, value=Json.of(body.value)))
 
 
 @router.post("/tasks/{task_id}/directive", status_code=204, openapi_extra=requires(Verb.INJECT_DIRECTIVE))
-async def direct(edge: EdgeDep, token: Token, task_id: TaskPath, body: DirectiveRequest) -> Reply:
+async def direct(context: ContextDep, token: Token, task_id: TaskPath, body: DirectiveRequest) -> Reply:
     """Set the prompt of the task's next attempt."""
-    await edge.engine.tasks.inject_directive(token, task_id, body.prompt)
+    await context.engine.tasks.inject_directive(token, task_id, body.prompt)
     return replies.nothing()
 
 
 @router.post("/loop/pause", response_model=LoopState, openapi_extra=requires(Verb.PAUSE_LOOP))
-async def pause(edge: EdgeDep, token: Token) -> Reply:
+async def pause(context: ContextDep, token: Token) -> Reply:
     """Pause dispatching: no new attempt starts."""
-    return replies.json(views.loop(await edge.engine.switch.pause(token)))
+    return replies.json(views.loop(await context.engine.switch.pause(token)))
 
 
 @router.post("/loop/resume", response_model=LoopState, openapi_extra=requires(Verb.RESUME_LOOP))
-async def resume(edge: EdgeDep, token: Token) -> Reply:
+async def resume(context: ContextDep, token: Token) -> Reply:
     """Resume dispatching; attempts that waited start."""
-    return replies.json(views.loop(await edge.engine.switch.resume(token)))
+    return replies.json(views.loop(await context.engine.switch.resume(token)))
 
 
 @router.get("/loop", response_model=LoopState, openapi_extra=requires(Verb.PAUSE_LOOP, Verb.RESUME_LOOP))
-async def loop(edge: EdgeDep, token: Token) -> Reply:
+async def loop(context: ContextDep, token: Token) -> Reply:
     """Read whether dispatching is paused, by whom and since when."""
-    return replies.json(views.loop(await edge.engine.switch.state(token)))
+    return replies.json(views.loop(await context.engine.switch.state(token)))

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from app.domain.access import Verb
 from app.domain.tasks import TaskState
 from app.http import auth, bodies, conversions, replies, views
-from app.http.edge import Edge, edge_of
+from app.http.context import ServerContext, context_of
 from app.http.errors import ShuttingDown
 from app.http.holds import Drained
 from app.http.idempotency import idempotency_of
@@ -26,10 +26,10 @@ from swarmhold.models.tasks import CancelRequest, StartTaskRequest, Task
 NOTHING = timedelta(0)
 
 
-async def body_of(request: Request, edge: Edge) -> bytes:
+async def body_of(request: Request, context: ServerContext) -> bytes:
     """Return the JSON body as bytes, after checking its media type and length."""
     bodies.require_json(request.scope)
-    return await bodies.read(request.scope, request.receive, bodies.size_limit(request.scope, edge.settings.limits))
+    return await bodies.read(request.scope, request.receive, bodies.size_limit(request.scope, context.settings.limits))
 
 
 def shown(state: TaskState, *, status: int = 200) -> Reply:
@@ -39,11 +39,11 @@ def shown(state: TaskState, *, status: int = 200) -> Reply:
 
 async def create(request: Request) -> Reply:
     """Create a task; a worker's new task is a child of its own."""
-    edge, scope = edge_of(request), request.scope
+    context, scope = context_of(request), request.scope
     bearer = auth.bearer(scope)
-    body = await body_of(request, edge)
+    body = await body_of(request, context)
     spec = conversions.task_spec(bodies.shaped(StartTaskRequest, bodies.value_of(body)))
-    state = await edge.engine.tasks.start(bearer, spec, idempotency=idempotency_of(scope, body))
+    state = await context.engine.tasks.start(bearer, spec, idempotency=idempotency_of(scope, body))
     reply = shown(state, status=201)
     reply.raw_headers.append((b"location", f"{scope['path']}/{state.task.id}".encode()))
     return reply
@@ -51,8 +51,8 @@ async def create(request: Request) -> Reply:
 
 async def read(request: Request) -> Reply:
     """Read a task. `If-None-Match` with its current version returns 304."""
-    edge, scope = edge_of(request), request.scope
-    state = await edge.engine.tasks.read(auth.bearer(scope), task_id_of(scope))
+    context, scope = context_of(request), request.scope
+    state = await context.engine.tasks.read(auth.bearer(scope), task_id_of(scope))
     known = bodies.header(scope, b"if-none-match")
     if known is not None and _matches(known, views.etag(state)):
         return replies.nothing(304, {"ETag": views.etag(state)})
@@ -67,27 +67,27 @@ def _matches(header: str, etag: str) -> bool:
 
 async def poll(request: Request) -> Reply:
     """Wait until the task is settled, suspended or newer than version `since`: 200; 202 when `hold` ends first."""
-    edge, scope = edge_of(request), request.scope
+    context, scope = context_of(request), request.scope
     bearer, task_id = auth.bearer(scope), task_id_of(scope)
     query = query_of(scope)
-    hold = hold_of(query.get("hold"), edge.settings)
+    hold = hold_of(query.get("hold"), context.settings)
     since = whole_of(query.get("since"), "since")
     try:
-        waiting = edge.engine.tasks.watch(bearer, task_id, hold, since=since)
-        state, done = await edge.holds.park(request.receive, waiting)
+        waiting = context.engine.tasks.watch(bearer, task_id, hold, since=since)
+        state, done = await context.holds.park(request.receive, waiting)
     except Drained:
-        state, done = await edge.engine.tasks.watch(bearer, task_id, NOTHING, since=since)
+        state, done = await context.engine.tasks.watch(bearer, task_id, NOTHING, since=since)
     return shown(state, status=200 if done else 202)
 
 
 async def dispatch(request: Request) -> Reply:
     """Dispatch the task: 202. With `wait` seconds, 200 and the outcome if the attempt ended within them."""
-    edge, scope = edge_of(request), request.scope
+    context, scope = context_of(request), request.scope
     bearer, task_id = auth.bearer(scope), task_id_of(scope)
-    wait = hold_of(query_of(scope).get("wait"), edge.settings, name="wait", default=NOTHING)
-    body = await body_of(request, edge)
+    wait = hold_of(query_of(scope).get("wait"), context.settings, name="wait", default=NOTHING)
+    body = await body_of(request, context)
     asked = bodies.shaped(DispatchRequest, bodies.value_of(body))
-    starting = edge.engine.dispatcher.dispatch(
+    starting = context.engine.dispatcher.dispatch(
         bearer,
         task_id,
         asked.spawner.model_dump(mode="json"),
@@ -100,7 +100,7 @@ async def dispatch(request: Request) -> Reply:
         started, outcome = await starting
     else:
         try:
-            started, outcome = await edge.holds.park(request.receive, starting)
+            started, outcome = await context.holds.park(request.receive, starting)
         except Drained:
             raise ShuttingDown from None
     if outcome is not None:
@@ -110,12 +110,12 @@ async def dispatch(request: Request) -> Reply:
 
 async def cancel(request: Request) -> Reply:
     """Cancel the task and its descendants. Cancelling a cancelled task changes nothing."""
-    edge, scope = edge_of(request), request.scope
+    context, scope = context_of(request), request.scope
     bearer, task_id = auth.bearer(scope), task_id_of(scope)
-    body = await body_of(request, edge)
+    body = await body_of(request, context)
     value = bodies.value_of(body) if body else None
     reason = None if value is None else bodies.shaped(CancelRequest, value).reason
-    return shown(await edge.engine.tasks.cancel(bearer, task_id, reason=reason))
+    return shown(await context.engine.tasks.cancel(bearer, task_id, reason=reason))
 
 
 def routes(prefix: str, tag: str, credential: str) -> APIRouter:

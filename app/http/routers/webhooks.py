@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.http import conversions, replies, views
-from app.http.edge import ApiKeyText, EdgeDep, Once
+from app.http.context import ApiKeyText, ContextDep, Once
 from app.http.parameters import NamePath
 from app.http.replies import Reply
 from app.http.routes import model_router, requires
@@ -18,44 +18,44 @@ _ROOT = requires(credential="root")
 @router.post(
     "", status_code=201, response_model=CreatedWebhook, openapi_extra=requires(credential="root", idempotent=True)
 )
-async def create_webhook(edge: EdgeDep, key: ApiKeyText, body: WebhookRequest, once: Once) -> Reply:
+async def create_webhook(context: ContextDep, key: ApiKeyText, body: WebhookRequest, once: Once) -> Reply:
     """Create a webhook for a URL that the settings allow. Only this reply shows its secret."""
-    row, secret = await edge.engine.webhooks.create(key, conversions.webhook_spec(body), idempotency=once)
+    row, secret = await context.engine.webhooks.create(key, conversions.webhook_spec(body), idempotency=once)
     return replies.json(views.created_webhook(row, secret), status=201)
 
 
 @router.get("", response_model=Page[Webhook], openapi_extra=_ROOT)
-async def list_webhooks(edge: EdgeDep, key: ApiKeyText) -> Reply:
+async def list_webhooks(context: ContextDep, key: ApiKeyText) -> Reply:
     """List all webhooks and their state."""
-    return replies.json(views.page([views.webhook(row) for row in await edge.engine.webhooks.every(key)]))
+    return replies.json(views.page([views.webhook(row) for row in await context.engine.webhooks.every(key)]))
 
 
 @router.get("/{webhook_id}", response_model=Webhook, openapi_extra=_ROOT)
-async def read_webhook(edge: EdgeDep, key: ApiKeyText, webhook_id: NamePath) -> Reply:
+async def read_webhook(context: ContextDep, key: ApiKeyText, webhook_id: NamePath) -> Reply:
     """Read one webhook."""
-    return replies.json(views.webhook(await edge.engine.webhooks.read(key, webhook_id)))
+    return replies.json(views.webhook(await context.engine.webhooks.read(key, webhook_id)))
 
 
 @router.delete("/{webhook_id}", status_code=204, openapi_extra=_ROOT)
-async def delete_webhook(edge: EdgeDep, key: ApiKeyText, webhook_id: NamePath) -> Reply:
+async def delete_webhook(context: ContextDep, key: ApiKeyText, webhook_id: NamePath) -> Reply:
     """Delete a webhook. A delivery in progress may still arrive."""
-    await edge.engine.webhooks.delete(key, webhook_id)
+    await context.engine.webhooks.delete(key, webhook_id)
     return replies.nothing()
 
 
 @router.post("/{webhook_id}/replay", response_model=Webhook, openapi_extra=_ROOT)
-async def replay_webhook(edge: EdgeDep, key: ApiKeyText, webhook_id: NamePath, body: ReplayRequest) -> Reply:
+async def replay_webhook(context: ContextDep, key: ApiKeyText, webhook_id: NamePath, body: ReplayRequest) -> Reply:
     """Deliver again the events after a cursor; this resumes a paused webhook."""
-    return replies.json(views.webhook(await edge.engine.webhooks.replay(key, webhook_id, body.after)))
+    return replies.json(views.webhook(await context.engine.webhooks.replay(key, webhook_id, body.after)))
 
 
 @router.post("/{webhook_id}/pause", response_model=Webhook, openapi_extra=_ROOT)
-async def pause_webhook(edge: EdgeDep, key: ApiKeyText, webhook_id: NamePath) -> Reply:
+async def pause_webhook(context: ContextDep, key: ApiKeyText, webhook_id: NamePath) -> Reply:
     """Pause a webhook; its position in the feed is kept."""
-    return replies.json(views.webhook(await edge.engine.webhooks.pause(key, webhook_id)))
+    return replies.json(views.webhook(await context.engine.webhooks.pause(key, webhook_id)))
 
 
 @router.post("/{webhook_id}/resume", response_model=Webhook, openapi_extra=_ROOT)
-async def resume_webhook(edge: EdgeDep, key: ApiKeyText, webhook_id: NamePath) -> Reply:
+async def resume_webhook(context: ContextDep, key: ApiKeyText, webhook_id: NamePath) -> Reply:
     """Resume a webhook at once, from its position in the feed."""
-    return replies.json(views.webhook(await edge.engine.webhooks.resume(key, webhook_id)))
+    return replies.json(views.webhook(await context.engine.webhooks.resume(key, webhook_id)))

@@ -9,7 +9,7 @@ from app.domain.access import Role, Verb
 from app.domain.json import Json
 from app.domain.outputs import OutputEvent, OutputType
 from app.http import auth, bodies, replies, views
-from app.http.edge import ApiKeyText, EdgeDep, Once, Token, edge_of
+from app.http.context import ApiKeyText, ContextDep, Once, Token, context_of
 from app.http.errors import MalformedBody, UnsupportedMediaType
 from app.http.holds import Drained
 from app.http.idempotency import idempotency_of
@@ -54,7 +54,7 @@ async def prompt(request: Request) -> Reply:
     scope = request.scope
     bearer = auth.bearer(scope)
     task_id = _asked_task(scope["query_string"] and query_of(scope).get("task_id"))
-    payload = await edge_of(request).engine.workers.payload(bearer, task_id=task_id)
+    payload = await context_of(request).engine.workers.payload(bearer, task_id=task_id)
     return replies.json(views.payload(payload))
 
 
@@ -70,13 +70,13 @@ def _asked_task(text: str | None) -> str | None:
 )
 async def submit(request: Request) -> Reply:
     """Submit the raw body as the attempt's result. Text loses trailing white space; JSON is decoded."""
-    edge, scope = edge_of(request), request.scope
+    context, scope = context_of(request), request.scope
     bearer = auth.bearer(scope)
     ok = truth_of(query_of(scope).get("ok"), "ok", default=True)
     kind = _submitted_kind(*bodies.media_type(scope))
-    body = await bodies.read(scope, request.receive, bodies.size_limit(scope, edge.settings.limits))
+    body = await bodies.read(scope, request.receive, bodies.size_limit(scope, context.settings.limits))
     value = bodies.json_of(body) if kind == bodies.JSON_TYPE else _text(body)
-    await edge.engine.workers.submit(bearer, value, ok=ok, verb=Verb.EMIT_OUTPUT)
+    await context.engine.workers.submit(bearer, value, ok=ok, verb=Verb.EMIT_OUTPUT)
     return replies.NO_CONTENT
 
 
@@ -104,10 +104,10 @@ def _text(body: bytes) -> Json:
 )
 async def result(request: Request) -> Reply:
     """Submit the attempt's result; `task_id`, and `attempt` if given, must be the worker's own."""
-    edge, scope = edge_of(request), request.scope
+    context, scope = context_of(request), request.scope
     bearer = auth.bearer(scope)
-    body = bodies.shaped(WorkerResultRequest, bodies.value_of(await body_of(request, edge)))
-    await edge.engine.workers.submit(
+    body = bodies.shaped(WorkerResultRequest, bodies.value_of(await body_of(request, context)))
+    await context.engine.workers.submit(
         bearer, Json.of(body.value), ok=body.ok, task_id=body.task_id, attempt=body.attempt, verb=Verb.POST_RESULT
     )
     return replies.NO_CONTENT
@@ -120,21 +120,21 @@ async def result(request: Request) -> Reply:
 )
 async def output(request: Request) -> Reply:
     """Append progress, a piece of the result, or a named artifact."""
-    edge, scope = edge_of(request), request.scope
+    context, scope = context_of(request), request.scope
     bearer = auth.bearer(scope)
-    raw = await body_of(request, edge)
+    raw = await body_of(request, context)
     value = bodies.value_of(raw)
     kind = bodies.shaped_by(_OUTPUTS, value).type
     body = {name: field for name, field in value.items() if name != "type"}
     event = OutputEvent(type=OutputType(kind), body=Json.of(body))
-    await edge.engine.workers.emit(bearer, event, idempotency=idempotency_of(scope, raw))
+    await context.engine.workers.emit(bearer, event, idempotency=idempotency_of(scope, raw))
     return replies.NO_CONTENT
 
 
 @hot.post("/heartbeat", response_model=Heartbeat, openapi_extra=requires(Verb.EMIT_OUTPUT, credential="worker"))
 async def heartbeat(request: Request) -> Reply:
     """Send a heartbeat: renews the lease and returns whether to stop."""
-    pulse = await edge_of(request).engine.workers.heartbeat(auth.bearer(request.scope))
+    pulse = await context_of(request).engine.workers.heartbeat(auth.bearer(request.scope))
     return replies.json(views.heartbeat(pulse))
 
 
@@ -144,10 +144,10 @@ async def heartbeat(request: Request) -> Reply:
     response_model=Question,
     openapi_extra=requires(Verb.QUERY_SENIOR, credential="worker", idempotent=True),
 )
-async def ask(edge: EdgeDep, bearer: Token, body: QuestionRequest, once: Once) -> Reply:
+async def ask(context: ContextDep, bearer: Token, body: QuestionRequest, once: Once) -> Reply:
     """Ask a senior about the worker's own task, which is suspended until the answer."""
     asked = asked_of(body)
-    return replies.json(views.question(await edge.engine.questions.ask(bearer, asked, idempotency=once)), status=201)
+    return replies.json(views.question(await context.engine.questions.ask(bearer, asked, idempotency=once)), status=201)
 
 
 @router.get(
@@ -156,17 +156,17 @@ async def ask(edge: EdgeDep, bearer: Token, body: QuestionRequest, once: Once) -
     responses={202: {"model": Question, "description": "Still open when the hold ended."}},
     openapi_extra=requires(Verb.QUERY_SENIOR, Verb.ANSWER_QUERY, credential="worker"),
 )
-async def question(request: Request, edge: EdgeDep, bearer: Token, key: QuestionPath, hold: Hold = None) -> Reply:
+async def question(request: Request, context: ContextDep, bearer: Token, key: QuestionPath, hold: Hold = None) -> Reply:
     """Wait until the question is settled: 200; 202 when `hold` ends first."""
-    return await watched(request, edge, bearer, key, hold)
+    return await watched(request, context, bearer, key, hold)
 
 
 @router.get(
     "/resources/{key:path}", response_model=Resource, openapi_extra=requires(Verb.FETCH_DATA, credential="worker")
 )
-async def resource(edge: EdgeDep, bearer: Token, key: NamePath) -> Reply:
+async def resource(context: ContextDep, bearer: Token, key: NamePath) -> Reply:
     """Read a named value."""
-    value, updated_at = await edge.engine.resources.read(bearer, key)
+    value, updated_at = await context.engine.resources.read(bearer, key)
     return replies.json(views.resource(key, value, updated_at))
 
 
@@ -176,16 +176,16 @@ async def resource(edge: EdgeDep, bearer: Token, key: NamePath) -> Reply:
     responses={204: {"description": "Nothing came within the hold."}},
     openapi_extra=requires(credential="key", roles=[Role.WORKER.value], idempotent=True),
 )
-async def claim(request: Request, edge: EdgeDep, key: ApiKeyText, body: ClaimRequest, once: Once) -> Reply:
+async def claim(request: Request, context: ContextDep, key: ApiKeyText, body: ClaimRequest, once: Once) -> Reply:
     """Claim the next attempt of a queue, waiting up to `hold` seconds for one."""
-    hold = edge.settings.default_hold if body.hold is None else duration_of(body.hold, edge.settings)
-    claiming = edge.engine.workers.claim(
+    hold = context.settings.default_hold if body.hold is None else duration_of(body.hold, context.settings)
+    claiming = context.engine.workers.claim(
         key, queue=body.queue, agents=body.agents or (), hold=hold, worker_name=body.worker_name, idempotency=once
     )
     try:
-        claimed = await edge.holds.park(request.receive, claiming)
+        claimed = await context.holds.park(request.receive, claiming)
     except Drained:
         return replies.nothing()
     if claimed is None:
         return replies.nothing()
-    return replies.json(views.claimed_job(claimed, edge.settings.base_url))
+    return replies.json(views.claimed_job(claimed, context.settings.base_url))

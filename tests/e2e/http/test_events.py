@@ -162,8 +162,8 @@ async def test_a_reader_that_leaves_is_let_go(node: Node) -> None:
     """Nothing follows for nobody."""
     operator = await node.operator()
     async with following(operator):
-        assert node.application.edge.holds.parked == 1
-    await eventually(lambda: node.application.edge.holds.parked == 0, awaited="no reader")
+        assert node.application.context.holds.parked == 1
+    await eventually(lambda: node.application.context.holds.parked == 0, awaited="no reader")
 
 
 async def test_kinds_may_be_given_again_and_again(node: Node) -> None:

@@ -22,7 +22,7 @@ async def node(store_url: str) -> AsyncIterator[Node]:
 
 async def parked(node: Node, count: int = 1) -> None:
     """Wait until so many requests wait."""
-    await eventually(lambda: node.application.edge.holds.parked >= count, awaited=f"{count} parked requests")
+    await eventually(lambda: node.application.context.holds.parked >= count, awaited=f"{count} parked requests")
 
 
 async def test_a_poll_is_answered_by_the_final(node: Node) -> None:
@@ -96,7 +96,7 @@ async def test_a_client_that_leaves_frees_its_request(node: Node) -> None:
         polling.cancel()
         await asyncio.gather(polling, return_exceptions=True)
 
-    await eventually(lambda: node.application.edge.holds.parked == 0, awaited="no parked request")
+    await eventually(lambda: node.application.context.holds.parked == 0, awaited="no parked request")
 
 
 @pytest.mark.parametrize("path", [f"{WORK}/claim", f"{OP}/questions/{{key}}", f"{OP}/tasks/{{task}}/poll"])
@@ -115,11 +115,11 @@ async def test_a_client_that_leaves_is_no_fault_of_the_server(node: Node, path: 
     route = path.replace("{task}", "{task_id}")
 
     def counted() -> bool:
-        text = node.application.edge.metrics.text().decode()
+        text = node.application.context.metrics.text().decode()
         return f'route="{route}",status="499"' in text
 
     await eventually(counted, awaited="the request to be counted as left")
-    assert 'status="500"' not in node.application.edge.metrics.text().decode()
+    assert 'status="500"' not in node.application.context.metrics.text().decode()
 
 
 async def test_a_stopping_server_answers_what_is_parked(node: Node) -> None:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.spawning.backends.protocols import BackendGone
-from app.ws.errands import EARLY, Errands, req_id_of
 from app.ws.outbox import Outbox, SlowReader
+from app.ws.pending_requests import EARLY, PendingRequests, req_id_of
 from app.ws.protocol import Acknowledged, Answered, Protocol, Say
 from swarmhold.models.frames import HookAck, SpawnAck, backend_client_frames, senior_client_frames, senior_server_frames
 from tests.support.waiting import eventually
@@ -182,12 +182,12 @@ async def test_a_reader_that_takes_nothing_is_slow() -> None:
 
 async def test_an_ack_ends_its_request() -> None:
     """And a second one is dropped."""
-    errands = Errands()
-    waiting = errands.begin("r")
-    errands.acknowledged(HookAck(req_id="r", ok=True))
-    errands.acknowledged(HookAck(req_id="r", ok=False))
+    pending = PendingRequests()
+    waiting = pending.begin("r")
+    pending.acknowledged(HookAck(req_id="r", ok=True))
+    pending.acknowledged(HookAck(req_id="r", ok=False))
 
-    ack = await errands.finish("r", waiting)
+    ack = await pending.finish("r", waiting)
 
     assert isinstance(ack, HookAck)
     assert ack.ok
@@ -195,40 +195,40 @@ async def test_an_ack_ends_its_request() -> None:
 
 async def test_a_spawn_may_be_acknowledged_twice() -> None:
     """As started and as finished, however quickly one follows the other; what is finished stays so."""
-    errands = Errands()
-    waiting = errands.begin("r")
+    pending = PendingRequests()
+    waiting = pending.begin("r")
     for ack in (SpawnAck(req_id="r"), SpawnAck(req_id="r", value=1), SpawnAck(req_id="r")):
-        errands.acknowledged(ack)
+        pending.acknowledged(ack)
 
-    assert not (await errands.finish("r", waiting)).has("value")
-    assert (await errands.finish("r", errands.begin("r"))).has("value")
+    assert not (await pending.finish("r", waiting)).has("value")
+    assert (await pending.finish("r", pending.begin("r"))).has("value")
 
 
 async def test_an_early_ack_is_found() -> None:
     """It came with the connection, before the request was made again; old ones are forgotten."""
-    errands = Errands()
-    errands.acknowledged(SpawnAck(req_id="r"))
-    assert (await errands.finish("r", errands.begin("r"))).req_id == "r"
+    pending = PendingRequests()
+    pending.acknowledged(SpawnAck(req_id="r"))
+    assert (await pending.finish("r", pending.begin("r"))).req_id == "r"
     for number in range(EARLY + 10):
-        errands.acknowledged(SpawnAck(req_id=str(number)))
+        pending.acknowledged(SpawnAck(req_id=str(number)))
 
-    assert not errands.begin("0").done()
-    assert errands.begin(str(EARLY)).done()
+    assert not pending.begin("0").done()
+    assert pending.begin(str(EARLY)).done()
 
 
 async def test_a_lost_connection_ends_all_requests() -> None:
     """Those that wait, those that gave up, and those to come."""
-    errands = Errands()
-    waiting = errands.begin("r")
-    errands.begin("forgotten")
-    finishing = asyncio.create_task(errands.finish("r", waiting))
+    pending = PendingRequests()
+    waiting = pending.begin("r")
+    pending.begin("forgotten")
+    finishing = asyncio.create_task(pending.finish("r", waiting))
     await asyncio.sleep(0)
-    errands.drop()
+    pending.drop()
 
     with pytest.raises(BackendGone):
         await finishing
     with pytest.raises(BackendGone):
-        errands.begin("s")
+        pending.begin("s")
 
 
 def test_a_request_is_named_by_what_it_is_about() -> None:

@@ -27,7 +27,7 @@ def req_id_of(step: str, task_id: str, attempt: int) -> str:
     return f"{step}:{task_id}:{attempt}"
 
 
-class Errands:
+class PendingRequests:
     """The pending requests of one connection. Belongs to one event loop."""
 
     def __init__(self) -> None:

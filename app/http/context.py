@@ -23,8 +23,8 @@ SCOPE_KEY = "swarmhold"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Edge:
-    """The shared objects of one server's edges. The application puts it into the scope of every request."""
+class ServerContext:
+    """The objects that all requests and sockets of one server share; it is in the scope of each."""
 
     engine: Engine
     settings: HttpSettings
@@ -34,17 +34,17 @@ class Edge:
     document: Callable[[], bytes]
 
 
-def edge_of(request: Request) -> Edge:
-    """Return the edge of a request."""
-    edge: Edge = request.scope[SCOPE_KEY]
-    return edge
+def context_of(request: Request) -> ServerContext:
+    """Return the context of the server that received a request."""
+    context: ServerContext = request.scope[SCOPE_KEY]
+    return context
 
 
 # Dependencies are coroutines: FastAPI would run plain functions in a thread each.
 
 
-async def _edge(request: Request) -> Edge:
-    return edge_of(request)
+async def _context(request: Request) -> ServerContext:
+    return context_of(request)
 
 
 async def _bearer(request: Request) -> Bearer:
@@ -59,7 +59,7 @@ async def _idempotency(request: Request) -> Idempotency | None:
     return idempotency_of(request.scope, await request.body())
 
 
-EdgeDep = Annotated[Edge, Depends(_edge)]
+ContextDep = Annotated[ServerContext, Depends(_context)]
 Token = Annotated[Any, Depends(_bearer)]
 ApiKeyText = Annotated[str, Depends(_api_key)]
 Once = Annotated[Idempotency | None, Depends(_idempotency)]
