@@ -248,11 +248,11 @@ async def family(swarm: Swarm) -> dict[str, Work]:
 
 @pytest.mark.parametrize("verb", sorted(RoleVerbGate().verbs(Role.WORKER)))
 async def test_ownership_of_workers(swarm: Swarm, verb: Verb) -> None:
-    """A worker reaches its own task; reading and cancelling also what is below; dispatching only its children."""
+    """A worker reaches its own task; reading, cancelling and starting also its descendants, dispatching those alone."""
     tasks = await family(swarm)
-    allowed = {"own", "child", "grandchild"} if verb in REACHING else {"own"}
+    allowed = {"own", "child", "grandchild"} if verb in {*REACHING, Verb.START_TASK} else {"own"}
     if verb is Verb.DISPATCH_ATTEMPT:
-        allowed = {"child"}
+        allowed = {"child", "grandchild"}
     token = await swarm.worker_token(tasks["own"])
     twin = await minted(swarm, task_id=tasks["own"].task_id)
 
