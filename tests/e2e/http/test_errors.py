@@ -88,7 +88,7 @@ async def test_limits_are_told(node: Node) -> None:
 
     assert "200" in page["detail"]
     assert "172800" in hold["detail"]
-    assert body["limit_bytes"] == 10_000
+    assert body["limit"] == 10_000
 
 
 @pytest.mark.parametrize(
