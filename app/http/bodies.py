@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar, cast
 
 import orjson
@@ -13,11 +14,18 @@ from starlette.types import Message, Receive, Scope
 
 from app.domain.errors import PayloadTooLarge
 from app.domain.json import Json
+from app.domain.json_size import check_values
 from app.domain.limits import Limits
 from app.http.errors import EncodedBody, InvalidBody, MalformedBody, UnsupportedMediaType
 
 DEEPEST = 200
 """Maximum nesting of a body: less than orjson can serialise inside a larger document."""
+
+AT_ONCE = 64 * 1024
+"""Bytes of a body that are decoded on the event loop; larger ones are decoded in a thread."""
+MOST_ERRORS = 500
+"""Validation errors that are built of one body."""
+LONGEST_MESSAGE = 300
 
 JSON_TYPE = "application/json"
 WORKERS = "/v1/worker/"
@@ -126,8 +134,22 @@ def require_json(scope: Scope, accepted: Sequence[str] = (JSON_TYPE,)) -> None:
         raise UnsupportedMediaType(accepted)
 
 
-def value_of(body: bytes) -> Any:
-    """Return the decoded JSON of a body. Raises MalformedBody."""
+async def value_of(body: bytes, values: int) -> Any:
+    """Return the decoded JSON of a body that holds so many values at most. Large ones are decoded in a thread.
+
+    Raises MalformedBody, PayloadTooLarge.
+    """
+    return await off_loop(body, lambda: decoded(body, values))
+
+
+async def off_loop(body: bytes, work: Callable[[], Shaped]) -> Shaped:
+    """Return what `work` makes of a body; of a large body it is made in a thread, so that others are served."""
+    return work() if len(body) <= AT_ONCE else await asyncio.to_thread(work)
+
+
+def decoded(body: bytes, values: int) -> Any:
+    """Return the decoded JSON of a body. Raises MalformedBody, PayloadTooLarge."""
+    check_values(body, values)
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -151,17 +173,30 @@ def _inside(value: Any) -> Iterable[Any]:
     return cast("list[Any]", value) if isinstance(value, list) else ()
 
 
-def json_of(body: bytes) -> Json:
-    """Return a body as a normalised `Json` value. Raises MalformedBody."""
-    return Json.of(value_of(body))
+async def json_of(body: bytes, values: int) -> Json:
+    """Return a body as a normalised `Json` value. Raises MalformedBody, PayloadTooLarge."""
+    return await off_loop(body, lambda: Json.of(decoded(body, values)))
 
 
 def shaped(model: type[Model], value: Any) -> Model:
     """Return the validated model of a decoded body. Raises InvalidBody."""
     try:
+        _check_members(model, value)
         return model.model_validate(value)
     except ValidationError as error:
-        raise InvalidBody(validation_errors(error)) from None
+        raise invalid_body(error) from None
+
+
+def _check_members(model: type[BaseModel], value: Any) -> None:
+    """Raise InvalidBody for very many unknown members, before an error is built for each of them."""
+    members = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    if len(members) <= MOST_ERRORS or model.model_config.get("extra") != "forbid":
+        return
+    known = {name for field, info in model.model_fields.items() for name in (field, info.alias)}
+    unknown = [name for name in members if name not in known]
+    if len(unknown) > MOST_ERRORS:
+        listed = [_complaint([name], "Extra inputs are not permitted") for name in unknown[:MOST_ERRORS]]
+        raise InvalidBody(listed, left=len(unknown) - len(listed))
 
 
 def shaped_by(adapter: TypeAdapter[Shaped], value: Any) -> Shaped:
@@ -169,7 +204,7 @@ def shaped_by(adapter: TypeAdapter[Shaped], value: Any) -> Shaped:
     try:
         return adapter.validate_python(value)
     except ValidationError as error:
-        raise InvalidBody(validation_errors(error)) from None
+        raise invalid_body(error) from None
 
 
 def readable_message(message: str) -> str:
@@ -177,9 +212,20 @@ def readable_message(message: str) -> str:
     return _ID_PATTERN.sub(r"an id here is \1- and 26 letters and digits", _ENUM_MEMBER.sub(r"\1", message))
 
 
-def validation_errors(error: ValidationError) -> list[dict[str, str]]:
+def invalid_body(error: ValidationError) -> InvalidBody:
     """Return where a body breaks its schema and why, without the values that were sent."""
-    return [
-        {"field": ".".join(map(str, item["loc"])), "message": readable_message(item["msg"])}
-        for item in error.errors(include_url=False, include_context=False, include_input=False)
-    ]
+    count = error.error_count()
+    if count > MOST_ERRORS:  # pydantic builds all or none
+        return InvalidBody([_complaint([], f"{count} parts of it do not fit; send fewer to see which")], left=count - 1)
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return InvalidBody([_complaint(item["loc"], item["msg"]) for item in found])
+
+
+def _complaint(path: Iterable[object], message: str) -> dict[str, str]:
+    """Return one entry of `errors`; names and messages that contain what was sent are cut."""
+    return {"field": field_path(path), "message": readable_message(message)[:LONGEST_MESSAGE]}
+
+
+def field_path(parts: Iterable[object]) -> str:
+    """Return a field's path with dots, cut where it is very long."""
+    return ".".join(map(str, parts))[:LONGEST_MESSAGE]

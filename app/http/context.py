@@ -56,7 +56,7 @@ async def _api_key(request: Request) -> str:
 
 
 async def _idempotency(request: Request) -> Idempotency | None:
-    return idempotency_of(request.scope, await request.body())
+    return await idempotency_of(request.scope, await request.body())
 
 
 ContextDep = Annotated[ServerContext, Depends(_context)]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Iterable
 
 import structlog
 from fastapi.exceptions import RequestValidationError
@@ -21,7 +20,7 @@ from starlette.types import Message, Receive, Scope
 from app.domain.access import Role
 from app.domain.errors import Conflict, EngineError, InvalidRequest, PayloadTooLarge, RoleViolation
 from app.http import auth
-from app.http.bodies import readable_message
+from app.http.bodies import LONGEST_MESSAGE, field_path, readable_message
 from app.http.context import ServerContext
 from app.http.errors import (
     EncodedBody,
@@ -84,6 +83,8 @@ class ErrorResponses:
         known = _classified(error, scope)
         if known is None:
             return _unexpected(error, scope)
+        if isinstance(known, InvalidBody):
+            known = known.first(self._context.settings.limits.complaints)
         if isinstance(known, _AUTHENTICATED_FIRST):
             known = await self._credential_error(scope, known) or known
         return (
@@ -160,14 +161,13 @@ def _validation_error(error: RequestValidationError) -> EngineError | HttpError:
     for item in error.errors():
         where, *rest = item["loc"]
         if where in _PARAMETERS:
-            return InvalidRequest(readable_message(item["msg"]), _field_path(rest))
+            return InvalidRequest(readable_message(item["msg"])[:LONGEST_MESSAGE], field_path(rest))
     return InvalidBody(
-        [{"field": _field_path(item["loc"][1:]), "message": readable_message(item["msg"])} for item in error.errors()]
+        [
+            {"field": field_path(item["loc"][1:]), "message": readable_message(item["msg"])[:LONGEST_MESSAGE]}
+            for item in error.errors()
+        ]
     )
-
-
-def _field_path(parts: Iterable[object]) -> str:
-    return ".".join(map(str, parts))
 
 
 def _unexpected(error: Exception, scope: Scope) -> ProblemDetails:

@@ -105,9 +105,18 @@ class InvalidBody(HttpError):
 
     code = "invalid-body"
 
-    def __init__(self, errors: Sequence[Mapping[str, str]]) -> None:
+    def __init__(self, errors: Sequence[Mapping[str, str]], *, left: int = 0) -> None:
         super().__init__(errors)
         self.errors = [dict(error) for error in errors]
+        self._left = left
+
+    def first(self, most: int) -> InvalidBody:
+        """Return an error that lists so many of its errors at most, and counts the others."""
+        return InvalidBody(self.errors[:most], left=self._left + max(0, len(self.errors) - most))
+
+    def fields(self) -> dict[str, Any]:
+        """Return the errors that are listed, and how many are not."""
+        return {"errors": self.errors} | ({"errors_left": self._left} if self._left else {})
 
     def __str__(self) -> str:
         shown = "; ".join(f"{error['field'] or 'body'}: {error['message']}" for error in self.errors[:5])

@@ -13,6 +13,7 @@ from starlette.types import Scope
 
 from app.domain.errors import InvalidRequest
 from app.engine.ops.idempotency import Idempotency
+from app.http import bodies
 
 HEADER = "Idempotency-Key"
 LONGEST = 255
@@ -20,11 +21,11 @@ LONGEST = 255
 _NAME = HEADER.lower().encode()
 
 
-def idempotency_of(scope: Scope, body: bytes) -> Idempotency | None:
+async def idempotency_of(scope: Scope, body: bytes) -> Idempotency | None:
     """Return the request's key, or None. Raises InvalidRequest for one that is empty, too long or not printable."""
     for name, value in scope["headers"]:
         if name == _NAME:
-            return Idempotency(_checked(value), _fingerprint(scope, body))
+            return Idempotency(_checked(value), await bodies.off_loop(body, lambda: _fingerprint(scope, body)))
     return None
 
 

@@ -10,22 +10,26 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from app.domain.access import Verb
-from app.http.bodies import require_json, value_of
+from app.http.bodies import require_json, shaped, value_of
+from app.http.context import context_of
 
 VERBS = "x-verbs"
 CREDENTIAL = "x-credential"
 IDEMPOTENT = "x-idempotency-key"
 REPLY = "x-reply"
 _BODY = "x-body"
+CHECKED_FIRST = 16 * 1024
+"""Bytes of a body beyond which it is validated before FastAPI does so, which builds every error."""
 
 Extra = dict[str, Any]
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -35,11 +39,11 @@ class _DecodedRequest(Request):
     """A request with a decoded body."""
 
     @classmethod
-    def of(cls, request: Request, body: bytes) -> _DecodedRequest:
-        """Return a request whose body is `body`, decoded. Raises MalformedBody."""
+    def of(cls, request: Request, body: bytes, value: Any) -> _DecodedRequest:
+        """Return a request whose body is `body`, decoded to `value`."""
         ready = cls(request.scope, request.receive)
         ready._body = body
-        ready._json = value_of(body)
+        ready._json = value
         return ready
 
 
@@ -52,12 +56,17 @@ class ModelRoute(APIRoute):
         if self.body_field is None:
             return handle
 
+        model = cast("type[BaseModel]", self.body_field.field_info.annotation)
+
         async def decoded(request: Request) -> Response:
             body = await request.body()
             if not body:
                 return await handle(request)
             require_json(request.scope)
-            return await handle(_DecodedRequest.of(request, body))
+            value = await value_of(body, context_of(request).settings.limits.values)
+            if len(body) > CHECKED_FIRST:
+                shaped(model, value)
+            return await handle(_DecodedRequest.of(request, body, value))
 
         return decoded
 

@@ -12,8 +12,10 @@ from typing import Any, cast
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
+from app.domain.errors import PayloadTooLarge
 from app.domain.json import Json
-from app.http.bodies import validation_errors, value_of
+from app.domain.limits import Limits
+from app.http.bodies import decoded, invalid_body
 from app.http.errors import MalformedBody
 from swarmhold.models.frames import Answer, HookAck, Ping, SpawnAck
 
@@ -62,9 +64,10 @@ def error(code: str, detail: str, req_id: str | None = None) -> Say:
 class Protocol:
     """The protocol state of one connection. `frames` validates the frames of the client."""
 
-    def __init__(self, frames: TypeAdapter[Any], *, frame_limit: int) -> None:
+    def __init__(self, frames: TypeAdapter[Any], *, limits: Limits) -> None:
         self._frames = frames
-        self._limit = frame_limit
+        self._limit = limits.frame_bytes
+        self._values = limits.values
         self._shown: set[str] = set()
         # Questions whose answers the engine is deciding on, and the frame to send if they were settled meanwhile.
         self._answering: dict[str, Say | None] = {}
@@ -77,9 +80,11 @@ class Protocol:
         if len(raw) > self._limit:
             return error("payload-too-large", f"a frame holds at most {self._limit} bytes")
         try:
-            value = value_of(raw)
+            value = decoded(raw, self._values)
         except MalformedBody as fault:
             return error("malformed-frame", fault.reason)
+        except PayloadTooLarge as fault:
+            return error(fault.code, str(fault))
         if not isinstance(value, dict):
             return error("malformed-frame", "a frame is a JSON object with a type")
         return self._understand(cast("View", value))
@@ -171,7 +176,8 @@ _ASKED = (
 
 
 def _misunderstood(refusal: ValidationError, kind: object, req_id: str | None) -> Say:
-    if any(item["type"].startswith("union_tag") for item in refusal.errors(include_url=False)):
+    # A wrong tag is the only error of its frame.
+    if refusal.error_count() == 1 and refusal.errors(include_url=False)[0]["type"].startswith("union_tag"):
         return error("unknown-type", "there is no frame of this type" if kind else "a frame has a type", req_id)
-    shown = "; ".join(f"{item['field']}: {item['message']}" for item in validation_errors(refusal)[:5])
+    shown = "; ".join(f"{item['field']}: {item['message']}" for item in invalid_body(refusal).errors[:5])
     return error("invalid-frame", shown, req_id)

@@ -53,7 +53,7 @@ class Sockets:
         if guest.caller.role is Role.OPERATOR and id not in await _held_ids(context, guest):
             await _turn_away(socket, FORBIDDEN)
             return
-        protocol = Protocol(senior_client_frames, frame_limit=context.settings.limits.frame_bytes)
+        protocol = Protocol(senior_client_frames, limits=context.settings.limits)
         await self._serve(Connection(context, socket, guest, id, protocol))
 
     async def _backend(self, socket: WebSocket) -> None:
@@ -63,7 +63,7 @@ class Sockets:
         if guest is None:
             return
         context: ServerContext = socket.scope[SCOPE_KEY]
-        protocol = Protocol(backend_client_frames, frame_limit=context.settings.limits.frame_bytes)
+        protocol = Protocol(backend_client_frames, limits=context.settings.limits)
         await self._serve(BackendConnection(context, socket, guest, id, protocol))
 
     async def _admit(self, socket: WebSocket, id: str, verb: Verb, roles: frozenset[Role]) -> Guest | None:

@@ -30,7 +30,7 @@ from app.http.parameters import (
 )
 from app.http.replies import Reply
 from app.http.routers.questions import asked_of, watched
-from app.http.routers.tasks import body_of, shown
+from app.http.routers.tasks import json_body, shown
 from app.http.routes import documented, model_router, requires
 from swarmhold.models.enums import Status
 from swarmhold.models.pages import Page
@@ -189,7 +189,7 @@ async def question(request: Request, context: ContextDep, token: Token, key: Que
 )
 async def put_resource(request: Request, context: ContextDep, token: Token, key: NamePath) -> Reply:
     """Set a named value to the body."""
-    value = bodies.json_of(await body_of(request, context))
+    value = Json.of((await json_body(request, context))[1])
     await context.engine.resources.put(token, key, value)
     return replies.nothing()
 

@@ -6,6 +6,7 @@ Plain endpoints: these and the workers' own calls are what a busy swarm makes.
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -32,6 +33,12 @@ async def body_of(request: Request, context: ServerContext) -> bytes:
     return await bodies.read(request.scope, request.receive, bodies.size_limit(request.scope, context.settings.limits))
 
 
+async def json_body(request: Request, context: ServerContext) -> tuple[bytes, Any]:
+    """Return the JSON body as bytes and decoded. Raises MalformedBody, PayloadTooLarge, UnsupportedMediaType."""
+    body = await body_of(request, context)
+    return body, await bodies.value_of(body, context.settings.limits.values)
+
+
 def shown(state: TaskState, *, status: int = 200) -> Reply:
     """Return the reply for a task, with its version as entity tag."""
     return replies.json(views.task(state), status=status, headers={"ETag": views.etag(state)})
@@ -41,9 +48,9 @@ async def create(request: Request) -> Reply:
     """Create a task; a worker's new task is a child of its own."""
     context, scope = context_of(request), request.scope
     bearer = auth.bearer(scope)
-    body = await body_of(request, context)
-    spec = conversions.task_spec(bodies.shaped(StartTaskRequest, bodies.value_of(body)))
-    state = await context.engine.tasks.start(bearer, spec, idempotency=idempotency_of(scope, body))
+    body, value = await json_body(request, context)
+    spec = conversions.task_spec(bodies.shaped(StartTaskRequest, value))
+    state = await context.engine.tasks.start(bearer, spec, idempotency=await idempotency_of(scope, body))
     reply = shown(state, status=201)
     reply.raw_headers.append((b"location", f"{scope['path']}/{state.task.id}".encode()))
     return reply
@@ -85,8 +92,8 @@ async def dispatch(request: Request) -> Reply:
     context, scope = context_of(request), request.scope
     bearer, task_id = auth.bearer(scope), task_id_of(scope)
     wait = hold_of(query_of(scope).get("wait"), context.settings, name="wait", default=NOTHING)
-    body = await body_of(request, context)
-    asked = bodies.shaped(DispatchRequest, bodies.value_of(body))
+    body, value = await json_body(request, context)
+    asked = bodies.shaped(DispatchRequest, value)
     starting = context.engine.dispatcher.dispatch(
         bearer,
         task_id,
@@ -94,7 +101,7 @@ async def dispatch(request: Request) -> Reply:
         layers=asked.layers,
         lease=None if asked.lease is None else timedelta(seconds=asked.lease),
         wait=wait,
-        idempotency=idempotency_of(scope, body),
+        idempotency=await idempotency_of(scope, body),
     )
     if not wait:
         started, outcome = await starting
@@ -113,7 +120,7 @@ async def cancel(request: Request) -> Reply:
     context, scope = context_of(request), request.scope
     bearer, task_id = auth.bearer(scope), task_id_of(scope)
     body = await body_of(request, context)
-    value = bodies.value_of(body) if body else None
+    value = await bodies.value_of(body, context.settings.limits.values) if body else None
     reason = None if value is None else bodies.shaped(CancelRequest, value).reason
     return shown(await context.engine.tasks.cancel(bearer, task_id, reason=reason))
 

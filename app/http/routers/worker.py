@@ -26,7 +26,7 @@ from app.http.parameters import (
 )
 from app.http.replies import Reply
 from app.http.routers.questions import asked_of, watched
-from app.http.routers.tasks import body_of
+from app.http.routers.tasks import json_body
 from app.http.routes import documented, model_router, plain_router, requires
 from swarmhold.models.outputs import WorkerOutput
 from swarmhold.models.questions import Question, QuestionRequest
@@ -75,7 +75,7 @@ async def submit(request: Request) -> Reply:
     ok = truth_of(query_of(scope).get("ok"), "ok", default=True)
     kind = _submitted_kind(*bodies.media_type(scope))
     body = await bodies.read(scope, request.receive, bodies.size_limit(scope, context.settings.limits))
-    value = bodies.json_of(body) if kind == bodies.JSON_TYPE else _text(body)
+    value = await bodies.json_of(body, context.settings.limits.values) if kind == bodies.JSON_TYPE else _text(body)
     await context.engine.workers.submit(bearer, value, ok=ok, verb=Verb.EMIT_OUTPUT)
     return replies.NO_CONTENT
 
@@ -106,7 +106,7 @@ async def result(request: Request) -> Reply:
     """Submit the attempt's result; `task_id`, and `attempt` if given, must be the worker's own."""
     context, scope = context_of(request), request.scope
     bearer = auth.bearer(scope)
-    body = bodies.shaped(WorkerResultRequest, bodies.value_of(await body_of(request, context)))
+    body = bodies.shaped(WorkerResultRequest, (await json_body(request, context))[1])
     await context.engine.workers.submit(
         bearer, Json.of(body.value), ok=body.ok, task_id=body.task_id, attempt=body.attempt, verb=Verb.POST_RESULT
     )
@@ -122,12 +122,11 @@ async def output(request: Request) -> Reply:
     """Append progress, a piece of the result, or a named artifact."""
     context, scope = context_of(request), request.scope
     bearer = auth.bearer(scope)
-    raw = await body_of(request, context)
-    value = bodies.value_of(raw)
+    raw, value = await json_body(request, context)
     kind = bodies.shaped_by(_OUTPUTS, value).type
     body = {name: field for name, field in value.items() if name != "type"}
     event = OutputEvent(type=OutputType(kind), body=Json.of(body))
-    await context.engine.workers.emit(bearer, event, idempotency=idempotency_of(scope, raw))
+    await context.engine.workers.emit(bearer, event, idempotency=await idempotency_of(scope, raw))
     return replies.NO_CONTENT
 
 

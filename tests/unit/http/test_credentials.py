@@ -1,5 +1,6 @@
 """Reading credentials, limiting failed authentication attempts, checking idempotency keys."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -171,7 +172,7 @@ def test_a_source_is_an_address_or_its_network(client: tuple[str, int] | None, s
 
 def key(value: bytes, *, body: bytes = b"{}", path: str = "/x") -> Any:
     """The idempotency of a request with a key."""
-    return idempotency_of(scope_with((b"idempotency-key", value), path=path), body)
+    return asyncio.run(idempotency_of(scope_with((b"idempotency-key", value), path=path), body))
 
 
 def test_a_key_comes_with_its_requests_digest() -> None:
@@ -182,7 +183,7 @@ def test_a_key_comes_with_its_requests_digest() -> None:
     assert key(b"k", body=b"plain text") == key(b"k", body=b"plain text")
     assert key(b"k").key == "k"
     assert len({key(b"k").fingerprint, key(b"k", body=b"[]").fingerprint, key(b"k", path="/y").fingerprint}) == 3
-    assert idempotency_of(scope_with(), b"") is None
+    assert asyncio.run(idempotency_of(scope_with(), b"")) is None
 
 
 @pytest.mark.parametrize("value", [b"", b"   ", b"x" * 256, b"\xff", b"a\nb", b"a\x7f"])

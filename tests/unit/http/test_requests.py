@@ -125,14 +125,14 @@ def test_a_compressed_body_is_refused_as_such(encoding: str) -> None:
 def test_what_is_no_json_is_malformed(body: bytes) -> None:
     """Nor what is nested deeper than can be written again."""
     with pytest.raises(MalformedBody):
-        bodies.value_of(body)
+        bodies.decoded(body, 1000)
 
 
-def test_wide_is_not_deep() -> None:
+async def test_wide_is_not_deep() -> None:
     """Many small values are fine, and so is the deepest that is allowed."""
-    assert len(bodies.value_of(b"[" + b",".join([b"{}"] * 1000) + b"]")) == 1000
-    assert bodies.value_of(b"[" * 199 + b"]" * 199)
-    assert bodies.json_of(b' { "a" : 1 } ').text == '{"a":1}'
+    assert len(bodies.decoded(b"[" + b",".join([b"{}"] * 1000) + b"]", 1001)) == 1000
+    assert bodies.decoded(b"[" * 199 + b"]" * 199, 1000)
+    assert (await bodies.json_of(b' { "a" : 1 } ', 1000)).text == '{"a":1}'
 
 
 def test_complaints_say_where_and_never_what() -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.domain.limits import Limits
 from app.spawning.backends.protocols import BackendGone
 from app.ws.outbox import Outbox, SlowReader
 from app.ws.pending_requests import EARLY, PendingRequests, req_id_of
@@ -30,7 +31,7 @@ QUESTION = {
 
 def senior(limit: int = 1000) -> Protocol:
     """A console's protocol."""
-    return Protocol(senior_client_frames, frame_limit=limit)
+    return Protocol(senior_client_frames, limits=Limits(frame_bytes=limit))
 
 
 def said(heard: object) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def test_an_answer_is_passed_on() -> None:
 def test_acks_are_for_backends() -> None:
     """A console's is no frame of its socket."""
     frame = '{"type":"spawn_ack","req_id":"r","value":1}'
-    heard = Protocol(backend_client_frames, frame_limit=1000).hear(frame)
+    heard = Protocol(backend_client_frames, limits=Limits(frame_bytes=1000)).hear(frame)
 
     assert isinstance(heard, Acknowledged)
     assert isinstance(heard.ack, SpawnAck)
@@ -70,7 +71,7 @@ VALUES = st.recursive(
 @given(st.one_of(st.text(), st.binary(), VALUES.map(json.dumps)))
 def test_whatever_is_sent_gets_an_answer(data: str | bytes) -> None:
     """No message makes the protocol fail, and every reply is a frame of the wire."""
-    for protocol in (senior(), Protocol(backend_client_frames, frame_limit=1000)):
+    for protocol in (senior(), Protocol(backend_client_frames, limits=Limits(frame_bytes=1000))):
         heard = protocol.hear(data)
         if isinstance(heard, Say):
             senior_server_frames.validate_json(heard.frame)
