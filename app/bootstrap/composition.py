@@ -63,10 +63,12 @@ def build_engine(settings: Settings, keyring: Keyring, *, base_url: str | None =
     )
 
 
-def http_settings(settings: Settings, base_url: str) -> HttpSettings:
+def http_settings(settings: Settings, base_url: str, identity: bytes) -> HttpSettings:
     """Return the settings of the HTTP and WebSocket edge, with those that the rest of the server decides."""
     longest_hold = timedelta(milliseconds=settings.engine.longest_hold_ms)
-    return replace(settings.http, base_url=base_url, longest_hold=longest_hold, limits=settings.limits)
+    return replace(
+        settings.http, base_url=base_url, identity=identity, longest_hold=longest_hold, limits=settings.limits
+    )
 
 
 def _webhook_sender(settings: SenderSettings) -> WebhookSender:

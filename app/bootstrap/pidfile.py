@@ -1,10 +1,13 @@
-"""The pidfile of a data directory: process id and URL of the server that uses it, for commands on the same machine."""
+"""The pidfile of a data directory: the server that uses it, for commands on the same machine.
+
+It holds the process id, the URL, and the secret by which the server proves that it is the one of this directory.
+"""
 
 from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ class RunningServer:
 
     pid: int
     url: str
+    secret: bytes = field(repr=False)
 
     @property
     def alive(self) -> bool:
@@ -35,10 +39,10 @@ class RunningServer:
         return True
 
 
-def write(data_dir: Path, url: str) -> None:
+def write(data_dir: Path, url: str, secret: bytes) -> None:
     """Write the pidfile of this process. A server works without one, so that a failure is ignored."""
     with suppress(StartFailed):
-        private_files.replace(data_dir / FILE, orjson.dumps({"pid": os.getpid(), "url": url}))
+        private_files.replace(data_dir / FILE, orjson.dumps({"pid": os.getpid(), "url": url, "secret": secret.hex()}))
 
 
 def remove(data_dir: Path) -> None:
@@ -48,10 +52,13 @@ def remove(data_dir: Path) -> None:
 
 
 def find_server(data_dir: Path) -> RunningServer | None:
-    """Return the server of a data directory, or None when none is running there."""
+    """Return the server of a data directory, or None when none is running there.
+
+    Its process id may be another program's by now, and so may its URL: only `proof` shows that it is the server.
+    """
     try:
         read: dict[str, Any] = orjson.loads((data_dir / FILE).read_bytes())
-        found = RunningServer(int(read["pid"]), str(read["url"]))
+        found = RunningServer(int(read["pid"]), str(read["url"]), bytes.fromhex(read["secret"]))
     except (OSError, orjson.JSONDecodeError, KeyError, TypeError, ValueError):
         return None
     return found if found.alive else None

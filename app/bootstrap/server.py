@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import secrets
 import signal
 import socket
 import sys
@@ -46,6 +47,8 @@ class Server:
     engine: Engine
     maintenance: Maintenance
     sockets: Sockets = field(default_factory=Sockets)
+    identity: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
+    """The secret by which commands of this machine know the server; it stands in the pidfile."""
     _application: Application | None = None
 
     @classmethod
@@ -79,7 +82,7 @@ class Server:
         self.maintenance.start()
         self._application = create_app(
             self.engine,
-            http_settings(self.settings, self.base_url),
+            http_settings(self.settings, self.base_url, self.identity),
             more=[*self.sockets.routes(), *console_routes()],
         )
         metrics = self._application.context.metrics
@@ -152,7 +155,7 @@ class _Listener(uvicorn.Server):
         await super().startup(sockets=sockets)
         gc.collect()
         gc.freeze()
-        pidfile.write(self._server.settings.data_dir, self._server.base_url)
+        pidfile.write(self._server.settings.data_dir, self._server.base_url, self._server.identity)
         _log.info("listening", url=self._server.base_url, data=str(self._server.settings.data_dir))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

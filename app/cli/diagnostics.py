@@ -20,6 +20,7 @@ from app.bootstrap import descriptors, pidfile
 from app.bootstrap.errors import StartFailed
 from app.bootstrap.keyring import given_root_key, open_keyring
 from app.cli.database_diagnostics import check_database
+from app.cli.endpoint import running_server
 from app.config import Loaded, Settings, is_loopback, shown
 from app.domain.redaction import redact
 
@@ -63,7 +64,7 @@ def _settings(loaded: Loaded) -> Iterator[Finding]:
     if not loaded.origins:
         yield Finding(about="settings", state="info", found="nothing is set: all defaults")
     for warning in loaded.warnings:
-        yield Finding(about="setting by its old name", state="warning", found=warning)
+        yield Finding(about="settings", state="warning", found=warning)
     host = loaded.settings.host
     if not is_loopback(host) and loaded.settings.public_url is None:
         yield Finding(
@@ -179,7 +180,8 @@ def _server(settings: Settings) -> Iterator[Finding]:
             mend="Its database is unreachable or full; see the findings above and its log.",
         )
     yield from _clock_skew(reply)
-    yield from _root_key_accepted(settings, url)
+    if here is not None and running_server(settings) is not None:
+        yield from _root_key_accepted(settings, url)
 
 
 def _clock_skew(reply: httpx.Response) -> Iterator[Finding]:

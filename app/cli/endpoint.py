@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,13 +11,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
+import httpx
 import typer
 
 from app.bootstrap import pidfile
 from app.bootstrap.keyring import given_root_key
+from app.bootstrap.pidfile import RunningServer
 from app.cli.exits import EXIT_MISUSED, CommandFailed
 from app.cli.output import errors
 from app.config import Loaded, Settings, load
+from app.domain.identity import CHALLENGE, PROOF, is_proof
 from swarmhold.call_retry import CallRetry
 from swarmhold.client import SwarmholdClient
 from swarmhold.errors import ApiProblem, Error, InvalidArgument
@@ -35,6 +39,7 @@ Key = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 CALL_RETRY = CallRetry(timeout=timedelta(seconds=5))
+PROOF_TIMEOUT_S = 5.0
 
 
 def settings_of(
@@ -69,21 +74,79 @@ class Endpoint:
             yield server
 
 
+def running_server(settings: Settings, *, url: str | None = None) -> RunningServer | None:
+    """Return the server of the data directory, if one runs and proves it, at `url` or where its pidfile says.
+
+    Nothing secret is sent for that: a pidfile that a killed server left may name another program's process and port.
+    """
+    found = pidfile.find_server(settings.data_dir)
+    if found is None:
+        return None
+    challenge = secrets.token_hex(32)
+    try:
+        reply = httpx.get(
+            f"{url or found.url}/healthz", headers={CHALLENGE: challenge}, timeout=PROOF_TIMEOUT_S, trust_env=False
+        )
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return None
+    return found if is_proof(reply.headers.get(PROOF), found.secret, challenge) else None
+
+
 def find_endpoint(settings: Settings, *, url: str | None = None, key: str | None = None) -> Endpoint:
-    """Return the server at `url`, or the one that runs with these settings. Raises CommandFailed, StartFailed."""
-    if url and not url.startswith(("http://", "https://")):
-        raise CommandFailed(f"A server's URL is written as http://host:port, and {url!r} is not.", status=EXIT_MISUSED)
+    """Return the server at `url`, or the one that runs with these settings.
+
+    A key that is not given with a URL is sent to no server but the one of the data directory. Raises CommandFailed,
+    StartFailed.
+    """
+    url = None if url is None else _checked_url(url)
     root = None if key else given_root_key(settings)
-    if not key and root is None:
+    key = _checked_key(key) if key else root.text if root else None
+    if key is None:
         raise CommandFailed(
             f"There is no key to call the server with: {settings.root_key_path} does not exist. Name the server's data "
             "directory with --data-dir, or set SWARMHOLD_KEY to an API key.",
             status=EXIT_MISUSED,
         )
-    here = pidfile.find_server(settings.data_dir)
-    return Endpoint(
-        url=(url or (here.url if here else settings.url())).rstrip("/"), key=key or (root.text if root else "")
+    if url is not None and (root is None or settings.root_key is not None):
+        return Endpoint(url=url, key=key)
+    here = running_server(settings, url=url)
+    if here is None:
+        raise CommandFailed(_none_runs(settings, url))
+    return Endpoint(url=url or here.url, key=key)
+
+
+def _none_runs(settings: Settings, url: str | None) -> str:
+    if url is not None:
+        return (
+            f"No server of {settings.data_dir} runs at {url}, and no other is sent its root key. Start it, name its "
+            "--data-dir, or set SWARMHOLD_KEY to a key of that server."
+        )
+    return (
+        f"No server runs with the data directory {settings.data_dir}. Start one with `swarmhold serve`, name another "
+        "--data-dir, or name a server with --url (SWARMHOLD_URL) and its key with SWARMHOLD_KEY."
     )
+
+
+def _checked_url(text: str) -> str:
+    """Return a URL without the slash at its end. Raises CommandFailed."""
+    try:
+        parsed = httpx.URL(text)
+        good = parsed.scheme in ("http", "https") and bool(parsed.host) and parsed.port != 0
+    except (httpx.InvalidURL, ValueError):
+        good = False
+    if not good or text.strip() != text or "?" in text or "#" in text:
+        raise CommandFailed(f"A server's URL is written as http://host:port, and {text!r} is not.", status=EXIT_MISUSED)
+    return text.rstrip("/")
+
+
+def _checked_key(text: str) -> str:
+    """Return an API key or token. Raises CommandFailed for a text that no header can carry."""
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise CommandFailed(
+            "The key holds characters that no key has (accents, spaces or control characters). Copy it again.",
+            status=EXIT_MISUSED,
+        )
+    return text
 
 
 def endpoint_of(url: str | None, key: str | None, data_dir: Path | None, config: Path | None) -> Endpoint:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.bootstrap import pidfile, private_files
+from app.bootstrap import private_files
 from app.bootstrap.keyring import open_keyring, rotate_signing
 from app.cli import database
 from app.cli.endpoint import (
@@ -23,6 +23,7 @@ from app.cli.endpoint import (
     Url,
     find_endpoint,
     run_call,
+    running_server,
     settings_of,
 )
 from app.cli.exits import EXIT_MISUSED, CommandFailed
@@ -185,7 +186,7 @@ def rotate(data_dir: DataDir = None, config: ConfigFile = None) -> None:
             f"There are no keys at {settings.keys_path}. Name the server's --data-dir.", status=EXIT_MISUSED
         )
     kids = [key.kid for key in rotate_signing(settings.keys_path).signing]
-    here = pidfile.find_server(settings.data_dir)
+    here = running_server(settings)
     if here is not None:
         os.kill(here.pid, signal.SIGHUP)
     since = "from now on" if here is not None else "from the server's next start on"
@@ -194,6 +195,6 @@ def rotate(data_dir: DataDir = None, config: ConfigFile = None) -> None:
 
 def _running(settings: Settings, url: str | None, key: str | None) -> Endpoint | None:
     """Return the server to call, if one is named or runs here."""
-    if url or pidfile.find_server(settings.data_dir):
+    if url or running_server(settings) is not None:
         return find_endpoint(settings, url=url, key=key)
     return None

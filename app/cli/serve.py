@@ -8,6 +8,8 @@ from typing import Annotated
 import structlog
 import typer
 
+from app.bootstrap.init_process import become_child_if_orphans_come
+from app.bootstrap.prctl import deny_memory_access, forget_variables
 from app.config import load
 from app.telemetry import configure
 
@@ -52,9 +54,12 @@ def serve(
     }
     loaded = load(flags=flags, file=config)
     settings = loaded.settings
+    forget_variables(loaded.secret_variables)
+    deny_memory_access()
+    become_child_if_orphans_come()
     configure(log_format=settings.log_format, level=settings.log_level)
     for warning in loaded.warnings:
-        structlog.get_logger(__name__).warning("setting_renamed", detail=warning)
+        structlog.get_logger(__name__).warning("setting_warning", detail=warning)
     from app.bootstrap.server import run  # other commands need neither engine nor web server
 
     run(settings)

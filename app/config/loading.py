@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -26,6 +27,19 @@ CONFIG_VARIABLE = "SWARMHOLD_CONFIG"
 NOT_SETTINGS = frozenset({"HANDLE", "BASE_URL", "TASK_ID", "ATTEMPT", "AGENT", "URL", "KEY", "CONFIG", "PUBLISH"})
 """Variables of workers, of commands that call a server, and of the compose file: they may stand beside a server's."""
 
+_ADDRESS = r"[0-9a-fA-F.:]+"
+_PROTOCOL = r"tcp|udp|sctp"
+_SERVICE_LINK = re.compile(
+    rf"""(?:\w+_)?(?:
+        SERVICE_HOST={_ADDRESS}
+        | SERVICE_PORT(?:_\w+)?=\d+
+        | PORT(?:_\d+_(?:TCP|UDP|SCTP))?=(?:{_PROTOCOL})://\S+
+        | PORT_\d+_(?:TCP|UDP|SCTP)_(?:PROTO=(?:{_PROTOCOL}) | PORT=\d+ | ADDR={_ADDRESS})
+    )""",
+    re.VERBOSE,
+)
+"""What Kubernetes adds to every container for a Service whose name begins with swarmhold, behind the prefix."""
+
 
 class ConfigurationError(Exception):
     """Settings are unknown or malformed. The message has a line for each: its name, where it was set, what to do."""
@@ -38,7 +52,9 @@ class Loaded:
     settings: Settings
     origins: Mapping[str, str]
     warnings: tuple[str, ...] = ()
-    """One for each setting that was given by an old name."""
+    """What is ignored, and each setting that was given by an old name."""
+    secret_variables: tuple[str, ...] = ()
+    """Variables of the environment that hold secrets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +86,16 @@ def load(
     merged: dict[str, Any] = {}
     origins: dict[str, str] = {}
     warnings: list[str] = []
-    for source in (_file(file), _environment(environ), _flags(flags or {})):
+    variables = _variables(environ, warnings)
+    for source in (_file(file), _environment(variables), _flags(flags or {})):
         for given in _renamed([*source], warnings):
             _put(merged, given, origins)
     settings, faults = SCHEMA.build(merged)
     problems = [_explain(fault, origins) for fault in faults] or [*conflicts(settings, origins)]
     if problems:
         raise ConfigurationError("\n".join(dict.fromkeys(problems)))
-    return Loaded(settings=settings, origins=origins, warnings=tuple(warnings))
+    secret = tuple(PREFIX + rest for rest in variables if _may_hold_secrets(rest.lower().replace("__", ".")))
+    return Loaded(settings=settings, origins=origins, warnings=tuple(warnings), secret_variables=secret)
 
 
 def names() -> list[str]:
@@ -98,6 +116,16 @@ def shown(settings: Settings, name: str) -> str:
     return "set"
 
 
+_SECRETS = tuple(
+    name for name, _, setting in SCHEMA.all() if setting.kind.label in ("secret", "list of secrets", "table")
+)
+
+
+def _may_hold_secrets(name: str) -> bool:
+    """Return whether a name is that of a secret or a table, or of something inside or around one."""
+    return any(f"{one}.".startswith(f"{name}.") or name.startswith(f"{one}.") for one in _SECRETS)
+
+
 # The sources
 
 
@@ -116,12 +144,22 @@ def _file(file: Path | None) -> Iterator[_Given]:
         yield replace(given, origin=f"{given.name} in {file}")
 
 
-def _environment(environ: Mapping[str, str]) -> Iterator[_Given]:
+def _variables(environ: Mapping[str, str], warnings: list[str]) -> dict[str, str]:
+    """Return the variables that set something, without prefix; one warning names those that Kubernetes added."""
+    found = {name.removeprefix(PREFIX): text.strip() for name, text in environ.items() if name.startswith(PREFIX)}
+    links = sorted(rest for rest, text in found.items() if _SERVICE_LINK.fullmatch(f"{rest}={text}"))
+    if links:
+        warnings.append(
+            f"{', '.join(PREFIX + rest for rest in links)}: ignored, since Kubernetes sets these for a Service "
+            "whose name begins with swarmhold. Set enableServiceLinks: false in the pod's spec to have none of them."
+        )
+    return {rest: text for rest, text in found.items() if text and rest not in NOT_SETTINGS and rest not in links}
+
+
+def _environment(variables: Mapping[str, str]) -> Iterator[_Given]:
     # Shorter names first, so that a part of a table is laid over the table.
-    for name in sorted(environ, key=lambda name: (name.count("__"), name)):
-        rest = name.removeprefix(PREFIX)
-        if rest != name and rest not in NOT_SETTINGS and environ[name].strip():
-            yield from _flattened(tuple(rest.lower().split("__")), environ[name].strip(), name)
+    for rest in sorted(variables, key=lambda rest: (rest.count("__"), rest)):
+        yield from _flattened(tuple(rest.lower().split("__")), variables[rest], PREFIX + rest)
 
 
 def _flags(flags: Mapping[str, Any]) -> Iterator[_Given]:

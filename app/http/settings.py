@@ -45,6 +45,8 @@ class HttpSettings:
 
     base_url: str = "http://127.0.0.1:7777"
     """Base URL under which workers reach this server; sent to them with their handle."""
+    identity: bytes = field(default=b"", repr=False)
+    """The secret by which this server proves to commands that it is the one of its data directory; empty for none."""
     page_default: int = 50
     """Items of a page where the request names no number."""
     page_limit: int = 200

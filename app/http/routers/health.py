@@ -8,6 +8,7 @@ from pathlib import Path
 from starlette.requests import Request
 
 from app.domain.access import Verb
+from app.domain.identity import CHALLENGE, LONGEST_CHALLENGE, PROOF, proof
 from app.http import auth, replies
 from app.http.context import context_of
 from app.http.metrics import CONTENT_TYPE_LATEST
@@ -32,9 +33,11 @@ _OBJECT = {"application/json": {"type": "object"}}
 
 @router.get("/healthz", openapi_extra=documented(reply=_OBJECT))
 async def healthz(request: Request) -> Reply:
-    """Report that the process is alive."""
-    del request
-    return replies.json({"status": "ok"})
+    """Report that the process is alive, and with which data directory it runs: the proof to a `Swarmhold-Challenge`."""
+    secret, challenge = context_of(request).settings.identity, request.headers.get(CHALLENGE)
+    if not secret or challenge is None or len(challenge) > LONGEST_CHALLENGE:
+        return replies.json({"status": "ok"})
+    return replies.json({"status": "ok"}, headers={PROOF: proof(secret, challenge)})
 
 
 @router.get("/readyz", openapi_extra=documented(reply=_OBJECT))

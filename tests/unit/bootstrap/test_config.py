@@ -117,6 +117,57 @@ def test_a_stronger_source_wins_by_either_name(tmp_path: Path) -> None:
     assert loaded.settings.engine.poll_interval_ms == 7000
 
 
+_SERVICE_LINKS = {
+    "SWARMHOLD_SERVICE_HOST": "10.96.0.12",
+    "SWARMHOLD_SERVICE_PORT": "7777",
+    "SWARMHOLD_SERVICE_PORT_HTTP": "7777",
+    "SWARMHOLD_PORT": "tcp://10.96.0.12:7777",
+    "SWARMHOLD_PORT_7777_TCP": "tcp://10.96.0.12:7777",
+    "SWARMHOLD_PORT_7777_TCP_PROTO": "tcp",
+    "SWARMHOLD_PORT_7777_TCP_PORT": "7777",
+    "SWARMHOLD_PORT_7777_TCP_ADDR": "fd00::12",
+    "SWARMHOLD_DATABASE_SERVICE_HOST": "10.96.0.13",
+    "SWARMHOLD_DATABASE_PORT": "tcp://10.96.0.13:5432",
+}
+"""What Kubernetes injects for the Services `swarmhold` and `swarmhold-database`."""
+
+
+def test_the_variables_of_kubernetes_services_are_ignored_with_one_warning() -> None:
+    """They are known by their shape; all are named."""
+    loaded = load(environ={**_SERVICE_LINKS, "SWARMHOLD_HOST": "::1"})
+    (warning,) = loaded.warnings
+    assert [name for name in _SERVICE_LINKS if name not in warning] == []
+    assert "enableServiceLinks: false" in warning
+    assert loaded.settings == load(environ={"SWARMHOLD_HOST": "::1"}).settings
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        {"SWARMHOLD_SERVICE_HOST": "tcp://10.96.0.12"},
+        {"SWARMHOLD_SERVICE_NAME": "10.96.0.12"},
+        {"SWARMHOLD_PORT_7777": "tcp://10.96.0.12:7777"},
+        {"SWARMHOLD_PORT": "http://10.96.0.12:7777"},
+    ],
+)
+def test_variables_of_any_other_shape_still_stop_the_start(unknown: dict[str, str]) -> None:
+    """Beside those of a Service, too."""
+    (name,) = unknown
+    assert name in _told({**_SERVICE_LINKS, **unknown})
+
+
+def test_variables_that_may_hold_secrets_are_known() -> None:
+    """By their own name, inside a table and as a whole section."""
+    secret = {
+        "SWARMHOLD_ROOT_KEY": "shk_" + "k" * 40,
+        "SWARMHOLD_DATABASE_URL": "postgresql://a:b@host/name",
+        "SWARMHOLD_SPAWN": f'{{"http_secrets": ["{"s" * 32}"]}}',
+        "SWARMHOLD_SPAWN__PROGRAMS__ONE": '{"path": "/bin/true", "environment": {"TOKEN": "x"}}',
+    }
+    loaded = load(environ={**secret, "SWARMHOLD_LOG_LEVEL": "error", "SWARMHOLD_ENGINE__LEASE": "30"})
+    assert set(loaded.secret_variables) == set(secret)
+
+
 def test_every_setting_says_what_it_does() -> None:
     """The reference has no empty cells."""
     assert [name for name, _, setting in SCHEMA.all() if not setting.help] == []
