@@ -15,6 +15,7 @@ from app.cli.exits import CommandFailed
 from app.cli.output import print_json
 from app.config import Settings
 from app.domain.clock import to_rfc3339
+from app.domain.json import decode, encode
 
 if TYPE_CHECKING:
     from app.state.state import State
@@ -33,7 +34,7 @@ def export(
     """Write the log to standard output, one JSON object a line, oldest first. Works beside a running server."""
     settings = settings_of(data_dir=data_dir, database_url=database_url, config=config)
     for row in _rows(settings, after):
-        sys.stdout.buffer.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+        sys.stdout.buffer.write(encode(row, option=orjson.OPT_APPEND_NEWLINE))
 
 
 def _rows(settings: Settings, after: int) -> Iterator[dict[str, Any]]:
@@ -45,7 +46,7 @@ def _rows(settings: Settings, after: int) -> Iterator[dict[str, Any]]:
     # Each page on a snapshot of its own: the log only grows, and a long one must not hold the database back.
     while found := database.read(settings, read):
         for row in found:
-            detail = orjson.loads(row["detail"]) if row["detail"] else None
+            detail = decode(row["detail"].encode()) if row["detail"] else None
             yield {**row, "at": to_rfc3339(row["at"]), "at_ms": row["at"], "detail": detail}
         after = int(found[-1]["seq"])
 

@@ -14,6 +14,7 @@ import jsonschema_rs
 
 from app.domain.errors import InvalidRequest
 from app.domain.json import Json
+from app.domain.numbers import NumbersTooLong
 
 MAX_SUBSCHEMAS = 20_000
 """Subschemas after every reference is expanded."""
@@ -50,15 +51,16 @@ class _Unusable(Exception):
     """The schema cannot be used; the message says why."""
 
 
-def check_schema(schema: Any) -> None:
+def check_schema(given: Json) -> None:
     """Raise InvalidRequest unless it is a valid schema of bounded cost."""
-    if not isinstance(schema, dict):
-        raise InvalidRequest("an answer schema must be a JSON object that is a JSON Schema", "answer_schema")
     try:
+        schema = given.plain
+        if not isinstance(schema, dict):
+            raise InvalidRequest("an answer schema must be a JSON object that is a JSON Schema", "answer_schema")
         size = _Size(cast("dict[str, Any]", schema)).total()
         if size <= MAX_SUBSCHEMAS:
             _validator(schema)
-    except (_Unusable, RecursionError) as error:
+    except (_Unusable, NumbersTooLong, RecursionError) as error:
         raise InvalidRequest(f"not a usable JSON Schema: {error}", "answer_schema") from error
     if size > MAX_SUBSCHEMAS:
         raise InvalidRequest(
@@ -66,10 +68,10 @@ def check_schema(schema: Any) -> None:
         )
 
 
-def first_violation(schema: Json, answer: Any) -> tuple[str, str] | None:
+def first_violation(schema: Json, given: Json) -> tuple[str, str] | None:
     """Return why the answer is invalid and the path to the cause (`$.a[0]`), or None when it is valid."""
-    decoded = schema.value
     try:
+        decoded, answer = schema.plain, given.plain
         size = _Size(decoded).total()
         values, characters = _extent(answer)
         if size * values > MAX_STEPS:
@@ -81,6 +83,8 @@ def first_violation(schema: Json, answer: Any) -> tuple[str, str] | None:
         validator.validate(answer)
     except jsonschema_rs.ValidationError as error:
         return error.message[:_MAX_REASON_CHARACTERS], _path(error.instance_path)
+    except NumbersTooLong as error:
+        return f"its numbers cannot be validated: {error}", ""
     except (_Unusable, RecursionError) as unusable:
         return f"the schema itself cannot be used: {unusable}", ""
     return None

@@ -61,7 +61,7 @@ class Event:
         """Return the event as every consumer gets it: the fields of its kind beside the common ones that apply."""
         named = {"task_id": self.task_id, "session_id": self.session_id, "attempt": self.attempt}
         return {
-            **({} if self.data is None else self.data.value),
+            **({} if self.data is None else self.data.written),
             "cursor": self.cursor,
             "kind": self.kind,
             "at": to_rfc3339(self.at),

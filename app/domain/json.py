@@ -1,23 +1,35 @@
 """A JSON value that is kept as text until somebody needs it.
 
 Results and prompts may be megabytes: the hot path stores and forwards them without decoding. The text is what
-orjson writes: UTF-8, no white space, no lone surrogates, no NaN. Integers keep all their digits, also those that do
-not fit into 64 bits, which orjson alone would refuse to write and would read as floats.
+orjson writes: UTF-8, no white space, no lone surrogates, no NaN. Numbers alone stand as they were written, with all
+their digits, where orjson would round them or spell them differently.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
+import sys
+from collections.abc import Callable
+from decimal import Decimal
 from typing import Any, cast
 
 import orjson
 
 from app.domain.errors import InvalidRequest
+from app.domain.numbers import MOST_DIGITS, ExactFloat, ExactNumbers, PlainNumbers, canonical_number, count_digits
 
-_ANY_DIGIT = bytes.maketrans(b"123456789", b"0" * 9)
+_SHAPES = bytes.maketrans(b"123456789eE", b"000000000..")
 _WIDE = b"0" * 19
-"""So many digits in a row, once each digit is a 0, may be an integer beyond 64 bits."""
+"""So many digits in a row may be an integer beyond 64 bits."""
+_SPACE = b" \t\r\n"
+_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|\d[\d.eE+-]*')
+"""A text or, outside of texts, a number without its sign."""
+_LONGEST_NUMBER = 4300
+"""Digits that Python converts between `int` and text."""
+_VALUE_NUMBERS = ExactNumbers(most=sys.maxsize, integers=_LONGEST_NUMBER)
+_WRITTEN_NUMBERS = ExactNumbers(most=sys.maxsize)
 
 
 class Json:
@@ -33,17 +45,35 @@ class Json:
     def of(cls, value: Any) -> Json:
         """Encode a Python value.
 
-        Raises InvalidRequest for NaN, infinities and integers of more than 4300 digits, TypeError for what is no JSON.
+        Raises InvalidRequest for NaN, infinities and numbers of more than 4300 digits, TypeError for what is no JSON.
         """
-        return cls(_encode(value).decode())
+        data = encode(value)
+        if b"null" in data:  # which is what orjson makes of NaN and infinities
+            _checked(value)
+        return cls(data.decode())
 
     @property
     def value(self) -> Any:
-        """The decoded value, made anew at each call."""
-        text = self.text
-        if len(text) >= len(_WIDE) and _WIDE in text.encode().translate(_ANY_DIGIT):
-            return json.loads(text)
-        return orjson.loads(text)
+        """The decoded value, made anew at each call: integers exact, floats that would change as `ExactFloat`."""
+        return self._decoded(_VALUE_NUMBERS)
+
+    @property
+    def written(self) -> Any:
+        """The decoded value for writing it again or comparing it; very long integers are `ExactFloat` as well."""
+        return self._decoded(_WRITTEN_NUMBERS)
+
+    def _decoded(self, numbers: ExactNumbers) -> Any:
+        return orjson.loads(self.text) if self.text[0] == '"' else _exact(self.text.encode(), numbers)
+
+    @property
+    def plain(self) -> Any:
+        """The decoded value with plain integers and floats, as a schema sees it.
+
+        Raises NumbersTooLong when its large numbers have too many digits together.
+        """
+        data = self.text.encode()
+        numbers = PlainNumbers()
+        return _decode(data, numbers.real, numbers.integer) if _may_change(data) else orjson.loads(data)
 
     @property
     def fragment(self) -> orjson.Fragment:
@@ -53,27 +83,91 @@ class Json:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Json):
             return NotImplemented
-        return self.text == other.text or same_json(self.value, other.value)
+        return self.text == other.text or canonical(self.written) == canonical(other.written)
 
     def __hash__(self) -> int:
-        return hash(_encode(self.value, option=orjson.OPT_SORT_KEYS))
+        return hash(canonical(self.written))
 
     def __repr__(self) -> str:
         return f"Json({self.text if len(self.text) <= 80 else self.text[:77] + '...'})"
 
 
-def _encode(value: Any, *, option: int | None = None) -> bytes:
+def decode(data: bytes | bytearray, *, digits: int = MOST_DIGITS) -> Any:
+    """Return the value of a JSON text. Numbers that a float would change become `ExactFloat`.
+
+    Raises ValueError for what is no JSON, PayloadTooLarge for a number of more than `digits` digits.
+    """
+    return _exact(data, ExactNumbers(most=digits))
+
+
+def _exact(data: bytes | bytearray, numbers: ExactNumbers) -> Any:
     try:
-        data = orjson.dumps(value, option=option)
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        if "infinity" not in error.msg:
+            raise
+        orjson.loads(_TOKEN.sub(_without_digits, data))  # finds what orjson refuses and json accepts
+    else:
+        if _keeps_numbers(value, data):
+            return value
+    return _decode(data, numbers.real, numbers.integer)
+
+
+def _keeps_numbers(value: Any, data: bytes | bytearray) -> bool:
+    """Whether orjson writes every number of a decoded text as it stands there. May be wrongly False."""
+    try:
+        again = orjson.dumps(value)
+    except TypeError:  # nested deeper than orjson writes
+        again = b""
+    if again == data or not _may_change(data):
+        return True
+    return again.translate(None, _SPACE) == data.translate(None, _SPACE)
+
+
+def _may_change(data: bytes | bytearray) -> bool:
+    """Whether there may be numbers beyond 64 bits, with a fraction or an exponent, or minus zeros."""
+    shapes = data.translate(_SHAPES)
+    return b"0." in shapes or _WIDE in shapes or b"-0" in data
+
+
+def _decode(data: bytes | bytearray, real: Callable[[str], float], integer: Callable[[str], float]) -> Any:
+    try:
+        return json.loads(data.decode(), parse_float=real, parse_int=integer, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _without_digits(token: re.Match[bytes]) -> bytes:
+    return token[0] if token[0][:1] == b'"' else b"0"
+
+
+def encode(value: Any, *, option: int | None = None) -> bytes:
+    """Return a value as JSON, with numbers and fragments as they were written, and NaN as null.
+
+    Raises TypeError for what is no JSON, InvalidRequest for numbers of more than 4300 digits.
+    """
+    try:
+        return orjson.dumps(value, default=_as_written, option=option)
     except TypeError:
-        return orjson.dumps(_checked(value), option=option)
-    if b"null" in data:  # which is what orjson makes of NaN and infinities
-        _checked(value)
-    return data
+        return orjson.dumps(_checked(value), default=_as_written, option=option)
+
+
+def _as_written(value: Any) -> orjson.Fragment:
+    if isinstance(value, ExactFloat):
+        return orjson.Fragment(value.text)
+    if isinstance(value, Decimal) and value.is_finite() and count_digits(str(value)) <= _LONGEST_NUMBER:
+        return orjson.Fragment(str(value))
+    raise TypeError(f"{type(value).__name__} is no JSON")
 
 
 def _checked(value: Any) -> Any:
     """Return the value with wide integers in a form that orjson writes. Raises InvalidRequest for NaN and infinity."""
+    if isinstance(value, ExactFloat):
+        return value
     if isinstance(value, dict):
         return {key: _checked(item) for key, item in cast(dict[Any, Any], value).items()}
     if isinstance(value, list | tuple):
@@ -92,17 +186,26 @@ def _digits(number: int) -> str:
         raise InvalidRequest(f"an integer is too long: {error}") from error
 
 
+def canonical(value: Any) -> bytes:
+    """Return the bytes that all spellings of a JSON value share: members in order, numbers by their exact value."""
+    data = encode(value, option=orjson.OPT_SORT_KEYS)
+    return orjson.dumps(_canonical(value), option=orjson.OPT_SORT_KEYS) if _may_change(data) else data
+
+
+def _canonical(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _canonical(item) for key, item in cast(dict[str, Any], value).items()}
+    if isinstance(value, list):
+        return [_canonical(item) for item in cast(list[Any], value)]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        number = canonical_number(value)
+        return orjson.Fragment(number) if isinstance(number, str) else number
+    return value
+
+
 def same_json(a: Any, b: Any) -> bool:
     """Whether two decoded JSON values are equal as JSON (so `true` differs from 1, and 1 equals 1.0)."""
-    if isinstance(a, bool) or isinstance(b, bool):
-        return a is b
-    if isinstance(a, dict) and isinstance(b, dict):
-        left, right = cast(dict[str, Any], a), cast(dict[str, Any], b)
-        return left.keys() == right.keys() and all(same_json(left[k], right[k]) for k in left)
-    if isinstance(a, list) and isinstance(b, list):
-        first, second = cast(list[Any], a), cast(list[Any], b)
-        return len(first) == len(second) and all(map(same_json, first, second))
-    return bool(a == b)
+    return canonical(a) == canonical(b)
 
 
 NULL = Json("null")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from app.domain.answer_schemas import check_schema, first_violation
 from app.domain.clock import Instant
 from app.domain.errors import AnswerInvalid, InvalidRequest
 from app.domain.events import EventKind
-from app.domain.json import Json, same_json
+from app.domain.json import Json, canonical
 
 
 class QuestionStatus(StrEnum):
@@ -92,7 +92,7 @@ class Ask:
     def check(self) -> None:
         """Raise InvalidRequest when the fields contradict each other, e.g. a default that breaks the schema."""
         if self.answer_schema is not None:
-            check_schema(self.answer_schema.value)
+            check_schema(self.answer_schema)
         if self.choices is not None and not self.choices.value:
             raise InvalidRequest("give at least one choice, or leave choices out", "choices")
         if self.on_deadline is not OnDeadline.KEEP_WAITING and self.deadline is None:
@@ -106,16 +106,16 @@ class Ask:
 
     def _check_default(self, default: Json) -> None:
         try:
-            check_answer("", default.value, self.answer_schema, self.choices)
+            check_answer("", default, self.answer_schema, self.choices)
         except AnswerInvalid as error:
             raise InvalidRequest(
                 f"the default answer is invalid by the question's own rules: {error.reason}", "default"
             ) from error
 
 
-def check_answer(key: str, answer: Any, schema: Json | None, choices: Json | None) -> None:
+def check_answer(key: str, answer: Json, schema: Json | None, choices: Json | None) -> None:
     """Raise AnswerInvalid when the answer is outside the choices or breaks the schema (JSON Schema 2020-12)."""
-    if choices is not None and not any(same_json(answer, choice) for choice in choices.value):
+    if choices is not None and canonical(answer.written) not in map(canonical, choices.written):
         raise AnswerInvalid(key, f"it must be one of {choices.text[:500]}")
     if schema is None:
         return

@@ -98,7 +98,7 @@ class Workers:
         Raises TokenTaskMismatch, NotStarted, FinalConflict, AttemptSuperseded, Cancelled, InvalidRequest.
         """
         if event.type is OutputType.FINAL:
-            body = event.body.value
+            body = event.body.written
             final = Json.of(body["content"].get("value", body["content"]))
             await self.submit(bearer, final, ok=bool(body["ok"]), task_id=task_id, attempt=attempt)
         else:

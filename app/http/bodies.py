@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope
 
 from app.domain.errors import PayloadTooLarge
-from app.domain.json import Json
+from app.domain.json import Json, decode
 from app.domain.json_size import check_values
 from app.domain.limits import Limits
 from app.http.errors import EncodedBody, InvalidBody, MalformedBody, UnsupportedMediaType
@@ -151,9 +151,11 @@ def decoded(body: bytes, values: int) -> Any:
     """Return the decoded JSON of a body. Raises MalformedBody, PayloadTooLarge."""
     check_values(body, values)
     try:
-        value = orjson.loads(body)
+        value = decode(body)
     except orjson.JSONDecodeError as error:
         raise MalformedBody(f"not valid JSON: {error.msg} (at {error.pos})") from None
+    except ValueError as error:
+        raise MalformedBody(f"not valid JSON: {error}") from None
     if body.count(b"[") + body.count(b"{") > DEEPEST and _depth(value) > DEEPEST:
         raise MalformedBody(f"nested deeper than {DEEPEST} levels")
     return value

@@ -8,10 +8,10 @@ from __future__ import annotations
 from contextlib import suppress
 from hashlib import sha256
 
-import orjson
 from starlette.types import Scope
 
-from app.domain.errors import InvalidRequest
+from app.domain.errors import InvalidRequest, PayloadTooLarge
+from app.domain.json import canonical, decode
 from app.engine.ops.idempotency import Idempotency
 from app.http import bodies
 
@@ -45,7 +45,7 @@ def _fingerprint(scope: Scope, body: bytes) -> str:
 
 
 def _in_one_spelling(body: bytes) -> bytes:
-    """Return JSON with its members in order, so that equal values have equal bytes; any other body as it is."""
-    with suppress(orjson.JSONDecodeError, TypeError):
-        return orjson.dumps(orjson.loads(body), option=orjson.OPT_SORT_KEYS)
+    """Return JSON in its canonical form, so that equal values have equal bytes; any other body as it is."""
+    with suppress(ValueError, TypeError, RecursionError, PayloadTooLarge):
+        return canonical(decode(body))
     return body

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
 from starlette.background import BackgroundTask
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+
+from app.domain.json import encode
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -40,7 +41,7 @@ def encoded(body: bytes, *, status: int = 200) -> Reply:
 
 def json(value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply:
     """Return a JSON reply; fragments of `Json` are embedded without decoding."""
-    reply = encoded(orjson.dumps(value), status=status)
+    reply = encoded(encode(value), status=status)
     if headers:
         reply.raw_headers.extend((name.lower().encode(), text.encode("latin-1")) for name, text in headers.items())
     return reply

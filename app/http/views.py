@@ -86,7 +86,7 @@ def outcome(row: DispatchOutcome) -> View:
 
 def output(row: Output) -> View:
     """Render one output of an attempt."""
-    return {**row.body.value, "type": row.type.value, "seq": row.seq, "at": at(row.at)}
+    return {**row.body.written, "type": row.type.value, "seq": row.seq, "at": at(row.at)}
 
 
 def attempt(row: Attempt, task: Task) -> View:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-import orjson
 from starlette.websockets import WebSocket
 
 from app.domain.attempts import DispatchOutcome
@@ -108,6 +107,6 @@ def _exit_of(ack: SpawnAck) -> Exit | None:
     if not ack.finished:
         return None
     if ack.error is not None:
-        return Exit(detail=ack.error if isinstance(ack.error, str) else orjson.dumps(ack.error).decode())
+        return Exit(detail=ack.error if isinstance(ack.error, str) else Json.of(ack.error).text)
     value = Json.of(ack.value) if ack.has("value") else NULL
     return Exit(final=Final(value=value, ok=ack.ok))

@@ -9,11 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, cast
 
-import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from app.domain.errors import PayloadTooLarge
-from app.domain.json import Json
+from app.domain.json import Json, encode
 from app.domain.limits import Limits
 from app.http.bodies import decoded, invalid_body
 from app.http.errors import MalformedBody
@@ -53,7 +52,7 @@ PONG = Say(b'{"type":"pong"}')
 
 
 def _say(kind: str, delivers: str | None = None, **fields: Any) -> Say:
-    return Say(orjson.dumps({"type": kind, **fields}), delivers)
+    return Say(encode({"type": kind, **fields}), delivers)
 
 
 def error(code: str, detail: str, req_id: str | None = None) -> Say:

@@ -126,8 +126,8 @@ def payload(state: State, task: Task, attempt: Attempt) -> WorkerPayload:
         answers = [
             {
                 "key": question.key,
-                "question": question.question.value,
-                "answer": question.answer.value if question.answer else None,
+                "question": question.question.written,
+                "answer": question.answer.written if question.answer else None,
                 "answered_by": question.answered_by,
                 "answered_at": question.answered_at,
             }

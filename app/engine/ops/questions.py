@@ -115,7 +115,7 @@ def answer(
         raise AlreadyAnswered(key, question.answered_by)
     if question.status is not QuestionStatus.OPEN:
         raise QuestionClosed(key, question.status.value)
-    check_answer(key, value.value, question.answer_schema, question.choices)
+    check_answer(key, value, question.answer_schema, question.choices)
     return _settle_answer(state, layers, task, question, value, caller.subject)
 
 

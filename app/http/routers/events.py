@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from app.domain.access import Verb
 from app.domain.errors import InvalidRequest
 from app.domain.events import Event, EventKind, Lagged
+from app.domain.json import encode
 from app.domain.tokens import Bearer
 from app.engine.feed import EventStream
 from app.http import auth, bodies
@@ -152,4 +153,4 @@ def _message(item: Event | Lagged) -> bytes:
     if isinstance(item, Lagged):
         data = orjson.dumps({"cursor": item.cursor})
         return b"id: %d\nevent: %s\ndata: %s\n\n" % (item.cursor, LAGGED.encode(), data)
-    return b"id: %d\nevent: %s\ndata: %s\n\n" % (item.cursor, item.kind.encode(), orjson.dumps(item.document()))
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (item.cursor, item.kind.encode(), encode(item.document()))

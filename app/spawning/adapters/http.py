@@ -25,7 +25,8 @@ import orjson
 import structlog
 
 from app.domain.attempts import Phase
-from app.domain.errors import Conflict
+from app.domain.errors import Conflict, PayloadTooLarge
+from app.domain.json import decode
 from app.domain.redaction import printable
 from app.spawning.outbound.client import CallFailed, OutboundClient, Reply, Timeouts
 from app.spawning.outbound.signing import SHORTEST_SECRET, sign
@@ -141,11 +142,11 @@ def _read(reply: Reply) -> Exit | None:
         reason = printable(reply.body[:2000].decode(errors="replace"))
         raise SpawnFailed(f"the worker replied {reply.status}: {reason}".rstrip(": "))
     try:
-        fields: Any = orjson.loads(reply.body) if reply.body.strip() else {}
+        fields: Any = decode(reply.body) if reply.body.strip() else {}
         if not isinstance(fields, dict):
             raise ValueError("it is not an object")
         return read_reply(cast("dict[str, Any]", fields))
-    except ValueError as error:
+    except (ValueError, PayloadTooLarge) as error:
         raise SpawnFailed(f"the worker's reply cannot be read as {{value, ok}}: {printable(str(error))}") from error
 
 

@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import httpx
-import orjson
 
 from app.domain.errors import DispatchFailed, InvalidRequest
 from app.domain.events import Event
+from app.domain.json import encode
 from app.domain.redaction import printable
 from app.spawning.outbound.client import CallFailed, OutboundClient, Reply, Timeouts
 from app.spawning.outbound.signing import sign
@@ -80,7 +80,7 @@ class WebhookSender:
 
     async def send(self, url: str, secret: str, webhook_id: str, events: Sequence[Event]) -> None:
         """POST the events once. Raises DeliveryFailed. After a cancellation it is unknown whether they arrived."""
-        body = orjson.dumps({"webhook_id": webhook_id, "events": [event.document() for event in events]})
+        body = encode({"webhook_id": webhook_id, "events": [event.document() for event in events]})
         headers = {
             "Idempotency-Key": f"{webhook_id}.{events[0].cursor}-{events[-1].cursor}",
             **sign([secret.encode()], body, at_s=int(self._clock_s())),

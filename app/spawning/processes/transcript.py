@@ -5,9 +5,8 @@ The first line that is not blank decides: when it is an output event, every line
 
 from __future__ import annotations
 
-import orjson
-
-from app.domain.json import Json
+from app.domain.errors import PayloadTooLarge
+from app.domain.json import Json, decode
 from app.domain.outputs import Final, OutputEvent
 from app.spawning.outputs import as_event
 
@@ -83,14 +82,14 @@ class Transcript:
 
 def _event(line: bytearray) -> OutputEvent | Final | None:
     try:
-        return as_event(orjson.loads(line))
-    except orjson.JSONDecodeError:
+        return as_event(decode(line))
+    except (ValueError, PayloadTooLarge):
         return None
 
 
 def _document(output: bytes) -> Final | None:
     try:
-        return Final(value=Json.of(orjson.loads(output)), ok=True)
-    except orjson.JSONDecodeError:
+        return Final(value=Json.of(decode(output)), ok=True)
+    except (ValueError, PayloadTooLarge):
         text = output.decode(errors="replace").rstrip()
         return Final(value=Json.of(text), ok=True) if text else None

@@ -83,9 +83,9 @@ def test_an_answer_is_validated(answer: Any, schema: Any, choices: Any, fits: bo
     parts = [None if part is None else Json.of(part) for part in (schema, choices)]
 
     if fits:
-        check_answer("R-1", answer, *parts)
+        check_answer("R-1", Json.of(answer), *parts)
     else:
         with pytest.raises(AnswerInvalid) as raised:
-            check_answer("R-1", answer, *parts)
+            check_answer("R-1", Json.of(answer), *parts)
         assert raised.value.key == "R-1"
         assert "still open" in str(raised.value)

@@ -120,7 +120,16 @@ def test_a_compressed_body_is_refused_as_such(encoding: str) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"NaN", b"1e999", b'"\\ud800"', b"\xff", b"[" * 300 + b"]" * 300, b'{"a":' * 201 + b"1" + b"}" * 201],
+    [
+        b"",
+        b"{",
+        b"NaN",
+        b"[1e9,NaN]",
+        b'"\\ud800"',
+        b"\xff",
+        b"[" * 300 + b"]" * 300,
+        b'{"a":' * 201 + b"1" + b"}" * 201,
+    ],
 )
 def test_what_is_no_json_is_malformed(body: bytes) -> None:
     """Nor what is nested deeper than can be written again."""
