@@ -163,6 +163,7 @@ SCHEMA = Schema(
         WebSocketSettings: Exposure(hidden=frozenset({"queue_frames", "queue_bytes", "stall", "recheck"})),
         Limits: Exposure(
             names={"output_bytes": ("output_bytes",), "late_bytes": ("late_bytes",)},
+            bounds={"digits": Field(ge=400, le=4300)},
         ),
         RetentionSettings: Exposure(inline={"policy": ""}),
     },

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from app.domain.numbers import MOST_DIGITS
+
 _KIB = 1024
 _MIB = 1024 * _KIB
 _DAY_MS = 86_400_000
@@ -21,6 +23,8 @@ class Limits:
     """Largest frame of a WebSocket (`payload-too-large`)."""
     values: int = 100_000
     """Values in one body: each object, array, scalar and member name counts one (413)."""
+    digits: int = MOST_DIGITS
+    """Digits of one number in JSON, its exponent written out (413)."""
     question_bytes: int = 64 * _KIB
     """Largest question, together with its answer schema and choices (413)."""
     directive_bytes: int = _MIB

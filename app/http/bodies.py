@@ -134,12 +134,12 @@ def require_json(scope: Scope, accepted: Sequence[str] = (JSON_TYPE,)) -> None:
         raise UnsupportedMediaType(accepted)
 
 
-async def value_of(body: bytes, values: int) -> Any:
-    """Return the decoded JSON of a body that holds so many values at most. Large ones are decoded in a thread.
+async def value_of(body: bytes, limits: Limits) -> Any:
+    """Return the decoded JSON of a body within the limits. Large ones are decoded in a thread.
 
     Raises MalformedBody, PayloadTooLarge.
     """
-    return await off_loop(body, lambda: decoded(body, values))
+    return await off_loop(body, lambda: decoded(body, limits))
 
 
 async def off_loop(body: bytes, work: Callable[[], Shaped]) -> Shaped:
@@ -147,11 +147,11 @@ async def off_loop(body: bytes, work: Callable[[], Shaped]) -> Shaped:
     return work() if len(body) <= AT_ONCE else await asyncio.to_thread(work)
 
 
-def decoded(body: bytes, values: int) -> Any:
+def decoded(body: bytes, limits: Limits) -> Any:
     """Return the decoded JSON of a body. Raises MalformedBody, PayloadTooLarge."""
-    check_values(body, values)
+    check_values(body, limits.values)
     try:
-        value = decode(body)
+        value = decode(body, digits=limits.digits)
     except orjson.JSONDecodeError as error:
         raise MalformedBody(f"not valid JSON: {error.msg} (at {error.pos})") from None
     except ValueError as error:
@@ -175,9 +175,9 @@ def _inside(value: Any) -> Iterable[Any]:
     return cast("list[Any]", value) if isinstance(value, list) else ()
 
 
-async def json_of(body: bytes, values: int) -> Json:
+async def json_of(body: bytes, limits: Limits) -> Json:
     """Return a body as a normalised `Json` value. Raises MalformedBody, PayloadTooLarge."""
-    return await off_loop(body, lambda: Json.of(decoded(body, values)))
+    return await off_loop(body, lambda: Json.of(decoded(body, limits)))
 
 
 def shaped(model: type[Model], value: Any) -> Model:

@@ -63,7 +63,7 @@ class ModelRoute(APIRoute):
             if not body:
                 return await handle(request)
             require_json(request.scope)
-            value = await value_of(body, context_of(request).settings.limits.values)
+            value = await value_of(body, context_of(request).settings.limits)
             if len(body) > CHECKED_FIRST:
                 shaped(model, value)
             return await handle(_DecodedRequest.of(request, body, value))

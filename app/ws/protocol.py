@@ -66,7 +66,7 @@ class Protocol:
     def __init__(self, frames: TypeAdapter[Any], *, limits: Limits) -> None:
         self._frames = frames
         self._limit = limits.frame_bytes
-        self._values = limits.values
+        self._limits = limits
         self._shown: set[str] = set()
         # Questions whose answers the engine is deciding on, and the frame to send if they were settled meanwhile.
         self._answering: dict[str, Say | None] = {}
@@ -79,7 +79,7 @@ class Protocol:
         if len(raw) > self._limit:
             return error("payload-too-large", f"a frame holds at most {self._limit} bytes")
         try:
-            value = decoded(raw, self._values)
+            value = decoded(raw, self._limits)
         except MalformedBody as fault:
             return error("malformed-frame", fault.reason)
         except PayloadTooLarge as fault:

@@ -36,7 +36,7 @@ async def body_of(request: Request, context: ServerContext) -> bytes:
 async def json_body(request: Request, context: ServerContext) -> tuple[bytes, Any]:
     """Return the JSON body as bytes and decoded. Raises MalformedBody, PayloadTooLarge, UnsupportedMediaType."""
     body = await body_of(request, context)
-    return body, await bodies.value_of(body, context.settings.limits.values)
+    return body, await bodies.value_of(body, context.settings.limits)
 
 
 def shown(state: TaskState, *, status: int = 200) -> Reply:
@@ -120,7 +120,7 @@ async def cancel(request: Request) -> Reply:
     context, scope = context_of(request), request.scope
     bearer, task_id = auth.bearer(scope), task_id_of(scope)
     body = await body_of(request, context)
-    value = await bodies.value_of(body, context.settings.limits.values) if body else None
+    value = await bodies.value_of(body, context.settings.limits) if body else None
     reason = None if value is None else bodies.shaped(CancelRequest, value).reason
     return shown(await context.engine.tasks.cancel(bearer, task_id, reason=reason))
 

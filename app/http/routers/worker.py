@@ -75,7 +75,7 @@ async def submit(request: Request) -> Reply:
     ok = truth_of(query_of(scope).get("ok"), "ok", default=True)
     kind = _submitted_kind(*bodies.media_type(scope))
     body = await bodies.read(scope, request.receive, bodies.size_limit(scope, context.settings.limits))
-    value = await bodies.json_of(body, context.settings.limits.values) if kind == bodies.JSON_TYPE else _text(body)
+    value = await bodies.json_of(body, context.settings.limits) if kind == bodies.JSON_TYPE else _text(body)
     await context.engine.workers.submit(bearer, value, ok=ok, verb=Verb.EMIT_OUTPUT)
     return replies.NO_CONTENT
 

@@ -9,6 +9,7 @@ import pytest
 from starlette.requests import ClientDisconnect
 
 from app.domain.errors import InvalidRequest, PayloadTooLarge
+from app.domain.limits import Limits
 from app.http import bodies
 from app.http.errors import EncodedBody, InvalidBody, MalformedBody, UnsupportedMediaType
 from app.http.holds import Drained, Holds
@@ -134,14 +135,14 @@ def test_a_compressed_body_is_refused_as_such(encoding: str) -> None:
 def test_what_is_no_json_is_malformed(body: bytes) -> None:
     """Nor what is nested deeper than can be written again."""
     with pytest.raises(MalformedBody):
-        bodies.decoded(body, 1000)
+        bodies.decoded(body, Limits(values=1000))
 
 
 async def test_wide_is_not_deep() -> None:
     """Many small values are fine, and so is the deepest that is allowed."""
-    assert len(bodies.decoded(b"[" + b",".join([b"{}"] * 1000) + b"]", 1001)) == 1000
-    assert bodies.decoded(b"[" * 199 + b"]" * 199, 1000)
-    assert (await bodies.json_of(b' { "a" : 1 } ', 1000)).text == '{"a":1}'
+    assert len(bodies.decoded(b"[" + b",".join([b"{}"] * 1000) + b"]", Limits(values=1001))) == 1000
+    assert bodies.decoded(b"[" * 199 + b"]" * 199, Limits())
+    assert (await bodies.json_of(b' { "a" : 1 } ', Limits())).text == '{"a":1}'
 
 
 def test_complaints_say_where_and_never_what() -> None:
