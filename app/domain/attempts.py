@@ -77,7 +77,7 @@ class Attempt(NamedTuple):
     equal priorities the lowest is claimed first. `held_by` is the key of the layer that holds back the Final,
     `warned_at` the instant of the warning that it has been held for long. `detached` says whether its worker needs
     nothing of the server but its answers, `hands_out_handle` whether its dispatcher was given the handle; both come
-    from its spawner.
+    from its spawner. `output_bytes` and `late_bytes` are the sizes of its outputs, the Final aside, and late results.
     """
 
     task_id: str
@@ -121,6 +121,8 @@ class Attempt(NamedTuple):
     ended_at: Instant | None
     detached: bool
     hands_out_handle: bool
+    output_bytes: int = 0
+    late_bytes: int = 0
 
     @property
     def is_live(self) -> bool:

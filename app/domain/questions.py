@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from app.domain.answer_schemas import check_schema, first_violation
 from app.domain.clock import Instant
-from app.domain.errors import AnswerInvalid, InvalidRequest
+from app.domain.errors import AnswerInvalid, InvalidRequest, PayloadTooLarge
 from app.domain.events import EventKind
 from app.domain.json import Json, canonical
 
@@ -88,6 +88,12 @@ class Ask:
     on_deadline: OnDeadline = OnDeadline.KEEP_WAITING
     default_answer: Json | None = None
     escalate_to: str | None = None
+
+    def check_size(self, limit: int) -> None:
+        """Raise PayloadTooLarge when question, schema and choices together have more bytes than the limit."""
+        parts = (self.question, self.answer_schema, self.choices)
+        if sum(len(part.text.encode()) for part in parts if part is not None) > limit:
+            raise PayloadTooLarge("question", limit)
 
     def check(self) -> None:
         """Raise InvalidRequest when the fields contradict each other, e.g. a default that breaks the schema."""

@@ -167,6 +167,7 @@ class Task(NamedTuple):
     created_at: Instant
     updated_at: Instant
     settled_at: Instant | None
+    root_task_id: str | None = None
 
     def retry_policy(self) -> RetryPolicy | None:
         """Return the decoded retry policy, None without one."""

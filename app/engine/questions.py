@@ -8,6 +8,7 @@ from datetime import timedelta
 from app.domain.access import Caller, Role, Verb
 from app.domain.errors import PollTimeout, QuestionClosed, ResumeKeyNotFound
 from app.domain.json import Json
+from app.domain.limits import Limits
 from app.domain.questions import Ask, Question, QuestionStatus
 from app.domain.tokens import Bearer, CapToken
 from app.engine.ops import pages, questions
@@ -26,17 +27,18 @@ _EITHER = (Verb.QUERY_SENIOR, Verb.ANSWER_QUERY)
 class Questions:
     """Calls about questions."""
 
-    def __init__(self, transactions: Transactions, *, layers: LayerRegistry) -> None:
+    def __init__(self, transactions: Transactions, *, layers: LayerRegistry, limits: Limits) -> None:
         self._transactions = transactions
         self._layers = layers
+        self._limits = limits
 
     async def ask(
         self, bearer: Bearer, ask: Ask, *, task_id: str | None = None, idempotency: Idempotency | None = None
     ) -> Question:
         """Ask a question, suspend the task, and return the question at once. None asks about the worker's own task.
 
-        Raises InvalidTransition, TaskNotFound, TokenTaskMismatch, and AttemptSuperseded or Cancelled for a worker
-        whose attempt is over.
+        Raises InvalidTransition, TaskNotFound, TokenTaskMismatch, PayloadTooLarge, QuotaExceeded, and AttemptSuperseded
+        or Cancelled for a worker whose attempt is over.
         """
 
         def run(state: State, caller: Caller) -> Question:
@@ -44,7 +46,7 @@ class Questions:
                 state,
                 scope_of(caller, "question"),
                 idempotency,
-                lambda: questions.ask(state, caller, task_id, ask),
+                lambda: questions.ask(state, self._limits, caller, task_id, ask),
                 name=lambda made: made.key,
                 again=lambda key: _found(state, key),
             )

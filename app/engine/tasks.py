@@ -170,7 +170,10 @@ class Tasks:
     async def inject_directive(self, token: CapToken, task_id: str, prompt: str) -> None:
         """Set the prompt of the next attempt. Raises InvalidTransition on a terminal task."""
         await self._transactions.call(
-            "inject_directive", token, Verb.INJECT_DIRECTIVE, lambda s, c: tasks.inject(s, c, task_id, prompt)
+            "inject_directive",
+            token,
+            Verb.INJECT_DIRECTIVE,
+            lambda s, c: tasks.inject(s, self._cfg.limits, c, task_id, prompt),
         )
 
 

@@ -22,8 +22,8 @@ def _text(name: str, *, null: bool = False, key: bool = False) -> Column[str]:
     return Column(name, _BYTEWISE, nullable=null, primary_key=key)
 
 
-def _int(name: str, *, null: bool = False, key: bool = False) -> Column[int]:
-    return Column(name, BigInteger, nullable=null, primary_key=key, autoincrement=False)
+def _int(name: str, *, null: bool = False, key: bool = False, default: str | None = None) -> Column[int]:
+    return Column(name, BigInteger, nullable=null, primary_key=key, autoincrement=False, server_default=default)
 
 
 def _flag(name: str, *, null: bool = False, default: str | None = None) -> Column[int]:
@@ -55,10 +55,24 @@ tasks = sa.Table(
     _int("created_at"),
     _int("updated_at"),
     _int("settled_at", null=True),
+    _text("root_task_id", null=True),
     Index("tasks_status", "status", "id"),
     Index("tasks_agent", "agent", "id"),
     Index("tasks_parent", "parent_task_id", "id"),
     Index("tasks_session", "session_id", "id"),
+    # What a worker's tree of tasks is counted by when it grows.
+    Index(
+        "tasks_unsettled_children",
+        "parent_task_id",
+        sqlite_where=sa.text("status IN ('pending', 'running', 'suspended') AND parent_task_id IS NOT NULL"),
+        postgresql_where=sa.text("status IN ('pending', 'running', 'suspended') AND parent_task_id IS NOT NULL"),
+    ),
+    Index(
+        "tasks_unsettled_below",
+        "root_task_id",
+        sqlite_where=sa.text("status IN ('pending', 'running', 'suspended') AND root_task_id IS NOT NULL"),
+        postgresql_where=sa.text("status IN ('pending', 'running', 'suspended') AND root_task_id IS NOT NULL"),
+    ),
     Index(
         "tasks_retry",
         "retry_at",
@@ -128,6 +142,8 @@ attempts = sa.Table(
     _int("ended_at", null=True),
     _flag("detached", default="0"),
     _flag("hands_out_handle", default="0"),
+    _int("output_bytes", default="0"),
+    _int("late_bytes", default="0"),
     Index(
         "attempts_due",
         "due_at",

@@ -10,6 +10,7 @@ from app.domain.attempts import Attempt, Phase, Reason
 from app.domain.errors import AttemptSuperseded, Cancelled, EngineError, FinalConflict, NotStarted
 from app.domain.events import EventKind
 from app.domain.json import NULL, Json
+from app.domain.limits import Limits
 from app.domain.outputs import Final, LateResult, OutputType
 from app.domain.questions import Ask, Purpose
 from app.domain.tasks import Status, Task
@@ -24,9 +25,20 @@ from app.spawning.ports import Escalate, LayerRegistry
 from app.spawning.stack import active_layers
 from app.state import schema
 from app.state.state import CommitThenRaise, State
+from app.state.statements import Statement
 from app.state.tables import ATTEMPTS, LATE_RESULTS, QUESTIONS
 
-_Q = schema.questions.c
+_Q, _L = schema.questions.c, schema.late_results.c
+_COMPARED_BYTES = 64 * 1024
+"""Late results of an attempt that are compared by their values, in bytes."""
+_SAME_LATE = Statement(
+    sa.select(sa.func.count()).where(
+        _L.task_id == sa.bindparam("task_id"),
+        _L.attempt == sa.bindparam("number"),
+        _L.value == sa.bindparam("text"),
+        _L.ok == sa.bindparam("is_ok"),
+    )
+)
 _ESCALATIONS = QUESTIONS.search(
     _Q.task_id == sa.bindparam("task_id"),
     _Q.attempt == sa.bindparam("number"),
@@ -47,8 +59,8 @@ def submit(
     if attempt.phase in (Phase.WAITING, Phase.QUEUED):
         raise NotStarted(task.id, attempt.attempt)
     if task.status is Status.CANCELLED or attempt.reason is Reason.CANCELLED:
-        _keep_late(state, cfg, attempt, final, "the task was cancelled")
-        return CommitThenRaise(Cancelled(task.id, kept=True))
+        kept = _keep_late(state, cfg.limits, attempt, final, "the task was cancelled")
+        return CommitThenRaise(Cancelled(task.id, kept=kept))
     if attempt.final is None and attempt.is_live:
         accept(state, layers, task, attempt, final)
         return None
@@ -57,21 +69,28 @@ def submit(
     if attempt.final is not None and attempt.attempt == task.attempt:
         raise FinalConflict(task.id, attempt.attempt)
     why = ended_because(attempt)
-    _keep_late(state, cfg, attempt, final, why)
-    return CommitThenRaise(AttemptSuperseded(task.id, attempt.attempt, why, kept=True))
+    kept = _keep_late(state, cfg.limits, attempt, final, why)
+    return CommitThenRaise(AttemptSuperseded(task.id, attempt.attempt, why, kept=kept))
 
 
-def _keep_late(state: State, cfg: EngineCfg, attempt: Attempt, final: Final, reason: str) -> None:
-    """Keep the value so that it can be adopted: once per value, a bounded number of them."""
-    known = LATE_RESULTS_OF_ATTEMPT.all(state.db, task_id=attempt.task_id, number=attempt.attempt)
-    if len(known) >= cfg.limits.late_results or any(
-        late.value == final.value and late.ok == final.ok for late in known
+def _keep_late(state: State, limits: Limits, attempt: Attempt, final: Final, reason: str) -> bool:
+    """Keep the value so that it can be adopted, once per value; return whether it is kept.
+
+    None is kept beyond the limits, nor once the credential that it came with has reached the end of its life.
+    """
+    size = len(final.value.text.encode())
+    if _is_kept(state, attempt, final, size):
+        return True
+    if (
+        attempt.late >= limits.late_results
+        or attempt.late_bytes + size > limits.late_bytes
+        or attempt.handle_expires_at <= state.now
     ):
-        return
+        return False
     late = LateResult(
         task_id=attempt.task_id,
         attempt=attempt.attempt,
-        index=len(known),
+        index=attempt.late,
         value=final.value,
         ok=final.ok,
         reason=reason,
@@ -80,8 +99,22 @@ def _keep_late(state: State, cfg: EngineCfg, attempt: Attempt, final: Final, rea
         adopted_by=None,
     )
     LATE_RESULTS.insert(state.db, late)
-    ATTEMPTS.update(state.db, attempt.task_id, attempt.attempt, late=late.index + 1)
+    ATTEMPTS.update(
+        state.db, attempt.task_id, attempt.attempt, late=late.index + 1, late_bytes=attempt.late_bytes + size
+    )
     state.emit(EventKind.LATE_RESULT, task_id=late.task_id, attempt=late.attempt, index=late.index, reason=reason)
+    return True
+
+
+def _is_kept(state: State, attempt: Attempt, final: Final, size: int) -> bool:
+    """Return whether a late result with this value is there; large ones are the same only if their texts are."""
+    if not attempt.late:
+        return False
+    key = {"task_id": attempt.task_id, "number": attempt.attempt}
+    if attempt.late_bytes + size > _COMPARED_BYTES:
+        return bool(_SAME_LATE.query(state.db, **key, text=final.value.text, is_ok=int(final.ok))[0][0])
+    known = LATE_RESULTS_OF_ATTEMPT.all(state.db, **key)
+    return any(late.value == final.value and late.ok == final.ok for late in known)
 
 
 def accept(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.domain.attempts import Attempt
-from app.domain.errors import InvalidRequest, QuotaExceeded
+from app.domain.errors import InvalidRequest, PayloadTooLarge, QuotaExceeded
 from app.domain.events import EventKind
 from app.domain.json import Json
 from app.domain.outputs import Output, OutputEvent, OutputType
@@ -19,20 +19,27 @@ from app.state.tables import ATTEMPTS, OUTPUTS
 def emit(state: State, cfg: EngineCfg, reach: Reach, event: OutputEvent) -> None:
     """Append progress, partial or artifact to the worker's live attempt; a heartbeat.
 
-    Raises InvalidRequest, QuotaExceeded.
+    Raises InvalidRequest, QuotaExceeded, PayloadTooLarge.
     """
     if event.type is OutputType.FINAL:
         raise InvalidRequest("a final result is submitted, not emitted", "type")
     require_live(reach)
     if reach.attempt.outputs >= cfg.limits.outputs:
         raise QuotaExceeded("outputs", cfg.limits.outputs, clears=False)
+    if reach.attempt.output_bytes + _size(event.body) > cfg.limits.output_bytes:
+        raise PayloadTooLarge("output_bytes", cfg.limits.output_bytes)
     append(state, cfg, reach.attempt, event)
 
 
 def append(state: State, cfg: EngineCfg, attempt: Attempt, event: OutputEvent) -> None:
     """Append progress, partial or artifact to a live attempt; a heartbeat."""
-    columns = record(state, attempt, event.type, event.body) | leases.renewal(cfg, attempt, state.now)
+    columns = record(state, attempt, event.type, event.body)
+    columns |= {"output_bytes": attempt.output_bytes + _size(event.body)} | leases.renewal(cfg, attempt, state.now)
     ATTEMPTS.update(state.db, attempt.task_id, attempt.attempt, **columns)
+
+
+def _size(body: Json) -> int:
+    return len(body.text.encode())
 
 
 def record(state: State, attempt: Attempt, kind: OutputType, body: Json) -> dict[str, Any]:

@@ -11,12 +11,14 @@ from app.domain.attempts import Attempt, Phase
 from app.domain.errors import (
     AlreadyAnswered,
     QuestionClosed,
+    QuotaExceeded,
     ResumeKeyNotFound,
     RoleViolation,
     TokenTaskMismatch,
 )
 from app.domain.events import EventKind
 from app.domain.json import NULL, Json
+from app.domain.limits import Limits
 from app.domain.questions import Ask, OnDeadline, Purpose, Question, QuestionStatus, check_answer
 from app.domain.tasks import Step, Task, step
 from app.engine.ops import finals, leases, suspension
@@ -45,11 +47,13 @@ def count_open(state: State, bridge_id: str, *, addressed_only: bool) -> int:
     return count if addressed_only else count + int(_COUNT_UNADDRESSED.query(state.db)[0][0])
 
 
-def ask(state: State, caller: Caller, task_id: str | None, asked: Ask) -> Question:
+def ask(state: State, limits: Limits, caller: Caller, task_id: str | None, asked: Ask) -> Question:
     """Create a question and suspend the task. A worker asks about its own task only.
 
-    Raises TokenTaskMismatch, TaskNotFound, InvalidTransition, InvalidRequest, and the conflicts of a spent credential.
+    Raises TokenTaskMismatch, TaskNotFound, InvalidTransition, InvalidRequest, PayloadTooLarge, QuotaExceeded, and the
+    conflicts of a spent credential.
     """
+    asked.check_size(limits.question_bytes)
     asked.check()
     if caller.role is Role.WORKER:
         reach = bound_rows(state, caller)
@@ -61,6 +65,8 @@ def ask(state: State, caller: Caller, task_id: str | None, asked: Ask) -> Questi
     else:
         task = lock_task(state, task_id or "")
         attempt = ATTEMPTS.get(state.db, task.id, task.attempt) if task.attempt else None
+    if task.open_questions >= limits.open_questions:
+        raise QuotaExceeded("open_questions", limits.open_questions)
     return suspension.suspend(
         state,
         task,

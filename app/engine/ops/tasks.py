@@ -9,9 +9,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from app.domain.access import Caller, Role, Verb
-from app.domain.errors import InvalidRequest, InvalidTransition, SpawnDepthExceeded
+from app.domain.errors import InvalidRequest, InvalidTransition, PayloadTooLarge, QuotaExceeded, SpawnDepthExceeded
 from app.domain.events import EventKind
 from app.domain.json import Json
+from app.domain.limits import Limits
 from app.domain.tasks import TERMINAL, Status, Task, TaskSpec, TaskState
 from app.engine.ops.access import bound_rows, hold_credential, own, require_live, session_of
 from app.engine.ops.queries import OPEN_QUESTIONS, lock_task
@@ -22,6 +23,19 @@ from app.state.statements import Statement
 from app.state.tables import TASKS
 
 _INSERT_LABEL = Statement(sa.insert(schema.task_labels))
+_T = schema.tasks.c
+_UNSETTLED = sa.text("status IN ('pending', 'running', 'suspended')")
+"""Written as the condition of the indexes that serve it."""
+
+
+def _counting(column: sa.Column[Any]) -> Statement:
+    """Return a statement that counts the unsettled tasks with this column `of_task`, `most` at most."""
+    found = sa.select(column).where(column == sa.bindparam("of_task"), _UNSETTLED).limit(sa.bindparam("most"))
+    return Statement(sa.select(sa.func.count()).select_from(found.subquery()))
+
+
+_UNSETTLED_CHILDREN = _counting(_T.parent_task_id)
+_UNSETTLED_BELOW = _counting(_T.root_task_id)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -36,9 +50,19 @@ def check_spec(spec: TaskSpec) -> None:
         raise InvalidRequest("give more than 0, or leave it out for no timeout", "attempt_timeout")
 
 
+def check_directive(limits: Limits, text: str) -> None:
+    """Raise PayloadTooLarge for a directive or prompt beyond the limit."""
+    if len(text) > limits.directive_bytes or len(text.encode(errors="replace")) > limits.directive_bytes:
+        raise PayloadTooLarge("directive", limits.directive_bytes)
+
+
 def start(state: State, cfg: EngineCfg, caller: Caller, spec: TaskSpec) -> Task:
-    """Create a pending task; a worker's is a child of its own task. Raises SpawnDepthExceeded, InvalidRequest."""
+    """Create a pending task; a worker's is a child of its own task.
+
+    Raises SpawnDepthExceeded, QuotaExceeded, InvalidRequest, PayloadTooLarge.
+    """
     check_spec(spec)
+    check_directive(cfg.limits, spec.initial_directive)
     parent = _parent(state, cfg, caller)
     task = Task(
         id=state.ids.task(),
@@ -63,6 +87,7 @@ def start(state: State, cfg: EngineCfg, caller: Caller, spec: TaskSpec) -> Task:
         created_at=state.now,
         updated_at=state.now,
         settled_at=None,
+        root_task_id=(parent.root_task_id or parent.id) if parent else None,
     )
     TASKS.insert(state.db, task)
     for name, value in (spec.labels or {}).items():
@@ -87,7 +112,21 @@ def _parent(state: State, cfg: EngineCfg, caller: Caller) -> Task | None:
     depth = reach.task.spawn_depth + 1
     if depth > cfg.max_spawn_depth:
         raise SpawnDepthExceeded(depth, cfg.max_spawn_depth)
+    _require_room(state, cfg.limits, reach.task)
     return reach.task
+
+
+def _require_room(state: State, limits: Limits, parent: Task) -> None:
+    """Raise QuotaExceeded unless one more task may be unsettled below this one, and below the root of its tree."""
+    if _count(_UNSETTLED_CHILDREN, state, parent.id, limits.children) >= limits.children:
+        raise QuotaExceeded("children", limits.children)
+    root = parent.root_task_id or parent.id
+    if _count(_UNSETTLED_BELOW, state, root, limits.descendants) >= limits.descendants:
+        raise QuotaExceeded("descendants", limits.descendants)
+
+
+def _count(statement: Statement, state: State, task_id: str, most: int) -> int:
+    return int(statement.query(state.db, of_task=task_id, most=most)[0][0])
 
 
 def change(state: State, task: Task, **changes: Any) -> Task:
@@ -120,8 +159,9 @@ def post_interim(state: State, caller: Caller, task_id: str, value: Json) -> Tas
     return change(state, task, last_result=value)
 
 
-def inject(state: State, caller: Caller, task_id: str, prompt: str) -> Task:
-    """Set the prompt of the next attempt. Raises InvalidTransition on a terminal task, which has none."""
+def inject(state: State, limits: Limits, caller: Caller, task_id: str, prompt: str) -> Task:
+    """Set the prompt of the next attempt. Raises PayloadTooLarge, and InvalidTransition on a terminal task."""
+    check_directive(limits, prompt)
     task = lock_task(state, task_id)
     if task.status in TERMINAL:
         raise InvalidTransition(task.id, task.status.value, Verb.INJECT_DIRECTIVE.value, "no attempt follows")

@@ -12,6 +12,7 @@ from app.domain.tasks import Status as DomainStatus
 from app.domain.tokens import CapToken
 from app.http import bodies, conversions, replies, views
 from app.http.context import ApiKeyText, ContextDep, Once, Token
+from app.http.errors import InvalidBody
 from app.http.parameters import (
     Hold,
     LabelFilter,
@@ -43,6 +44,14 @@ from swarmhold.models.tokens import MintedToken, MintRequest, TokenVerdict, Veri
 
 router = model_router("/v1/operator", "operator")
 
+
+def life_of(seconds: float, most_ms: int) -> timedelta:
+    """Return a credential's life. Raises InvalidBody for one that is longer than the limit."""
+    if seconds * 1000 > most_ms:
+        raise InvalidBody([{"field": "ttl", "message": f"give at most {most_ms // 1000} seconds"}])
+    return timedelta(seconds=seconds)
+
+
 _ATTACHED = [Role.OPERATOR.value, Role.OBSERVER.value, Role.SENIOR.value]
 
 
@@ -58,7 +67,7 @@ async def attach(context: ContextDep, key: ApiKeyText, body: AttachRequest, once
         key,
         body.operator_id,
         Role(body.role.value),
-        timedelta(seconds=body.ttl),
+        life_of(body.ttl, context.settings.limits.session_life_ms),
         conversions.session_options(body),
         idempotency=once,
     )
@@ -166,7 +175,7 @@ async def verdict(context: ContextDep, token: Token, task_id: TaskPath, body: Ve
 )
 async def ask(context: ContextDep, token: Token, task_id: TaskPath, body: QuestionRequest, once: Once) -> Reply:
     """Ask a senior about the task, which is suspended until the answer."""
-    asked = asked_of(body)
+    asked = asked_of(context, body)
     row = await context.engine.questions.ask(token, asked, task_id=task_id, idempotency=once)
     return replies.json(views.question(row), status=201)
 
@@ -213,7 +222,7 @@ async def mint(context: ContextDep, token: Token, body: MintRequest, once: Once)
         token,
         agent_id=body.agent_id,
         role=Role(body.role.value),
-        ttl=timedelta(seconds=body.ttl),
+        ttl=life_of(body.ttl, context.settings.limits.token_life_ms),
         max_uses=body.max_uses,
         scopes=None if body.scopes is None else frozenset(Verb(scope.value) for scope in body.scopes),
         task_id=body.task_id,

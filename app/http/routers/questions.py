@@ -17,9 +17,13 @@ from app.http.routers.tasks import NOTHING
 from swarmhold.models.questions import QuestionRequest
 
 
-def asked_of(body: QuestionRequest) -> Ask:
-    """Return the engine's form of a question. Raises InvalidBody when its fields contradict each other."""
+def asked_of(context: ServerContext, body: QuestionRequest) -> Ask:
+    """Return the engine's form of a question.
+
+    Raises PayloadTooLarge, and InvalidBody when its fields contradict each other.
+    """
     asked = conversions.question(body)
+    asked.check_size(context.settings.limits.question_bytes)
     try:
         asked.check()
     except InvalidRequest as error:

@@ -145,7 +145,7 @@ async def heartbeat(request: Request) -> Reply:
 )
 async def ask(context: ContextDep, bearer: Token, body: QuestionRequest, once: Once) -> Reply:
     """Ask a senior about the worker's own task, which is suspended until the answer."""
-    asked = asked_of(body)
+    asked = asked_of(context, body)
     return replies.json(views.question(await context.engine.questions.ask(bearer, asked, idempotency=once)), status=201)
 
 

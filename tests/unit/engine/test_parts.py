@@ -25,6 +25,7 @@ from app.domain.errors import (
 from app.domain.events import Event
 from app.domain.handles import HandleMint
 from app.domain.json import Json
+from app.domain.limits import Limits
 from app.domain.outputs import OutputEvent
 from app.domain.questions import Ask, Question, QuestionStatus
 from app.domain.sessions import SessionOptions
@@ -277,7 +278,7 @@ async def test_resources(ground: Ground) -> None:
 
 async def test_questions(ground: Ground) -> None:
     """A worker asks, a senior answers, whoever waits has the answer."""
-    questions = Questions(ground.transactions, layers=ground.layers)
+    questions = Questions(ground.transactions, layers=ground.layers, limits=Limits())
     _, handle = await ground.work()
     asked = await questions.ask(handle, Ask(question=Json.of("?")))
     with pytest.raises(PollTimeout):
@@ -370,7 +371,11 @@ class Bridge:
 
 async def test_couriers(ground: Ground) -> None:
     """A registered bridge is shown what is open and what comes, and told when it is answered."""
-    questions, couriers, bridge = Questions(ground.transactions, layers=ground.layers), ground.couriers(), Bridge()
+    questions, couriers, bridge = (
+        Questions(ground.transactions, layers=ground.layers, limits=Limits()),
+        ground.couriers(),
+        Bridge(),
+    )
     _, handle = await ground.work()
     first = await questions.ask(handle, Ask(question=Json.of("?")))
     couriers.register("desk", bridge)
