@@ -147,6 +147,7 @@ class Engine:
             _log.info("engine_started", node=self._node, recovered=recovered)
             self._own(self.timers.run())
             self._own(self.recovery.keep_searching())
+            self._own(self.tasks.cancellations.run())
             if self.parts.notices is not None:
                 self._own(self._deliveries(self.parts.notices).run())
             self.couriers.start()

@@ -10,7 +10,8 @@ from app.domain.errors import PollTimeout, TaskNotFound
 from app.domain.json import Json
 from app.domain.tasks import AWAITED, Status, Task, TaskSpec, TaskState
 from app.domain.tokens import Bearer, CapToken
-from app.engine.ops import pages, reports, tasks, verdicts
+from app.engine.cancellations import Cancellations
+from app.engine.ops import cancelling, pages, reports, tasks, verdicts
 from app.engine.ops.access import admit, own, revocation_of
 from app.engine.ops.idempotency import Idempotency, once, scope_of
 from app.engine.ops.pages import Page, TaskFilter
@@ -25,6 +26,7 @@ class Tasks:
 
     def __init__(self, transactions: Transactions, cfg: EngineCfg) -> None:
         self._transactions = transactions
+        self.cancellations = Cancellations(transactions)
         self._cfg = cfg
 
     async def start(self, bearer: Bearer, spec: TaskSpec, *, idempotency: Idempotency | None = None) -> TaskState:
@@ -134,16 +136,21 @@ class Tasks:
     # Changing
 
     async def cancel(self, bearer: Bearer, task_id: str, *, reason: str | None = None) -> TaskState:
-        """Cancel the task and its descendants. Idempotent.
+        """Cancel the task at once and then its descendants; return when all are cancelled. Idempotent.
+
+        Once the task is cancelled, its descendants will be, whatever becomes of the caller or of this process.
 
         Raises InvalidTransition on a passed task, TaskNotFound, TokenTaskMismatch.
         """
-        return await self._transactions.call(
-            "cancel_task",
-            bearer,
-            Verb.CANCEL_TASK,
-            lambda s, c: tasks.view(s, verdicts.cancel(s, c, task_id, reason)),
-        )
+
+        def run(state: State, caller: Caller) -> tuple[TaskState, bool]:
+            task = cancelling.cancel(state, caller, task_id, reason)
+            return tasks.view(state, task), cancelling.is_unfinished(state, task_id)
+
+        done, unfinished = await self._transactions.call("cancel_task", bearer, Verb.CANCEL_TASK, run)
+        if unfinished:
+            await self.cancellations.finish(task_id)
+        return done
 
     async def post_result(self, bearer: Bearer, task_id: str, value: Json) -> None:
         """Record an interim result; the status stays. Raises InvalidTransition once the result is final."""

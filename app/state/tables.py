@@ -29,6 +29,12 @@ _META_GET = Statement(sa.select(schema.meta.c.value).where(schema.meta.c.name ==
 _META_LOCK = Statement(
     sa.select(schema.meta.c.value).where(schema.meta.c.name == sa.bindparam("key_name")).with_for_update()
 )
+_META_DELETE = Statement(sa.delete(schema.meta).where(schema.meta.c.name == sa.bindparam("key_name")))
+_META_LIST = Statement(
+    sa.select(schema.meta.c.name)
+    .where(schema.meta.c.name >= sa.bindparam("first"), schema.meta.c.name < sa.bindparam("end"))
+    .order_by(schema.meta.c.name)
+)
 _META_SET = "INSERT INTO meta (name, value) VALUES ({0}, {0}) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 _META_SETS = {"sqlite": _META_SET.format("?"), "postgresql": _META_SET.format("%s")}
 
@@ -43,3 +49,13 @@ def set_meta(db: Connection, name: str, value: str) -> None:
     """Store a setting in the database."""
     # Update the row in place: a transaction that waits for its lock would not see a row inserted instead.
     db.change(_META_SETS[db.dialect], (name, value))
+
+
+def delete_meta(db: Connection, name: str) -> None:
+    """Remove a setting from the database; one that is not there is a no-op."""
+    _META_DELETE.change(db, key_name=name)
+
+
+def list_meta(db: Connection, prefix: str) -> list[str]:
+    """Return the names of the settings that begin with an ASCII prefix."""
+    return [row[0] for row in _META_LIST.query(db, first=prefix, end=prefix[:-1] + chr(ord(prefix[-1]) + 1))]

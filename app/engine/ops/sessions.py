@@ -15,7 +15,7 @@ from app.domain.json import Json
 from app.domain.sessions import Session, SessionOptions
 from app.domain.tasks import TERMINAL
 from app.domain.tokens import TokenRecord
-from app.engine.ops import audit, verdicts
+from app.engine.ops import audit, cancelling
 from app.engine.ops.access import session_of
 from app.state import schema
 from app.state.state import State
@@ -163,4 +163,4 @@ def detach_silent(state: State, before: int, limit: int, *, keep_tasks: bool = T
 def _cancel_tasks(state: State, session: Session) -> None:
     """Cancel the session's tasks that are not terminal."""
     for task in _UNSETTLED.all(state.db, session=session.id):
-        verdicts.cancel(state, ENGINE, task.id, f"session {session.id} missed its heartbeats")
+        cancelling.cancel(state, ENGINE, task.id, f"session {session.id} missed its heartbeats")

@@ -39,6 +39,7 @@ _RETRY_ON = {
 }
 """Which ends a retry policy may cover. Verdicts and revocations are never retried."""
 
+_OUTCOME_OF = {Status.PASS: Outcome.PASS, Status.BLOCKED: Outcome.BLOCKED, Status.CANCELLED: Outcome.CANCELLED}
 _WAITS_FOR_ANSWER = (Reason.SPAWN_FAILED, Reason.REFUSED, Reason.LOST)
 """Ends that leave a suspended task suspended: the answer is kept for the next attempt, and decides when it starts."""
 
@@ -85,6 +86,15 @@ def end_attempt(
         **({"detail": detail} if detail else {}),
     )
     state.wake(f"attempt:{attempt.task_id}")
+
+
+def end_live(state: State, task: Task, reason: Reason, status: Status, detail: str | None = None) -> None:
+    """End the live attempt of a task, if it has one, because the task gets this status."""
+    if not task.live:
+        return
+    attempt = ATTEMPTS.get(state.db, task.id, task.attempt)
+    if attempt is not None and attempt.is_live:
+        end_attempt(state, attempt, outcome=_OUTCOME_OF[status], reason=reason, detail=detail)
 
 
 def finish_attempt(state: State, task_id: str, number: int) -> None:

@@ -12,6 +12,7 @@ from swarmhold.calls import read
 from swarmhold.errors import ApiProblem, Error, InvalidArgument, InvalidReply, JobFailed, Unreachable
 from swarmhold.jobs import Job
 from swarmhold.leases import clock_skew, renewal_pause
+from swarmhold.models.enums import Status
 from swarmhold.models.shapes import JsonValue, given
 from swarmhold.models.workers import ClaimedJob, ClaimRequest
 from swarmhold.transport import Transport
@@ -19,6 +20,7 @@ from swarmhold.worker import Worker
 
 log = logging.getLogger(__name__)
 
+_WATCH_AGAIN_S = 1.0
 _UNFIT_RESULT = frozenset({400, 413, 422})
 
 
@@ -26,9 +28,9 @@ class QueueWorker:
     """Claims jobs from one queue until it is stopped and runs up to `concurrency` of them at once.
 
     `work` is called with each `Job`; what it returns is submitted as a pass, `JobFailed` or any other exception as a
-    failure. It is cancelled when its attempt is over for the server (cancelled, superseded, lease lost). Heartbeats go
-    out in the background every third of the lease, and at least every `heartbeat`, which bounds how late a cancellation
-    is noticed.
+    failure. It is cancelled when its attempt is over for the server: within a second when its task is cancelled, for
+    which a long poll of the task is parked beside each job; at the next heartbeat in every other case (superseded,
+    lease lost). Heartbeats go out in the background every third of the lease, and at least every `heartbeat`.
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class QueueWorker:
 
     async def _run_job(self, job: Job, skew: timedelta) -> None:
         working = asyncio.create_task(_invoke(self._work, job), name=f"{job!r}")
+        watching = asyncio.create_task(_watch(job, working), name=f"watch on {job!r}")
         beating = asyncio.create_task(self._keep_lease(job, skew, working), name=f"heartbeat of {job!r}")
         try:
             await asyncio.wait({working})
@@ -116,9 +119,9 @@ class QueueWorker:
             else:
                 await _report(job, *working.result())
         finally:
-            beating.cancel()
-            working.cancel()
-            await asyncio.gather(beating, working, return_exceptions=True)
+            for task in (watching, beating, working):
+                task.cancel()
+            await asyncio.gather(watching, beating, working, return_exceptions=True)
 
     async def _keep_lease(self, job: Job, skew: timedelta, working: asyncio.Task[tuple[JsonValue, bool]]) -> None:
         expires_at = job.claim.lease_expires_at
@@ -139,6 +142,24 @@ class QueueWorker:
                 working.cancel()
                 return
             expires_at = beat.expires_at
+
+
+async def _watch(job: Job, working: asyncio.Task[tuple[JsonValue, bool]]) -> None:
+    """Cancel the job as soon as its task is cancelled. Whatever else ends the attempt is found by the heartbeats."""
+    while True:
+        try:
+            cancelled = (await job.worker.wait_for(job.task_id)).status is Status.CANCELLED
+            break
+        except ApiProblem as problem:
+            if problem.status not in TRANSIENT_STATUSES:
+                cancelled = problem.code == "cancelled"
+                break
+        except Error as error:
+            log.debug("watch broke off", extra={"task_id": job.task_id, "reason": str(error)})
+        await asyncio.sleep(_WATCH_AGAIN_S)
+    if cancelled:
+        log.info("task was cancelled", extra={"task_id": job.task_id, "attempt": job.attempt})
+        working.cancel()
 
 
 async def _invoke(work: Callable[[Job], Awaitable[JsonValue]], job: Job) -> tuple[JsonValue, bool]:

@@ -4,16 +4,17 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
-from app.domain.access import Role, Verb
+from app.domain.access import ENGINE, Role, Verb
 from app.domain.attempts import LIVE
 from app.domain.errors import Cancelled, InvalidTransition, QuestionClosed, TokenRevoked
 from app.domain.json import Json
 from app.domain.questions import Ask, OnDeadline
 from app.domain.tasks import RetryPolicy, Status
 from app.domain.tokens import CapToken, Handle
+from app.engine.ops import cancelling
 from app.state.state import State
 from tests.support.scripted import IN_PROCESS, ScriptedFunction
-from tests.support.swarms import EXTERNAL, Swarm, refused, unchanged, values
+from tests.support.swarms import EXTERNAL, Plan, Swarm, Work, crash, refused, unchanged, values
 from tests.support.waiting import eventually
 
 HOUR = timedelta(hours=1)
@@ -196,3 +197,57 @@ async def test_a_worker_cancels_what_it_started(swarm: Swarm) -> None:
     token: CapToken = await swarm.worker_token(root)
     await swarm.engine.cancel_task(token, root.task_id)
     await refused(Cancelled, swarm.submit(root))
+
+
+async def _wide_tree(swarm: Swarm) -> Work:
+    """A task with more children than one transaction cancels, and a grandchild below one of them that passed."""
+    root = await swarm.external(lease=HOUR)
+    for _ in range(2 * cancelling.BATCH):
+        await swarm.child(root)
+    passed = await swarm.external_child(root)
+    await swarm.external_child(passed)
+    await swarm.submit(passed)
+    return root
+
+
+async def test_a_large_tree_is_cancelled_in_batches_before_the_reply(swarm: Swarm) -> None:
+    """One transaction cancels the root and leaves the rest to others; the reply comes when all is done."""
+    engine = swarm.engine
+    root = await _wide_tree(swarm)
+    await engine.with_state("cancel", lambda state: cancelling.cancel(state, ENGINE, root.task_id, None))
+    assert await swarm.status(root.task_id) is Status.CANCELLED
+
+    state = await engine.cancel_task(swarm.operator, root.task_id)
+
+    assert state.status is Status.CANCELLED
+    assert await alive_below(swarm, root.task_id) == {}
+    assert await engine.store.read(cancelling.unfinished) == []
+
+
+async def test_a_large_tree_is_cancelled_whole_by_one_call(swarm: Swarm) -> None:
+    """Nothing below it is alive once the call returns."""
+    root = await _wide_tree(swarm)
+    await swarm.engine.cancel_task(swarm.operator, root.task_id)
+    assert await alive_below(swarm, root.task_id) == {}
+    assert await swarm.engine.store.read(cancelling.unfinished) == []
+
+
+async def test_the_next_server_finishes_a_cancellation_that_a_crash_interrupted(plan: Plan) -> None:
+    """What was cancelled first is the root; the mark beside it survives the crash."""
+    engine = plan.engine()
+    await engine.start()
+    swarm = await Swarm.over(engine, plan)
+    root = await _wide_tree(swarm)
+    await engine.store.transact("cancel", lambda state: cancelling.cancel(state, ENGINE, root.task_id, None))
+    left = await alive_below(swarm, root.task_id)
+    await crash(engine)
+
+    async with plan.engine() as again:
+        swarm = await Swarm.over(again, plan)
+        await eventually(lambda: _is_over(swarm, root.task_id))
+
+    assert left["unsettled tasks"] > cancelling.BATCH
+
+
+async def _is_over(swarm: Swarm, root: str) -> bool:
+    return await alive_below(swarm, root) == {} and await swarm.engine.store.read(cancelling.unfinished) == []

@@ -21,7 +21,7 @@ from app.domain.json import Json
 from app.domain.outputs import Final, OutputEvent
 from app.domain.tasks import Status
 from app.domain.tokens import Handle
-from app.engine.ops import verdicts
+from app.engine.ops import cancelling
 from app.spawning.ports import Exit, Job, SpawnFailed, SpawnRefused
 from app.state.state import State
 from tests.support.scripted import (
@@ -194,7 +194,7 @@ async def test_a_worker_that_ends_with_its_attempt_is_stopped_all_the_same(swarm
     [worker] = spawner.workers
 
     def end_both(state: State) -> None:
-        verdicts.cancel(state, ENGINE, task_id, None)
+        cancelling.cancel(state, ENGINE, task_id, None)
         loop.call_soon_threadsafe(worker.end, Exit(detail="the attempt is over"))
 
     await swarm.engine.with_state("cancel", end_both)

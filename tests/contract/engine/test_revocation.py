@@ -19,7 +19,7 @@ from app.domain.json import Json
 from app.domain.sessions import SessionOptions
 from app.domain.tasks import RetryPolicy, Status
 from app.domain.tokens import CapToken, Handle
-from app.engine.ops import credentials, verdicts
+from app.engine.ops import cancelling, credentials
 from app.engine.ops.queues import Claim
 from app.engine.sessions import Attached
 from app.state.state import State
@@ -202,7 +202,7 @@ async def test_news_that_comes_with_a_revocation_is_not_told(swarm: Swarm) -> No
 
     def revoke_and_settle(state: State) -> None:
         credentials.revoke(state, ENGINE, session.session.jti)
-        verdicts.cancel(state, ENGINE, task_id, None)
+        cancelling.cancel(state, ENGINE, task_id, None)
 
     await swarm.engine.with_state("both", revoke_and_settle)
 

@@ -26,6 +26,7 @@ class Jobs(httpx.AsyncBaseTransport):
         self.submitted: dict[str, tuple[Any, bool]] = {}
         self.done = asyncio.Event()
         self.beats = 0
+        self.cancelled = asyncio.Event()
         self.over: httpx.Response | None = None
         self.refuse_claims: list[httpx.Response] = []
         self.refuse_submits: list[httpx.Response] = []
@@ -35,6 +36,9 @@ class Jobs(httpx.AsyncBaseTransport):
         # A reply over a network lets others run first; so does this one.
         await asyncio.sleep(0)
         call = request.url.path.rpartition("/")[2]
+        if call == "poll":
+            await self.cancelled.wait()
+            return problem(409, "cancelled")
         return getattr(self, f"_{call}")(request)
 
     def _claim(self, request: httpx.Request) -> httpx.Response:
@@ -145,6 +149,18 @@ async def test_a_result_that_counts_no_more_ends_only_its_job() -> None:
     jobs.refuse_submits = [problem(409, "attempt-superseded")]
     await carry_out(jobs, work)
     assert jobs.submitted == {"wh-b": ("b", True)}
+
+
+async def test_a_job_is_cancelled_with_its_task_long_before_the_next_heartbeat() -> None:
+    """A poll of the task is parked beside the job; no heartbeat was due, and nothing is submitted."""
+
+    async def work(_job: Job) -> Any:
+        jobs.cancelled.set()
+        await asyncio.Event().wait()
+
+    jobs = Jobs("a")
+    await carry_out(jobs, work)
+    assert (jobs.beats, jobs.submitted) == (0, {})
 
 
 @pytest.mark.parametrize(

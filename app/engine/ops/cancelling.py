@@ -1,0 +1,111 @@
+"""Cancel a task and everything below it, in batches that hold the store briefly.
+
+The root is cancelled at once, with its descendants if they are few. Of a large tree a mark stays in the database until
+the last descendant is cancelled, so that another server process can go on where this one stopped. Nothing starts below
+a cancelled task meanwhile but children of workers that are still to be cancelled; they are found by looking again.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from app.domain.access import Caller, Verb
+from app.domain.attempts import Reason
+from app.domain.tasks import TERMINAL, Status, Step, Task, step
+from app.engine.ops.access import own
+from app.engine.ops.queries import lock_task
+from app.engine.ops.settling import end_live, settle_task
+from app.state import schema
+from app.state.state import State
+from app.state.statements import Statement
+from app.state.tables import delete_meta, get_meta, list_meta, set_meta
+
+BATCH = 25
+"""How many tasks one transaction cancels at most."""
+MOST = 1_000_000
+TOPIC = "cancelling"
+
+_MARK = "cancelling:"
+_K, _T = schema.tokens.c, schema.tasks.c
+_REVOKE_TOKENS = Statement(
+    sa.update(schema.tokens)
+    .where(_K.task_id == sa.bindparam("of_task"), _K.revoked_at.is_(None))
+    .values(revoked_at=sa.bindparam("at"))
+)
+
+
+def _descendants() -> Statement:
+    below = sa.select(_T.id, _T.status).where(_T.parent_task_id == sa.bindparam("root")).cte("below", recursive=True)
+    child = schema.tasks.alias("child").c
+    below = below.union_all(sa.select(child.id, child.status).where(child.parent_task_id == below.c.id))
+    return Statement(sa.select(below.c.id, below.c.status).limit(sa.bindparam("most")))
+
+
+_DESCENDANTS = _descendants()
+
+
+def cancel(state: State, caller: Caller, task_id: str, reason: str | None) -> Task:
+    """Cancel the task, and its descendants unless `is_unfinished` says otherwise afterwards.
+
+    Cancelling a cancelled task succeeds and does nothing. Raises TaskNotFound, TokenTaskMismatch, InvalidTransition (a
+    passed task).
+    """
+    own(state, caller, task_id, Verb.CANCEL_TASK)
+    task = lock_task(state, task_id)
+    if task.status is Status.CANCELLED:
+        return task
+    step(task.id, task.status, Step.CANCEL)
+    task = _cancel_one(state, task, by=caller.subject, reason=reason)
+    below = _ids_below(state, task.id, BATCH + 1)
+    if len(below) > BATCH:
+        set_meta(state.db, _MARK + task.id, caller.subject)
+        state.wake(TOPIC)
+    else:
+        cancel_all(state, below, by=caller.subject)
+    return task
+
+
+def is_unfinished(state: State, task_id: str) -> bool:
+    """Return whether descendants of this cancelled task are still to be cancelled."""
+    return get_meta(state.db, _MARK + task_id) is not None
+
+
+def unfinished(state: State) -> list[str]:
+    """Return the cancelled tasks whose descendants are still to be cancelled."""
+    return [name.removeprefix(_MARK) for name in list_meta(state.db, _MARK)]
+
+
+def left_below(state: State, task_id: str) -> tuple[str | None, list[str], bool]:
+    """Return who cancelled the task (None: it is done), its descendants, and whether one of them goes on."""
+    by = get_meta(state.db, _MARK + task_id)
+    if by is None:
+        return None, [], False
+    found = _DESCENDANTS.query(state.db, root=task_id, most=MOST)
+    return by, sorted(row[0] for row in found), any(Status(row[1]) not in TERMINAL for row in found)
+
+
+def cancel_all(state: State, ids: list[str], *, by: str) -> None:
+    """Cancel descendants of a cancelled task. One that passed keeps its result; its tokens are revoked."""
+    for id in ids:
+        task = lock_task(state, id)
+        if task.status in TERMINAL:
+            _REVOKE_TOKENS.change(state.db, of_task=task.id, at=state.now)
+        else:
+            _cancel_one(state, task, by=by, reason=f"{task.parent_task_id} was cancelled")
+
+
+def finish(state: State, task_id: str) -> None:
+    """Forget that descendants of the task were still to be cancelled."""
+    delete_meta(state.db, _MARK + task_id)
+
+
+def _ids_below(state: State, task_id: str, most: int) -> list[str]:
+    # Ids sort by age: parents are locked before their children, as everywhere.
+    return sorted(row[0] for row in _DESCENDANTS.query(state.db, root=task_id, most=most))
+
+
+def _cancel_one(state: State, task: Task, *, by: str, reason: str | None) -> Task:
+    end_live(state, task, Reason.CANCELLED, Status.CANCELLED, reason)
+    _REVOKE_TOKENS.change(state.db, of_task=task.id, at=state.now)
+    data = {"by": by} | ({"reason": reason} if reason else {})
+    return settle_task(state, task, Status.CANCELLED, result=task.last_result, **data)
