@@ -13,12 +13,14 @@ from app.bootstrap.errors import StartFailed
 from app.bootstrap.keyring import Keyring
 from app.bus.local import LocalBus
 from app.config import Settings, SpawnSettings
+from app.config.conflicts import is_loopback
 from app.domain.access import RoleVerbGate
 from app.domain.clock import system_clock
 from app.domain.handles import HandleMint
 from app.domain.tokens import TokenSigner
 from app.engine.engine import Engine
 from app.engine.parts import Parts
+from app.http.hosts import names_of
 from app.http.settings import HttpSettings
 from app.spawning.adapters.in_process import Function, FunctionRegistry
 from app.spawning.backends.registry import Registries
@@ -66,8 +68,14 @@ def build_engine(settings: Settings, keyring: Keyring, *, base_url: str | None =
 def http_settings(settings: Settings, base_url: str, identity: bytes) -> HttpSettings:
     """Return the settings of the HTTP and WebSocket edge, with those that the rest of the server decides."""
     longest_hold = timedelta(milliseconds=settings.engine.longest_hold_ms)
+    loopback = is_loopback(settings.host)
     return replace(
-        settings.http, base_url=base_url, identity=identity, longest_hold=longest_hold, limits=settings.limits
+        settings.http,
+        base_url=base_url,
+        identity=identity,
+        longest_hold=longest_hold,
+        limits=settings.limits,
+        allowed_hosts=names_of(settings.host, settings.public_url, settings.http.allowed_hosts, loopback=loopback),
     )
 
 

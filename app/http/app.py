@@ -6,6 +6,7 @@ Around every request: its id, its limit, its metrics, and the certainty that wha
 from __future__ import annotations
 
 import itertools
+import re
 import secrets
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -18,20 +19,23 @@ from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 import app
-from app.domain.errors import EngineError
+from app.domain.errors import EngineError, InvalidRequest
 from app.engine.engine import Engine
 from app.http import bodies, openapi
 from app.http.auth_rate_limit import AuthFailures, AuthRateLimit
 from app.http.context import SCOPE_KEY, ServerContext
 from app.http.error_responses import ErrorResponses
-from app.http.errors import HttpError
+from app.http.errors import HttpError, PlaceholderInPath, RouteNotFound
 from app.http.holds import Holds
+from app.http.hosts import HostCheck
 from app.http.metrics import Metrics
-from app.http.parameters import without_empty
+from app.http.problems import refuse
+from app.http.queries import KnownParameters
 from app.http.replies import Reply, nothing
 from app.http.routers import all_routes
 from app.http.routes import PlainRoute, methods_of
@@ -43,6 +47,8 @@ _log = structlog.get_logger(__name__)
 
 _REQUEST_ID = b"x-request-id"
 _LONGEST_REQUEST_ID = 128
+_PLACEHOLDER = re.compile(r"/\{([a-z_]+)\}(?=/|$)")
+_NO_PARAMETERS = KnownParameters(())
 LEFT = 499
 """The status under which metrics count a request whose client disconnected."""
 
@@ -55,11 +61,12 @@ class Application:
         self._error_responses = ErrorResponses(context)
         self._inner = self._fastapi(more)
         self._shortcuts = {
-            (method, route.path): (route, route.endpoint)
+            (method, route.path): route
             for route in self._inner.router.routes
             if isinstance(route, PlainRoute)
             for method in methods_of(route)
         }
+        self._hosts = HostCheck(context.settings.allowed_hosts)
         self._id_prefix = secrets.token_hex(6)
         self._ids = itertools.count(1)
 
@@ -74,6 +81,7 @@ class Application:
         )
         inner.router.routes.extend(all_routes())
         inner.router.routes.extend(more)
+        inner.router.routes.append(WebSocketRoute("/{path:path}", _no_such_socket))
         for kind in (EngineError, HttpError, RequestValidationError, HTTPException, Exception):
             inner.add_exception_handler(kind, self._error_responses.handle)
         inner.add_exception_handler(ClientDisconnect, _left)
@@ -87,23 +95,26 @@ class Application:
         """Serve one ASGI connection."""
         scope[SCOPE_KEY] = self.context
         if scope["type"] != "http":
-            await self._inner(scope, receive, send)
+            await self._open_socket(scope, receive, send)
             return
-        query = scope["query_string"]
-        if query.endswith(b"=") or b"=&" in query:
-            scope["query_string"] = without_empty(query)
         request_id = self._request_id(scope)
         structlog.contextvars.bind_contextvars(request_id=request_id.decode())
         started = time.perf_counter()
-        found = self._shortcut(scope)
         exchange = _Exchange(send, request_id)
         authenticated = self._error_responses.authenticate_before_body(scope, receive)
         try:
+            self._check(scope)
+            found = self._shortcut(scope)
             if found is None:
+                if scope["method"] == "HEAD":
+                    # Routes know GET alone; the server that has the connection leaves the body out.
+                    scope = {**scope, "method": "GET"}
                 limit = bodies.size_limit(scope, self.context.settings.limits)
                 await self._inner(scope, bodies.limited(scope, authenticated, limit), exchange.send)
             else:
-                await self._answer(found, scope, authenticated, exchange)
+                if query := scope["query_string"]:
+                    scope["query_string"] = found.query.accept(query)
+                await self._answer(found.endpoint, scope, authenticated, exchange)
         except ClientDisconnect:
             exchange.status = exchange.status or LEFT
         except Exception as error:  # noqa: BLE001 - the one place where a server error becomes a reply and a log entry
@@ -113,6 +124,23 @@ class Application:
                 if not exchange.status:
                     await problem.reply()(scope, receive, exchange.send)
         self._observe(scope, exchange.status, time.perf_counter() - started)
+
+    async def _open_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse a WebSocket that no route may see, or hand it over."""
+        try:
+            self._check(scope)
+            if query := scope["query_string"]:
+                _NO_PARAMETERS.accept(query)
+        except (HttpError, InvalidRequest) as error:
+            await refuse(WebSocket(scope, receive, send), error)
+        else:
+            await self._inner(scope, receive, send)
+
+    def _check(self, scope: Scope) -> None:
+        """Raise what is wrong with a request whoever sent it: its Host header field, a placeholder in its path."""
+        self._hosts.check(scope)
+        if "{" in scope["path"] and (found := _PLACEHOLDER.search(scope["path"])) is not None:
+            raise PlaceholderInPath(found[1])
 
     async def _answer(self, endpoint: Endpoint, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
         reply = await endpoint(Request(scope, receive))
@@ -124,8 +152,8 @@ class Application:
         else:
             await reply(scope, receive, exchange.send)
 
-    def _shortcut(self, scope: Scope) -> Endpoint | None:
-        """Return the plain endpoint of this method and path, whose only path parameter may be a task id."""
+    def _shortcut(self, scope: Scope) -> PlainRoute | None:
+        """Return the plain route of this method and path, whose only path parameter may be a task id."""
         method, path = scope["method"], scope["path"]
         found = self._shortcuts.get((method, path))
         if found is None:
@@ -137,8 +165,8 @@ class Application:
             if found is None:
                 return None
             scope["path_params"] = {"task_id": task_id}
-        scope["route"] = found[0]
-        return found[1]
+        scope["route"] = found
+        return found
 
     def _request_id(self, scope: Scope) -> bytes:
         """Return the caller's id for this request if it is valid, else a new one."""
@@ -154,6 +182,11 @@ class Application:
         self.context.metrics.request(scope["method"], path, status, seconds)
         if self.context.settings.access_log:
             _log.info("request", method=scope["method"], path=scope["path"], status=status, seconds=round(seconds, 6))
+
+
+async def _no_such_socket(socket: WebSocket) -> None:
+    """There is no WebSocket at any other path."""
+    await refuse(socket, RouteNotFound())
 
 
 async def _left(request: Request, error: Exception) -> Response:

@@ -9,6 +9,10 @@
     ├── InvalidBody             the body is JSON but breaks its schema
     ├── HandleNotAllowed        a worker's handle outside the workers' routes
     ├── ShuttingDown            the server stops before the call could be answered
+    ├── PlaceholderInPath       the path still holds a placeholder such as {task_id}
+    ├── OriginNotAllowed        a page of another site wants to open a WebSocket
+    ├── InvalidHost             no Host header field, or several
+    ├── HostNotAllowed          the Host header field names another server
     ├── MalformedRequest        the bytes on the connection are not HTTP
     ├── HeaderTooLarge          the request line and header fields are too long
     └── RequestTooSlow          the rest of the request did not arrive in time
@@ -139,6 +143,63 @@ class ShuttingDown(HttpError):
 
     def __str__(self) -> str:
         return "The server is stopping. What it accepted goes on after the restart; send the call again."
+
+
+class PlaceholderInPath(HttpError):
+    """The path still holds a placeholder of the documentation; answered before any credential is looked at."""
+
+    code = "invalid-request"
+
+    def __init__(self, placeholder: str) -> None:
+        super().__init__(placeholder)
+        self.field = placeholder
+
+    def __str__(self) -> str:
+        return f"The path still holds the placeholder {{{self.field}}}: put the value itself in its place."
+
+
+class OriginNotAllowed(HttpError):
+    """A page of another site wants to open a WebSocket."""
+
+    code = "origin-not-allowed"
+
+    def __str__(self) -> str:
+        return (
+            "Pages of this origin may not open a WebSocket here. Add the origin to the setting "
+            "http.allowed_origins if they may."
+        )
+
+
+class InvalidHost(HttpError):
+    """The request has no Host header field, or several; the connection is closed."""
+
+    code = "malformed-request"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self._reason = reason
+
+    def __str__(self) -> str:
+        return f"The request has {self._reason}; HTTP/1.1 takes exactly one."
+
+    def headers(self) -> dict[str, str]:
+        return {"Connection": "close"}
+
+
+class HostNotAllowed(HttpError):
+    """The Host header field names another server, as a request does whose sender was led here by DNS rebinding."""
+
+    code = "host-not-allowed"
+
+    def __init__(self, host: str) -> None:
+        super().__init__(host)
+        self.host = host
+
+    def __str__(self) -> str:
+        return (
+            f"This server is not known as {self.host!r}. Call it by one of its own names, or add this one to the "
+            "setting http.allowed_hosts (public_url adds its own)."
+        )
 
 
 class MalformedRequest(HttpError):

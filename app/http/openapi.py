@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute
 import app
 from app.domain.events import EventKind
 from app.http.idempotency import HEADER, LONGEST
-from app.http.parameters import NEVER_EMPTY
+from app.http.queries import NEVER_EMPTY
 from app.http.routers import all_routes
 from app.http.routes import CREDENTIAL, IDEMPOTENT, REPLY
 from app.http.settings import HttpSettings
@@ -149,7 +149,7 @@ def _complete(operation: Operation, limits: Mapping[str, Mapping[str, Any]]) -> 
 
 
 def _complete_parameter(parameter: dict[str, Any], limits: Mapping[str, Mapping[str, Any]]) -> None:
-    """Leave out null, which no URL can say; an optional query parameter may be empty instead (`without_empty`)."""
+    """Leave out null, which no URL can say; an optional query parameter may be empty instead (`KnownParameters`)."""
     schema: dict[str, Any] = parameter["schema"]
     if (choices := schema.get("anyOf")) is not None and choices[-1] == {"type": "null"}:
         schema |= choices[0]

@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any
-from urllib.parse import parse_qsl
 
 from fastapi import Path, Query
 from pydantic import WithJsonSchema
@@ -16,6 +15,7 @@ from starlette.types import Scope
 from app.domain.errors import InvalidRequest
 from app.domain.events import EventKind
 from app.domain.ids import is_id
+from app.http.queries import pairs_of
 from app.http.routes import parameter
 from app.http.settings import HttpSettings
 from swarmhold.models.names import Name, QuestionKey, SessionId, TaskId
@@ -24,9 +24,6 @@ _NUMBER = re.compile(r"[0-9][0-9.eE+-]{0,30}", re.ASCII)
 _WHOLE = re.compile(r"[0-9]{1,18}", re.ASCII)
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
 _NONE: Mapping[str, str] = {}
-
-NEVER_EMPTY = frozenset({"ok"})
-"""Query parameters whose empty value is refused: whether a result is good is never assumed."""
 
 
 def _id_schema(letter: str) -> dict[str, Any]:
@@ -78,36 +75,15 @@ LabelFilter = Annotated[
 ]
 
 
-def without_empty(query: bytes) -> bytes:
-    """Return the query without parameters that have an empty value, as many clients write what they leave out.
-
-    Those in NEVER_EMPTY stay.
-    """
-    kept = [part for part in query.split(b"&") if not _is_empty(part)]
-    return b"&".join(kept)
-
-
-def _is_empty(part: bytes) -> bool:
-    name, _, rest = part.partition(b"=")
-    return part.endswith(b"=") and not rest and name.decode("latin-1") not in NEVER_EMPTY
-
-
 def query_of(scope: Scope) -> Mapping[str, str]:
     """Return the query's parameters; the last value of a repeated one."""
-    return dict(_pairs_of(scope["query_string"])) if scope["query_string"] else _NONE
+    return dict(pairs_of(scope["query_string"])) if scope["query_string"] else _NONE
 
 
 def listed_in(scope: Scope, name: str) -> list[str]:
     """Return the items of a list parameter, separated by commas, given repeatedly, or both."""
-    given = [value for key, value in _pairs_of(scope["query_string"]) if key == name]
+    given = [value for key, value in pairs_of(scope["query_string"]) if key == name]
     return [text for item in ",".join(given).split(",") if (text := item.strip())]
-
-
-def _pairs_of(raw: bytes) -> list[tuple[str, str]]:
-    try:
-        return parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=100)
-    except ValueError:
-        raise InvalidRequest("the query is not percent-encoded UTF-8 of at most 100 parameters") from None
 
 
 def hold_of(

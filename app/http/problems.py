@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from starlette.websockets import WebSocket
 
 from app.domain.clock import to_rfc3339
 from app.domain.errors import AuthRateLimited, EngineError, Internal, QuotaExceeded, Unauthenticated
@@ -32,6 +33,7 @@ STATUS: Mapping[str, tuple[int, str]] = {
     "token-uses-exhausted": (401, "Unauthenticated"),
     "role-violation": (403, "Not allowed for this role"),
     "token-task-mismatch": (403, "Not this credential's task"),
+    "origin-not-allowed": (403, "Origin not allowed"),
     "not-found": (404, "Not found"),
     "task-not-found": (404, "No such task"),
     "attempt-not-found": (404, "No such attempt"),
@@ -53,6 +55,7 @@ STATUS: Mapping[str, tuple[int, str]] = {
     "spawn-depth-exceeded": (409, "Spawned too deep"),
     "payload-too-large": (413, "Too large"),
     "unsupported-media-type": (415, "Type of body not taken"),
+    "host-not-allowed": (421, "Not this server's name"),
     "invalid-body": (422, "The body breaks its schema"),
     "answer-invalid": (422, "The answer breaks its schema"),
     "dispatch-failed": (422, "Cannot be dispatched"),
@@ -152,6 +155,14 @@ def problem_of(error: EngineError | HttpError) -> ProblemDetails:
 def internal(reference: str) -> ProblemDetails:
     """Return the problem of an unexpected exception: the reference of its log entry, and nothing of the exception."""
     return problem_of(Internal(reference))
+
+
+async def refuse(socket: WebSocket, error: EngineError | HttpError) -> None:
+    """Answer a WebSocket's handshake with the problem document of an error, or with 403 where the server cannot."""
+    if "websocket.http.response" in socket.scope.get("extensions", ()):
+        await socket.send_denial_response(problem_of(error).reply())
+    else:
+        await socket.close()
 
 
 def _extension_members(fields: Mapping[str, Any]) -> dict[str, Any]:

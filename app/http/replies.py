@@ -30,8 +30,10 @@ class Reply(Response):
         self.background: BackgroundTask | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        await send({"type": "http.response.body", "body": self.body})
+        # In place of a WebSocket's handshake the messages have a prefix (the ASGI extension websocket.http.response).
+        prefix = "websocket." if scope["type"] == "websocket" else ""
+        await send({"type": f"{prefix}http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": f"{prefix}http.response.body", "body": self.body})
 
 
 def encoded(body: bytes, *, status: int = 200) -> Reply:

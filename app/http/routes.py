@@ -12,7 +12,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from fastapi import APIRouter
+from fastapi import APIRouter, params
+from fastapi.dependencies.utils import get_flat_params
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.requests import Request
@@ -22,6 +23,7 @@ from starlette.routing import Route
 from app.domain.access import Verb
 from app.http.bodies import require_json, shaped, value_of
 from app.http.context import context_of
+from app.http.queries import KnownParameters
 
 VERBS = "x-verbs"
 CREDENTIAL = "x-credential"
@@ -51,24 +53,27 @@ class ModelRoute(APIRoute):
     """A FastAPI route whose body is checked by its media type and decoded by orjson."""
 
     def get_route_handler(self) -> Handler:
-        """Return FastAPI's handler, preceded by the decoding of the body."""
+        """Return FastAPI's handler, preceded by the check of the query's names and the decoding of the body."""
         handle = super().get_route_handler()
-        if self.body_field is None:
-            return handle
+        fields = get_flat_params(self.dependant)
+        known = KnownParameters([field.alias for field in fields if isinstance(field.field_info, params.Query)])
 
-        model = cast("type[BaseModel]", self.body_field.field_info.annotation)
+        model = cast("type[BaseModel]", self.body_field.field_info.annotation) if self.body_field else None
 
-        async def decoded(request: Request) -> Response:
-            body = await request.body()
-            if not body:
+        async def checked(request: Request) -> Response:
+            scope = request.scope
+            if query := scope["query_string"]:
+                scope["query_string"] = known.accept(query)
+            body = b"" if model is None else await request.body()
+            if model is None or not body:
                 return await handle(request)
-            require_json(request.scope)
+            require_json(scope)
             value = await value_of(body, context_of(request).settings.limits)
             if len(body) > CHECKED_FIRST:
                 shaped(model, value)
             return await handle(_DecodedRequest.of(request, body, value))
 
-        return decoded
+        return checked
 
 
 class PlainRoute(APIRoute):
@@ -77,6 +82,8 @@ class PlainRoute(APIRoute):
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         extra: Extra = dict(options.pop("openapi_extra", None) or {})
         body = extra.pop(_BODY, None)
+        described: list[Extra] = extra.get("parameters", [])
+        self.query = KnownParameters([one["name"] for one in described if one["in"] == "query"])
         super().__init__(path, endpoint, openapi_extra=extra, **options)
         if body is not None:
             self.body_field = _body_field(path, *body)
@@ -175,6 +182,6 @@ class RouteAccess:
 
 
 def methods_of(route: Route) -> set[str]:
-    """Return the methods of a route: public ones answer HEAD as well (RFC 9110, section 9.3.2)."""
+    """Return the methods of a route: where there is GET, HEAD as well (RFC 9110, section 9.3.2)."""
     methods = set(route.methods or ())
-    return methods | {"HEAD"} if "GET" in methods and RouteAccess.of(route) is None else methods
+    return methods | {"HEAD"} if "GET" in methods else methods

@@ -65,6 +65,10 @@ class HttpSettings:
     """Whether every request is logged. Server errors always are."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses of proxies whose `X-Forwarded-For` is believed."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names under which requests may call the server (421 else), besides `localhost`, `127.0.0.1`, `[::1]` and that of
+    `public_url`, with any port; `*` allows every name. Without it, a server that listens on a loopback address allows
+    these and its own, any other server every name."""
     keep_alive: timedelta = timedelta(seconds=30)
     """How long a connection may be idle, or pause in the middle of a request (408). The head of a request holds at most
     64 KiB (431)."""

@@ -6,12 +6,21 @@ from collections.abc import Sequence
 
 import structlog
 from starlette.routing import BaseRoute, WebSocketRoute
+from starlette.types import Scope
 from starlette.websockets import WebSocket
 
 from app.domain.access import Role, Verb
-from app.domain.errors import AuthRateLimited, EngineError, RoleViolation, SessionNotFound, Unauthenticated
+from app.domain.errors import (
+    AuthRateLimited,
+    EngineError,
+    InvalidRequest,
+    RoleViolation,
+    SessionNotFound,
+    Unauthenticated,
+)
 from app.http.context import SCOPE_KEY, ServerContext
-from app.http.problems import FAILED_CREDENTIAL
+from app.http.errors import HttpError, OriginNotAllowed
+from app.http.problems import FAILED_CREDENTIAL, refuse
 from app.ws.backend import BackendConnection
 from app.ws.connection import FORBIDDEN, REFUSED, REPLACED, Connection, Ending
 from app.ws.handshake import Guest, admitted, origin_allowed, presented, subprotocol_of
@@ -20,8 +29,8 @@ from swarmhold.models.frames import backend_client_frames, senior_client_frames
 
 _log = structlog.get_logger(__name__)
 
-SENIOR_PATH = "/v1/senior/bridges/{bridge_id}/ws"
-BACKEND_PATH = "/v1/operator/backends/{id}/ws"
+SENIOR_PATH = "/v1/senior/bridges/{bridge_id:path}/ws"
+BACKEND_PATH = "/v1/operator/backends/{id:path}/ws"
 
 _SENIORS = frozenset({Role.SENIOR, Role.OPERATOR})
 _OPERATORS = frozenset({Role.OPERATOR})
@@ -70,8 +79,8 @@ class Sockets:
         """Accept the WebSocket and return its client; close it with a code if the credential is invalid."""
         scope = socket.scope
         context: ServerContext = scope[SCOPE_KEY]
-        if not origin_allowed(scope, context.settings.websockets.allowed_origins) or not _is_id(id):
-            await socket.close()
+        if (error := _unacceptable(scope, context, id)) is not None:
+            await refuse(socket, error)
             return None
         await socket.accept(subprotocol_of(scope))
         text: str | None = None
@@ -93,6 +102,13 @@ class Sockets:
         finally:
             if self._open.get(connection.id) is connection:
                 del self._open[connection.id]
+
+
+def _unacceptable(scope: Scope, context: ServerContext, id: str) -> HttpError | InvalidRequest | None:
+    """Return why a handshake is refused whatever its credential."""
+    if not origin_allowed(scope, context.settings.websockets.allowed_origins):
+        return OriginNotAllowed()
+    return None if _is_id(id) else InvalidRequest(f"an id is 1 to {_LONGEST_ID} printable characters", "id")
 
 
 def _is_id(text: str) -> bool:

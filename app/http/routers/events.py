@@ -107,6 +107,9 @@ class EventsReply(Reply):
         try:
             await self._stream.open()
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            if scope["method"] == "HEAD":
+                await send({"type": "http.response.body", "body": b""})
+                return
             await send({"type": "http.response.body", "body": _HELLO, "more_body": True})
             await self._context.holds.park(receive, self._pump(send))
             await send({"type": "http.response.body", "body": b""})

@@ -205,8 +205,8 @@ async def test_missing_things_are_404(node: Node) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("PUT", f"{OP}/tasks", "GET, POST"),
-        ("DELETE", f"{OP}/tasks/{NOBODY}", "GET"),
+        ("PUT", f"{OP}/tasks", "GET, HEAD, POST"),
+        ("DELETE", f"{OP}/tasks/{NOBODY}", "GET, HEAD"),
         ("GET", f"{OP}/tasks/{NOBODY}/dispatch", "POST"),
         ("GET", f"{WORK}/submit", "POST"),
         ("POST", "/healthz", "GET, HEAD"),
