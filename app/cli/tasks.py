@@ -76,8 +76,8 @@ def show(
     async def call() -> tuple[Task, list[Attempt], list[OutputRecord]]:
         async with reader_session(endpoint) as seat:
             task = await seat.task(task_id)
-            outputs = await seat.output(task_id, task.attempt) if task.attempt else []
-            return task, await seat.attempts(task_id), outputs
+            outputs = await seat.output(task_id, task.attempt, whole=as_json) if task.attempt else []
+            return task, await seat.attempts(task_id, whole=as_json), outputs
 
     task, attempts, outputs = run_call(call)
     if as_json:
@@ -106,13 +106,14 @@ def _show(task: Task, attempts: list[Attempt], outputs: list[OutputRecord]) -> N
     tries = table("attempt", "state", "spawner", "worker", "outcome", "detail")
     for one in attempts:
         state = one.phase if one.status == "live" else "ended"
-        detail = short(one.detail or (one.final.value if one.final else ""), 60)
+        final = "(long)" if one.final and one.final.value is None and one.cut else one.final and one.final.value
+        detail = short(one.detail or (final if one.final else ""), 60)
         spawner = short(" ".join(str(value) for value in one.spawner.values()), 40)
         add_row(tries, (one.attempt, state, spawner, one.worker_id or "", one.outcome or "", detail))
     if attempts:
         console.print(tries)
     for output in outputs:
-        said = output.model_dump(mode="json", exclude={"type", "at", "seq", "task_id", "attempt"})
+        said = output.model_dump(mode="json", exclude={"type", "at", "seq", "task_id", "attempt", "cut"})
         console.print(Text.assemble((f"{output.type:<9}", "bold"), short(said, 2000)), soft_wrap=True)
 
 

@@ -34,8 +34,8 @@ def conflicts(settings: Settings, origins: Mapping[str, str]) -> Iterator[str]:
             f"{at('handle_length')}: handles of {settings.handle_length} characters can be guessed by other machines, "
             f"and {settings.host} is not a loopback address; give {SAFE_LENGTH} or more, or bind to 127.0.0.1."
         )
-    if settings.http.page_default > settings.http.page_limit:
-        yield f"{at('http.page_default')}: a page has at most http.page_limit ({settings.http.page_limit}) items."
+    if "http.page_default" in origins and settings.http.page_default > settings.limits.page_items:
+        yield f"{at('http.page_default')}: a page has at most limits.page_items ({settings.limits.page_items}) items."
     if any(len(secret.get_secret_value().encode()) < 32 for secret in settings.spawn.http_secrets):
         yield f"{at('spawn.http_secrets')}: a secret has 32 bytes or more; make one with `openssl rand -hex 32`."
 

@@ -162,7 +162,7 @@ SCHEMA = Schema(
         ),
         WebSocketSettings: Exposure(hidden=frozenset({"queue_frames", "queue_bytes", "stall", "recheck"})),
         Limits: Exposure(
-            names={"output_bytes": ("output_bytes",), "late_bytes": ("late_bytes",)},
+            names={"output_bytes": ("output_bytes",), "late_bytes": ("late_bytes",), "page_bytes": ("page_bytes",)},
             bounds={"digits": Field(ge=400, le=4300)},
         ),
         RetentionSettings: Exposure(inline={"policy": ""}),
@@ -183,6 +183,7 @@ RENAMED: Mapping[str, str] = {
     "http.guess_burst_per_source": "http.auth_rate_limit.burst_per_source",
     "http.guesses_per_second": "http.auth_rate_limit.overall_per_second",
     "http.guesses_per_source_per_second": "http.auth_rate_limit.per_source_per_second",
+    "http.page_limit": "limits.page_items",
     "retention.every": "retention.interval",
 }
 """New names by old ones, which still work, with a warning, until `RENAMED_UNTIL`."""

@@ -61,3 +61,11 @@ class Limits:
     """Longest `ttl` of a session (422)."""
     token_life_ms: int = 7 * _DAY_MS
     """Longest `ttl` of a minted token (422)."""
+    page_items: int = 200
+    """Items of a page at most."""
+    page_bytes: int = 4 * _MIB
+    """Bytes after which a page ends early, with `next_cursor`; one item always comes."""
+    item_value_bytes: int = 4 * _KIB
+    """Longest value in an item of a list: longer text is cut, other JSON is null, and `cut` names the field."""
+    inline_output_bytes: int = 64 * _KIB
+    """Longest output in a list of outputs; of a longer one the list has its size and address."""

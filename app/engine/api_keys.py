@@ -8,8 +8,9 @@ from app.domain.access import Role, RoleVerbGate, Verb
 from app.domain.errors import RoleViolation
 from app.domain.handles import HandleMint
 from app.domain.tokens import ApiKey
-from app.engine.ops import credentials
+from app.engine.ops import credentials, pages
 from app.engine.ops.idempotency import Idempotency, once
+from app.engine.ops.pages import Page
 from app.engine.transactions import Transactions
 from app.state.state import State
 
@@ -83,10 +84,11 @@ class ApiKeys:
 
         return await self._transactions.run("create_key", run), text
 
-    async def every(self, key_text: str) -> list[ApiKey]:
-        """Return every API key, without its text. Needs the root key."""
+    async def page(self, key_text: str, *, limit: int = 50, cursor: str | None = None) -> Page[ApiKey]:
+        """Return a page of API keys, oldest first, without their texts. Needs the root key."""
         await self.check_root(key_text)
-        return await self._transactions.read(credentials.list_keys)
+        limits = self._transactions.limits
+        return await self._transactions.read(lambda state: pages.keys(state, limits, limit=limit, cursor=cursor))
 
     async def revoke(self, key_text: str, key_id: str) -> None:
         """Revoke an API key and all sessions attached with it. Needs the root key. Raises KeyNotFound."""

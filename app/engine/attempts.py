@@ -6,18 +6,23 @@ from collections.abc import Sequence
 
 from app.domain.access import Caller, Role, Verb
 from app.domain.attempts import Attempt
+from app.domain.errors import LateResultNotFound
 from app.domain.outputs import LateResult, Output
 from app.domain.tasks import TaskState
 from app.domain.tokens import Bearer, CapToken
-from app.engine.ops import tasks, verdicts
+from app.engine.ops import outputs, pages, tasks, verdicts
 from app.engine.ops.access import own
-from app.engine.ops.attempts import require_attempt
-from app.engine.ops.queries import LATE_RESULTS_OF_ATTEMPT, OUTPUTS_OF_ATTEMPT, require_task
+from app.engine.ops.attempts import final_ok, require_attempt, require_task_id
+from app.engine.ops.outputs import LongOutput
+from app.engine.ops.pages import Page
+from app.engine.ops.queries import OUTPUTS_OF_ATTEMPT
 from app.engine.ops.rules import EngineCfg
 from app.engine.transactions import Transactions
 from app.state.state import State
-from app.state.tables import ATTEMPTS
+from app.state.tables import LATE_RESULTS
 
+_BESIDE_THE_LOOP_BYTES = 256 * 1024
+"""A longer output is read on another thread."""
 _TRACE = (Verb.READ_TRACE, Verb.READ_TASK_STATE)
 
 
@@ -28,37 +33,50 @@ class Attempts:
         self._transactions = transactions
         self._cfg = cfg
 
-    async def every(self, bearer: Bearer, task_id: str) -> list[Attempt]:
-        """Return every attempt of the task, first to last. Raises TaskNotFound."""
+    async def page(self, bearer: Bearer, task_id: str, *, limit: int = 50, after: int = 0) -> Page[Attempt]:
+        """Return the attempts of the task behind number `after`, with their prompts. Raises TaskNotFound."""
 
-        def run(state: State, caller: Caller) -> list[Attempt]:
+        def run(state: State, caller: Caller) -> Page[Attempt]:
             own(state, caller, task_id, Verb.READ_TASK_STATE)
-            last = require_task(state, task_id).attempt
-            rows = [ATTEMPTS.get(state.db, task_id, number) for number in range(1, last + 1)]
-            return [row for row in rows if row is not None]
+            require_task_id(state, task_id)
+            return pages.attempts(state, self._cfg.limits, task_id, limit=limit, after=after)
 
         return await self._transactions.read_as(bearer, _TRACE, run)
 
     async def read(self, bearer: Bearer, task_id: str, attempt: int) -> Attempt:
-        """Return one attempt. Raises TaskNotFound, AttemptNotFound."""
+        """Return one attempt with its prompt. Raises TaskNotFound, AttemptNotFound."""
 
         def run(state: State, caller: Caller) -> Attempt:
             own(state, caller, task_id, Verb.READ_TASK_STATE)
-            return require_attempt(state, task_id, attempt)[1]
+            task, row = require_attempt(state, task_id, attempt)
+            return row if row.prompt is not None else row._replace(prompt=task.directive)
 
         return await self._transactions.read_as(bearer, _TRACE, run)
 
     async def outputs(
-        self, bearer: Bearer, task_id: str, attempt: int, *, after: int = 0, limit: int = 200
-    ) -> list[Output]:
-        """Return output events of an attempt behind number `after`, in order. Raises TaskNotFound, AttemptNotFound."""
+        self, bearer: Bearer, task_id: str, attempt: int, *, limit: int = 200, after: int = 0
+    ) -> Page[Output | LongOutput]:
+        """Return outputs of an attempt behind number `after`, in order. Raises TaskNotFound, AttemptNotFound."""
 
-        def run(state: State, caller: Caller) -> list[Output]:
+        def run(state: State, caller: Caller) -> Page[Output | LongOutput]:
             own(state, caller, task_id, Verb.READ_TASK_STATE)
-            require_attempt(state, task_id, attempt)
-            return OUTPUTS_OF_ATTEMPT.all(state.db, task_id=task_id, number=attempt, after=after, limit=limit)
+            ok = final_ok(state, task_id, attempt)
+            return outputs.page(state, self._cfg.limits, task_id, attempt, ok=ok, limit=limit, after=after)
 
         return await self._transactions.read_as(bearer, _TRACE, run)
+
+    async def output(self, bearer: Bearer, task_id: str, attempt: int, seq: int) -> Output:
+        """Return one output, whole. Raises TaskNotFound, AttemptNotFound, OutputNotFound."""
+
+        def run(state: State, caller: Caller) -> int:
+            own(state, caller, task_id, Verb.READ_TASK_STATE)
+            final_ok(state, task_id, attempt)
+            return outputs.length(state, task_id, attempt, seq)
+
+        size = await self._transactions.read_as(bearer, _TRACE, run)
+        return await self._transactions.read(
+            lambda state: outputs.find(state, task_id, attempt, seq), bulk=size > _BESIDE_THE_LOOP_BYTES
+        )
 
     async def tail(self, task_id: str, attempt: int) -> Sequence[Output]:
         """Return all output events of an attempt, in order; none for an attempt that does not exist."""
@@ -68,13 +86,31 @@ class Attempts:
             )
         )
 
-    async def late(self, bearer: Bearer, task_id: str, attempt: int) -> list[LateResult]:
-        """Return results that came after the attempt was over. Raises TaskNotFound, AttemptNotFound."""
+    async def late(
+        self, bearer: Bearer, task_id: str, attempt: int, *, limit: int = 200, after: int = -1
+    ) -> Page[LateResult]:
+        """Return results that came after the attempt was over, behind index `after`.
 
-        def run(state: State, caller: Caller) -> list[LateResult]:
+        Raises TaskNotFound, AttemptNotFound.
+        """
+
+        def run(state: State, caller: Caller) -> Page[LateResult]:
             own(state, caller, task_id, Verb.READ_TASK_STATE)
-            require_attempt(state, task_id, attempt)
-            return LATE_RESULTS_OF_ATTEMPT.all(state.db, task_id=task_id, number=attempt)
+            final_ok(state, task_id, attempt)
+            return pages.late_results(state, self._cfg.limits, task_id, attempt, limit=limit, after=after)
+
+        return await self._transactions.read_as(bearer, _TRACE, run)
+
+    async def late_result(self, bearer: Bearer, task_id: str, attempt: int, index: int) -> LateResult:
+        """Return one late result, whole. Raises TaskNotFound, AttemptNotFound, LateResultNotFound."""
+
+        def run(state: State, caller: Caller) -> LateResult:
+            own(state, caller, task_id, Verb.READ_TASK_STATE)
+            final_ok(state, task_id, attempt)
+            row = LATE_RESULTS.get(state.db, task_id, attempt, index)
+            if row is None:
+                raise LateResultNotFound(task_id, attempt, index)
+            return row
 
         return await self._transactions.read_as(bearer, _TRACE, run)
 

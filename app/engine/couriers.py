@@ -13,11 +13,12 @@ from typing import Any
 import structlog
 
 from app.domain.events import Event
+from app.domain.limits import Limits
 from app.domain.questions import ASKED, SETTLED, Question, QuestionStatus
 from app.domain.redaction import describe
 from app.engine.feed import Feed
 from app.engine.ops import questions
-from app.engine.ops.queries import ADDRESSED_QUESTIONS
+from app.engine.ops.pages import addressed_questions
 from app.engine.retrying import retry_while_busy
 from app.spawning.backends.protocols import BackendGone, SeniorBridge
 from app.spawning.backends.registry import Registration, Registry
@@ -36,10 +37,11 @@ Held = Registration[SeniorBridge]
 class Couriers:
     """The registered bridges, and one courier for each while the engine runs."""
 
-    def __init__(self, store: Store, feed: Feed, bridges: Registry[SeniorBridge]) -> None:
+    def __init__(self, store: Store, feed: Feed, bridges: Registry[SeniorBridge], limits: Limits) -> None:
         self._store = store
         self._feed = feed
         self._bridges = bridges
+        self._limits = limits
         self._running = False
         self._held: list[Held] = []
         self._tasks: dict[Held, asyncio.Task[None]] = {}
@@ -71,7 +73,7 @@ class Couriers:
             return
         for held in self._held:
             if held not in self._tasks:
-                courier = _Courier(self._store, self._feed, held)
+                courier = _Courier(self._store, self._feed, held, self._limits)
                 self._tasks[held] = asyncio.get_running_loop().create_task(courier.run(), name=f"courier {held.id}")
 
     def _let_go(self, task: asyncio.Task[None]) -> None:
@@ -96,7 +98,8 @@ class Couriers:
 class _Courier:
     """Delivers questions from the feed to one bridge."""
 
-    def __init__(self, store: Store, feed: Feed, registration: Held) -> None:
+    def __init__(self, store: Store, feed: Feed, registration: Held, limits: Limits) -> None:
+        self._limits = limits
         self._store = store
         self._feed = feed
         self._id = registration.id
@@ -128,13 +131,11 @@ class _Courier:
         after = ""
         while True:
             rows = await self._store.read(
-                lambda state, after=after: ADDRESSED_QUESTIONS.all(
-                    state.db, bridge_id=self._id, after=after, limit=PAGE
-                )
+                lambda state, after=after: addressed_questions(state, self._limits, self._id, after=after, limit=PAGE)
             )
             for row in rows:
                 await self._show(row)
-            if len(rows) < PAGE:
+            if not rows:
                 return
             after = rows[-1].key
 

@@ -77,7 +77,7 @@ class Engine:
         self.registries = parts.registries
         self.store = store = parts.open_store()
         self.feed = Feed(store, bus, recheck_s=cfg.poll_interval_ms / 1000)
-        self.couriers = Couriers(store, self.feed, parts.registries.bridges)
+        self.couriers = Couriers(store, self.feed, parts.registries.bridges, cfg.limits)
         self.transactions = transactions = Transactions(
             store=store, bus=bus, feed=self.feed, signer=signer, mint=mint, gate=parts.gate, cfg=cfg
         )

@@ -15,7 +15,6 @@ from app.engine.ops import pages, questions
 from app.engine.ops.access import Presented, admit, own, revocation_of
 from app.engine.ops.idempotency import Idempotency, once, scope_of
 from app.engine.ops.pages import Page
-from app.engine.ops.queries import ADDRESSED_QUESTIONS
 from app.engine.transactions import Transactions
 from app.spawning.ports import LayerRegistry
 from app.state.state import State
@@ -133,7 +132,13 @@ class Questions:
             token,
             Verb.ANSWER_QUERY,
             lambda s, _: pages.questions(
-                s, status=status, bridge_id=bridge_id, task_id=task_id, limit=limit, cursor=cursor
+                s,
+                self._transactions.limits,
+                status=status,
+                bridge_id=bridge_id,
+                task_id=task_id,
+                limit=limit,
+                cursor=cursor,
             ),
         )
 
@@ -151,7 +156,9 @@ class Questions:
 
         def run(state: State) -> list[Question]:
             admit(state, presented, consume=False)
-            return ADDRESSED_QUESTIONS.all(state.db, bridge_id=bridge_id, after=after or "", limit=limit)
+            return pages.addressed_questions(
+                state, self._transactions.limits, bridge_id, after=after or "", limit=limit
+            )
 
         presented = self._transactions.authenticate(token, Verb.ANSWER_QUERY)
         return await self._transactions.read(run)

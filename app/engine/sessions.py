@@ -166,7 +166,7 @@ class Sessions:
     async def page(self, token: CapToken, *, limit: int = 50, cursor: str | None = None) -> Page[Session]:
         """Return a page of sessions, newest first."""
         return await self._transactions.read_as(
-            token, READERS, lambda s, _: pages.sessions(s, limit=limit, cursor=cursor)
+            token, READERS, lambda s, _: pages.sessions(s, self._transactions.limits, limit=limit, cursor=cursor)
         )
 
     async def read(self, token: CapToken, session_id: str) -> Session:

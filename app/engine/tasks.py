@@ -70,10 +70,10 @@ class Tasks:
 
         def run(state: State, caller: Caller) -> Page[TaskState]:
             if caller.role is not Role.WORKER:
-                return pages.tasks(state, wanted, limit=limit, cursor=cursor)
+                return pages.tasks(state, self._cfg.limits, wanted, limit=limit, cursor=cursor)
             below = parent or caller.task_id or ""
             own(state, caller, below, Verb.READ_TASK_STATE)
-            return pages.tasks(state, replace(wanted, parent=below), limit=limit, cursor=cursor)
+            return pages.tasks(state, self._cfg.limits, replace(wanted, parent=below), limit=limit, cursor=cursor)
 
         return await self._transactions.read_as(token, Verb.READ_TASK_STATE, run)
 

@@ -18,6 +18,7 @@ from app.bus.port import HintBus
 from app.domain.access import Caller, Role, RoleVerbGate, Verb
 from app.domain.errors import Busy, EngineError, InvalidRequest, NotFound, StoreUnavailable, TokenExpired
 from app.domain.handles import HandleMint
+from app.domain.limits import Limits
 from app.domain.tokens import Bearer, Claims, Handle, TokenSigner
 from app.engine.feed import Feed
 from app.engine.ops import leases
@@ -82,6 +83,11 @@ class Transactions:
         self._on_expired: Callable[[], Awaitable[bool]] | None = None
         self.in_doubt = asyncio.Event()
         store.on_commit(self._committed)
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of the server."""
+        return self._cfg.limits
 
     # Life
 

@@ -6,8 +6,9 @@ from app.domain.errors import InvalidRequest
 from app.domain.handles import HandleMint
 from app.domain.webhooks import Webhook, WebhookSpec
 from app.engine.api_keys import ApiKeys
-from app.engine.ops import credentials, webhooks
+from app.engine.ops import credentials, pages, webhooks
 from app.engine.ops.idempotency import Idempotency, once
+from app.engine.ops.pages import Page
 from app.engine.transactions import Transactions
 from app.spawning.outbound.webhooks import WebhookSender
 from app.state.state import State
@@ -55,10 +56,11 @@ class Webhooks:
         row = await self._transactions.run("create_webhook", run)
         return row, self.secret(row.id)
 
-    async def every(self, key_text: str) -> list[Webhook]:
-        """Return every webhook, oldest first."""
+    async def page(self, key_text: str, *, limit: int = 50, cursor: str | None = None) -> Page[Webhook]:
+        """Return a page of webhooks, oldest first. Needs the root key."""
         await self._keys.check_root(key_text)
-        return await self._transactions.read(webhooks.every)
+        limits = self._transactions.limits
+        return await self._transactions.read(lambda state: pages.webhooks(state, limits, limit=limit, cursor=cursor))
 
     async def read(self, key_text: str, webhook_id: str) -> Webhook:
         """Return one webhook. Raises WebhookNotFound."""

@@ -116,7 +116,7 @@ class ErrorResponses:
     async def _authorize(self, access: RouteAccess, scope: Scope) -> None:
         engine = self._context.engine
         if access.credential == "root":
-            await engine.keys.every(auth.api_key(scope))
+            await engine.keys.check_root(auth.api_key(scope))
         elif access.credential == "key":
             # The role that is asked for may stand in the body that could not be read.
             with contextlib.suppress(RoleViolation):

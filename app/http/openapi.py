@@ -116,7 +116,10 @@ def _limits(settings: HttpSettings) -> dict[str, dict[str, Any]]:
     return {
         "hold": {"maximum": longest, "default": settings.default_hold.total_seconds()},
         "wait": {"maximum": longest},
-        "limit": {"maximum": settings.page_limit, "default": settings.page_default},
+        "limit": {
+            "maximum": settings.limits.page_items,
+            "default": min(settings.page_default, settings.limits.page_items),
+        },
     }
 
 

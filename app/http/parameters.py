@@ -64,6 +64,11 @@ Limit = Annotated[int | None, WithJsonSchema({"type": "integer", "minimum": 1}),
 _PAGE_CURSOR = Query(max_length=1000, description="`next_cursor` of the page before.")
 TaskCursor = Annotated[str | None, WithJsonSchema(_id_schema("T")), _PAGE_CURSOR]
 SessionCursor = Annotated[str | None, WithJsonSchema(_id_schema("S")), _PAGE_CURSOR]
+KeyCursor = Annotated[str | None, WithJsonSchema(_id_schema("K")), _PAGE_CURSOR]
+WebhookCursor = Annotated[str | None, WithJsonSchema(_id_schema("H")), _PAGE_CURSOR]
+NumberCursor = Annotated[str | None, WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,18}$"}), _PAGE_CURSOR]
+BehindOutput = Annotated[int, Query(ge=0, le=2**31 - 1, description="`next_cursor` of the page before, or a number.")]
+OutputPath = Annotated[int, Path(ge=1, le=2**31 - 1, description="An output's number, from 1.")]
 QuestionCursor = Annotated[str | None, WithJsonSchema(_id_schema("R")), _PAGE_CURSOR]
 NameQuery = Annotated[Name | None, Query()]
 TaskQuery = Annotated[TaskId | None, Query()]
@@ -135,9 +140,9 @@ def truth_of(text: str | None, name: str, *, default: bool) -> bool:
 def limit_of(limit: int | None, settings: HttpSettings) -> int:
     """Return the number of items per page. Raises InvalidRequest beyond the limit."""
     if limit is None:
-        return settings.page_default
-    if not 1 <= limit <= settings.page_limit:
-        raise InvalidRequest(f"a page holds 1 to {settings.page_limit} items", "limit")
+        return min(settings.page_default, settings.limits.page_items)
+    if not 1 <= limit <= settings.limits.page_items:
+        raise InvalidRequest(f"a page holds 1 to {settings.limits.page_items} items", "limit")
     return limit
 
 

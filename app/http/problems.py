@@ -41,6 +41,7 @@ STATUS: Mapping[str, tuple[int, str]] = {
     "resume-key-not-found": (404, "No such question"),
     "resource-not-found": (404, "No such resource"),
     "late-result-not-found": (404, "No such late result"),
+    "output-not-found": (404, "No such output"),
     "key-not-found": (404, "No such key"),
     "webhook-not-found": (404, "No such webhook"),
     "method-not-allowed": (405, "Method not allowed"),

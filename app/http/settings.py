@@ -48,9 +48,7 @@ class HttpSettings:
     identity: bytes = field(default=b"", repr=False)
     """The secret by which this server proves to commands that it is the one of its data directory; empty for none."""
     page_default: int = 50
-    """Items of a page where the request names no number."""
-    page_limit: int = 200
-    """Items of a page at most."""
+    """Items of a page where the request names no number, at most `limits.page_items`."""
     default_hold: timedelta = timedelta(seconds=50)
     """How long a long poll waits where the request does not say; 0 does not wait."""
     longest_hold: timedelta = timedelta(hours=48)

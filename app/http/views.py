@@ -6,7 +6,8 @@ whose absence means something is null.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
 
 import orjson
 
@@ -16,17 +17,20 @@ from app.domain.json import Json
 from app.domain.outputs import LateResult, Output
 from app.domain.questions import Question, QuestionStatus
 from app.domain.sessions import Session
-from app.domain.tasks import Task, TaskState
+from app.domain.tasks import TaskState
 from app.domain.tokens import ApiKey
 from app.domain.webhooks import Webhook
 from app.engine.credentials import Inspection, Minted
 from app.engine.ops.loop import LoopState
+from app.engine.ops.outputs import LongOutput
+from app.engine.ops.pages import Page
 from app.engine.ops.queues import Claim
 from app.engine.ops.reports import Stats, Why, WhyLink
 from app.engine.sessions import Attached
 from app.engine.workers import WorkerPulse
 
 View = dict[str, Any]
+T = TypeVar("T")
 
 
 def at_or_none(instant: int | None) -> str | None:
@@ -44,10 +48,15 @@ def present(**fields: Any) -> View:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def task(state: TaskState) -> View:
-    """Render a task."""
+def _with_cut(view: View, cut: Sequence[str]) -> View:
+    """Add the names of the fields that hold a preview, if there are any."""
+    return {**view, "cut": cut} if cut else view
+
+
+def task(state: TaskState, cut: Sequence[str] = ()) -> View:
+    """Render a task. `cut` names the fields of which a list shows a preview."""
     row = state.task
-    return {
+    shown: View = {
         "id": row.id,
         "spec": {"agent": row.agent, "initial_directive": row.directive.fragment},
         "status": row.status.value,
@@ -63,6 +72,7 @@ def task(state: TaskState) -> View:
         "created_at": at(row.created_at),
         "updated_at": at(row.updated_at),
     }
+    return _with_cut(shown, cut)
 
 
 def etag(state: TaskState) -> str:
@@ -84,26 +94,52 @@ def outcome(row: DispatchOutcome) -> View:
     return {"outcome": row.outcome.value, **present(value=fragment(row.value), key=row.key, reason=row.reason)}
 
 
-def output(row: Output) -> View:
-    """Render one output of an attempt."""
-    return {**row.body.written, "type": row.type.value, "seq": row.seq, "at": at(row.at)}
+def output(row: Output) -> orjson.Fragment:
+    """Render one output of an attempt, whole; its body is not decoded."""
+    place = f'"type":"{row.type.value}","seq":{row.seq},"at":"{at(row.at)}"}}'
+    return orjson.Fragment(_with_fields(row.body.text, place))
 
 
-def attempt(row: Attempt, task: Task) -> View:
-    """Render one attempt of a task. Without a prompt of its own it had the task's directive."""
+def _with_fields(body: str, fields: str) -> str:
+    """Return the text of a JSON object with more fields at its end."""
+    return body[:-1] + ("" if body == "{}" else ",") + fields
+
+
+def long_output(row: LongOutput) -> View:
+    """Render an output that is too long for a list: its value is the address at which it is read whole."""
+    at_task = f"/v1/operator/tasks/{row.row.task_id}/attempts/{row.row.attempt}"
+    ref = {"kind": "ref", "href": f"{at_task}/output/{row.row.seq}", "bytes": row.bytes}
+    return {
+        **{name: value.fragment for name, value in row.fields.items()},
+        **{name: ref for name in row.cut if name in ("chunk", "content")},
+        "type": row.row.type.value,
+        "seq": row.row.seq,
+        "at": at(row.row.at),
+        "cut": row.cut,
+    }
+
+
+def listed_output(row: Output | LongOutput) -> View | orjson.Fragment:
+    """Render an item of a list of outputs."""
+    return output(row) if isinstance(row, Output) else long_output(row)
+
+
+def attempt(row: Attempt, cut: Sequence[str] = ()) -> View:
+    """Render one attempt of a task."""
     ended: View = {}
     if row.final is not None:
         ended["final"] = {"value": row.final.fragment, "ok": row.final_ok}
-    return {
+    shown: View = {
         "task_id": row.task_id,
         "attempt": row.attempt,
         "status": "live" if row.is_live else "ended",
         "phase": row.phase.value,
-        "agent": task.agent,
+        "agent": row.agent,
         "spawner": row.spawner.fragment,
         "layers": row.layers.fragment,
-        "prompt": (row.prompt or task.directive).fragment,
+        "prompt": fragment(row.prompt),
         "started_at": at(row.started_at),
+        "outputs": row.outputs,
         "late_results": row.late,
         **present(
             outcome=row.outcome,
@@ -120,11 +156,12 @@ def attempt(row: Attempt, task: Task) -> View:
         ),
         **ended,
     }
+    return _with_cut(shown, cut)
 
 
-def late(row: LateResult) -> View:
+def late(row: LateResult, cut: Sequence[str] = ()) -> View:
     """Render a result that came too late."""
-    return {
+    shown: View = {
         "index": row.index,
         "task_id": row.task_id,
         "attempt": row.attempt,
@@ -134,9 +171,10 @@ def late(row: LateResult) -> View:
         "received_at": at(row.at),
         **present(adopted_at=at_or_none(row.adopted_at), adopted_by=row.adopted_by),
     }
+    return _with_cut(shown, cut)
 
 
-def question(row: Question) -> View:
+def question(row: Question, cut: Sequence[str] = ()) -> View:
     """Render a question, with its answer once there is one."""
     shown: View = {
         "key": row.key,
@@ -160,7 +198,7 @@ def question(row: Question) -> View:
     }
     if row.status is QuestionStatus.ANSWERED or row.answer is not None:
         shown["answer"] = fragment(row.answer)
-    return shown
+    return _with_cut(shown, cut)
 
 
 def session(row: Session) -> View:
@@ -316,6 +354,10 @@ def created_webhook(row: Webhook, secret: str) -> View:
     return {**webhook(row), "secret": secret}
 
 
-def page(items: list[View], next_cursor: str | None = None) -> View:
-    """Render one page of a list."""
-    return {"items": items, "next_cursor": next_cursor}
+def page(found: Page[T], render: Callable[..., View | orjson.Fragment]) -> View:
+    """Render one page of a list. `render` takes an item and, where it has previews, the names of their fields."""
+    if not any(found.cut):
+        items = [render(item) for item in found.items]
+    else:
+        items = [render(item, cut) for item, cut in zip(found.items, found.cut, strict=True)]
+    return {"items": items, "next_cursor": found.next_cursor}

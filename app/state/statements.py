@@ -43,6 +43,10 @@ class Connection(Protocol):
         """The id of the row that was inserted last (SQLite; 0 in PostgreSQL)."""
         ...
 
+    def text_beginning(self, table: str, column: str, row_id: int, size: int) -> str:
+        """Return the first `size` bytes of a text without reading the rest of it (SQLite; PostgreSQL slices texts)."""
+        ...
+
 
 class Compiled:
     """The SQL of a statement in one dialect, and the function that orders its parameters."""

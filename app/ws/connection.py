@@ -259,7 +259,7 @@ class Connection:
             for row in rows:
                 if self._concerns(row.bridge_id):
                     await self._show_patiently(row)
-            if len(rows) < PAGE:
+            if not rows:
                 return
             after = rows[-1].key
 

@@ -40,7 +40,9 @@ TABLE: dict[tuple[str, str], str | tuple[str, ...]] = {
     ("GET", f"{OP}/tasks/{{task_id}}/attempts"): ("read_trace", "read_task_state"),
     ("GET", f"{OP}/tasks/{{task_id}}/attempts/{{number}}"): ("read_trace", "read_task_state"),
     ("GET", f"{OP}/tasks/{{task_id}}/attempts/{{number}}/output"): ("read_trace", "read_task_state"),
+    ("GET", f"{OP}/tasks/{{task_id}}/attempts/{{number}}/output/{{seq}}"): ("read_trace", "read_task_state"),
     ("GET", f"{OP}/tasks/{{task_id}}/attempts/{{number}}/late"): ("read_trace", "read_task_state"),
+    ("GET", f"{OP}/tasks/{{task_id}}/attempts/{{number}}/late/{{index}}"): ("read_trace", "read_task_state"),
     # Seniors may adopt, too; they do so by override_verdict.
     ("POST", f"{OP}/tasks/{{task_id}}/attempts/{{number}}/late/{{index}}/adopt"): ("mark_pass", "override_verdict"),
     ("POST", f"{OP}/tasks/{{task_id}}/questions"): ("query_senior",),

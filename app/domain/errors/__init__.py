@@ -6,7 +6,8 @@
     ├── AccessDenied          BadSignature, TokenExpired, TokenNotFound, TokenRevoked, TokenUsesExhausted,
     │                         HandleMistyped, RoleViolation, TokenTaskMismatch, Unauthenticated, AuthRateLimited
     ├── NotFound              TaskNotFound, AttemptNotFound, SessionNotFound, ResumeKeyNotFound,
-    │                         ResourceNotFound, LateResultNotFound, KeyNotFound, WebhookNotFound
+    │                         ResourceNotFound, LateResultNotFound, OutputNotFound,
+    │                         KeyNotFound, WebhookNotFound
     ├── Conflict              InvalidTransition, FinalConflict, AttemptSuperseded, Cancelled, NotStarted,
     │                         AlreadyAnswered, QuestionClosed, SpawnDepthExceeded
     ├── InvalidInput          AnswerInvalid, DispatchFailed, IdempotencyMismatch, InvalidRequest, PayloadTooLarge
@@ -68,6 +69,7 @@ from app.domain.errors.requests import (
     InvalidRequest,
     KeyNotFound,
     LateResultNotFound,
+    OutputNotFound,
     PayloadTooLarge,
     ResourceNotFound,
     ResumeKeyNotFound,
@@ -104,6 +106,7 @@ __all__ = [
     "MaxHoldExceeded",
     "NotFound",
     "NotStarted",
+    "OutputNotFound",
     "Overloaded",
     "PayloadTooLarge",
     "PollTimeout",

@@ -67,6 +67,19 @@ class ResourceNotFound(NotFound):
 
 
 @dataclass(eq=False)
+class OutputNotFound(NotFound):
+    """The attempt has no such output."""
+
+    code = "output-not-found"
+    task_id: str
+    attempt: int
+    seq: int
+
+    def __str__(self) -> str:
+        return f"Attempt {self.attempt} of {self.task_id} has no output {self.seq}."
+
+
+@dataclass(eq=False)
 class LateResultNotFound(NotFound):
     """The attempt has no such late result."""
 

@@ -23,7 +23,7 @@ from app.state.state import State
 from app.state.statements import Statement
 from app.state.tables import ATTEMPTS, QUESTIONS, SESSIONS, TASKS
 
-_Q = schema.questions.c
+_Q, _A, _T = schema.questions.c, schema.attempts.c, schema.tasks.c
 _ANSWERED = QUESTIONS.search(
     _Q.task_id == sa.bindparam("task_id"), _Q.status == QuestionStatus.ANSWERED.value, order=(_Q.key,)
 )
@@ -149,6 +149,30 @@ def bake_system(state: State, task_id: str, number: int, system: str | None) -> 
     value = Json.of(system) if system is not None else None
     if not ATTEMPTS.update(state.db, task_id, number, system=value):
         raise AttemptNotFound(task_id, number)
+
+
+_FINAL_OK = Statement(
+    sa.select(_A.final_ok).where(_A.task_id == sa.bindparam("of_task"), _A.attempt == sa.bindparam("of_attempt"))
+)
+_EXISTS = Statement(sa.select(_T.id).where(_T.id == sa.bindparam("of_task")))
+
+
+def require_task_id(state: State, task_id: str) -> None:
+    """Raise TaskNotFound unless the task exists; its row is not read."""
+    if not _EXISTS.query(state.db, of_task=task_id):
+        raise TaskNotFound(task_id)
+
+
+def final_ok(state: State, task_id: str, number: int) -> bool | None:
+    """Return whether the attempt's Final is good, None without one; the rows are not read.
+
+    Raises TaskNotFound, AttemptNotFound.
+    """
+    found = _FINAL_OK.query(state.db, of_task=task_id, of_attempt=number)
+    if not found:
+        require_task_id(state, task_id)
+        raise AttemptNotFound(task_id, number)
+    return None if found[0][0] is None else bool(found[0][0])
 
 
 def require_attempt(state: State, task_id: str, number: int) -> tuple[Task, Attempt]:

@@ -2,18 +2,62 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from typing import Any
 
+import sqlalchemy as sa
+
 from app.domain.attempts import Attempt
-from app.domain.errors import InvalidRequest, PayloadTooLarge, QuotaExceeded
+from app.domain.errors import InvalidRequest, OutputNotFound, PayloadTooLarge, QuotaExceeded
 from app.domain.events import EventKind
 from app.domain.json import Json
+from app.domain.limits import Limits
 from app.domain.outputs import Output, OutputEvent, OutputType
 from app.engine.ops import leases
 from app.engine.ops.access import Reach, require_live
+from app.engine.ops.pages import Page, preview
 from app.engine.ops.rules import EngineCfg
+from app.state import schema
+from app.state.paging import FoundRow, PageBounds, PageSearch
 from app.state.state import State
+from app.state.statements import Statement
 from app.state.tables import ATTEMPTS, OUTPUTS
+
+_O = schema.outputs.c
+_PAGES = PageSearch(
+    OUTPUTS,
+    _O.task_id == sa.bindparam("of_task"),
+    _O.attempt == sa.bindparam("of_attempt"),
+    _O.seq > sa.bindparam("behind"),
+    order=(_O.seq,),
+    long=("body",),
+)
+_LENGTH = Statement(
+    sa.select(sa.func.octet_length(_O.body)).where(
+        _O.task_id == sa.bindparam("of_task"),
+        _O.attempt == sa.bindparam("of_attempt"),
+        _O.seq == sa.bindparam("of_seq"),
+    )
+)
+_ENVELOPE_BYTES = 64
+"""What the fields around a value may need."""
+_BEGINNING_BYTES = 4096
+"""Enough to read the short fields that precede a long one."""
+_SHORT_FIELD = re.compile(r'\{"(name|stage)":("(?:[^"\\]|\\.)*"),"(content|note)":')
+
+
+@dataclass(frozen=True, slots=True)
+class LongOutput:
+    """An output that is too long for a list: its row without the body, and the body's size in bytes.
+
+    `fields` are the short ones that could be read, `cut` names the long one and any that stands behind it.
+    """
+
+    row: Output
+    bytes: int
+    fields: dict[str, Json]
+    cut: tuple[str, ...]
 
 
 def emit(state: State, cfg: EngineCfg, reach: Reach, event: OutputEvent) -> None:
@@ -58,3 +102,53 @@ def record(state: State, attempt: Attempt, kind: OutputType, body: Json) -> dict
         seq=seq,
     )
     return {"outputs": seq}
+
+
+def page(
+    state: State, limits: Limits, task_id: str, attempt: int, *, ok: bool | None, limit: int, after: int
+) -> Page[Output | LongOutput]:
+    """Return the outputs of an attempt behind number `after`, in order. `ok` is that of its Final."""
+    bounds = PageBounds(
+        items=limit,
+        bytes=limits.page_bytes,
+        long_bytes=limits.inline_output_bytes + _ENVELOPE_BYTES,
+        shown_bytes=_BEGINNING_BYTES,
+    )
+    found = _PAGES.page(state.db, bounds, of_task=task_id, of_attempt=attempt, behind=after)
+    items = [_long(row, ok) if row.long else row.row for row in found.rows]
+    return Page(items, str(found.rows[-1].row.seq) if found.more else None)
+
+
+def _long(found: FoundRow[Output], ok: bool | None) -> LongOutput:
+    """Return what can be said of a long output by its beginning."""
+    row, body = found.row, found.long["body"]
+    match row.type:
+        case OutputType.PARTIAL:
+            return LongOutput(row, body.bytes, {}, ("chunk",))
+        case OutputType.FINAL:
+            return LongOutput(row, body.bytes, {"ok": Json.of(ok)}, ("content",))
+        case OutputType.ARTIFACT | OutputType.PROGRESS:
+            short, long = ("name", "content") if row.type is OutputType.ARTIFACT else ("stage", "note")
+            read = _SHORT_FIELD.match(body.text)
+            if read is None or read.group(1) != short:
+                return LongOutput(row, body.bytes, {}, (short, long))
+            fields = {short: Json(read.group(2))}
+            if long == "note":
+                fields[long] = preview(body.text[read.end() :])
+            return LongOutput(row, body.bytes, fields, (long,))
+
+
+def length(state: State, task_id: str, attempt: int, seq: int) -> int:
+    """Return how long an output is, in bytes. Raises OutputNotFound."""
+    found = _LENGTH.query(state.db, of_task=task_id, of_attempt=attempt, of_seq=seq)
+    if not found:
+        raise OutputNotFound(task_id, attempt, seq)
+    return found[0][0]
+
+
+def find(state: State, task_id: str, attempt: int, seq: int) -> Output:
+    """Return one output. Raises OutputNotFound."""
+    row = OUTPUTS.get(state.db, task_id, attempt, seq)
+    if row is None:
+        raise OutputNotFound(task_id, attempt, seq)
+    return row

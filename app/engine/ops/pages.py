@@ -1,44 +1,48 @@
-"""Lists, one page at a time: each reads an index, in the order of ids."""
+"""Lists, one page at a time: each reads an index, in the order of ids. Long values of an item are previews."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar, cast
 
 import sqlalchemy as sa
 
+from app.domain.attempts import Attempt
 from app.domain.errors import InvalidRequest
 from app.domain.ids import is_id
+from app.domain.json import NULL, Json
+from app.domain.limits import Limits
+from app.domain.outputs import LateResult
 from app.domain.questions import Question, QuestionStatus
 from app.domain.sessions import Session
 from app.domain.tasks import Status, Task, TaskState
+from app.domain.tokens import ApiKey
+from app.domain.webhooks import Webhook
 from app.engine.ops.tasks import view
 from app.state import schema
-from app.state.rows import Search
+from app.state.paging import Beginning, FoundPage, FoundRow, PageBounds, PageSearch
 from app.state.state import State
-from app.state.tables import QUESTIONS, SESSIONS, TASKS
+from app.state.tables import API_KEYS, ATTEMPTS, LATE_RESULTS, QUESTIONS, SESSIONS, TASKS, WEBHOOKS
 
 T = TypeVar("T")
+R = TypeVar("R", bound=tuple[Any, ...])
+
 _T, _Q, _S, _L = schema.tasks.c, schema.questions.c, schema.sessions.c, schema.task_labels.c
-_CONDITIONS = {
-    "status": _T.status == sa.bindparam("of_status"),
-    "agent": _T.agent == sa.bindparam("of_agent"),
-    "parent": _T.parent_task_id == sa.bindparam("of_parent"),
-    "session": _T.session_id == sa.bindparam("of_session"),
-    "label": _T.id.in_(
-        sa.select(_L.task_id).where(_L.name == sa.bindparam("of_name"), _L.value == sa.bindparam("of_value"))
-    ),
-    "cursor": _T.id < sa.bindparam("before"),
-}
-_SEARCHES: dict[frozenset[str], Search[Task]] = {}
+_A, _LATE, _K, _W = schema.attempts.c, schema.late_results.c, schema.api_keys.c, schema.webhooks.c
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """One page of a list, and the cursor of the next one (None at the end)."""
+    """One page of a list, and the cursor of the next one (None at the end).
+
+    `cut` names, for each item, the fields of which it holds a preview: the beginning of a text, null for other JSON.
+    """
 
     items: list[T]
     next_cursor: str | None
+    cut: list[tuple[str, ...]] = field(default_factory=list[tuple[str, ...]])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +56,47 @@ class TaskFilter:
     session: str | None = None
 
 
-def _cut(items: list[T], limit: int, names: list[str]) -> Page[T]:
-    """Return a page of at most `limit` of the up to `limit + 1` items that were found."""
-    more = len(items) > limit
-    return Page(items[:limit], names[limit - 1] if more else None)
+# Previews
+
+_TEXT = re.compile(r'"(?:[^"\\]|\\(?:u[0-9a-fA-F]{4}|[^u]))*')
+_HALF = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\Z")
+_FIELDS = {"directive": "initial_directive"}
+"""Names of columns in the API, where they differ."""
+
+
+def preview(beginning: str) -> Json:
+    """Return what an item shows of a long JSON value that begins so: the text as far as it goes, or null."""
+    whole = _TEXT.match(beginning[:-1])
+    if whole is None:
+        return NULL
+    return Json(_HALF.sub("", whole.group()) + '"')
+
+
+def _bounds(limits: Limits, items: int) -> PageBounds:
+    return PageBounds(
+        items=items,
+        bytes=limits.page_bytes,
+        long_bytes=limits.item_value_bytes,
+        shown_bytes=limits.item_value_bytes,
+    )
+
+
+def previews(long: Mapping[str, Beginning]) -> dict[str, Json]:
+    """Return the previews of long values, by column."""
+    return {name: preview(value.text) for name, value in long.items()}
+
+
+def _shown(found: FoundRow[R]) -> R:
+    row: Any = found.row
+    return cast("R", row._replace(**previews(found.long)) if found.long else row)
+
+
+def _cut(found: FoundPage[R], cursor: str) -> Page[R]:
+    """Return the page of these rows, with the column that the next one goes on behind."""
+    rows = [_shown(row) for row in found.rows]
+    following = str(getattr(rows[-1], cursor)) if found.more else None
+    cut = [tuple(_FIELDS.get(name, name) for name in row.long) for row in found.rows]
+    return Page(rows, following, cut)
 
 
 def _check_cursor(cursor: str | None, prefix: str) -> None:
@@ -63,42 +104,69 @@ def _check_cursor(cursor: str | None, prefix: str) -> None:
         raise InvalidRequest("not a cursor of this list", "cursor")
 
 
-def tasks(state: State, wanted: TaskFilter, *, limit: int, cursor: str | None) -> Page[TaskState]:
+# Tasks
+
+_TASK_CONDITIONS = {
+    "status": _T.status == sa.bindparam("of_status"),
+    "agent": _T.agent == sa.bindparam("of_agent"),
+    "parent": _T.parent_task_id == sa.bindparam("of_parent"),
+    "session": _T.session_id == sa.bindparam("of_session"),
+    "label": _T.id.in_(
+        sa.select(_L.task_id).where(_L.name == sa.bindparam("of_name"), _L.value == sa.bindparam("of_value"))
+    ),
+    "cursor": _T.id < sa.bindparam("before"),
+}
+_TASK_SEARCHES: dict[frozenset[str], PageSearch[Task]] = {}
+
+
+def tasks(state: State, limits: Limits, wanted: TaskFilter, *, limit: int, cursor: str | None) -> Page[TaskState]:
     """Return tasks, newest first."""
     _check_cursor(cursor, "T")
-    values: dict[str, object] = {"limit": limit + 1}
-    used: set[str] = set()
-    for name in ("status", "agent", "parent", "session"):
-        value = getattr(wanted, name)
-        if value is not None:
-            used.add(name)
-            values[f"of_{name}"] = str(value)
-    if wanted.label is not None:
-        used.add("label")
-        values |= {"of_name": wanted.label[0], "of_value": wanted.label[1]}
-    if cursor is not None:
-        used.add("cursor")
-        values["before"] = cursor
-    key = frozenset(used)
-    search = _SEARCHES.get(key)
+    given = {name: getattr(wanted, name) for name in ("status", "agent", "parent", "session", "label")}
+    used = frozenset(name for name, value in (given | {"cursor": cursor}).items() if value is not None)
+    search = _TASK_SEARCHES.get(used)
     if search is None:
-        where = [_CONDITIONS[name] for name in sorted(used)]
-        search = _SEARCHES[key] = TASKS.search(*where, order=(_T.id.desc(),), limit=True)
-    found = [view(state, task) for task in search.all(state.db, **values)]
-    return _cut(found, limit, [item.task.id for item in found])
+        where = [_TASK_CONDITIONS[name] for name in sorted(used)]
+        search = _TASK_SEARCHES[used] = PageSearch(
+            TASKS, *where, order=(_T.id.desc(),), long=("directive", "last_result"), unread=("next_prompt",)
+        )
+    name, value = wanted.label or ("", "")
+    found = search.page(
+        state.db,
+        _bounds(limits, limit),
+        of_status=None if wanted.status is None else wanted.status.value,
+        of_agent=wanted.agent,
+        of_parent=wanted.parent,
+        of_session=wanted.session,
+        of_name=name,
+        of_value=value,
+        before=cursor,
+    )
+    page = _cut(found, "id")
+    return Page([view(state, task) for task in page.items], page.next_cursor, page.cut)
 
 
-_QUESTION_SEARCHES: dict[frozenset[str], Search[Question]] = {}
+# Questions
+
+_QUESTION_SEARCHES: dict[frozenset[str], PageSearch[Question]] = {}
 _QUESTION_CONDITIONS = {
     "status": _Q.status == sa.bindparam("of_status"),
     "bridge_id": _Q.bridge_id == sa.bindparam("of_bridge"),
     "task_id": _Q.task_id == sa.bindparam("of_task"),
     "cursor": _Q.key > sa.bindparam("behind"),
 }
+_ADDRESSED = PageSearch(
+    QUESTIONS,
+    _Q.status == QuestionStatus.OPEN.value,
+    sa.or_(_Q.bridge_id == sa.bindparam("of_bridge"), _Q.bridge_id.is_(None)),
+    _Q.key > sa.bindparam("behind"),
+    order=(_Q.key,),
+)
 
 
 def questions(
     state: State,
+    limits: Limits,
     *,
     status: QuestionStatus | None,
     bridge_id: str | None,
@@ -118,18 +186,84 @@ def questions(
     search = _QUESTION_SEARCHES.get(key)
     if search is None:
         where = [_QUESTION_CONDITIONS[name] for name in sorted(key)]
-        search = _QUESTION_SEARCHES[key] = QUESTIONS.search(*where, order=(_Q.key,), limit=True)
-    found = search.all(
-        state.db, limit=limit + 1, of_status=given["status"], of_bridge=bridge_id, of_task=task_id, behind=cursor
+        search = _QUESTION_SEARCHES[key] = PageSearch(QUESTIONS, *where, order=(_Q.key,), long=("question", "answer"))
+    found = search.page(
+        state.db,
+        _bounds(limits, limit),
+        of_status=given["status"],
+        of_bridge=bridge_id,
+        of_task=task_id,
+        behind=cursor,
     )
-    return _cut(found, limit, [question.key for question in found])
+    return _cut(found, "key")
 
 
-_SESSIONS = SESSIONS.search(_S.id < sa.bindparam("before"), order=(_S.id.desc(),), limit=True)
+def addressed_questions(state: State, limits: Limits, bridge_id: str, *, after: str, limit: int) -> list[Question]:
+    """Return open questions addressed to a bridge or to any, whole, oldest first; none when there are no more."""
+    found = _ADDRESSED.page(state.db, _bounds(limits, limit), of_bridge=bridge_id, behind=after)
+    return [row.row for row in found.rows]
 
 
-def sessions(state: State, *, limit: int, cursor: str | None) -> Page[Session]:
+# The other lists
+
+_SESSIONS = PageSearch(SESSIONS, _S.id < sa.bindparam("before"), order=(_S.id.desc(),))
+_ATTEMPTS = PageSearch(
+    ATTEMPTS,
+    _A.task_id == sa.bindparam("of_task"),
+    _A.attempt > sa.bindparam("behind"),
+    order=(_A.attempt,),
+    long=("prompt", "final"),
+    unread=("process",),
+)
+_DIRECTIVE = PageSearch(TASKS, _T.id == sa.bindparam("of_task"), order=(_T.id,), long=("directive", "last_result"))
+_LATE_RESULTS = PageSearch(
+    LATE_RESULTS,
+    _LATE.task_id == sa.bindparam("of_task"),
+    _LATE.attempt == sa.bindparam("of_attempt"),
+    _LATE.index > sa.bindparam("behind"),
+    order=(_LATE.index,),
+    long=("value",),
+)
+_KEYS = PageSearch(API_KEYS, _K.id > sa.bindparam("behind"), order=(_K.id,))
+_WEBHOOKS = PageSearch(WEBHOOKS, _W.id > sa.bindparam("behind"), order=(_W.id,))
+
+
+def sessions(state: State, limits: Limits, *, limit: int, cursor: str | None) -> Page[Session]:
     """Return sessions, newest first, without their tokens."""
     _check_cursor(cursor, "S")
-    found = _SESSIONS.all(state.db, before=cursor or "S-~", limit=limit + 1)
-    return _cut(found, limit, [session.id for session in found])
+    return _cut(_SESSIONS.page(state.db, _bounds(limits, limit), before=cursor or "S-~"), "id")
+
+
+def attempts(state: State, limits: Limits, task_id: str, *, limit: int, after: int) -> Page[Attempt]:
+    """Return the attempts of a task behind number `after`, each with the prompt that it had."""
+    bounds = _bounds(limits, limit)
+    page = _cut(_ATTEMPTS.page(state.db, bounds, of_task=task_id, behind=after), "attempt")
+    if all(row.prompt is not None for row in page.items):
+        return page
+    [task] = _DIRECTIVE.page(state.db, bounds, of_task=task_id).rows
+    directive, cut = _shown(task).directive, ("prompt",) if "directive" in task.long else ()
+    rows, names = list[Attempt](), list[tuple[str, ...]]()
+    for row, has in zip(page.items, page.cut, strict=True):
+        rows.append(row if row.prompt is not None else row._replace(prompt=directive))
+        names.append(has if row.prompt is not None else (*cut, *has))
+    return Page(rows, page.next_cursor, names)
+
+
+def late_results(
+    state: State, limits: Limits, task_id: str, attempt: int, *, limit: int, after: int
+) -> Page[LateResult]:
+    """Return the late results of an attempt behind index `after`, in order."""
+    found = _LATE_RESULTS.page(state.db, _bounds(limits, limit), of_task=task_id, of_attempt=attempt, behind=after)
+    return _cut(found, "index")
+
+
+def keys(state: State, limits: Limits, *, limit: int, cursor: str | None) -> Page[ApiKey]:
+    """Return API keys, oldest first, revoked ones included."""
+    _check_cursor(cursor, "K")
+    return _cut(_KEYS.page(state.db, _bounds(limits, limit), behind=cursor or ""), "id")
+
+
+def webhooks(state: State, limits: Limits, *, limit: int, cursor: str | None) -> Page[Webhook]:
+    """Return webhooks, oldest first."""
+    _check_cursor(cursor, "H")
+    return _cut(_WEBHOOKS.page(state.db, _bounds(limits, limit), behind=cursor or ""), "id")

@@ -20,15 +20,6 @@ CHILDREN = TASKS.search(_T.parent_task_id == sa.bindparam("parent"), order=(_T.i
 OPEN_QUESTIONS = QUESTIONS.search(_Q.task_id == sa.bindparam("task_id"), _OPEN, order=(_Q.key,))
 """The open questions of one task, oldest first."""
 
-ADDRESSED_QUESTIONS = QUESTIONS.search(
-    _OPEN,
-    sa.or_(_Q.bridge_id == sa.bindparam("bridge_id"), _Q.bridge_id.is_(None)),
-    _Q.key > sa.bindparam("after"),
-    order=(_Q.key,),
-    limit=True,
-)
-"""The open questions addressed to one bridge or to any, a page at a time, oldest first."""
-
 OUTPUTS_OF_ATTEMPT = OUTPUTS.search(
     _O.task_id == sa.bindparam("task_id"),
     _O.attempt == sa.bindparam("number"),

@@ -13,15 +13,22 @@ from app.domain.errors import InvalidRequest, InvalidTransition, PayloadTooLarge
 from app.domain.events import EventKind
 from app.domain.json import Json
 from app.domain.limits import Limits
+from app.domain.questions import QuestionStatus
 from app.domain.tasks import TERMINAL, Status, Task, TaskSpec, TaskState
 from app.engine.ops.access import bound_rows, hold_credential, own, require_live, session_of
-from app.engine.ops.queries import OPEN_QUESTIONS, lock_task
+from app.engine.ops.queries import lock_task
 from app.engine.ops.rules import EngineCfg
 from app.state import schema
 from app.state.state import State
 from app.state.statements import Statement
 from app.state.tables import TASKS
 
+_Q = schema.questions.c
+_OPEN_KEYS = Statement(
+    sa.select(_Q.key)
+    .where(_Q.task_id == sa.bindparam("task_id"), _Q.status == QuestionStatus.OPEN.value)
+    .order_by(_Q.key)
+)
 _INSERT_LABEL = Statement(sa.insert(schema.task_labels))
 _T = schema.tasks.c
 _UNSETTLED = sa.text("status IN ('pending', 'running', 'suspended')")
@@ -141,7 +148,7 @@ def view(state: State, task: Task) -> TaskState:
     """Return the task with the keys of its open questions."""
     if not task.open_questions:
         return TaskState(task, ())
-    return TaskState(task, tuple(q.key for q in OPEN_QUESTIONS.all(state.db, task_id=task.id)))
+    return TaskState(task, tuple(key for (key,) in _OPEN_KEYS.query(state.db, task_id=task.id)))
 
 
 def post_interim(state: State, caller: Caller, task_id: str, value: Json) -> Task:

@@ -48,11 +48,6 @@ def create(state: State, spec: WebhookSpec, *, by: str) -> Webhook:
     return row
 
 
-def every(state: State) -> list[Webhook]:
-    """Return all webhooks, oldest first."""
-    return _ALL.all(state.db)
-
-
 def active(state: State) -> list[Webhook]:
     """Return the webhooks that are not paused."""
     return _ACTIVE.all(state.db)

@@ -7,7 +7,7 @@ from datetime import timedelta
 from app.domain.access import Role
 from app.http import replies, views
 from app.http.context import ApiKeyText, ContextDep, Once
-from app.http.parameters import NamePath
+from app.http.parameters import KeyCursor, Limit, NamePath, limit_of
 from app.http.replies import Reply
 from app.http.routes import model_router, requires
 from swarmhold.models.keys import ApiKey, CreatedKey, KeyRequest
@@ -28,9 +28,10 @@ async def create_key(context: ContextDep, key: ApiKeyText, body: KeyRequest, onc
 
 
 @router.get("/keys", response_model=Page[ApiKey], openapi_extra=requires(credential="root"))
-async def list_keys(context: ContextDep, key: ApiKeyText) -> Reply:
-    """List all API keys, without their texts."""
-    return replies.json(views.page([views.api_key(row) for row in await context.engine.keys.every(key)]))
+async def list_keys(context: ContextDep, key: ApiKeyText, limit: Limit = None, cursor: KeyCursor = None) -> Reply:
+    """List API keys, oldest first, without their texts."""
+    page = await context.engine.keys.page(key, limit=limit_of(limit, context.settings), cursor=cursor)
+    return replies.json(views.page(page, views.api_key))
 
 
 @router.delete("/keys/{key_id}", status_code=204, openapi_extra=requires(credential="root"))

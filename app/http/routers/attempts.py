@@ -9,7 +9,7 @@ from fastapi import Path
 from app.domain.access import Verb
 from app.http import replies, views
 from app.http.context import ContextDep, Token
-from app.http.parameters import AttemptPath, TaskPath
+from app.http.parameters import AttemptPath, BehindOutput, Limit, NumberCursor, OutputPath, TaskPath, limit_of, whole_of
 from app.http.replies import Reply
 from app.http.routers.tasks import shown
 from app.http.routes import model_router, requires
@@ -21,37 +21,73 @@ from swarmhold.models.tasks import Task
 router = model_router("/v1/operator/tasks/{task_id}/attempts", "operator")
 
 _READ = requires(Verb.READ_TRACE, Verb.READ_TASK_STATE)
-MOST_OUTPUTS = 1_000_000
 LateIndex = Annotated[int, Path(ge=0, le=2**31 - 1, description="A late result's place, from 0.")]
 
 
 @router.get("", response_model=Page[Attempt], openapi_extra=_READ)
-async def list_attempts(context: ContextDep, token: Token, task_id: TaskPath) -> Reply:
-    """List the attempts of a task, oldest first."""
-    rows = await context.engine.attempts.every(token, task_id)
-    task = await context.engine.tasks.find(task_id)
-    return replies.json(views.page([views.attempt(row, task) for row in rows]))
+async def list_attempts(
+    context: ContextDep, token: Token, task_id: TaskPath, limit: Limit = None, cursor: NumberCursor = None
+) -> Reply:
+    """List the attempts of a task, the first one first."""
+    page = await context.engine.attempts.page(
+        token, task_id, limit=limit_of(limit, context.settings), after=whole_of(cursor, "cursor") or 0
+    )
+    return replies.json(views.page(page, views.attempt))
 
 
 @router.get("/{number}", response_model=Attempt, openapi_extra=_READ)
 async def read_attempt(context: ContextDep, token: Token, task_id: TaskPath, number: AttemptPath) -> Reply:
     """Read one attempt."""
-    row = await context.engine.attempts.read(token, task_id, number)
-    return replies.json(views.attempt(row, await context.engine.tasks.find(task_id)))
+    return replies.json(views.attempt(await context.engine.attempts.read(token, task_id, number)))
 
 
 @router.get("/{number}/output", response_model=Page[OutputRecord], openapi_extra=_READ)
-async def read_outputs(context: ContextDep, token: Token, task_id: TaskPath, number: AttemptPath) -> Reply:
-    """List the outputs of an attempt, in order."""
-    rows = await context.engine.attempts.outputs(token, task_id, number, limit=MOST_OUTPUTS)
-    return replies.json(views.page([views.output(row) for row in rows]))
+async def read_outputs(
+    context: ContextDep,
+    token: Token,
+    task_id: TaskPath,
+    number: AttemptPath,
+    after: BehindOutput = 0,
+    limit: Limit = None,
+) -> Reply:
+    """List the outputs of an attempt, in order. A long one comes as the address at which it is read whole."""
+    page = await context.engine.attempts.outputs(
+        token, task_id, number, limit=limit_of(limit, context.settings), after=after
+    )
+    return replies.json(views.page(page, views.listed_output))
+
+
+@router.get("/{number}/output/{seq}", response_model=OutputRecord, openapi_extra=_READ)
+async def read_output(
+    context: ContextDep, token: Token, task_id: TaskPath, number: AttemptPath, seq: OutputPath
+) -> Reply:
+    """Read one output, whole."""
+    return replies.json(views.output(await context.engine.attempts.output(token, task_id, number, seq)))
 
 
 @router.get("/{number}/late", response_model=Page[LateResult], openapi_extra=_READ)
-async def list_late(context: ContextDep, token: Token, task_id: TaskPath, number: AttemptPath) -> Reply:
-    """List the results that arrived after the attempt had ended."""
-    rows = await context.engine.attempts.late(token, task_id, number)
-    return replies.json(views.page([views.late(row) for row in rows]))
+async def list_late(
+    context: ContextDep,
+    token: Token,
+    task_id: TaskPath,
+    number: AttemptPath,
+    limit: Limit = None,
+    cursor: NumberCursor = None,
+) -> Reply:
+    """List the results that came after the attempt was over."""
+    behind = whole_of(cursor, "cursor")
+    page = await context.engine.attempts.late(
+        token, task_id, number, limit=limit_of(limit, context.settings), after=-1 if behind is None else behind
+    )
+    return replies.json(views.page(page, views.late))
+
+
+@router.get("/{number}/late/{index}", response_model=LateResult, openapi_extra=_READ)
+async def read_late(
+    context: ContextDep, token: Token, task_id: TaskPath, number: AttemptPath, index: LateIndex
+) -> Reply:
+    """Read one late result, whole."""
+    return replies.json(views.late(await context.engine.attempts.late_result(token, task_id, number, index)))
 
 
 @router.post(

@@ -78,7 +78,7 @@ async def attach(context: ContextDep, key: ApiKeyText, body: AttachRequest, once
 async def list_sessions(context: ContextDep, token: Token, limit: Limit = None, cursor: SessionCursor = None) -> Reply:
     """List sessions, newest first, without their tokens."""
     page = await context.engine.sessions.page(token, limit=limit_of(limit, context.settings), cursor=cursor)
-    return replies.json(views.page([views.session(row) for row in page.items], page.next_cursor))
+    return replies.json(views.page(page, views.session))
 
 
 @router.get(
@@ -144,7 +144,7 @@ async def list_tasks(
         limit=limit_of(limit, context.settings),
         cursor=cursor,
     )
-    return replies.json(views.page([views.task(state) for state in page.items], page.next_cursor))
+    return replies.json(views.page(page, views.task))
 
 
 @router.get("/tasks/{task_id}/why", response_model=Why, openapi_extra=requires(Verb.READ_TASK_STATE))

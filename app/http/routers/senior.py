@@ -39,7 +39,7 @@ async def list_questions(
         limit=limit_of(limit, context.settings),
         cursor=cursor,
     )
-    return replies.json(views.page([views.question(row) for row in page.items], page.next_cursor))
+    return replies.json(views.page(page, views.question))
 
 
 @router.get("/questions/{key}", response_model=Question, openapi_extra=requires(Verb.ANSWER_QUERY))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.http import conversions, replies, views
 from app.http.context import ApiKeyText, ContextDep, Once
-from app.http.parameters import NamePath
+from app.http.parameters import Limit, NamePath, WebhookCursor, limit_of
 from app.http.replies import Reply
 from app.http.routes import model_router, requires
 from swarmhold.models.pages import Page
@@ -25,9 +25,12 @@ async def create_webhook(context: ContextDep, key: ApiKeyText, body: WebhookRequ
 
 
 @router.get("", response_model=Page[Webhook], openapi_extra=_ROOT)
-async def list_webhooks(context: ContextDep, key: ApiKeyText) -> Reply:
-    """List all webhooks and their state."""
-    return replies.json(views.page([views.webhook(row) for row in await context.engine.webhooks.every(key)]))
+async def list_webhooks(
+    context: ContextDep, key: ApiKeyText, limit: Limit = None, cursor: WebhookCursor = None
+) -> Reply:
+    """List webhooks and their deliveries' state, oldest first."""
+    page = await context.engine.webhooks.page(key, limit=limit_of(limit, context.settings), cursor=cursor)
+    return replies.json(views.page(page, views.webhook))
 
 
 @router.get("/{webhook_id}", response_model=Webhook, openapi_extra=_ROOT)

@@ -110,6 +110,10 @@ class PostgresConnection:
         result, _ = self._run(sql, args)
         return result.command_tuples or 0
 
+    def text_beginning(self, table: str, column: str, row_id: int, size: int) -> str:
+        """Raise TypeError: statements slice texts themselves."""
+        raise TypeError("PostgreSQL slices a text in the statement that reads it")
+
     def begin(self, *, no_wait: bool = False) -> None:
         """Start a transaction that may write; with `no_wait` a locked row is an error at once."""
         self.reading = False

@@ -148,6 +148,10 @@ class SqliteConnection:
         except UNUSABLE as error:
             raise unavailable(error) from error
 
+    def text_beginning(self, table: str, column: str, row_id: int, size: int) -> str:
+        """Return the first `size` bytes of a text without reading the rest of it."""
+        return _text_beginning(self.raw, table, column, row_id, size)
+
     def begin(self) -> None:
         """Start a transaction that may write.
 
@@ -279,6 +283,10 @@ class SqliteReader:
         """Raise TypeError: a read must not write."""
         raise _refused()
 
+    def text_beginning(self, table: str, column: str, row_id: int, size: int) -> str:
+        """Return the first `size` bytes of a text without reading the rest of it."""
+        return _text_beginning(self.raw, table, column, row_id, size)
+
     def begin(self) -> None:
         """Start a snapshot of everything that is committed at the first statement."""
         try:
@@ -299,6 +307,14 @@ class SqliteReader:
         """Close the connection. Safe to call twice."""
         with contextlib.suppress(apsw.Error):
             self.raw.close(True)
+
+
+def _text_beginning(raw: Any, table: str, column: str, row_id: int, size: int) -> str:
+    try:
+        with raw.blob_open("main", table, column, row_id, False) as blob:
+            return blob.read(size).decode(errors="ignore")
+    except UNUSABLE as error:
+        raise unavailable(error) from error
 
 
 def _refused() -> TypeError:

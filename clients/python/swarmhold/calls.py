@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import ClassVar, TypeVar
 
 import httpx
@@ -42,14 +43,30 @@ class Calls:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._transport!r})"
 
-    async def _all(self, path: str, page: type[Page[Item]], params: Params | None = None) -> list[Item]:
-        """Return the items of every page of a listing. Cancelling is safe."""
-        items: list[Item] = []
-        cursor: str | None = None
+    async def _pages(
+        self,
+        path: str,
+        page: type[Page[Item]],
+        params: Params | None = None,
+        *,
+        cursor_name: str = "cursor",
+        after: int | None = None,
+    ) -> AsyncIterator[Item]:
+        """Yield the items of every page of a listing. Cancelling is safe."""
+        cursor = None if after is None else str(after)
         while True:
-            reply = await self._transport.get(path, params={**(params or {}), "limit": 200, "cursor": cursor})
+            reply = await self._transport.get(path, params={**(params or {}), cursor_name: cursor})
             found = read(page, reply)
-            items += found.items
+            for item in found.items:
+                yield item
             cursor = found.next_cursor
             if cursor is None:
-                return items
+                return
+
+    async def _all(self, path: str, page: type[Page[Item]], params: Params | None = None) -> list[Item]:
+        """Return the items of every page of a listing. Cancelling is safe."""
+        return [item async for item in self._pages(path, page, params)]
+
+    async def _read_at(self, model: type[Model], path: str) -> Model:
+        """Return what a path shows, read with one call."""
+        return read(model, await self._transport.get(path))

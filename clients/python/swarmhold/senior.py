@@ -32,7 +32,7 @@ class Senior(SessionCalls, TraceCalls):
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Page[Question]:
-        """Return one page of questions."""
+        """Return one page of questions. Long ones are previews: `cut` names what `question` returns whole."""
         return read(
             Page[Question],
             await self._transport.get(
@@ -44,7 +44,8 @@ class Senior(SessionCalls, TraceCalls):
     async def open_questions(self, *, bridge_id: str | None = None) -> list[Question]:
         """Return all questions that wait for an answer."""
         params = {"status": QuestionStatus.OPEN, "bridge_id": bridge_id}
-        return await self._all(f"{_SENIOR}/questions", Page[Question], params)
+        found = await self._all(f"{_SENIOR}/questions", Page[Question], params)
+        return [await self.question(one.key) if one.cut else one for one in found]
 
     async def question(self, key: str) -> Question:
         """Return one question."""

@@ -32,7 +32,10 @@ class TraceCalls(WaitCalls):
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Page[Task]:
-        """Return one page of tasks; `label` is `key:value`, `parent` and `session` are ids."""
+        """Return one page of tasks; `label` is `key:value`, `parent` and `session` are ids.
+
+        Long directives and results are previews: `cut` names them, `task` returns them whole.
+        """
         params: Params = {
             "status": status,
             "agent": agent,
@@ -53,11 +56,14 @@ class TraceCalls(WaitCalls):
         parent: str | None = None,
         session: str | None = None,
     ) -> AsyncIterator[Task]:
-        """Yield every task that fits, page after page. A task that changes meanwhile is seen as it was on its page."""
+        """Yield every task that fits, page after page. A task that changes meanwhile is seen as it was on its page.
+
+        Long directives and results are previews: `cut` names them, `task` returns them whole.
+        """
         cursor: str | None = None
         while True:
             page = await self.tasks(
-                status=status, agent=agent, label=label, parent=parent, session=session, limit=200, cursor=cursor
+                status=status, agent=agent, label=label, parent=parent, session=session, cursor=cursor
             )
             for task in page.items:
                 yield task
@@ -69,24 +75,39 @@ class TraceCalls(WaitCalls):
         """Return what the task waits for."""
         return read(Why, await self._transport.get(f"{self._prefix}/tasks/{segment(task_id)}/why"))
 
-    async def attempts(self, task_id: str) -> list[Attempt]:
-        """Return all attempts of the task."""
+    async def attempts(self, task_id: str, *, whole: bool = True) -> list[Attempt]:
+        """Return all attempts of the task; unless `whole`, long prompts and results are previews (`cut` names them)."""
         path = f"{self._prefix}/tasks/{segment(task_id)}/attempts"
-        return await self._all(path, Page[Attempt])
+        found = await self._all(path, Page[Attempt])
+        return [await self._read_at(Attempt, f"{path}/{one.attempt}") if one.cut and whole else one for one in found]
 
     async def attempt(self, task_id: str, attempt: int) -> Attempt:
         """Return one attempt by its number, counted from 1."""
         return read(Attempt, await self._transport.get(f"{self._prefix}/tasks/{segment(task_id)}/attempts/{attempt}"))
 
-    async def output(self, task_id: str, attempt: int) -> list[OutputRecord]:
-        """Return the outputs of an attempt so far, in order."""
-        path = f"{self._prefix}/tasks/{segment(task_id)}/attempts/{attempt}/output"
-        return await self._all(path, Page[OutputRecord])
+    async def outputs(
+        self, task_id: str, attempt: int, *, after: int = 0, whole: bool = True
+    ) -> AsyncIterator[OutputRecord]:
+        """Yield the outputs of an attempt so far behind number `after`, in order.
 
-    async def late_results(self, task_id: str, attempt: int) -> list[LateResult]:
-        """Return the results that came when the attempt no longer counted; an operator may adopt one."""
+        Unless `whole`, long ones have only the size and address of their value (`cut` names it).
+        """
+        path = f"{self._prefix}/tasks/{segment(task_id)}/attempts/{attempt}/output"
+        async for one in self._pages(path, Page[OutputRecord], cursor_name="after", after=after):
+            yield await self._read_at(OutputRecord, f"{path}/{one.seq}") if one.cut and whole else one
+
+    async def output(self, task_id: str, attempt: int, *, whole: bool = True) -> list[OutputRecord]:
+        """Return the outputs of an attempt so far, in order; see `outputs`."""
+        return [one async for one in self.outputs(task_id, attempt, whole=whole)]
+
+    async def late_results(self, task_id: str, attempt: int, *, whole: bool = True) -> list[LateResult]:
+        """Return the results that came when the attempt no longer counted; an operator may adopt one.
+
+        Unless `whole`, long values are previews.
+        """
         path = f"{self._prefix}/tasks/{segment(task_id)}/attempts/{attempt}/late"
-        return await self._all(path, Page[LateResult])
+        found = await self._all(path, Page[LateResult])
+        return [await self._read_at(LateResult, f"{path}/{one.index}") if one.cut and whole else one for one in found]
 
     async def sessions(self) -> list[Session]:
         """Return every session."""

@@ -399,7 +399,7 @@ async def test_a_spent_credential_earns_a_conflict_everywhere(swarm: Swarm) -> N
             engine.workers.heartbeat(bearer),
             engine.resources.read(bearer, "k"),
             engine.tasks.why(bearer, work.task_id),
-            engine.attempts.every(bearer, work.task_id),
+            engine.attempts.page(bearer, work.task_id),
         ):
             await unchanged(swarm, AttemptSuperseded, call)
     await refused(AttemptSuperseded, engine.verify_token(token, Verb.FETCH_DATA))

@@ -44,7 +44,7 @@ async def test_late_results_have_so_many_bytes(plan: Plan) -> None:
             with pytest.raises(AttemptSuperseded) as conflict:
                 await swarm.submit(work, value)
             assert conflict.value.kept is kept
-        assert len(await swarm.engine.attempts.late(swarm.operator, work.task_id, 1)) == 2
+        assert len((await swarm.engine.attempts.late(swarm.operator, work.task_id, 1)).items) == 2
 
 
 async def test_a_cancelled_worker_stores_no_more_than_the_limit(plan: Plan) -> None:

@@ -360,10 +360,10 @@ async def test_only_the_root_key_manages_keys(swarm: Swarm) -> None:
     key_id, text = await key(swarm)
 
     await refused(RoleViolation, engine.keys.create(text, "k", frozenset({Role.WORKER}), None))
-    await refused(RoleViolation, engine.keys.every(text))
+    await refused(RoleViolation, engine.keys.page(text))
     await refused(RoleViolation, engine.keys.revoke(text, key_id))
-    await refused(Unauthenticated, engine.keys.every("shk_none"))
-    assert [x.name for x in await engine.keys.every(ROOT)] == ["root", "k"]
+    await refused(Unauthenticated, engine.keys.page("shk_none"))
+    assert [x.name for x in (await engine.keys.page(ROOT)).items] == ["root", "k"]
 
 
 async def test_keys_are_checked_when_they_are_made(swarm: Swarm) -> None:
@@ -384,12 +384,12 @@ async def test_the_root_key_is_replaced_by_configuration(swarm: Swarm) -> None:
     assert not await engine.keys.ensure_root(ROOT)
     assert await engine.keys.has_root()
     session = await attached(swarm, ROOT)
-    [only] = await engine.keys.every(ROOT)
+    [only] = (await engine.keys.page(ROOT)).items
     await refused(InvalidRequest, engine.keys.revoke(ROOT, only.id))
 
     assert await engine.keys.ensure_root("shk_" + "n" * 40)
 
-    await refused(Unauthenticated, engine.keys.every(ROOT))
+    await refused(Unauthenticated, engine.keys.page(ROOT))
     await refused(TokenRevoked, engine.heartbeat(session.token))
 
 

@@ -92,7 +92,7 @@ async def test_what_is_not_there_is_told(swarm: Swarm) -> None:
         engine.task_attempt(NOWHERE),
         engine.tasks.find(NOWHERE),
         engine.tasks.why(swarm.operator, NOWHERE),
-        engine.attempts.every(swarm.operator, NOWHERE),
+        engine.attempts.page(swarm.operator, NOWHERE),
         engine.attempts.read(swarm.operator, NOWHERE, 1),
         engine.attempts.outputs(swarm.operator, NOWHERE, 1),
         engine.attempts.late(swarm.operator, NOWHERE, 1),
@@ -111,7 +111,7 @@ async def test_what_is_not_there_is_told(swarm: Swarm) -> None:
         engine.bake_worker_system_prompt(task_id, 1, "x"),
     ):
         await unchanged(swarm, AttemptNotFound, call)
-    assert await engine.attempts.every(swarm.operator, task_id) == []
+    assert (await engine.attempts.page(swarm.operator, task_id)).items == []
     assert list(await engine.output_tail(task_id, 1)) == []
 
 

@@ -25,7 +25,7 @@ from app.domain.errors import (
 )
 from app.domain.json import Json
 from app.domain.limits import Limits
-from app.domain.outputs import OutputEvent, OutputType
+from app.domain.outputs import Output, OutputEvent, OutputType
 from app.domain.tasks import Status
 from tests.support.clocks import HandClock
 from tests.support.swarms import EXTERNAL, Plan, Swarm, refused, unchanged
@@ -80,7 +80,11 @@ async def test_outputs_are_kept_in_order(swarm: Swarm) -> None:
         *((event.type, event.body) for event in sent),
         (OutputType.FINAL, OutputEvent.final("done").body),
     ]
-    assert [row.seq for row in await engine.attempts.outputs(swarm.operator, work.task_id, 1, after=1, limit=2)] == [
+    assert [
+        row.seq
+        for row in (await engine.attempts.outputs(swarm.operator, work.task_id, 1, after=1, limit=2)).items
+        if isinstance(row, Output)
+    ] == [
         2,
         3,
     ]
@@ -180,7 +184,7 @@ async def test_what_comes_late_is_kept(swarm: Swarm) -> None:
     second = await swarm.external(work.task_id)
     await refused(AttemptSuperseded, swarm.submit(work, "later", ok=False))
 
-    late = await engine.attempts.late(swarm.operator, work.task_id, 1)
+    late = (await engine.attempts.late(swarm.operator, work.task_id, 1)).items
 
     assert [(x.index, x.value, x.ok, x.reason) for x in late] == [
         (0, Json.of("late"), True, "lost"),
@@ -200,7 +204,7 @@ async def test_late_results_are_bounded(plan: Plan) -> None:
         await engine.tasks.mark(swarm.operator, work.task_id, ok=False)
         for n in range(6):
             await refused(AttemptSuperseded, swarm.submit(work, n))
-        assert len(await engine.attempts.late(swarm.operator, work.task_id, 1)) == 3
+        assert len((await engine.attempts.late(swarm.operator, work.task_id, 1)).items) == 3
 
 
 async def test_the_final_of_an_older_attempt_is_a_late_result(swarm: Swarm) -> None:
@@ -227,7 +231,7 @@ async def test_a_cancelled_tasks_worker_is_told(swarm: Swarm) -> None:
     pulse = await engine.workers.heartbeat(work.handle)
     assert (pulse.cancelled, pulse.expires_at) == (True, None)
     assert (await refused(Cancelled, swarm.submit(work, "late"))).kept
-    assert [x.value for x in await engine.attempts.late(swarm.senior, work.task_id, 1)] == [Json.of("late")]
+    assert [x.value for x in (await engine.attempts.late(swarm.senior, work.task_id, 1)).items] == [Json.of("late")]
     await unchanged(swarm, InvalidTransition, engine.attempts.adopt_late(swarm.operator, work.task_id, 1, 0))
     await unchanged(swarm, InvalidTransition, engine.attempts.adopt_late(swarm.senior, work.task_id, 1, 0))
 
@@ -244,7 +248,7 @@ async def test_a_late_result_is_adopted(swarm: Swarm, by: str, ok: bool) -> None
     state = await engine.attempts.adopt_late(getattr(swarm, by), work.task_id, 1, 0)
 
     assert (state.status, state.task.last_result) == (Status.PASS if ok else Status.BLOCKED, Json.of("late"))
-    [late] = await engine.attempts.late(swarm.operator, work.task_id, 1)
+    [late] = (await engine.attempts.late(swarm.operator, work.task_id, 1)).items
     assert (late.adopted_by, late.adopted_at) == (by, swarm.clock())
     await refused(AttemptSuperseded, engine.workers.payload(newer.handle))
     await unchanged(swarm, LateResultNotFound, engine.attempts.adopt_late(swarm.operator, work.task_id, 1, 1))

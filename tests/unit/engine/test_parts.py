@@ -109,7 +109,7 @@ class Ground:
         return shipped_catalog(operators=self.registries.operators)
 
     def couriers(self) -> Couriers:
-        return Couriers(self.store, self.feed, self.registries.bridges)
+        return Couriers(self.store, self.feed, self.registries.bridges, CFG.limits)
 
     def credentials(self) -> Credentials:
         return Credentials(self.transactions, signer=self.signer, bus=self.bus, clock=self.clock, cfg=CFG)
@@ -264,7 +264,7 @@ async def test_workers_and_attempts(ground: Ground) -> None:
     await workers.emit(handle, OutputEvent.progress("read"))
     assert not (await workers.heartbeat(handle)).cancelled
     await workers.submit(handle, Json.of("done"), ok=True)
-    assert [row.outcome for row in await attempts.every(token, task_id)] == [Outcome.PASS]
+    assert [row.outcome for row in (await attempts.page(token, task_id)).items] == [Outcome.PASS]
     assert [str(row.type) for row in await attempts.tail(task_id, 1)] == ["progress", "final"]
 
 

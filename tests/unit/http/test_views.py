@@ -20,6 +20,8 @@ from app.domain.tokens import ApiKey, CapToken, TokenRecord
 from app.domain.webhooks import Webhook
 from app.engine.credentials import Inspection, Minted
 from app.engine.ops.loop import LoopState
+from app.engine.ops.outputs import LongOutput
+from app.engine.ops.pages import Page
 from app.engine.ops.queues import Claim
 from app.engine.ops.reports import Stats, WhyLink
 from app.engine.sessions import Attached
@@ -130,7 +132,7 @@ TOKEN = CapToken("a.b.c")
 
 VIEWS: dict[str, tuple[type[BaseModel], list[tuple[Any, ...]], list[tuple[Any, ...]]]] = {
     # The view's name: its model, arguments of replies that have every field, and of ones that have as few as can be.
-    "task": (tasks.Task, [(TaskState(TASK, ("R",)),)], [(TaskState(least(Task), ()),)]),
+    "task": (tasks.Task, [(TaskState(TASK, ("R",)), ("last_result",))], [(TaskState(least(Task), ()),)]),
     "dispatched": (
         dispatches.Dispatched,
         [(Dispatched(task_id="T", attempt=1, handle="wh-", expires_at=1),)],
@@ -141,9 +143,9 @@ VIEWS: dict[str, tuple[type[BaseModel], list[tuple[Any, ...]], list[tuple[Any, .
         [(DispatchOutcome(outcome=Outcome.PASS, value=TEXT, key="R", reason=Reason.FINAL),)],
         [(DispatchOutcome(outcome=Outcome.TIMEOUT),)],
     ),
-    "attempt": (attempts.Attempt, [(most(Attempt), TASK)], [(least(Attempt), TASK)]),
-    "late": (attempts.LateResult, [(most(LateResult),)], [(least(LateResult),)]),
-    "question": (questions.Question, [(most(Question),)], [(least(Question, status=OPEN),)]),
+    "attempt": (attempts.Attempt, [(most(Attempt), ("final",))], [(least(Attempt, prompt=TEXT),)]),
+    "late": (attempts.LateResult, [(most(LateResult), ("value",))], [(least(LateResult),)]),
+    "question": (questions.Question, [(most(Question), ("question",))], [(least(Question, status=OPEN),)]),
     "session": (sessions.Session, [(SESSION,)], [(BARE_SESSION,)]),
     "attached": (sessions.Attached, [(Attached(TOKEN, SESSION),)], [(Attached(TOKEN, BARE_SESSION),)]),
     "api_key": (keys.ApiKey, [(most(ApiKey, roles="worker"),)], [(least(ApiKey, roles="worker"),)]),
@@ -168,7 +170,7 @@ VIEWS: dict[str, tuple[type[BaseModel], list[tuple[Any, ...]], list[tuple[Any, .
     "why": (tasks.Why, [({"task_id": "T", "status": "pass", "summary": "s", "chain": [LINK]},)], []),
     "why_link": (tasks.WhyLink, [(LINK,)], [({"kind": "clocks", "detail": "d", "since": None},)]),
     "stats": (stats.Stats, [(COUNTS,)], [(COUNTS | {"oldest_open_question_at": None},)]),
-    "page": (pages.Page[Any], [([1], "c")], [([],)]),
+    "page": (pages.Page[Any], [(Page([1], "c"), int)], [(Page([], None), int)]),
 }
 OUTPUTS = [
     ("progress", {"stage": "s", "note": "n"}),
@@ -200,7 +202,7 @@ def test_every_view_is_held_to_a_model() -> None:
         if function.__module__ == views.__name__ and not name.startswith("_")
         if function.__annotations__["return"] == "View"
     }
-    assert returning - {"present", "output"} == VIEWS.keys()
+    assert returning - {"present", "long_output"} == VIEWS.keys()
 
 
 @pytest.mark.parametrize("name", VIEWS)
@@ -221,6 +223,10 @@ def test_outputs_have_the_fields_of_their_type() -> None:
         shown = rendered("output", row)
         assert not list(undeclared(outputs.OutputRecord.model_validate(shown)))
         seen |= shown.keys()
+    long = rendered("long_output", LongOutput(least(Output, type=OutputType.PARTIAL), 9, {}, ("chunk",)))
+    assert not list(undeclared(outputs.OutputRecord.model_validate(long)))
+    assert long["chunk"].keys() == {"kind", "href", "bytes"}
+    seen |= long.keys()
     assert seen == outputs.OutputRecord.model_fields.keys()
 
 

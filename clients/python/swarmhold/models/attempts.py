@@ -24,7 +24,9 @@ class Attempt(Shape):
     """One dispatch of a task.
 
     `phase` says how far the dispatch has come; an attempt that finishes has ended for its task, and its worker is
-    being stopped or its layers have steps to do. `reason` says why it ended: a Final, or what came instead.
+    being stopped or its layers have steps to do. `reason` says why it ended: a Final, or what came instead. `outputs`
+    counts them. In a list, `cut` names the fields (`prompt`, `final`) of which this is a preview: the beginning of a
+    text, null for other JSON.
     """
 
     task_id: str
@@ -47,12 +49,17 @@ class Attempt(Shape):
     last_seen_at: Instant | None = None
     owner: str | None = None
     session_id: str | None = None
+    outputs: int = 0
     late_results: int = 0
     final: FinalValue | None = None
+    cut: list[str] | None = None
 
 
 class LateResult(Shape):
-    """A Final for an attempt that no longer counted; `index` addresses it for adoption."""
+    """A Final for an attempt that no longer counted; `index` addresses it for adoption.
+
+    In a list, `cut` names `value` when it is a preview: the beginning of a text, null for other JSON.
+    """
 
     index: int
     task_id: str
@@ -63,3 +70,4 @@ class LateResult(Shape):
     received_at: Instant
     adopted_at: Instant | None = None
     adopted_by: str | None = None
+    cut: list[str] | None = None

@@ -82,7 +82,11 @@ Output = Annotated[Progress | Partial | Artifact | Final, Field(discriminator="t
 
 
 class OutputRecord(Shape):
-    """One recorded output: the output's own fields, its place in the attempt and its time."""
+    """One recorded output: the output's own fields, its place in the attempt and its time.
+
+    In a list, `cut` names what is too long for it: a `note` is its beginning, a `chunk` or `content` is
+    `{"kind": "ref", "href": …, "bytes": …}`, the address of the whole output and its size.
+    """
 
     type: OutputType
     seq: int | None = None
@@ -93,3 +97,4 @@ class OutputRecord(Shape):
     name: str | None = None
     content: JsonObject | None = None
     ok: bool | None = None
+    cut: list[str] | None = None

@@ -73,7 +73,9 @@ class Question(Shape):
     """One senior query, with a life of its own.
 
     `answer` is present once there is one (`has("answer")`); `delivered_to` lists the
-    bridges that have been shown it, `reason` says why it was closed without an answer.
+    bridges that have been shown it, `reason` says why it was closed without an answer. In a
+    list, `cut` names the fields (`question`, `answer`) of which this is a preview: the
+    beginning of a text, null for other JSON.
     """
 
     key: str
@@ -95,6 +97,7 @@ class Question(Shape):
     answered_at: Instant | None = None
     reason: str | None = None
     delivered_to: list[str]
+    cut: list[str] | None = None
 
     @property
     def is_open(self) -> bool:

@@ -35,7 +35,10 @@ class TaskSpec(Shape):
 
 
 class Task(Shape):
-    """One work item. `version` grows with every change; `attempt` is 0 before the first."""
+    """One work item. `version` grows with every change; `attempt` is 0 before the first.
+
+    In a list, `cut` names the fields of which this is a preview: the beginning of a text, null for other JSON.
+    """
 
     id: str
     spec: TaskSpec
@@ -51,6 +54,7 @@ class Task(Shape):
     version: int
     created_at: Instant
     updated_at: Instant
+    cut: list[str] | None = None
 
     @property
     def settled(self) -> bool:

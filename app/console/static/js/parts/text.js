@@ -1,5 +1,7 @@
 // Untrusted text: one text node with all characters visible, folded when it is long.
 import { html, useMemo, useState } from "../../vendor/preact.js";
+import { useBusy } from "./busy.js";
+import { Trouble } from "./problem.js";
 import { textOf, visible } from "../text/visible.js";
 
 const FOLD_CHARACTERS = 1_500;
@@ -51,4 +53,15 @@ export function Text({ text, mono = false, label }) {
 export function Value({ value, label }) {
   const text = useMemo(() => textOf(value), [value]);
   return html`<${Text} text=${text} mono=${typeof value !== "string"} label=${label} />`;
+}
+
+/** A JSON value of which a list shows a part only (`cut`); `whole()` resolves to all of it. */
+export function Preview({ value, cut, whole, label, size }) {
+  const [all, setAll] = useState();
+  const [run, busy, problem] = useBusy();
+  if (!cut || all !== undefined) return html`<${Value} value=${all ?? value} label=${label} />`;
+  const kib = size ? ` (${Math.ceil(size / 1024).toLocaleString()} KiB)` : "";
+  return html`${value !== null && html`<${Value} value=${value} label=${label} />`}
+    <button class="link fold" type="button" disabled=${busy} onClick=${() => run(async () => setAll(await whole()))}>Show all${kib}</button>
+    <${Trouble} problem=${problem} />`;
 }

@@ -1,6 +1,6 @@
 // Draws attention to new questions: a count in the title, and notifications once they are allowed.
 import { effect, signal } from "../../vendor/preact.js";
-import { line, lineOf } from "../text/visible.js";
+import { line, questionLine } from "../text/visible.js";
 import { addressOf } from "./route.js";
 import { loaded, open } from "./questions.js";
 
@@ -39,7 +39,7 @@ effect(() => {
 function show(fresh, total) {
   const [first] = fresh;
   const notification = new Notification(total === 1 ? "One open question" : `${total} open questions`, {
-    body: `${line(first.agent, 60)}: ${lineOf(first.question, 140)}`,
+    body: `${line(first.agent, 60)}: ${questionLine(first, 140)}`,
     tag: "swarmhold-questions",
   });
   notification.onclick = () => {

@@ -32,7 +32,7 @@ let timer = 0;
 function note(question) {
   const before = pending.get(question.key) ?? known.value.get(question.key);
   if (before && before.status !== "open" && (question.status ?? "open") === "open") return;
-  pending.set(question.key, { status: "open", ...before, ...slim(question), seenAt: Date.now() });
+  pending.set(question.key, { status: "open", ...before, ...slim(preferring(before, question)), seenAt: Date.now() });
   timer ||= setTimeout(flush, 30);
 }
 
@@ -44,6 +44,13 @@ function flush() {
   const done = [...next.values()].filter((one) => one.status !== "open").sort((a, b) => b.seenAt - a.seenAt);
   for (const old of done.slice(MOST_SETTLED)) next.delete(old.key);
   known.value = next;
+}
+
+/** Drops the previews of a list where more is known already. */
+function preferring(before, question) {
+  const known = question.cut?.filter((name) => before?.[name] !== undefined && !before.cut?.includes(name)) ?? [];
+  const shown = Object.fromEntries(Object.entries(question).filter(([name]) => !known.includes(name)));
+  return { ...shown, cut: question.cut?.filter((name) => !known.includes(name)) };
 }
 
 /** Drops a large body, which is fetched again when the question is opened. */

@@ -16,7 +16,7 @@ export class TaskStory {
 
   constructor(id) {
     this.id = id;
-    /** {task, why, attempts, outputs: Map, late: Map, questions, children} or null */
+    /** {task, why, attempts, late: Map, questions, children} or null */
     this.facts = signal(null);
     this.events = signal([]);
     this.problem = signal(null);
@@ -63,19 +63,32 @@ export class TaskStory {
     const [task, why, attempts, children, questions] = await Promise.all([
       ask("any", "GET", path),
       ask("any", "GET", `${path}/why`),
-      ask("any", "GET", `${path}/attempts`).then((page) => page.items),
+      every(`${path}/attempts`),
       childrenOf(this.id),
       may("senior") ? questionsOfTask(this.id) : [],
     ]);
-    const before = this.facts.value;
-    const outputs = new Map(before?.outputs);
     const late = new Map();
-    await Promise.all(attempts.map(async ({ attempt, status, late_results: count }) => {
-      // The outputs of an ended attempt no longer change.
-      if (status === "live" || before?.attempts.find((one) => one.attempt === attempt)?.status !== "ended")
-        outputs.set(attempt, (await ask("any", "GET", `${path}/attempts/${attempt}/output`)).items);
-      if (count) late.set(attempt, (await ask("any", "GET", `${path}/attempts/${attempt}/late`)).items);
-    }));
-    return { task, why, attempts, outputs, late, questions, children };
+    for (const { attempt, late_results: count } of attempts)
+      if (count) late.set(attempt, await every(attemptPath(task.id, attempt, "/late")));
+    return { task, why, attempts, late, questions, children };
   }
+}
+
+/** Returns the address of an attempt, or of something below it. */
+export const attemptPath = (taskId, attempt, rest = "") =>
+  `/v1/operator/tasks/${encodeURIComponent(taskId)}/attempts/${attempt}${rest}`;
+
+/** The outputs of an attempt behind a number, in order; of long ones the size. Throws Problem. */
+export const outputsBehind = ({ task_id: id, attempt }, after) => every(attemptPath(id, attempt, "/output"), "after", after);
+
+/** The items of every page of a list. */
+async function every(path, name = "cursor", from = null) {
+  const items = [];
+  let cursor = from;
+  do {
+    const page = await ask("any", "GET", path, { query: { [name]: cursor } });
+    items.push(...page.items);
+    cursor = page.next_cursor;
+  } while (cursor);
+  return items;
 }

@@ -4,7 +4,8 @@ const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14
 const PERSONAL = new Set(["senior_queried", "senior_answered", "question_expired", "question_withdrawn"]);
 
 /** Everything a timeline shows, in milliseconds: {start, end, attempts, questions, marks}. */
-export function timelineOf({ task, attempts, outputs, questions }, events, now) {
+export function timelineOf({ task, attempts, questions }, events, now) {
+  const outputs = events.filter((event) => event.kind === "worker_output");
   const start = Date.parse(task.created_at);
   const over = ["pass", "cancelled"].includes(task.status) || (task.status === "blocked" && !attempts.some((one) => one.status === "live"));
   const latest = Math.max(Date.parse(task.updated_at), ...events.slice(-1).map((event) => Date.parse(event.at)));
@@ -17,7 +18,7 @@ export function timelineOf({ task, attempts, outputs, questions }, events, now) 
       from: Date.parse(one.started_at),
       to: one.ended_at ? Date.parse(one.ended_at) : end,
       status: one.outcome ?? "running",
-      outputs: (outputs.get(one.attempt) ?? []).map((output) => ({ at: Date.parse(output.at), type: output.type, seq: output.seq })),
+      outputs: outputs.filter((event) => event.attempt === one.attempt).map(({ at, type, seq }) => ({ at: Date.parse(at), type, seq })),
     })),
     questions: spansOf(questions, events, end),
     marks: events.filter((event) => event.kind !== "worker_output" && !PERSONAL.has(event.kind)).map((event) => ({ at: Date.parse(event.at), kind: event.kind, cursor: event.cursor })),

@@ -45,6 +45,11 @@ export function textOf(value) {
   return typeof value === "string" ? value : JSON.stringify(value, null, 2) ?? "null";
 }
 
+/** Returns one line for a question. A list shows no long one that is not text. */
+export function questionLine({ question, cut }, limit) {
+  return question === null && cut?.includes("question") ? "A long question" : lineOf(question, limit);
+}
+
 /** Returns one line for a JSON value: its most likely text property, else the JSON. */
 export function lineOf(value, limit) {
   if (typeof value === "string") return line(value, limit);

@@ -3,24 +3,25 @@ import { html } from "../../vendor/preact.js";
 import { Badge } from "../parts/badge.js";
 import { useFetched } from "../parts/busy.js";
 import { Trouble } from "../parts/problem.js";
-import { Text, Value } from "../parts/text.js";
-import { questionsOfTask } from "../state/questions.js";
+import { Preview, Text } from "../parts/text.js";
+import { fetchQuestion, questionsOfTask } from "../state/questions.js";
 import { addressOf } from "../state/route.js";
 import { ask } from "../state/session.js";
+import { attemptPath, outputsBehind } from "../state/task.js";
 import { moment } from "../text/times.js";
-import { line, lineOf } from "../text/visible.js";
+import { line, lineOf, questionLine } from "../text/visible.js";
 
 const LATEST = 12;
 
 async function read({ task_id: id, attempt }) {
   const path = `/v1/operator/tasks/${id}`;
-  const [task, questions, own, outputs] = await Promise.all([
+  const [task, questions, own] = await Promise.all([
     ask("any", "GET", path),
     questionsOfTask(id).catch(() => []),
-    attempt ? ask("any", "GET", `${path}/attempts/${attempt}`).catch(() => null) : null,
-    attempt ? ask("any", "GET", `${path}/attempts/${attempt}/output`).catch(() => null) : null,
+    attempt ? ask("any", "GET", attemptPath(id, attempt)).catch(() => null) : null,
   ]);
-  return { task, questions, attempt: own, outputs: outputs?.items.slice(-LATEST) ?? [] };
+  const outputs = own?.outputs ? await outputsBehind(own, Math.max(0, own.outputs - LATEST)).catch(() => []) : [];
+  return { task, questions, attempt: own, outputs };
 }
 
 export function Context({ question }) {
@@ -35,8 +36,8 @@ export function Context({ question }) {
     ${attempt?.prompt && attempt.prompt !== task.spec.initial_directive && html`<section><h2>First directive</h2><${Text} text=${task.spec.initial_directive} label="The first directive" /></section>`}
     <section><h2>Earlier questions</h2>
       ${earlier.length ? html`<ol class="earlier">${earlier.map((one) => html`<li key=${one.key}>
-        <p><a href=${addressOf("inbox", one.key)}>${lineOf(one.question, 200)}</a> <${Badge} status=${one.status} /></p>
-        ${one.status === "answered" && html`<blockquote><${Value} value=${one.answer} label="The answer" /><footer>${line(one.answered_by ?? "", 60)}</footer></blockquote>`}
+        <p><a href=${addressOf("inbox", one.key)}>${questionLine(one, 200)}</a> <${Badge} status=${one.status} /></p>
+        ${one.status === "answered" && html`<blockquote><${Preview} value=${one.answer} cut=${one.cut?.includes("answer")} whole=${async () => (await fetchQuestion(one.key)).answer} label="The answer" /><footer>${line(one.answered_by ?? "", 60)}</footer></blockquote>`}
       </li>`)}</ol>` : html`<p class="hint">None.</p>`}
     </section>
     ${outputs.length > 0 && html`<section><h2>Said so far</h2><ol class="outputs">${outputs.map((one) => html`<li key=${one.seq}>
@@ -48,7 +49,8 @@ export function Context({ question }) {
 
 function summary(output) {
   if (output.type === "progress") return [output.stage, output.note].filter(Boolean).join(": ");
-  if (output.type === "artifact") return output.name;
+  if (output.type === "artifact") return output.name ?? "";
+  if (output.cut) return `${Math.ceil((output.chunk ?? output.content).bytes / 1024).toLocaleString()} KiB`;
   if (output.type === "partial") return lineOf(output.chunk, 240);
   return lineOf(output.content?.value ?? output.content, 240);
 }

@@ -10,7 +10,7 @@ import { useKeys } from "../state/keys.js";
 import { loaded, open, settled, sync } from "../state/questions.js";
 import { addressOf, go } from "../state/route.js";
 import { may } from "../state/session.js";
-import { line, lineOf } from "../text/visible.js";
+import { line, questionLine } from "../text/visible.js";
 import { QuestionView } from "./question.js";
 
 const ROW = 68;
@@ -75,7 +75,7 @@ function emptyText(done, wanted) {
 function matching(questions, wanted) {
   const text = wanted.trim().toLowerCase();
   if (!text) return questions;
-  return questions.filter((one) => one.agent.toLowerCase().includes(text) || lineOf(one.question, 400).toLowerCase().includes(text) || one.task_id.startsWith(text.replace(/^t-/, "T-")));
+  return questions.filter((one) => one.agent.toLowerCase().includes(text) || questionLine(one, 400).toLowerCase().includes(text) || one.task_id.startsWith(text.replace(/^t-/, "T-")));
 }
 
 function Row({ question, current }) {
@@ -83,7 +83,7 @@ function Row({ question, current }) {
   return html`<a class="row question-row" href=${addressOf("inbox", question.key)} aria-current=${current ? "true" : undefined}>
     <span class="first"><b>${line(question.agent, 60)}</b>
       ${question.status !== "open" ? html`<${Badge} status=${question.status} />` : question.deadline ? html`<${Left} at=${question.deadline} />` : html`<${Age} at=${question.asked_at} />`}</span>
-    <span class="second">${lineOf(question.question, 160)}</span>
+    <span class="second">${questionLine(question, 160)}</span>
     ${drafted && html`<span class="tag">draft</span>`}
   </a>`;
 }

@@ -32,6 +32,7 @@ export function QuestionView({ id, onDone }) {
   useEffect(() => document.querySelector(".rest")?.scrollTo(0, 0), [id]);
   if (!question) return html`<${Trouble} problem=${problem} />${!problem && html`<p class="empty">Reading…</p>`}`;
   const isOpen = question.status === "open";
+  const part = !whole && (question.partial || question.cut?.includes("question"));
   return html`<article class="question">
     <header>
       <a class="back" href=${addressOf("inbox")}><${Icon} name="back" />Inbox</a>
@@ -48,8 +49,8 @@ export function QuestionView({ id, onDone }) {
     </header>
     <div class="columns">
       <div class="column">
-        <section class="asked" aria-label="What is asked"><${Value} value=${question.question} label="The question" /></section>
-        ${question.partial && !whole && html`<p class="hint">Reading the rest…</p>`}
+        <section class="asked" aria-label="What is asked">${(question.question !== null || !part) && html`<${Value} value=${question.question} label="The question" />`}</section>
+        ${part && html`<p class="hint">Reading the rest…</p>`}
         <${Settlement} question=${question} />
         ${isOpen && html`<${Answer} question=${question} ready=${Boolean(whole)} onDone=${onDone} />`}
         <${Trouble} problem=${problem} />

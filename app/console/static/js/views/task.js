@@ -4,11 +4,12 @@ import { Age } from "../parts/age.js";
 import { Badge } from "../parts/badge.js";
 import { Icon } from "../parts/icon.js";
 import { Trouble } from "../parts/problem.js";
-import { Text, Value } from "../parts/text.js";
+import { Preview, Text, Value } from "../parts/text.js";
 import { useKeys } from "../state/keys.js";
+import { fetchQuestion } from "../state/questions.js";
 import { addressOf, go } from "../state/route.js";
 import { TaskStory } from "../state/task.js";
-import { line, lineOf } from "../text/visible.js";
+import { line, questionLine } from "../text/visible.js";
 import { Actions } from "./actions.js";
 import { Attempts } from "./attempts.js";
 import { Children } from "./children.js";
@@ -45,8 +46,8 @@ export function TaskPage({ id }) {
         <${Attempts} facts=${facts} onDone=${() => story.read()} />
       </div>
       <div class="column">
-        ${questions.length > 0 && html`<section><h2>Questions</h2><ol class="earlier">${questions.map((one) => html`<li key=${one.key}><p><a href=${addressOf("inbox", one.key)}>${lineOf(one.question, 200)}</a> <${Badge} status=${one.status} /></p>
-          ${one.status === "answered" && html`<blockquote><${Value} value=${one.answer} label="The answer" /><footer>${line(one.answered_by ?? "", 60)}</footer></blockquote>`}</li>`)}</ol></section>`}
+        ${questions.length > 0 && html`<section><h2>Questions</h2><ol class="earlier">${questions.map((one) => html`<li key=${one.key}><p><a href=${addressOf("inbox", one.key)}>${questionLine(one, 200)}</a> <${Badge} status=${one.status} /></p>
+          ${one.status === "answered" && html`<blockquote><${Preview} value=${one.answer} cut=${one.cut?.includes("answer")} whole=${async () => (await fetchQuestion(one.key)).answer} label="The answer" /><footer>${line(one.answered_by ?? "", 60)}</footer></blockquote>`}</li>`)}</ol></section>`}
         <${Children} facts=${facts} />
         <section><h2>Events</h2><${EventRows} events=${story.events.value.slice(-200).reverse()} /></section>
       </div>
