@@ -92,7 +92,7 @@ async def _many(url: str, token: str, server: servers.Server) -> tuple[float, fl
 
 async def measure() -> list[Row]:
     """Measure the latency when idle and under load, then many long polls at once."""
-    with servers.swarmhold() as real:
+    with servers.swarmhold(SWARMHOLD_LIMITS__PARKED=str(2 * PARKED)) as real:
         token = await attach(real.url, real.root_key)
         took = await _idle(real.url, token)
         answers = await _answers(real.url, token, await attach(real.url, real.root_key, "senior"))

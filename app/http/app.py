@@ -36,6 +36,7 @@ from app.http.hosts import HostCheck
 from app.http.metrics import Metrics
 from app.http.problems import refuse
 from app.http.queries import KnownParameters
+from app.http.receiving import Receiving
 from app.http.replies import Reply, nothing
 from app.http.routers import all_routes
 from app.http.routes import PlainRoute, methods_of
@@ -59,6 +60,7 @@ class Application:
     def __init__(self, context: ServerContext, *, more: Sequence[BaseRoute] = ()) -> None:
         self.context = context
         self._error_responses = ErrorResponses(context)
+        self.receiving = Receiving(context.settings.limits)
         self._inner = self._fastapi(more)
         self._shortcuts = {
             (method, route.path): route
@@ -101,7 +103,8 @@ class Application:
         structlog.contextvars.bind_contextvars(request_id=request_id.decode())
         started = time.perf_counter()
         exchange = _Exchange(send, request_id)
-        authenticated = self._error_responses.authenticate_before_body(scope, receive)
+        body = self.receiving.body(scope, receive)
+        authenticated = self._error_responses.authenticate_before_body(scope, body.receive)
         try:
             self._check(scope)
             found = self._shortcut(scope)
@@ -123,6 +126,8 @@ class Application:
                 problem = await self._error_responses.problem(error, scope)
                 if not exchange.status:
                     await problem.reply()(scope, receive, exchange.send)
+        finally:
+            body.close()
         self._observe(scope, exchange.status, time.perf_counter() - started)
 
     async def _open_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -224,7 +229,7 @@ def create_app(
     The engine is started and stopped by the caller. `registry` may hold metrics of other parts.
     """
     settings = settings or HttpSettings()
-    holds, metrics = Holds(), Metrics(registry)
+    holds, metrics = Holds(settings.limits), Metrics(registry)
     metrics.gauge("swarmhold_http_parked", "Requests that wait now.", lambda: holds.parked)
     context = ServerContext(
         engine=engine,

@@ -7,11 +7,15 @@ leaving. Neither holds a thread.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Generator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
+
+from app.domain.errors import QuotaExceeded
+from app.domain.limits import Limits
 
 R = TypeVar("R")
 
@@ -49,10 +53,38 @@ class _Parked:
         self.end()
 
 
-class Holds:
-    """The waiting requests of one server."""
+class Shares:
+    """How many of something each credential has at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, quota: str, limit: int) -> None:
+        self._quota = quota
+        self._limit = limit
+        self._taken: dict[str, int] = {}
+
+    @contextmanager
+    def take(self, credential: str) -> Generator[None]:
+        """Count one more of this credential until the end of the block. Raises QuotaExceeded."""
+        taken = self._taken.get(credential, 0)
+        if taken >= self._limit:
+            raise QuotaExceeded(self._quota, self._limit)
+        self._taken[credential] = taken + 1
+        try:
+            yield
+        finally:
+            if (left := self._taken[credential] - 1) > 0:
+                self._taken[credential] = left
+            else:
+                del self._taken[credential]
+
+
+class Holds:
+    """The waiting requests of one server. `polls`, `claims` and `streams` bound those of one credential."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        limits = limits or Limits()
+        self.polls = Shares("parked", limits.parked)
+        self.claims = Shares("claims", limits.claims)
+        self.streams = Shares("streams", limits.streams)
         self._parked: set[_Parked] = set()
         self._draining = asyncio.Event()
 

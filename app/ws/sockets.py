@@ -14,6 +14,7 @@ from app.domain.errors import (
     AuthRateLimited,
     EngineError,
     InvalidRequest,
+    QuotaExceeded,
     RoleViolation,
     SessionNotFound,
     Unauthenticated,
@@ -25,7 +26,7 @@ from app.ws.backend import BackendConnection
 from app.ws.connection import FORBIDDEN, REFUSED, REPLACED, Connection, Ending
 from app.ws.handshake import Guest, admitted, origin_allowed, presented, subprotocol_of
 from app.ws.protocol import Protocol
-from swarmhold.models.frames import backend_client_frames, senior_client_frames
+from swarmhold.models.frames import CloseCode, backend_client_frames, senior_client_frames
 
 _log = structlog.get_logger(__name__)
 
@@ -63,7 +64,7 @@ class Sockets:
             await _turn_away(socket, FORBIDDEN)
             return
         protocol = Protocol(senior_client_frames, limits=context.settings.limits)
-        await self._serve(Connection(context, socket, guest, id, protocol))
+        await self._serve(socket, Connection(context, socket, guest, id, protocol))
 
     async def _backend(self, socket: WebSocket) -> None:
         """Serve an operator backend, which is also a spawn hook and senior bridge under its id."""
@@ -73,7 +74,7 @@ class Sockets:
             return
         context: ServerContext = socket.scope[SCOPE_KEY]
         protocol = Protocol(backend_client_frames, limits=context.settings.limits)
-        await self._serve(BackendConnection(context, socket, guest, id, protocol))
+        await self._serve(socket, BackendConnection(context, socket, guest, id, protocol))
 
     async def _admit(self, socket: WebSocket, id: str, verb: Verb, roles: frozenset[Role]) -> Guest | None:
         """Accept the WebSocket and return its client; close it with a code if the credential is invalid."""
@@ -91,7 +92,14 @@ class Sockets:
             await _turn_away(socket, await _refusal(context, socket, error, text))
             return None
 
-    async def _serve(self, connection: Connection) -> None:
+    async def _serve(self, socket: WebSocket, connection: Connection) -> None:
+        try:
+            with connection.context.holds.streams.take(connection.guest.token.text):
+                await self._serve_registered(connection)
+        except QuotaExceeded as error:
+            await _turn_away(socket, Ending(CloseCode.QUOTA_EXCEEDED, str(error)))
+
+    async def _serve_registered(self, connection: Connection) -> None:
         older = self._open.get(connection.id)
         self._open[connection.id] = connection
         if older is not None:

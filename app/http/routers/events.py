@@ -103,16 +103,20 @@ class EventsReply(Reply):
         self._stream = stream
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send events as they come. A slow client delays only itself: the feed buffers one page for each."""
+        """Send events as they come. A slow client delays only itself: the feed buffers one page for each.
+
+        Raises QuotaExceeded before anything is sent.
+        """
         try:
-            await self._stream.open()
-            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            if scope["method"] == "HEAD":
+            with self._context.holds.streams.take(self._bearer.text):
+                await self._stream.open()
+                await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+                if scope["method"] == "HEAD":
+                    await send({"type": "http.response.body", "body": b""})
+                    return
+                await send({"type": "http.response.body", "body": _HELLO, "more_body": True})
+                await self._context.holds.park(receive, self._pump(send))
                 await send({"type": "http.response.body", "body": b""})
-                return
-            await send({"type": "http.response.body", "body": _HELLO, "more_body": True})
-            await self._context.holds.park(receive, self._pump(send))
-            await send({"type": "http.response.body", "body": b""})
         except Drained:
             await send({"type": "http.response.body", "body": b""})
         except ClientDisconnect:

@@ -35,7 +35,8 @@ async def watched(request: Request, context: ServerContext, bearer: Bearer, key:
     """Wait for a question: 200 once it is settled, 202 while it is open."""
     held = hold_of(hold, context.settings)
     try:
-        row, settled = await context.holds.park(request.receive, context.engine.questions.watch(bearer, key, held))
+        with context.holds.polls.take(bearer.text):
+            row, settled = await context.holds.park(request.receive, context.engine.questions.watch(bearer, key, held))
     except Drained:
         row, settled = await context.engine.questions.watch(bearer, key, NOTHING)
     return replies.json(views.question(row), status=200 if settled else 202)

@@ -6,6 +6,7 @@ Plain endpoints: these and the workers' own calls are what a busy swarm makes.
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter
@@ -80,8 +81,9 @@ async def poll(request: Request) -> Reply:
     hold = hold_of(query.get("hold"), context.settings)
     since = whole_of(query.get("since"), "since")
     try:
-        waiting = context.engine.tasks.watch(bearer, task_id, hold, since=since)
-        state, done = await context.holds.park(request.receive, waiting)
+        with context.holds.polls.take(bearer.text):
+            waiting = context.engine.tasks.watch(bearer, task_id, hold, since=since)
+            state, done = await context.holds.park(request.receive, waiting)
     except Drained:
         state, done = await context.engine.tasks.watch(bearer, task_id, NOTHING, since=since)
     return shown(state, status=200 if done else 202)
@@ -94,7 +96,8 @@ async def dispatch(request: Request) -> Reply:
     wait = hold_of(query_of(scope).get("wait"), context.settings, name="wait", default=NOTHING)
     body, value = await json_body(request, context)
     asked = bodies.shaped(DispatchRequest, value)
-    starting = context.engine.dispatcher.dispatch(
+    starting = partial(
+        context.engine.dispatcher.dispatch,
         bearer,
         task_id,
         asked.spawner.model_dump(mode="json"),
@@ -104,10 +107,11 @@ async def dispatch(request: Request) -> Reply:
         idempotency=await idempotency_of(scope, body),
     )
     if not wait:
-        started, outcome = await starting
+        started, outcome = await starting()
     else:
         try:
-            started, outcome = await context.holds.park(request.receive, starting)
+            with context.holds.polls.take(bearer.text):
+                started, outcome = await context.holds.park(request.receive, starting())
         except Drained:
             raise ShuttingDown from None
     if outcome is not None:

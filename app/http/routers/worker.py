@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from pydantic import TypeAdapter
 from starlette.requests import Request
 
@@ -178,11 +180,18 @@ async def resource(context: ContextDep, bearer: Token, key: NamePath) -> Reply:
 async def claim(request: Request, context: ContextDep, key: ApiKeyText, body: ClaimRequest, once: Once) -> Reply:
     """Claim the next attempt of a queue, waiting up to `hold` seconds for one."""
     hold = context.settings.default_hold if body.hold is None else duration_of(body.hold, context.settings)
-    claiming = context.engine.workers.claim(
-        key, queue=body.queue, agents=body.agents or (), hold=hold, worker_name=body.worker_name, idempotency=once
+    claiming = partial(
+        context.engine.workers.claim,
+        key,
+        queue=body.queue,
+        agents=body.agents or (),
+        hold=hold,
+        worker_name=body.worker_name,
+        idempotency=once,
     )
     try:
-        claimed = await context.holds.park(request.receive, claiming)
+        with context.holds.claims.take(key):
+            claimed = await context.holds.park(request.receive, claiming())
     except Drained:
         return replies.nothing()
     if claimed is None:

@@ -1,5 +1,6 @@
 """Hostile bodies within and beyond the limits: each is refused with a short reply that names the limit."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 
@@ -8,7 +9,8 @@ import pytest
 from app.domain.limits import Limits
 from app.http.settings import HttpSettings
 from tests.e2e.http.test_errors import OP, WORK, problem
-from tests.support.serving import Node, served
+from tests.support.serving import ROOT_KEY, Node, served
+from tests.support.waiting import eventually
 
 UNKNOWN = "{" + ",".join(f'"u{n}":0' for n in range(40_000)) + ',"agent":"a"}'
 EMPTY_LISTS = "[" + ",".join(["[]"] * 150_000) + "]"
@@ -75,3 +77,66 @@ async def test_a_worker_sends_less_than_others_may() -> None:
         assert (await operator.put(f"{OP}/resources/r", json="x" * 4000)).status_code == 204
         refused = problem(await operator.put(f"{OP}/resources/r", json="x" * 5000), 413, "payload-too-large")
         assert (refused["what"], refused["limit"]) == ("body", 5000)
+
+
+async def test_one_token_parks_so_many_requests() -> None:
+    """Others are served meanwhile, and a poll that ends makes room."""
+    async with served(HttpSettings(limits=Limits(parked=2))) as node:
+        operator, other = await node.operator(), await node.operator()
+        task, _ = await node.worker(operator)
+        path = f"{OP}/tasks/{task}/poll?hold=30"
+        parked = [asyncio.create_task(operator.get(path)) for _ in range(2)]
+        await eventually(lambda: node.application.context.holds.parked == 2)
+
+        reply = await operator.get(path)
+        refused = problem(reply, 429, "quota-exceeded")
+        assert (refused["quota"], refused["limit"], reply.headers["Retry-After"]) == ("parked", 2, "1")
+        assert (await other.get(f"{OP}/tasks/{task}/poll?hold=0")).status_code == 202
+        await operator.post(f"{OP}/tasks/{task}/cancel")
+        assert {(await poll).status_code for poll in parked} == {200}
+        assert (await operator.get(path)).status_code == 200
+
+
+async def test_one_token_has_so_many_streams() -> None:
+    """A stream that ends makes room."""
+    async with served(HttpSettings(limits=Limits(streams=1))) as node:
+        operator = await node.operator()
+        async with operator.stream("GET", f"{OP}/events") as first:
+            assert first.status_code == 200
+            assert problem(await operator.get(f"{OP}/events"), 429, "quota-exceeded")["quota"] == "streams"
+        await eventually(lambda: node.application.context.holds.parked == 0)
+        async with operator.stream("GET", f"{OP}/events") as second:
+            assert second.status_code == 200
+
+
+async def test_bodies_being_received_are_bounded() -> None:
+    """One credential's unfinished bodies leave room for those of others."""
+    async with served(HttpSettings(limits=Limits(receiving_each_bytes=300_000))) as node:
+        operator, other = await node.operator(), await node.operator()
+        released = asyncio.Event()
+
+        async def unfinished() -> AsyncIterator[bytes]:
+            yield b'"' + b"x" * 200_000
+            await released.wait()
+            yield b'"'
+
+        first = asyncio.create_task(operator.put(f"{OP}/resources/a", content=unfinished(), headers=JSON))
+        await eventually(lambda: node.application.receiving.held >= 150_000)
+        reply = await operator.put(f"{OP}/resources/b", json="x" * 250_000)
+        refused = problem(reply, 503, "overloaded")
+        assert (refused["quota"], refused["limit"]) == ("receiving_each", 300_000)
+        assert "Retry-After" in reply.headers
+        assert (await other.put(f"{OP}/resources/b", json="x" * 250_000)).status_code == 204
+        released.set()
+        assert (await first).status_code == 204
+        assert node.application.receiving.held == 0
+
+
+async def test_lives_of_credentials_are_bounded(node: Node) -> None:
+    """Beyond the limit is 422."""
+    operator = await node.operator()
+    body = {"agent_id": "a", "role": "worker", "ttl": 8 * 86_400}
+    assert problem(await operator.post(f"{OP}/tokens", json=body), 422, "invalid-body")["errors"][0]["field"] == "ttl"
+    body = {"operator_id": "o", "role": "operator", "ttl": 31 * 86_400}
+    reply = await node.as_(ROOT_KEY).post(f"{OP}/sessions", json=body)
+    assert problem(reply, 422, "invalid-body")["errors"][0]["field"] == "ttl"

@@ -51,12 +51,13 @@ BEARER_SUBPROTOCOL = "swarmhold.bearer."
 
 
 class CloseCode(IntEnum):
-    """Why the server closed a connection: for good, or for now if the reader was slow."""
+    """Why the server closed a connection: for good, or for now if the reader was slow or has too many."""
 
     UNAUTHENTICATED = 4401
     FORBIDDEN = 4403
     SLOW_READER = 4408
     REPLACED = 4409
+    QUOTA_EXCEEDED = 4429
 
 
 class Welcome(Shape):

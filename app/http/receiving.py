@@ -1,0 +1,84 @@
+"""How many bytes of request bodies are held at a time: in all, of one credential, and of one source without one."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from starlette.types import Message, Receive, Scope
+
+from app.domain.errors import Overloaded, Unauthenticated
+from app.domain.limits import Limits
+from app.http.auth import credential_text
+from app.http.auth_rate_limit import source_of
+
+
+class Receiving:
+    """The bodies that are being received or worked on. Those that arrived in one piece are small and not counted."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._held = Counter[str]()
+        self._total = 0
+
+    @property
+    def held(self) -> int:
+        """How many bytes are held now."""
+        return self._total
+
+    def body(self, scope: Scope, receive: Receive) -> IncomingBody:
+        """Return the body of a request; close it when the request is done."""
+        return IncomingBody(self, scope, receive)
+
+    def hold(self, holder: str, size: int, *, known: bool) -> None:
+        """Count bytes of a holder's body. Raises Overloaded when there would be too many."""
+        quota = "receiving_each" if known else "receiving_unknown"
+        each = self._limits.receiving_each_bytes if known else self._limits.receiving_unknown_bytes
+        if self._held[holder] + size > each:
+            raise Overloaded(quota, each)
+        if self._total + size > self._limits.receiving_bytes:
+            raise Overloaded("receiving", self._limits.receiving_bytes)
+        self._held[holder] += size
+        self._total += size
+
+    def release(self, holder: str, size: int) -> None:
+        """Count bytes no longer."""
+        self._total -= size
+        self._held[holder] -= size
+        if self._held[holder] <= 0:
+            del self._held[holder]
+
+
+class IncomingBody:
+    """One request's body as it arrives."""
+
+    __slots__ = ("_holder", "_known", "_raw", "_receiving", "_scope", "_size")
+
+    def __init__(self, receiving: Receiving, scope: Scope, raw: Receive) -> None:
+        self._receiving = receiving
+        self._scope = scope
+        self._raw = raw
+        self._holder = ""
+        self._known = False
+        self._size = 0
+
+    async def receive(self) -> Message:
+        """Receive a message and count its bytes. Raises Overloaded."""
+        message = await self._raw()
+        if self._holder or message.get("more_body", False):
+            size = len(message.get("body", b""))
+            if not self._holder:
+                self._identify()
+            self._receiving.hold(self._holder, size, known=self._known)
+            self._size += size
+        return message
+
+    def close(self) -> None:
+        """Count its bytes no longer."""
+        if self._size:
+            self._receiving.release(self._holder, self._size)
+
+    def _identify(self) -> None:
+        try:
+            self._holder, self._known = credential_text(self._scope), True
+        except Unauthenticated:
+            self._holder = source_of(self._scope.get("client"))
