@@ -37,7 +37,8 @@ def browser(chromium: Path) -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A node for the tests of one file."""
-    with ServerProcess(tmp_path_factory.mktemp("node") / "data") as server:
+    large = {"SWARMHOLD_LIMITS__QUESTION": "4194304", "SWARMHOLD_LIMITS__DIRECTIVE": "4194304"}
+    with ServerProcess(tmp_path_factory.mktemp("node") / "data", settings=large) as server:
         yield server
 
 

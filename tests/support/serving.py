@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import httpx
 import uvicorn
@@ -92,7 +92,9 @@ async def served(
     protocols: Sequence[str] = ("httptools", "websockets-sansio"),
 ) -> AsyncIterator[Node]:
     """Serve an engine (a new one over the store at `store_url` unless given) on a free port of 127.0.0.1."""
-    engine = engine or Engine(default_parts(cfg or EngineCfg(), store_url=store_url))
+    cfg = cfg or EngineCfg()
+    cfg = cfg if settings is None else replace(cfg, limits=settings.limits)
+    engine = engine or Engine(default_parts(cfg, store_url=store_url))
     async with engine:
         await engine.keys.ensure_root(ROOT_KEY)
         application = create_app(engine, settings, more=Sockets().routes())
