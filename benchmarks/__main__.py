@@ -1,11 +1,11 @@
-"""Run the named benchmarks: `python -m benchmarks [hot lives wakes store grown]`. Without names, write `results.md`."""
+"""Run the named benchmarks: `python -m benchmarks [hot …]`. Without names, run all and write `results.md`."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
 
-from benchmarks import grown, hot, lives, servers, store, wakes
+from benchmarks import grown, hot, lives, servers, stalls, store, wakes
 from benchmarks.report import Row, table, write
 
 SUITES: dict[str, Callable[[], list[Row]]] = {
@@ -14,6 +14,7 @@ SUITES: dict[str, Callable[[], list[Row]]] = {
     "wakes": wakes.main,
     "store": store.main,
     "grown": grown.main,
+    "stalls": stalls.main,
 }
 
 

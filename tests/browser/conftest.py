@@ -37,7 +37,7 @@ def browser(chromium: Path) -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A node for the tests of one file."""
-    large = {"SWARMHOLD_LIMITS__QUESTION": "4194304", "SWARMHOLD_LIMITS__DIRECTIVE": "4194304"}
+    large = {f"SWARMHOLD_LIMITS__{name}": "4194304" for name in ("QUESTION", "DIRECTIVE", "WORKER_BODY")}
     with ServerProcess(tmp_path_factory.mktemp("node") / "data", settings=large) as server:
         yield server
 
