@@ -268,3 +268,33 @@ def test_the_inbox_works_on_a_phone(open_console: OpenConsole, swarm: Swarm) -> 
         console.go(page)
         expect(console.page.get_by_role("heading", level=1)).to_be_visible()
         assert console.page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), page
+
+
+WIDE = [9007199254740992, 9007199254740993]
+
+
+def test_a_choice_is_recorded_with_every_digit(console: Console, swarm: Swarm) -> None:
+    """Of two numbers that JavaScript cannot tell apart, the one that was clicked is the answer."""
+    asked = swarm.ask("Which account?", choices=WIDE)
+
+    console.row("Which account?").click()
+    expect(console.page.get_by_role("button", name=str(WIDE[0]))).to_be_visible()
+    console.page.get_by_role("button", name=str(WIDE[1])).click()
+
+    assert answered(swarm, asked["key"]) == WIDE[1]
+
+
+def test_a_form_sends_the_digits_that_were_typed(console: Console, swarm: Swarm) -> None:
+    """Numbers of the form go through it as text."""
+    schema = {
+        "type": "object",
+        "required": ["account"],
+        "properties": {"account": {"type": "integer", "title": "Account"}},
+    }
+    asked = swarm.ask("Which account exactly?", answer_schema=schema)
+
+    console.row("Which account exactly?").click()
+    console.page.get_by_label("Account").fill("20000000000000000001")
+    console.page.get_by_role("button", name="Send").click()
+
+    assert answered(swarm, asked["key"]) == {"account": 20000000000000000001}

@@ -77,3 +77,43 @@ def test_durations_read_well() -> None:
 
     assert shown == ["0 s", "59 s", "1 min", "1 h", "1 h 23 min", "1 d 1 h", "20 d"]
     assert of("text/times.js", "[247e3, 3847e3].map(m.countdown)") == ["4:07", "1:04:07"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a":[1,2.50,-0,1e5,1E+2,0.30000000000000004,20000000000000000001],'
+        '"b":{"c":9007199254740993,"d":"1.10 \\" \\\\"}}',
+        "1e400",
+        ' [ 9007199254740993 , true , null , "é\\u0000" , {} , [ ] , { "__proto__" : 1.0 } ] ',
+        "[1,0.5,-3,1000]",
+    ],
+)
+def test_numbers_are_read_and_written_as_they_stand(text: str) -> None:
+    """Whatever JavaScript would make of them; everything else is as JSON.parse has it."""
+    written = of("text/json.js", f"m.stringify(m.parse({json.dumps(text)}))")
+    assert written == json.dumps(
+        json.loads(text, parse_float=lambda one: f"<{one}>", parse_int=lambda one: f"<{one}>"),
+        separators=(",", ":"),
+        ensure_ascii=False,
+    ).replace('"<', "").replace('>"', "")
+    assert of("text/json.js", f"m.stringify(m.parse({json.dumps(text)}), 2).replace(/\\s/g, '')") == "".join(
+        written.split()
+    )
+
+
+@pytest.mark.parametrize("text", ["[1.10,]", "[01]", "1.", '{"a":1.0', "NaN", '"1.10', "[1.10 2]", ""])
+def test_what_is_no_json_is_refused(text: str) -> None:
+    """As JSON.parse refuses it."""
+    refused = f"(() => {{ try {{ m.parse({json.dumps(text)}); return false }} catch {{ return true }} }})()"
+    assert of("text/json.js", refused) is True
+
+
+def test_a_typed_number_keeps_its_digits() -> None:
+    """What is no number of JSON is none."""
+    assert of("text/json.js", '["1.50", "9007199254740993", "12"].map((one) => m.stringify(m.numberOf(one)))') == [
+        "1.50",
+        "9007199254740993",
+        "12",
+    ]
+    assert of("text/json.js", '["1.", "", "07", "a"].every((one) => m.numberOf(one) === undefined)') is True

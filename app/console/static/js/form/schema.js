@@ -1,5 +1,7 @@
 // Prepares a schema for a form: bounded, without patterns that could hang the browser, with visible text only.
 import { visible } from "../text/visible.js";
+import { Exact, stringify } from "../text/json.js";
+import { marked, unmarked } from "./numbers.js";
 
 const MOST_NODES = 400;
 const DEEPEST = 14;
@@ -25,6 +27,7 @@ export function formable(schema) {
 
 function copied(schema, count, depth) {
   if (Array.isArray(schema)) return schema.map((one) => copied(one, count, depth + 1));
+  if (schema instanceof Exact) return Number(schema);
   if (!schema || typeof schema !== "object") return schema;
   count.nodes += 1;
   if (count.nodes > MOST_NODES || depth > DEEPEST) throw new TooMuch();
@@ -33,7 +36,7 @@ function copied(schema, count, depth) {
     if (name === "__proto__" || LEFT_OUT.has(name)) continue;
     if (name === "$ref" && !String(value).startsWith("#/")) throw new TooMuch();
     if (name.startsWith("$dynamic") || name === "$anchor") throw new TooMuch();
-    if (DATA.has(name)) copy[name] = value;
+    if (DATA.has(name)) copy[name] = marked(value);
     else if (WORDS.has(name)) copy[name] = visible(String(value));
     else if (NAMED.has(name)) copy[name] = named(value, count, depth, name === "properties");
     else copy[name] = copied(value, count, depth + 1);
@@ -56,9 +59,11 @@ function choosable(schema) {
   const values = schema.enum;
   if (!Array.isArray(values) || !values.some((value) => typeof value === "string" && visible(value) !== value)) return schema;
   const { enum: _, ...others } = schema;
-  const typed = values.every((value) => typeof value === "string") ? { type: "string" } : {};
-  return { ...typed, ...others, oneOf: values.map((value) => ({ const: value, title: typeof value === "string" ? visible(value) : JSON.stringify(value) })) };
+  const typed = unmarked(values).every((value) => typeof value === "string") ? { type: "string" } : {};
+  return { ...typed, ...others, oneOf: values.map((value) => ({ const: value, title: labelOf(unmarked(value)) })) };
 }
+
+const labelOf = (value) => (typeof value === "string" ? visible(value) : stringify(value));
 
 function explained(schema, copy) {
   if (typeof schema.pattern !== "string") return copy;

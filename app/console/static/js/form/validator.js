@@ -1,5 +1,6 @@
 // Validation for the form library, by a validator that interprets schemas instead of compiling them to code.
 import { Validator, toErrorSchema } from "../../vendor/forms.js";
+import { rounded } from "./numbers.js";
 
 const DRAFT = "2020-12";
 // Errors that only repeat that a nested value is invalid.
@@ -7,7 +8,7 @@ const CONTAINERS = new Set(["properties", "items", "prefixItems", "additionalPro
 
 /** Returns the violations of the schema: [{path: [...], message}]. Throws for an unusable schema. */
 export function complaints(schema, value) {
-  const { valid, errors } = new Validator(schema, DRAFT, false).validate(value);
+  const { valid, errors } = new Validator(rounded(schema), DRAFT, false).validate(rounded(value));
   if (valid) return [];
   const leaves = errors.filter((error) => !CONTAINERS.has(error.keyword));
   return (leaves.length ? leaves : errors).map(complaint);
@@ -47,7 +48,7 @@ export const validator = {
     if (typeof schema !== "object" || value === undefined) return schema !== false;
     const whole = { ...schema, $defs: root?.$defs ?? {}, definitions: root?.definitions ?? {} };
     try {
-      return new Validator(whole, DRAFT).validate(value).valid;
+      return new Validator(rounded(whole), DRAFT).validate(rounded(value)).valid;
     } catch {
       return false;
     }

@@ -1,5 +1,6 @@
 // Requests to the HTTP API: JSON in, JSON out, the credential in the Authorization header only.
 import { Problem } from "./problem.js";
+import { parse, stringify } from "../text/json.js";
 
 const PATIENCE_MS = 30_000;
 
@@ -22,7 +23,7 @@ export async function call(credential, method, path, { body, query, signal, head
         ...(body === undefined ? {} : { "Content-Type": "application/json" }),
         ...headers,
       },
-      body: body === undefined ? undefined : JSON.stringify(body),
+      body: body === undefined ? undefined : stringify(body),
       cache: "no-store",
       credentials: "omit",
       redirect: "error",
@@ -42,7 +43,7 @@ export async function call(credential, method, path, { body, query, signal, head
 function parsed(text) {
   if (!text) return null;
   try {
-    return JSON.parse(text);
+    return parse(text);
   } catch {
     return null;
   }

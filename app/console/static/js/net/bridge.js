@@ -1,6 +1,7 @@
 // The WebSocket of a senior. The server sends new questions, and on every connect all open ones.
 import { signal } from "../../vendor/preact.js";
 import { Backoff, rest } from "./backoff.js";
+import { parse } from "../text/json.js";
 
 const PING_MS = 20_000;
 const REFUSED = new Set([4401, 4403]);
@@ -71,7 +72,7 @@ export class Bridge {
       }, PING_MS);
       socket.onmessage = (message) => {
         heard = true;
-        const frame = JSON.parse(message.data);
+        const frame = parse(message.data);
         if (frame.type === "welcome") {
           backoff.reset();
           this.state.value = "live";

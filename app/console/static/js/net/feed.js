@@ -2,6 +2,7 @@
 import { signal } from "../../vendor/preact.js";
 import { Backoff, rest } from "./backoff.js";
 import { messagesOf } from "./messages.js";
+import { parse } from "../text/json.js";
 
 const SILENCE_MS = 45_000;
 const BATCH_MS = 100;
@@ -97,7 +98,7 @@ export class Feed {
   #take(message) {
     if (message.id) this.cursor = message.id;
     if (message.event === "lagged") return;
-    this.#batch.push(JSON.parse(message.data));
+    this.#batch.push(parse(message.data));
     this.#timer ||= setTimeout(() => this.#give(), BATCH_MS);
   }
 

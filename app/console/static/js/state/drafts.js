@@ -1,5 +1,6 @@
 // Drafts of answers. They survive a reload, a restart of the server and the end of the session.
 import { keep, kept, keptNames } from "./kept.js";
+import { stringify } from "../text/json.js";
 
 const PREFIX = "draft.";
 const LONGEST = 1_000_000;
@@ -12,7 +13,7 @@ export const draftOf = (key) => large.get(key) ?? kept(PREFIX + key);
 /** Stores a draft; null deletes it. Returns false if it is kept only until the page is left. */
 export function keepDraft(key, draft) {
   large.delete(key);
-  if (draft === null || (JSON.stringify(draft).length <= LONGEST && keep(PREFIX + key, draft))) return draft !== null || keep(PREFIX + key, null);
+  if (draft === null || (stringify(draft).length <= LONGEST && keep(PREFIX + key, draft))) return draft !== null || keep(PREFIX + key, null);
   keep(PREFIX + key, null);
   large.set(key, draft);
   return false;

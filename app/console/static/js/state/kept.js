@@ -1,4 +1,5 @@
 // Storage that survives a reload of this tab only: sessionStorage, which other tabs cannot read.
+import { parse, stringify } from "../text/json.js";
 
 const PREFIX = "swarmhold.";
 
@@ -6,7 +7,7 @@ const PREFIX = "swarmhold.";
 export function kept(name, fallback = null) {
   try {
     const text = sessionStorage.getItem(PREFIX + name);
-    return text === null ? fallback : JSON.parse(text);
+    return text === null ? fallback : parse(text);
   } catch {
     return fallback;
   }
@@ -16,7 +17,7 @@ export function kept(name, fallback = null) {
 export function keep(name, value) {
   try {
     if (value === null) sessionStorage.removeItem(PREFIX + name);
-    else sessionStorage.setItem(PREFIX + name, JSON.stringify(value));
+    else sessionStorage.setItem(PREFIX + name, stringify(value));
     return true;
   } catch {
     return false;

@@ -4,6 +4,7 @@ import { byUrgency } from "../text/order.js";
 import { draftedKeys } from "./drafts.js";
 import { onEvents, onFrame } from "./live.js";
 import { ask, held, may } from "./session.js";
+import { stringify } from "../text/json.js";
 
 const PAGE = 100;
 const LARGE = 8_000;
@@ -55,7 +56,7 @@ function preferring(before, question) {
 
 /** Drops a large body, which is fetched again when the question is opened. */
 function slim(question) {
-  const text = typeof question.question === "string" ? question.question : JSON.stringify(question.question);
+  const text = typeof question.question === "string" ? question.question : stringify(question.question);
   if (question.question === undefined || text.length <= LARGE) return question;
   return { ...question, question: text.slice(0, LARGE), partial: true };
 }

@@ -1,4 +1,5 @@
 // Makes untrusted text safe to display: no invisible characters, no cursor movement, no change of text direction.
+import { stringify } from "./json.js";
 
 // Controls except tab and line feed, invisible and bidirectional characters, tags, and lone surrogates.
 const UNSEEN = new RegExp(
@@ -42,7 +43,7 @@ export function line(text, limit = 200) {
 
 /** Returns a JSON value as text: a string unchanged, everything else indented. */
 export function textOf(value) {
-  return typeof value === "string" ? value : JSON.stringify(value, null, 2) ?? "null";
+  return typeof value === "string" ? value : stringify(value, 2);
 }
 
 /** Returns one line for a question. A list shows no long one that is not text. */
@@ -57,5 +58,5 @@ export function lineOf(value, limit) {
     for (const name of ["question", "title", "text", "message", "prompt"])
       if (typeof value[name] === "string" && value[name]) return line(value[name], limit);
   }
-  return line(JSON.stringify(value) ?? "null", limit);
+  return line(stringify(value), limit);
 }

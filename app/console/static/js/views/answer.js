@@ -6,6 +6,7 @@ import { draftOf, keepDraft } from "../state/drafts.js";
 import { useKeys } from "../state/keys.js";
 import { line, textOf, visible } from "../text/visible.js";
 import { Choices } from "./choices.js";
+import { parse, stringify } from "../text/json.js";
 
 const WORDS = { form: "Form", text: "Text", json: "JSON" };
 
@@ -43,7 +44,7 @@ export function Answer({ question, ready, onDone }) {
     if (mode === "form") return submit.current?.();
     if (mode === "text") return draft.text ? send(draft.text) : setFault("There is no answer yet.");
     try {
-      return send(JSON.parse(draft.text ?? ""));
+      return send(parse(draft.text ?? ""));
     } catch (error) {
       return setFault(`This is not JSON: ${error.message}`);
     }
@@ -68,7 +69,7 @@ function turned(draft, from, to) {
   if (from === "form" && to === "json" && draft.value !== undefined) return { mode: to, text: textOf(draft.value) };
   if (from === "json" && to === "form")
     try {
-      return { mode: to, value: JSON.parse(draft.text) };
+      return { mode: to, value: parse(draft.text) };
     } catch {
       return { mode: to };
     }
@@ -80,7 +81,7 @@ function Field({ mode, schema, text, onText }) {
   return html`<label class="field">${label}
     ${schema?.description && html`<span class="hint">${line(schema.description, 600)}</span>`}
     <textarea rows="5" dir="auto" spellcheck=${mode === "text"} class=${mode === "json" ? "mono" : ""} value=${text} onInput=${(event) => onText(event.target.value)}></textarea></label>
-    ${mode === "json" && schema && html`<details><summary>Its schema</summary><pre class="mono">${visible(JSON.stringify(schema, null, 2).slice(0, 20_000))}</pre></details>`}`;
+    ${mode === "json" && schema && html`<details><summary>Its schema</summary><pre class="mono">${visible(stringify(schema, 2).slice(0, 20_000))}</pre></details>`}`;
 }
 
 function Sending({ entry }) {

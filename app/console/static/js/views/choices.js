@@ -2,10 +2,11 @@
 import { html, useMemo, useRef } from "../../vendor/preact.js";
 import { useKeys } from "../state/keys.js";
 import { line } from "../text/visible.js";
+import { stringify } from "../text/json.js";
 
 const HASTE_MS = 500;
 
-const wordFor = (value) => (value === true ? "Yes" : value === false ? "No" : typeof value === "string" ? line(value, 400) : line(JSON.stringify(value), 400));
+const wordFor = (value) => (value === true ? "Yes" : value === false ? "No" : typeof value === "string" ? line(value, 400) : line(stringify(value), 400));
 
 /** Calls `onChoose(value)` at once. A key pressed just as the question appears is ignored: it was meant for another one. */
 export function Choices({ choices, disabled, onChoose }) {

@@ -3,6 +3,7 @@ import { html } from "../../vendor/preact.js";
 import { addressOf } from "../state/route.js";
 import { moment } from "../text/times.js";
 import { line } from "../text/visible.js";
+import { stringify } from "../text/json.js";
 
 const COMMON = new Set(["cursor", "kind", "at", "task_id", "session_id", "attempt", "key"]);
 
@@ -16,7 +17,7 @@ export function detailOf(event) {
 const isNothing = (value) => value === null || (Array.isArray(value) && !value.length);
 
 function wholeDetailOf(event) {
-  return Object.entries(event).filter(([name, value]) => !COMMON.has(name) && !isNothing(value)).map(([name, value]) => `${name.replaceAll("_", " ")} ${typeof value === "string" ? value : JSON.stringify(value)}`).join(", ");
+  return Object.entries(event).filter(([name, value]) => !COMMON.has(name) && !isNothing(value)).map(([name, value]) => `${name.replaceAll("_", " ")} ${typeof value === "string" ? value : stringify(value)}`).join(", ");
 }
 
 /** One event. `whole` adds the columns that the page of a single task omits. */

@@ -13,6 +13,7 @@ import { line } from "../text/visible.js";
 import { Answer } from "./answer.js";
 import { Context } from "./context.js";
 import { Settlement } from "./settlement.js";
+import { stringify } from "../text/json.js";
 
 const SILENCE = {
   keep_waiting: "Silence changes nothing: the task goes on waiting.",
@@ -44,7 +45,7 @@ export function QuestionView({ id, onDone }) {
         ${question.bridge_id && html`<span>for ${line(question.bridge_id, 40)}</span>`}
       </p>
       ${isOpen && question.deadline && html`<p class="deadline"><${Left} at=${question.deadline} /> ${SILENCE[question.on_deadline] ?? ""}
-        ${question.on_deadline === "default" && "default" in question && html` <code>${line(JSON.stringify(question.default), 120)}</code>`}
+        ${question.on_deadline === "default" && "default" in question && html` <code>${line(stringify(question.default), 120)}</code>`}
         ${question.on_deadline === "escalate" && question.escalate_to && html` <b>${line(question.escalate_to, 60)}</b>`}</p>`}
     </header>
     <div class="columns">

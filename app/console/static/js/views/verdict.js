@@ -3,11 +3,12 @@ import { html, useState } from "../../vendor/preact.js";
 import { ActDialog } from "../parts/act.js";
 import { ask } from "../state/session.js";
 import { textOf } from "../text/visible.js";
+import { parse } from "../text/json.js";
 
 /** Returns the parsed JSON of a text, or the text itself if it is not JSON. */
 function valueOf(text) {
   try {
-    return JSON.parse(text);
+    return parse(text);
   } catch {
     return text;
   }

@@ -4,6 +4,7 @@ import { Age } from "../parts/age.js";
 import { addressOf } from "../state/route.js";
 import { moment } from "../text/times.js";
 import { line, visible } from "../text/visible.js";
+import { stringify } from "../text/json.js";
 
 const TOLD = new Set(["kind", "detail", "since", "key", "task_id"]);
 
@@ -19,5 +20,5 @@ export function Why({ why }) {
 function shown(value) {
   if (typeof value === "string" && /^\d{4}-\d\d-\d\dT.*Z$/.test(value)) return moment(value);
   if (Array.isArray(value)) return line(`${value.slice(-3).join(", ")}${value.length > 3 ? ` and ${value.length - 3} more` : ""}`, 160);
-  return line(typeof value === "string" ? value : JSON.stringify(value), 160);
+  return line(typeof value === "string" ? value : stringify(value), 160);
 }
