@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 from app.cli.output import inert, short
+from app.domain.json import same_json
+from swarmhold.encoding import decode
 
 _YES = frozenset({"y", "yes", "true", "1"})
 _ANYTHING: Mapping[str, Any] = {}
@@ -111,7 +112,7 @@ def chosen(text: str, options: Sequence[Any]) -> Any:
 
 def _same_json(option: Any, text: str) -> bool:
     try:
-        return json.loads(text) == option
+        return same_json(decode(text), option)
     except ValueError:
         return False
 
@@ -127,15 +128,22 @@ def _truth(text: str) -> bool:
 
 def _number(text: str, *, whole: bool) -> int | float:
     try:
-        return int(text) if whole else float(text)
+        return int(text) if whole else _float(text)
     except ValueError:
         raise InvalidAnswer("type a whole number" if whole else "type a number") from None
+
+
+def _float(text: str) -> float:
+    try:
+        return decode(text)
+    except ValueError:  # such as .5 and 5., which JSON has not
+        return float(text)
 
 
 def decoded(text: str) -> Any:
     """Parse JSON. Raises InvalidAnswer."""
     try:
-        return json.loads(text)
+        return decode(text)
     except ValueError as error:
         raise InvalidAnswer(f"this is not valid JSON: {error}") from None
 

@@ -73,20 +73,20 @@ async def _show(feed: AsyncGenerator[Event | Lagged], *, for_ever: bool, as_json
             if not as_json:
                 console.print(Text("(fell behind; events were skipped)", style="dim"))
         elif as_json:
-            print_json(event.model_dump(mode="json"), indent=False)
+            print_json(event.as_json(), indent=False)
         else:
             console.print(line_of(event), soft_wrap=True)
 
 
 def line_of(event: Event) -> Text:
     """Return an event as one line."""
-    line = Text(str(event.model_dump(mode="json")["at"])[11:23], style="dim")
+    line = Text(str(event.as_json()["at"])[11:23], style="dim")
     line.append(f"  {event.kind:<22}", style=STYLES.get(event.kind, "bold"))
     if event.task_id is not None:
         line.append(f"  {inert(event.task_id)}")
     if event.attempt is not None:
         line.append(f" #{event.attempt}")
-    more: dict[str, Any] = event.model_dump(mode="json", exclude=_PLAIN)
+    more: dict[str, Any] = event.as_json(exclude=_PLAIN)
     for name, value in more.items():
         if value not in (None, [], {}):
             line.append(f"  {inert(name, lines=False)}=", style="dim")

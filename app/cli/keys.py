@@ -123,7 +123,7 @@ _NOTHING: dict[str, Any] = {"expires_at": None, "revoked_at": None, "root": Fals
 def _list_remotely(endpoint: Endpoint) -> list[dict[str, Any]]:
     async def call() -> list[dict[str, Any]]:
         async with endpoint.connect() as server:
-            return [_NOTHING | key.model_dump(mode="json") for key in await server.admin(endpoint.key).keys()]
+            return [_NOTHING | key.as_json() for key in await server.admin(endpoint.key).keys()]
 
     return run_call(call)
 

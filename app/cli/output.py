@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from app.domain.json import encode
+
 _KEPT = {"\n", "\t"}
 _DIRECTIONS = {*"\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f"}
 
@@ -46,15 +48,19 @@ def _escaped(sign: str) -> str:
 
 def short(value: Any, longest: int = 60) -> str:
     """Return a JSON value as one line of at most `longest` characters."""
-    text = value if isinstance(value, str) else orjson.dumps(value).decode()
+    text = value if isinstance(value, str) else document(value)
     text = inert(" ".join(text.split()), lines=False)
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
+def document(value: Any, *, indent: bool = False) -> str:
+    """Return a value as JSON, its numbers with the digits that they came with."""
+    return encode(value, default=str, option=orjson.OPT_INDENT_2 if indent else None).decode()
+
+
 def print_json(value: Any, *, indent: bool = True) -> None:
     """Print one JSON document on standard output, without `indent` as a single line."""
-    option = orjson.OPT_APPEND_NEWLINE | (orjson.OPT_INDENT_2 if indent else 0)
-    sys.stdout.write(orjson.dumps(value, default=str, option=option).decode())
+    sys.stdout.write(document(value, indent=indent) + "\n")
     sys.stdout.flush()
 
 

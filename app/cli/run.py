@@ -14,7 +14,7 @@ from rich.text import Text
 
 from app.cli.endpoint import AsJson, ConfigFile, DataDir, Key, Url, endpoint_of, run_call
 from app.cli.exits import EXIT_MISUSED, CommandFailed
-from app.cli.output import console, errors, inert, print_json
+from app.cli.output import console, document, errors, inert, print_json
 from app.cli.sessions import operator_session
 from app.cli.task_watch import printing_events
 from swarmhold.errors import ApiProblem
@@ -128,7 +128,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _announce(attempt: Dispatched, *, as_json: bool, waits: bool) -> None:
-    shown: dict[str, Any] = attempt.model_dump(mode="json")
+    shown: dict[str, Any] = attempt.as_json()
     if attempt.worker_handle is not None:
         shown["worker_handle"] = attempt.worker_handle
     if as_json and not waits:
@@ -160,11 +160,11 @@ async def _finished(operator: Operator, task_id: str, *, stream: Console) -> Tas
 
 def _show(task: Task, *, as_json: bool) -> None:
     if as_json:
-        print_json(task.model_dump(mode="json"))
+        print_json(task.as_json())
         return
     result = task.last_result
     console.print(Text(f"{task.id} is {task.status}", style="bold"), soft_wrap=True)
     if isinstance(result, str):
         console.print(Text(inert(result)), soft_wrap=True)
     elif result is not None:
-        console.print(Text(inert(json.dumps(result, indent=2, ensure_ascii=False))), soft_wrap=True)
+        console.print(Text(inert(document(result, indent=True))), soft_wrap=True)

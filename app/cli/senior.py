@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import deque
 from contextlib import suppress
 from typing import Annotated, Any
@@ -14,10 +13,11 @@ from rich.text import Text
 from app.cli.answer_fields import Field, InvalidAnswer, assemble, decoded, fields_of
 from app.cli.endpoint import AsJson, ConfigFile, DataDir, Key, Url, endpoint_of, run_call
 from app.cli.exits import CommandFailed
-from app.cli.output import console, inert, print_json
+from app.cli.output import console, document, inert, print_json
 from app.cli.sessions import senior_session, user
 from app.cli.stdin_lines import StdinLines
 from swarmhold.console import Console
+from swarmhold.encoding import decode
 from swarmhold.errors import AnswerRejected
 from swarmhold.models.frames import Ask
 from swarmhold.senior import Senior
@@ -129,16 +129,16 @@ class AnsweringSession:
             return
 
     def _show(self, ask: Ask) -> None:
-        asked_at = str(ask.model_dump(mode="json")["asked_at"])[:19].replace("T", " ")
+        asked_at = str(ask.as_json()["asked_at"])[:19].replace("T", " ")
         console.print()
         head = f"{ask.agent} asks ({ask.task_id}, attempt {ask.attempt}, {asked_at})"
         console.print(Text(inert(head, lines=False), style="bold"), soft_wrap=True)
         question = ask.question
-        text = question if isinstance(question, str) else json.dumps(question, indent=2, ensure_ascii=False)
+        text = question if isinstance(question, str) else document(question, indent=True)
         for line in inert(text).splitlines():
             console.print(Text(f"  {line}"), soft_wrap=True)
         for number, choice in enumerate(ask.choices or (), 1):
-            shown = choice if isinstance(choice, str) else json.dumps(choice, ensure_ascii=False)
+            shown = choice if isinstance(choice, str) else document(choice)
             console.print(Text.assemble((f"  {number}", "bold cyan"), f"  {inert(shown)}"), soft_wrap=True)
         waiting = len(self._desk.open) - 1
         if waiting > 0:
@@ -214,7 +214,7 @@ async def _pipe(desk: Console, lines: StdinLines) -> None:
 
     async def ask() -> None:
         async for asked in desk:
-            print_json(asked.model_dump(mode="json"), indent=False)
+            print_json(asked.as_json(), indent=False)
 
     asking = asyncio.create_task(ask(), name="print questions")
     try:
@@ -228,7 +228,7 @@ async def _pipe(desk: Console, lines: StdinLines) -> None:
 
 async def _answer(desk: Console, line: str) -> dict[str, Any]:
     try:
-        given: Any = json.loads(line)
+        given: Any = decode(line)
         key, value = str(given["key"]), given["value"]
     except (ValueError, KeyError, TypeError) as error:
         raise CommandFailed(f'An answer is a line {{"key": …, "value": …}}: {error}') from error

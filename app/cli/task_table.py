@@ -37,7 +37,7 @@ def task_list(found: Iterable[Task]) -> Table:
 
 def _row(task: Task, width: int) -> tuple[object, ...]:
     state = Text(task.status, style=STATUS_STYLES[task.status])
-    updated = str(task.model_dump(mode="json")["updated_at"])
+    updated = str(task.as_json()["updated_at"])
     moment = updated[:19] if width >= _WIDE else updated[5:16]
     agent = short(task.spec.agent, 30)
     room = width - len(task.id) - len(agent) - len(moment) - len(task.status) - 12

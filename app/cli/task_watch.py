@@ -31,7 +31,7 @@ async def watch_one(seat: Reader, task_id: str, *, as_json: bool) -> Task:
     async with printing_events(seat, task_id, as_json=as_json):
         task = await seat.wait_for(task_id)
     if as_json:
-        print_json(task.model_dump(mode="json"), indent=False)
+        print_json(task.as_json(), indent=False)
     else:
         console.print(f"{task.id} is {task.status}: {short(task.last_result, 2000)}", soft_wrap=True)
     return task
@@ -59,7 +59,7 @@ async def _print_events(seat: Reader, task_id: str, *, as_json: bool, stream: Co
             if not isinstance(event, Event):
                 continue
             if as_json:
-                print_json(event.model_dump(mode="json"), indent=False)
+                print_json(event.as_json(), indent=False)
             else:
                 stream.print(line_of(event), soft_wrap=True)
             if event.kind in _ENDS and (await seat.task(task_id)).settled:
@@ -113,7 +113,7 @@ async def _print_changes(read: Read) -> None:
         for task in reversed(await read()):
             if seen.get(task.id) != task.version:
                 seen[task.id] = task.version
-                print_json(task.model_dump(mode="json"), indent=False)
+                print_json(task.as_json(), indent=False)
         await asyncio.sleep(COLLECT_S)
 
 

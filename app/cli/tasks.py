@@ -56,7 +56,7 @@ def list_tasks(
 
     found = run_call(call)
     if as_json:
-        print_json([task.model_dump(mode="json") for task in found])
+        print_json([task.as_json() for task in found])
         return
     console.print(task_list(found))
 
@@ -83,9 +83,9 @@ def show(
     if as_json:
         print_json(
             {
-                "task": task.model_dump(mode="json"),
-                "attempts": [attempt.model_dump(mode="json") for attempt in attempts],
-                "outputs": [output.model_dump(mode="json") for output in outputs],
+                "task": task.as_json(),
+                "attempts": [attempt.as_json() for attempt in attempts],
+                "outputs": [output.as_json() for output in outputs],
             }
         )
         return
@@ -95,7 +95,7 @@ def show(
 def _show(task: Task, attempts: list[Attempt], outputs: list[OutputRecord]) -> None:
     facts = table("", "")
     facts.show_header = False
-    about = task.model_dump(mode="json")
+    about = task.as_json()
     add_row(facts, (task.id, Text(task.status, style=STATUS_STYLES[task.status])))
     add_row(facts, ("agent", task.spec.agent))
     add_row(facts, ("directive", task.spec.initial_directive))
@@ -113,7 +113,7 @@ def _show(task: Task, attempts: list[Attempt], outputs: list[OutputRecord]) -> N
     if attempts:
         console.print(tries)
     for output in outputs:
-        said = output.model_dump(mode="json", exclude={"type", "at", "seq", "task_id", "attempt", "cut"})
+        said = output.as_json(exclude={"type", "at", "seq", "task_id", "attempt", "cut"})
         console.print(Text.assemble((f"{output.type:<9}", "bold"), short(said, 2000)), soft_wrap=True)
 
 
@@ -158,7 +158,7 @@ def why(
 
     async def call() -> dict[str, Any]:
         async with reader_session(endpoint) as seat:
-            return (await seat.why(task_id)).model_dump(mode="json")
+            return (await seat.why(task_id)).as_json()
 
     found = run_call(call)
     if as_json:
@@ -194,6 +194,6 @@ def cancel(
 
     task = run_call(call)
     if as_json:
-        print_json(task.model_dump(mode="json"))
+        print_json(task.as_json())
     else:
         print(f"{task.id} is {task.status}.")

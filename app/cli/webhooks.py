@@ -67,7 +67,7 @@ def create(
         config=config,
     )
     if as_json:
-        print_json(made.model_dump(mode="json"))
+        print_json(made.as_json())
     else:
         print(f"{made.id}  {made.url}  {name}\n{made.secret}")
 
@@ -83,7 +83,7 @@ def list_webhooks(
     """List webhooks and their state, without their secrets."""
     found = _administer(lambda admin: admin.webhooks(), url=url, key=key, data_dir=data_dir, config=config)
     if as_json:
-        print_json([one.model_dump(mode="json") for one in found])
+        print_json([one.as_json() for one in found])
         return
     shown = table("id", "name", "url", "events", "cursor", "delivered", "state")
     for one in found:

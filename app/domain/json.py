@@ -13,12 +13,20 @@ import re
 import sys
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from typing import Any, cast
 
 import orjson
 
 from app.domain.errors import InvalidRequest
-from app.domain.numbers import MOST_DIGITS, ExactFloat, ExactNumbers, PlainNumbers, canonical_number, count_digits
+from app.domain.numbers import (
+    MOST_DIGITS,
+    ExactNumbers,
+    PlainNumbers,
+    canonical_number,
+    count_digits,
+    written_text,
+)
 
 _SHAPES = bytes.maketrans(b"123456789eE", b"000000000..")
 _WIDE = b"0" * 19
@@ -145,28 +153,33 @@ def _without_digits(token: re.Match[bytes]) -> bytes:
     return token[0] if token[0][:1] == b'"' else b"0"
 
 
-def encode(value: Any, *, option: int | None = None) -> bytes:
+def encode(value: Any, *, option: int | None = None, default: Callable[[Any], Any] | None = None) -> bytes:
     """Return a value as JSON, with numbers and fragments as they were written, and NaN as null.
+
+    `default` converts what JSON does not have.
 
     Raises TypeError for what is no JSON, InvalidRequest for numbers of more than 4300 digits.
     """
+    convert = _as_written if default is None else partial(_as_written, default=default)
     try:
-        return orjson.dumps(value, default=_as_written, option=option)
+        return orjson.dumps(value, default=convert, option=option)
     except TypeError:
-        return orjson.dumps(_checked(value), default=_as_written, option=option)
+        return orjson.dumps(_checked(value), default=convert, option=option)
 
 
-def _as_written(value: Any) -> orjson.Fragment:
-    if isinstance(value, ExactFloat):
-        return orjson.Fragment(value.text)
+def _as_written(value: Any, default: Callable[[Any], Any] | None = None) -> Any:
+    if (text := written_text(value)) is not None:
+        return orjson.Fragment(text)
     if isinstance(value, Decimal) and value.is_finite() and count_digits(str(value)) <= _LONGEST_NUMBER:
         return orjson.Fragment(str(value))
+    if default is not None:
+        return default(value)
     raise TypeError(f"{type(value).__name__} is no JSON")
 
 
 def _checked(value: Any) -> Any:
     """Return the value with wide integers in a form that orjson writes. Raises InvalidRequest for NaN and infinity."""
-    if isinstance(value, ExactFloat):
+    if written_text(value) is not None:
         return value
     if isinstance(value, dict):
         return {key: _checked(item) for key, item in cast(dict[Any, Any], value).items()}

@@ -55,6 +55,12 @@ class ExactFloat(float):
     __str__ = __repr__
 
 
+def written_text(value: object) -> str | None:
+    """Return the text that a number was written as; None for other values. Other classes may carry one as well."""
+    text = getattr(value, "text", None) if isinstance(value, float) else None
+    return text if isinstance(text, str) else None
+
+
 class _Parts(NamedTuple):
     """A number as an integer without zeros at its ends, times a power of ten."""
 
@@ -147,7 +153,7 @@ def canonical_number(number: float) -> float | str:
     """
     if type(number) is int and -_PLAIN < number < _PLAIN:
         return number
-    text = number.text if isinstance(number, ExactFloat) else repr(number)
+    text = written_text(number) or repr(number)
     if type(number) is float and len(text) <= _FLOAT_DIGITS and "e" not in text:
         return int(number) if number.is_integer() else number
     sign, digits, exponent = _Parts.of(text)

@@ -28,6 +28,7 @@ from swarmhold.jobs import Job
 from swarmhold.models.enums import OnDeadline, OperatorKind, Outcome, Phase, QuestionStatus, RetryOn, Role, Status, Verb
 from swarmhold.models.events import Event, Lagged
 from swarmhold.models.frames import Ask, CancelSpawn, HookAfter, HookBefore, Spawn
+from swarmhold.models.numbers import ExactFloat
 from swarmhold.models.questions import Question
 from swarmhold.models.retries import Retry
 from swarmhold.models.shapes import JsonValue
@@ -65,6 +66,7 @@ __all__ = [
     "Disconnected",
     "Error",
     "Event",
+    "ExactFloat",
     "ExternalSpawner",
     "Finished",
     "HookAfter",

@@ -8,6 +8,7 @@ from typing import ClassVar, TypeVar
 import httpx
 from pydantic import ValidationError
 
+from swarmhold.encoding import decode
 from swarmhold.errors import InvalidReply
 from swarmhold.models.pages import Page
 from swarmhold.models.shapes import WireModel
@@ -24,12 +25,13 @@ def read(model: type[Model], reply: httpx.Response) -> Model:
         InvalidReply: the body is no such model.
     """
     try:
-        return model.model_validate_json(reply.content)
+        return model.model_validate(decode(reply.content))
     except ValidationError as error:
         [first, *_] = error.errors(include_url=False, include_context=False, include_input=False)
-        where = ".".join(map(str, first["loc"])) or "the body"
-        request = reply.request
-        raise InvalidReply(request.method, request.url.path, f"{where}: {first['msg']}") from error
+        reason = f"{'.'.join(map(str, first['loc'])) or 'the body'}: {first['msg']}"
+        raise InvalidReply(reply.request.method, reply.request.url.path, reason) from error
+    except ValueError as error:
+        raise InvalidReply(reply.request.method, reply.request.url.path, f"the body: {error}") from error
 
 
 class Calls:

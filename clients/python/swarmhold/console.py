@@ -6,8 +6,7 @@ import logging
 from collections.abc import AsyncIterator
 from typing import Self
 
-from pydantic import ValidationError
-
+from swarmhold.encoding import decode
 from swarmhold.inbox import Inbox
 from swarmhold.models.frames import Ask, BackendServerFrame, backend_server_frames
 from swarmhold.models.shapes import JsonValue
@@ -20,8 +19,8 @@ log = logging.getLogger(__name__)
 def read_frame(text: str | bytes) -> BackendServerFrame | None:
     """Return the frame of a message; None for one that this version does not know."""
     try:
-        return backend_server_frames.validate_json(text)
-    except ValidationError:
+        return backend_server_frames.validate_python(decode(text))
+    except ValueError:
         log.warning("unknown frame skipped", extra={"bytes": len(text)})
         return None
 

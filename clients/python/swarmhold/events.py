@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -10,6 +9,7 @@ from contextlib import aclosing
 import httpx
 
 from swarmhold.call_retry import TRANSIENT_STATUSES
+from swarmhold.encoding import decode
 from swarmhold.errors import ApiProblem
 from swarmhold.models.events import LAGGED, Event, Lagged
 from swarmhold.sse import Message, SseParser
@@ -81,7 +81,7 @@ async def _one_connection(transport: Transport, params: Params, cursor: str | No
 def read_message(message: Message) -> Event | Lagged | None:
     """Return the event of a message; None for one that this version does not know."""
     try:
-        data = json.loads(message.data)
+        data = decode(message.data)
         if message.event == LAGGED:
             return Lagged.model_validate({"cursor": message.id, **data})
         return Event.model_validate({"cursor": message.id, "kind": message.event, **data})

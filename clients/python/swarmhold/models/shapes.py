@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import (
     BaseModel,
@@ -19,6 +19,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from swarmhold.models.errors import InvalidArgument
+from swarmhold.models.numbers import written as with_exact_floats
 
 __all__ = ["JsonObject", "JsonValue", "Request", "Shape", "WireModel", "given", "integral", "null_as"]
 
@@ -65,6 +66,11 @@ class WireModel(_Model):
     def has(self, field: str) -> bool:
         """Return whether `field` was given, be it as null."""
         return field in self.model_fields_set
+
+    def as_json(self, *, exclude: set[str] | None = None) -> JsonObject:
+        """Return the model as JSON values, with the exact floats that it holds."""
+        shown = self.model_dump(mode="json", exclude=exclude)
+        return cast("JsonObject", with_exact_floats(shown, self.model_dump(exclude=exclude)))
 
     # No return annotation on purpose: with one, pydantic describes every model as a bare object.
     @model_serializer(mode="wrap")
