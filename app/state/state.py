@@ -21,6 +21,11 @@ from app.state.statements import Connection
 
 E = TypeVar("E", bound=EngineError)
 
+LONG_EVENT = 8192
+"""Characters of an event's data, as JSON, beyond which its texts are cut."""
+LONG_TEXT = 2000
+"""Characters to which they are cut."""
+
 
 class Effects:
     """What to do after a commit: topics to wake, the earliest new due instant, and which events were appended."""
@@ -60,6 +65,10 @@ class CommitThenRaise(Generic[E]):
     """
 
     error: E
+
+
+def _cut(value: Any) -> Any:
+    return value[:LONG_TEXT] + "…" if isinstance(value, str) and len(value) > LONG_TEXT else value
 
 
 def even_jitter() -> float:
@@ -108,8 +117,13 @@ class State:
         attempt: int | None = None,
         **data: Any,
     ) -> None:
-        """Append an event to the feed in this transaction. `data` must be JSON-serialisable and free of secrets."""
+        """Append an event to the feed in this transaction. `data` must be JSON-serialisable and free of secrets.
+
+        Readers hold whole pages of events: the texts of a long one are cut.
+        """
         body = Json.of(data).text if data else None
+        if body is not None and len(body) > LONG_EVENT:
+            body = Json.of({name: _cut(value) for name, value in data.items()}).text
         self._events.append((kind.value, self.now, task_id, session_id, attempt, body))
 
     def flush(self) -> None:

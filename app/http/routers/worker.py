@@ -43,6 +43,7 @@ hot = plain_router(PREFIX, "worker")
 router = model_router(PREFIX, "worker")
 
 _OUTPUTS: TypeAdapter[WorkerOutput] = TypeAdapter(WorkerOutput)
+_LONG_FIELDS = frozenset({"note", "chunk", "content"})
 _CHARSETS = frozenset({"", "utf-8", "utf8", "us-ascii"})
 
 
@@ -126,7 +127,8 @@ async def output(request: Request) -> Reply:
     bearer = auth.bearer(scope)
     raw, value = await json_body(request, context)
     kind = bodies.shaped_by(_OUTPUTS, value).type
-    body = {name: field for name, field in value.items() if name != "type"}
+    # A list reads the short fields from the beginning of a long output.
+    body = {name: value[name] for name in sorted(value, key=_LONG_FIELDS.__contains__) if name != "type"}
     event = OutputEvent(type=OutputType(kind), body=Json.of(body))
     await context.engine.workers.emit(bearer, event, idempotency=await idempotency_of(scope, raw))
     return replies.NO_CONTENT

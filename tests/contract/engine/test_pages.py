@@ -185,6 +185,18 @@ async def test_outputs_come_in_pages_and_long_ones_as_their_size(swarm: Swarm) -
         assert (await swarm.engine.attempts.output(swarm.operator, work.task_id, 1, seq)).body == event.body
 
 
+async def test_an_event_is_short_whatever_its_reason(swarm: Swarm) -> None:
+    """Streams and webhooks hold pages of hundreds of them."""
+    task = await swarm.task()
+    await swarm.engine.tasks.cancel(swarm.operator, task, reason=BIG)
+
+    events = await swarm.events(task)
+
+    assert all(size_of(event.data) <= 8 * KIB for event in events)
+    reason = next(event.data.value["reason"] for event in events if event.data and "reason" in event.data.value)
+    assert BIG.startswith(reason.removesuffix("…"))
+
+
 @pytest.mark.parametrize("value", ['"' * 9000, "\x01" * 9000, "\\" * 9000, "😀" * 9000, "a" + "é" * 9000])
 def test_a_cut_text_is_a_text(value: str) -> None:
     """Wherever the cut falls: no half escape, no half character."""
