@@ -27,6 +27,8 @@ import structlog
 from app.domain.attempts import Phase
 from app.domain.errors import Conflict, PayloadTooLarge
 from app.domain.json import decode
+from app.domain.json_size import check_values
+from app.domain.limits import Limits
 from app.domain.redaction import printable
 from app.spawning.outbound.client import CallFailed, OutboundClient, Reply, Timeouts
 from app.spawning.outbound.signing import SHORTEST_SECRET, sign
@@ -42,6 +44,9 @@ ACCEPTED = {"http": "accepted"}
 RETRIED = frozenset({429, 502, 503, 504})
 
 _log = structlog.get_logger(__name__)
+
+MAX_VALUES = Limits().values
+"""JSON values that a reply may hold, as in a request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +147,7 @@ def _read(reply: Reply) -> Exit | None:
         reason = printable(reply.body[:2000].decode(errors="replace"))
         raise SpawnFailed(f"the worker replied {reply.status}: {reason}".rstrip(": "))
     try:
+        check_values(reply.body, MAX_VALUES)
         fields: Any = decode(reply.body) if reply.body.strip() else {}
         if not isinstance(fields, dict):
             raise ValueError("it is not an object")

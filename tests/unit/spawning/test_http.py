@@ -267,3 +267,10 @@ def test_weak_settings_are_refused_at_start() -> None:
         HttpWorkers(HttpWorkerSettings(allow=("http://a/",), secrets=(SECRET, b"short")))
     with pytest.raises(ValueError, match="is not a URL prefix"):
         HttpWorkers(HttpWorkerSettings(allow=("nonsense",), secrets=(SECRET,)))
+
+
+async def test_a_reply_of_too_many_values_fails_the_spawn() -> None:
+    """Nothing is built from it."""
+    async with serving(lambda _: reply(200, {"value": [1] * 100_000})) as server:
+        with pytest.raises(SpawnFailed, match="values"):
+            await given(server)
