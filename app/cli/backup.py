@@ -11,6 +11,7 @@ import os
 import shutil
 import tarfile
 import tempfile
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -111,10 +112,11 @@ def restore(
     private_files.make_directory(settings.data_dir)
     with tempfile.TemporaryDirectory(dir=settings.data_dir, prefix=".restore-") as made:
         folder = Path(made)
-        _unpack(source, folder)
+        age_s = _unpack(source, folder)
         if database.is_postgres(settings):
-            _load(settings, folder / DUMP)
+            _load(settings, folder / DUMP, age_s)
         else:
+            _leap_cursors(folder / DATABASE_FILE, age_s)
             _place(folder / DATABASE_FILE, database.database_file(settings))
         for path, name in ((settings.keys_path, KEYS_FILE), (settings.root_key_path, ROOT_KEY_FILE)):
             if (folder / name).is_file():
@@ -140,18 +142,21 @@ def _require_empty(settings: Settings) -> None:
             raise CommandFailed(f"{place} is not empty: it has {some}. Create an empty database and name that.")
 
 
-def _unpack(source: Path, folder: Path) -> None:
+def _unpack(source: Path, folder: Path) -> float:
+    """Unpack a backup, and return how many seconds ago it was made."""
     try:
         with tarfile.open(source) as archive:
             archive.extractall(folder, filter="data")
         manifest: dict[str, Any] = orjson.loads((folder / MANIFEST).read_bytes())
+        made_at = datetime.fromisoformat(manifest["made_at"])
         wrong = [name for name, digest in manifest["files"].items() if _digest(folder / name) != digest]
     except tarfile.ReadError as error:
         raise CommandFailed(f"{source} is not a backup: `swarmhold backup` writes those.") from error
-    except (OSError, tarfile.TarError, orjson.JSONDecodeError, KeyError) as error:
+    except (OSError, tarfile.TarError, ValueError, TypeError, KeyError) as error:
         raise CommandFailed(f"{source} is not a readable backup: {error}.") from error
     if wrong:
         raise CommandFailed(f"{source} is damaged: {', '.join(wrong)} differ from what was saved.")
+    return max(0.0, system_clock() / 1000 - made_at.timestamp())
 
 
 def _place(source: Path, target: Path) -> None:
@@ -162,9 +167,18 @@ def _place(source: Path, target: Path) -> None:
     source.rename(target)
 
 
-def _load(settings: Settings, dump: Path) -> None:
+def _leap_cursors(file: Path, age_s: float) -> None:
+    from app.state.sqlite.files import leap_cursors
+
+    if file.is_file():
+        leap_cursors(file, age_s)
+
+
+def _load(settings: Settings, dump: Path, age_s: float) -> None:
     from app.state.postgres.dump import load
+    from app.state.postgres.feed_offset import leap_cursors
 
     if not dump.is_file():
         raise CommandFailed("The backup holds no dump of PostgreSQL: it was made from an SQLite file.")
     load(settings.store_url, dump)
+    leap_cursors(settings.store_url, age_s)

@@ -131,7 +131,11 @@ def _checked_url(text: str) -> str:
     """Return a URL without the slash at its end. Raises CommandFailed."""
     try:
         parsed = httpx.URL(text)
-        good = parsed.scheme in ("http", "https") and bool(parsed.host) and parsed.port != 0
+        good = (
+            parsed.scheme in ("http", "https")
+            and bool(parsed.host)
+            and (parsed.port is None or 0 < parsed.port < 65_536)
+        )
     except (httpx.InvalidURL, ValueError):
         good = False
     if not good or text.strip() != text or "?" in text or "#" in text:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, TextIO, cast
 
 import typer
+from pydantic import ValidationError
 
 import app as package
 from app.bootstrap.errors import StartFailed
@@ -18,6 +19,7 @@ from app.cli.events import events
 from app.cli.exits import EXIT_FAILED, EXIT_MISUSED, CommandFailed
 from app.cli.keys import keys
 from app.cli.migrate import migrate
+from app.cli.output import CheckedOutput
 from app.cli.run import run
 from app.cli.senior import senior
 from app.cli.serve import serve
@@ -69,8 +71,12 @@ cli.command()(configuration)
 
 def main() -> None:
     """Run the command line. Errors that users can correct end in a message and an exit status, without a traceback."""
+    sys.stdout = cast("TextIO", CheckedOutput(sys.stdout))
     try:
-        cli()
+        try:
+            cli()
+        finally:
+            sys.stdout.flush()
     except ConfigurationError as error:
         lines = "".join(f"\n  {line}" for line in str(error).splitlines())
         _fail(f"The settings cannot be used:{lines}", EXIT_MISUSED)
@@ -78,8 +84,19 @@ def main() -> None:
         _fail(str(error), error.status)
     except (StartFailed, EngineError) as error:
         _fail(str(error), EXIT_FAILED)
+    except ValidationError as error:
+        _fail(_readable(error), EXIT_MISUSED)
+    except UnicodeError:
+        _fail("An argument, variable or input is not UTF-8 text. Convert it, as with iconv.", EXIT_MISUSED)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _readable(error: ValidationError) -> str:
+    """Return the first complaint about an argument on one line."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(map(str, first["loc"])).replace("_", " ")
+    return f"The argument for {where} cannot be used: {' '.join(first['msg'].split())}. Correct it."
 
 
 def _fail(text: str, status: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from contextlib import nullcontext
 from datetime import timedelta
 from typing import Annotated, Any
@@ -73,7 +74,7 @@ def run(
     endpoint = endpoint_of(url, key, data_dir, config)
     chosen = _spawner(queue=queue, program=program, function=function, external=external, text=spawner)
     labels = dict(_pair(text) for text in label or ())
-    text = typer.get_text_stream("stdin").read() if prompt == "-" else prompt
+    text = _standard_input() if prompt == "-" else prompt
     retry = Retry(max_attempts=attempts, on=tuple(RetryOn)) if attempts > 1 else None
 
     async def call() -> Task | None:
@@ -93,6 +94,23 @@ def run(
         return
     _show(finished, as_json=as_json)
     raise typer.Exit(EXIT_BY_STATUS[finished.status])
+
+
+def _standard_input() -> str:
+    """Return the text on standard input. Raises CommandFailed for what no prompt can hold."""
+    try:
+        text = sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise CommandFailed(
+            f"Standard input is not UTF-8 text (byte {error.start}). Convert it, as with iconv -f latin1 -t utf-8.",
+            status=EXIT_MISUSED,
+        ) from error
+    if "\0" in text:
+        raise CommandFailed(
+            f"Standard input holds a NUL (character {text.index(chr(0))}), as text never does. Remove it.",
+            status=EXIT_MISUSED,
+        )
+    return text
 
 
 def _spawner(

@@ -71,6 +71,9 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lagged:
-    """Sent to a subscriber that fell behind. `cursor` is its position; what follows is read from the store."""
+    """Sent to a subscriber that fell behind, or whose cursor lies ahead of the feed, as after a restore.
+
+    `cursor` is where it goes on; what follows is read from the store.
+    """
 
     cursor: int

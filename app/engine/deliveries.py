@@ -14,7 +14,7 @@ from functools import partial
 import structlog
 
 from app.bus.port import HintBus
-from app.domain.clock import Clock
+from app.domain.clock import Clock, to_rfc3339
 from app.domain.events import Event
 from app.domain.redaction import describe
 from app.domain.webhooks import Webhook, WebhookStatus
@@ -89,6 +89,7 @@ class Deliveries:
     async def _serve(self, webhook_id: str) -> None:
         """Deliver to one webhook until it is paused or gone."""
         passed = _Passed()
+        await retry_while_busy(partial(self._rewind, webhook_id), doing="rewind_webhook", webhook_id=webhook_id)
         while True:
             try:
                 step = partial(self._step, webhook_id, passed)
@@ -97,6 +98,13 @@ class Deliveries:
             except Exception as error:  # noqa: BLE001 - one webhook's fault must end neither it nor the others
                 _log.exception("webhook_delivery_failed", webhook_id=webhook_id, reason=describe(error))
                 await asyncio.sleep(AFTER_FAULT_S)
+
+    async def _rewind(self, webhook_id: str) -> None:
+        """Let a webhook whose cursor lies ahead of the feed go on from the head, instead of waiting in silence."""
+        if await self._store.read(lambda state: webhooks.is_ahead(state, webhook_id)):
+            row = await self._store.transact("rewind_webhook", lambda state: webhooks.rewind(state, webhook_id))
+            if row is not None:
+                _log.warning("webhook_rewound", webhook_id=webhook_id, cursor=row.cursor)
 
     async def _step(self, webhook_id: str, passed: _Passed) -> bool:
         """Send new events, or wait until there may be some. False when the webhook is paused or gone."""
@@ -142,10 +150,13 @@ class Deliveries:
             await self._notices.send(row.url, self._secret_of(row.id), row.id, events)
         except DeliveryFailed as error:
             failure = Failure(detail=str(error), pause_ms=self._pause_ms(row, error), final=error.final)
-            _log.warning("webhook_failed", webhook_id=row.id, failures=row.failures + 1, reason=error.detail)
             limit_ms = round(self._notices.settings.pause_after_s * 1000)
-            await self._store.transact(
+            next_at = await self._store.transact(
                 "webhook_failed", lambda state: webhooks.failed(state, row, failure, pause_after_ms=limit_ms)
+            )
+            next_try = to_rfc3339(next_at) if next_at is not None else "none"
+            _log.warning(
+                "webhook_failed", webhook_id=row.id, failures=row.failures + 1, reason=error.detail, next_try=next_try
             )
             return False
         return True

@@ -107,12 +107,17 @@ class Feed:
         return await self._store.read(lambda state: feed.page(state.db, after, limit))
 
     async def page_of(self, task_id: str | None, after: int) -> tuple[list[Event], int]:
-        """Return one task's events (or all) behind `after`, and the cursor up to which they are complete."""
+        """Return one task's events (or all) behind `after`, and the cursor up to which they are complete.
+
+        That is the head of the feed, before `after`, where the feed does not reach so far.
+        """
 
         def read(state: State) -> tuple[list[Event], int]:
             # The head first: whatever is committed meanwhile lies behind it or is found by the page.
             head = feed.head(state.db)
             events = feed.page(state.db, after, PAGE, task_id)
+            if not events and head < after:
+                return [], head
             last = events[-1].cursor if events else after
             return events, last if len(events) == PAGE else max(last, head)
 
@@ -178,6 +183,7 @@ class EventStream:
         self._read_to = after
         self._cursor = after
         self._on_ring = False
+        self._first = True
         self._ended = False
         self._pending: deque[Event | Lagged] = deque()
         self._awake = asyncio.Event()
@@ -232,9 +238,15 @@ class EventStream:
 
     async def _read(self, cursor: int) -> int:
         """Take the next page, or wait until there may be one; return how far the stream has read."""
-        events = self._hub.recent(cursor)
+        # The first page is the store's: only there shows itself that a cursor lies ahead of the feed.
+        events = None if self._first else self._hub.recent(cursor)
         if events is None:
             events, read_to = await self._hub.page_of(self._task_id, cursor)
+            self._first = False
+            if read_to < cursor:
+                self._pending.append(Lagged(cursor=read_to))
+                self._read_to = read_to
+                return read_to
             # The ring may begin ahead of a stream that has everything: only one that fell out of it has lagged.
             if self._on_ring and events:
                 self._pending.append(Lagged(cursor=cursor))

@@ -17,6 +17,12 @@ from app.state.statements import Connection
 SLOTS_PER_TRANSACTION = 65_536
 """How many events one transaction can append on PostgreSQL."""
 
+RESTORE_MARGIN_S = 3600
+EVENTS_PER_S = 100_000
+TRANSACTIONS_PER_S = 5_000
+"""More than a server appends, and a PostgreSQL cluster begins, on average. A restored database goes on above every
+cursor that may have been issued, at these rates, since the copy was made or an hour before."""
+
 _COLUMNS = "cursor, kind, at, task_id, session_id, attempt, data"
 _HORIZON = f"(pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %s) * {SLOTS_PER_TRANSACTION}"
 

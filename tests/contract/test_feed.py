@@ -1,6 +1,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -9,7 +10,10 @@ from app.domain.events import Event, EventKind
 from app.state import feed
 from app.state.feed import SLOTS_PER_TRANSACTION
 from app.state.port import Store
+from app.state.postgres import feed_offset
 from app.state.postgres.store import PostgresStore
+from app.state.sqlite import files as sqlite_files
+from app.state.sqlite.store import SqliteStore
 from app.state.state import State
 from app.state.tables import set_meta
 from tests.contract.conftest import PATIENT
@@ -143,4 +147,27 @@ async def test_cursors_grow_where_transaction_ids_begin_anew(postgres_url: str, 
         assert head > far * SLOTS_PER_TRANSACTION
         await store.transact("tell", tell(label))
         assert await labels_behind(store, head) == [f"{label}.0"]
+        await store.close()
+
+
+# A copy that is restored
+
+
+async def test_a_restored_copy_goes_on_above_every_cursor_issued_since(postgres_url: str, tmp_path: Path) -> None:
+    """On both databases: what the original appended after the copy was made stays below."""
+    file = tmp_path / "copy.db"
+    for store, leap in (
+        (SqliteStore(str(file)), lambda: sqlite_files.leap_cursors(file, 60.0)),
+        (PostgresStore(postgres_url), lambda: feed_offset.leap_cursors(postgres_url, 60.0)),
+    ):
+        await store.open()
+        await store.transact("tell", tell("before"))
+        issued = await store.read(lambda state: feed.head(state.db))
+        await store.close()
+        leap()
+        await store.open()
+        head = await store.read(lambda state: feed.head(state.db))
+        assert head >= issued + 3_660 * 100_000
+        await store.transact("tell", tell("after"))
+        assert await labels_behind(store, head) == ["after.0"]
         await store.close()

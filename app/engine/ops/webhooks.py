@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from app.domain.clock import Instant
 from app.domain.errors import InvalidRequest, WebhookNotFound
 from app.domain.events import EventKind
 from app.domain.json import Json
@@ -21,10 +22,34 @@ _ALL = WEBHOOKS.search(order=(_W.id,))
 _ACTIVE = WEBHOOKS.search(_W.status == WebhookStatus.ACTIVE.value, order=(_W.id,))
 
 
+def is_ahead(state: State, webhook_id: str) -> bool:
+    """Return whether the cursor of a webhook lies ahead of the feed, so that it would wait for events in silence."""
+    row = WEBHOOKS.get(state.db, webhook_id)
+    return row is not None and row.cursor > feed.head(state.db)
+
+
+def _require_no_future(state: State, after: int) -> None:
+    if after > (head := feed.head(state.db)):
+        raise InvalidRequest(f"the feed has not reached this cursor yet; give {head} or an earlier one", "after")
+
+
+def rewind(state: State, webhook_id: str) -> Webhook | None:
+    """Let a webhook whose cursor lies ahead of the feed go on from the head; return it, or None if it does not."""
+    row, head = WEBHOOKS.lock(state.db, webhook_id), feed.head(state.db)
+    if row is None or row.cursor <= head:
+        return None
+    why = f"its cursor {row.cursor} lay ahead of the feed, which ended at {head}: it goes on from there"
+    WEBHOOKS.update(state.db, row.id, cursor=head, epoch=row.epoch + 1, last_error=why)
+    _changed(state, "webhook_rewound", row.id, by="server")
+    return find(state, row.id)
+
+
 def create(state: State, spec: WebhookSpec, *, by: str) -> Webhook:
     """Create a webhook. Raises InvalidRequest when there are too many."""
     if len(_ALL.all(state.db)) >= MAX_WEBHOOKS:
         raise InvalidRequest(f"a server has at most {MAX_WEBHOOKS} webhooks; delete one", "url")
+    if spec.after is not None:
+        _require_no_future(state, spec.after)
     row = Webhook(
         id=state.ids.new("H"),
         name=spec.name,
@@ -73,8 +98,7 @@ def replay(state: State, webhook_id: str, after: int, *, by: str) -> Webhook:
 
     Raises WebhookNotFound, InvalidRequest.
     """
-    if after > feed.head(state.db):
-        raise InvalidRequest("the feed has not reached this cursor yet; give an earlier one", "after")
+    _require_no_future(state, after)
     return _begin(state, webhook_id, by=by, action="webhook_replayed", cursor=after)
 
 
@@ -148,19 +172,24 @@ def advance(state: State, seen: Webhook, cursor: int, delivered: int) -> None:
     WEBHOOKS.update(state.db, row.id, cursor=cursor, **changes, **cleared)
 
 
-def failed(state: State, seen: Webhook, failure: Failure, *, pause_after_ms: int) -> None:
-    """Record a failed delivery: schedule the next attempt, or pause the webhook after `pause_after_ms` of failures."""
+def failed(state: State, seen: Webhook, failure: Failure, *, pause_after_ms: int) -> Instant | None:
+    """Record a failed delivery: schedule the next attempt, or pause the webhook after `pause_after_ms` of failures.
+
+    Returns when the next attempt is; None when there is none, or the webhook was changed meanwhile.
+    """
     row = WEBHOOKS.lock(state.db, seen.id)
     if row is None or row.epoch != seen.epoch:
-        return
+        return None
     since = row.failing_since or state.now
     changes = {"failures": row.failures + 1, "failing_since": since, "last_error": failure.detail}
     if not failure.final and state.now - since < pause_after_ms:
-        WEBHOOKS.update(state.db, row.id, next_at=state.now + failure.pause_ms, **changes)
-        return
+        next_at = state.now + failure.pause_ms
+        WEBHOOKS.update(state.db, row.id, next_at=next_at, **changes)
+        return next_at
     reason = f"failing: {failure.detail}"
     WEBHOOKS.update(
         state.db, row.id, status=WebhookStatus.PAUSED, reason=reason, epoch=row.epoch + 1, next_at=None, **changes
     )
     state.emit(EventKind.WEBHOOK_PAUSED, webhook_id=row.id, name=row.name, reason=failure.detail)
     _changed(state, "webhook_paused", row.id, by="server")
+    return None

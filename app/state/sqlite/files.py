@@ -10,6 +10,7 @@ from typing import Any
 import apsw
 
 from app.domain.errors import StoreUnavailable
+from app.state import feed
 from app.state.sqlite.connection import UNUSABLE, unavailable
 
 
@@ -48,6 +49,25 @@ class FileLock:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
+
+
+def leap_cursors(path: Path, age_s: float) -> None:
+    """Let cursors go on above all that were issued since a copy of the database was made, `age_s` seconds ago.
+
+    Nobody else may have the file open. Raises StoreUnavailable.
+    """
+    since = round((age_s + feed.RESTORE_MARGIN_S) * feed.EVENTS_PER_S)
+    try:
+        raw: Any = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            found = raw.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'events'").fetchall()[0][0]
+            with raw:
+                raw.execute("DELETE FROM sqlite_sequence WHERE name = 'events'")
+                raw.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('events', ?)", ((found or 0) + since,))
+        finally:
+            raw.close()
+    except apsw.Error as error:
+        raise unavailable(error) from error
 
 
 def integrity(path: Path, *, thorough: bool = False) -> tuple[str, ...]:

@@ -253,3 +253,16 @@ async def test_a_reader_that_gives_up_a_wait_loses_nothing(swarm: Swarm) -> None
             item = await anext(stream)
         assert isinstance(item, Event)
         assert item.task_id == task_id
+
+
+async def test_a_reader_whose_cursor_lies_ahead_of_the_feed_is_told(swarm: Swarm) -> None:
+    """As after a restore of an older copy: it hears at once where the feed ends, and then what comes."""
+    head = await swarm.engine.feed.head()
+    async with swarm.engine.subscribe(after=head + 10**9) as stream, asyncio.timeout(20):
+        told = await anext(stream)
+        assert isinstance(told, Lagged)
+        assert told.cursor < head + 10**9
+        task_id = await swarm.task()
+        event = await anext(stream)
+        assert isinstance(event, Event)
+        assert (event.kind, event.task_id) == ("task_created", task_id)
