@@ -61,6 +61,11 @@ class Shares:
         self._limit = limit
         self._taken: dict[str, int] = {}
 
+    @property
+    def taken(self) -> int:
+        """How many are taken by all credentials."""
+        return sum(self._taken.values())
+
     @contextmanager
     def take(self, credential: str) -> Generator[None]:
         """Count one more of this credential until the end of the block. Raises QuotaExceeded."""

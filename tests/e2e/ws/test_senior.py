@@ -344,3 +344,16 @@ async def _truncated(node: Node, key: str, token: str) -> None:
         whole = await node.as_(token).get(f"{SENIOR}/questions/{key}")
         assert len(whole.json()["question"]) == 50_000
         assert (await desk.ask_and_receive(type="answer", key=key, value=1))["type"] == "accepted"
+
+
+async def test_one_token_has_so_many_sockets() -> None:
+    """One more is closed with 4429, under whatever id; one that closes makes room."""
+    async with served(HttpSettings(limits=Limits(streams=1))) as node:
+        token = await node.attach(Role.SENIOR)
+        async with speaking(node, DESK, token) as desk:
+            await desk.receive()
+            async with speaking(node, DESK.replace("desk", "other"), token) as other:
+                assert await other.close_code() == 4429
+        await eventually(lambda: not node.application.context.holds.streams.taken)
+        async with speaking(node, DESK, token) as desk:
+            assert (await desk.receive())["type"] == "welcome"
