@@ -160,11 +160,11 @@ class _Listener(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop accepting, end parked requests, then close the connections."""
-        _log.info("stopping")
         for listening in self.servers:
             listening.close()
         for listening in sockets or ():
             listening.close()
+        _log.info("stopping")
         pidfile.remove(self._server.settings.data_dir)
         await self._server.drain()
         await super().shutdown(sockets=sockets)

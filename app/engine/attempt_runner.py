@@ -180,8 +180,8 @@ class AttemptRunner:
                 await self._join(worker, ended)
             await ended
         except Exception as error:  # noqa: BLE001 - whatever a spawner, worker or layer does wrong must settle its attempt
-            _log.warning("attempt_broke", error=describe(error), exc_info=True)
             await self._fail(Reason.WORKER_FAILED, describe(error))
+            _log.warning("attempt_broke", error=describe(error), exc_info=error)
         finally:
             ended.cancel()
 
@@ -204,9 +204,10 @@ class AttemptRunner:
             await self._fail(Reason.SPAWN_FAILED, failure.detail)
             return None
         except Exception as error:  # noqa: BLE001 - a spawner's or layer's own fault must settle its attempt, not hang it
-            if not ended.done():
-                _log.warning("spawn_raised", error=describe(error), exc_info=not isinstance(error, EngineError))
+            over = ended.done()
             await self._fail(Reason.SPAWN_FAILED, describe(error))
+            if not over:
+                _log.warning("spawn_raised", error=describe(error), exc_info=not isinstance(error, EngineError))
             return None
         finally:
             await _cancel(spawning)

@@ -303,8 +303,8 @@ class Dispatcher:
             await self._give_up(task_id, Reason.REVOKED, "the token that dispatched it was revoked")
         except Exception as error:  # noqa: BLE001 - a layer that cannot prepare the attempt must not keep the task waiting
             detail = describe(error)
-            _log.warning("retry_failed", task_id=task_id, error=detail, exc_info=not isinstance(error, EngineError))
             await self._give_up(task_id, Reason.SPAWN_FAILED, detail)
+            _log.warning("retry_failed", task_id=task_id, error=detail, exc_info=not isinstance(error, EngineError))
         else:
             if prepared is not None:
                 self.run(prepared.attempt, prepared.job, prepared.stack)
