@@ -32,6 +32,7 @@ USER 10001:10001
 WORKDIR /data
 VOLUME /data
 EXPOSE 7777
+# A stop takes SWARMHOLD_SHUTDOWN_GRACE at most, 8 seconds by default: less than the 10 that `docker stop` waits.
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --start-interval=1s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ['SWARMHOLD_PORT'] + '/readyz', timeout=4)"]

@@ -6,10 +6,12 @@ Without them uvicorn accepts a head of any length and waits forever for its end.
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from app.http.errors import HeaderTooLarge, HttpError, MalformedRequest, RequestTooSlow
+from app.http.holds import HALF_CLOSED
 from app.http.problems import problem_of
 from swarmhold.models.problems import PROBLEM_MEDIA_TYPE
 
@@ -25,6 +27,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     _between_requests = True
     _progress_at = 0.0
     _timer: asyncio.TimerHandle | None = None
+    _running: RequestResponseCycle | None = None
+    """The request that is being answered; `cycle` is the one that arrived last."""
+    _half_closed = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Start the timer for the first head."""
@@ -53,6 +58,26 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             if self._timer is None:
                 self._progress_at = self.loop.time()
                 self._start_timer(self.timeout_keep_alive)
+
+    def eof_received(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride] - asyncio's contract
+        """Keep a half-closed connection for the replies to the requests that arrived whole."""
+        cycle = self.cycle
+        if not cycle or cycle.response_complete or cycle.more_body:
+            # What was written last may still wait in the transport's own buffer, which closing it sends.
+            self.transport.close()
+            return True
+        cycle.keep_alive = False
+        self._half_closed = True
+        if self._running is not None:
+            self._running.scope[HALF_CLOSED] = True  # pyright: ignore[reportGeneralTypeIssues] - a key of our own
+            self._running.message_event.set()
+        return True
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        if self._half_closed:
+            cycle.scope[HALF_CLOSED] = True  # pyright: ignore[reportGeneralTypeIssues] - a key of our own
+        super()._start_asgi_task(cycle, app)
 
     def handle_websocket_upgrade(self) -> None:
         """Stop the timer: the WebSocket protocol takes the connection over."""

@@ -8,17 +8,21 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Generator
+from collections.abc import Container, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, cast
 
 import structlog
 import uvicorn
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app.bootstrap import descriptors, pidfile, private_files
 from app.bootstrap.composition import build_engine, http_settings
+from app.bootstrap.connections import ConnectionLimits, attainable_connections
 from app.bootstrap.errors import StartFailed
-from app.bootstrap.http_writes import BatchingHttpProtocol
+from app.bootstrap.http_writes import BatchingHttpProtocol, WebSocketProtocol
 from app.bootstrap.keyring import Keyring, given_root_key, make_root_key, open_keyring
 from app.bootstrap.listen_socket import BACKLOG, bind
 from app.bootstrap.maintenance import Maintenance
@@ -33,8 +37,9 @@ from app.ws.sockets import Sockets
 _log = structlog.get_logger(__name__)
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_DRAIN_S = 2.0
+_DRAIN_S = 1.0
 """How long parked requests and WebSockets have to finish before their connections are closed."""
+_CLOSE_MARGIN_S = 0.5
 
 
 @dataclass(slots=True, kw_only=True)
@@ -49,7 +54,9 @@ class Server:
     sockets: Sockets = field(default_factory=Sockets)
     identity: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
     """The secret by which commands of this machine know the server; it stands in the pidfile."""
+    connections: ConnectionLimits = field(default_factory=ConnectionLimits)
     _application: Application | None = None
+    _stop_by: float | None = None
 
     @classmethod
     def build(cls, settings: Settings, *, port: int | None = None) -> Server:
@@ -59,7 +66,19 @@ class Server:
         base_url = settings.url(port)
         engine = build_engine(settings, keyring, base_url=base_url)
         maintenance = Maintenance(engine, settings.retention)
-        return cls(settings=settings, keyring=keyring, base_url=base_url, engine=engine, maintenance=maintenance)
+        connections = ConnectionLimits(
+            per_source=settings.limits.connections,
+            overall=attainable_connections(),
+            exempt=_proxies(settings),
+        )
+        return cls(
+            settings=settings,
+            keyring=keyring,
+            base_url=base_url,
+            engine=engine,
+            maintenance=maintenance,
+            connections=connections,
+        )
 
     @property
     def application(self) -> Application:
@@ -90,13 +109,19 @@ class Server:
         metrics.counter(
             "swarmhold_log_lines_dropped", "Log lines that nobody read, or of which there were too many.", dropped_lines
         )
+        metrics.gauge("swarmhold_connections", "Connections that are open.", lambda: self.connections.open)
+        metrics.counter(
+            "swarmhold_connections_refused",
+            "Connections that were closed at once, since their source has too many or descriptors run out.",
+            lambda: self.connections.refused,
+        )
         metrics.gauge("swarmhold_stranded_rows", "Rows without a next event.", lambda: self.maintenance.stranded)
 
     async def stop(self) -> None:
         """Stop the engine within the grace period; attempts that still run then are recovered at the next start."""
         grace_s = self.settings.shutdown_grace.total_seconds()
         try:
-            async with asyncio.timeout(grace_s):
+            async with asyncio.timeout_at(self._stop_by or asyncio.get_running_loop().time() + grace_s):
                 await self.maintenance.stop()
                 await self.engine.stop()
         except TimeoutError:
@@ -104,9 +129,10 @@ class Server:
 
     async def drain(self) -> None:
         """End parked requests, and wait briefly until streams and WebSockets have closed."""
+        self._stop_by = asyncio.get_running_loop().time() + self.settings.shutdown_grace.total_seconds()
         self.application.drain()
         with suppress(TimeoutError):
-            async with asyncio.timeout(_DRAIN_S):
+            async with asyncio.timeout(min(_DRAIN_S, _connections_grace(self.settings) / 2)):
                 # These counts have no event to wait for; this runs once, for milliseconds.
                 while self.application.context.holds.parked or self.sockets.count:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
@@ -181,18 +207,29 @@ async def serve(settings: Settings) -> None:
         bound.close()
         raise
     try:
-        await _Listener(_uvicorn_config(settings, server.application), server).serve(sockets=[bound])
+        await _Listener(_uvicorn_config(settings, server), server).serve(sockets=[bound])
     finally:
         await server.stop()
         _log.info("stopped")
 
 
-def _uvicorn_config(settings: Settings, application: Application) -> uvicorn.Config:
+def _proxies(settings: Settings) -> Container[str]:
+    """Return the addresses of trusted proxies, each of which speaks for many sources."""
+    return ProxyHeadersMiddleware(cast(Any, None), list(settings.http.trusted_proxies)).trusted_hosts
+
+
+def _connections_grace(settings: Settings) -> float:
+    """Return how many seconds of a stop the connections may take; the engine needs the others."""
+    total_s, engine_s = settings.shutdown_grace.total_seconds(), settings.engine.stop_grace_ms / 1000
+    return max(total_s / 4, total_s - engine_s - _CLOSE_MARGIN_S)
+
+
+def _uvicorn_config(settings: Settings, server: Server) -> uvicorn.Config:
     proxies = settings.http.trusted_proxies
     return uvicorn.Config(
-        application,
-        http=BatchingHttpProtocol,
-        ws="websockets-sansio",
+        server.application,
+        http=cast("type[BatchingHttpProtocol]", partial(BatchingHttpProtocol, connections=server.connections)),
+        ws=WebSocketProtocol,
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -205,7 +242,7 @@ def _uvicorn_config(settings: Settings, application: Application) -> uvicorn.Con
         ws_per_message_deflate=False,
         backlog=BACKLOG,
         timeout_keep_alive=max(1, round(settings.http.keep_alive.total_seconds())),
-        timeout_graceful_shutdown=round(settings.shutdown_grace.total_seconds()),
+        timeout_graceful_shutdown=max(1, int(_connections_grace(settings) - _DRAIN_S)),
     )
 
 

@@ -88,8 +88,9 @@ class Settings:
     """Least severity that is logged."""
     handle_length: int = DEFAULT_LENGTH
     """Characters of a handle behind `wh-`, its check character included; fewer than 27 only on loopback."""
-    shutdown_grace: timedelta = timedelta(seconds=30)
-    """How long a stop may take."""
+    shutdown_grace: timedelta = timedelta(seconds=8)
+    """How long a stop may take in all; `docker stop` kills after 10 seconds unless it is told otherwise. Requests and
+    connections have what `engine.stop_grace` leaves of it."""
     engine: EngineCfg = field(default_factory=EngineCfg)
     spawn: SpawnSettings = field(default_factory=SpawnSettings)
     webhooks: SenderSettings = field(default_factory=SenderSettings)

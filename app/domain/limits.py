@@ -57,6 +57,8 @@ class Limits:
     """Claims of one API key that wait at a time (429)."""
     streams: int = 32
     """Event streams and WebSockets of one token that are open at a time (429)."""
+    connections: int = 1000
+    """Connections of one source address that are open at a time, `http.trusted_proxies` aside; more are closed."""
     session_life_ms: int = 30 * _DAY_MS
     """Longest `ttl` of a session (422)."""
     token_life_ms: int = 7 * _DAY_MS

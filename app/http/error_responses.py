@@ -32,6 +32,7 @@ from app.http.errors import (
     RouteNotFound,
     UnsupportedMediaType,
 )
+from app.http.holds import HALF_CLOSED
 from app.http.problems import ProblemDetails, internal, problem_of
 from app.http.routes import RouteAccess, methods_of
 
@@ -61,11 +62,15 @@ class ErrorResponses:
         A body in one chunk has arrived already and is left to the call's own check. The wrapper raises what that check
         would raise.
         """
-        checked = False
+        checked = complete = reported = False
 
         async def receive_authenticated() -> Message:
-            nonlocal checked
-            message = await receive()
+            nonlocal checked, complete, reported
+            message = {"type": HALF_CLOSED} if complete and not reported and HALF_CLOSED in scope else await receive()
+            if complete and message["type"] != "http.disconnect":
+                reported = True
+                return {"type": HALF_CLOSED}
+            complete = not message.get("more_body", False)
             if not checked and message.get("more_body", False):
                 checked = True
                 if (access := RouteAccess.of(scope.get("route"))) is not None:

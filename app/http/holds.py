@@ -19,6 +19,8 @@ from app.domain.limits import Limits
 
 R = TypeVar("R")
 
+HALF_CLOSED = "http.half_closed"
+"""The type of the message, and the key of the scope, that say that the client sends no more. It may be gone."""
 LISTEN_AFTER_S = 0.05
 """Pause before a waiting request starts to listen for its client's disconnect."""
 
@@ -30,10 +32,11 @@ class Drained(Exception):
 class _Parked:
     """One waiting request; `end` may be called once, while it waits."""
 
-    __slots__ = ("_deadline", "client_left", "listener")
+    __slots__ = ("_deadline", "_keep_half_closed", "client_left", "listener")
 
-    def __init__(self, deadline: asyncio.Timeout) -> None:
+    def __init__(self, deadline: asyncio.Timeout, *, keep_half_closed: bool) -> None:
         self._deadline = deadline
+        self._keep_half_closed = keep_half_closed
         self.client_left = False
         self.listener: asyncio.Task[None] | None = None
 
@@ -47,9 +50,10 @@ class _Parked:
         self.listener = asyncio.create_task(self._until_gone(receive), name="listen for disconnect")
 
     async def _until_gone(self, receive: Receive) -> None:
-        while (await receive())["type"] != "http.disconnect":
+        ends = {"http.disconnect"} if self._keep_half_closed else {"http.disconnect", HALF_CLOSED}
+        while (kind := (await receive())["type"]) not in ends:
             pass
-        self.client_left = True
+        self.client_left = kind == "http.disconnect"
         self.end()
 
 
@@ -113,16 +117,17 @@ class Holds:
         for parked in list(self._parked):
             parked.end()
 
-    async def park(self, receive: Receive, waiting: Awaitable[R]) -> R:
+    async def park(self, receive: Receive, waiting: Awaitable[R], *, keep_half_closed: bool = False) -> R:
         """What `waiting` comes to. It is cancelled when the wait ends otherwise.
 
         Raises:
-            Drained: the server stops.
+            Drained: the server stops, or the client has closed its sending side, unless
+                `keep_half_closed`: then it may be gone, and a reply now shows whether it is.
             ClientDisconnect: nobody is there to be answered.
         """
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(0 if self.draining else None) as deadline:
-            parked = _Parked(deadline)
+            parked = _Parked(deadline, keep_half_closed=keep_half_closed)
             self._parked.add(parked)
             timer = loop.call_later(LISTEN_AFTER_S, parked.listen, receive)
             try:

@@ -115,7 +115,7 @@ class EventsReply(Reply):
                     await send({"type": "http.response.body", "body": b""})
                     return
                 await send({"type": "http.response.body", "body": _HELLO, "more_body": True})
-                await self._context.holds.park(receive, self._pump(send))
+                await self._context.holds.park(receive, self._pump(send), keep_half_closed=True)
                 await send({"type": "http.response.body", "body": b""})
         except Drained:
             await send({"type": "http.response.body", "body": b""})

@@ -111,7 +111,7 @@ async def dispatch(request: Request) -> Reply:
     else:
         try:
             with context.holds.polls.take(bearer.text):
-                started, outcome = await context.holds.park(request.receive, starting())
+                started, outcome = await context.holds.park(request.receive, starting(), keep_half_closed=True)
         except Drained:
             raise ShuttingDown from None
     if outcome is not None:
