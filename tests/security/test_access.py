@@ -180,6 +180,7 @@ async def _set(node: Node) -> Stage:
         "key_id": "K-none",
         "webhook_id": "none",
         "number": "1",
+        "seq": "1",
         "index": "0",
     }
     roles = {
