@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from contextlib import nullcontext
 from datetime import timedelta
@@ -18,6 +17,7 @@ from app.cli.exits import EXIT_MISUSED, CommandFailed
 from app.cli.output import console, document, errors, inert, print_json
 from app.cli.sessions import operator_session
 from app.cli.task_watch import printing_events
+from swarmhold.encoding import decode
 from swarmhold.errors import ApiProblem
 from swarmhold.models.dispatches import Dispatched
 from swarmhold.models.enums import RetryOn, Status
@@ -128,7 +128,7 @@ def _spawner(
         asked.append(ExternalSpawner())
     if text is not None:
         try:
-            asked.append(_SPAWNER.validate_python(json.loads(text)))
+            asked.append(_SPAWNER.validate_python(decode(text)))
         except (ValueError, ValidationError) as error:
             raise CommandFailed(f"--spawner is not a valid spawner: {error}", status=EXIT_MISUSED) from error
     if len(asked) > 1:

@@ -100,7 +100,7 @@ async def dispatch(request: Request) -> Reply:
         context.engine.dispatcher.dispatch,
         bearer,
         task_id,
-        asked.spawner.model_dump(mode="json"),
+        asked.spawner.as_json(),
         layers=asked.layers,
         lease=None if asked.lease is None else timedelta(seconds=asked.lease),
         wait=wait,
