@@ -60,7 +60,7 @@ def build_engine(settings: Settings, keyring: Keyring, *, base_url: str | None =
             catalog=catalog,
             registries=registries,
             clock=system_clock,
-            notices=_webhook_sender(settings.webhooks),
+            webhook_sender=_webhook_sender(settings.webhooks),
         )
     )
 

@@ -11,7 +11,7 @@ from app.domain.outputs import LateResult, Output
 from app.domain.tasks import TaskState
 from app.domain.tokens import Bearer, CapToken
 from app.engine.ops import outputs, pages, tasks, verdicts
-from app.engine.ops.access import own
+from app.engine.ops.access import require_access
 from app.engine.ops.attempts import final_ok, require_attempt, require_task_id
 from app.engine.ops.outputs import LongOutput
 from app.engine.ops.pages import Page
@@ -37,7 +37,7 @@ class Attempts:
         """Return the attempts of the task behind number `after`, with their prompts. Raises TaskNotFound."""
 
         def run(state: State, caller: Caller) -> Page[Attempt]:
-            own(state, caller, task_id, Verb.READ_TASK_STATE)
+            require_access(state, caller, task_id, Verb.READ_TASK_STATE)
             require_task_id(state, task_id)
             return pages.attempts(state, self._cfg.limits, task_id, limit=limit, after=after)
 
@@ -47,7 +47,7 @@ class Attempts:
         """Return one attempt with its prompt. Raises TaskNotFound, AttemptNotFound."""
 
         def run(state: State, caller: Caller) -> Attempt:
-            own(state, caller, task_id, Verb.READ_TASK_STATE)
+            require_access(state, caller, task_id, Verb.READ_TASK_STATE)
             task, row = require_attempt(state, task_id, attempt)
             return row if row.prompt is not None else row._replace(prompt=task.directive)
 
@@ -59,7 +59,7 @@ class Attempts:
         """Return outputs of an attempt behind number `after`, in order. Raises TaskNotFound, AttemptNotFound."""
 
         def run(state: State, caller: Caller) -> Page[Output | LongOutput]:
-            own(state, caller, task_id, Verb.READ_TASK_STATE)
+            require_access(state, caller, task_id, Verb.READ_TASK_STATE)
             ok = final_ok(state, task_id, attempt)
             return outputs.page(state, self._cfg.limits, task_id, attempt, ok=ok, limit=limit, after=after)
 
@@ -69,7 +69,7 @@ class Attempts:
         """Return one output, whole. Raises TaskNotFound, AttemptNotFound, OutputNotFound."""
 
         def run(state: State, caller: Caller) -> int:
-            own(state, caller, task_id, Verb.READ_TASK_STATE)
+            require_access(state, caller, task_id, Verb.READ_TASK_STATE)
             final_ok(state, task_id, attempt)
             return outputs.length(state, task_id, attempt, seq)
 
@@ -95,7 +95,7 @@ class Attempts:
         """
 
         def run(state: State, caller: Caller) -> Page[LateResult]:
-            own(state, caller, task_id, Verb.READ_TASK_STATE)
+            require_access(state, caller, task_id, Verb.READ_TASK_STATE)
             final_ok(state, task_id, attempt)
             return pages.late_results(state, self._cfg.limits, task_id, attempt, limit=limit, after=after)
 
@@ -105,7 +105,7 @@ class Attempts:
         """Return one late result, whole. Raises TaskNotFound, AttemptNotFound, LateResultNotFound."""
 
         def run(state: State, caller: Caller) -> LateResult:
-            own(state, caller, task_id, Verb.READ_TASK_STATE)
+            require_access(state, caller, task_id, Verb.READ_TASK_STATE)
             final_ok(state, task_id, attempt)
             row = LATE_RESULTS.get(state.db, task_id, attempt, index)
             if row is None:

@@ -13,7 +13,7 @@ from app.domain.clock import Clock
 from app.domain.errors import AccessDenied, Busy, Conflict, EngineError, TokenNotFound, TokenTaskMismatch
 from app.domain.tokens import Bearer, CapToken, Claims, Handle, TokenRecord, TokenSigner
 from app.engine.ops import audit, credentials
-from app.engine.ops.access import admit, descends_from, own, require_ready, revocation_of
+from app.engine.ops.access import authenticate, descends_from, require_access, require_ready, revocation_of
 from app.engine.ops.idempotency import Idempotency, once, scope_of
 from app.engine.ops.rules import EngineCfg
 from app.engine.transactions import Transactions
@@ -77,7 +77,7 @@ class Credentials:
 
         def check(state: State, caller: Caller) -> Caller:
             if task_id is not None:
-                _own(state, caller, task_id, first)
+                _require_access(state, caller, task_id, first)
             require_ready(state, caller)
             return caller
 
@@ -86,12 +86,12 @@ class Credentials:
     async def whoami(self, bearer: Bearer) -> Caller:
         """Return the caller behind a valid credential, whatever it may do; spends no use."""
         presented = self._transactions.authenticate(bearer, ())
-        return await self._transactions.read(lambda state: admit(state, presented, consume=False))
+        return await self._transactions.read(lambda state: authenticate(state, presented, consume=False))
 
-    async def wait_until_invalid(self, bearer: Bearer, *, recheck_s: float) -> None:
+    async def wait_until_invalid(self, bearer: Bearer, *, poll_interval_s: float) -> None:
         """Return when the credential is revoked or has expired; spends no use.
 
-        Checks again after `recheck_s` without a hint. Cancelling is safe.
+        Checks again after `poll_interval_s` without a hint. Cancelling is safe.
         """
         presented = self._transactions.authenticate(bearer, ())
         subscription = self._bus.subscribe(revocation_of(presented.jti if isinstance(presented, Claims) else None))
@@ -101,7 +101,7 @@ class Credentials:
                 left_s = await self._seconds_left(bearer)
                 if left_s <= 0:
                     return
-                await subscription.wait(min(recheck_s, left_s))
+                await subscription.wait(min(poll_interval_s, left_s))
         finally:
             subscription.close()
 
@@ -221,11 +221,11 @@ class Credentials:
         )
 
 
-def _own(state: State, caller: Caller, task_id: str, verb: Verb) -> None:
+def _require_access(state: State, caller: Caller, task_id: str, verb: Verb) -> None:
     """Check the ownership of the task. A worker may start and dispatch what descends from its own task.
 
-    Raises as `own` does.
+    Raises what `require_access` raises.
     """
     open_below = caller.role is Role.WORKER and verb in (Verb.START_TASK, Verb.DISPATCH_ATTEMPT)
     if not (open_below and caller.task_id is not None and descends_from(state, task_id, caller.task_id)):
-        own(state, caller, task_id, verb)
+        require_access(state, caller, task_id, verb)

@@ -43,18 +43,18 @@ class Deliveries:
         store: Store,
         events: Feed,
         bus: HintBus,
-        notices: WebhookSender,
+        webhook_sender: WebhookSender,
         secret_of: Callable[[str], str],
         clock: Clock,
-        recheck_s: float,
+        poll_interval_s: float,
     ) -> None:
         self._store = store
         self._events = events
         self._bus = bus
-        self._notices = notices
+        self._webhook_sender = webhook_sender
         self._secret_of = secret_of
         self._clock = clock
-        self._recheck_s = recheck_s
+        self._poll_interval_s = poll_interval_s
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
@@ -64,7 +64,7 @@ class Deliveries:
             while True:
                 subscription.clear()
                 self._begin(await retry_while_busy(self._read_active, doing="read_webhooks"))
-                await subscription.wait(self._recheck_s)
+                await subscription.wait(self._poll_interval_s)
         finally:
             subscription.close()
             await self._end()
@@ -120,7 +120,7 @@ class Deliveries:
             if page:
                 await self._deliver(row, page, passed)
             else:
-                await subscription.wait(self._recheck_s)
+                await subscription.wait(self._poll_interval_s)
             return True
         finally:
             subscription.close()
@@ -129,13 +129,13 @@ class Deliveries:
         """Wait for the next try, or until the webhook is paused, resumed, replayed or deleted."""
         subscription = self._bus.subscribe(webhooks.topic_of(row.id))
         try:
-            await subscription.wait(min(self._recheck_s, max(0.0, (until - self._clock()) / 1000)))
+            await subscription.wait(min(self._poll_interval_s, max(0.0, (until - self._clock()) / 1000)))
         finally:
             subscription.close()
 
     async def _deliver(self, row: Webhook, page: list[Event], passed: _Passed) -> None:
-        wanted = [event for event in page if row.wants(event)][: self._notices.settings.batch]
-        cut = len(wanted) == self._notices.settings.batch
+        wanted = [event for event in page if row.wants(event)][: self._webhook_sender.settings.batch]
+        cut = len(wanted) == self._webhook_sender.settings.batch
         end = wanted[-1].cursor if cut else page[-1].cursor
         if not wanted:
             if passed.over(row, end, len(page)) < LONGEST_RUN:
@@ -147,10 +147,10 @@ class Deliveries:
 
     async def _sent(self, row: Webhook, events: list[Event]) -> bool:
         try:
-            await self._notices.send(row.url, self._secret_of(row.id), row.id, events)
+            await self._webhook_sender.send(row.url, self._secret_of(row.id), row.id, events)
         except DeliveryFailed as error:
             failure = Failure(detail=str(error), pause_ms=self._pause_ms(row, error), final=error.final)
-            limit_ms = round(self._notices.settings.pause_after_s * 1000)
+            limit_ms = round(self._webhook_sender.settings.pause_after_s * 1000)
             next_at = await self._store.transact(
                 "webhook_failed", lambda state: webhooks.failed(state, row, failure, pause_after_ms=limit_ms)
             )
@@ -162,7 +162,7 @@ class Deliveries:
         return True
 
     def _pause_ms(self, row: Webhook, error: DeliveryFailed) -> int:
-        settings = self._notices.settings
+        settings = self._webhook_sender.settings
         grown_s = settings.backoff_s * 2.0 ** min(row.failures, 30)
         return round(min(max(grown_s, error.retry_after_s), settings.max_backoff_s) * 1000)
 

@@ -31,7 +31,7 @@ from app.domain.redaction import describe
 from app.domain.tokens import Bearer
 from app.engine.attempt_runner import AttemptRunner, RunnerParts
 from app.engine.ops import attempts, dispatches, settling
-from app.engine.ops.access import own
+from app.engine.ops.access import require_access
 from app.engine.ops.attempts import require_attempt
 from app.engine.ops.dispatches import DispatchRequest, Prepared
 from app.engine.ops.idempotency import Idempotency, once, scope_of
@@ -200,7 +200,7 @@ class Dispatcher:
         return await self._transactions.call("dispatch", bearer, Verb.DISPATCH_ATTEMPT, run)
 
     def _check_dispatcher(self, state: State, caller: Caller, task_id: str, kind: str) -> None:
-        own(state, caller, task_id, Verb.DISPATCH_ATTEMPT)
+        require_access(state, caller, task_id, Verb.DISPATCH_ATTEMPT)
         if caller.role is Role.WORKER and kind not in self._cfg.worker_spawners:
             allowed = ", ".join(sorted(self._cfg.worker_spawners))
             raise DispatchFailed(f"a worker may not use the spawner {kind!r}; it may use {allowed}")

@@ -76,7 +76,7 @@ class Engine:
         catalog = parts.catalog.bound_to(parts.registries)
         self.registries = parts.registries
         self.store = store = parts.open_store()
-        self.feed = Feed(store, bus, recheck_s=cfg.poll_interval_ms / 1000)
+        self.feed = Feed(store, bus, poll_interval_s=cfg.poll_interval_ms / 1000)
         self.couriers = Couriers(store, self.feed, parts.registries.bridges, cfg.limits)
         self.transactions = transactions = Transactions(
             store=store, bus=bus, feed=self.feed, signer=signer, mint=mint, gate=parts.gate, cfg=cfg
@@ -101,7 +101,7 @@ class Engine:
         self.questions = Questions(transactions, layers=layers, limits=cfg.limits)
         self.switch = DispatchSwitch(transactions)
         self.reports = Reports(transactions, registries=parts.registries, catalog=catalog, layers=layers)
-        self.webhooks = Webhooks(transactions, keys=keys, mint=mint, notices=parts.notices)
+        self.webhooks = Webhooks(transactions, keys=keys, mint=mint, webhook_sender=parts.webhook_sender)
         runner_parts = RunnerParts(
             transactions=transactions, layers=layers, mint=mint, sign=self.credentials.sign, cfg=cfg
         )
@@ -148,8 +148,8 @@ class Engine:
             self._own(self.timers.run())
             self._own(self.recovery.keep_searching())
             self._own(self.tasks.cancellations.run())
-            if self.parts.notices is not None:
-                self._own(self._deliveries(self.parts.notices).run())
+            if self.parts.webhook_sender is not None:
+                self._own(self._deliveries(self.parts.webhook_sender).run())
             self.couriers.start()
         except BaseException:
             await self.stop()
@@ -168,8 +168,8 @@ class Engine:
         await self.dispatcher.stop()
         await self.parts.bus.close()
         await self.parts.catalog.aclose()
-        if self.parts.notices is not None:
-            await self.parts.notices.aclose()
+        if self.parts.webhook_sender is not None:
+            await self.parts.webhook_sender.aclose()
         await self.store.close()
 
     async def __aenter__(self) -> Engine:
@@ -198,15 +198,15 @@ class Engine:
         task.add_done_callback(self._loops.discard)
         return task
 
-    def _deliveries(self, notices: WebhookSender) -> Deliveries:
+    def _deliveries(self, webhook_sender: WebhookSender) -> Deliveries:
         return Deliveries(
             store=self.store,
             events=self.feed,
             bus=self.parts.bus,
-            notices=notices,
+            webhook_sender=webhook_sender,
             secret_of=self.webhooks.secret,
             clock=self.parts.clock,
-            recheck_s=self.cfg.poll_interval_ms / 1000,
+            poll_interval_s=self.cfg.poll_interval_ms / 1000,
         )
 
     @property

@@ -38,10 +38,10 @@ class Feed:
     latest cursor that this process has committed.
     """
 
-    def __init__(self, store: Store, bus: HintBus, *, recheck_s: float) -> None:
+    def __init__(self, store: Store, bus: HintBus, *, poll_interval_s: float) -> None:
         self._store = store
         self._bus = bus
-        self._recheck_s = recheck_s
+        self._poll_interval_s = poll_interval_s
         self._ring: deque[Event] = deque()
         self._floor: int | None = None
         self._tail: int | None = None
@@ -145,7 +145,7 @@ class Feed:
                     await retry_while_busy(self._read_new, doing="read_feed")
                 except Exception:  # noqa: BLE001 - every stream depends on this loop: it tries again with the next hint
                     _log.exception("feed_reader_failed")
-                if await subscription.wait(min(next(soon, self._recheck_s), self._recheck_s)):
+                if await subscription.wait(min(next(soon, self._poll_interval_s), self._poll_interval_s)):
                     soon = iter(SOON_S)
         finally:
             subscription.close()

@@ -25,7 +25,7 @@ from app.state.port import Store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What an engine is built of. Without `notices` it sends no events to webhooks."""
+    """The parts that an engine is built from. Without `webhook_sender` it sends no events to webhooks."""
 
     cfg: EngineCfg
     open_store: Callable[[], Store]
@@ -37,7 +37,7 @@ class Parts:
     catalog: SpawnerCatalog
     registries: Registries
     clock: Clock
-    notices: WebhookSender | None = None
+    webhook_sender: WebhookSender | None = None
     machine_clocks: MachineClocks = machine_clocks
 
 

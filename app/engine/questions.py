@@ -12,7 +12,7 @@ from app.domain.limits import Limits
 from app.domain.questions import Ask, Question, QuestionStatus
 from app.domain.tokens import Bearer, CapToken
 from app.engine.ops import pages, questions
-from app.engine.ops.access import Presented, admit, own, revocation_of
+from app.engine.ops.access import Presented, authenticate, require_access, revocation_of
 from app.engine.ops.idempotency import Idempotency, once, scope_of
 from app.engine.ops.pages import Page
 from app.engine.transactions import Transactions
@@ -96,7 +96,7 @@ class Questions:
 
         def run(state: State, caller: Caller) -> str | None:
             question = _found(state, key)
-            own(state, caller, question.task_id, Verb.QUERY_SENIOR)
+            require_access(state, caller, question.task_id, Verb.QUERY_SENIOR)
             return caller.jti
 
         jti = await self._transactions.read_as(bearer, _EITHER, run)
@@ -107,7 +107,7 @@ class Questions:
     ) -> tuple[Question, bool]:
         def look(state: State) -> Question | None:
             if presented is not None:
-                admit(state, presented, consume=False)
+                authenticate(state, presented, consume=False)
             question = _found(state, key)
             return question if question.status is not QuestionStatus.OPEN else None
 
@@ -155,7 +155,7 @@ class Questions:
         """
 
         def run(state: State) -> list[Question]:
-            admit(state, presented, consume=False)
+            authenticate(state, presented, consume=False)
             return pages.addressed_questions(
                 state, self._transactions.limits, bridge_id, after=after or "", limit=limit
             )
@@ -167,7 +167,7 @@ class Questions:
         """Count what `open_for` would return in all; with `addressed_only` without those for any bridge."""
 
         def run(state: State) -> int:
-            admit(state, presented, consume=False)
+            authenticate(state, presented, consume=False)
             return questions.count_open(state, bridge_id, addressed_only=addressed_only)
 
         presented = self._transactions.authenticate(token, Verb.ANSWER_QUERY)

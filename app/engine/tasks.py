@@ -12,7 +12,7 @@ from app.domain.tasks import AWAITED, Status, Task, TaskSpec, TaskState
 from app.domain.tokens import Bearer, CapToken
 from app.engine.cancellations import Cancellations
 from app.engine.ops import cancelling, pages, reports, tasks, verdicts
-from app.engine.ops.access import admit, own, revocation_of
+from app.engine.ops.access import authenticate, require_access, revocation_of
 from app.engine.ops.idempotency import Idempotency, once, scope_of
 from app.engine.ops.pages import Page, TaskFilter
 from app.engine.ops.rules import EngineCfg
@@ -72,7 +72,7 @@ class Tasks:
             if caller.role is not Role.WORKER:
                 return pages.tasks(state, self._cfg.limits, wanted, limit=limit, cursor=cursor)
             below = parent or caller.task_id or ""
-            own(state, caller, below, Verb.READ_TASK_STATE)
+            require_access(state, caller, below, Verb.READ_TASK_STATE)
             return pages.tasks(state, self._cfg.limits, replace(wanted, parent=below), limit=limit, cursor=cursor)
 
         return await self._transactions.read_as(token, Verb.READ_TASK_STATE, run)
@@ -81,7 +81,7 @@ class Tasks:
         """Explain what the task waits for: a sentence and the chain of causes. Raises TaskNotFound."""
 
         def run(state: State, caller: Caller) -> reports.Why:
-            own(state, caller, task_id, Verb.READ_TASK_STATE)
+            require_access(state, caller, task_id, Verb.READ_TASK_STATE)
             return reports.why(state, task_id)
 
         return await self._transactions.read_as(bearer, Verb.READ_TASK_STATE, run)
@@ -119,7 +119,7 @@ class Tasks:
 
         def look(state: State) -> TaskState | None:
             # A credential that was revoked meanwhile learns nothing more.
-            admit(state, presented, consume=False)
+            authenticate(state, presented, consume=False)
             task = TASKS.get(state.db, task_id)
             return None if task is not None and not _is_news(task, since) else _found(state, task_id)
 
@@ -196,5 +196,5 @@ def _found(state: State, task_id: str) -> TaskState:
 
 
 def _owned(state: State, caller: Caller, task_id: str, verb: Verb) -> TaskState:
-    own(state, caller, task_id, verb)
+    require_access(state, caller, task_id, verb)
     return _found(state, task_id)

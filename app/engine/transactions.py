@@ -22,7 +22,7 @@ from app.domain.limits import Limits
 from app.domain.tokens import Bearer, Claims, Handle, TokenSigner
 from app.engine.feed import Feed
 from app.engine.ops import leases
-from app.engine.ops.access import Digest, Presented, Reach, admit, reach
+from app.engine.ops.access import Digest, Presented, WorkerRows, authenticate, authenticate_worker
 from app.engine.ops.rules import EngineCfg
 from app.state.policies import HoldPolicy
 from app.state.port import Store
@@ -34,7 +34,7 @@ P = ParamSpec("P")
 
 StateFn = Callable[[State], R]
 CallerFn = Callable[[State, Caller], R | CommitThenRaise[EngineError]]
-ReachFn = Callable[[State, Reach], R | CommitThenRaise[EngineError]]
+WorkerFn = Callable[[State, WorkerRows], R | CommitThenRaise[EngineError]]
 
 
 def _repeated_after_gap(
@@ -154,7 +154,7 @@ class Transactions:
 
         def run(state: State) -> R | CommitThenRaise[EngineError]:
             nonlocal renewing
-            caller = admit(state, presented)
+            caller = authenticate(state, presented)
             renewing = self._renewal_due(state, caller)
             return fn(state, caller)
 
@@ -165,11 +165,11 @@ class Transactions:
 
     @_repeated_after_gap
     async def call_worker(
-        self, op: str, bearer: Bearer, verb: Verb, fn: ReachFn[R], *, attempt: int | None = None
+        self, op: str, bearer: Bearer, verb: Verb, fn: WorkerFn[R], *, attempt: int | None = None
     ) -> R:
         """Check a worker's credential and run `fn` with the locked rows of its attempt, in one transaction."""
         presented = self.authenticate(bearer, verb)
-        return await self.run(op, lambda state: fn(state, reach(state, presented, attempt=attempt)))
+        return await self.run(op, lambda state: fn(state, authenticate_worker(state, presented, attempt=attempt)))
 
     # Reading
 
@@ -182,10 +182,10 @@ class Transactions:
         """Check the credential and read for its caller. A token with limited uses is spent, in a transaction."""
         presented = self.authenticate(bearer, verbs)
         if isinstance(presented, Claims) and presented.max_uses is not None:
-            return await self.run("spend", lambda state: fn(state, admit(state, presented)))
+            return await self.run("spend", lambda state: fn(state, authenticate(state, presented)))
 
         def run(state: State) -> tuple[R, Caller | None]:
-            caller = admit(state, presented)
+            caller = authenticate(state, presented)
             return fn(state, caller), self._renewal_due(state, caller)
 
         result, renewing = await self._store.read(run)
@@ -194,12 +194,12 @@ class Transactions:
         return result
 
     @_repeated_after_gap
-    async def read_as_worker(self, bearer: Bearer, verb: Verb, fn: Callable[[State, Reach], R]) -> R:
+    async def read_as_worker(self, bearer: Bearer, verb: Verb, fn: Callable[[State, WorkerRows], R]) -> R:
         """Check a worker's credential and read with the rows of its attempt; limited uses are spent."""
         presented = self.authenticate(bearer, verb)
         if isinstance(presented, Claims) and presented.max_uses is not None:
-            return await self.run("spend", lambda state: fn(state, reach(state, presented)))
-        return await self._store.read(lambda state: fn(state, reach(state, presented, lock=False)))
+            return await self.run("spend", lambda state: fn(state, authenticate_worker(state, presented)))
+        return await self._store.read(lambda state: fn(state, authenticate_worker(state, presented, lock=False)))
 
     # Credentials
 
@@ -241,7 +241,7 @@ class Transactions:
             return found
         loop = asyncio.get_running_loop()
         end = loop.time() + hold_s
-        recheck_s = self._cfg.poll_interval_ms / 1000
+        poll_interval_s = self._cfg.poll_interval_ms / 1000
         subscription = self._bus.subscribe(*topics)
         try:
             while True:
@@ -252,7 +252,7 @@ class Transactions:
                     return found
                 if self._stopping:
                     raise StoreUnavailable("the engine is stopping")
-                await subscription.wait(min(left, recheck_s))
+                await subscription.wait(min(left, poll_interval_s))
         finally:
             subscription.close()
 

@@ -17,15 +17,15 @@ SECRET_PREFIX = "whs_"
 
 
 class Webhooks:
-    """Calls about webhooks. Without `notices` the settings allow none."""
+    """Calls about webhooks. `webhook_sender` is None when the settings allow no webhooks."""
 
     def __init__(
-        self, transactions: Transactions, *, keys: ApiKeys, mint: HandleMint, notices: WebhookSender | None
+        self, transactions: Transactions, *, keys: ApiKeys, mint: HandleMint, webhook_sender: WebhookSender | None
     ) -> None:
         self._transactions = transactions
         self._keys = keys
         self._mint = mint
-        self._notices = notices
+        self._webhook_sender = webhook_sender
 
     def secret(self, webhook_id: str) -> str:
         """Return what signs a webhook's deliveries: derived from the server's own key, so no table holds it."""
@@ -37,9 +37,9 @@ class Webhooks:
         """Create a webhook; return it and its secret. Raises InvalidRequest for a URL that is not allowed."""
         digest = self._keys.digest(key_text)
         await self._keys.check_root(key_text)
-        if self._notices is None:
+        if self._webhook_sender is None:
             raise InvalidRequest("the settings allow no URL (setting webhooks.allow)", "url")
-        self._notices.check(spec.url)
+        self._webhook_sender.check(spec.url)
         spec.check()
 
         def run(state: State) -> Webhook:

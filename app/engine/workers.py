@@ -16,7 +16,7 @@ from app.domain.tasks import Status
 from app.domain.tokens import Bearer
 from app.engine.api_keys import ApiKeys
 from app.engine.ops import attempts, credentials, finals, leases, outputs, queues
-from app.engine.ops.access import Reach, reach_trusted, require_live, require_same_task
+from app.engine.ops.access import WorkerRows, require_live, require_same_task, trusted_rows
 from app.engine.ops.idempotency import Idempotency, once
 from app.engine.ops.queues import Claim
 from app.engine.ops.rules import EngineCfg
@@ -51,7 +51,7 @@ class Workers:
         Raises TokenTaskMismatch for another task, NotStarted, and AttemptSuperseded or Cancelled after the end.
         """
 
-        def run(state: State, found: Reach) -> tuple[WorkerPayload, Attempt | None]:
+        def run(state: State, found: WorkerRows) -> tuple[WorkerPayload, Attempt | None]:
             require_same_task(state, found, task_id, Verb.FETCH_PROMPT)
             require_live(found)
             attempt = found.attempt
@@ -74,9 +74,9 @@ class Workers:
         """
 
         def run(state: State) -> WorkerPayload:
-            reach = reach_trusted(state, task_id, None, lock=False)
-            require_live(reach)
-            return attempts.payload(state, reach.task, reach.attempt)
+            worker = trusted_rows(state, task_id, None, lock=False)
+            require_live(worker)
+            return attempts.payload(state, worker.task, worker.attempt)
 
         return await self._transactions.read(run)
 
@@ -89,7 +89,7 @@ class Workers:
         final = Final(value=value, ok=ok)
         await self._transactions.run(
             "submit",
-            lambda s: finals.submit(s, self._cfg, self._layers, reach_trusted(s, task_id, attempt), final),
+            lambda s: finals.submit(s, self._cfg, self._layers, trusted_rows(s, task_id, attempt), final),
         )
 
     async def output(self, bearer: Bearer, task_id: str, attempt: int, event: OutputEvent) -> None:
@@ -121,7 +121,7 @@ class Workers:
         """
         final = Final(value=value, ok=ok)
 
-        def run(state: State, found: Reach) -> CommitThenRaise[EngineError] | None:
+        def run(state: State, found: WorkerRows) -> CommitThenRaise[EngineError] | None:
             require_same_task(state, found, task_id, verb)
             return finals.submit(state, self._cfg, self._layers, found, final)
 
@@ -141,7 +141,7 @@ class Workers:
         Raises TokenTaskMismatch, NotStarted, AttemptSuperseded, Cancelled, InvalidRequest.
         """
 
-        def run(state: State, found: Reach) -> None:
+        def run(state: State, found: WorkerRows) -> None:
             require_same_task(state, found, task_id, Verb.EMIT_OUTPUT)
 
             def append() -> bool:
@@ -156,7 +156,7 @@ class Workers:
     async def heartbeat(self, bearer: Bearer) -> WorkerPulse:
         """Renew the lease; the reply says whether to stop. Raises AttemptSuperseded, NotStarted, TokenTaskMismatch."""
 
-        def run(state: State, found: Reach) -> WorkerPulse:
+        def run(state: State, found: WorkerRows) -> WorkerPulse:
             if found.task.status is Status.CANCELLED or found.attempt.reason is Reason.CANCELLED:
                 return WorkerPulse(None, True)
             require_live(found)

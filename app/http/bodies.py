@@ -37,11 +37,11 @@ _ID_PATTERN = re.compile(r"String should match pattern '\^([A-Z])-\[0-7\].*'")
 """Pydantic's message about a text that does not match an id's pattern."""
 
 Model = TypeVar("Model", bound=BaseModel)
-Shaped = TypeVar("Shaped")
+Result = TypeVar("Result")
 
 
 class SizeLimit(NamedTuple):
-    """How many bytes a body may have, and the name of the setting that says so."""
+    """The maximum size of a body in bytes, and the name of the setting that limits it."""
 
     what: str
     size: int
@@ -63,7 +63,7 @@ def header(scope: Scope, name: bytes) -> str | None:
 
 
 def limited(scope: Scope, receive: Receive, limit: SizeLimit) -> Receive:
-    """`receive` that raises PayloadTooLarge as soon as the body passes the limit, whatever its header said."""
+    """Return `receive` wrapped to raise PayloadTooLarge once the body passes the limit, whatever its header says."""
     seen = 0
 
     async def counted() -> Message:
@@ -80,14 +80,14 @@ def limited(scope: Scope, receive: Receive, limit: SizeLimit) -> Receive:
 
 
 def check_length(scope: Scope, limit: SizeLimit) -> None:
-    """Raise PayloadTooLarge when the header already says that the body is too large."""
+    """Raise PayloadTooLarge when the Content-Length header exceeds the limit."""
     length = header(scope, b"content-length")
     if length is not None and length.isdigit() and int(length) > limit.size:
         raise PayloadTooLarge(*limit)
 
 
 async def read(scope: Scope, receive: Receive, limit: SizeLimit) -> bytes:
-    """The whole body. Raises PayloadTooLarge, or ClientDisconnect when the client left in the middle of it."""
+    """Return the whole body. Raises PayloadTooLarge, or ClientDisconnect when the client disconnects before its end."""
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body", False):
         body = message.get("body", b"")
@@ -142,7 +142,7 @@ async def value_of(body: bytes, limits: Limits) -> Any:
     return await off_loop(body, lambda: decoded(body, limits))
 
 
-async def off_loop(body: bytes, work: Callable[[], Shaped]) -> Shaped:
+async def off_loop(body: bytes, work: Callable[[], Result]) -> Result:
     """Return what `work` makes of a body; of a large body it is made in a thread, so that others are served."""
     return work() if len(body) <= AT_ONCE else await asyncio.to_thread(work)
 
@@ -180,7 +180,7 @@ async def json_of(body: bytes, limits: Limits) -> Json:
     return await off_loop(body, lambda: Json.of(decoded(body, limits)))
 
 
-def shaped(model: type[Model], value: Any) -> Model:
+def validated(model: type[Model], value: Any) -> Model:
     """Return the validated model of a decoded body. Raises InvalidBody."""
     try:
         _check_members(model, value)
@@ -197,12 +197,12 @@ def _check_members(model: type[BaseModel], value: Any) -> None:
     known = {name for field, info in model.model_fields.items() for name in (field, info.alias)}
     unknown = [name for name in members if name not in known]
     if len(unknown) > MOST_ERRORS:
-        listed = [_complaint([name], "Extra inputs are not permitted") for name in unknown[:MOST_ERRORS]]
+        listed = [_field_error([name], "Extra inputs are not permitted") for name in unknown[:MOST_ERRORS]]
         raise InvalidBody(listed, left=len(unknown) - len(listed))
 
 
-def shaped_by(adapter: TypeAdapter[Shaped], value: Any) -> Shaped:
-    """Return the model of a union that a decoded body has the shape of. Raises InvalidBody."""
+def validated_union(adapter: TypeAdapter[Result], value: Any) -> Result:
+    """Return a decoded body as the model of a union that it validates as. Raises InvalidBody."""
     try:
         return adapter.validate_python(value)
     except ValidationError as error:
@@ -218,12 +218,14 @@ def invalid_body(error: ValidationError) -> InvalidBody:
     """Return where a body breaks its schema and why, without the values that were sent."""
     count = error.error_count()
     if count > MOST_ERRORS:  # pydantic builds all or none
-        return InvalidBody([_complaint([], f"{count} parts of it do not fit; send fewer to see which")], left=count - 1)
+        return InvalidBody(
+            [_field_error([], f"{count} parts of it do not fit; send fewer to see which")], left=count - 1
+        )
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    return InvalidBody([_complaint(item["loc"], item["msg"]) for item in found])
+    return InvalidBody([_field_error(item["loc"], item["msg"]) for item in found])
 
 
-def _complaint(path: Iterable[object], message: str) -> dict[str, str]:
+def _field_error(path: Iterable[object], message: str) -> dict[str, str]:
     """Return one entry of `errors`; names and messages that contain what was sent are cut."""
     return {"field": field_path(path), "message": readable_message(message)[:LONGEST_MESSAGE]}
 

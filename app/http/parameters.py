@@ -9,7 +9,8 @@ from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import Path, Query
-from pydantic import WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 from starlette.types import Scope
 
 from app.domain.errors import InvalidRequest
@@ -53,22 +54,37 @@ LAST_EVENT_ID = parameter(
     "Last-Event-ID", {"anyOf": [_COUNT, {"const": ""}]}, "Resume behind this cursor.", where="header"
 )
 
+
+def _decimal(value: object) -> int:
+    """Return the integer that a path or query parameter spells: digits alone, no sign, fraction or space."""
+    if isinstance(value, str) and _WHOLE.fullmatch(value):
+        return int(value)
+    raise PydanticCustomError("whole_number", "a whole number in decimal digits")
+
+
+_DECIMAL = BeforeValidator(_decimal)
+
 TaskPath = Annotated[TaskId, Path(description="A task's id.")]
 QuestionPath = Annotated[QuestionKey, Path(description="A question's key.")]
 SessionPath = Annotated[SessionId, Path(description="A session's id.")]
 NamePath = Annotated[Name, Path(description="A name.")]
-AttemptPath = Annotated[int, Path(ge=1, le=2**31 - 1, description="An attempt's number, from 1.")]
+AttemptPath = Annotated[int, Field(ge=1, le=2**31 - 1), _DECIMAL, Path(description="An attempt's number, from 1.")]
+LateIndex = Annotated[int, Field(ge=0, le=2**31 - 1), _DECIMAL, Path(description="A late result's index, from 0.")]
 
 Hold = Annotated[str | None, WithJsonSchema(HOLD["schema"]), Query(description=HOLD["description"])]
-Limit = Annotated[int | None, WithJsonSchema({"type": "integer", "minimum": 1}), Query(description="Items per page.")]
+Limit = Annotated[
+    int | None, _DECIMAL, WithJsonSchema({"type": "integer", "minimum": 1}), Query(description="Items per page.")
+]
 _PAGE_CURSOR = Query(max_length=1000, description="`next_cursor` of the page before.")
 TaskCursor = Annotated[str | None, WithJsonSchema(_id_schema("T")), _PAGE_CURSOR]
 SessionCursor = Annotated[str | None, WithJsonSchema(_id_schema("S")), _PAGE_CURSOR]
 KeyCursor = Annotated[str | None, WithJsonSchema(_id_schema("K")), _PAGE_CURSOR]
 WebhookCursor = Annotated[str | None, WithJsonSchema(_id_schema("H")), _PAGE_CURSOR]
 NumberCursor = Annotated[str | None, WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,18}$"}), _PAGE_CURSOR]
-BehindOutput = Annotated[int, Query(ge=0, le=2**31 - 1, description="`next_cursor` of the page before, or a number.")]
-OutputPath = Annotated[int, Path(ge=1, le=2**31 - 1, description="An output's number, from 1.")]
+BehindOutput = Annotated[
+    int, Field(ge=0, le=2**31 - 1), _DECIMAL, Query(description="`next_cursor` of the page before, or a number.")
+]
+OutputPath = Annotated[int, Field(ge=1, le=2**31 - 1), _DECIMAL, Path(description="An output's number, from 1.")]
 QuestionCursor = Annotated[str | None, WithJsonSchema(_id_schema("R")), _PAGE_CURSOR]
 NameQuery = Annotated[Name | None, Query()]
 TaskQuery = Annotated[TaskId | None, Query()]

@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.domain.access import Verb
-from app.http.bodies import require_json, shaped, value_of
+from app.http.bodies import require_json, validated, value_of
 from app.http.context import context_of
 from app.http.queries import KnownParameters
 
@@ -70,7 +70,7 @@ class ModelRoute(APIRoute):
             require_json(scope)
             value = await value_of(body, context_of(request).settings.limits)
             if len(body) > CHECKED_FIRST:
-                shaped(model, value)
+                validated(model, value)
             return await handle(_DecodedRequest.of(request, body, value))
 
         return checked

@@ -14,7 +14,7 @@ from app.http.context import ServerContext
 from app.spawning.ports import Control, Exit, Job, SpawnRefused
 from app.ws.connection import Connection
 from app.ws.directive import directive_for
-from app.ws.handshake import Guest
+from app.ws.handshake import SocketClient
 from app.ws.pending_requests import Ack, PendingRequests, req_id_of
 from app.ws.protocol import Acknowledged, Protocol, View
 from swarmhold.models.frames import HookAck, SpawnAck
@@ -23,8 +23,10 @@ from swarmhold.models.frames import HookAck, SpawnAck
 class BackendConnection(Connection):
     """A backend's connection: an operator backend, a spawn hook and a senior bridge (`app.spawning.backends`)."""
 
-    def __init__(self, context: ServerContext, socket: WebSocket, guest: Guest, id: str, protocol: Protocol) -> None:
-        super().__init__(context, socket, guest, id, protocol)
+    def __init__(
+        self, context: ServerContext, socket: WebSocket, client: SocketClient, id: str, protocol: Protocol
+    ) -> None:
+        super().__init__(context, socket, client, id, protocol)
         self._pending = PendingRequests()
 
     @contextlib.asynccontextmanager
@@ -40,9 +42,9 @@ class BackendConnection(Connection):
                 hook.unregister()
                 self._pending.drop()
 
-    def acknowledged(self, heard: Acknowledged) -> None:
+    def acknowledged(self, received: Acknowledged) -> None:
         """Record the backend's acknowledgement of a request."""
-        self._pending.acknowledged(heard.ack)
+        self._pending.acknowledged(received.ack)
 
     # Operator backend
 
@@ -68,7 +70,7 @@ class BackendConnection(Connection):
 
     async def cancel(self, job: Job) -> None:
         """Request the backend to cancel the attempt. Raises BackendGone."""
-        self.say(self.protocol.request("cancel", req_id_of("cancel", job.task_id, job.attempt), **_about(job)))
+        self.send(self.protocol.request("cancel", req_id_of("cancel", job.task_id, job.attempt), **_about(job)))
 
     # Spawn hook
 
@@ -86,7 +88,7 @@ class BackendConnection(Connection):
         req_id = req_id_of(step, job.task_id, job.attempt)
         waiting = self._pending.begin(req_id)
         if not waiting.done():
-            self.say(self.protocol.request(kind, req_id, **{**_about(job), "agent": job.agent, **fields}))
+            self.send(self.protocol.request(kind, req_id, **{**_about(job), "agent": job.agent, **fields}))
         return await self._pending.finish(req_id, waiting)
 
 

@@ -1,7 +1,8 @@
 """One open WebSocket: receiving, sending, following the feed, and closing.
 
-Four coroutines serve a connection: one receives, one sends, one shows the questions (the open ones, then new ones), one
-monitors the credential. The first that ends ends them all, and determines the close code.
+Each connection runs six coroutines: they receive frames, send frames, send the open questions and then new ones,
+record which were delivered, monitor the credential, and wait for the server to stop. The first that ends cancels the
+others and determines the close code.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from app.http import views
 from app.http.context import ServerContext
 from app.http.problems import FAILED_CREDENTIAL
 from app.spawning.backends.protocols import BackendGone
-from app.ws.handshake import Guest
+from app.ws.handshake import SocketClient
 from app.ws.outbox import Outbox, SlowReader
-from app.ws.protocol import Acknowledged, Answered, Protocol, Say, View
+from app.ws.protocol import Acknowledged, Answered, OutgoingFrame, Protocol, View
 from swarmhold.models.frames import CloseCode
 
 _log = structlog.get_logger(__name__)
@@ -59,11 +60,13 @@ FORBIDDEN = Ending(CloseCode.FORBIDDEN, "the role may not open this")
 class Connection:
     """A registered WebSocket connection, which is a senior bridge (`app.spawning.backends.protocols.SeniorBridge`)."""
 
-    def __init__(self, context: ServerContext, socket: WebSocket, guest: Guest, id: str, protocol: Protocol) -> None:
+    def __init__(
+        self, context: ServerContext, socket: WebSocket, client: SocketClient, id: str, protocol: Protocol
+    ) -> None:
         settings = context.settings.websockets
         self.context = context
         self.id = id
-        self.guest = guest
+        self.client = client
         self.protocol = protocol
         self._socket = socket
         self._settings = settings
@@ -72,8 +75,8 @@ class Connection:
         )
         self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self._delivered: list[str] = []
-        self._told = asyncio.Event()
-        self._doubted = asyncio.Event()
+        self._has_delivered = asyncio.Event()
+        self._may_be_revoked = asyncio.Event()
 
     # For other parts of the server
 
@@ -87,25 +90,25 @@ class Connection:
         if not self._ending.done():
             self._ending.set_result(ending)
 
-    def say(self, say: Say | None) -> None:
+    def send(self, frame: OutgoingFrame | None) -> None:
         """Queue a frame. Raises BackendGone when the connection is closed, or is closed now as too slow."""
         if not self.is_open:
             raise BackendGone
-        if say is None:
+        if frame is None:
             return
         try:
-            self._outbox.put(say)
+            self._outbox.put_nowait(frame)
         except SlowReader:
             self.end(SLOW)
             raise BackendGone from None
 
     async def ask(self, question: Question) -> None:
         """Send a question, unless it was sent already."""
-        self.say(self.protocol.ask(views.question(question)))
+        self.send(self.protocol.ask(views.question(question)))
 
     async def withdrawn(self, key: str, reason: str) -> None:
         """Send that a question was withdrawn or settled."""
-        self.say(self.protocol.withdrawn(key, reason))
+        self.send(self.protocol.withdrawn(key, reason))
 
     # Serving
 
@@ -116,7 +119,7 @@ class Connection:
             await stream.open()
             await self._welcome()
             async with self._registered():
-                ending = await self._converse(stream)
+                ending = await self._run_until_end(stream)
         except EngineError as error:
             ending = _ending_of(error)
         finally:
@@ -126,7 +129,7 @@ class Connection:
 
     @contextlib.asynccontextmanager
     async def _registered(self):
-        # The connection shows questions itself, within the reach of its credential.
+        # The connection shows questions itself, those that its credential may read.
         registration = self.context.engine.couriers.register(self.id, self, carried=False)
         try:
             yield
@@ -135,14 +138,21 @@ class Connection:
 
     async def _welcome(self) -> None:
         count = await self.context.engine.questions.count_open_for(
-            self.guest.token, self.id, addressed_only=self._addressed_only
+            self.client.token, self.id, addressed_only=self._addressed_only
         )
-        self.say(self.protocol.welcome(self.id, count))
+        self.send(self.protocol.welcome(self.id, count))
 
-    async def _converse(self, stream: EventStream) -> Ending:
+    async def _run_until_end(self, stream: EventStream) -> Ending:
         """Run all coroutines of the connection until the first of them ends."""
-        parts = (self._hear(), self._send(), self._show(stream), self._mark(), self._watch(), self._until_stopping())
-        running = [asyncio.create_task(self._guarded(part), name=f"socket {self.id}") for part in parts]
+        parts = (
+            self._receive_frames(),
+            self._send_frames(),
+            self._show_questions(stream),
+            self._record_deliveries(),
+            self._monitor_credential(),
+            self._until_stopping(),
+        )
+        running = [asyncio.create_task(self._run_part(part), name=f"socket {self.id}") for part in parts]
         try:
             return await self._ending
         finally:
@@ -151,7 +161,7 @@ class Connection:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
-    async def _guarded(self, part: Coroutine[Any, Any, Ending]) -> None:
+    async def _run_part(self, part: Coroutine[Any, Any, Ending]) -> None:
         """Run one coroutine, and end the connection with its result or with the code of its error."""
         try:
             self.end(await part)
@@ -180,29 +190,29 @@ class Connection:
 
     # Receiving
 
-    async def _hear(self) -> Ending:
+    async def _receive_frames(self) -> Ending:
         while True:
             message = await self._socket.receive()
             if message["type"] == "websocket.disconnect":
                 return LEFT
             data = message.get("text")
-            heard = self.protocol.hear(data if data is not None else message.get("bytes") or b"")
-            match heard:
-                case Say():
-                    self.say(heard)
+            received = self.protocol.receive(data if data is not None else message.get("bytes") or b"")
+            match received:
+                case OutgoingFrame():
+                    self.send(received)
                 case Answered():
-                    await self._answer(heard)
+                    await self._answer(received)
                 case Acknowledged():
-                    self.acknowledged(heard)
+                    self.acknowledged(received)
 
-    def acknowledged(self, heard: Acknowledged) -> None:
-        """Ignore an acknowledgement: a senior console gets no requests."""
+    def acknowledged(self, received: Acknowledged) -> None:
+        """Do nothing: a senior console is sent no requests that it could acknowledge."""
 
     async def _answer(self, answered: Answered) -> None:
         self.protocol.answering(answered.key)
         try:
             await self.context.engine.questions.answer(
-                self.guest.token, answered.key, answered.value, connected_as=self.id
+                self.client.token, answered.key, answered.value, connected_as=self.id
             )
         except EngineError as error:
             if error.code in FAILED_CREDENTIAL:
@@ -211,40 +221,40 @@ class Connection:
         else:
             replies = self.protocol.accepted(answered.key)
         for reply in replies:
-            self.say(reply)
+            self.send(reply)
 
     # Sending
 
-    async def _send(self) -> Ending:
-        await self._outbox.deliver(self._socket.send_text, self._remember)
+    async def _send_frames(self) -> Ending:
+        await self._outbox.deliver(self._socket.send_text, self._delivery_made)
         return LEFT
 
-    def _remember(self, key: str) -> None:
+    def _delivery_made(self, key: str) -> None:
         self._delivered.append(key)
-        self._told.set()
+        self._has_delivered.set()
 
-    async def _mark(self) -> Ending:
+    async def _record_deliveries(self) -> Ending:
         """Record which questions were delivered, in batches."""
         while True:
-            await self._told.wait()
-            self._told.clear()
+            await self._has_delivered.wait()
+            self._has_delivered.clear()
             keys, self._delivered = self._delivered, []
             try:
                 await self.context.engine.questions.mark_delivered(keys, self.id)
             except Busy as busy:
-                _log.warning("deliveries_not_noted", bridge_id=self.id, count=len(keys), cause=busy.code)
+                _log.warning("deliveries_not_recorded", bridge_id=self.id, count=len(keys), cause=busy.code)
 
     # Showing questions
 
     @property
     def _addressed_only(self) -> bool:
         """Whether only questions addressed to this id are sent: an operator may answer no others."""
-        return self.guest.caller.role is Role.OPERATOR
+        return self.client.caller.role is Role.OPERATOR
 
     def _concerns(self, bridge_id: str | None) -> bool:
         return bridge_id == self.id or (bridge_id is None and not self._addressed_only)
 
-    async def _show(self, stream: EventStream) -> Ending:
+    async def _show_questions(self, stream: EventStream) -> Ending:
         """Send the open questions, then new ones. The stream starts first, so that no question is missed in between."""
         await self._show_open()
         async for item in stream:
@@ -255,54 +265,54 @@ class Connection:
     async def _show_open(self) -> None:
         after: str | None = None
         while True:
-            rows = await self.context.engine.questions.open_for(self.guest.token, self.id, after=after, limit=PAGE)
+            rows = await self.context.engine.questions.open_for(self.client.token, self.id, after=after, limit=PAGE)
             for row in rows:
                 if self._concerns(row.bridge_id):
-                    await self._show_patiently(row)
+                    await self._show_from_backlog(row)
             if not rows:
                 return
             after = rows[-1].key
 
-    async def _show_patiently(self, row: Question) -> None:
-        said = self.protocol.ask(views.question(row))
-        if said is not None:
-            await self._outbox.put_patiently(said)
+    async def _show_from_backlog(self, row: Question) -> None:
+        frame = self.protocol.ask(views.question(row))
+        if frame is not None:
+            await self._outbox.put(frame)
 
     async def _happened(self, event: Event) -> None:
         data: View = event.data.value if event.data is not None else {}
         if event.kind == EventKind.TOKEN_REVOKED.value:
-            self._doubted.set()
+            self._may_be_revoked.set()
         elif event.kind in ASKED:
             if self._concerns(data.get("to", data.get("bridge_id"))):
                 await self._show_new(data["key"])
         else:
-            self.say(self.protocol.withdrawn(data["key"], SETTLED[event.kind]))
+            self.send(self.protocol.withdrawn(data["key"], SETTLED[event.kind]))
 
     async def _show_new(self, key: str) -> None:
-        row = await self.context.engine.questions.read(self.guest.token, key)
+        row = await self.context.engine.questions.read(self.client.token, key)
         if row.status is QuestionStatus.OPEN:
-            self.say(self.protocol.ask(views.question(row)))
+            self.send(self.protocol.ask(views.question(row)))
 
     # Monitoring the credential
 
-    async def _watch(self) -> Ending:
+    async def _monitor_credential(self) -> Ending:
         """End when the credential expires or is revoked; until then record heartbeats of its session."""
         every_s = self._settings.recheck.total_seconds()
         while True:
-            left_s = (self.guest.expires_at - system_clock()) / 1000
+            left_s = (self.client.expires_at - system_clock()) / 1000
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, min(every_s, left_s))):
-                    await self._doubted.wait()
-            self._doubted.clear()
+                    await self._may_be_revoked.wait()
+            self._may_be_revoked.clear()
             try:
-                await self._look_again()
+                await self._check_credential()
             except Busy:
                 continue
 
-    async def _look_again(self) -> None:
-        await self.context.engine.credentials.whoami(self.guest.token)
+    async def _check_credential(self) -> None:
+        await self.context.engine.credentials.whoami(self.client.token)
         with contextlib.suppress(SessionNotFound):
-            await self.context.engine.sessions.heartbeat(self.guest.token)
+            await self.context.engine.sessions.heartbeat(self.client.token)
 
 
 def _ending_of(error: EngineError) -> Ending:

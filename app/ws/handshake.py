@@ -19,7 +19,7 @@ from swarmhold.models.frames import BEARER_SUBPROTOCOL, SUBPROTOCOL
 
 
 @dataclass(frozen=True, slots=True)
-class Guest:
+class SocketClient:
     """The authenticated client of a connection: its caller, its token, and when that expires."""
 
     caller: Caller
@@ -28,7 +28,7 @@ class Guest:
 
 
 def origin_allowed(scope: Scope, allowed: Sequence[str]) -> bool:
-    """Return whether the origin may open a WebSocket: the server's own, a listed one, or none at all."""
+    """Return whether the request's origin may open a WebSocket: the server's own, an allowed one, or none at all."""
     origin = header(scope, b"origin")
     if origin is None:
         return True
@@ -46,7 +46,7 @@ def subprotocol_of(scope: Scope) -> str | None:
     return SUBPROTOCOL if SUBPROTOCOL in scope["subprotocols"] else None
 
 
-def presented(scope: Scope) -> str:
+def credential_text_of(scope: Scope) -> str:
     """Return the credential's text, from the header or a subprotocol. Raises Unauthenticated."""
     if header(scope, b"authorization") is not None:
         return auth.credential_text(scope)
@@ -56,12 +56,15 @@ def presented(scope: Scope) -> str:
     return str(offered[0].removeprefix(BEARER_SUBPROTOCOL))
 
 
-async def admitted(context: ServerContext, text: str, verb: Verb, roles: frozenset[Role]) -> Guest:
-    """Return the client behind a credential. Raises RoleViolation, and the errors of an invalid credential."""
+async def authenticate(context: ServerContext, text: str, verb: Verb, roles: frozenset[Role]) -> SocketClient:
+    """Return the client that a credential authenticates.
+
+    Raises RoleViolation, and the errors of an invalid credential.
+    """
     bearer: Bearer = auth.bearer_of(text)
     caller = await context.engine.credentials.authorize(bearer, verb)
     if caller.role not in roles:
         raise RoleViolation(caller.role.value, "open this socket")
     # Handles belong to workers, which have no WebSocket.
     token = CapToken(bearer.text)
-    return Guest(caller, token, caller.expires_at or context.engine.signer.verify(token).expires_at)
+    return SocketClient(caller, token, caller.expires_at or context.engine.signer.verify(token).expires_at)

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from app.ws.protocol import Say
+from app.ws.protocol import OutgoingFrame
 
 
 class SlowReader(Exception):
@@ -20,7 +20,7 @@ class Outbox:
         self._most_frames = frames
         self._most_bytes = size
         self._stall_s = stall_s
-        self._waiting: deque[Say] = deque()
+        self._waiting: deque[OutgoingFrame] = deque()
         self._bytes = 0
         self._filled = asyncio.Event()
         self._taken = asyncio.Event()
@@ -28,16 +28,19 @@ class Outbox:
     def _is_full(self) -> bool:
         return len(self._waiting) >= self._most_frames or self._bytes >= self._most_bytes
 
-    def put(self, say: Say) -> None:
-        """Queue a live frame. Raises SlowReader when the queue is full."""
+    def put_nowait(self, frame: OutgoingFrame) -> None:
+        """Queue a frame without waiting. Raises SlowReader when the queue is full."""
         if self._is_full():
             raise SlowReader
-        self._waiting.append(say)
-        self._bytes += len(say.frame)
+        self._waiting.append(frame)
+        self._bytes += len(frame.data)
         self._filled.set()
 
-    async def put_patiently(self, say: Say) -> None:
-        """Queue a frame of a backlog, waiting for room. Raises SlowReader when the client reads nothing for long."""
+    async def put(self, frame: OutgoingFrame) -> None:
+        """Queue a frame once the queue is less than half full.
+
+        Raises SlowReader when nothing is sent for the stall limit.
+        """
         while len(self._waiting) * 2 >= self._most_frames or self._bytes * 2 >= self._most_bytes:
             self._taken.clear()
             try:
@@ -45,21 +48,24 @@ class Outbox:
                     await self._taken.wait()
             except TimeoutError:
                 raise SlowReader from None
-        self.put(say)
+        self.put_nowait(frame)
 
-    async def deliver(self, send: Callable[[str], Awaitable[None]], told: Callable[[str], None]) -> None:
-        """Send queued frames until cancelled; `told` receives the key of each delivered question. Raises SlowReader."""
+    async def deliver(self, send: Callable[[str], Awaitable[None]], on_delivered: Callable[[str], None]) -> None:
+        """Send queued frames until cancelled, and call `on_delivered` with the key of each question sent.
+
+        Raises SlowReader when one frame takes longer than the stall limit.
+        """
         while True:
             while not self._waiting:
                 self._filled.clear()
                 await self._filled.wait()
-            say = self._waiting.popleft()
-            self._bytes -= len(say.frame)
+            frame = self._waiting.popleft()
+            self._bytes -= len(frame.data)
             self._taken.set()
             try:
                 async with asyncio.timeout(self._stall_s):
-                    await send(say.frame.decode())
+                    await send(frame.data.decode())
             except TimeoutError:
                 raise SlowReader from None
-            if say.delivers is not None:
-                told(say.delivers)
+            if frame.question_key is not None:
+                on_delivered(frame.question_key)

@@ -15,7 +15,7 @@ from swarmhold.models.frames import HookAck, SpawnAck
 Ack = HookAck | SpawnAck
 
 EARLY = 1000
-"""How many acknowledgements are kept for requests that were not made yet."""
+"""Maximum number of acknowledgements kept for requests that were not made yet."""
 
 
 def _finishes(ack: Ack | None) -> bool:
@@ -36,7 +36,7 @@ class PendingRequests:
         self._gone = False
 
     def acknowledged(self, ack: Ack) -> None:
-        """Record an acknowledgement. Duplicates are ignored, except a spawn's second one: started, then finished."""
+        """Record an acknowledgement. Duplicates are ignored, except a spawn's: it is started, then finished."""
         waiting = self._waiting.get(ack.req_id)
         if waiting is not None and not waiting.done():
             waiting.set_result(ack)

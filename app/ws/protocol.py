@@ -24,11 +24,11 @@ READ_INSTEAD = "too large for a frame: read it at GET /v1/senior/questions/{key}
 
 
 @dataclass(frozen=True, slots=True)
-class Say:
-    """A frame to send. `delivers` is the key of the question that it shows."""
+class OutgoingFrame:
+    """A frame to send. `question_key` names the question that it shows, if any."""
 
-    frame: bytes
-    delivers: str | None = None
+    data: bytes
+    question_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +46,18 @@ class Acknowledged:
     ack: HookAck | SpawnAck
 
 
-Heard = Say | Answered | Acknowledged
+Incoming = OutgoingFrame | Answered | Acknowledged
 
-PONG = Say(b'{"type":"pong"}')
-
-
-def _say(kind: str, delivers: str | None = None, **fields: Any) -> Say:
-    return Say(encode({"type": kind, **fields}), delivers)
+PONG = OutgoingFrame(b'{"type":"pong"}')
 
 
-def error(code: str, detail: str, req_id: str | None = None) -> Say:
+def _frame_of(kind: str, question_key: str | None = None, **fields: Any) -> OutgoingFrame:
+    return OutgoingFrame(encode({"type": kind, **fields}), question_key)
+
+
+def error(code: str, detail: str, req_id: str | None = None) -> OutgoingFrame:
     """Return an error frame for a frame that could not be used."""
-    return _say("error", code=code, detail=detail, **({} if req_id is None else {"req_id": req_id}))
+    return _frame_of("error", code=code, detail=detail, **({} if req_id is None else {"req_id": req_id}))
 
 
 class Protocol:
@@ -69,12 +69,12 @@ class Protocol:
         self._limits = limits
         self._shown: set[str] = set()
         # Questions whose answers the engine is deciding on, and the frame to send if they were settled meanwhile.
-        self._answering: dict[str, Say | None] = {}
+        self._answering: dict[str, OutgoingFrame | None] = {}
 
     # Frames of the client
 
-    def hear(self, data: str | bytes) -> Heard:
-        """Decode a message and return what it requests; an invalid one returns an error frame to send."""
+    def receive(self, data: str | bytes) -> Incoming:
+        """Decode a message and return the action that it requests: for an invalid one, an error frame to send."""
         raw = data.encode(errors="replace") if isinstance(data, str) else data
         if len(raw) > self._limit:
             return error("payload-too-large", f"a frame holds at most {self._limit} bytes")
@@ -86,15 +86,15 @@ class Protocol:
             return error(fault.code, str(fault))
         if not isinstance(value, dict):
             return error("malformed-frame", "a frame is a JSON object with a type")
-        return self._understand(cast("View", value))
+        return self._parse(cast("View", value))
 
-    def _understand(self, value: View) -> Heard:
+    def _parse(self, value: View) -> Incoming:
         given = value.get("req_id")
         req_id = given if isinstance(given, str) and len(given) <= 200 else None
         try:
             frame = self._frames.validate_python(value)
         except ValidationError as refusal:
-            return _misunderstood(refusal, value.get("type"), req_id)
+            return _invalid_frame(refusal, value.get("type"), req_id)
         match frame:
             case Answer():
                 return Answered(frame.key, Json.of(frame.value))
@@ -107,60 +107,60 @@ class Protocol:
 
     # Frames to the client
 
-    def welcome(self, bridge_id: str, open_questions: int) -> Say:
-        """Return the first frame."""
-        return _say("welcome", bridge_id=bridge_id, open=open_questions)
+    def welcome(self, bridge_id: str, open_questions: int) -> OutgoingFrame:
+        """Return the welcome, the first frame of a connection."""
+        return _frame_of("welcome", bridge_id=bridge_id, open=open_questions)
 
-    def ask(self, question: View) -> Say | None:
+    def ask(self, question: View) -> OutgoingFrame | None:
         """Return the frame that shows a question, given in its API form; None when it was shown already."""
         key = question["key"]
         if key in self._shown:
             return None
         self._shown.add(key)
-        fields = {name: question[name] for name in _ASKED if name in question}
-        said = _say("ask", key, **fields)
-        if len(said.frame) <= self._limit:
-            return said
+        fields = {name: question[name] for name in _ASK_FIELDS if name in question}
+        shown = _frame_of("ask", key, **fields)
+        if len(shown.data) <= self._limit:
+            return shown
         for name in ("answer_schema", "choices"):
             fields.pop(name, None)
-        short = {"truncated": True, "bytes": len(said.frame), "detail": READ_INSTEAD.format(key=key)}
-        return _say("ask", key, **{**fields, "question": short})
+        short = {"truncated": True, "bytes": len(shown.data), "detail": READ_INSTEAD.format(key=key)}
+        return _frame_of("ask", key, **{**fields, "question": short})
 
-    def withdrawn(self, key: str, reason: str) -> Say | None:
+    def withdrawn(self, key: str, reason: str) -> OutgoingFrame | None:
         """Return the frame for a settled question; None when the client was not shown it, or answered it itself."""
         if key not in self._shown:
             return None
-        said = _say("withdrawn", key=key, reason=reason)
+        frame = _frame_of("withdrawn", key=key, reason=reason)
         if key in self._answering:
-            self._answering[key] = said
+            self._answering[key] = frame
             return None
         self._shown.discard(key)
-        return said
+        return frame
 
     def answering(self, key: str) -> None:
         """Hold back frames about the question until the engine has decided on its answer."""
         self._answering[key] = None
 
-    def accepted(self, key: str) -> list[Say]:
+    def accepted(self, key: str) -> list[OutgoingFrame]:
         """Return the frames for an accepted answer."""
         self._answering.pop(key, None)
         self._shown.discard(key)
-        return [_say("accepted", key=key)]
+        return [_frame_of("accepted", key=key)]
 
-    def rejected(self, key: str, code: str, detail: str) -> list[Say]:
+    def rejected(self, key: str, code: str, detail: str) -> list[OutgoingFrame]:
         """Return the frames for a rejected answer, and for what happened to the question meanwhile."""
-        said = [_say("rejected", key=key, code=code, detail=detail)]
+        frames = [_frame_of("rejected", key=key, code=code, detail=detail)]
         if (settled := self._answering.pop(key, None)) is not None:
             self._shown.discard(key)
-            said.append(settled)
-        return said
+            frames.append(settled)
+        return frames
 
-    def request(self, kind: str, req_id: str, **fields: Any) -> Say:
+    def request(self, kind: str, req_id: str, **fields: Any) -> OutgoingFrame:
         """Return the frame of a request to a backend."""
-        return _say(kind, req_id=req_id, **fields)
+        return _frame_of(kind, req_id=req_id, **fields)
 
 
-_ASKED = (
+_ASK_FIELDS = (
     "key",
     "task_id",
     "attempt",
@@ -174,7 +174,7 @@ _ASKED = (
 )
 
 
-def _misunderstood(refusal: ValidationError, kind: object, req_id: str | None) -> Say:
+def _invalid_frame(refusal: ValidationError, kind: object, req_id: str | None) -> OutgoingFrame:
     # A wrong tag is the only error of its frame.
     if refusal.error_count() == 1 and refusal.errors(include_url=False)[0]["type"].startswith("union_tag"):
         return error("unknown-type", "there is no frame of this type" if kind else "a frame has a type", req_id)

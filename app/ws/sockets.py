@@ -24,7 +24,7 @@ from app.http.errors import HttpError, OriginNotAllowed
 from app.http.problems import FAILED_CREDENTIAL, refuse
 from app.ws.backend import BackendConnection
 from app.ws.connection import FORBIDDEN, REFUSED, REPLACED, Connection, Ending
-from app.ws.handshake import Guest, admitted, origin_allowed, presented, subprotocol_of
+from app.ws.handshake import SocketClient, authenticate, credential_text_of, origin_allowed, subprotocol_of
 from app.ws.protocol import Protocol
 from swarmhold.models.frames import CloseCode, backend_client_frames, senior_client_frames
 
@@ -56,27 +56,27 @@ class Sockets:
     async def _senior(self, socket: WebSocket) -> None:
         """Serve a senior console, registered under its id while it is connected."""
         id: str = socket.path_params["bridge_id"]
-        guest = await self._admit(socket, id, Verb.ANSWER_QUERY, _SENIORS)
-        if guest is None:
+        client = await self._admit(socket, id, Verb.ANSWER_QUERY, _SENIORS)
+        if client is None:
             return
         context: ServerContext = socket.scope[SCOPE_KEY]
-        if guest.caller.role is Role.OPERATOR and id not in await _held_ids(context, guest):
-            await _turn_away(socket, FORBIDDEN)
+        if client.caller.role is Role.OPERATOR and id not in await _backend_ids_of(context, client):
+            await _close(socket, FORBIDDEN)
             return
         protocol = Protocol(senior_client_frames, limits=context.settings.limits)
-        await self._serve(socket, Connection(context, socket, guest, id, protocol))
+        await self._serve(socket, Connection(context, socket, client, id, protocol))
 
     async def _backend(self, socket: WebSocket) -> None:
         """Serve an operator backend, which is also a spawn hook and senior bridge under its id."""
         id: str = socket.path_params["id"]
-        guest = await self._admit(socket, id, Verb.DISPATCH_ATTEMPT, _OPERATORS)
-        if guest is None:
+        client = await self._admit(socket, id, Verb.DISPATCH_ATTEMPT, _OPERATORS)
+        if client is None:
             return
         context: ServerContext = socket.scope[SCOPE_KEY]
         protocol = Protocol(backend_client_frames, limits=context.settings.limits)
-        await self._serve(socket, BackendConnection(context, socket, guest, id, protocol))
+        await self._serve(socket, BackendConnection(context, socket, client, id, protocol))
 
-    async def _admit(self, socket: WebSocket, id: str, verb: Verb, roles: frozenset[Role]) -> Guest | None:
+    async def _admit(self, socket: WebSocket, id: str, verb: Verb, roles: frozenset[Role]) -> SocketClient | None:
         """Accept the WebSocket and return its client; close it with a code if the credential is invalid."""
         scope = socket.scope
         context: ServerContext = scope[SCOPE_KEY]
@@ -86,18 +86,18 @@ class Sockets:
         await socket.accept(subprotocol_of(scope))
         text: str | None = None
         try:
-            text = presented(scope)
-            return await admitted(context, text, verb, roles)
+            text = credential_text_of(scope)
+            return await authenticate(context, text, verb, roles)
         except EngineError as error:
-            await _turn_away(socket, await _refusal(context, socket, error, text))
+            await _close(socket, await _refusal(context, socket, error, text))
             return None
 
     async def _serve(self, socket: WebSocket, connection: Connection) -> None:
         try:
-            with connection.context.holds.streams.take(connection.guest.token.text):
+            with connection.context.holds.streams.take(connection.client.token.text):
                 await self._serve_registered(connection)
         except QuotaExceeded as error:
-            await _turn_away(socket, Ending(CloseCode.QUOTA_EXCEEDED, str(error)))
+            await _close(socket, Ending(CloseCode.QUOTA_EXCEEDED, str(error)))
 
     async def _serve_registered(self, connection: Connection) -> None:
         older = self._open.get(connection.id)
@@ -123,9 +123,9 @@ def _is_id(text: str) -> bool:
     return 0 < len(text) <= _LONGEST_ID and text.isprintable()
 
 
-async def _held_ids(context: ServerContext, guest: Guest) -> frozenset[str]:
+async def _backend_ids_of(context: ServerContext, client: SocketClient) -> frozenset[str]:
     try:
-        return (await context.engine.sessions.own(guest.token)).backend_ids
+        return (await context.engine.sessions.own(client.token)).backend_ids
     except SessionNotFound:
         return frozenset()
 
@@ -141,5 +141,5 @@ async def _refusal(context: ServerContext, socket: WebSocket, error: EngineError
     return REFUSED
 
 
-async def _turn_away(socket: WebSocket, ending: Ending) -> None:
+async def _close(socket: WebSocket, ending: Ending) -> None:
     await socket.close(ending.code or 1000, ending.reason)

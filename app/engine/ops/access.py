@@ -67,7 +67,7 @@ Presented = Claims | Digest
 """A credential that passed the checks that need no state."""
 
 
-class Reach(NamedTuple):
+class WorkerRows(NamedTuple):
     """A worker as the caller, with the task and the attempt that its credential is bound to."""
 
     caller: Caller
@@ -80,15 +80,15 @@ def revocation_of(jti: str | None) -> str:
     return f"revoked:{jti}"
 
 
-def admit(state: State, presented: Presented, *, consume: bool = True) -> Caller:
+def authenticate(state: State, presented: Presented, *, consume: bool = True) -> Caller:
     """Return the caller behind a credential. Raises TokenNotFound, TokenRevoked, TokenUsesExhausted, TokenExpired.
 
-    A worker's credential of an ended attempt is admitted: which conflict it gets depends on what it asks for.
+    A worker's credential of an ended attempt is valid here: which conflict it gets depends on its request.
     """
     if isinstance(presented, Digest):
-        return _admit_handle(state, presented)
+        return _authenticate_handle(state, presented)
     if presented.attempt is not None and presented.task_id is not None:
-        return _admit_attempt_token(state, presented, presented.task_id, presented.attempt)
+        return _authenticate_attempt_token(state, presented, presented.task_id, presented.attempt)
     record = TOKENS.get(state.db, presented.jti)
     if record is None:
         raise TokenNotFound
@@ -111,11 +111,11 @@ def admit(state: State, presented: Presented, *, consume: bool = True) -> Caller
     )
 
 
-def _admit_handle(state: State, presented: Digest) -> Caller:
-    return _reach_by_handle(state, presented, lock=False).caller
+def _authenticate_handle(state: State, presented: Digest) -> Caller:
+    return _rows_by_handle(state, presented, lock=False).caller
 
 
-def _reach_by_handle(state: State, presented: Digest, *, lock: bool) -> Reach:
+def _rows_by_handle(state: State, presented: Digest, *, lock: bool) -> WorkerRows:
     """Return the handle's caller, task and attempt, read under the task's lock if `lock`."""
     if lock and state.db.dialect != "sqlite":
         found = _HANDLE.query(state.db, key=presented.text)
@@ -126,33 +126,35 @@ def _reach_by_handle(state: State, presented: Digest, *, lock: bool) -> Reach:
     if not rows:
         raise TokenNotFound
     task, attempt = TASKS.codec.decode(rows[0][:_TASK_COLUMNS]), ATTEMPTS.codec.decode(rows[0][_TASK_COLUMNS:])
-    return Reach(_bound(state, attempt, "handle"), task, attempt)
+    return WorkerRows(_bound(state, attempt, "handle"), task, attempt)
 
 
-def reach(state: State, presented: Presented, *, lock: bool = True, attempt: int | None = None) -> Reach:
-    """Admit a worker's credential and return the rows that it is bound to, with the task locked unless for a read.
+def authenticate_worker(
+    state: State, presented: Presented, *, lock: bool = True, attempt: int | None = None
+) -> WorkerRows:
+    """Authenticate a worker and return the rows that its credential is bound to; `lock` locks the task.
 
-    Raises what `admit` and `bound_rows` raise.
+    Raises what `authenticate` and `bound_rows` raise.
     """
     if isinstance(presented, Digest):
-        found = _reach_by_handle(state, presented, lock=lock)
+        found = _rows_by_handle(state, presented, lock=lock)
         if attempt is not None and attempt != found.attempt.attempt:
             raise TokenTaskMismatch(found.task.id)
         return found
-    caller = admit(state, presented)
+    caller = authenticate(state, presented)
     if caller.role is not Role.WORKER:
         raise TokenTaskMismatch(None)
     return bound_rows(state, caller, lock=lock, attempt=attempt)
 
 
-def require_same_task(state: State, found: Reach, task_id: str | None, verb: Verb) -> None:
+def require_same_task(state: State, found: WorkerRows, task_id: str | None, verb: Verb) -> None:
     """Raise TokenTaskMismatch when a worker names a task that is not its own (TaskNotFound when there is none)."""
     if task_id is not None and task_id != found.task.id:
-        own(state, found.caller, task_id, verb)
+        require_access(state, found.caller, task_id, verb)
         raise TokenTaskMismatch(task_id)
 
 
-def _admit_attempt_token(state: State, claims: Claims, task_id: str, number: int) -> Caller:
+def _authenticate_attempt_token(state: State, claims: Claims, task_id: str, number: int) -> Caller:
     attempt = ATTEMPTS.get(state.db, task_id, number)
     if attempt is None or attempt.jti != claims.jti:
         raise TokenNotFound
@@ -205,7 +207,7 @@ def hold_record(state: State, jti: str | None) -> None:
         raise TokenRevoked
 
 
-def own(state: State, caller: Caller, task_id: str, verb: Verb) -> None:
+def require_access(state: State, caller: Caller, task_id: str, verb: Verb) -> None:
     """Raise unless the caller may use the verb on the task: workers on their own alone, other roles on any.
 
     Raises TokenTaskMismatch, TaskNotFound, and the conflict of a worker whose attempt is over or has not begun.
@@ -249,7 +251,7 @@ def require_no_cancelled_ancestor(state: State, task: Task) -> None:
         parent_id = parent.parent_task_id
 
 
-def bound_rows(state: State, caller: Caller, *, lock: bool = True, attempt: int | None = None) -> Reach:
+def bound_rows(state: State, caller: Caller, *, lock: bool = True, attempt: int | None = None) -> WorkerRows:
     """Return the task and attempt that a worker's credential is bound to; a minted token means the latest attempt.
 
     Raises TokenTaskMismatch when it is bound to no task or to another attempt, NotStarted before the first attempt.
@@ -263,10 +265,10 @@ def bound_rows(state: State, caller: Caller, *, lock: bool = True, attempt: int 
     row = ATTEMPTS.get(state.db, task.id, number)
     if row is None:
         raise NotStarted(task.id, number)
-    return Reach(caller, task, row)
+    return WorkerRows(caller, task, row)
 
 
-def reach_trusted(state: State, task_id: str, attempt: int | None, *, lock: bool = True) -> Reach:
+def trusted_rows(state: State, task_id: str, attempt: int | None, *, lock: bool = True) -> WorkerRows:
     """Return the rows of an attempt (None: the latest) for code of this process that has resolved a handle to it.
 
     The handle's life is checked again, in the transaction of the work. Raises TokenExpired, TokenRevoked,
@@ -274,20 +276,20 @@ def reach_trusted(state: State, task_id: str, attempt: int | None, *, lock: bool
     """
     caller = Caller(role=Role.WORKER, subject="trusted", via="trusted", task_id=task_id, attempt=attempt)
     found = bound_rows(state, caller, lock=lock)
-    return Reach(_bound(state, found.attempt, "trusted"), found.task, found.attempt)
+    return WorkerRows(_bound(state, found.attempt, "trusted"), found.task, found.attempt)
 
 
-def require_live(reach: Reach) -> None:
+def require_live(worker: WorkerRows) -> None:
     """Raise unless the worker may act: NotStarted before the attempt begins, a conflict after its end."""
-    if reach.attempt.is_live:
-        if reach.attempt.phase in (Phase.WAITING, Phase.QUEUED):
-            raise NotStarted(reach.task.id, reach.attempt.attempt)
-        if reach.attempt.phase is Phase.HELD:
-            raise AttemptSuperseded(reach.task.id, reach.attempt.attempt, "its final result is with a senior")
+    if worker.attempt.is_live:
+        if worker.attempt.phase in (Phase.WAITING, Phase.QUEUED):
+            raise NotStarted(worker.task.id, worker.attempt.attempt)
+        if worker.attempt.phase is Phase.HELD:
+            raise AttemptSuperseded(worker.task.id, worker.attempt.attempt, "its final result is with a senior")
         return
-    if reach.task.status is Status.CANCELLED or reach.attempt.reason is Reason.CANCELLED:
-        raise Cancelled(reach.task.id)
-    raise AttemptSuperseded(reach.task.id, reach.attempt.attempt, ended_because(reach.attempt))
+    if worker.task.status is Status.CANCELLED or worker.attempt.reason is Reason.CANCELLED:
+        raise Cancelled(worker.task.id)
+    raise AttemptSuperseded(worker.task.id, worker.attempt.attempt, ended_because(worker.attempt))
 
 
 def ended_because(attempt: Attempt) -> str:

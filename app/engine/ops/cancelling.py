@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from app.domain.access import Caller, Verb
 from app.domain.attempts import Reason
 from app.domain.tasks import TERMINAL, Status, Step, Task, step
-from app.engine.ops.access import own
+from app.engine.ops.access import require_access
 from app.engine.ops.queries import lock_task
 from app.engine.ops.settling import end_live, settle_task
 from app.state import schema
@@ -50,7 +50,7 @@ def cancel(state: State, caller: Caller, task_id: str, reason: str | None) -> Ta
     Cancelling a cancelled task succeeds and does nothing. Raises TaskNotFound, TokenTaskMismatch, InvalidTransition (a
     passed task).
     """
-    own(state, caller, task_id, Verb.CANCEL_TASK)
+    require_access(state, caller, task_id, Verb.CANCEL_TASK)
     task = lock_task(state, task_id)
     if task.status is Status.CANCELLED:
         return task

@@ -15,7 +15,7 @@ from app.domain.outputs import Final, LateResult, OutputType
 from app.domain.questions import Ask, Purpose
 from app.domain.tasks import Status, Task
 from app.engine.ops import outputs, suspension
-from app.engine.ops.access import Reach, ended_because
+from app.engine.ops.access import WorkerRows, ended_because
 from app.engine.ops.attempts import facts_for
 from app.engine.ops.queries import LATE_RESULTS_OF_ATTEMPT
 from app.engine.ops.rules import EngineCfg
@@ -48,14 +48,14 @@ _ESCALATIONS = QUESTIONS.search(
 
 
 def submit(
-    state: State, cfg: EngineCfg, layers: LayerRegistry, reach: Reach, final: Final
+    state: State, cfg: EngineCfg, layers: LayerRegistry, worker: WorkerRows, final: Final
 ) -> CommitThenRaise[EngineError] | None:
     """Take the Final of the worker's attempt. The first wins; an equal one changes nothing.
 
     Raises FinalConflict, NotStarted. Returns the conflict to raise once a late result is committed: Cancelled,
     AttemptSuperseded.
     """
-    task, attempt = reach.task, reach.attempt
+    task, attempt = worker.task, worker.attempt
     if attempt.phase in (Phase.WAITING, Phase.QUEUED):
         raise NotStarted(task.id, attempt.attempt)
     if task.status is Status.CANCELLED or attempt.reason is Reason.CANCELLED:

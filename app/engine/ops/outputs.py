@@ -15,7 +15,7 @@ from app.domain.json import Json
 from app.domain.limits import Limits
 from app.domain.outputs import Output, OutputEvent, OutputType
 from app.engine.ops import leases
-from app.engine.ops.access import Reach, require_live
+from app.engine.ops.access import WorkerRows, require_live
 from app.engine.ops.pages import Page, preview
 from app.engine.ops.rules import EngineCfg
 from app.state import schema
@@ -60,19 +60,19 @@ class LongOutput:
     cut: tuple[str, ...]
 
 
-def emit(state: State, cfg: EngineCfg, reach: Reach, event: OutputEvent) -> None:
+def emit(state: State, cfg: EngineCfg, worker: WorkerRows, event: OutputEvent) -> None:
     """Append progress, partial or artifact to the worker's live attempt; a heartbeat.
 
     Raises InvalidRequest, QuotaExceeded, PayloadTooLarge.
     """
     if event.type is OutputType.FINAL:
         raise InvalidRequest("a final result is submitted, not emitted", "type")
-    require_live(reach)
-    if reach.attempt.outputs >= cfg.limits.outputs:
+    require_live(worker)
+    if worker.attempt.outputs >= cfg.limits.outputs:
         raise QuotaExceeded("outputs", cfg.limits.outputs, clears=False)
-    if reach.attempt.output_bytes + _size(event.body) > cfg.limits.output_bytes:
+    if worker.attempt.output_bytes + _size(event.body) > cfg.limits.output_bytes:
         raise PayloadTooLarge("output_bytes", cfg.limits.output_bytes)
-    append(state, cfg, reach.attempt, event)
+    append(state, cfg, worker.attempt, event)
 
 
 def append(state: State, cfg: EngineCfg, attempt: Attempt, event: OutputEvent) -> None:

@@ -22,7 +22,7 @@ from app.domain.limits import Limits
 from app.domain.questions import Ask, OnDeadline, Purpose, Question, QuestionStatus, check_answer
 from app.domain.tasks import Step, Task, step
 from app.engine.ops import finals, leases, suspension
-from app.engine.ops.access import bound_rows, descends_from, own, require_live, session_of
+from app.engine.ops.access import bound_rows, descends_from, require_access, require_live, session_of
 from app.engine.ops.queries import lock_task
 from app.engine.ops.settling import block_at_deadline, settle_after_answer
 from app.engine.ops.tasks import change
@@ -56,12 +56,12 @@ def ask(state: State, limits: Limits, caller: Caller, task_id: str | None, asked
     asked.check_size(limits.question_bytes)
     asked.check()
     if caller.role is Role.WORKER:
-        reach = bound_rows(state, caller)
-        if task_id is not None and task_id != reach.task.id:
-            own(state, caller, task_id, Verb.QUERY_SENIOR)
+        worker = bound_rows(state, caller)
+        if task_id is not None and task_id != worker.task.id:
+            require_access(state, caller, task_id, Verb.QUERY_SENIOR)
             raise TokenTaskMismatch(task_id)
-        require_live(reach)
-        task, attempt = reach.task, reach.attempt
+        require_live(worker)
+        task, attempt = worker.task, worker.attempt
     else:
         task = lock_task(state, task_id or "")
         attempt = ATTEMPTS.get(state.db, task.id, task.attempt) if task.attempt else None

@@ -15,7 +15,7 @@ from app.domain.json import Json
 from app.domain.limits import Limits
 from app.domain.questions import QuestionStatus
 from app.domain.tasks import TERMINAL, Status, Task, TaskSpec, TaskState
-from app.engine.ops.access import bound_rows, hold_credential, own, require_live, session_of
+from app.engine.ops.access import bound_rows, hold_credential, require_access, require_live, session_of
 from app.engine.ops.queries import lock_task
 from app.engine.ops.rules import EngineCfg
 from app.state import schema
@@ -114,13 +114,13 @@ def _parent(state: State, cfg: EngineCfg, caller: Caller) -> Task | None:
     if caller.role is not Role.WORKER:
         hold_credential(state, caller)
         return None
-    reach = bound_rows(state, caller)
-    require_live(reach)
-    depth = reach.task.spawn_depth + 1
+    worker = bound_rows(state, caller)
+    require_live(worker)
+    depth = worker.task.spawn_depth + 1
     if depth > cfg.max_spawn_depth:
         raise SpawnDepthExceeded(depth, cfg.max_spawn_depth)
-    _require_room(state, cfg.limits, reach.task)
-    return reach.task
+    _require_room(state, cfg.limits, worker.task)
+    return worker.task
 
 
 def _require_room(state: State, limits: Limits, parent: Task) -> None:
@@ -153,11 +153,11 @@ def view(state: State, task: Task) -> TaskState:
 
 def post_interim(state: State, caller: Caller, task_id: str, value: Json) -> Task:
     """Record an interim `last_result`; never a status. Refused on a task whose result is final."""
-    own(state, caller, task_id, Verb.POST_RESULT)
+    require_access(state, caller, task_id, Verb.POST_RESULT)
     if caller.role is Role.WORKER:
-        reach = bound_rows(state, caller)
-        require_live(reach)
-        task = reach.task
+        worker = bound_rows(state, caller)
+        require_live(worker)
+        task = worker.task
     else:
         task = lock_task(state, task_id)
     if task.status in TERMINAL:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import Path
-
 from app.domain.access import Verb
 from app.http import replies, views
 from app.http.context import ContextDep, Token
-from app.http.parameters import AttemptPath, BehindOutput, Limit, NumberCursor, OutputPath, TaskPath, limit_of, whole_of
+from app.http.parameters import (
+    AttemptPath,
+    BehindOutput,
+    LateIndex,
+    Limit,
+    NumberCursor,
+    OutputPath,
+    TaskPath,
+    limit_of,
+    whole_of,
+)
 from app.http.replies import Reply
 from app.http.routers.tasks import shown
 from app.http.routes import model_router, requires
@@ -21,7 +27,6 @@ from swarmhold.models.tasks import Task
 router = model_router("/v1/operator/tasks/{task_id}/attempts", "operator")
 
 _READ = requires(Verb.READ_TRACE, Verb.READ_TASK_STATE)
-LateIndex = Annotated[int, Path(ge=0, le=2**31 - 1, description="A late result's place, from 0.")]
 
 
 @router.get("", response_model=Page[Attempt], openapi_extra=_READ)

@@ -126,10 +126,10 @@ class EventsReply(Reply):
 
     async def _pump(self, send: Send) -> None:
         """Send until the feed ends or the credential is no longer valid."""
-        recheck_s = self._context.settings.sse_recheck.total_seconds()
+        poll_interval_s = self._context.settings.sse_recheck.total_seconds()
         parts = (
             self._follow(send),
-            self._context.engine.credentials.wait_until_invalid(self._bearer, recheck_s=recheck_s),
+            self._context.engine.credentials.wait_until_invalid(self._bearer, poll_interval_s=poll_interval_s),
         )
         running = [asyncio.ensure_future(part) for part in parts]
         try:

@@ -50,7 +50,7 @@ async def create(request: Request) -> Reply:
     context, scope = context_of(request), request.scope
     bearer = auth.bearer(scope)
     body, value = await json_body(request, context)
-    spec = conversions.task_spec(bodies.shaped(StartTaskRequest, value))
+    spec = conversions.task_spec(bodies.validated(StartTaskRequest, value))
     state = await context.engine.tasks.start(bearer, spec, idempotency=await idempotency_of(scope, body))
     reply = shown(state, status=201)
     reply.raw_headers.append((b"location", f"{scope['path']}/{state.task.id}".encode()))
@@ -95,7 +95,7 @@ async def dispatch(request: Request) -> Reply:
     bearer, task_id = auth.bearer(scope), task_id_of(scope)
     wait = hold_of(query_of(scope).get("wait"), context.settings, name="wait", default=NOTHING)
     body, value = await json_body(request, context)
-    asked = bodies.shaped(DispatchRequest, value)
+    asked = bodies.validated(DispatchRequest, value)
     starting = partial(
         context.engine.dispatcher.dispatch,
         bearer,
@@ -125,7 +125,7 @@ async def cancel(request: Request) -> Reply:
     bearer, task_id = auth.bearer(scope), task_id_of(scope)
     body = await body_of(request, context)
     value = await bodies.value_of(body, context.settings.limits) if body else None
-    reason = None if value is None else bodies.shaped(CancelRequest, value).reason
+    reason = None if value is None else bodies.validated(CancelRequest, value).reason
     return shown(await context.engine.tasks.cancel(bearer, task_id, reason=reason))
 
 

@@ -109,7 +109,7 @@ async def result(request: Request) -> Reply:
     """Submit the attempt's result; `task_id`, and `attempt` if given, must be the worker's own."""
     context, scope = context_of(request), request.scope
     bearer = auth.bearer(scope)
-    body = bodies.shaped(WorkerResultRequest, (await json_body(request, context))[1])
+    body = bodies.validated(WorkerResultRequest, (await json_body(request, context))[1])
     await context.engine.workers.submit(
         bearer, Json.of(body.value), ok=body.ok, task_id=body.task_id, attempt=body.attempt, verb=Verb.POST_RESULT
     )
@@ -126,7 +126,7 @@ async def output(request: Request) -> Reply:
     context, scope = context_of(request), request.scope
     bearer = auth.bearer(scope)
     raw, value = await json_body(request, context)
-    kind = bodies.shaped_by(_OUTPUTS, value).type
+    kind = bodies.validated_union(_OUTPUTS, value).type
     # A list reads the short fields from the beginning of a long output.
     body = {name: value[name] for name in sorted(value, key=_LONG_FIELDS.__contains__) if name != "type"}
     event = OutputEvent(type=OutputType(kind), body=Json.of(body))

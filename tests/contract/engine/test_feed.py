@@ -213,7 +213,7 @@ class LateTail(feed.Feed):
     """A feed whose tail starts when `begin` is set; the first request for the head is signalled."""
 
     def __init__(self, swarm: Swarm) -> None:
-        super().__init__(swarm.engine.store, LocalBus(), recheck_s=0.01)
+        super().__init__(swarm.engine.store, LocalBus(), poll_interval_s=0.01)
         self.begin = asyncio.Event()
         self._asked = 0
 

@@ -20,10 +20,10 @@ TASKS = "/v1/operator/tasks"
 @contextlib.asynccontextmanager
 async def node_that_tells(receiver: Receiver, **settings: Any) -> AsyncIterator[Node]:
     """A node whose settings allow this receiver."""
-    notices = WebhookSender(
+    webhook_sender = WebhookSender(
         SenderSettings(allow=(f"http://127.0.0.1:{receiver.port}/hook",), backoff_s=0.01, **settings)
     )
-    engine = Engine(replace(default_parts(EngineCfg()), notices=notices))
+    engine = Engine(replace(default_parts(EngineCfg()), webhook_sender=webhook_sender))
     async with served(engine=engine) as node:
         yield node
 

@@ -78,7 +78,7 @@ async def stage() -> AsyncIterator[Stage]:
     store, mint = open_store(":memory:", policy=CFG.hold), HandleMint(os.urandom(32))
     signer = TokenSigner([SigningKey("k", os.urandom(32))])
     bus = LocalBus()
-    feed = Feed(store, bus, recheck_s=CFG.poll_interval_ms / 1000)
+    feed = Feed(store, bus, poll_interval_s=CFG.poll_interval_ms / 1000)
     transactions = Transactions(store=store, bus=bus, feed=feed, signer=signer, mint=mint, gate=RoleVerbGate(), cfg=CFG)
     await store.open()
     yield Stage(

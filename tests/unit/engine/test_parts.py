@@ -91,7 +91,7 @@ class Ground:
 
     def __post_init__(self) -> None:
         self.signer = TokenSigner([SigningKey("k", os.urandom(32))], clock=self.clock)
-        self.feed = Feed(self.store, self.bus, recheck_s=1.0)
+        self.feed = Feed(self.store, self.bus, poll_interval_s=1.0)
         self.transactions = Transactions(
             store=self.store,
             bus=self.bus,
@@ -224,7 +224,7 @@ async def test_credentials(ground: Ground) -> None:
     credentials, token = ground.credentials(), await ground.token()
     minted = await credentials.mint(token, agent_id="a", role=Role.OBSERVER, ttl=HOUR)
     assert (await credentials.authorize(minted.token, Verb.READ_TASK_STATE)).role is Role.OBSERVER
-    invalid = asyncio.ensure_future(credentials.wait_until_invalid(minted.token, recheck_s=60.0))
+    invalid = asyncio.ensure_future(credentials.wait_until_invalid(minted.token, poll_interval_s=60.0))
     await asyncio.sleep(0)
     await credentials.revoke(token, minted.record.jti)
     async with asyncio.timeout(10):
@@ -392,7 +392,7 @@ async def test_webhooks_and_deliveries(ground: Ground) -> None:
     """A webhook is sent what it wants, and is paused and resumed."""
     async with receiving() as receiver:
         sender = WebhookSender(SenderSettings(allow=(receiver.url,)))
-        webhooks = Webhooks(ground.transactions, keys=ground.keys(), mint=ground.mint, notices=sender)
+        webhooks = Webhooks(ground.transactions, keys=ground.keys(), mint=ground.mint, webhook_sender=sender)
         await ground.keys().ensure_root(ROOT)
         spec = WebhookSpec(name="w", url=receiver.url, kinds=("task_created",))
         row, receiver.secret = await webhooks.create(ROOT, spec)
@@ -400,10 +400,10 @@ async def test_webhooks_and_deliveries(ground: Ground) -> None:
             store=ground.store,
             events=ground.feed,
             bus=ground.bus,
-            notices=sender,
+            webhook_sender=sender,
             secret_of=webhooks.secret,
             clock=ground.clock,
-            recheck_s=1.0,
+            poll_interval_s=1.0,
         )
         running = asyncio.ensure_future(deliveries.run())
         task_id = await ground.task()

@@ -148,7 +148,7 @@ async def test_wide_is_not_deep() -> None:
 def test_complaints_say_where_and_never_what() -> None:
     """A secret in the wrong field is not repeated."""
     with pytest.raises(InvalidBody) as refused:
-        bodies.shaped(StartTaskRequest, {"agent": "a", "initial_directive": {"shk_secret": 1}, "labels": {"k": 1}})
+        bodies.validated(StartTaskRequest, {"agent": "a", "initial_directive": {"shk_secret": 1}, "labels": {"k": 1}})
 
     assert {error["field"] for error in refused.value.errors} == {"initial_directive", "labels.k"}
     assert "shk_secret" not in str(refused.value.errors)
@@ -157,7 +157,7 @@ def test_complaints_say_where_and_never_what() -> None:
 def test_complaints_speak_of_the_wire() -> None:
     """Not of the language that the server is written in."""
     with pytest.raises(InvalidBody) as refused:
-        bodies.shaped(AttachRequest, {"operator_id": "o", "ttl": 1, "role": "worker"})
+        bodies.validated(AttachRequest, {"operator_id": "o", "ttl": 1, "role": "worker"})
     assert refused.value.errors[0]["message"] == "Input should be 'operator', 'observer' or 'senior'"
 
 

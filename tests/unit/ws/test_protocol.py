@@ -1,4 +1,4 @@
-"""The sockets' protocol without sockets."""
+"""The WebSocket protocol without sockets."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from app.domain.limits import Limits
 from app.spawning.backends.protocols import BackendGone
 from app.ws.outbox import Outbox, SlowReader
 from app.ws.pending_requests import EARLY, PendingRequests, req_id_of
-from app.ws.protocol import Acknowledged, Answered, Protocol, Say
+from app.ws.protocol import Acknowledged, Answered, OutgoingFrame, Protocol
 from swarmhold.models.frames import HookAck, SpawnAck, backend_client_frames, senior_client_frames, senior_server_frames
 from tests.support.waiting import eventually
 
@@ -34,30 +34,30 @@ def senior(limit: int = 1000) -> Protocol:
     return Protocol(senior_client_frames, limits=Limits(frame_bytes=limit))
 
 
-def said(heard: object) -> dict[str, Any]:
+def content(received: object) -> dict[str, Any]:
     """The frame that is to be sent."""
-    assert isinstance(heard, Say)
-    return orjson.loads(heard.frame)
+    assert isinstance(received, OutgoingFrame)
+    return orjson.loads(received.data)
 
 
 def test_an_answer_is_passed_on() -> None:
-    """Null is an answer."""
-    heard = senior().hear('{"type":"answer","key":"R-1","value":null,"more":1}')
+    """Null counts as an answer."""
+    received = senior().receive('{"type":"answer","key":"R-1","value":null,"more":1}')
 
-    assert isinstance(heard, Answered)
-    assert (heard.key, heard.value.text) == ("R-1", "null")
+    assert isinstance(received, Answered)
+    assert (received.key, received.value.text) == ("R-1", "null")
 
 
 def test_acks_are_for_backends() -> None:
-    """A console's is no frame of its socket."""
+    """A senior console that sends one gets an error."""
     frame = '{"type":"spawn_ack","req_id":"r","value":1}'
-    heard = Protocol(backend_client_frames, limits=Limits(frame_bytes=1000)).hear(frame)
+    received = Protocol(backend_client_frames, limits=Limits(frame_bytes=1000)).receive(frame)
 
-    assert isinstance(heard, Acknowledged)
-    assert isinstance(heard.ack, SpawnAck)
-    assert heard.ack.finished
-    assert said(senior().hear(frame))["code"] == "unknown-type"
-    assert said(senior().hear(frame))["req_id"] == "r"
+    assert isinstance(received, Acknowledged)
+    assert isinstance(received.ack, SpawnAck)
+    assert received.ack.finished
+    assert content(senior().receive(frame))["code"] == "unknown-type"
+    assert content(senior().receive(frame))["req_id"] == "r"
 
 
 FIELDS = st.sampled_from(["type", "key", "value", "req_id", "ok"])
@@ -69,12 +69,12 @@ VALUES = st.recursive(
 
 
 @given(st.one_of(st.text(), st.binary(), VALUES.map(json.dumps)))
-def test_whatever_is_sent_gets_an_answer(data: str | bytes) -> None:
+def test_any_message_gets_a_valid_reply(data: str | bytes) -> None:
     """No message makes the protocol fail, and every reply is a frame of the wire."""
     for protocol in (senior(), Protocol(backend_client_frames, limits=Limits(frame_bytes=1000))):
-        heard = protocol.hear(data)
-        if isinstance(heard, Say):
-            senior_server_frames.validate_json(heard.frame)
+        received = protocol.receive(data)
+        if isinstance(received, OutgoingFrame):
+            senior_server_frames.validate_json(received.data)
 
 
 def test_a_question_is_shown_once() -> None:
@@ -83,18 +83,18 @@ def test_a_question_is_shown_once() -> None:
     first = protocol.ask(QUESTION)
 
     assert first is not None
-    assert first.delivers == "R-1"
-    assert said(first).keys() == {"type", "key", "task_id", "attempt", "agent", "question", "asked_at"}
+    assert first.question_key == "R-1"
+    assert content(first).keys() == {"type", "key", "task_id", "attempt", "agent", "question", "asked_at"}
     assert protocol.ask(QUESTION) is None
 
 
 def test_only_what_was_shown_is_withdrawn() -> None:
-    """And once."""
+    """A question is withdrawn at most once, and only where it was shown."""
     protocol = senior()
     assert protocol.withdrawn("R-1", "answered") is None
     protocol.ask(QUESTION)
 
-    assert said(protocol.withdrawn("R-1", "answered")) == {"type": "withdrawn", "key": "R-1", "reason": "answered"}
+    assert content(protocol.withdrawn("R-1", "answered")) == {"type": "withdrawn", "key": "R-1", "reason": "answered"}
     assert protocol.withdrawn("R-1", "answered") is None
 
 
@@ -105,21 +105,21 @@ def test_an_own_answer_is_not_withdrawn() -> None:
     protocol.answering("R-1")
 
     assert protocol.withdrawn("R-1", "answered") is None
-    assert [said(reply)["type"] for reply in protocol.accepted("R-1")] == ["accepted"]
+    assert [content(reply)["type"] for reply in protocol.accepted("R-1")] == ["accepted"]
     assert protocol.withdrawn("R-1", "answered") is None
 
 
-def test_a_lost_race_is_told_in_full() -> None:
-    """Rejected, and then withdrawn since somebody else settled it."""
+def test_a_lost_race_is_rejected_then_withdrawn() -> None:
+    """The answer is rejected, and the question withdrawn because somebody else answered it."""
     protocol = senior()
     protocol.ask(QUESTION)
     protocol.answering("R-1")
     protocol.withdrawn("R-1", "answered")
 
-    replies = [said(reply)["type"] for reply in protocol.rejected("R-1", "already-answered", "x")]
+    replies = [content(reply)["type"] for reply in protocol.rejected("R-1", "already-answered", "x")]
 
     assert replies == ["rejected", "withdrawn"]
-    assert [said(reply)["type"] for reply in protocol.rejected("R-2", "answer-invalid", "x")] == ["rejected"]
+    assert [content(reply)["type"] for reply in protocol.rejected("R-2", "answer-invalid", "x")] == ["rejected"]
 
 
 def test_a_large_question_says_where_to_read_it() -> None:
@@ -127,44 +127,44 @@ def test_a_large_question_says_where_to_read_it() -> None:
     shown = senior(500).ask({**QUESTION, "question": "x" * 1000, "choices": ["y" * 1000]})
 
     assert shown is not None
-    assert len(shown.frame) <= 500
-    assert said(shown)["question"]["truncated"] is True
+    assert len(shown.data) <= 500
+    assert content(shown)["question"]["truncated"] is True
 
 
 def outbox(frames: int = 2, size: int = 100, stall_s: float = 0.05) -> Outbox:
-    """A small one."""
+    """An outbox with a small limit."""
     return Outbox(frames=frames, size=size, stall_s=stall_s)
 
 
-def test_news_for_a_full_queue_is_too_much() -> None:
-    """By number or by bytes."""
+def test_a_live_frame_for_a_full_queue_disconnects_a_slow_reader() -> None:
+    """The queue is limited by number and by bytes."""
     box = outbox()
-    box.put(Say(b"1"))
-    box.put(Say(b"2"))
+    box.put_nowait(OutgoingFrame(b"1"))
+    box.put_nowait(OutgoingFrame(b"2"))
     with pytest.raises(SlowReader):
-        box.put(Say(b"3"))
+        box.put_nowait(OutgoingFrame(b"3"))
     large = outbox()
-    large.put(Say(b"x" * 100))
+    large.put_nowait(OutgoingFrame(b"x" * 100))
     with pytest.raises(SlowReader):
-        large.put(Say(b"y"))
+        large.put_nowait(OutgoingFrame(b"y"))
 
 
-async def test_a_backlog_goes_at_the_readers_pace() -> None:
-    """All of it, in order, through a queue of two."""
-    box, sent, told = outbox(stall_s=10), [], []
+async def test_put_waits_for_room_in_the_queue() -> None:
+    """A whole backlog passes through a queue of two frames, in order."""
+    box, sent, delivered = outbox(stall_s=10), [], []
 
     async def send(text: str) -> None:
         await asyncio.sleep(0)
         sent.append(text)
 
-    delivering = asyncio.create_task(box.deliver(send, told.append))
+    delivering = asyncio.create_task(box.deliver(send, delivered.append))
     for number in range(50):
-        await box.put_patiently(Say(str(number).encode(), delivers=f"R-{number}"))
+        await box.put(OutgoingFrame(str(number).encode(), question_key=f"R-{number}"))
     await eventually(lambda: len(sent) == 50)
     delivering.cancel()
 
     assert sent == [str(number) for number in range(50)]
-    assert told == [f"R-{number}" for number in range(50)]
+    assert delivered == [f"R-{number}" for number in range(50)]
 
 
 async def test_a_reader_that_takes_nothing_is_slow() -> None:
@@ -174,15 +174,15 @@ async def test_a_reader_that_takes_nothing_is_slow() -> None:
     async def stuck(text: str) -> None:
         await asyncio.get_running_loop().create_future()
 
-    box.put(Say(b"1"))
+    box.put_nowait(OutgoingFrame(b"1"))
     with pytest.raises(SlowReader):
-        await box.put_patiently(Say(b"2"))
+        await box.put(OutgoingFrame(b"2"))
     with pytest.raises(SlowReader):
         await box.deliver(stuck, lambda key: None)
 
 
 async def test_an_ack_ends_its_request() -> None:
-    """And a second one is dropped."""
+    """A second acknowledgement of a hook is ignored."""
     pending = PendingRequests()
     waiting = pending.begin("r")
     pending.acknowledged(HookAck(req_id="r", ok=True))
@@ -206,7 +206,7 @@ async def test_a_spawn_may_be_acknowledged_twice() -> None:
 
 
 async def test_an_early_ack_is_found() -> None:
-    """It came with the connection, before the request was made again; old ones are forgotten."""
+    """It came with the connection, before the request was made again; the oldest are dropped."""
     pending = PendingRequests()
     pending.acknowledged(SpawnAck(req_id="r"))
     assert (await pending.finish("r", pending.begin("r"))).req_id == "r"
@@ -218,7 +218,7 @@ async def test_an_early_ack_is_found() -> None:
 
 
 async def test_a_lost_connection_ends_all_requests() -> None:
-    """Those that wait, those that gave up, and those to come."""
+    """Pending, cancelled and later requests fail with BackendGone."""
     pending = PendingRequests()
     waiting = pending.begin("r")
     pending.begin("forgotten")
@@ -233,5 +233,5 @@ async def test_a_lost_connection_ends_all_requests() -> None:
 
 
 def test_a_request_is_named_by_what_it_is_about() -> None:
-    """So that it is the same on every connection."""
+    """A request has the same id on every connection."""
     assert req_id_of("spawn", "T-1", 2) == req_id_of("spawn", "T-1", 2) != req_id_of("before", "T-1", 2)
