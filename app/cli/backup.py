@@ -175,8 +175,8 @@ def _leap_cursors(file: Path, age_s: float) -> None:
 
 
 def _load(settings: Settings, dump: Path, age_s: float) -> None:
+    from app.state.postgres.connection import leap_cursors
     from app.state.postgres.dump import load
-    from app.state.postgres.feed_offset import leap_cursors
 
     if not dump.is_file():
         raise CommandFailed("The backup holds no dump of PostgreSQL: it was made from an SQLite file.")

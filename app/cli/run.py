@@ -19,9 +19,8 @@ from app.cli.sessions import operator_session
 from app.cli.task_watch import printing_events
 from swarmhold.encoding import decode
 from swarmhold.errors import ApiProblem
-from swarmhold.models.dispatches import Dispatched
+from swarmhold.models.attempts import Dispatched, Retry
 from swarmhold.models.enums import RetryOn, Status
-from swarmhold.models.retries import Retry
 from swarmhold.models.spawners import ExternalSpawner, InProcessSpawner, ProcessSpawner, QueueSpawner, Spawner
 from swarmhold.models.tasks import Task
 from swarmhold.operator import Operator

@@ -13,9 +13,9 @@ from swarmhold.client import SwarmholdClient
 from swarmhold.errors import ApiProblem, Error
 from swarmhold.models.enums import Role
 from swarmhold.models.sessions import SessionRole
-from swarmhold.observer import Observer
 from swarmhold.operator import Operator
 from swarmhold.senior import Senior
+from swarmhold.sessions import Observer
 
 Session = TypeVar("Session", Operator, Senior, Observer)
 

@@ -15,8 +15,8 @@ from app.cli.task_table import task_list
 from swarmhold.models.enums import Status
 from swarmhold.models.events import Event
 from swarmhold.models.tasks import Task
-from swarmhold.observer import Observer
 from swarmhold.operator import Operator
+from swarmhold.sessions import Observer
 
 Reader = Observer | Operator
 

@@ -11,8 +11,8 @@ import typer
 from app.cli.endpoint import AsJson, ConfigFile, DataDir, Key, Url, endpoint_of, run_call
 from app.cli.output import add_row, console, print_json, short, table
 from swarmhold.admin import Admin
+from swarmhold.models.admin import Webhook
 from swarmhold.models.enums import WebhookStatus
-from swarmhold.models.webhooks import Webhook
 
 R = TypeVar("R")
 

@@ -10,12 +10,12 @@ from app.domain.questions import Ask, OnDeadline
 from app.domain.sessions import OperatorKind, SessionOptions
 from app.domain.tasks import RetryPolicy, TaskSpec
 from app.domain.webhooks import WebhookSpec
+from swarmhold.models.admin import WebhookRequest
+from swarmhold.models.attempts import Retry
 from swarmhold.models.enums import OperatorKind as KindName
 from swarmhold.models.questions import QuestionRequest
-from swarmhold.models.retries import Retry
 from swarmhold.models.sessions import AttachRequest
 from swarmhold.models.tasks import StartTaskRequest
-from swarmhold.models.webhooks import WebhookRequest
 
 
 def task_spec(body: StartTaskRequest) -> TaskSpec:

@@ -7,8 +7,8 @@ from datetime import timedelta
 from random import Random
 
 from swarmhold import CallRetry, Job, Operator, Senior, SwarmholdClient
+from swarmhold.models.attempts import Retry
 from swarmhold.models.enums import RetryOn
-from swarmhold.models.retries import Retry
 from swarmhold.models.shapes import JsonValue
 from swarmhold.models.spawners import ExternalSpawner, InProcessSpawner, ProcessSpawner, QueueSpawner
 from swarmhold.models.tasks import Task

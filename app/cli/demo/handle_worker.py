@@ -10,8 +10,8 @@ from typing import Any
 
 from app.cli.demo.queue_worker import QUEUE
 from swarmhold import SwarmholdClient, Worker
+from swarmhold.models.attempts import Retry
 from swarmhold.models.enums import RetryOn
-from swarmhold.models.retries import Retry
 from swarmhold.models.shapes import JsonValue
 from swarmhold.models.spawners import QueueSpawner
 

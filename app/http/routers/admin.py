@@ -10,8 +10,8 @@ from app.http.context import ApiKeyText, ContextDep, Once
 from app.http.parameters import KeyCursor, Limit, NamePath, limit_of
 from app.http.replies import Reply
 from app.http.routes import model_router, requires
-from swarmhold.models.keys import ApiKey, CreatedKey, KeyRequest
-from swarmhold.models.pages import Page
+from swarmhold.models.admin import ApiKey, CreatedKey, KeyRequest
+from swarmhold.models.shapes import Page
 
 router = model_router("/v1/admin", "admin")
 

@@ -21,7 +21,7 @@ from app.http.routers.tasks import shown
 from app.http.routes import model_router, requires
 from swarmhold.models.attempts import Attempt, LateResult
 from swarmhold.models.outputs import OutputRecord
-from swarmhold.models.pages import Page
+from swarmhold.models.shapes import Page
 from swarmhold.models.tasks import Task
 
 router = model_router("/v1/operator/tasks/{task_id}/attempts", "operator")

@@ -33,14 +33,13 @@ from app.http.replies import Reply
 from app.http.routers.questions import asked_of, watched
 from app.http.routers.tasks import json_body, shown
 from app.http.routes import documented, model_router, requires
+from swarmhold.models.admin import MintedToken, MintRequest, TokenVerdict, VerifyRequest
 from swarmhold.models.enums import Status
-from swarmhold.models.pages import Page
 from swarmhold.models.questions import Question, QuestionRequest
-from swarmhold.models.resources import Resource
+from swarmhold.models.server import Resource, Stats
 from swarmhold.models.sessions import Attached, AttachRequest, Registry, Session
-from swarmhold.models.stats import Stats
+from swarmhold.models.shapes import Page
 from swarmhold.models.tasks import PostResultRequest, Task, VerdictRequest, Why
-from swarmhold.models.tokens import MintedToken, MintRequest, TokenVerdict, VerifyRequest
 
 router = model_router("/v1/operator", "operator")
 

@@ -12,9 +12,9 @@ from app.http.replies import Reply
 from app.http.routers.tasks import shown
 from app.http.routes import model_router, requires
 from swarmhold.models.enums import QuestionStatus
-from swarmhold.models.loops import LoopState
-from swarmhold.models.pages import Page
 from swarmhold.models.questions import AnswerRequest, Question
+from swarmhold.models.server import LoopState
+from swarmhold.models.shapes import Page
 from swarmhold.models.tasks import DirectiveRequest, OverrideRequest, Task
 
 router = model_router("/v1/senior", "senior")

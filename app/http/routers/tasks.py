@@ -22,7 +22,7 @@ from app.http.idempotency import idempotency_of
 from app.http.parameters import HOLD, SINCE, TASK_ID, WAIT, hold_of, query_of, task_id_of, whole_of
 from app.http.replies import Reply
 from app.http.routes import documented, plain_router, requires
-from swarmhold.models.dispatches import Dispatched, DispatchOutcome, DispatchRequest
+from swarmhold.models.attempts import Dispatched, DispatchOutcome, DispatchRequest
 from swarmhold.models.tasks import CancelRequest, StartTaskRequest, Task
 
 NOTHING = timedelta(0)

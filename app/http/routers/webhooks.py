@@ -7,8 +7,8 @@ from app.http.context import ApiKeyText, ContextDep, Once
 from app.http.parameters import Limit, NamePath, WebhookCursor, limit_of
 from app.http.replies import Reply
 from app.http.routes import model_router, requires
-from swarmhold.models.pages import Page
-from swarmhold.models.webhooks import CreatedWebhook, ReplayRequest, Webhook, WebhookRequest
+from swarmhold.models.admin import CreatedWebhook, ReplayRequest, Webhook, WebhookRequest
+from swarmhold.models.shapes import Page
 
 router = model_router("/v1/admin/webhooks", "admin")
 

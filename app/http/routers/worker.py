@@ -32,7 +32,7 @@ from app.http.routers.tasks import json_body
 from app.http.routes import documented, model_router, plain_router, requires
 from swarmhold.models.outputs import WorkerOutput
 from swarmhold.models.questions import Question, QuestionRequest
-from swarmhold.models.resources import Resource
+from swarmhold.models.server import Resource
 from swarmhold.models.tasks import WorkerResultRequest
 from swarmhold.models.workers import ClaimedJob, ClaimRequest, Heartbeat, WorkerPrompt
 

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from app.domain.redaction import describe
 from app.spawning.backends.protocols import OperatorBackend, SpawnHook
 from app.spawning.backends.registry import Registry
-from app.spawning.layers.audit import AuditLayer
+from app.spawning.layers.base import AuditLayer, SinkLayer
 from app.spawning.layers.input_inject import InputInjectLayer
 from app.spawning.layers.long_hold import LongHoldLayer
 from app.spawning.layers.main_ai import MainAiLayer
 from app.spawning.layers.operator_delegate import OperatorDelegateLayer
 from app.spawning.layers.senior_escalation import SeniorEscalationLayer
-from app.spawning.layers.sink import SinkLayer
 from app.spawning.plugins import LAYERS, PluginProblem, load
 from app.spawning.ports import Layer, LayerRegistry
 

@@ -31,9 +31,14 @@ from app.state.health_check import HealthCheck
 from app.state.operations import run_operation
 from app.state.policies import HoldPolicy
 from app.state.port import CommitListener
-from app.state.postgres.connection import CommitUnknown, ConnectionLost, Contended, PostgresConnection
+from app.state.postgres.connection import (
+    CommitUnknown,
+    ConnectionLost,
+    Contended,
+    PostgresConnection,
+    settle_feed_offset,
+)
 from app.state.postgres.dump import dump
-from app.state.postgres.feed_offset import settle_feed_offset
 from app.state.postgres.keepalive import Keepalive
 from app.state.postgres.server_lock import join_lock_term, take_server_lock
 from app.state.state import Effects, State, even_jitter

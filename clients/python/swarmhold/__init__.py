@@ -25,12 +25,12 @@ from swarmhold.errors import (
     Unreachable,
 )
 from swarmhold.jobs import Job
+from swarmhold.models.attempts import Retry
 from swarmhold.models.enums import OnDeadline, OperatorKind, Outcome, Phase, QuestionStatus, RetryOn, Role, Status, Verb
 from swarmhold.models.events import Event, Lagged
 from swarmhold.models.frames import Ask, CancelSpawn, HookAfter, HookBefore, Spawn
 from swarmhold.models.numbers import ExactFloat
 from swarmhold.models.questions import Question
-from swarmhold.models.retries import Retry
 from swarmhold.models.shapes import JsonValue
 from swarmhold.models.spawners import (
     CustomSpawner,
@@ -42,11 +42,11 @@ from swarmhold.models.spawners import (
     QueueSpawner,
 )
 from swarmhold.models.tasks import Task
-from swarmhold.observer import Observer
 from swarmhold.operator import Operator
 from swarmhold.queue_worker import QueueWorker
 from swarmhold.requests import BackendHandlers, Finished, Refused
 from swarmhold.senior import Senior
+from swarmhold.sessions import Observer
 from swarmhold.worker import Worker
 
 __version__ = "0.1.0"

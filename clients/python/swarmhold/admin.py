@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from swarmhold.calls import read
+from swarmhold.models.admin import ApiKey, CreatedKey, KeyRequest
 from swarmhold.models.enums import Role
-from swarmhold.models.keys import ApiKey, CreatedKey, KeyRequest
-from swarmhold.models.pages import Page
-from swarmhold.models.shapes import given
+from swarmhold.models.shapes import Page, given
 from swarmhold.tasks import seconds
 from swarmhold.transport import segment
 from swarmhold.webhooks import WebhookCalls

@@ -10,8 +10,7 @@ from pydantic import ValidationError
 
 from swarmhold.encoding import decode
 from swarmhold.errors import InvalidReply
-from swarmhold.models.pages import Page
-from swarmhold.models.shapes import WireModel
+from swarmhold.models.shapes import Page, WireModel
 from swarmhold.transport import Params, Transport
 
 Model = TypeVar("Model", bound=WireModel)

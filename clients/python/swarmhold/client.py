@@ -16,10 +16,10 @@ from swarmhold.jobs import Job
 from swarmhold.models.enums import OperatorKind, Role
 from swarmhold.models.sessions import Attached, AttachRequest, SessionRole
 from swarmhold.models.shapes import JsonValue, given
-from swarmhold.observer import Observer
 from swarmhold.operator import Operator
 from swarmhold.queue_worker import QueueWorker
 from swarmhold.senior import Senior
+from swarmhold.sessions import Observer
 from swarmhold.transport import Transport
 from swarmhold.worker import Worker
 

@@ -24,11 +24,10 @@ from datetime import timedelta
 import httpx
 from pydantic import ValidationError
 
-from swarmhold.models.errors import Error, InvalidArgument
 from swarmhold.models.frames import CloseCode
 from swarmhold.models.problems import Problem
 from swarmhold.models.questions import Question
-from swarmhold.models.shapes import JsonObject, JsonValue
+from swarmhold.models.shapes import Error, InvalidArgument, JsonObject, JsonValue
 
 __all__ = [
     "AnswerRejected",

@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 
 from swarmhold.backend import Backend
 from swarmhold.calls import read
+from swarmhold.models.admin import MintableRole, MintedToken, MintRequest, TokenVerdict, VerifyRequest
 from swarmhold.models.enums import OnDeadline, Verb
 from swarmhold.models.questions import Question
-from swarmhold.models.resources import Resource
+from swarmhold.models.server import Resource
 from swarmhold.models.shapes import JsonObject, JsonValue, given
 from swarmhold.models.tasks import PostResultRequest, Task, VerdictRequest
-from swarmhold.models.tokens import MintableRole, MintedToken, MintRequest, TokenVerdict, VerifyRequest
 from swarmhold.questions import QuestionCalls, compose_question
 from swarmhold.requests import BackendHandlers
 from swarmhold.sessions import SessionCalls

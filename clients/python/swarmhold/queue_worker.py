@@ -10,8 +10,7 @@ from datetime import UTC, datetime, timedelta
 from swarmhold.call_retry import TRANSIENT_STATUSES
 from swarmhold.calls import read
 from swarmhold.errors import ApiProblem, Error, InvalidArgument, InvalidReply, JobFailed, Unreachable
-from swarmhold.jobs import Job
-from swarmhold.leases import clock_skew, renewal_pause
+from swarmhold.jobs import Job, clock_skew, renewal_pause
 from swarmhold.models.enums import Status
 from swarmhold.models.shapes import JsonValue, given
 from swarmhold.models.workers import ClaimedJob, ClaimRequest

@@ -5,10 +5,9 @@ from __future__ import annotations
 from swarmhold.calls import read
 from swarmhold.console import Console
 from swarmhold.models.enums import QuestionStatus
-from swarmhold.models.loops import LoopState
-from swarmhold.models.pages import Page
 from swarmhold.models.questions import AnswerRequest, Question
-from swarmhold.models.shapes import JsonValue
+from swarmhold.models.server import LoopState
+from swarmhold.models.shapes import JsonValue, Page
 from swarmhold.models.tasks import DirectiveRequest, OverrideRequest, Task
 from swarmhold.sessions import SessionCalls
 from swarmhold.traces import TraceCalls

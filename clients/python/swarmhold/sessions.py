@@ -1,4 +1,4 @@
-"""A session's calls about itself: staying attached and leaving."""
+"""A session's calls about itself (staying attached, leaving), and the observer, which has little else."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from datetime import timedelta
 from swarmhold.calls import Calls, read
 from swarmhold.errors import Error, Unreachable
 from swarmhold.models.sessions import Session
+from swarmhold.traces import TraceCalls
 
 
 class SessionCalls(Calls):
@@ -44,3 +45,7 @@ class SessionCalls(Calls):
             # The next heartbeat makes up for one that failed; a refusal ends them.
             with suppress(Unreachable):
                 await self.heartbeat()
+
+
+class Observer(SessionCalls, TraceCalls):
+    """An observer's session or minted token."""

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from swarmhold.calls import read
-from swarmhold.models.dispatches import Dispatched, DispatchOutcome, DispatchRequest
-from swarmhold.models.retries import Retry
+from swarmhold.models.attempts import Dispatched, DispatchOutcome, DispatchRequest, Retry
 from swarmhold.models.shapes import given
 from swarmhold.models.spawners import Spawner
 from swarmhold.models.tasks import CancelRequest, StartTaskRequest, Task

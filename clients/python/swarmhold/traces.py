@@ -10,9 +10,9 @@ from swarmhold.models.attempts import Attempt, LateResult
 from swarmhold.models.enums import Status
 from swarmhold.models.events import Event, Lagged
 from swarmhold.models.outputs import OutputRecord
-from swarmhold.models.pages import Page
+from swarmhold.models.server import Stats
 from swarmhold.models.sessions import Registry, Session
-from swarmhold.models.stats import Stats
+from swarmhold.models.shapes import Page
 from swarmhold.models.tasks import Task, Why
 from swarmhold.transport import Params, segment
 from swarmhold.waits import WaitCalls

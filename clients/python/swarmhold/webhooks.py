@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from swarmhold.calls import Calls, read
-from swarmhold.models.pages import Page
-from swarmhold.models.shapes import given
-from swarmhold.models.webhooks import CreatedWebhook, ReplayRequest, Webhook, WebhookRequest
+from swarmhold.models.admin import CreatedWebhook, ReplayRequest, Webhook, WebhookRequest
+from swarmhold.models.shapes import Page, given
 from swarmhold.transport import segment
 
 _PATH = "/v1/admin/webhooks"

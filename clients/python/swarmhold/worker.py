@@ -11,7 +11,7 @@ from swarmhold.encoding import encode
 from swarmhold.models.enums import OnDeadline
 from swarmhold.models.outputs import Artifact, Inline, Partial, Progress, WorkerOutput
 from swarmhold.models.questions import Question
-from swarmhold.models.resources import Resource
+from swarmhold.models.server import Resource
 from swarmhold.models.shapes import JsonObject, JsonValue, given
 from swarmhold.models.tasks import WorkerResultRequest
 from swarmhold.models.workers import Heartbeat, WorkerPrompt

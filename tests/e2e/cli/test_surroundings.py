@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from swarmhold import SwarmholdClient
-from swarmhold.models.dispatches import DispatchOutcome
+from swarmhold.models.attempts import DispatchOutcome
 from swarmhold.models.spawners import ProcessSpawner
 from tests.conftest import StartServer
 from tests.e2e.cli.conftest import SWARMHOLD

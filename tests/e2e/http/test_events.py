@@ -16,7 +16,7 @@ from app.domain.events import EventKind
 from app.engine.feed import RING
 from app.http.settings import HttpSettings
 from app.state.state import State
-from swarmhold.sse import Message, SseParser
+from swarmhold.events import Message, SseParser
 from tests.support.serving import ROOT_KEY, Node, served
 from tests.support.waiting import eventually
 

@@ -5,14 +5,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from app.domain.access import Role
+from swarmhold.models.admin import TokenVerdict
 from swarmhold.models.attempts import Attempt
 from swarmhold.models.outputs import OutputRecord
-from swarmhold.models.pages import Page
 from swarmhold.models.questions import Question
+from swarmhold.models.server import Stats
 from swarmhold.models.sessions import Registry, Session
-from swarmhold.models.stats import Stats
+from swarmhold.models.shapes import Page
 from swarmhold.models.tasks import Task, Why
-from swarmhold.models.tokens import TokenVerdict
 from tests.support.serving import Node, served
 
 OP, WORK, SENIOR = "/v1/operator", "/v1/worker", "/v1/senior"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from swarmhold.models.attempts import Retry
 from swarmhold.models.enums import OnDeadline, QuestionStatus, RetryOn, Role, Status, Verb
-from swarmhold.models.retries import Retry
 from tests.support.pids import alive
 from tests.support.rigs.inside import ChildHand
 from tests.support.rigs.rig import Hand

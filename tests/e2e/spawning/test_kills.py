@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from swarmhold.models.dispatches import DispatchOutcome
+from swarmhold.models.attempts import DispatchOutcome
 from swarmhold.models.enums import OnDeadline, Outcome, Phase, Status
 from tests.support.rigs.inside import ChildHand
 from tests.support.rigs.replying import HttpReplyRig, OperatorReplyRig

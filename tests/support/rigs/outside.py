@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from swarmhold import Job
-from swarmhold.models.dispatches import Dispatched
+from swarmhold.models.attempts import Dispatched
 from swarmhold.models.shapes import JsonValue
 from swarmhold.models.spawners import ExternalSpawner, HttpSpawner, OperatorSpawner, QueueSpawner, Spawner
 from swarmhold.tasks import TaskCalls

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from swarmhold import Finished
-from swarmhold.models.dispatches import Dispatched
+from swarmhold.models.attempts import Dispatched
 from swarmhold.models.shapes import JsonValue
 from swarmhold.tasks import TaskCalls
 from tests.support.rigs.outside import HttpRig, OperatorHand, OperatorRig

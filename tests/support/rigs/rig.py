@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import ClassVar
 
 from swarmhold import ApiProblem
-from swarmhold.models.dispatches import Dispatched
+from swarmhold.models.attempts import Dispatched
 from swarmhold.models.enums import Phase
 from swarmhold.models.shapes import JsonValue
 from swarmhold.models.spawners import Spawner

@@ -19,10 +19,9 @@ from app.config import load
 from app.domain.attempts import Reason
 from app.spawning.processes.tree import ProcessTree
 from swarmhold import ApiProblem, CallRetry, Operator, Senior, SwarmholdClient, Worker
-from swarmhold.models.attempts import Attempt
+from swarmhold.models.attempts import Attempt, Retry
 from swarmhold.models.enums import Outcome, OutputType, Phase, Status
 from swarmhold.models.events import Event
-from swarmhold.models.retries import Retry
 from swarmhold.models.tasks import Task
 from tests.support.processes import ServerProcess
 from tests.support.rigs import child, functions

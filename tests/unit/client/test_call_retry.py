@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from swarmhold.call_retry import CallRetry, Failure, retry_after
-from swarmhold.leases import clock_skew, renewal_pause
+from swarmhold.jobs import clock_skew, renewal_pause
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from swarmhold import ApiProblem, CallRetry, Status, SwarmholdClient, Unanswered, Unreachable
-from swarmhold.models.dispatches import Dispatched, DispatchOutcome
+from swarmhold.models.attempts import Dispatched, DispatchOutcome
 from swarmhold.models.events import Lagged
 from swarmhold.models.spawners import ExternalSpawner
 from swarmhold.transport import Transport

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarmhold.events import read_message
+from swarmhold.events import Message, SseParser, read_message
 from swarmhold.models.events import Event, Lagged
-from swarmhold.sse import Message, SseParser
 
 STREAM = (
     "\ufeff: hello\n\n"

@@ -28,19 +28,14 @@ from app.engine.sessions import Attached
 from app.engine.workers import WorkerPulse
 from app.http import views
 from swarmhold.models import (
+    admin,
     attempts,
-    dispatches,
-    keys,
-    loops,
     outputs,
-    pages,
     questions,
-    resources,
+    server,
     sessions,
-    stats,
+    shapes,
     tasks,
-    tokens,
-    webhooks,
     workers,
 )
 from swarmhold.models.events import Event as EventModel
@@ -134,12 +129,12 @@ VIEWS: dict[str, tuple[type[BaseModel], list[tuple[Any, ...]], list[tuple[Any, .
     # The view's name: its model, arguments of replies that have every field, and of ones that have as few as can be.
     "task": (tasks.Task, [(TaskState(TASK, ("R",)), ("last_result",))], [(TaskState(least(Task), ()),)]),
     "dispatched": (
-        dispatches.Dispatched,
+        attempts.Dispatched,
         [(Dispatched(task_id="T", attempt=1, handle="wh-", expires_at=1),)],
         [(Dispatched(task_id="T", attempt=1, handle=None, expires_at=None),)],
     ),
     "outcome": (
-        dispatches.DispatchOutcome,
+        attempts.DispatchOutcome,
         [(DispatchOutcome(outcome=Outcome.PASS, value=TEXT, key="R", reason=Reason.FINAL),)],
         [(DispatchOutcome(outcome=Outcome.TIMEOUT),)],
     ),
@@ -148,8 +143,8 @@ VIEWS: dict[str, tuple[type[BaseModel], list[tuple[Any, ...]], list[tuple[Any, .
     "question": (questions.Question, [(most(Question), ("question",))], [(least(Question, status=OPEN),)]),
     "session": (sessions.Session, [(SESSION,)], [(BARE_SESSION,)]),
     "attached": (sessions.Attached, [(Attached(TOKEN, SESSION),)], [(Attached(TOKEN, BARE_SESSION),)]),
-    "api_key": (keys.ApiKey, [(most(ApiKey, roles="worker"),)], [(least(ApiKey, roles="worker"),)]),
-    "created_key": (keys.CreatedKey, [(least(ApiKey), "shk_")], []),
+    "api_key": (admin.ApiKey, [(most(ApiKey, roles="worker"),)], [(least(ApiKey, roles="worker"),)]),
+    "created_key": (admin.CreatedKey, [(least(ApiKey), "shk_")], []),
     "payload": (workers.WorkerPrompt, [(PAYLOAD,)], [(BARE_PAYLOAD,)]),
     "claimed_job": (
         workers.ClaimedJob,
@@ -158,19 +153,19 @@ VIEWS: dict[str, tuple[type[BaseModel], list[tuple[Any, ...]], list[tuple[Any, .
     ),
     "heartbeat": (workers.Heartbeat, [(WorkerPulse(1, False),)], [(WorkerPulse(None, True),)]),
     "inspection": (
-        tokens.TokenVerdict,
+        admin.TokenVerdict,
         [(Inspection(valid=False, code="c", role=Role.WORKER, subject="s", expires_at=1, uses_left=1),)],
         [(Inspection(valid=True, code=None, role=None, subject=None, expires_at=None, uses_left=None),)],
     ),
-    "minted_token": (tokens.MintedToken, [(Minted(TOKEN, least(TokenRecord)),)], []),
-    "resource": (resources.Resource, [("k", TEXT, 1)], []),
-    "webhook": (webhooks.Webhook, [(most(Webhook),)], [(least(Webhook),)]),
-    "created_webhook": (webhooks.CreatedWebhook, [(most(Webhook), "s")], [(least(Webhook), "s")]),
-    "loop": (loops.LoopState, [(LoopState(True, "kim", 1),)], [(LoopState(False, None, None),)]),
+    "minted_token": (admin.MintedToken, [(Minted(TOKEN, least(TokenRecord)),)], []),
+    "resource": (server.Resource, [("k", TEXT, 1)], []),
+    "webhook": (admin.Webhook, [(most(Webhook),)], [(least(Webhook),)]),
+    "created_webhook": (admin.CreatedWebhook, [(most(Webhook), "s")], [(least(Webhook), "s")]),
+    "loop": (server.LoopState, [(LoopState(True, "kim", 1),)], [(LoopState(False, None, None),)]),
     "why": (tasks.Why, [({"task_id": "T", "status": "pass", "summary": "s", "chain": [LINK]},)], []),
     "why_link": (tasks.WhyLink, [(LINK,)], [({"kind": "clocks", "detail": "d", "since": None},)]),
-    "stats": (stats.Stats, [(COUNTS,)], [(COUNTS | {"oldest_open_question_at": None},)]),
-    "page": (pages.Page[Any], [(Page([1], "c"), int)], [(Page([], None), int)]),
+    "stats": (server.Stats, [(COUNTS,)], [(COUNTS | {"oldest_open_question_at": None},)]),
+    "page": (shapes.Page[Any], [(Page([1], "c"), int)], [(Page([], None), int)]),
 }
 OUTPUTS = [
     ("progress", {"stage": "s", "note": "n"}),
@@ -233,7 +228,7 @@ def test_outputs_have_the_fields_of_their_type() -> None:
 def test_what_a_report_may_hold_is_what_the_models_declare() -> None:
     """The engine's types and the API's models name the same fields."""
     assert get_type_hints(WhyLink).keys() == tasks.WhyLink.model_fields.keys()
-    assert Stats.__annotations__.keys() == stats.Stats.model_fields.keys()
+    assert Stats.__annotations__.keys() == server.Stats.model_fields.keys()
 
 
 def test_an_event_has_the_common_fields_and_those_of_its_kind() -> None:

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from app.domain import clock
 from swarmhold.models.instants import from_rfc3339, to_rfc3339
-from swarmhold.models.loops import LoopState
 from swarmhold.models.questions import QuestionRequest
+from swarmhold.models.server import LoopState
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -10,18 +10,16 @@ from app.domain.ids import IdSource
 from app.domain.json import Json
 from app.domain.tasks import RetryPolicy
 from app.http import conversions
-from swarmhold.models.dispatches import DispatchRequest
+from swarmhold.models.admin import KeyRequest, MintRequest
+from swarmhold.models.attempts import DispatchRequest, Retry
 from swarmhold.models.enums import RetryOn, Role
-from swarmhold.models.keys import KeyRequest
 from swarmhold.models.names import QuestionKey, SessionId, TaskId
 from swarmhold.models.outputs import Output, WorkerOutput
 from swarmhold.models.questions import QuestionRequest
-from swarmhold.models.retries import Retry
 from swarmhold.models.sessions import AttachRequest
 from swarmhold.models.shapes import Request
 from swarmhold.models.spawners import CustomSpawner, ProcessSpawner, QueueSpawner
 from swarmhold.models.tasks import CancelRequest, OverrideRequest, StartTaskRequest, VerdictRequest, WorkerResultRequest
-from swarmhold.models.tokens import MintRequest
 from swarmhold.models.workers import ClaimRequest
 
 TASK: dict[str, Any] = {"agent": "a", "initial_directive": "do"}

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from swarmhold.models.dispatches import Dispatched, DispatchOutcome
+from swarmhold.models.attempts import Dispatched, DispatchOutcome
 from swarmhold.models.events import Event
-from swarmhold.models.pages import Page
 from swarmhold.models.problems import Problem
 from swarmhold.models.questions import Question
+from swarmhold.models.shapes import Page
 from swarmhold.models.spawners import Spawner
 from swarmhold.models.tasks import Task
 

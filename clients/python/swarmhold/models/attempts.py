@@ -1,14 +1,27 @@
-"""Attempts: the record of one dispatch, and results that came too late for it."""
+"""Attempts: the request for a dispatch, its record, its retry policy, and results that came too late for it."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from swarmhold.models.enums import Outcome, Phase
-from swarmhold.models.instants import Instant
-from swarmhold.models.shapes import JsonObject, JsonValue, Shape
+from pydantic import Field, model_validator
 
-__all__ = ["Attempt", "AttemptStatus", "FinalValue", "LateResult"]
+from swarmhold.models.enums import Outcome, Phase, RetryOn
+from swarmhold.models.instants import MAX_SECONDS, Instant, Seconds
+from swarmhold.models.names import Name
+from swarmhold.models.shapes import JsonObject, JsonValue, Request, Shape, integral, null_as
+from swarmhold.models.spawners import Spawner
+
+__all__ = [
+    "Attempt",
+    "AttemptStatus",
+    "DispatchOutcome",
+    "DispatchRequest",
+    "Dispatched",
+    "FinalValue",
+    "LateResult",
+    "Retry",
+]
 
 AttemptStatus = Literal["live", "ended"]
 
@@ -71,3 +84,58 @@ class LateResult(Shape):
     adopted_at: Instant | None = None
     adopted_by: str | None = None
     cut: list[str] | None = None
+
+
+class DispatchRequest(Request):
+    """One more attempt. `layers` are hint keys, outermost last; `lease` is in seconds."""
+
+    spawner: Spawner
+    layers: Annotated[tuple[Name, ...], Field(max_length=64), null_as(())] = ()
+    lease: Seconds | None = None
+
+
+class Dispatched(Shape):
+    """The attempt runs. `worker_handle` is shown for `external` only, and only here."""
+
+    task_id: str
+    attempt: int
+    worker_handle: str | None = Field(default=None, repr=False)
+    expires_at: Instant | None = None
+
+
+class DispatchOutcome(Shape):
+    """The attempt ended, or its task was suspended, within the wait.
+
+    `value` comes with pass and blocked, `key` with suspended, `reason` where no worker chose the outcome.
+    """
+
+    outcome: Outcome
+    value: JsonValue = None
+    key: str | None = None
+    reason: str | None = None
+
+
+class Retry(Request):
+    """The n-th retry waits `min(backoff * multiplier**(n-1), max_backoff)` seconds.
+
+    `jitter` spreads that wait by up to its fraction either way. `max_attempts` counts the
+    first attempt too, so 1 means that nothing is retried. A Final that is not ok is tried again only if `on` has
+    `blocked`.
+    """
+
+    max_attempts: Annotated[int, Field(strict=True, ge=1, le=100), integral] = 1
+    backoff: Annotated[float, Field(strict=True, ge=0, le=MAX_SECONDS, allow_inf_nan=False)] = 1.0
+    multiplier: Annotated[float, Field(strict=True, ge=1, le=100, allow_inf_nan=False)] = 2.0
+    max_backoff: Annotated[float, Field(strict=True, ge=0, le=MAX_SECONDS, allow_inf_nan=False)] = 300.0
+    jitter: Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)] = 0.1
+    on: Annotated[tuple[RetryOn, ...], Field(max_length=4, json_schema_extra={"uniqueItems": True})] = (
+        RetryOn.FAILED,
+        RetryOn.TIMEOUT,
+        RetryOn.LOST,
+    )
+
+    @model_validator(mode="after")
+    def _causes_once(self) -> Retry:
+        if len(set(self.on)) != len(self.on):
+            raise ValueError("on names a cause twice")
+        return self

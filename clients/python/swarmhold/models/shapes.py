@@ -1,9 +1,9 @@
-"""The two families of models: strict requests and tolerant replies."""
+"""The two families of models, strict requests and tolerant replies, and the page of a list."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from pydantic import (
     BaseModel,
@@ -18,10 +18,21 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from swarmhold.models.errors import InvalidArgument
 from swarmhold.models.numbers import written as with_exact_floats
 
-__all__ = ["JsonObject", "JsonValue", "Request", "Shape", "WireModel", "given", "integral", "null_as"]
+__all__ = [
+    "Error",
+    "InvalidArgument",
+    "JsonObject",
+    "JsonValue",
+    "Page",
+    "Request",
+    "Shape",
+    "WireModel",
+    "given",
+    "integral",
+    "null_as",
+]
 
 JsonValue = Any
 """Any JSON value. Not pydantic's recursive type: values may be large, and are not ours to walk."""
@@ -122,3 +133,28 @@ class Shape(WireModel):
     """An object that the server sends. Unknown fields are kept, so that the server may add some."""
 
     model_config = ConfigDict(extra="allow")
+
+
+class Error(Exception):
+    """Root of every error that this package raises."""
+
+
+class InvalidArgument(Error, ValueError):
+    """An argument that the API does not take; nothing was sent."""
+
+    @classmethod
+    def of(cls, error: ValidationError) -> InvalidArgument:
+        """Return an error that names every unfit field and says why, without the value: it may be a secret."""
+        wrong = error.errors(include_url=False, include_context=False, include_input=False)
+        parts = (": ".join(filter(None, (".".join(map(str, item["loc"])), item["msg"]))) for item in wrong)
+        return cls(f"{error.title}: {'; '.join(parts)}")
+
+
+Item = TypeVar("Item")
+
+
+class Page(Shape, Generic[Item]):
+    """`next_cursor` is null on the last page; else it is handed back as `cursor`."""
+
+    items: list[Item]
+    next_cursor: str | None = None

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from pydantic import Field, StrictBool
 
+from swarmhold.models.attempts import Retry
 from swarmhold.models.enums import SETTLED, OnDeadline, Outcome, Phase, Status
 from swarmhold.models.instants import Instant, Seconds
 from swarmhold.models.names import Labels, Name, TaskId, Text
-from swarmhold.models.retries import Retry
 from swarmhold.models.shapes import JsonValue, Request, Shape, integral, null_as
 
 __all__ = [

@@ -1,14 +1,29 @@
-"""Turn what a worker returned into the attempt's Final.
-
-Bodies never pass through the dispatch path itself: it moves their text undecoded. What is large goes out as artifacts,
-which stay readable with the attempt's outputs, or into named resources, which `input_inject` takes into other prompts.
-"""
+"""The base layers, which act on every dispatch: `audit` and `sink`."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from app.domain.outputs import Final
 from app.spawning.outputs import as_exact_final
-from app.spawning.ports import Facts, Layer
+from app.spawning.ports import Draft, Facts, Layer, Lookup
+
+
+class AuditLayer(Layer):
+    """A base layer: adds session, spawner and layers to the attempt's started event.
+
+    The event feed is the record; the attempt's end has an event of its own, so nothing is added there.
+    """
+
+    key = "audit"
+
+    def prepare(self, draft: Draft, look: Lookup) -> Draft:
+        """Add `by` (the session), `spawner` and `layers`."""
+        del look
+        facts = draft.facts
+        notes = (("by", facts.session_id), ("spawner", facts.spawner), ("layers", list(facts.layers)))
+        return replace(draft, notes=(*draft.notes, *notes))
+
 
 _TAG = '"type":"final"'
 

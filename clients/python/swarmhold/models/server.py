@@ -1,14 +1,13 @@
-"""Counts of the whole server. What is counted may grow."""
+"""The server as a whole: counts, whether dispatching is paused, named resources. What is counted may grow."""
 
 from __future__ import annotations
 
 from pydantic import Field
 
 from swarmhold.models.instants import Instant
-from swarmhold.models.loops import LoopState
-from swarmhold.models.shapes import Shape
+from swarmhold.models.shapes import JsonValue, Shape
 
-__all__ = ["AttemptCount", "Stats"]
+__all__ = ["AttemptCount", "LoopState", "Resource", "Stats"]
 
 
 class AttemptCount(Shape):
@@ -30,3 +29,19 @@ class Stats(Shape):
     queues: dict[str, int] = Field(default_factory=dict)
     webhooks: dict[str, int] = Field(default_factory=dict)
     loop: LoopState | None = None
+
+
+class LoopState(Shape):
+    """`by` and `since` tell who paused or resumed dispatching last, and when; null when nobody ever did."""
+
+    paused: bool
+    by: str | None
+    since: Instant | None
+
+
+class Resource(Shape):
+    """A named value and when it was last set."""
+
+    key: str
+    value: JsonValue
+    updated_at: Instant

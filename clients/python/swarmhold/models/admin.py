@@ -1,0 +1,146 @@
+"""API keys, webhooks and tokens: what administrators make, list and revoke."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from swarmhold.models.enums import Role, Verb, WebhookStatus
+from swarmhold.models.instants import Instant, Seconds
+from swarmhold.models.names import Name, TaskId
+from swarmhold.models.shapes import Request, Shape, integral
+
+__all__ = [
+    "ApiKey",
+    "CreatedKey",
+    "CreatedWebhook",
+    "KeyRequest",
+    "MintRequest",
+    "MintedToken",
+    "ReplayRequest",
+    "TokenVerdict",
+    "VerifyRequest",
+    "Webhook",
+    "WebhookRequest",
+]
+
+
+class KeyRequest(Request):
+    """A key that may attach as `roles`; without `ttl` (seconds) it lives until revoked."""
+
+    name: Name
+    roles: Annotated[tuple[Role, ...], Field(min_length=1, max_length=4)]
+    ttl: Seconds | None = None
+
+
+class CreatedKey(Shape):
+    """The one answer that shows the key itself."""
+
+    id: str
+    key: str = Field(repr=False)
+
+
+class ApiKey(Shape):
+    """A key by its id; the secret is kept nowhere."""
+
+    id: str
+    name: str
+    roles: list[str]
+    root: bool | None = None
+    created_at: Instant
+    expires_at: Instant | None = None
+    revoked_at: Instant | None = None
+
+
+Cursor = Annotated[int, Field(strict=True, ge=0, le=2**53 - 1), integral]
+Url = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=4096),
+    Field(json_schema_extra={"pattern": r"^https?://[^\s\x00-\x1f]+$"}),
+]
+
+
+class WebhookRequest(Request):
+    """Send events of these kinds (all without `events`) to `url`, beginning behind `after` or with what comes now."""
+
+    url: Url
+    name: Name = "webhook"
+    events: Annotated[list[Name], Field(min_length=1, max_length=100)] | None = None
+    after: Cursor | None = None
+
+
+class ReplayRequest(Request):
+    """Deliver again what lies behind this cursor; 0 is the beginning."""
+
+    after: Cursor
+
+
+class Webhook(Shape):
+    """One webhook, without its secret.
+
+    Everything up to `cursor` was delivered. A paused one says why in `reason`; `failures`, `failing_since`, `next_at`
+    and `last_error` are about failures since the last success.
+    """
+
+    id: str
+    name: str
+    url: str
+    events: list[str] | None
+    status: WebhookStatus
+    reason: str | None = None
+    cursor: int
+    failures: int
+    failing_since: Instant | None = None
+    next_at: Instant | None = None
+    last_error: str | None = None
+    delivered: int
+    delivered_at: Instant | None = None
+    created_at: Instant
+
+
+class CreatedWebhook(Webhook):
+    """The one answer that shows what signs the deliveries."""
+
+    secret: str = Field(repr=False)
+
+
+MintableRole = Literal[Role.WORKER, Role.OBSERVER]
+
+
+class MintRequest(Request):
+    """A token for a worker or an observer; it dies with the token that minted it."""
+
+    agent_id: Name
+    role: MintableRole
+    ttl: Seconds
+    max_uses: Annotated[int, Field(strict=True, ge=1, le=2**31 - 1), integral] | None = None
+    scopes: Annotated[tuple[Verb, ...], Field(max_length=64)] | None = None
+    task_id: TaskId | None = None
+
+
+class MintedToken(Shape):
+    """The one answer that shows the token; `jti` names it from then on."""
+
+    token: str = Field(repr=False)
+    jti: str
+    expires_at: Instant
+
+
+class VerifyRequest(Request):
+    """May `token` do `verb` (to `task_id`)? Asking consumes a use, as doing it would."""
+
+    token: Annotated[str, StringConstraints(min_length=1, max_length=16384)] = Field(repr=False)
+    verb: Verb
+    task_id: TaskId | None = None
+
+
+class TokenVerdict(Shape):
+    """`code` says why a token is not valid; what could not be learned of it is null."""
+
+    valid: bool
+    code: str | None = None
+    role: Role | None
+    sub: str | None
+    expires_at: Instant | None
+    uses_left: int | None
