@@ -93,6 +93,9 @@ SCRAPED = "/metrics"
 
 OPEN = {("GET", "/healthz"), ("GET", "/readyz")}
 
+HELD = (f"{OP}/questions/{{key}}", f"{WORK}/questions/{{key}}")
+"""Routes that wait, besides the polls of tasks."""
+
 BODIES: dict[str, Any] = {
     "/sessions": {"operator_id": "x", "ttl": 60},
     "/tasks": {"agent": "a", "initial_directive": "d"},
@@ -132,7 +135,7 @@ class Stage:
         headers = {} if credential is None else {"Authorization": f"Bearer {credential}"}
         content = body_of(path, self.places) if body and method in ("POST", "PUT") else {}
         url = path.format(**self.places)
-        params = {"hold": 0} if path.endswith(("/poll", "{key}")) else {}
+        params = {"hold": 0} if path.endswith("/poll") or path in HELD else {}
         async with self.client.stream(
             method, url, headers={**headers, **content.pop("headers", {})}, params=params, **content
         ) as reply:

@@ -310,8 +310,8 @@ async def test_a_stopping_server_says_goodbye(node: Node) -> None:
 
 async def test_a_reader_that_does_not_keep_up_is_closed_with_4408_and_finds_everything_later() -> None:
     """Its frames cost no more than the queue; on reconnect every open question is there."""
-    sockets = WebSocketSettings(queue_frames=8, queue_bytes=200_000)
-    async with served(HttpSettings(websockets=sockets)) as node:
+    sockets, limits = WebSocketSettings(queue_frames=8, queue_bytes=200_000), Limits(question_bytes=1_000_000)
+    async with served(HttpSettings(websockets=sockets, limits=limits)) as node:
         token = await node.attach(Role.SENIOR)
         async with speaking(node, DESK, token, max_queue=1, compression=None) as desk:
             await desk.receive()
