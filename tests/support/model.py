@@ -237,7 +237,7 @@ class Model:
         if attempt.reason == "revoked":
             return "TokenRevoked"
         if "cancelled" in (task.status, attempt.reason):
-            self._keep(attempt, value, ok)
+            self._keep(attempt, value, ok, now)
             return "Cancelled"
         if attempt.final is not None:
             if attempt.final == (value, ok):
@@ -247,11 +247,13 @@ class Model:
         elif attempt.live:
             self._accept(attempt, value, ok, now, held)
             return None
-        self._keep(attempt, value, ok)
+        self._keep(attempt, value, ok, now)
         return "AttemptSuperseded"
 
-    def _keep(self, attempt: ModelAttempt, value: Any, ok: bool) -> None:
-        if (value, ok) not in attempt.late:
+    def _keep(self, attempt: ModelAttempt, value: Any, ok: bool, now: int) -> None:
+        # None is kept once the credential is past its life.
+        alive = attempt.handle_at is None or attempt.handle_at > now
+        if alive and (value, ok) not in attempt.late:
             attempt.late.append((value, ok))
 
     def _accept(self, attempt: ModelAttempt, value: Any, ok: bool, now: int, held: str) -> None:
