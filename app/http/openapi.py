@@ -104,6 +104,8 @@ def describe(routes: list[BaseRoute], settings: HttpSettings) -> dict[str, Any]:
     described["components"]["responses"] = {f"Problem{status}": _problem(status) for status in _TEXTS}
     limits = _limits(settings)
     schemas["ClaimRequest"]["properties"]["hold"]["anyOf"][0] |= limits["hold"]
+    schemas["AttachRequest"]["properties"]["ttl"]["maximum"] = settings.limits.session_life_ms / 1000
+    schemas["MintRequest"]["properties"]["ttl"]["maximum"] = settings.limits.token_life_ms / 1000
     schemas["WebhookRequest"]["properties"]["events"]["anyOf"][0]["items"] = {"type": "string", "enum": _KINDS}
     for operation in _operations(described):
         _complete(operation, limits)

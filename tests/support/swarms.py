@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -50,6 +51,19 @@ def still_clocks() -> tuple[int, int]:
     return 0, 0
 
 
+class SharedIds(IdSource):
+    """Ids that grow over all connections of a store, for a clock that stands still."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock=clock)
+        self._lock = threading.Lock()
+
+    def new(self, prefix: str) -> str:
+        """Return a fresh id; any thread may ask."""
+        with self._lock:
+            return super().new(prefix)
+
+
 @dataclass(slots=True, kw_only=True)
 class Plan:
     """What an engine is made of: the same plan on the same store makes the engine that follows a dead one."""
@@ -69,10 +83,10 @@ class Plan:
     def parts(self) -> Parts:
         """New parts with identical keys."""
         registries = Registries()
-        url, clock, policy = self.store_url, self.clock, self.cfg.hold
+        url, clock, policy, ids = self.store_url, self.clock, self.cfg.hold, SharedIds(self.clock)
         return Parts(
             cfg=self.cfg,
-            open_store=lambda: open_store(url, clock=clock, ids=lambda: IdSource(clock=clock), policy=policy),
+            open_store=lambda: open_store(url, clock=clock, ids=lambda: ids, policy=policy),
             bus=self.bus(),
             signer=TokenSigner([SigningKey("test", b"s" * 32)], clock=clock),
             mint=HandleMint(b"h" * 32, length=self.length),

@@ -55,7 +55,7 @@ async def test_what_cannot_be_done_is_told(start_server: StartServer, run: Run) 
         assert "task_made" in await _command(run, "create", receiver.url, "--event", "task_made", *here, status=1)
         assert "webhook-not-found" in await _command(run, "pause", f"H-{'0' * 26}", *here, status=1)
         await asyncio.to_thread(node.stop)
-        assert "Is it running?" in await _command(run, "list", "--url", node.url, *here, status=1)
+        assert "No server of" in await _command(run, "list", "--url", node.url, *here, status=1)
 
 
 async def test_a_program_manages_webhooks(start_server: StartServer) -> None:

@@ -53,6 +53,8 @@ def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
 def _serving(data: Path) -> Iterator[httpx.Client]:
     port = free_port()
     lives = {"SWARMHOLD_ENGINE__HANDLE_LIFE": str(TEN_YEARS), "SWARMHOLD_DATA_DIR": str(data)}
+    # Releases before schema 0004 have no such limit; leave it out for them.
+    lives["SWARMHOLD_LIMITS__SESSION_LIFE"] = str(TEN_YEARS)
     command = [sys.executable, "-m", "app.cli", "serve", "--port", str(port)]
     process = subprocess.Popen(command, env={**os.environ, **lives})
     try:
