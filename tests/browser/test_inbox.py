@@ -181,7 +181,7 @@ def test_what_somebody_else_answered_is_shown_and_the_draft_kept(console: Consol
     console.page.get_by_label("Your answer").last.fill("me, nearly")
     swarm.answer(asked["key"], "Mira was")
 
-    settlement = console.page.get_by_role("region", name="How it was settled")
+    settlement = console.page.get_by_role("region", name="How it was answered")
     for _ in range(2):
         expect(settlement).to_contain_text("Answered by mira")
         expect(settlement).to_contain_text("Mira was")

@@ -40,7 +40,7 @@ export async function answer(key, value) {
 /** Marks an answer as rejected. The draft is kept, and the state of the question is shown next to it. */
 async function refused(key, value, problem) {
   put(key, { value, state: "refused", code: problem.code, detail: problem.message });
-  if (problem.status === 409) notify("This question was settled meanwhile. Your draft is kept.", "bad");
+  if (problem.status === 409) notify("This question was answered or closed meanwhile. Your draft is kept.", "bad");
   await fetchQuestion(key).catch(() => {});
   return false;
 }

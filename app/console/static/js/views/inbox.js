@@ -68,7 +68,7 @@ function Desk({ id }) {
 
 function emptyText(done, wanted) {
   if (wanted) return "Nothing fits.";
-  if (done) return "Nothing was settled while this console looked.";
+  if (done) return "Nothing was answered while this console was open.";
   return loaded.value ? "Nobody waits for an answer." : "Reading…";
 }
 

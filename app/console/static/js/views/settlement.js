@@ -14,7 +14,7 @@ export function Settlement({ question }) {
   if (question.status === "open") return null;
   const draft = entry?.state === "refused" ? textOf(entry.value) : draftText(draftOf(question.key));
   const own = question.answered_by === held.value?.name;
-  return html`<section class="settlement" aria-label="How it was settled">
+  return html`<section class="settlement" aria-label="How it was answered">
     ${question.status === "answered"
       ? html`<h2>${own ? "You answered" : `Answered by ${line(question.answered_by ?? "somebody else", 60)}`}</h2>
           ${question.answered_at && html`<p class="hint">${exact(question.answered_at)}</p>`}
