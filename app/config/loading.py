@@ -52,7 +52,7 @@ class Loaded:
     settings: Settings
     origins: Mapping[str, str]
     warnings: tuple[str, ...] = ()
-    """What is ignored, and each setting that was given by an old name."""
+    """Warnings: ignored variables, and settings that were given by an old name."""
     secret_variables: tuple[str, ...] = ()
     """Variables of the environment that hold secrets."""
 
