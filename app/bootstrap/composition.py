@@ -35,7 +35,13 @@ _log = structlog.get_logger(__name__)
 
 def build_engine(settings: Settings, keyring: Keyring, *, base_url: str | None = None) -> Engine:
     """Return an engine as configured, not started. Raises StartFailed for settings that cannot be used."""
-    cfg = replace(settings.engine, base_url=base_url or settings.url(), limits=settings.limits)
+    cfg = replace(
+        settings.engine,
+        base_url=base_url or settings.url(),
+        limits=settings.limits,
+        workers=settings.spawn.workers,
+        questions=settings.questions,
+    )
     registries = Registries()
     extra, problems = load_layers() if settings.spawn.plugins else ([], [])
     catalog = _catalog(settings.spawn, registries, keyring)

@@ -11,8 +11,10 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr
 
 from app.config.schema import Exposure, Schema
+from app.domain.delegation import WorkerRules
 from app.domain.handles import DEFAULT_LENGTH, MIN_LENGTH
 from app.domain.limits import Limits
+from app.domain.questions import QuestionRules
 from app.engine.ops.rules import EngineCfg
 from app.http.settings import HttpSettings, WebSocketSettings
 from app.spawning.adapters.http import HttpWorkerSettings
@@ -44,6 +46,7 @@ class SpawnSettings:
     `keys_file`."""
     plugins: bool = True
     """Whether the spawners and layers of installed packages are loaded."""
+    workers: WorkerRules = field(default_factory=WorkerRules)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +95,7 @@ class Settings:
     """How long a stop may take in all; `docker stop` kills after 10 seconds unless it is told otherwise. Requests and
     connections have what `engine.stop_grace` leaves of it."""
     engine: EngineCfg = field(default_factory=EngineCfg)
+    questions: QuestionRules = field(default_factory=QuestionRules)
     spawn: SpawnSettings = field(default_factory=SpawnSettings)
     webhooks: SenderSettings = field(default_factory=SenderSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
@@ -139,12 +143,12 @@ SCHEMA = Schema(
             }
         ),
         EngineCfg: Exposure(
-            hidden=frozenset({"base_url", "limits"}),
+            hidden=frozenset({"base_url", "limits", "workers", "questions"}),
             inline={"hold": ""},
             presets={"hold": {"strict": HoldPolicy.strict(), "default": HoldPolicy(), "relaxed": HoldPolicy.relaxed()}},
         ),
         HoldPolicy: Exposure(bounds={"max_retry": Field(ge=0)}),
-        SpawnSettings: Exposure(inline={"http": "http_"}),
+        SpawnSettings: Exposure(inline={"http": "http_", "workers": "worker_"}),
         HttpWorkerSettings: Exposure(hidden=frozenset({"secrets", "backoff_s", "max_backoff_s", "max_reply_bytes"})),
         Program: Exposure(
             names={
@@ -178,6 +182,7 @@ RENAMED: Mapping[str, str] = {
     "engine.most_late_results": "limits.late_results",
     "engine.most_outputs": "limits.outputs",
     "engine.recheck": "engine.poll_interval",
+    "engine.worker_spawners": "spawn.worker_spawners",
     "http.body_limit": "limits.body",
     "http.frame_limit": "limits.frame",
     "http.guess_burst": "http.auth_rate_limit.burst_overall",

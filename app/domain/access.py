@@ -115,6 +115,9 @@ DEFAULT_TABLE: Mapping[Role, frozenset[Verb]] = {
     ),
 }
 
+MULTIPLYING = frozenset({Verb.START_TASK, Verb.DISPATCH_ATTEMPT})
+"""What a token of limited uses never may: its uses would come back with the credentials of what it starts."""
+
 
 class RoleVerbGate:
     """An immutable table of roles and their verbs. `allowing` and `denying` return changed copies."""
@@ -128,13 +131,22 @@ class RoleVerbGate:
         """Return whether the role includes the verb."""
         return verb in self._table[role]
 
-    def check(self, role: Role, verbs: Verb | Sequence[Verb], scope: frozenset[Verb] | None = None) -> None:
+    def check(
+        self,
+        role: Role,
+        verbs: Verb | Sequence[Verb],
+        scope: frozenset[Verb] | None = None,
+        *,
+        limited_uses: bool = False,
+    ) -> None:
         """Raise RoleViolation unless the role, narrowed by the token's scope, includes one of the verbs.
 
-        With no verbs at all, every role passes.
+        With no verbs at all, every role passes. A token of limited uses lacks what multiplies it.
         """
         wanted = (verbs,) if isinstance(verbs, Verb) else verbs
         allowed = self._table[role]
+        if limited_uses:
+            allowed -= MULTIPLYING
         if wanted and not any(verb in allowed and (scope is None or verb in scope) for verb in wanted):
             raise RoleViolation(role.value, wanted[0].value)
 

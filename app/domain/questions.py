@@ -77,6 +77,16 @@ class Question(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QuestionRules:
+    """Who may answer a question, and how."""
+
+    self_answer: bool = False
+    """Whether the API key that a question descends from may answer it."""
+    worker_default: bool = False
+    """Whether a worker may ask with `on_deadline: default`, so that silence gives the answer that it chose."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
     """A question to ask. `default_answer` is None when none was given (a JSON null is `Json("null")`)."""
 

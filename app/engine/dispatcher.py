@@ -17,6 +17,7 @@ import structlog
 from app.bus.port import HintBus
 from app.domain.access import ENGINE, Caller, Role, Verb
 from app.domain.attempts import Attempt, Dispatched, DispatchOutcome, Phase, Reason
+from app.domain.delegation import Asked
 from app.domain.errors import (
     Busy,
     DispatchFailed,
@@ -136,7 +137,7 @@ class Dispatcher:
             stack = self.build(spawner, layers)
         except DispatchFailed:
             # The error names what the settings allow: only for callers who may use it.
-            check = partial(self._check_dispatcher, task_id=task_id, kind=str(spawner.get("kind")))
+            check = partial(self._check_dispatcher, task_id=task_id, asked=_asked(spawner, layers))
             await self._transactions.read_as(bearer, Verb.DISPATCH_ATTEMPT, check)
             raise
         if lease is not None and lease <= timedelta(0):
@@ -182,7 +183,7 @@ class Dispatcher:
         cfg, mint = self._cfg, self._parts.mint
 
         def run(state: State, caller: Caller) -> tuple[Dispatched, Prepared | None]:
-            self._check_dispatcher(state, caller, task_id, request.stack.router.kind)
+            self._check_dispatcher(state, caller, task_id, _asked(request.stack.router.spec, request.stack.hints))
 
             def make() -> tuple[Dispatched, Prepared | None]:
                 prepared = dispatches.prepare(state, cfg, caller, task_id, request)
@@ -199,11 +200,10 @@ class Dispatcher:
 
         return await self._transactions.call("dispatch", bearer, Verb.DISPATCH_ATTEMPT, run)
 
-    def _check_dispatcher(self, state: State, caller: Caller, task_id: str, kind: str) -> None:
+    def _check_dispatcher(self, state: State, caller: Caller, task_id: str, asked: Asked) -> None:
         require_access(state, caller, task_id, Verb.DISPATCH_ATTEMPT)
-        if caller.role is Role.WORKER and kind not in self._cfg.worker_spawners:
-            allowed = ", ".join(sorted(self._cfg.worker_spawners))
-            raise DispatchFailed(f"a worker may not use the spawner {kind!r}; it may use {allowed}")
+        if caller.role is Role.WORKER:
+            self._cfg.workers.check(asked)
 
     async def _when_resumed(self, prepare: Callable[[], Awaitable[R]], end: float) -> R:
         """Prepare now, or as soon as dispatching is resumed while there is time. Raises LoopPaused at `end`."""
@@ -321,6 +321,11 @@ class Dispatcher:
         request = DispatchRequest(stack=self.rebuild(last), lease_ms=last.lease_ms, owner=self.node)
         caller = replace(ENGINE, jti=last.parent_jti, session_id=last.session_id)
         return dispatches.prepare(state, self._cfg, caller, task_id, request)
+
+
+def _asked(spawner: dict[str, Any], layers: Sequence[str]) -> Asked:
+    """Return what a dispatch asks for, as far as it is known before its layers are."""
+    return Asked(spawner=str(spawner.get("kind")), function=spawner.get("function"), layers=frozenset(layers))
 
 
 async def ended(running: Iterable[asyncio.Task[Any]]) -> None:

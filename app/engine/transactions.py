@@ -85,6 +85,11 @@ class Transactions:
         store.on_commit(self._committed)
 
     @property
+    def gate(self) -> RoleVerbGate:
+        """The table of roles and verbs."""
+        return self._gate
+
+    @property
     def limits(self) -> Limits:
         """The limits of the server."""
         return self._cfg.limits
@@ -209,11 +214,11 @@ class Transactions:
         Raises BadSignature, TokenExpired, RoleViolation, HandleMistyped.
         """
         if isinstance(bearer, Handle):
-            digest = Digest(self._mint.digest(bearer.text))
+            digest = Digest(self._mint.digest(bearer.text), verbs)
             self._gate.check(Role.WORKER, verbs)
             return digest
         claims = self._signer.verify(bearer)
-        self._gate.check(claims.role, verbs, claims.scope)
+        self._gate.check(claims.role, verbs, claims.scope, limited_uses=claims.max_uses is not None)
         return claims
 
     def _renewal_due(self, state: State, caller: Caller) -> Caller | None:

@@ -25,7 +25,8 @@ class Facts:
     """The facts about an attempt that every step of its life can use.
 
     `spawner` is the kind of the dispatched spawner, `kind` the operator kind that the cascade came to, if any tier set
-    one.
+    one. `gates` are the spawn hooks that have to agree whatever the session says: those of an attempt that was prepared
+    before, and those that the attempt of its dispatcher went through.
     """
 
     task_id: str
@@ -38,14 +39,19 @@ class Facts:
     hook_id: str | None
     bridge_id: str | None
     operator_backend_id: str | None
+    gates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """An attempt about to be prepared. `notes` are added to its started event."""
+    """An attempt about to be prepared. `notes` are added to its started event.
+
+    `may_look` tells whether the author of the prompt may read resources.
+    """
 
     facts: Facts
     prompt: str
+    may_look: bool = True
     system: str | None = None
     notes: tuple[tuple[str, Any], ...] = ()
 
@@ -242,6 +248,9 @@ class Layer:
     skips_detached: ClassVar[bool] = False
     """Whether it leaves attempts of detached spawners alone, whose workers submit instead of returning."""
 
+    standing: ClassVar[bool] = False
+    """Whether it belongs to every stack, asked for or not, so that `applies` alone decides whether it acts."""
+
     drives: ClassVar[bool] = False
     """Whether it has steps of its own, so that the server drives the attempt. Derived from what is overridden."""
 
@@ -257,6 +266,11 @@ class Layer:
         """Whether the layer acts on this attempt at all. Plain, repeatable."""
         del facts
         return True
+
+    def hooks(self, facts: Facts) -> tuple[str, ...]:
+        """Return the ids of the spawn hooks that have to agree to this attempt."""
+        del facts
+        return ()
 
     def prepare(self, draft: Draft, look: Lookup) -> Draft:
         """Shape the attempt inside the prepare transaction. Plain, repeatable."""
@@ -318,6 +332,7 @@ class LayerRegistry:
     def __init__(self, *, base: Sequence[Layer] = (), hints: Sequence[Layer] = ()) -> None:
         self._base = tuple(base)
         self._hints = {layer.key: layer for layer in hints}
+        self._standing = tuple(layer for layer in hints if layer.standing)
         self._settling = any(layer.settles for layer in self._base)
         self._settling_detached = any(layer.settles and not layer.skips_detached for layer in self._base)
 
@@ -342,6 +357,10 @@ class LayerRegistry:
         return [key for key in keys if key not in self._hints and key not in base]
 
     def stack(self, keys: Sequence[str]) -> tuple[Layer, ...]:
-        """Base layers, then the hint layers in the order asked, outermost last; each once, unknown ones skipped."""
+        """Base layers, then the hint layers in the order asked, outermost last; each once, unknown ones skipped.
+
+        Standing layers that were not asked for are outermost.
+        """
         asked = dict.fromkeys(key for key in keys if key in self._hints)
-        return self._base + tuple(self._hints[key] for key in asked)
+        standing = tuple(layer for layer in self._standing if layer.key not in asked)
+        return self._base + tuple(self._hints[key] for key in asked) + standing

@@ -50,6 +50,11 @@ class ActiveLayers:
         """Whether the worker must wait until every layer's `spawn` has let the attempt through."""
         return any(layer.gates for layer in self.layers)
 
+    @property
+    def hooks(self) -> tuple[str, ...]:
+        """The spawn hooks that have to agree before the attempt starts."""
+        return tuple(dict.fromkeys(hook for layer in self.layers for hook in layer.hooks(self.facts)))
+
     def prepare(self, draft: Draft, look: Lookup) -> Draft:
         """Return the draft as every layer has shaped it."""
         for layer in self.layers:
@@ -142,8 +147,11 @@ class SpawnerStack:
 
     @property
     def may_drive(self) -> bool:
-        """Whether any attempt through this stack may have to be driven by the server."""
-        return not is_detached(self.router) or any(layer.drives for layer in self.layers)
+        """Whether an attempt through this stack may have to be driven by the server, inherited gates aside."""
+        asked = set(self.hints)
+        return not is_detached(self.router) or any(
+            layer.drives and (not layer.standing or layer.key in asked) for layer in self.layers
+        )
 
     def resolve(self, facts: Facts) -> ActiveStack:
         """Return what of the stack acts on this attempt."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from app.spawning.ports import Job
 
 _TEXT = """\
@@ -32,7 +34,11 @@ error that says why.
 
 
 def directive_for(job: Job, handle: str) -> str:
-    """Return the directive for one attempt."""
+    """Return the directive for one attempt. Text from others stands in it as JSON strings, in ASCII."""
     return _TEXT.format(
-        agent=job.agent, task_id=job.task_id, attempt=job.attempt, handle=handle, base_url=job.base_url.rstrip("/")
+        agent=json.dumps(job.agent),
+        task_id=json.dumps(job.task_id),
+        attempt=job.attempt,
+        handle=handle,
+        base_url=job.base_url.rstrip("/"),
     )

@@ -94,5 +94,6 @@ async def test_what_may_be_started_is_told_to_those_who_may_start_it(node: Node,
     assert await code(await node.operator(Role.OBSERVER), f"/v1/operator/tasks/{task_id}") == "role-violation"
     assert await code(worker, f"/v1/worker/tasks/{task_id}") == "token-task-mismatch"
     refused = await worker.post(f"/v1/worker/tasks/{child}/dispatch", json=order)
-    assert ("may not use" in refused.text) == (spawner["kind"] != "in_process")
+    assert refused.json()["code"] == "dispatch-failed"
+    assert "a worker may not" in refused.text
     assert await code(operator, f"/v1/operator/tasks/{task_id}") == "dispatch-failed"

@@ -16,6 +16,7 @@ from app.bus.port import HintBus
 from app.domain.access import Role, RoleVerbGate
 from app.domain.attempts import Attempt
 from app.domain.clock import Clock
+from app.domain.delegation import WorkerRules
 from app.domain.events import Event, Lagged
 from app.domain.handles import HandleMint
 from app.domain.ids import IdSource
@@ -40,6 +41,9 @@ from app.state.tables import ATTEMPTS, TASKS
 
 PATIENT = HoldPolicy(max_hold_ms=60_000, max_retry=100)
 """A store that does not mind a slow machine."""
+
+OPEN = WorkerRules(functions=frozenset({"identity", "scripted"}))
+"""Workers may dispatch to the functions of tests."""
 
 DAY = timedelta(days=1)
 YEAR = timedelta(days=365)
@@ -70,7 +74,7 @@ class Plan:
 
     store_url: str
     clock: Clock
-    cfg: EngineCfg = field(default_factory=lambda: EngineCfg(hold=PATIENT, stop_grace_ms=500))
+    cfg: EngineCfg = field(default_factory=lambda: EngineCfg(hold=PATIENT, stop_grace_ms=500, workers=OPEN))
     functions: FunctionRegistry = field(default_factory=FunctionRegistry)
     layers: Sequence[Layer] = ()
     gate: RoleVerbGate = field(default_factory=RoleVerbGate)

@@ -6,6 +6,7 @@ of the task are checked here, so that revoking and spending are atomic with the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -58,9 +59,10 @@ _SESSION_OF = SESSIONS.search(schema.sessions.c.jti == sa.bindparam("jti"))
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """A handle by its keyed digest."""
+    """A handle by its keyed digest, with the verbs of which its attempt's scope has to include one."""
 
     text: str
+    verbs: Verb | Sequence[Verb] = ()
 
 
 Presented = Claims | Digest

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from app.domain.delegation import WorkerRules
 from app.domain.limits import Limits
+from app.domain.questions import QuestionRules
 from app.state.policies import HoldPolicy
 
 SECOND = 1000
@@ -47,11 +49,13 @@ class EngineCfg:
     """How often a parked wait reads the state again without a hint that it changed."""
     strict_hints: bool = False
     """Whether a dispatch that asks for unknown layers is refused; otherwise they are skipped."""
-    worker_spawners: frozenset[str] = frozenset({"external", "in_process", "queue"})
-    """Spawners that workers may dispatch to."""
     long_hold_ms: int = HOUR
     """How long an attempt may last before the `long_hold` layer logs a warning."""
     base_url: str = "http://127.0.0.1:7777"
     """Base URL under which workers reach the server; not a setting of its own."""
     limits: Limits = field(default_factory=Limits)
     """The server's limits; set as a section of their own."""
+    workers: WorkerRules = field(default_factory=WorkerRules)
+    """What workers may dispatch; set in the section `spawn`."""
+    questions: QuestionRules = field(default_factory=QuestionRules)
+    """Who may answer questions, and how; set as a section of their own."""

@@ -25,7 +25,12 @@ class InputInjectLayer(Layer):
         self._longest = longest_prompt
 
     def prepare(self, draft: Draft, look: Lookup) -> Draft:
-        """Fill in the prompt. Raises PayloadTooLarge when it becomes longer than `longest_prompt` characters."""
+        """Fill in the prompt, where its author may read resources.
+
+        Raises PayloadTooLarge when it becomes longer than `longest_prompt` characters.
+        """
+        if not draft.may_look:
+            return draft
         filling = _Filling(look, room=self._longest)
         prompt = _PLACEHOLDER.sub(filling.put, draft.prompt)
         if not filling.keys:

@@ -1,4 +1,4 @@
-"""The session's spawn hook approves an attempt before it starts, and is notified when it ended."""
+"""A spawn hook approves an attempt before it starts, and is notified when it ended."""
 
 from __future__ import annotations
 
@@ -15,10 +15,15 @@ _log = structlog.get_logger(__name__)
 
 
 class MainAiLayer(Layer):
-    """Acts when the session names a hook and is not automated. While no hook is registered, attempts wait."""
+    """Asks the session's hook where it is asked for by name, unless the session is automated.
+
+    What a worker dispatches is asked about as well, by the hooks that its own attempt went through. While no hook is
+    registered, attempts wait.
+    """
 
     key = "main_ai"
     gates = True
+    standing = True
 
     def __init__(self, hooks: Registry[SpawnHook]) -> None:
         self._hooks = hooks
@@ -28,20 +33,28 @@ class MainAiLayer(Layer):
         return MainAiLayer(registries.hooks)
 
     def applies(self, facts: Facts) -> bool:
-        """A hook is named, and the cascade did not come to `automate`."""
-        return facts.hook_id is not None and facts.kind is not OperatorKind.AUTOMATE
+        """Whether any hook has to agree."""
+        return bool(self.hooks(facts))
+
+    def hooks(self, facts: Facts) -> tuple[str, ...]:
+        """The gates of the attempt, then the session's hook if the layer was asked for and is not automated away."""
+        if self.key not in facts.layers or facts.hook_id is None or facts.kind is OperatorKind.AUTOMATE:
+            return facts.gates
+        return tuple(dict.fromkeys((*facts.gates, facts.hook_id)))
 
     async def spawn(self, job: Job, control: Control, inner: Spawn) -> Worker:
-        """Ask the hook first. Raises SpawnRefused with its reason; a hook that breaks fails the attempt."""
-        if (hook_id := job.facts.hook_id) is not None:
+        """Ask the hooks first. Raises SpawnRefused with a hook's reason; a hook that breaks fails the attempt."""
+        for hook_id in self.hooks(job.facts):
             await self._ask(hook_id, job)
         return await inner(job, control)
 
     async def after(self, job: Job, control: Control, outcome: DispatchOutcome) -> None:
-        """Notify the hook, or the next one registered under its id, until one has returned."""
+        """Notify each hook, or the next one registered under its id, until one has returned."""
         del control
-        if (hook_id := job.facts.hook_id) is None:
-            return
+        for hook_id in self.hooks(job.facts):
+            await self._notify(hook_id, job, outcome)
+
+    async def _notify(self, hook_id: str, job: Job, outcome: DispatchOutcome) -> None:
         try:
             await self._hooks.run(hook_id, lambda hook: hook.after(job, outcome))
         except Exception as error:  # noqa: BLE001 - the hook was notified; what it does with that is its own affair

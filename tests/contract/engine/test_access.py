@@ -127,6 +127,20 @@ async def test_a_scope_narrows_a_token(swarm: Swarm) -> None:
     await refused(RoleViolation, swarm.engine.verify_token(token, Verb.START_TASK))
 
 
+async def test_a_token_of_limited_uses_neither_starts_nor_dispatches(swarm: Swarm) -> None:
+    """Its uses would come back with the credentials of what it starts; nothing is spent or changed."""
+    work = await swarm.external()
+    child = await swarm.child(work)
+    token = await minted(swarm, task_id=work.task_id, max_uses=1)
+
+    for verb in (Verb.START_TASK, Verb.DISPATCH_ATTEMPT):
+        await refused(RoleViolation, swarm.engine.verify_token(token, verb))
+    await unchanged(swarm, RoleViolation, swarm.engine.start_task(token, SPEC))
+    await unchanged(swarm, RoleViolation, swarm.engine.dispatcher.dispatch(token, child, EXTERNAL))
+
+    assert (await swarm.engine.read_task_state(token, child)).task.id == child
+
+
 # Minting
 
 

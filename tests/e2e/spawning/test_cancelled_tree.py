@@ -23,7 +23,11 @@ MAY_USE = sorted({rig.kind for rig in RIGS.values()})
 @pytest.fixture
 async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     """A server whose workers may use every spawner."""
-    async with open_stage(tmp_path, SWARMHOLD_ENGINE__WORKER_SPAWNERS=json.dumps(MAY_USE)) as made:
+    opened = {
+        "SWARMHOLD_SPAWN__WORKER_SPAWNERS": json.dumps(MAY_USE),
+        "SWARMHOLD_SPAWN__WORKER_FUNCTIONS": json.dumps(["obey"]),
+    }
+    async with open_stage(tmp_path, **opened) as made:
         await made.connect()
         yield made
 

@@ -86,11 +86,14 @@ def test_the_defaults_of_the_tree_are_those_of_the_parts() -> None:
     assert settings.retention.policy == RetentionPolicy()
 
 
+_LISTS = {"engine.worker_spawners"}
+
+
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())
 def test_an_old_name_works_with_a_warning_that_names_the_new_one(old: str, new: str, tmp_path: Path) -> None:
     """In the environment and in the file, each as it writes names."""
     file = tmp_path / "settings.toml"
-    file.write_text(f"{old} = 40\n")
+    file.write_text(f'{old} = ["40"]' if old in _LISTS else f"{old} = 40\n")
     for loaded, spelled in (
         (load(environ={variable(old): "40"}), variable),
         (load(environ={}, file=file), str),
