@@ -61,7 +61,7 @@ class Server:
     @classmethod
     def build(cls, settings: Settings, *, port: int | None = None) -> Server:
         """Create the data directory and the keys, and build everything. `port` is the bound one. Raises StartFailed."""
-        private_files.make_directory(settings.data_dir)
+        private_files.open_data_directory(settings)
         keyring = open_keyring(settings.keys_path)
         base_url = settings.url(port)
         engine = build_engine(settings, keyring, base_url=base_url)

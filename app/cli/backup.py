@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import tarfile
 import tempfile
 from datetime import datetime
@@ -26,8 +25,10 @@ from app.cli.exits import EXIT_MISUSED, CommandFailed
 from app.config import DATABASE_FILE, KEYS_FILE, ROOT_KEY_FILE, Settings
 from app.domain.clock import system_clock, to_rfc3339
 from app.domain.redaction import redact
+from app.state import private_file
 
 MANIFEST = "manifest.json"
+PARTIAL = "archive.partial"
 DUMP = "postgres.dump"
 SHOWN = 3
 _TABLES = (
@@ -44,24 +45,41 @@ def backup(
 ) -> None:
     """Copy the database and the keys to a new file, whether the server runs or not."""
     settings = settings_of(data_dir=data_dir, database_url=database_url, config=config)
-    if target.exists():
+    if os.path.lexists(target):
         raise CommandFailed(f"{target} exists already. Name a new file.", status=EXIT_MISUSED)
-    partial = target.with_name(f".{target.name}.partial")
     try:
+        # The directory is new and private, so that nobody can have placed a file in it.
         with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=".swarmhold-backup-") as name:
             folder = Path(name)
             _collect(settings, folder)
-            partial.touch(mode=private_files.FILE_MODE)
-            with tarfile.open(partial, "w") as archive:
-                for path in sorted(folder.iterdir()):
-                    archive.add(path, arcname=path.name)
-            _flush(partial)
-        partial.rename(target)
+            _pack(folder, folder / PARTIAL)
+            (folder / PARTIAL).rename(target)
     except OSError as error:
         raise CommandFailed(f"The backup cannot be written: {error.strerror}.") from error
-    finally:
-        partial.unlink(missing_ok=True)
     print(f"{target}: {target.stat().st_size:,} bytes. It holds the server's keys: keep it as safe as those.")
+
+
+def _pack(folder: Path, archive_path: Path) -> None:
+    members = sorted(folder.iterdir())
+    with os.fdopen(private_file.create(archive_path), "wb") as file:
+        with tarfile.open(fileobj=file, mode="w") as archive:
+            for path in members:
+                archive.add(path, arcname=path.name, filter=_private_member)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _private_member(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Let the member be unpacked readable for its owner alone, and name no user of this machine."""
+    member.mode = private_file.MODE
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    return member
+
+
+def _write(path: Path, content: bytes) -> None:
+    with os.fdopen(private_file.create(path), "wb") as file:
+        file.write(content)
 
 
 def _collect(settings: Settings, folder: Path) -> None:
@@ -80,14 +98,14 @@ def _collect(settings: Settings, folder: Path) -> None:
         copy_database(str(source), folder / DATABASE_FILE)
     for path, name in ((settings.keys_path, KEYS_FILE), (settings.root_key_path, ROOT_KEY_FILE)):
         if path.is_file():
-            shutil.copyfile(path, folder / name)
+            _write(folder / name, path.read_bytes())
     manifest = {
         "version": package.__version__,
         "schema": migrations.head(),
         "made_at": to_rfc3339(system_clock()),
         "files": {path.name: _digest(path) for path in sorted(folder.iterdir())},
     }
-    (folder / MANIFEST).write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+    _write(folder / MANIFEST, orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
 
 
 def _digest(path: Path) -> str:
@@ -109,7 +127,7 @@ def restore(
     """Put a backup into an empty data directory (and an empty PostgreSQL database), before the server is started."""
     settings = settings_of(data_dir=data_dir, database_url=database_url, config=config)
     _require_empty(settings)
-    private_files.make_directory(settings.data_dir)
+    private_files.open_data_directory(settings)
     with tempfile.TemporaryDirectory(dir=settings.data_dir, prefix=".restore-") as made:
         folder = Path(made)
         age_s = _unpack(source, folder)
@@ -131,7 +149,7 @@ def _require_empty(settings: Settings) -> None:
     taken = [settings.keys_path, settings.root_key_path]
     if not database.is_postgres(settings):
         taken.append(database.database_file(settings))
-    found = [str(path) for path in taken if path.exists()]
+    found = [str(path) for path in taken if os.path.lexists(path)]
     if found:
         raise CommandFailed(f"{', '.join(found)} exist already. Move them away, or name another --data-dir.")
     if database.is_postgres(settings):
@@ -162,7 +180,7 @@ def _unpack(source: Path, folder: Path) -> float:
 def _place(source: Path, target: Path) -> None:
     if not source.is_file():
         raise CommandFailed(f"The backup holds no {source.name}: it was made from another kind of database.")
-    source.chmod(private_files.FILE_MODE)
+    source.chmod(private_file.MODE)
     _flush(source)
     source.rename(target)
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from app.bootstrap import private_files
 from app.cli.exits import CommandFailed
 from app.config import Settings
 from app.domain.clock import system_clock
@@ -31,10 +32,9 @@ def is_postgres(settings: Settings) -> bool:
 
 def database_file(settings: Settings) -> Path:
     """Return the file of an SQLite database. Raises CommandFailed for a database in memory."""
-    path = settings.store_url.removeprefix("sqlite://").removeprefix("/" if "://" in settings.store_url else "")
-    if not path or path == ":memory:":
+    if not settings.database_files:
         raise CommandFailed("A database in memory exists only inside its server. Name a file or a PostgreSQL URL.")
-    return Path(path)
+    return settings.database_files[0]
 
 
 @contextmanager
@@ -90,9 +90,12 @@ def read(settings: Settings, fn: Callable[[State], R]) -> R:
 def change(settings: Settings, op: str, fn: Callable[[State], R]) -> R:
     """Run a function of the state in one transaction, while no server has the database.
 
-    Raises StoreUnavailable, which names the server that has it.
+    Raises StoreUnavailable, which names the server that has it, and StartFailed for files that others may have placed.
     """
     from app.state.opening import open_store
+
+    if not is_postgres(settings):
+        private_files.open_data_directory(settings)
 
     async def once() -> R:
         store = open_store(settings.store_url)

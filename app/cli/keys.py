@@ -80,7 +80,7 @@ def _create_remotely(endpoint: Endpoint, name: str, roles: list[Role], life: tim
 def _create_here(settings: Settings, name: str, roles: list[Role], life: timedelta | None) -> dict[str, Any]:
     from app.engine.ops import credentials
 
-    private_files.make_directory(settings.data_dir)
+    private_files.open_data_directory(settings)
     digests = HandleMint(open_keyring(settings.keys_path).digests)
     text = credentials.new_key_text()
     granted = frozenset(access.Role(role.value) for role in roles)

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from app.bootstrap import private_files
 from app.cli import database
 from app.cli.endpoint import AsJson, ConfigFile, DatabaseUrl, DataDir, settings_of
 from app.cli.exits import CommandFailed
@@ -31,8 +30,6 @@ def migrate(
     if check and before != head:
         raise CommandFailed(f"The database is at version {before or 'none'}, the newest is {head}.")
     if before != head:
-        if not database.is_postgres(settings):
-            private_files.make_directory(settings.data_dir)
         database.change(settings, "migrate", lambda _: None)
     if as_json:
         print_json({"before": before, "after": head})

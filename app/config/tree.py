@@ -110,6 +110,16 @@ class Settings:
         return str(self.data_dir / DATABASE_FILE)
 
     @property
+    def database_files(self) -> tuple[Path, ...]:
+        """The file of an SQLite database and those beside it; none in memory and on PostgreSQL."""
+        url = self.store_url
+        if url.startswith("sqlite://"):
+            url = url.removeprefix("sqlite://").removeprefix("/")
+        if "://" in url or url in ("", ":memory:"):
+            return ()
+        return tuple(Path(f"{url}{suffix}") for suffix in ("", "-wal", "-shm", ".lock"))
+
+    @property
     def keys_path(self) -> Path:
         """The file of the server's own secrets."""
         return self.keys_file or self.data_dir / KEYS_FILE

@@ -10,6 +10,7 @@ from pathlib import Path
 from psycopg import pq
 
 from app.domain.errors import StoreUnavailable
+from app.state import private_file
 
 
 def dump(url: str, target: Path) -> None:
@@ -24,15 +25,18 @@ def dump(url: str, target: Path) -> None:
         raise StoreUnavailable(f"{target} already exists; name a new file for the backup")
     partial = target.with_name(f"{target.name}.partial")
     try:
-        partial.touch(mode=0o600)
-        done = subprocess.run(
-            [program, "--format=custom", "--no-password", f"--file={partial}"],
-            env=_environment(url),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        partial.unlink(missing_ok=True)
+        # It gets the file and not its name, which somebody could have put a link under meanwhile.
+        with os.fdopen(private_file.create(partial), "wb") as file:
+            done = subprocess.run(
+                [program, "--format=custom", "--no-password"],
+                env=_environment(url),
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
         if done.returncode:
             raise StoreUnavailable(f"pg_dump failed: {' '.join(done.stderr.split())}")
         partial.rename(target)

@@ -10,7 +10,7 @@ from typing import Any
 import apsw
 
 from app.domain.errors import StoreUnavailable
-from app.state import feed
+from app.state import feed, private_file
 from app.state.sqlite.connection import UNUSABLE, unavailable
 
 
@@ -28,7 +28,8 @@ class FileLock:
     def acquire(self) -> None:
         """Take the lock without waiting. Raises StoreUnavailable naming the process that holds it."""
         try:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(self.path, flags, private_file.MODE)
         except OSError as error:
             raise StoreUnavailable(f"cannot open the lock file {self.path}: {error.strerror}") from error
         try:
@@ -98,7 +99,7 @@ def copy_database(source: str, target: Path) -> None:
     partial = target.with_name(f"{target.name}.partial")
     try:
         partial.unlink(missing_ok=True)
-        partial.touch(mode=0o600)
+        os.close(private_file.create(partial))
         _copy(source, partial)
         partial.rename(target)
     except apsw.Error as error:

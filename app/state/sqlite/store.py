@@ -18,7 +18,7 @@ import apsw
 from app.domain.clock import Clock, system_clock
 from app.domain.errors import StoreUnavailable
 from app.domain.ids import IdSource
-from app.state import migrations
+from app.state import migrations, private_file
 from app.state.health_check import HealthCheck
 from app.state.operations import run_operation
 from app.state.policies import HoldPolicy
@@ -216,7 +216,7 @@ def _check_library() -> None:
 def _create_privately(path: Path) -> None:
     """Create the file readable by its owner alone; SQLite gives the log the same permissions."""
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, private_file.MODE))
     except OSError as error:
         raise StoreUnavailable(f"cannot open the database file {path}: {error.strerror}") from error
 
