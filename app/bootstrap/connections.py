@@ -1,4 +1,4 @@
-"""How many connections may be open, of one source and in all, so that descriptors remain for everything else."""
+"""Limits of open connections, per source and in total, so that file descriptors remain for everything else."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ LOW_LIMIT = 4_096
 
 
 def raise_limit() -> int:
-    """Raise the soft limit of this process to its hard limit, and return the limit that holds then."""
+    """Raise the soft limit of this process to its hard limit, and return the new soft limit."""
     if sys.platform == "win32":
         return MAX_LIMIT
     import resource

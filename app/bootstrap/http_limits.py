@@ -1,4 +1,4 @@
-"""Limits of what an unauthenticated HTTP connection may cost: the size of a request's head, and the time it may take.
+"""Limits of an unauthenticated HTTP connection: the size of a request's head, and the time that it may take.
 
 Without them uvicorn accepts a head of any length and waits forever for its end.
 """
@@ -91,12 +91,12 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Count afresh for the body."""
+        """Restart the count of bytes: the body has a limit of its own."""
         self._unparsed = 0
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Count afresh: bodies have a limit of their own."""
+        """Restart the count of bytes: a piece of the body was parsed."""
         self._unparsed = 0
         super().on_body(body)
 
@@ -106,7 +106,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is not HTTP."""
+        """Reply to bytes that are not HTTP with an error, and close the connection."""
         del msg
         self._unparsed, self._between_requests = 0, True
         self._close(MalformedRequest())

@@ -45,7 +45,7 @@ class BatchingTransport(asyncio.Transport):
             self._check = self._loop.call_later(self._stall_s / _CHECKS, self._check_progress)
 
     def hurry(self) -> None:
-        """Give the client less time, since the server stops."""
+        """Shorten the stall limit, because the server is stopping."""
         self._stall_s = min(self._stall_s, STALL_AT_STOP_S)
         self.unwatch()
         if self.get_write_buffer_size():
@@ -179,7 +179,7 @@ class BatchingHttpProtocol(LimitedHttpProtocol):
         _batching(self.transport).hurry()
 
     def handle_websocket_upgrade(self) -> None:
-        """Hand the count of this connection to the WebSocket protocol."""
+        """Pass the counted connection on to the WebSocket protocol."""
         transport = _batching(self.transport)
         transport.release, self._release = self._release, None
         super().handle_websocket_upgrade()

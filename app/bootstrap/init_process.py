@@ -1,8 +1,8 @@
-"""What a server needs where it is the first process of a container, or otherwise adopts the orphans of others.
+"""Run as a child of a minimal init process where the server would otherwise adopt orphaned processes (in a container).
 
 Such a process has to reap whatever ends below it, or zombies fill the process table. A server that did this itself
-would take the exit statuses of its own children from those who wait for them. So it runs as a child of a process that
-does nothing else: that one passes signals on, reaps, and ends as the server ended.
+would take the exit statuses of its own children from the code that waits for them. So it runs as a child of a process
+that does nothing else: it passes signals on, reaps, and exits with the status of the server.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _FORWARDED = frozenset(
 _WAITED_FOR = _FORWARDED | {signal.SIGCHLD}
 
 
-def become_child_if_orphans_come() -> None:
-    """Go on as a child of this process where that adopts orphans; the process itself does not return from here.
+def fork_if_adopting_orphans() -> None:
+    """Fork if this process adopts orphans: the child returns, the parent passes signals on and exits with its status.
 
     Call it before any thread is started.
     """

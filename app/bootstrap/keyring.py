@@ -1,6 +1,6 @@
 """The server's own secrets: the key ring that signs tokens, the key of all digests, the secret that signs HTTP calls.
 
-They are generated once, kept in one file beside the data (mode 0600), and rotated by command. Whoever has the file can
+They are generated once, kept in a file beside the data (mode 0600), and rotated by command. Anyone with this file can
 forge tokens, so that it belongs with the backups and nowhere else.
 """
 

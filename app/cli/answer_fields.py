@@ -16,7 +16,7 @@ _NO = frozenset({"n", "no", "false", "0"})
 
 
 class InvalidAnswer(Exception):
-    """A line does not fit what is asked for; the message says what does."""
+    """The typed line is not a valid answer; the message says what is expected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ class Field:
 
     @property
     def hint(self) -> str:
-        """A few words on what may be typed."""
+        """A short description of the accepted input."""
         options = self.schema.get("enum")
         if options is not None:
             listed = ", ".join(f"{number} {short(option, 40)}" for number, option in enumerate(options, 1))
@@ -42,7 +42,7 @@ class Field:
             "array": "JSON, e.g. [1, 2]",
             "object": 'JSON, e.g. {"a": 1}',
             "null": "null",
-        }.get(self._kind, "text, or JSON behind =")
+        }.get(self._kind, "text, or JSON after =")
 
     @property
     def title(self) -> str:
@@ -101,7 +101,7 @@ def assemble(fields: Sequence[Field], values: Sequence[Any]) -> Any:
 
 
 def chosen(text: str, options: Sequence[Any]) -> Any:
-    """Return the option that a number, counted from 1, or its own text names. Raises InvalidAnswer."""
+    """Return the option with this number, counted from 1, or this text. Raises InvalidAnswer."""
     if text.isascii() and text.isdigit() and 1 <= int(text) <= len(options):
         return options[int(text) - 1]
     for option in options:

@@ -24,7 +24,7 @@ audit = typer.Typer(help="Export the audit log, or verify that nothing in it was
 
 PAGE = 1_000
 
-After = Annotated[int, typer.Option("--after", help="Begin behind this row.", min=0)]
+After = Annotated[int, typer.Option("--after", help="Begin after this row.", min=0)]
 
 
 @audit.command()

@@ -88,7 +88,7 @@ def read(settings: Settings, fn: Callable[[State], R]) -> R:
 
 
 def change(settings: Settings, op: str, fn: Callable[[State], R]) -> R:
-    """Run a function of the state in one transaction, while no server has the database.
+    """Run a function of the state in one transaction, while no server uses the database.
 
     Raises StoreUnavailable, which names the server that has it, and StartFailed for files that others may have placed.
     """

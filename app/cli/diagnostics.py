@@ -70,7 +70,7 @@ def _settings(loaded: Loaded) -> Iterator[Finding]:
         yield Finding(
             about="setting public_url",
             state="warning",
-            found=f"the server listens on {host}, and workers are told to call {loaded.settings.url()}",
+            found=f"the server listens on {host}, and the URL given to workers is {loaded.settings.url()}",
             mend="Set SWARMHOLD_PUBLIC_URL to the address by which workers reach it.",
         )
 

@@ -93,7 +93,7 @@ def main() -> None:
 
 
 def _readable(error: ValidationError) -> str:
-    """Return the first complaint about an argument on one line."""
+    """Return the first validation error of an argument on one line."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     where = ".".join(map(str, first["loc"])).replace("_", " ")
     return f"The argument for {where} cannot be used: {' '.join(first['msg'].split())}. Correct it."

@@ -22,7 +22,7 @@ def migrate(
     database_url: DatabaseUrl = None,
     config: ConfigFile = None,
 ) -> None:
-    """Migrate the database to this version, while no server has it."""
+    """Migrate the database to this version, while no server uses it."""
     from app.state import migrations
 
     settings = settings_of(data_dir=data_dir, database_url=database_url, config=config)

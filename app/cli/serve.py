@@ -1,4 +1,4 @@
-"""`swarmhold serve`: one server, until it is told to stop."""
+"""`swarmhold serve`: run one server until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import structlog
 import typer
 
-from app.bootstrap.init_process import become_child_if_orphans_come
+from app.bootstrap.init_process import fork_if_adopting_orphans
 from app.bootstrap.prctl import deny_memory_access, forget_variables
 from app.config import load
 from app.telemetry import configure
@@ -56,7 +56,7 @@ def serve(
     settings = loaded.settings
     forget_variables(loaded.secret_variables)
     deny_memory_access()
-    become_child_if_orphans_come()
+    fork_if_adopting_orphans()
     configure(log_format=settings.log_format, level=settings.log_level)
     for warning in loaded.warnings:
         structlog.get_logger(__name__).warning("setting_warning", detail=warning)

@@ -23,7 +23,7 @@ WebhookId = Annotated[str, typer.Argument(help="The webhook's id, H-…; `list` 
 Name = Annotated[str, typer.Option("--name", help="What it is called; for people.")]
 Events = Annotated[list[str] | None, typer.Option("--event", help="A kind to send; may be repeated. Without, all.")]
 After = Annotated[
-    int | None, typer.Option("--after", help="Begin behind this cursor; without, with what comes.", min=0)
+    int | None, typer.Option("--after", help="Begin after this cursor; by default with the events from now on.", min=0)
 ]
 ReplayAfter = Annotated[int, typer.Option("--after", help="The cursor to go back to; 0 is the beginning.", min=0)]
 
@@ -128,7 +128,7 @@ def replay(
     data_dir: DataDir = None,
     config: ConfigFile = None,
 ) -> None:
-    """Deliver the events behind a cursor again; a paused webhook is resumed."""
+    """Deliver the events after a cursor again; a paused webhook is resumed."""
     moved = _administer(
         lambda admin: admin.replay_webhook(webhook_id, after=after), url=url, key=key, data_dir=data_dir, config=config
     )

@@ -38,7 +38,7 @@ _SERVICE_LINK = re.compile(
     )""",
     re.VERBOSE,
 )
-"""What Kubernetes adds to every container for a Service whose name begins with swarmhold, behind the prefix."""
+"""What Kubernetes adds to every container for a Service whose name begins with swarmhold, after the prefix."""
 
 
 class ConfigurationError(Exception):

@@ -1,4 +1,4 @@
-"""Everything that a server can be told: one frozen tree, made of the settings that its parts declare."""
+"""All settings of a server: one frozen tree, composed of the settings that its parts declare."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Settings:
     database_url: SecretStr | None = None
     """A file's path, `sqlite:///path` or `postgresql://user@host/name`; by default `swarmhold.db` in `data_dir`."""
     database_keepalive_timeout: timedelta = Keepalive().timeout
-    """How long a connection to PostgreSQL may be silent before either end gives the other up for dead, at least 6; see
+    """How long a connection to PostgreSQL may go without a packet before either end considers it dead, at least 6; see
     [operations](operations.md)."""
     bus_url: SecretStr | None = None
     """Reserved for several nodes."""
@@ -90,9 +90,9 @@ class Settings:
     log_level: LogLevel = "info"
     """Least severity that is logged."""
     handle_length: int = DEFAULT_LENGTH
-    """Characters of a handle behind `wh-`, its check character included; fewer than 27 only on loopback."""
+    """Characters of a handle after `wh-`, its check character included; fewer than 27 only on loopback."""
     shutdown_grace: timedelta = timedelta(seconds=8)
-    """How long a stop may take in all; `docker stop` kills after 10 seconds unless it is told otherwise. Requests and
+    """How long a stop may take in all; `docker stop` kills after 10 seconds unless configured otherwise. Requests and
     connections have what `engine.stop_grace` leaves of it."""
     engine: EngineCfg = field(default_factory=EngineCfg)
     questions: QuestionRules = field(default_factory=QuestionRules)

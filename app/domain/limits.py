@@ -13,7 +13,7 @@ _DAY_MS = 86_400_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The limits of one server, the section `limits` of its settings; the names tell the units."""
+    """The limits of one server, the section `limits` of its settings; units are in the names."""
 
     worker_body_bytes: int = _MIB
     """Largest body of a worker's call (413)."""

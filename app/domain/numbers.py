@@ -115,7 +115,7 @@ class ExactNumbers:
 
 
 class PlainNumbers:
-    """Reads numbers as a schema sees them: integers exactly, be it with fraction or exponent; others as floats.
+    """Reads numbers as a schema sees them: integral values exactly, however they are written; others as floats.
 
     Raises NumbersTooLong when large numbers have too many digits together.
     """

@@ -77,11 +77,11 @@ class AttemptControl:
         return await self.retry(lambda: self._parts.transactions.run(op, run), doing=op, once=once)
 
     async def retry(self, call: Callable[[], Awaitable[R]], *, doing: str, once: bool = False) -> R:
-        """Await `call()` until the store takes it: an outage must neither fail a worker nor strand its task."""
+        """Await `call()`, again while the store is away: an outage must not fail a worker or strand its task."""
         return await retry_while_busy(call, doing=doing, once=once, task_id=self.task_id, attempt=self.number)
 
     async def read(self) -> Attempt | None:
-        """Return the attempt's row as it is now, whoever has it."""
+        """Return the attempt's current row, whichever server process drives it."""
         key, read = (self.task_id, self.number), self._parts.transactions.read
         return await self.retry(lambda: read(lambda state: ATTEMPTS.get(state.db, *key)), doing="read_attempt")
 
@@ -330,7 +330,7 @@ def _exit_of(joining: asyncio.Future[Exit]) -> Exit:
 
 
 async def _cancel(future: asyncio.Future[R]) -> None:
-    """Cancel it and wait for its end, whatever that is."""
+    """Cancel a future and wait for its end, ignoring its result."""
     future.cancel()
     await asyncio.wait({future})
     if not future.cancelled():

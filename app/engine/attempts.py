@@ -1,4 +1,4 @@
-"""Attempts of a task: read them, what they put out, and what came too late."""
+"""Attempts of a task: read them, their outputs and their late results."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Attempts:
         self._cfg = cfg
 
     async def page(self, bearer: Bearer, task_id: str, *, limit: int = 50, after: int = 0) -> Page[Attempt]:
-        """Return the attempts of the task behind number `after`, with their prompts. Raises TaskNotFound."""
+        """Return the attempts of the task with numbers above `after`, with their prompts. Raises TaskNotFound."""
 
         def run(state: State, caller: Caller) -> Page[Attempt]:
             require_access(state, caller, task_id, Verb.READ_TASK_STATE)
@@ -56,7 +56,7 @@ class Attempts:
     async def outputs(
         self, bearer: Bearer, task_id: str, attempt: int, *, limit: int = 200, after: int = 0
     ) -> Page[Output | LongOutput]:
-        """Return outputs of an attempt behind number `after`, in order. Raises TaskNotFound, AttemptNotFound."""
+        """Return outputs of an attempt with numbers above `after`, in order. Raises TaskNotFound, AttemptNotFound."""
 
         def run(state: State, caller: Caller) -> Page[Output | LongOutput]:
             require_access(state, caller, task_id, Verb.READ_TASK_STATE)
@@ -89,7 +89,7 @@ class Attempts:
     async def late(
         self, bearer: Bearer, task_id: str, attempt: int, *, limit: int = 200, after: int = -1
     ) -> Page[LateResult]:
-        """Return results that came after the attempt was over, behind index `after`.
+        """Return the late results of an attempt with an index above `after`.
 
         Raises TaskNotFound, AttemptNotFound.
         """

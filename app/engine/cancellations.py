@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
-from app.engine.dispatcher import ended
+from app.engine.dispatcher import cancel_and_wait
 from app.engine.ops import cancelling
 from app.engine.retrying import retry_while_busy
 from app.engine.transactions import Transactions
@@ -27,7 +27,7 @@ class Cancellations:
         await asyncio.shield(self._start(task_id))
 
     async def run(self) -> None:
-        """Begin with every unfinished cancellation, also of an earlier server process. Runs until cancelled."""
+        """Finish every unfinished cancellation, those of an earlier server process included. Runs until cancelled."""
         topics = (cancelling.TOPIC,)
         try:
             while True:
@@ -35,7 +35,7 @@ class Cancellations:
                 for task_id in await retry_while_busy(wait, doing="await_cancellations") or ():
                     self._start(task_id)
         finally:
-            await ended(list(self._running.values()))
+            await cancel_and_wait(list(self._running.values()))
 
     async def _not_begun(self) -> list[str] | None:
         found = await self._transactions.read(cancelling.unfinished)
@@ -50,7 +50,7 @@ class Cancellations:
         return found
 
     async def _run(self, task_id: str) -> None:
-        """Cancel batch after batch, and look again until none goes on: a worker may have started another child."""
+        """Cancel batch after batch until no task is left: a worker may have started another child meanwhile."""
         by, ids, _ = await self._left(task_id)
         while by is not None:
             for at in range(0, len(ids), cancelling.BATCH):

@@ -67,7 +67,7 @@ class Credentials:
         self._cfg = cfg
 
     async def authorize(self, bearer: Bearer, verb: Verb | tuple[Verb, ...], task_id: str | None = None) -> Caller:
-        """Return the caller behind a credential that may use a verb (on a task); spends one use.
+        """Return the caller that a credential authenticates, if it may use a verb (on a task); spends one use.
 
         Checks signature, expiry, role and verb, and record, in this order; then the ownership of the task for workers.
         Raises BadSignature, TokenExpired, RoleViolation, TokenNotFound, TokenRevoked, TokenUsesExhausted; with a task
@@ -84,7 +84,7 @@ class Credentials:
         return await self._transactions.read_as(bearer, verb, check)
 
     async def whoami(self, bearer: Bearer) -> Caller:
-        """Return the caller behind a valid credential, whatever it may do; spends no use."""
+        """Return the caller that a valid credential authenticates, whatever it may do; spends no use."""
         presented = self._transactions.authenticate(bearer, ())
         return await self._transactions.read(lambda state: authenticate(state, presented, consume=False))
 
@@ -210,11 +210,11 @@ class Credentials:
         return self.sign(row)
 
     def sign(self, attempt: Attempt) -> CapToken:
-        """Return the worker token of an attempt whose row is at hand."""
+        """Return the worker token of an attempt, given its row."""
         return self._signer.sign(attempt_claims(attempt, attempt.agent, self._cfg))
 
     async def record_refusal(self, *, reason: str, source: str, fingerprint: str | None) -> None:
-        """Put a failed authentication on the audit log. The caller limits how often."""
+        """Record a failed authentication in the audit log. The caller limits how often."""
         await self._transactions.run(
             "record_refusal",
             lambda s: audit.record(s, "refused", actor=source, credential=fingerprint, reason=reason),

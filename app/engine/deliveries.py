@@ -31,7 +31,7 @@ _log = structlog.get_logger(__name__)
 
 AFTER_FAULT_S = 1.0
 LONGEST_RUN = feed.PAGE
-"""How many unwanted events are skipped before the cursor behind them is recorded."""
+"""How many unwanted events are skipped before the cursor of the last one is recorded."""
 
 
 class Deliveries:
@@ -100,7 +100,7 @@ class Deliveries:
                 await asyncio.sleep(AFTER_FAULT_S)
 
     async def _rewind(self, webhook_id: str) -> None:
-        """Let a webhook whose cursor lies ahead of the feed go on from the head, instead of waiting in silence."""
+        """Move a cursor that lies ahead of the feed back to its head, since nothing would be delivered until then."""
         if await self._store.read(lambda state: webhooks.is_ahead(state, webhook_id)):
             row = await self._store.transact("rewind_webhook", lambda state: webhooks.rewind(state, webhook_id))
             if row is not None:
@@ -176,7 +176,7 @@ class _Passed:
         self._epoch, self._cursor, self._count = -1, 0, 0
 
     def position(self, row: Webhook) -> int:
-        """Return the cursor behind which to read on."""
+        """Return the cursor after which to read on."""
         return max(row.cursor, self._cursor) if row.epoch == self._epoch else row.cursor
 
     def over(self, row: Webhook, cursor: int, count: int) -> int:

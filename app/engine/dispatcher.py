@@ -84,8 +84,8 @@ class Dispatcher:
         """
         if self._preparing:
             await asyncio.wait(self._preparing, timeout=self._cfg.stop_grace_ms / 1000)
-        await ended(self._preparing)
-        await ended(self._running.values())
+        await cancel_and_wait(self._preparing)
+        await cancel_and_wait(self._running.values())
 
     # Dispatch
 
@@ -187,7 +187,7 @@ class Dispatcher:
 
             def make() -> tuple[Dispatched, Prepared | None]:
                 prepared = dispatches.prepare(state, cfg, caller, task_id, request)
-                return dispatches.handed_out(state, mint, prepared.attempt), prepared
+                return dispatches.dispatched(state, mint, prepared.attempt), prepared
 
             return once(
                 state,
@@ -195,7 +195,7 @@ class Dispatcher:
                 idempotency,
                 make,
                 name=lambda made: [made[0].task_id, made[0].attempt],
-                again=lambda made: (dispatches.handed_out(state, mint, require_attempt(state, *made)[1]), None),
+                again=lambda made: (dispatches.dispatched(state, mint, require_attempt(state, *made)[1]), None),
             )
 
         return await self._transactions.call("dispatch", bearer, Verb.DISPATCH_ATTEMPT, run)
@@ -248,7 +248,7 @@ class Dispatcher:
     # Run
 
     def run(self, attempt: Attempt, job: Job, stack: ActiveStack) -> None:
-        """Start to run the attempt in this process, if it has to be run and does not run already."""
+        """Start to run the attempt in this process, if it needs a driver and has none here yet."""
         key = attempt.task_id, attempt.attempt
         if key in self._running or attempt.phase is Phase.ENDED or not attempt.needs_driver:
             return
@@ -263,7 +263,7 @@ class Dispatcher:
             _log.error("attempt_runner_failed", task_id=key[0], attempt=key[1], exc_info=task.exception())
 
     async def run_again(self, task_id: str, number: int) -> None:
-        """Run an attempt that was prepared before, from where its row says that it is, unless it runs already."""
+        """Run an attempt that was prepared earlier, from the phase that its row records, unless it runs already."""
         if (task_id, number) not in self._running:
             attempt, job = await self._transactions.read(
                 lambda state: attempts.load(state, task_id, number, self._cfg.base_url)
@@ -328,7 +328,7 @@ def _asked(spawner: dict[str, Any], layers: Sequence[str]) -> Asked:
     return Asked(spawner=str(spawner.get("kind")), function=spawner.get("function"), layers=frozenset(layers))
 
 
-async def ended(running: Iterable[asyncio.Task[Any]]) -> None:
+async def cancel_and_wait(running: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel these tasks and wait until they have ended; their errors were logged where they happened."""
     running = list(running)
     for task in running:

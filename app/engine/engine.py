@@ -31,7 +31,7 @@ from app.engine.attempts import Attempts
 from app.engine.couriers import Couriers
 from app.engine.credentials import Credentials
 from app.engine.deliveries import Deliveries
-from app.engine.dispatcher import Dispatcher, ended
+from app.engine.dispatcher import Dispatcher, cancel_and_wait
 from app.engine.feed import EventStream, Feed
 from app.engine.gaps import GapMonitor
 from app.engine.ops.rules import EngineCfg
@@ -156,7 +156,7 @@ class Engine:
             raise
 
     async def stop(self) -> None:
-        """Stop loops and running attempts, wake whoever waits, close the store. Idempotent.
+        """Stop loops and running attempts, wake all waiters, close the store. Idempotent.
 
         Workers that outlive the server go on.
         """
@@ -164,7 +164,7 @@ class Engine:
         self.transactions.close()
         await self.feed.close()
         await self.couriers.stop()
-        await ended(self._loops)
+        await cancel_and_wait(self._loops)
         await self.dispatcher.stop()
         await self.parts.bus.close()
         await self.parts.catalog.aclose()

@@ -34,7 +34,7 @@ when that one is over, and that need not give a hint of its own."""
 class Feed:
     """The tail of the feed in this process. Reads nothing while there is no stream.
 
-    The ring holds every event behind `_floor` up to `_tail`; both are None until the first read. `_acknowledged` is the
+    The ring holds every event after `_floor` up to `_tail`; both are None until the first read. `_acknowledged` is the
     latest cursor that this process has committed.
     """
 
@@ -54,7 +54,7 @@ class Feed:
         """Read the head of the feed, where live streams begin."""
         self._acknowledged = await self.head()
 
-    def grew(self, first: int, last: int) -> None:
+    def committed(self, first: int, last: int) -> None:
         """Record events that this process has committed; called before their commit is acknowledged."""
         if self._acknowledged is not None and last > self._acknowledged:
             self._acknowledged = last
@@ -62,8 +62,8 @@ class Feed:
             stream.begin_before(first)
         self._bus.publish((TOPIC,))
 
-    def begun(self, stream: EventStream) -> None:
-        """Forget a stream that was beginning; called by the stream when it knows its start."""
+    def has_begun(self, stream: EventStream) -> None:
+        """Remove a stream from those without a start; called by the stream when it knows its start."""
         self._beginning.discard(stream)
 
     def follow(
@@ -99,21 +99,21 @@ class Feed:
         self._stop()
 
     async def head(self) -> int:
-        """Return the cursor behind which every event is still to be committed."""
+        """Return the feed's last cursor: every event after it is still to be committed."""
         return await self._store.read(lambda state: feed.head(state.db))
 
     async def page(self, after: int, limit: int = PAGE) -> list[Event]:
-        """Return events behind `after`, from the store."""
+        """Return events after the cursor `after`, from the store."""
         return await self._store.read(lambda state: feed.page(state.db, after, limit))
 
     async def page_of(self, task_id: str | None, after: int) -> tuple[list[Event], int]:
-        """Return one task's events (or all) behind `after`, and the cursor up to which they are complete.
+        """Return one task's events (or all) after the cursor `after`, and the cursor up to which they are complete.
 
         That is the head of the feed, before `after`, where the feed does not reach so far.
         """
 
         def read(state: State) -> tuple[list[Event], int]:
-            # The head first: whatever is committed meanwhile lies behind it or is found by the page.
+            # The head first: whatever is committed meanwhile lies after it or is found by the page.
             head = feed.head(state.db)
             events = feed.page(state.db, after, PAGE, task_id)
             if not events and head < after:
@@ -124,11 +124,11 @@ class Feed:
         return await self._store.read(read)
 
     async def back(self, count: int) -> int:
-        """Return the cursor behind which the latest `count` events lie."""
+        """Return the cursor after which the latest `count` events follow."""
         return await self._store.read(lambda state: feed.back(state.db, count))
 
     def recent(self, cursor: int) -> list[Event] | None:
-        """Return a page of the ring's events behind `cursor`; None when it does not reach back so far."""
+        """Return a page of the ring's events after `cursor`; None when the ring does not reach back so far."""
         if self._floor is None or cursor < self._floor:
             return None
         start = bisect_right(self._ring, cursor, key=lambda event: event.cursor)
@@ -201,10 +201,10 @@ class EventStream:
             # Waited for rather than awaited: a caller that is cancelled must not cancel the read for the next one.
             await asyncio.wait({start})
             if self._start is start and not start.cancelled():
-                # The head may lie behind events that were acknowledged after the stream was created.
+                # The head may have passed events that were acknowledged after the stream was created.
                 self._cursor = self._read_to = int(min(start.result(), self._latest_start))
             self._start = None
-            self._hub.begun(self)
+            self._hub.has_begun(self)
         return self._read_to or 0
 
     def begin_before(self, cursor: int) -> None:
@@ -216,7 +216,7 @@ class EventStream:
         self._awake.set()
 
     def end(self) -> None:
-        """Stop the iteration after the page in hand."""
+        """Stop the iteration after the current page."""
         self._ended = True
         self._awake.set()
         if self._start is not None:

@@ -1,9 +1,9 @@
-"""Gaps: times in which this server could record no heartbeat, and what they may not do to whoever sent one.
+"""Gaps: periods in which this server could record no heartbeats, and for which its clocks are moved.
 
 A gap is a stalled event loop, a stopped process, a machine asleep, a database that is away or does not answer, or a
-jump of the machine's clock. Leases, handles and the silence of sessions move by the gap before anything is judged.
-Deadlines of questions, attempt timeouts and retries stay where they are, but what fell due within a gap is held back
-for as long as the gap lasted, `MAX_GRACE_MS` at most, so that those who were ready can speak first.
+jump of the machine's clock. Leases, handles and the heartbeats of sessions move by the gap before anything expires.
+Deadlines of questions, attempt timeouts and retries stay where they are, but what fell due within a gap is postponed
+for as long as the gap lasted, `MAX_GRACE_MS` at most, so that calls which could not arrive come first.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from app.engine.ops.gaps import Shift
 from app.engine.transactions import Transactions
 
 TICK_S = 0.5
-"""How often the server proves to itself that it can hear: its loop runs, and its database answers."""
+"""How often the server checks that it can record heartbeats: its loop runs, and its database answers."""
 TOLERANCE_MS = 500
 """A tick that is late by no more than this is no gap."""
 MAX_GRACE_MS = 30_000
@@ -35,11 +35,11 @@ _log = structlog.get_logger(__name__)
 
 
 MachineClocks = Callable[[], tuple[Instant, int]]
-"""Returns the machine's clock and one that nobody sets, both in milliseconds."""
+"""Returns the wall clock and a monotonic clock, both in milliseconds."""
 
 
 def machine_clocks() -> tuple[Instant, int]:
-    """Return the time, and a clock that nobody sets and that goes on while the machine sleeps, where there is one."""
+    """Return the wall clock and a monotonic clock, which counts the machine's sleep where the system has such a one."""
     boot_clock = getattr(time, "CLOCK_BOOTTIME", None)
     running_ns = time.monotonic_ns() if boot_clock is None else time.clock_gettime_ns(boot_clock)
     return system_clock(), running_ns // 1_000_000
@@ -47,7 +47,7 @@ def machine_clocks() -> tuple[Instant, int]:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Nothing was heard from `started_at` to `ended_at`, both by the machine's clock, and `shift` makes up for it."""
+    """No heartbeat could be recorded from `started_at` to `ended_at` (wall clock); `shift` makes up for it."""
 
     started_at: Instant
     ended_at: Instant
@@ -55,7 +55,7 @@ class Gap:
 
     @property
     def grace_until(self) -> Instant:
-        """Until when that which fell due within the gap is held back."""
+        """Until when work that fell due within the gap is postponed."""
         return self.ended_at + min(MAX_GRACE_MS, abs(self.shift.by_ms))
 
 
@@ -79,7 +79,7 @@ class GapMonitor:
         self._catching_up = asyncio.Lock()
 
     async def begin(self) -> None:
-        """Take the time since the last server process for a gap, except for leases: recovery renews those."""
+        """Treat the time since the last server process as a gap, except for leases: recovery renews those."""
         span = await self._transactions.read(gaps.downtime)
         if span is not None:
             gap = Gap(*span, Shift(by_ms=span[1] - span[0]))
@@ -95,8 +95,8 @@ class GapMonitor:
             try:
                 await self.catch_up()
             except Busy:
-                continue  # the outage is a gap that has not ended; whoever needs the store reports it
-            except Exception:  # noqa: BLE001 - without this loop silent workers would be settled unfairly
+                continue  # the outage is a gap that has not ended; the calls that need the store report it
+            except Exception:  # noqa: BLE001 - without this loop workers would lose their leases to an outage
                 _log.exception("gap_check_failed")
 
     async def catch_up(self) -> bool:
@@ -110,25 +110,25 @@ class GapMonitor:
                 self._recent = [*self._recent[1 - _REMEMBERED :], self._pending.pop(0)]
             return moved
 
-    def held_until(self, due_at: Instant, now: Instant) -> Instant | None:
-        """Return until when that which fell due at `due_at` is held back; None when it may be carried out."""
-        held = (gap.grace_until for gap in self._recent if gap.started_at <= due_at <= gap.ended_at)
-        return max((until for until in held if until > now), default=None)
+    def postponed_until(self, due_at: Instant, now: Instant) -> Instant | None:
+        """Return until when work that fell due at `due_at` is postponed; None when it may be carried out."""
+        ends = (gap.grace_until for gap in self._recent if gap.started_at <= due_at <= gap.ended_at)
+        return max((until for until in ends if until > now), default=None)
 
     def _notice(self) -> None:
-        """The loop runs and the store answers: whatever passed since the last time beyond a tick was a gap."""
+        """Record a gap if more than a tick has passed since the last check: now the loop runs and the store answers."""
         wall, running = self._clocks()
         last_wall, last_running = self._last
         self._last = wall, running
-        silent = running - last_running - round(TICK_S * 1000)
+        stalled = running - last_running - round(TICK_S * 1000)
         jump = (wall - last_wall) - (running - last_running)
-        by_ms = (silent if silent > TOLERANCE_MS else 0) + (jump if abs(jump) > TOLERANCE_MS else 0)
+        by_ms = (stalled if stalled > TOLERANCE_MS else 0) + (jump if abs(jump) > TOLERANCE_MS else 0)
         if not by_ms:
             return
         # Heartbeats that were recorded after the clock jumped are right already.
         shift = Shift(by_ms=by_ms, until=wall - jump) if by_ms > 0 else Shift(by_ms=by_ms, after=wall)
         self._pending.append(Gap(last_wall, wall, shift))
-        _log.warning("nothing_heard", silent_ms=max(0, silent), clock_jump_ms=jump, shift_ms=by_ms)
+        _log.warning("heartbeats_not_recorded", stalled_ms=max(0, stalled), clock_jump_ms=jump, shift_ms=by_ms)
 
     async def _move(self, gap: Gap) -> None:
         position: gaps.Position | None = gaps.FIRST

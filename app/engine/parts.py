@@ -1,4 +1,4 @@
-"""What an engine is built of, and the defaults of these parts."""
+"""The parts that an engine is built from, and their defaults."""
 
 from __future__ import annotations
 

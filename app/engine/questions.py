@@ -149,7 +149,7 @@ class Questions:
     async def open_for(
         self, token: CapToken, bridge_id: str, *, after: str | None = None, limit: int = 200
     ) -> list[Question]:
-        """Return open questions addressed to the bridge or to any bridge, behind key `after`, oldest first.
+        """Return open questions addressed to the bridge or to any bridge, after the key `after`, oldest first.
 
         For a connection that was authorized when it began: spends no use, but a revoked token is refused.
         """

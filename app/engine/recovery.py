@@ -59,7 +59,7 @@ class Recovery:
                     _log.exception("search_failed")
 
     async def run_undriven(self) -> None:
-        """Run what this process has to run and does not: its dispatch failed without knowing that it was committed."""
+        """Run attempts of this process that have no driver: their dispatch failed in doubt whether it was committed."""
         position = recovery.FIRST_PAGE
         while page := await self._to_run(position):
             for found in page:

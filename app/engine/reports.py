@@ -1,4 +1,4 @@
-"""What an operator sees of the whole swarm: counts, and what is registered in this process."""
+"""Reports on the whole swarm: counts, and what is registered in this process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Waiting for a store that is away."""
+"""Retries while the store is unavailable."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ class Sessions:
         def run(state: State) -> Any:
             key = credentials.find_key(state, digest)
             credentials.require_role(key, role)
-            credentials.hold_key(state, key)
+            credentials.lock_key(state, key)
             asked = Attach(
                 operator_id=operator_id,
                 role=role,
@@ -150,7 +150,7 @@ class Sessions:
         """Record a heartbeat; a detached session is attached again. Raises SessionNotFound."""
         await self._transactions.call("heartbeat", token, Verb.HEARTBEAT, sessions.heartbeat)
 
-    async def own(self, token: CapToken) -> Session:
+    async def read_own(self, token: CapToken) -> Session:
         """Return the caller's own session. Raises SessionNotFound."""
 
         def run(state: State, caller: Caller) -> Session:
@@ -183,24 +183,24 @@ class Sessions:
     # Sessions that missed their heartbeats
 
     async def keep_detaching(self) -> None:
-        """Run `detach_silent` every heartbeat interval, for ever."""
+        """Run `detach_unresponsive` every heartbeat interval, for ever."""
         while True:
             await asyncio.sleep(self._cfg.heartbeat_interval_ms / 1000)
             try:
-                await retry_while_busy(self.detach_silent, doing="detach_silent")
+                await retry_while_busy(self.detach_unresponsive, doing="detach_unresponsive")
             except Exception:  # noqa: BLE001 - one failure must not end a loop that runs as long as the server
                 _log.exception("detaching_failed")
 
-    async def detach_silent(self) -> None:
+    async def detach_unresponsive(self) -> None:
         """Mark sessions detached that missed `heartbeat_miss_threshold` intervals."""
         await self._gaps.catch_up()
         allowed = self._cfg.heartbeat_interval_ms * self._cfg.heartbeat_miss_threshold
         keep = self._cfg.keepalive_on_idle
 
         def run(state: State) -> int:
-            return sessions.detach_silent(state, state.now - allowed, _BATCH, keep_tasks=keep)
+            return sessions.detach_unresponsive(state, state.now - allowed, _BATCH, keep_tasks=keep)
 
-        while await self._transactions.run("detach_silent", run, bulk=not keep) == _BATCH:
+        while await self._transactions.run("detach_unresponsive", run, bulk=not keep) == _BATCH:
             pass
 
 

@@ -49,7 +49,7 @@ class Timers:
         self._next_look = 0.0
 
     async def run(self) -> None:
-        """Carry out what falls due until cancelled, and never let anything end that."""
+        """Carry out what falls due until cancelled; an error is logged and ends nothing."""
         loop = asyncio.get_running_loop()
         self._transactions.on_due(self._look_by)
         try:
@@ -71,7 +71,7 @@ class Timers:
         return AFTER_FAULT_S if await self.carry_out_due() else await self._until_due()
 
     def _look_by(self, at: int) -> None:
-        """Look no later than `at`, when something falls due."""
+        """Look for due work at the instant `at` at the latest."""
         when = asyncio.get_running_loop().time() + max(0, at - self._clock()) / 1000
         if when < self._next_look:
             self._next_look = when
@@ -97,7 +97,7 @@ class Timers:
     async def carry_out_due(self) -> int:
         """Carry out what is due now, each in a transaction of its own; return how many are to be tried again soon.
 
-        These are the ones that failed, and those that a gap holds back.
+        These are the ones that failed, and those that a gap postpones.
         """
         await self._gaps.catch_up()
         postponed = 0
@@ -105,21 +105,21 @@ class Timers:
             work = await self._transactions.read(lambda state: timers.due(state, BATCH))
             for attempt in work.attempts:
                 expire = partial(settling.expire_attempt, task_id=attempt.task_id, number=attempt.attempt)
-                postponed += self._is_held(attempt.timeout_at) or not await self._carry_out("expire_attempt", expire)
+                postponed += self._deferred(attempt.timeout_at) or not await self._carry_out("expire_attempt", expire)
             for question in work.questions:
                 expire = partial(questions.expire, layers=self._layers, key=question.key)
-                postponed += self._is_held(question.due_at) or not await self._carry_out("expire_question", expire)
+                postponed += self._deferred(question.due_at) or not await self._carry_out("expire_question", expire)
             for task in work.retries:
-                if self._is_held(task.retry_at):
+                if self._deferred(task.retry_at):
                     postponed += 1
                 else:
                     await self._dispatcher.redispatch(task.id)
             if postponed or max(len(work.attempts), len(work.questions)) < BATCH:
                 return postponed
 
-    def _is_held(self, due_at: Instant | None) -> bool:
-        """Return whether this fell due within a gap whose grace has not passed."""
-        return due_at is not None and self._gaps.held_until(due_at, self._clock()) is not None
+    def _deferred(self, due_at: Instant | None) -> bool:
+        """Return whether this fell due within a gap and still has to wait for late calls."""
+        return due_at is not None and self._gaps.postponed_until(due_at, self._clock()) is not None
 
     async def _carry_out(self, op: str, fn: Callable[[State], None]) -> bool:
         """Return whether it is done, by this call or by an earlier one."""

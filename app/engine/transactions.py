@@ -40,7 +40,7 @@ WorkerFn = Callable[[State, WorkerRows], R | CommitThenRaise[EngineError]]
 def _repeated_after_gap(
     method: Callable[Concatenate[Transactions, P], Coroutine[Any, Any, R]],
 ) -> Callable[Concatenate[Transactions, P], Coroutine[Any, Any, R]]:
-    """Return the method that, for a handle that expired while the server could not hear, is called once more."""
+    """Decorate a method so that it is called once more if a handle expired during a gap (`engine.gaps`)."""
 
     @wraps(method)
     async def call(self: Transactions, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -57,7 +57,7 @@ def _repeated_after_gap(
 class Transactions:
     """Runs functions of the state, each in one transaction, and waits for what other transactions change.
 
-    `in_doubt` is set after a commit whose outcome is unknown; whoever looks for what it may have left clears it.
+    `in_doubt` is set after a commit whose outcome is unknown; recovery clears it.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Transactions:
         if effects.wakes:
             self._bus.publish(effects.wakes)
         if effects.events:
-            self._feed.grew(effects.first_event, effects.last_event)
+            self._feed.committed(effects.first_event, effects.last_event)
         if effects.due is not None and self._on_due is not None:
             self._on_due(effects.due)
 

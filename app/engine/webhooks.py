@@ -73,19 +73,19 @@ class Webhooks:
         await self._transactions.run("delete_webhook", lambda state: webhooks.delete(state, webhook_id, by=by))
 
     async def replay(self, key_text: str, webhook_id: str, after: int) -> Webhook:
-        """Deliver again what lies behind a cursor of the feed. Raises WebhookNotFound, InvalidRequest."""
+        """Deliver the events after a cursor of the feed again. Raises WebhookNotFound, InvalidRequest."""
         by = await self._root(key_text)
         return await self._transactions.run(
             "replay_webhook", lambda state: webhooks.replay(state, webhook_id, after, by=by)
         )
 
     async def pause(self, key_text: str, webhook_id: str) -> Webhook:
-        """Deliver nothing until it is resumed; its cursor is kept. Raises WebhookNotFound."""
+        """Pause deliveries until the webhook is resumed; its cursor is kept. Raises WebhookNotFound."""
         by = await self._root(key_text)
         return await self._transactions.run("pause_webhook", lambda state: webhooks.pause(state, webhook_id, by=by))
 
     async def resume(self, key_text: str, webhook_id: str) -> Webhook:
-        """Go on from its cursor, at once. Raises WebhookNotFound."""
+        """Resume deliveries from its cursor, at once. Raises WebhookNotFound."""
         by = await self._root(key_text)
         return await self._transactions.run("resume_webhook", lambda state: webhooks.resume(state, webhook_id, by=by))
 

@@ -199,7 +199,7 @@ class Workers:
             def make() -> Claim | None:
                 found = queues.claim(state, self._cfg, mint, queue=queue, agents=agents, worker=worker, key_id=key.id)
                 if found is not None:
-                    credentials.hold_key(state, key)
+                    credentials.lock_key(state, key)
                 return found
 
             return once(

@@ -131,7 +131,7 @@ class Application:
         self._observe(scope, exchange.status, time.perf_counter() - started)
 
     async def _open_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse a WebSocket that no route may see, or hand it over."""
+        """Refuse a WebSocket handshake that is invalid for every route, or pass it to its route."""
         try:
             self._check(scope)
             if query := scope["query_string"]:
@@ -142,7 +142,7 @@ class Application:
             await self._inner(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
-        """Raise what is wrong with a request whoever sent it: its Host header field, a placeholder in its path."""
+        """Raise the error of a request that is invalid for any sender: its Host header, a placeholder in its path."""
         self._hosts.check(scope)
         if "{" in scope["path"] and (found := _PLACEHOLDER.search(scope["path"])) is not None:
             raise PlaceholderInPath(found[1])
@@ -190,12 +190,12 @@ class Application:
 
 
 async def _no_such_socket(socket: WebSocket) -> None:
-    """There is no WebSocket at any other path."""
+    """Refuse a WebSocket at an unknown path."""
     await refuse(socket, RouteNotFound())
 
 
 async def _left(request: Request, error: Exception) -> Response:
-    """Reply to a disconnected client; nobody reads it, and it counts as no failure."""
+    """Return the reply to a disconnected client, which nobody reads and no metric counts as a failure."""
     del request, error
     return nothing(LEFT)
 
@@ -224,7 +224,7 @@ def create_app(
     more: Sequence[BaseRoute] = (),
     registry: CollectorRegistry | None = None,
 ) -> Application:
-    """The application over a started engine. `more` are further routes, such as the console's pages.
+    """Return the application over a started engine. `more` are further routes, such as the console's pages.
 
     The engine is started and stopped by the caller. `registry` may hold metrics of other parts.
     """

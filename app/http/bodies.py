@@ -143,7 +143,7 @@ async def value_of(body: bytes, limits: Limits) -> Any:
 
 
 async def off_loop(body: bytes, work: Callable[[], Result]) -> Result:
-    """Return what `work` makes of a body; of a large body it is made in a thread, so that others are served."""
+    """Return `work()`, run in a thread if the body is large, so that the event loop serves other requests."""
     return work() if len(body) <= AT_ONCE else await asyncio.to_thread(work)
 
 

@@ -123,7 +123,7 @@ class ErrorResponses:
         if access.credential == "root":
             await engine.keys.check_root(auth.api_key(scope))
         elif access.credential == "key":
-            # The role that is asked for may stand in the body that could not be read.
+            # The requested role may be in the body that could not be read.
             with contextlib.suppress(RoleViolation):
                 await engine.keys.check(auth.api_key(scope), Role.OPERATOR)
         else:

@@ -1,7 +1,7 @@
 """Long polls, which end with a result, when the client disconnects, or when the server shuts down.
 
 A parked request is its own coroutine and, once it has waited for a moment, one more that listens for the client's
-leaving. Neither holds a thread.
+disconnect. Neither holds a thread.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class Holds:
             parked.end()
 
     async def park(self, receive: Receive, waiting: Awaitable[R], *, keep_half_closed: bool = False) -> R:
-        """What `waiting` comes to. It is cancelled when the wait ends otherwise.
+        """Return the result of `waiting`, which is cancelled when the wait ends for another reason.
 
         Raises:
             Drained: the server stops, or the client has closed its sending side, unless

@@ -1,7 +1,7 @@
 """The Host header: exactly one in HTTP/1.1 (RFC 9112, section 3.2), and one that this server is known under.
 
 A page of another site may make its own name resolve to this server's address (DNS rebinding); its requests carry that
-name, so that they are told by it.
+name, and are refused because of it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
 def names_of(host: str, public_url: str | None, allowed: Sequence[str], *, loopback: bool) -> tuple[str, ...]:
-    """Return the names that a server which listens on `host` is reached under, () for any.
+    """Return the host names of a server that listens on `host`; () accepts every name.
 
-    Without `allowed` names it is any, unless the server listens on a `loopback` address.
+    Without `allowed` names it accepts every name, unless the server listens on a `loopback` address.
     """
     if ANY in allowed or not (allowed or loopback):
         return ()

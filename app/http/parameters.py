@@ -41,8 +41,10 @@ OPTIONAL_TASK_ID = parameter("task_id", _ID, "Checked when given: it must be the
 HOLD = parameter("hold", _SECONDS, "Seconds to wait; 0 is a snapshot.")
 WAIT = parameter("wait", {**_SECONDS, "default": 0}, "Seconds to wait for the outcome.")
 SINCE = parameter("since", _COUNT, "Return as soon as the version is greater.")
-OK = parameter("ok", {"type": "string", "enum": ["true", "false", "1", "0"], "default": "true"}, "Whether it is good.")
-AFTER = parameter("after", _COUNT, "Begin behind this cursor, 0 from the beginning; live without it.")
+OK = parameter(
+    "ok", {"type": "string", "enum": ["true", "false", "1", "0"], "default": "true"}, "Whether it succeeded."
+)
+AFTER = parameter("after", _COUNT, "Begin after this cursor, 0 from the beginning; live without it.")
 LAST = parameter("last", {**_COUNT, "maximum": 1000}, "Begin with so many of the latest events; `after` wins.")
 TYPES = parameter(
     "types",
@@ -51,7 +53,7 @@ TYPES = parameter(
 )
 TASK = parameter("task", _ID, "Events of this task only.")
 LAST_EVENT_ID = parameter(
-    "Last-Event-ID", {"anyOf": [_COUNT, {"const": ""}]}, "Resume behind this cursor.", where="header"
+    "Last-Event-ID", {"anyOf": [_COUNT, {"const": ""}]}, "Resume after this cursor.", where="header"
 )
 
 
@@ -134,7 +136,7 @@ def _number(text: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def whole_of(text: str | None, name: str) -> int | None:
+def integer_of(text: str | None, name: str) -> int | None:
     """Return a non-negative integer, None when missing. Raises InvalidRequest."""
     if text is None:
         return None
@@ -143,7 +145,7 @@ def whole_of(text: str | None, name: str) -> int | None:
     return int(text)
 
 
-def truth_of(text: str | None, name: str, *, default: bool) -> bool:
+def boolean_of(text: str | None, name: str, *, default: bool) -> bool:
     """Return a boolean written as true, false, 1 or 0. Raises InvalidRequest."""
     if text is None:
         return default

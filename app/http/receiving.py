@@ -41,7 +41,7 @@ class Receiving:
         self._total += size
 
     def release(self, holder: str, size: int) -> None:
-        """Count bytes no longer."""
+        """Stop counting these bytes."""
         self._total -= size
         self._held[holder] -= size
         if self._held[holder] <= 0:
@@ -73,7 +73,7 @@ class IncomingBody:
         return message
 
     def close(self) -> None:
-        """Count its bytes no longer."""
+        """Stop counting its bytes."""
         if self._size:
             self._receiving.release(self._holder, self._size)
 

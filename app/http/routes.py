@@ -1,8 +1,8 @@
 """Two kinds of routes in one FastAPI application, and their descriptions in the OpenAPI document.
 
-`ModelRoute` is FastAPI's own way: parameters and body are checked by their annotations. `PlainRoute` hands the request
-to its endpoint as it is, for the calls that workers make all the time; it tells the document by `documented` what
-FastAPI cannot see. Both say by `requires` which credential they accept.
+`ModelRoute` is FastAPI's own way: parameters and body are checked by their annotations. `PlainRoute` passes the request
+to its endpoint as it is, for the calls that workers make all the time; `documented` adds to the document what FastAPI
+cannot see. Both declare with `requires` which credential they accept.
 """
 
 from __future__ import annotations

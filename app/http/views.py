@@ -81,7 +81,7 @@ def etag(state: TaskState) -> str:
 
 
 def dispatched(row: Dispatched) -> View:
-    """Render a started attempt, with its handle where the caller has to hand it on."""
+    """Render a started attempt, with its handle where the caller passes it to a worker."""
     return {
         "task_id": row.task_id,
         "attempt": row.attempt,

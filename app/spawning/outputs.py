@@ -51,7 +51,7 @@ def content_value(content: Any) -> Json | None:
 
 
 def read_reply(fields: dict[str, Any]) -> Exit | None:
-    """Return how the worker ended; None when it was only started: neither value (be it null) nor error nor `ok` false.
+    """Return how the worker ended; None if it was only started: without value, error or `ok` false. Null is a value.
 
     An error is the worker's failure, whatever else there is. Raises ValueError when `ok` is no boolean.
     """

@@ -1,4 +1,4 @@
-"""What a spawner, its worker and a layer promise, and what the engine gives them.
+"""The contracts of spawners, workers and layers, and of what the engine offers them.
 
 A spawner starts the worker of one attempt. A layer wraps spawners: it may shape the attempt before it is prepared,
 wrap the spawn, decide what a Final means, and act after the attempt is settled. Decisions (`prepare`, `settle`,
@@ -24,7 +24,7 @@ from app.domain.tokens import CapToken
 class Facts:
     """The facts about an attempt that every step of its life can use.
 
-    `spawner` is the kind of the dispatched spawner, `kind` the operator kind that the cascade came to, if any tier set
+    `spawner` is the kind of the dispatched spawner, `kind` the operator kind that the cascade chose, if any tier set
     one. `gates` are the spawn hooks that have to agree whatever the session says: those of an attempt that was prepared
     before, and those that the attempt of its dispatcher went through.
     """
@@ -160,7 +160,7 @@ class Worker(Protocol):
         ...
 
     async def stop(self, grace_s: float) -> None:
-        """Tell it to stop, make it stop after the grace period, and return when nothing of it is alive. Idempotent."""
+        """Ask it to stop, kill it after the grace period, and return when nothing of it is alive. Idempotent."""
         ...
 
 
@@ -185,8 +185,8 @@ class SpawnerAdapter(Protocol):
     """Starts the worker of an attempt.
 
     Two optional attributes, False where they are missing, say more of its workers. `detached`: they need nothing of the
-    server but its answers (nothing is watched, stopped or returned), so that the attempt is driven only for the sake of
-    its layers. `hands_out_handle`: whoever dispatches gets the handle, to hand it on; such an attempt is not retried.
+    server but its answers (nothing is watched, stopped or returned), so that the attempt is driven only if its layers
+    need it. `hands_out_handle`: the dispatcher gets the handle and passes it on; such an attempt is not retried.
     """
 
     @property
@@ -211,7 +211,7 @@ class SpawnerAdapter(Protocol):
 
     @property
     def leased(self) -> bool:
-        """Whether its workers are under the engine's lease when the dispatcher asks for none."""
+        """Whether its workers are under the engine's lease when the dispatch names none."""
         ...
 
     async def spawn(self, job: Job, control: Control) -> Worker:
@@ -240,7 +240,7 @@ class Layer:
     """Wraps spawners. Subclass and override what the layer does; each default does nothing."""
 
     key: ClassVar[str]
-    """The name by which it is asked for."""
+    """The name by which dispatches request it."""
 
     gates: ClassVar[bool] = False
     """Whether workers must wait (NotStarted) until its `spawn` has let the attempt through."""
@@ -327,7 +327,7 @@ class HasLayers(Protocol):
 
 
 class LayerRegistry:
-    """Base layers, always there and in order, and hint layers, asked for by key."""
+    """Base layers, always there and in order, and hint layers, requested by key."""
 
     def __init__(self, *, base: Sequence[Layer] = (), hints: Sequence[Layer] = ()) -> None:
         self._base = tuple(base)

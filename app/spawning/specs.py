@@ -1,4 +1,4 @@
-"""Read the fields of a spawner's spec, with errors that tell its author what is wrong."""
+"""Read the fields of a spawner's spec, with errors that say what to correct."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, cast
 from app.domain.errors import DispatchFailed
 
 
-def only(spec: dict[str, Any], fields: Collection[str]) -> None:
+def only_fields(spec: dict[str, Any], fields: Collection[str]) -> None:
     """Raise DispatchFailed if the spec has fields other than `kind` and these."""
     unknown = sorted(spec.keys() - {"kind", *fields})
     if unknown:
@@ -33,8 +33,8 @@ def texts(spec: dict[str, Any], field: str) -> tuple[str, ...]:
     return cast("tuple[str, ...]", items)
 
 
-def whole(spec: dict[str, Any], field: str, *, default: int, low: int, high: int) -> int:
-    """Return an optional field that is a whole number from `low` to `high`. Raises DispatchFailed."""
+def integer(spec: dict[str, Any], field: str, *, default: int, low: int, high: int) -> int:
+    """Return an optional field that is an integer from `low` to `high`. Raises DispatchFailed."""
     value = spec.get(field, default)
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise DispatchFailed(f"spawner {spec['kind']!r}: {field!r} is a whole number from {low} to {high}")

@@ -100,7 +100,7 @@ class ActiveStack(ActiveLayers):
 
     @property
     def hands_out_handle(self) -> bool:
-        """Whether whoever dispatches gets the handle, to hand it on to a worker."""
+        """Whether the dispatcher gets the handle, to pass it to a worker."""
         return bool(getattr(self.spawner, "hands_out_handle", False))
 
     async def spawn(self, job: Job, control: Control) -> Worker:

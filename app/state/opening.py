@@ -30,7 +30,7 @@ def open_store(
 
     `url` is `postgresql://…`, `sqlite:///relative.db`, `sqlite:////absolute.db`, `:memory:` (or
     `sqlite:///:memory:`), or the plain path of a file. `keepalive_timeout` is how long a connection to PostgreSQL may
-    be silent before either end considers the other dead. Raises StoreUnavailable for any other URL.
+    go without a packet before either end considers it dead. Raises StoreUnavailable for any other URL.
     """
     text = str(url)
     if text.startswith(_POSTGRES):

@@ -59,9 +59,9 @@ class Effects:
 
 @dataclass(frozen=True, slots=True)
 class CommitThenRaise(Generic[E]):
-    """What an operation returns that refuses a call although what it wrote must stay (a late result, say).
+    """Returned by an operation that fails although what it wrote must be committed (a late result, say).
 
-    The transaction commits; whoever ran it then raises `error`.
+    The transaction commits; then `Transactions` raises `error`.
     """
 
     error: E

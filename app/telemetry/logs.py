@@ -114,7 +114,7 @@ def _sink(stream: TextIO | None) -> Sink:
 
 
 class _Lines:
-    """The logger at the end of structlog's chain: hands each rendered line to the writer."""
+    """The logger at the end of structlog's chain: passes each rendered line to the writer."""
 
     def __init__(self, writer: LogWriter) -> None:
         self._writer = writer
@@ -139,7 +139,7 @@ class _Handler(logging.Handler):
             self._writer.put(self.format(record))
         except structlog.DropEvent:
             return
-        except Exception as error:  # noqa: BLE001 - a record that cannot be rendered must not fail whoever logged it
+        except Exception as error:  # noqa: BLE001 - a record that cannot be rendered must not fail the caller that logged it
             self._writer.put(_unrendered(str(record.msg), error))
 
 
@@ -186,7 +186,7 @@ def _renderers(log_format: LogFormat) -> list[Any]:
 
 
 def _safely(render: Processor) -> Processor:
-    """Return `render` that never raises: a value whose own `repr` fails must not fail whoever logged it."""
+    """Return `render` that never raises: a value whose own `repr` fails must not fail the caller that logged it."""
 
     def process(logger: Any, method: str, event: Event) -> str:
         message = str(event.get("event"))

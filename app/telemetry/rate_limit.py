@@ -1,4 +1,4 @@
-"""A limit on how often one log message is written, so that whoever can provoke a line cannot fill a disk with it."""
+"""A limit on how often one log message is written, so that a client that provokes a line cannot fill a disk with it."""
 
 from __future__ import annotations
 

@@ -102,6 +102,6 @@ class LogWriter:
         try:
             self._sink.write(b"".join(batch))
         except (OSError, ValueError):
-            # Nobody reads the log: there is nobody to tell.
+            # Nobody reads the log, so there is nowhere to report this.
             with self._changed:
                 self._dropped += len(batch)

@@ -125,7 +125,7 @@ def _is_id(text: str) -> bool:
 
 async def _backend_ids_of(context: ServerContext, client: SocketClient) -> frozenset[str]:
     try:
-        return (await context.engine.sessions.own(client.token)).backend_ids
+        return (await context.engine.sessions.read_own(client.token)).backend_ids
     except SessionNotFound:
         return frozenset()
 

@@ -114,7 +114,7 @@ class Histories(RuleBasedStateMachine):
         self.swarm = await Swarm.over(engine, self.plan)
         await engine.keys.ensure_root(KEY)
         self.sessions = [await engine.attach(f"o{n}", Role.OPERATOR, YEAR) for n in range(SESSIONS)]
-        self.jtis = [(await engine.sessions.own(token)).jti for token in self.sessions]
+        self.jtis = [(await engine.sessions.read_own(token)).jti for token in self.sessions]
 
     def teardown(self) -> None:
         """Stop the engine and leave nothing behind."""

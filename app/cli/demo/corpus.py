@@ -35,7 +35,7 @@ class Corpus:
 
 
 def take_snapshot(into: Path) -> Corpus:
-    """Copy the files, so that they stay as they are meanwhile, and choose from the copy."""
+    """Copy the files, so that they do not change during the run, and choose from the copy."""
     origin = PACKAGE.parent
     for path in _texts(origin):
         copy = into / path.relative_to(origin)

@@ -1,4 +1,4 @@
-"""A worker of the `external` spawner: the dispatcher starts it, and it has nothing but a handle."""
+"""A worker of the `external` spawner: the dispatcher starts it, and its only credential is a handle."""
 
 from __future__ import annotations
 

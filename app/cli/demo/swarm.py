@@ -132,7 +132,7 @@ class Swarm:
             self._half_done.set()
 
     async def _answer(self, senior: Senior) -> None:
-        """Be the senior: a console that stays connected, and answers after the restart."""
+        """Act as the senior: stay connected with a console, and answer after the restart."""
         async with senior.console("demo-desk") as console:
             async for ask in console:
                 self._progress.say(f"the worker of {ask.agent} asks a senior; the answer comes after the restart")

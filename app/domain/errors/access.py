@@ -57,7 +57,7 @@ class TokenRevoked(AccessDenied):
     code = "token-revoked"
 
     def __str__(self) -> str:
-        return "The credential was revoked. Ask whoever issued it for a new one."
+        return "The credential was revoked. Ask its issuer for a new one."
 
 
 class TokenUsesExhausted(AccessDenied):

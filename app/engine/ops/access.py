@@ -83,7 +83,7 @@ def revocation_of(jti: str | None) -> str:
 
 
 def authenticate(state: State, presented: Presented, *, consume: bool = True) -> Caller:
-    """Return the caller behind a credential. Raises TokenNotFound, TokenRevoked, TokenUsesExhausted, TokenExpired.
+    """Return the caller of a credential. Raises TokenNotFound, TokenRevoked, TokenUsesExhausted, TokenExpired.
 
     A worker's credential of an ended attempt is valid here: which conflict it gets depends on its request.
     """
@@ -188,16 +188,16 @@ def require_ready(state: State, caller: Caller) -> None:
         require_live(bound_rows(state, caller, lock=False))
 
 
-def hold_credential(state: State, caller: Caller) -> None:
+def lock_credential(state: State, caller: Caller) -> None:
     """Lock the caller's token against revocation until this transaction ends. For whatever mints a descendant of it.
 
     Without the lock a concurrent revocation could miss the new credential. Raises TokenRevoked.
     """
     if caller.via == "token" and caller.attempt is None:
-        hold_record(state, caller.jti)
+        lock_record(state, caller.jti)
 
 
-def hold_record(state: State, jti: str | None) -> None:
+def lock_record(state: State, jti: str | None) -> None:
     """Lock a token's record against revocation until this transaction ends. Raises TokenRevoked.
 
     An attempt's own token has no record. SQLite runs one transaction at a time and needs no lock.

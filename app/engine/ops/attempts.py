@@ -1,4 +1,4 @@
-"""An attempt that was prepared: what is known of it, its start, and what its worker reads."""
+"""Prepared attempts: their facts, their start, and what their workers read."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _INSERT_HANDLE = Statement(sa.insert(schema.handles))
 
 
 def facts_of(state: State, task: Task, number: int, kind: str, hints: tuple[str, ...], session_id: str | None) -> Facts:
-    """Return what every step of the attempt knows, with the session's part of it."""
+    """Return the facts that every step of the attempt can use, those of its session included."""
     session = SESSIONS.get(state.db, session_id) if session_id else None
     operator_kind: OperatorKind | None = session.kind_for(task.agent) if session else None
     return Facts(
@@ -105,7 +105,7 @@ def let_through(state: State, cfg: EngineCfg, attempt: Attempt) -> None:
 
 
 def started(state: State, cfg: EngineCfg, attempt: Attempt, *, into: Phase) -> None:
-    """Record that a worker has the attempt, or its queue has it; its clocks run from now."""
+    """Record that the attempt's worker was started, or that the attempt is queued; its clocks run from now."""
     if attempt.phase not in (Phase.WAITING, Phase.SPAWNING):
         return
     changes: dict[str, Any] = {"phase": into}
@@ -164,7 +164,7 @@ def require_task_id(state: State, task_id: str) -> None:
 
 
 def final_ok(state: State, task_id: str, number: int) -> bool | None:
-    """Return whether the attempt's Final is good, None without one; the rows are not read.
+    """Return the `ok` of the attempt's Final, None without one; the rows are not read.
 
     Raises TaskNotFound, AttemptNotFound.
     """

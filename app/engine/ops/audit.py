@@ -58,7 +58,7 @@ def chain(previous: str, *cells: Any) -> str:
 
 
 def page(state: State, after: int, limit: int) -> list[dict[str, Any]]:
-    """Return rows behind `after`, oldest first, as plain objects for export."""
+    """Return rows with numbers above `after`, oldest first, as plain objects for export."""
     names = [str(column.name) for column in schema.audit.columns]
     return [dict(zip(names, row, strict=True)) for row in _PAGE.query(state.db, after=after, limit=limit)]
 

@@ -1,4 +1,4 @@
-"""Cancel a task and everything below it, in batches that hold the store briefly.
+"""Cancel a task and its descendants, in batches that hold the store briefly.
 
 The root is cancelled at once, with its descendants if they are few. Of a large tree a mark stays in the database until
 the last descendant is cancelled, so that another server process can go on where this one stopped. Nothing starts below
@@ -76,7 +76,7 @@ def unfinished(state: State) -> list[str]:
 
 
 def left_below(state: State, task_id: str) -> tuple[str | None, list[str], bool]:
-    """Return who cancelled the task (None: it is done), its descendants, and whether one of them goes on."""
+    """Return who cancelled the task (None: all is done), its descendants, and whether any of them is not cancelled."""
     by = get_meta(state.db, _MARK + task_id)
     if by is None:
         return None, [], False
@@ -95,7 +95,7 @@ def cancel_all(state: State, ids: list[str], *, by: str) -> None:
 
 
 def finish(state: State, task_id: str) -> None:
-    """Forget that descendants of the task were still to be cancelled."""
+    """Record that no descendant of the task is left to be cancelled."""
     delete_meta(state.db, _MARK + task_id)
 
 

@@ -22,7 +22,7 @@ from app.domain.ids import ALPHABET
 from app.domain.tasks import Status
 from app.domain.tokens import KEY_PREFIX, ApiKey, TokenRecord
 from app.engine.ops import audit, queues, sessions
-from app.engine.ops.access import hold_credential, require_no_cancelled_ancestor, revocation_of
+from app.engine.ops.access import lock_credential, require_no_cancelled_ancestor, revocation_of
 from app.engine.ops.queries import lock_task
 from app.engine.ops.settling import fail_attempt, lose_attempt
 from app.state import schema
@@ -59,7 +59,7 @@ def find_key(state: State, digest: str) -> ApiKey:
     return key
 
 
-def hold_key(state: State, key: ApiKey) -> None:
+def lock_key(state: State, key: ApiKey) -> None:
     """Lock the key against revocation until this transaction ends. For whatever is attached or claimed with it.
 
     Without the lock a concurrent revocation could miss the session or claim. Raises Unauthenticated.
@@ -210,7 +210,7 @@ def mint(state: State, caller: Caller, caller_expires_at: int, asked: Mint) -> T
         raise InvalidRequest("give more than 0 seconds", "ttl")
     if asked.max_uses is not None and asked.max_uses < 1:
         raise InvalidRequest("give 1 or more, or leave it out for no limit", "max_uses")
-    hold_credential(state, caller)
+    lock_credential(state, caller)
     if asked.task_id is not None:
         _require_not_cancelled(state, asked.task_id)
     scopes = asked.scopes

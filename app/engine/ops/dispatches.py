@@ -13,7 +13,7 @@ from app.domain.handles import HandleMint
 from app.domain.json import Json
 from app.domain.tasks import SETTLED, Status, Step, Task, step
 from app.engine.ops import leases, loop, resources, turns
-from app.engine.ops.access import hold_record, require_no_cancelled_ancestor, session_of
+from app.engine.ops.access import lock_record, require_no_cancelled_ancestor, session_of
 from app.engine.ops.attempts import facts_of, new_handle
 from app.engine.ops.credentials import is_revoked
 from app.engine.ops.queries import lock_task
@@ -27,9 +27,9 @@ from app.state.tables import ATTEMPTS, TASKS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DispatchRequest:
-    """What a dispatcher asks for. `owner` is the server process that drives the attempt.
+    """The request for an attempt. `owner` is the server process that drives the attempt.
 
-    `repeatable` tells whether a server process can build the same stack again by itself.
+    `repeatable`: a server process can build the same stack again by itself.
     """
 
     stack: SpawnerStack
@@ -39,7 +39,7 @@ class DispatchRequest:
 
 
 class Prepared(NamedTuple):
-    """A new live attempt, with its job and what acts on it."""
+    """A new live attempt, with its job and its resolved stack."""
 
     attempt: Attempt
     job: Job
@@ -54,7 +54,7 @@ def prepare(state: State, cfg: EngineCfg, caller: Caller, task_id: str, request:
     """
     task = lock_task(state, task_id)
     parent_jti = _parent_jti(state, caller) or task.creator_jti
-    hold_record(state, parent_jti)
+    lock_record(state, parent_jti)
     after = step(task.id, task.status, Step.DISPATCH)
     if task.live:
         raise InvalidTransition(task.id, task.status.value, Step.DISPATCH.value, f"attempt {task.attempt} is live")
@@ -176,8 +176,8 @@ def _parent_jti(state: State, caller: Caller) -> str | None:
     return dispatcher.parent_jti if dispatcher is not None else caller.jti
 
 
-def handed_out(state: State, mint: HandleMint, attempt: Attempt) -> Dispatched:
-    """Return what the dispatcher gets. A handle to hand on is minted by every call: an earlier reply may be lost."""
+def dispatched(state: State, mint: HandleMint, attempt: Attempt) -> Dispatched:
+    """Return the reply to a dispatch. Its handle, if it shows one, is new: an earlier reply may be lost."""
     handle = new_handle(state, mint, attempt.task_id, attempt.attempt) if attempt.hands_out_handle else None
     expires = attempt.handle_expires_at if handle else None
     return Dispatched(task_id=attempt.task_id, attempt=attempt.attempt, handle=handle, expires_at=expires)
@@ -195,7 +195,7 @@ def due_for_retry(state: State, task_id: str) -> Attempt | None:
 
 
 def outcome(state: State, task_id: str, number: int) -> DispatchOutcome | None:
-    """Return the outcome for whoever dispatched this attempt, retries of it included; None while there is none.
+    """Return the outcome of a dispatch, retries of its attempt included; None while there is none.
 
     Raises TaskNotFound.
     """

@@ -74,7 +74,7 @@ def submit(
 
 
 def _keep_late(state: State, limits: Limits, attempt: Attempt, final: Final, reason: str) -> bool:
-    """Keep the value so that it can be adopted, once per value; return whether it is kept.
+    """Store the value as a late result, unless an equal one is stored; return whether one is stored now.
 
     None is kept beyond the limits, nor once the credential that it came with has reached the end of its life.
     """
@@ -107,7 +107,7 @@ def _keep_late(state: State, limits: Limits, attempt: Attempt, final: Final, rea
 
 
 def _is_kept(state: State, attempt: Attempt, final: Final, size: int) -> bool:
-    """Return whether a late result with this value is there; large ones are the same only if their texts are."""
+    """Return whether a late result with this value is stored; large values are compared as text."""
     if not attempt.late:
         return False
     key = {"task_id": attempt.task_id, "number": attempt.attempt}

@@ -89,7 +89,7 @@ FIRST = Position(0, "", 0)
 def shift_attempts(state: State, position: Position, limit: int, shift: Shift) -> Position | None:
     """Move lease and handle of a page of attempts; return where the next page begins, None after the last.
 
-    Timeouts stay: they are instants that people were told.
+    Timeouts stay: they are instants that callers were promised.
     """
     part, task_id, number = position
     rows = _PAGES[part].query(state.db, task_id=task_id, number=number, limit=limit)

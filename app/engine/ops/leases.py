@@ -1,4 +1,4 @@
-"""The deadlines of an attempt: lease, timeout and handle expiry. They stand still while its task is suspended.
+"""The deadlines of an attempt: lease, timeout and handle expiry. They are paused while its task is suspended.
 
 `due_at` of an attempt is the first of its deadlines that counts now: the instant at which the timers look at it. A
 heartbeat, explicit or implied by any call of the worker, renews lease and handle.
@@ -57,9 +57,9 @@ def handle_life_ms(cfg: EngineCfg, lease_ms: int | None) -> int:
 def at_dispatch(
     state: State, cfg: EngineCfg, *, phase: Phase, lease_ms: int | None, timeout_at: Instant | None, outlives: bool
 ) -> Columns:
-    """Return the deadlines of a new attempt. `outlives` tells that its worker lives outside this server.
+    """Return the deadlines of a new attempt. `outlives`: its worker runs outside this server.
 
-    A worker outside can be silent only once it was started; one of this process is watched from the start.
+    The lease of such a worker begins when it was started, that of one in this process at once.
     """
     leased = phase is Phase.RUNNING or (phase is Phase.SPAWNING and not outlives)
     lease_at = state.now + lease_ms if lease_ms is not None and leased else None
@@ -78,7 +78,7 @@ def at_dispatch(
 
 
 def at_start(state: State, cfg: EngineCfg, attempt: Attempt, *, leased: bool = True) -> Columns:
-    """Return the deadlines of an attempt whose worker may act from now on; they stand still if the task is suspended.
+    """Return the deadlines of an attempt whose worker may act from now on; they are paused if the task is suspended.
 
     Its handle's life begins now, and its lease with it unless it is not `leased` before it was started.
     """
@@ -114,13 +114,13 @@ def at_claim(state: State, cfg: EngineCfg, attempt: Attempt, *, timeout_ms: int 
 
 
 def pause(state: State, attempt: Attempt) -> None:
-    """Stop the clocks of a live attempt."""
+    """Pause the clocks of a live attempt."""
     if attempt.is_live and attempt.paused_at is None:
         ATTEMPTS.update(state.db, attempt.task_id, attempt.attempt, paused_at=state.now, due_at=None)
 
 
 def resume(state: State, attempt: Attempt) -> None:
-    """Let the clocks of a live attempt run on with what was left of each."""
+    """Resume the clocks of a live attempt with the time that was left of each."""
     if not attempt.is_live or attempt.paused_at is None:
         return
     stood_ms = state.now - attempt.paused_at  # negative when the machine's clock was set back meanwhile
@@ -152,14 +152,14 @@ def _shifted(deadline: Instant | None, by_ms: int) -> Instant | None:
 
 
 def last_heartbeat(attempt: Attempt) -> Instant | None:
-    """Return when the worker was last heard of; None while it needs not be."""
+    """Return when the worker last sent a heartbeat; None while it need not send any."""
     if attempt.phase not in STARTED or attempt.paused_at is not None:
         return None
     return attempt.last_seen_at or attempt.started_at
 
 
 def renewal_due(cfg: EngineCfg, heartbeat: Instant | None, lease_ms: int | None, now: Instant) -> bool:
-    """Return whether a heartbeat now is worth a write: a tenth of the lease has passed since the last one."""
+    """Return whether to write a heartbeat that comes now: a tenth of the lease has passed since the last one."""
     return heartbeat is not None and now - heartbeat >= min(
         RENEW_AT_MOST_EVERY_MS, (lease_ms or cfg.handle_life_ms) // 10
     )
@@ -180,7 +180,7 @@ def renewal(cfg: EngineCfg, attempt: Attempt, now: Instant, *, always: bool = Fa
 
 
 def record_heartbeat(state: State, cfg: EngineCfg, attempt: Attempt, *, always: bool = False) -> Instant:
-    """Renew lease and handle when that is due, or `always`. Returns until when the attempt is good."""
+    """Renew lease and handle when that is due, or `always`. Returns when the lease (or else the handle) expires."""
     columns = renewal(cfg, attempt, state.now, always=always) if attempt.paused_at is None else {}
     if columns:
         ATTEMPTS.update(state.db, attempt.task_id, attempt.attempt, **columns)
@@ -197,8 +197,8 @@ def record_heartbeat_of(state: State, cfg: EngineCfg, task_id: str, number: int,
 
 
 def extend_all(state: State) -> int:
-    """Give every leased worker one whole lease from now, and return how many they are.
+    """Give every leased worker one whole lease from now, and return how many there are.
 
-    While no server ran, heartbeats could not arrive. Timeouts go on: they are the task's own.
+    While no server ran, heartbeats could not arrive. Timeouts are not extended.
     """
     return _EXTEND_ALL.change(state.db, at=state.now)

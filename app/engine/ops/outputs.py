@@ -51,7 +51,7 @@ _SHORT_FIELD = re.compile(r'\{"(name|stage)":("(?:[^"\\]|\\.)*"),"(content|note)
 class LongOutput:
     """An output that is too long for a list: its row without the body, and the body's size in bytes.
 
-    `fields` are the short ones that could be read, `cut` names the long one and any that stands behind it.
+    `fields` are the short ones that could be read, `cut` names the long one and any after it.
     """
 
     row: Output
@@ -107,7 +107,7 @@ def record(state: State, attempt: Attempt, kind: OutputType, body: Json) -> dict
 def page(
     state: State, limits: Limits, task_id: str, attempt: int, *, ok: bool | None, limit: int, after: int
 ) -> Page[Output | LongOutput]:
-    """Return the outputs of an attempt behind number `after`, in order. `ok` is that of its Final."""
+    """Return the outputs of an attempt with numbers above `after`, in order. `ok` is that of its Final."""
     bounds = PageBounds(
         items=limit,
         bytes=limits.page_bytes,
@@ -120,7 +120,7 @@ def page(
 
 
 def _long(found: FoundRow[Output], ok: bool | None) -> LongOutput:
-    """Return what can be said of a long output by its beginning."""
+    """Return a long output with the short fields that its beginning shows."""
     row, body = found.row, found.long["body"]
     match row.type:
         case OutputType.PARTIAL:

@@ -65,7 +65,7 @@ _FIELDS = {"directive": "initial_directive"}
 
 
 def preview(beginning: str) -> Json:
-    """Return what an item shows of a long JSON value that begins so: the text as far as it goes, or null."""
+    """Return the preview of a long JSON value by its beginning: of a text that much of it, else null."""
     whole = _TEXT.match(beginning[:-1])
     if whole is None:
         return NULL
@@ -92,7 +92,7 @@ def _shown(found: FoundRow[R]) -> R:
 
 
 def _cut(found: FoundPage[R], cursor: str) -> Page[R]:
-    """Return the page of these rows, with the column that the next one goes on behind."""
+    """Return the page of these rows. The next one begins after the last row's value of the column `cursor`."""
     rows = [_shown(row) for row in found.rows]
     following = str(getattr(rows[-1], cursor)) if found.more else None
     cut = [tuple(_FIELDS.get(name, name) for name in row.long) for row in found.rows]
@@ -235,7 +235,7 @@ def sessions(state: State, limits: Limits, *, limit: int, cursor: str | None) ->
 
 
 def attempts(state: State, limits: Limits, task_id: str, *, limit: int, after: int) -> Page[Attempt]:
-    """Return the attempts of a task behind number `after`, each with the prompt that it had."""
+    """Return the attempts of a task with numbers above `after`, each with the prompt that it had."""
     bounds = _bounds(limits, limit)
     page = _cut(_ATTEMPTS.page(state.db, bounds, of_task=task_id, behind=after), "attempt")
     if all(row.prompt is not None for row in page.items):
@@ -252,7 +252,7 @@ def attempts(state: State, limits: Limits, task_id: str, *, limit: int, after: i
 def late_results(
     state: State, limits: Limits, task_id: str, attempt: int, *, limit: int, after: int
 ) -> Page[LateResult]:
-    """Return the late results of an attempt behind index `after`, in order."""
+    """Return the late results of an attempt with an index above `after`, in order."""
     found = _LATE_RESULTS.page(state.db, _bounds(limits, limit), of_task=task_id, of_attempt=attempt, behind=after)
     return _cut(found, "index")
 

@@ -27,7 +27,7 @@ OUTPUTS_OF_ATTEMPT = OUTPUTS.search(
     order=(_O.seq,),
     limit=True,
 )
-"""The outputs of one attempt behind a sequence number, in order."""
+"""The outputs of one attempt after a sequence number, in order."""
 
 LATE_RESULTS_OF_ATTEMPT = LATE_RESULTS.search(
     _L.task_id == sa.bindparam("task_id"), _L.attempt == sa.bindparam("number"), order=(_L.index,)

@@ -26,7 +26,7 @@ FIRST_PAGE: Position = ("", 0)
 
 
 def to_drive(state: State, after: Position, limit: int) -> list[Attempt]:
-    """Return open attempts that some server process has to drive, in order, from behind a position."""
+    """Return open attempts that some server process has to drive, in order, from after a position."""
     task_id, number = after
     attached = _ATTACHED.all(state.db, task_id=task_id, number=number, limit=limit)
     layered = _LAYERED.all(state.db, task_id=task_id, number=number, limit=limit)
@@ -34,7 +34,7 @@ def to_drive(state: State, after: Position, limit: int) -> list[Attempt]:
 
 
 def position_of(attempt: Attempt) -> Position:
-    """Return the position behind which the next page begins."""
+    """Return the position after which the next page begins."""
     return attempt.task_id, attempt.attempt
 
 

@@ -17,18 +17,18 @@ DAY = 24 * HOUR
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineCfg:
-    """Settings of an engine; the names tell the units."""
+    """Settings of an engine; their units are in their names."""
 
     hold: HoldPolicy = field(default_factory=HoldPolicy)
     """Preset of the five that follow, which replace its values. `strict` never waits and holds for 0.01 at most;
     `relaxed` makes 10 retries with a step of 0.05 and holds for 0.2."""
     max_spawn_depth: int = 4
-    """How deep workers may start tasks below tasks."""
+    """How many levels of child tasks workers may start."""
     worker_token_life_ms: int = 1800 * SECOND
     """How long the credentials of a worker with a lease stay valid without a heartbeat."""
     handle_life_ms: int = 7 * DAY
-    """How long a handle without a lease stays valid after its last request; `external` workers may be silent for
-    long."""
+    """How long a handle without a lease stays valid after its last request; `external` workers may
+    send none for long."""
     lease_ms: int = 60 * SECOND
     """Lease of attempts by queue and in-process workers."""
     attempt_timeout_ms: int | None = None
@@ -38,7 +38,7 @@ class EngineCfg:
     longest_hold_ms: int = 48 * HOUR
     """How long any wait may last, long polls included."""
     heartbeat_interval_ms: int = 300 * SECOND
-    """How often a session has to show that it lives."""
+    """How often a session has to send a heartbeat."""
     heartbeat_miss_threshold: int = 3
     """Missed heartbeats after which a session is detached."""
     keepalive_on_idle: bool = True
@@ -46,9 +46,9 @@ class EngineCfg:
     stop_grace_ms: int = 5 * SECOND
     """How long a child process has between SIGTERM and SIGKILL of its process group."""
     poll_interval_ms: int = 30 * SECOND
-    """How often a parked wait reads the state again without a hint that it changed."""
+    """How often a waiting call reads the state again without a hint that it changed."""
     strict_hints: bool = False
-    """Whether a dispatch that asks for unknown layers is refused; otherwise they are skipped."""
+    """Whether a dispatch with unknown layers is refused; otherwise they are skipped."""
     long_hold_ms: int = HOUR
     """How long an attempt may last before the `long_hold` layer logs a warning."""
     base_url: str = "http://127.0.0.1:7777"

@@ -79,7 +79,7 @@ _SCANS = (
             _Q.deadline.is_not(None),
             _Q.due_at.is_(None),
             _Q.on_deadline != sa.text("'keep_waiting'"),
-            # One that was handed on at its deadline waits for the next bridge without another.
+            # A question that was passed on to another bridge at its deadline has no further one.
             sa.text("NOT (questions.on_deadline = 'escalate' AND questions.bridge_id = questions.escalate_to)"),
         ),
     ),

@@ -28,7 +28,9 @@ _UNSETTLED = TASKS.search(
     schema.tasks.c.status.not_in([status.value for status in sorted(TERMINAL)]),
     order=(schema.tasks.c.id,),
 )
-_SILENT = SESSIONS.search(_S.attached == 1, _S.last_seen < sa.bindparam("before"), order=(_S.last_seen,), limit=True)
+_UNRESPONSIVE = SESSIONS.search(
+    _S.attached == 1, _S.last_seen < sa.bindparam("before"), order=(_S.last_seen,), limit=True
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +113,7 @@ def attached(state: State, session_id: str) -> tuple[Session, TokenRecord]:
     return session, record
 
 
-def of(state: State, caller: Caller) -> Session:
+def lock_own(state: State, caller: Caller) -> Session:
     """Return the caller's own session, locked. Raises SessionNotFound."""
     session_id = session_of(state, caller) if caller.attempt is None else None
     session = SESSIONS.lock(state.db, session_id) if session_id else None
@@ -122,7 +124,7 @@ def of(state: State, caller: Caller) -> Session:
 
 def heartbeat(state: State, caller: Caller) -> None:
     """Record a heartbeat; a detached session is attached again."""
-    session = of(state, caller)
+    session = lock_own(state, caller)
     changes: dict[str, Any] = {"last_seen": max(session.last_seen, state.now)}
     if not session.attached:
         changes |= {"attached": True, "attached_at": state.now, "detached_at": None}
@@ -132,7 +134,7 @@ def heartbeat(state: State, caller: Caller) -> None:
 
 def detach(state: State, caller: Caller) -> None:
     """Mark the caller's session detached; its tasks stay. Detaching twice is no error."""
-    _detach(state, of(state, caller), "asked")
+    _detach(state, lock_own(state, caller), "asked")
 
 
 def detach_revoked(state: State, session_id: str) -> None:
@@ -148,16 +150,16 @@ def _detach(state: State, session: Session, why: str) -> None:
         state.emit(EventKind.SESSION_DETACHED, session_id=session.id, operator_id=session.operator_id, why=why)
 
 
-def detach_silent(state: State, before: int, limit: int, *, keep_tasks: bool = True) -> int:
+def detach_unresponsive(state: State, before: int, limit: int, *, keep_tasks: bool = True) -> int:
     """Detach sessions without a heartbeat since `before`, and return how many. Their tasks stay, or are cancelled."""
-    silent = _SILENT.all(state.db, before=before, limit=limit)
-    for found in silent:
+    unresponsive = _UNRESPONSIVE.all(state.db, before=before, limit=limit)
+    for found in unresponsive:
         session = SESSIONS.lock(state.db, found.id)
         if session is not None and session.attached and session.last_seen < before:
             _detach(state, session, "missed heartbeats")
             if not keep_tasks:
                 _cancel_tasks(state, session)
-    return len(silent)
+    return len(unresponsive)
 
 
 def _cancel_tasks(state: State, session: Session) -> None:

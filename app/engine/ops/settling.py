@@ -122,7 +122,7 @@ def fail_attempt(
 ) -> None:
     """End a live attempt without a Final: the task is blocked, retried by its policy, or goes on waiting for a senior.
 
-    `worker_gone` tells that nothing of its worker is left to be stopped.
+    `worker_gone`: nothing of its worker is left to be stopped.
     """
     outcome = Outcome.TIMEOUT if reason is Reason.TIMEOUT else Outcome.BLOCKED
     end_attempt(state, attempt, outcome=outcome, reason=reason, detail=detail, worker_gone=worker_gone)
@@ -229,7 +229,7 @@ def withdraw_questions(state: State, task: Task, reason: str) -> None:
 
 
 def failure(reason: Reason, detail: str | None) -> Json:
-    """Return the result of a task whose attempt left none."""
+    """Return the result of a task whose attempt ended without one."""
     return Json.of({"reason": reason.value, "detail": detail})
 
 

@@ -15,7 +15,7 @@ from app.domain.json import Json
 from app.domain.limits import Limits
 from app.domain.questions import QuestionStatus
 from app.domain.tasks import TERMINAL, Status, Task, TaskSpec, TaskState
-from app.engine.ops.access import bound_rows, hold_credential, require_access, require_live, session_of
+from app.engine.ops.access import bound_rows, lock_credential, require_access, require_live, session_of
 from app.engine.ops.queries import lock_task
 from app.engine.ops.rules import EngineCfg
 from app.state import schema
@@ -112,7 +112,7 @@ def start(state: State, cfg: EngineCfg, caller: Caller, spec: TaskSpec) -> Task:
 
 def _parent(state: State, cfg: EngineCfg, caller: Caller) -> Task | None:
     if caller.role is not Role.WORKER:
-        hold_credential(state, caller)
+        lock_credential(state, caller)
         return None
     worker = bound_rows(state, caller)
     require_live(worker)
@@ -137,7 +137,7 @@ def _count(statement: Statement, state: State, task_id: str, most: int) -> int:
 
 
 def change(state: State, task: Task, **changes: Any) -> Task:
-    """Write these fields of the task under a new version and wake whoever waits for it. Returns the changed task."""
+    """Write these fields of the task under a new version and wake its waiters. Returns the changed task."""
     version = task.version + 1
     TASKS.update(state.db, task.id, **changes, version=version, updated_at=state.now)
     state.wake(f"task:{task.id}")

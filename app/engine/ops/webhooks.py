@@ -23,7 +23,7 @@ _ACTIVE = WEBHOOKS.search(_W.status == WebhookStatus.ACTIVE.value, order=(_W.id,
 
 
 def is_ahead(state: State, webhook_id: str) -> bool:
-    """Return whether the cursor of a webhook lies ahead of the feed, so that it would wait for events in silence."""
+    """Return whether a webhook's cursor lies ahead of the feed, so that nothing would be delivered for long."""
     row = WEBHOOKS.get(state.db, webhook_id)
     return row is not None and row.cursor > feed.head(state.db)
 

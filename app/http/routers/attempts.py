@@ -13,8 +13,8 @@ from app.http.parameters import (
     NumberCursor,
     OutputPath,
     TaskPath,
+    integer_of,
     limit_of,
-    whole_of,
 )
 from app.http.replies import Reply
 from app.http.routers.tasks import shown
@@ -35,7 +35,7 @@ async def list_attempts(
 ) -> Reply:
     """List the attempts of a task, the first one first."""
     page = await context.engine.attempts.page(
-        token, task_id, limit=limit_of(limit, context.settings), after=whole_of(cursor, "cursor") or 0
+        token, task_id, limit=limit_of(limit, context.settings), after=integer_of(cursor, "cursor") or 0
     )
     return replies.json(views.page(page, views.attempt))
 
@@ -80,9 +80,9 @@ async def list_late(
     cursor: NumberCursor = None,
 ) -> Reply:
     """List the results that came after the attempt was over."""
-    behind = whole_of(cursor, "cursor")
+    index = integer_of(cursor, "cursor")
     page = await context.engine.attempts.late(
-        token, task_id, number, limit=limit_of(limit, context.settings), after=-1 if behind is None else behind
+        token, task_id, number, limit=limit_of(limit, context.settings), after=-1 if index is None else index
     )
     return replies.json(views.page(page, views.late))
 

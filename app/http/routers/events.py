@@ -18,7 +18,17 @@ from app.engine.feed import EventStream
 from app.http import auth, bodies
 from app.http.context import ServerContext, context_of
 from app.http.holds import Drained
-from app.http.parameters import AFTER, LAST, LAST_EVENT_ID, TASK, TYPES, checked_task_id, listed_in, query_of, whole_of
+from app.http.parameters import (
+    AFTER,
+    LAST,
+    LAST_EVENT_ID,
+    TASK,
+    TYPES,
+    checked_task_id,
+    integer_of,
+    listed_in,
+    query_of,
+)
 from app.http.replies import Reply
 from app.http.routes import documented, plain_router, requires
 from swarmhold.models.events import LAGGED
@@ -28,7 +38,7 @@ router = plain_router("/v1/operator", "operator")
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
-    # Proxies that buffer replies are told not to.
+    # Tell proxies not to buffer the stream.
     (b"x-accel-buffering", b"no"),
     (b"x-content-type-options", b"nosniff"),
 ]
@@ -36,8 +46,8 @@ _HELLO = b"retry: 2000\n: swarmhold events\n\n"
 _COMMENT = b": still here\n\n"
 MOST_LAST = 1000
 _STREAM = {
-    "description": "Server-sent events. `event` is the kind, `id` the cursor, `data` the event as JSON; `lagged` tells "
-    "a slow reader the cursor at which it goes on.",
+    "description": "Server-sent events. `event` is the kind, `id` the cursor, `data` the event as JSON; `lagged` has "
+    "the cursor at which a reader that was too slow goes on.",
     "properties": {
         "event": {"type": "string"},
         "id": {"type": "string", "pattern": "^[0-9]+$"},
@@ -72,12 +82,12 @@ async def events(request: Request) -> Reply:
 
 
 def _start(last_event_id: str | None, query: Mapping[str, str]) -> tuple[int | None, int | None]:
-    """Return the cursor to begin behind, or how many of the latest events to begin with. Raises InvalidRequest."""
-    after, last = whole_of(query.get("after"), "after"), whole_of(query.get("last"), "last")
+    """Return the cursor after which to begin, or how many of the latest events to begin with. Raises InvalidRequest."""
+    after, last = integer_of(query.get("after"), "after"), integer_of(query.get("last"), "last")
     if last is not None and last > MOST_LAST:
         raise InvalidRequest(f"at most {MOST_LAST} of the latest events", "last")
     if last_event_id:
-        after = whole_of(last_event_id, "Last-Event-ID")
+        after = integer_of(last_event_id, "Last-Event-ID")
     return (None, last) if after is None else (after, None)
 
 

@@ -103,7 +103,7 @@ async def stats(context: ContextDep, token: Token) -> Reply:
 @router.get("/session", response_model=Session, openapi_extra=requires())
 async def own_session(context: ContextDep, token: Token) -> Reply:
     """Read the caller's own session."""
-    return replies.json(views.session(await context.engine.sessions.own(token)))
+    return replies.json(views.session(await context.engine.sessions.read_own(token)))
 
 
 @router.post("/session/heartbeat", status_code=204, openapi_extra=requires(Verb.HEARTBEAT))

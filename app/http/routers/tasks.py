@@ -19,7 +19,7 @@ from app.http.context import ServerContext, context_of
 from app.http.errors import ShuttingDown
 from app.http.holds import Drained
 from app.http.idempotency import idempotency_of
-from app.http.parameters import HOLD, SINCE, TASK_ID, WAIT, hold_of, query_of, task_id_of, whole_of
+from app.http.parameters import HOLD, SINCE, TASK_ID, WAIT, hold_of, integer_of, query_of, task_id_of
 from app.http.replies import Reply
 from app.http.routes import documented, plain_router, requires
 from swarmhold.models.attempts import Dispatched, DispatchOutcome, DispatchRequest
@@ -79,7 +79,7 @@ async def poll(request: Request) -> Reply:
     bearer, task_id = auth.bearer(scope), task_id_of(scope)
     query = query_of(scope)
     hold = hold_of(query.get("hold"), context.settings)
-    since = whole_of(query.get("since"), "since")
+    since = integer_of(query.get("since"), "since")
     try:
         with context.holds.polls.take(bearer.text):
             waiting = context.engine.tasks.watch(bearer, task_id, hold, since=since)

@@ -21,10 +21,10 @@ from app.http.parameters import (
     Hold,
     NamePath,
     QuestionPath,
+    boolean_of,
     checked_task_id,
     duration_of,
     query_of,
-    truth_of,
 )
 from app.http.replies import Reply
 from app.http.routers.questions import asked_of, watched
@@ -75,7 +75,7 @@ async def submit(request: Request) -> Reply:
     """Submit the raw body as the attempt's result. Text loses trailing white space; JSON is decoded."""
     context, scope = context_of(request), request.scope
     bearer = auth.bearer(scope)
-    ok = truth_of(query_of(scope).get("ok"), "ok", default=True)
+    ok = boolean_of(query_of(scope).get("ok"), "ok", default=True)
     kind = _submitted_kind(*bodies.media_type(scope))
     body = await bodies.read(scope, request.receive, bodies.size_limit(scope, context.settings.limits))
     value = await bodies.json_of(body, context.settings.limits) if kind == bodies.JSON_TYPE else _text(body)

@@ -1,4 +1,4 @@
-"""Start nothing: the dispatcher gets the handle and hands it to a worker of its own."""
+"""Start nothing: the dispatcher gets the handle and passes it to a worker of its own."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any
 
 from app.domain.attempts import Phase
 from app.spawning.ports import Control, Job, Worker
-from app.spawning.specs import only
+from app.spawning.specs import only_fields
 from app.spawning.workers import RemoteWorker
 
 
 class ExternalSpawner:
-    """`{kind: external}`. Such an attempt is driven only for the sake of its layers."""
+    """`{kind: external}`. Such an attempt is driven only if its layers need it."""
 
     kind = "external"
     first_phase = Phase.RUNNING
@@ -43,5 +43,5 @@ class ExternalSpawner:
 
 def build_external(spec: dict[str, Any]) -> ExternalSpawner:
     """Build from `{kind: external}`. Raises DispatchFailed for any other field."""
-    only(spec, ())
+    only_fields(spec, ())
     return ExternalSpawner()

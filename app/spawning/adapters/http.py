@@ -1,4 +1,4 @@
-"""Hand the attempt to a worker behind a URL, by a signed POST.
+"""Send the attempt to a worker's URL, by a signed POST.
 
 The body is `{task_id, attempt, agent, handle, base_url, prompt, system?}`, signed as described in
 `app.spawning.outbound.signing`, with `Idempotency-Key: <task_id>.<attempt>`, since a request whose reply was lost is
@@ -35,7 +35,7 @@ from app.spawning.outbound.signing import SHORTEST_SECRET, sign
 from app.spawning.outbound.urls import UrlPrefix, allowed
 from app.spawning.outputs import read_reply
 from app.spawning.ports import Control, Exit, Job, SpawnFailed, Worker
-from app.spawning.specs import only, text
+from app.spawning.specs import only_fields, text
 from app.spawning.workers import FinishedWorker, RemoteWorker
 
 ACCEPTED = {"http": "accepted"}
@@ -66,7 +66,7 @@ class HttpWorkerSettings:
     backoff_s: float = 0.5
     """First pause between tries; it doubles each time."""
     max_backoff_s: float = 30.0
-    """Longest pause between tries, also where the worker asks for a longer one with `Retry-After`."""
+    """Longest pause between tries, even if the worker's `Retry-After` is longer."""
     max_reply_bytes: int = 8 * 1024 * 1024
 
 
@@ -95,7 +95,7 @@ class HttpWorkers:
 
     def build(self, spec: dict[str, Any]) -> HttpSpawner:
         """Build from `{kind: http, url}`. Raises DispatchFailed."""
-        only(spec, ("url",))
+        only_fields(spec, ("url",))
         url = text(spec, "url")
         return HttpSpawner(self, url, allowed(url, self._prefixes))
 
@@ -177,7 +177,7 @@ class HttpSpawner:
         return {"kind": self.kind, "url": self.url}
 
     async def spawn(self, job: Job, control: Control) -> Worker:
-        """Hand the attempt to the worker. Raises SpawnFailed.
+        """Send the attempt to the worker. Raises SpawnFailed.
 
         Cancelling cannot take back what was sent: such a worker finds its handle dead.
         """

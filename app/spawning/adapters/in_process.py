@@ -17,7 +17,7 @@ from app.domain.outputs import Final, OutputEvent
 from app.domain.redaction import describe
 from app.domain.tokens import CapToken
 from app.spawning.ports import Control, Exit, Job, SpawnFailed, Worker
-from app.spawning.specs import only, text
+from app.spawning.specs import only_fields, text
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ class FunctionJob:
         return await self._control.worker_token()
 
     async def handle(self) -> str:
-        """Return a handle of the attempt, to hand on."""
+        """Return a handle of the attempt, to pass to another worker."""
         return await self._control.mint_handle()
 
     def wait(self, call: Coroutine[Any, Any, T]) -> T:
@@ -92,7 +92,7 @@ class FunctionRegistry:
 
     def build(self, spec: dict[str, Any]) -> InProcessSpawner:
         """Build from `{kind: in_process, function}`. Raises DispatchFailed."""
-        only(spec, ("function",))
+        only_fields(spec, ("function",))
         name = text(spec, "function")
         function = self._functions.get(name)
         if function is None:

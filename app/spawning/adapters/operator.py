@@ -1,4 +1,4 @@
-"""Let a registered operator backend execute the attempt: a main AI behind a connection, or a Python object."""
+"""Let a registered operator backend execute the attempt: a main AI with a connection, or a Python object."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.domain.redaction import describe
 from app.spawning.backends.protocols import OperatorBackend, ReportingBackend
 from app.spawning.backends.registry import Registries, Registry
 from app.spawning.ports import Control, Exit, Job, Worker
-from app.spawning.specs import only, text
+from app.spawning.specs import only_fields, text
 
 STARTED = {"operator": "started"}
 """Recorded once the backend has started a worker, so that a restarted server does not start a second one."""
@@ -153,5 +153,5 @@ class OperatorSpawners:
 
     def __call__(self, spec: dict[str, Any]) -> OperatorSpawner:
         """Build from `{kind: operator, backend_id}`; the backend may register later. Raises DispatchFailed."""
-        only(spec, ("backend_id",))
+        only_fields(spec, ("backend_id",))
         return OperatorSpawner(text(spec, "backend_id"), self._operators)

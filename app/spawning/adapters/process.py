@@ -14,7 +14,7 @@ from app.spawning.ports import Control, Job, SpawnFailed, Worker
 from app.spawning.processes.child import Child
 from app.spawning.processes.programs import Program, environment
 from app.spawning.processes.tree import ProcessTree, boot_id
-from app.spawning.specs import only, text, texts
+from app.spawning.specs import only_fields, text, texts
 
 GRACE_S = 5.0
 
@@ -36,7 +36,7 @@ class ProgramList:
 
     def build(self, spec: dict[str, Any]) -> ProcessSpawner:
         """Build from `{kind: process, program, args?}`. Raises DispatchFailed."""
-        only(spec, ("program", "args"))
+        only_fields(spec, ("program", "args"))
         name, args = text(spec, "program"), texts(spec, "args")
         program = self._programs.get(name)
         if program is None:

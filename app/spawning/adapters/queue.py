@@ -6,7 +6,7 @@ from typing import Any
 
 from app.domain.attempts import Phase
 from app.spawning.ports import Control, Job, Worker
-from app.spawning.specs import only, text, whole
+from app.spawning.specs import integer, only_fields, text
 from app.spawning.workers import RemoteWorker
 
 LOWEST_PRIORITY = -(2**31)
@@ -34,7 +34,7 @@ class QueueSpawner:
         return {"kind": self.kind, "queue": self.queue, "priority": self.priority}
 
     async def spawn(self, job: Job, control: Control) -> Worker:
-        """Start nothing: whoever claims the attempt is its worker. The returned worker ends with the attempt."""
+        """Start nothing: the claimant is the attempt's worker. The returned worker ends with the attempt."""
         del job
         return RemoteWorker(control)
 
@@ -49,6 +49,6 @@ class QueueSpawner:
 
 def build_queue(spec: dict[str, Any]) -> QueueSpawner:
     """Build from `{kind: queue, queue, priority?}`. Raises DispatchFailed."""
-    only(spec, ("queue", "priority"))
-    priority = whole(spec, "priority", default=0, low=LOWEST_PRIORITY, high=HIGHEST_PRIORITY)
+    only_fields(spec, ("queue", "priority"))
+    priority = integer(spec, "priority", default=0, low=LOWEST_PRIORITY, high=HIGHEST_PRIORITY)
     return QueueSpawner(text(spec, "queue"), priority=priority)

@@ -11,7 +11,7 @@ from app.spawning.workers import RemoteWorker
 
 
 class WithdrawnSpawner:
-    """Stands for a spawner that cannot be built any more. `reason` says why, to whoever dispatched."""
+    """Stands for a spawner that cannot be built any more. `reason` is the error that its dispatcher gets."""
 
     first_phase = Phase.SPAWNING
     outlives_server = False
@@ -43,7 +43,7 @@ class WithdrawnSpawner:
 
 
 class WithdrawnHttpSpawner(WithdrawnSpawner):
-    """A worker behind a URL that is not allowed any more. One that had accepted the attempt may finish it."""
+    """A worker at a URL that is not allowed any more. One that had accepted the attempt may finish it."""
 
     outlives_server = True
 

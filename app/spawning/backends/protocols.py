@@ -1,7 +1,7 @@
-"""What may be registered under an id: operator backends, spawn hooks and senior bridges.
+"""Objects that can be registered under an id: operator backends, spawn hooks and senior bridges.
 
 Each may be an object of this process or stand for a connection; then every call may raise BackendGone, and is made
-again on whoever registers next under the same id. So all of them are called at least once, not exactly once.
+again on the next object registered under the same id. So all of them are called at least once, not exactly once.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class ReportingBackend(Protocol):
 
 @runtime_checkable
 class SpawnHook(Protocol):
-    """Is asked before an attempt starts, and notified when it ended."""
+    """Approves or refuses an attempt before it starts, and is notified when it has ended."""
 
     async def before(self, job: Job) -> None:
         """Return to let the attempt start. Raises SpawnRefused with a reason to block it, or BackendGone."""
@@ -62,7 +62,7 @@ class SeniorBridge(Protocol):
     """Carries questions to a senior. Answers come back through the engine's `resume`."""
 
     async def ask(self, question: Question) -> None:
-        """Show an open question. Called again for the same key by whatever registers later, until it is answered.
+        """Show an open question. Called again, with the same key, on objects registered later, until it is answered.
 
         Raises BackendGone; after anything else that it raises, the next ones are shown all the same.
         """

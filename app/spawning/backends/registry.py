@@ -1,6 +1,6 @@
 """Objects by id: the last registration wins, and a late unregister never removes a newer one.
 
-An id outlives the objects behind it: whoever needs one may wait until somebody registers, again and again.
+An id outlives its objects: a caller that needs one may wait until the next is registered, again and again.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Registry(Generic[T]):
         self._number = 0
 
     def register(self, id: str, value: T) -> Registration[T]:
-        """Put `value` under `id`, in place of whatever is there, and wake whoever waits for the id."""
+        """Register `value` under `id` in place of any other, and wake the callers that wait for the id."""
         self._number += 1
         registration = self._held[id] = Registration(self, id, value, self._number)
         for waiter in self._waiting.pop(id, ()):

@@ -26,7 +26,7 @@ def shipped_layers(
     long_hold_s: float,
     extra: Sequence[Layer] = (),
 ) -> LayerRegistry:
-    """Return the layers that ship, with `extra` ones to be asked for by key."""
+    """Return the layers that ship, with `extra` ones that can be requested by key."""
     shipped = [
         MainAiLayer(hooks),
         SeniorEscalationLayer(),

@@ -33,11 +33,11 @@ class MainAiLayer(Layer):
         return MainAiLayer(registries.hooks)
 
     def applies(self, facts: Facts) -> bool:
-        """Whether any hook has to agree."""
+        """Return whether any hook has to agree."""
         return bool(self.hooks(facts))
 
     def hooks(self, facts: Facts) -> tuple[str, ...]:
-        """The gates of the attempt, then the session's hook if the layer was asked for and is not automated away."""
+        """Return the gates of the attempt, then its session's hook if this layer was requested and not automated."""
         if self.key not in facts.layers or facts.hook_id is None or facts.kind is OperatorKind.AUTOMATE:
             return facts.gates
         return tuple(dict.fromkeys((*facts.gates, facts.hook_id)))

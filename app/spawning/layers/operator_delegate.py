@@ -22,10 +22,10 @@ class OperatorDelegateLayer(Layer):
         return OperatorDelegateLayer(registries.operators)
 
     def applies(self, facts: Facts) -> bool:
-        """A backend is named, and the cascade did not come to `automate`."""
+        """Return whether the session names a backend and the attempt's operator kind is not `automate`."""
         return facts.operator_backend_id is not None and facts.kind is not OperatorKind.AUTOMATE
 
     def stand_in(self, facts: Facts) -> SpawnerAdapter | None:
-        """The backend's spawner."""
+        """Return the backend's spawner."""
         backend_id = facts.operator_backend_id
         return None if backend_id is None else OperatorSpawner(backend_id, self._operators)

@@ -30,7 +30,7 @@ class SeniorEscalationLayer(Layer):
         return Escalate(layer=self.key, question=Json.of(question), original=final)
 
     def resolve(self, original: Final, answer: Json, facts: Facts) -> Final:
-        """The original when upheld, else `{original, senior_answer}` with ok."""
+        """Return the original when upheld, else `{original, senior_answer}` with ok."""
         del facts
         if _upholds(answer.value):
             return original

@@ -26,7 +26,7 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A reply with its body up to the limit; `whole` tells whether that is all of it."""
+    """A reply with its body up to the limit; `whole` is whether that is all of it."""
 
     status: int
     retry_after_s: float
@@ -68,7 +68,7 @@ class OutboundClient:
         ) as response:
             encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
             if encoding not in ("identity", ""):
-                raise CallFailed(f"the reply is compressed ({encoding[:40]!r}), which was not asked for")
+                raise CallFailed(f"the reply is compressed ({encoding[:40]!r}), which the request did not accept")
             read, whole = await _read_body(response, limit)
             return Reply(response.status_code, _retry_after_s(response), read, whole)
 

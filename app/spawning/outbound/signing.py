@@ -1,4 +1,4 @@
-"""Signed requests to workers: who receives one can tell that this server sent it, unchanged and lately.
+"""Signatures of requests to workers: the receiver can verify that this server sent one, unchanged and recently.
 
     Swarmhold-Timestamp: 1735689600
     Swarmhold-Signature: v1=<hexadecimal HMAC-SHA256 of "1735689600." + body>[, v1=<with the next secret>]
@@ -19,11 +19,11 @@ SHORTEST_SECRET = 32
 
 
 class SignatureInvalid(Exception):
-    """The request was not signed with a known secret, or not lately. Its message says which, for the receiver's log."""
+    """The request was not signed with a known secret, or not recently. The message says which."""
 
 
 def sign(secrets: Sequence[bytes], body: bytes, *, at_s: int) -> dict[str, str]:
-    """The headers that sign `body`, with every secret, so that secrets rotate without a gap."""
+    """Return the headers that sign `body` with every secret, so that secrets rotate without a gap."""
     signatures = ", ".join(f"v1={_digest(secret, at_s, body)}" for secret in secrets)
     return {TIMESTAMP: str(at_s), SIGNATURE: signatures}
 
@@ -36,7 +36,7 @@ def verify(
     now_s: float | None = None,
     tolerance_s: float = TOLERANCE_S,
 ) -> None:
-    """Raises SignatureInvalid unless one of `secrets` signed this body within `tolerance_s`; in constant time."""
+    """Raise SignatureInvalid unless one of `secrets` signed this body within `tolerance_s`; in constant time."""
     given = {name.lower(): value for name, value in headers.items()}
     stamp = given.get(TIMESTAMP.lower(), "")
     if not (stamp.isascii() and stamp.isdigit() and len(stamp) <= 12):
@@ -45,7 +45,7 @@ def verify(
         raise SignatureInvalid("the timestamp is too far from now")
     offered = [part.strip().encode() for part in given.get(SIGNATURE.lower(), "").split(",")]
     wanted = [f"v1={_digest(secret, int(stamp), body)}".encode() for secret in secrets]
-    # Every pair is compared, so that the time tells nothing.
+    # Every pair is compared, so that timing reveals nothing.
     matches = [hmac.compare_digest(one, other) for one in offered for other in wanted]
     if not any(matches):
         raise SignatureInvalid("no signature fits the body")

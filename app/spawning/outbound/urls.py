@@ -24,7 +24,7 @@ _MAX_PORT = 65_535
 
 
 class UrlRefused(Exception):
-    """The URL is not one that is called. Its message says why."""
+    """The URL must not be called. The message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class UrlPrefix:
 
     @classmethod
     def parse(cls, text: str) -> UrlPrefix:
-        """From an entry of the settings. Raises ValueError for what is no such prefix, queries included."""
+        """Return the prefix in an entry of the settings. Raises ValueError for anything else, queries included."""
         try:
             url = _read(text)
             if url.query:
@@ -48,7 +48,7 @@ class UrlPrefix:
             raise ValueError(f"{text!r} is not a URL prefix: {refusal}") from refusal
 
     def covers(self, other: UrlPrefix) -> bool:
-        """Whether `other` begins with this prefix, whole segments compared."""
+        """Return whether `other` begins with this prefix, whole segments compared."""
         return (self.scheme, self.host, self.port) == (other.scheme, other.host, other.port) and (
             other.segments[: len(self.segments)] == self.segments
         )
@@ -59,7 +59,7 @@ class UrlPrefix:
 
 
 def allowed(text: str, prefixes: Sequence[UrlPrefix]) -> httpx.URL:
-    """The URL to call. Raises DispatchFailed unless one of the prefixes covers it."""
+    """Return the URL to call. Raises DispatchFailed unless one of the prefixes covers it."""
     try:
         url = _read(text)
         parts = _parts(url)
@@ -99,7 +99,7 @@ def _parts(url: httpx.URL) -> UrlPrefix:
 
 
 def _segments(path: str) -> tuple[str, ...]:
-    """The decoded segments of a path without empty ones."""
+    """Return the decoded segments of a path without empty ones."""
     decoded = path
     for _ in range(_DECODINGS):
         decoded = unquote(decoded)

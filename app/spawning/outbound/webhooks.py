@@ -27,7 +27,7 @@ _READ_OF_A_REPLY = 2_000
 
 
 class DeliveryFailed(Exception):
-    """The receiver did not accept the events. `final` tells that it wants no more of them."""
+    """The receiver did not accept the events. `final`: it wants no more of them."""
 
     def __init__(self, detail: str, *, retry_after_s: float = 0.0, final: bool = False) -> None:
         super().__init__(detail, retry_after_s, final)
@@ -52,7 +52,7 @@ class SenderSettings:
     backoff_s: float = 1.0
     """First pause before a failed delivery is tried again; it doubles each time."""
     max_backoff_s: float = 300.0
-    """Longest pause between tries, also where the receiver asks for a longer one with `Retry-After`."""
+    """Longest pause between tries, even if the receiver's `Retry-After` is longer."""
     pause_after_s: float = 86_400.0
     """A webhook whose deliveries have failed for so long is paused."""
     batch: int = 100

@@ -30,7 +30,7 @@ class Program:
     cwd: str | None = None
     """Absolute path of its working directory; by default the server's own."""
     allow_args: bool = False
-    """Whether a dispatch may add arguments behind these; otherwise one that names any is refused."""
+    """Whether a dispatch may add arguments after these; otherwise one that names any is refused."""
     max_output_bytes: int = MAX_OUTPUT_BYTES
     """Bytes of standard output beyond which the attempt fails."""
 

@@ -70,7 +70,7 @@ async def exited(pid: int) -> None:
 class ProcessTree:
     """The processes of one attempt. `leader` is the process id and start time of the one that was started, if known.
 
-    `unreaped` tells that the leader is a child of this server process that was not waited for yet: its process id, and
+    `unreaped`: the leader is a child of this server process that was not waited for yet: its process id, and
     so its group's id, cannot be used again before that.
     """
 

@@ -81,7 +81,7 @@ def _set_up(raw: Any) -> None:
 class SqliteConnection:
     """Runs statements for `State`. One transaction at a time, used by one thread at a time.
 
-    With `uses_savepoints` each operation that writes behind others gets a savepoint and can be undone on its own.
+    With `uses_savepoints` each operation that writes after others gets a savepoint and can be undone on its own.
     Otherwise undoing such an operation needs a rollback of the whole transaction. An operation that only reads, or
     writes first, needs neither.
     """

@@ -18,7 +18,7 @@ class FileLock:
     """An exclusive `flock` on a file beside the database: one server per database file.
 
     The operating system releases it when the process ends, in whatever way. The file itself stays; it contains the
-    process id of its last holder, for the error message of whoever is refused.
+    process id of its last holder, for the error message of a server that is refused.
     """
 
     def __init__(self, path: Path) -> None:

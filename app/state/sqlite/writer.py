@@ -4,8 +4,8 @@ The writer is a loop: take the queued operations, run them in one transaction, c
 
 - Point operations run on the event loop's thread. Only the COMMIT, with its fsync, runs on the writer thread;
   operations that arrive meanwhile form the next batch. A batch is bounded in number and time.
-- A bulk operation runs entirely on the writer thread, alone in its transaction; the operations behind it wait.
-- Operations have no savepoints, which cost as much as a statement. When one fails after writing behind others, the
+- A bulk operation runs entirely on the writer thread, alone in its transaction; the operations after it wait.
+- Operations have no savepoints, which cost as much as a statement. When one fails that wrote after others, the
   batch is rolled back and run again with a savepoint per operation, and the failed one is undone by itself. Its caller,
   like all others, learns of it after the commit: what it read may have been uncommitted work of a neighbour.
 - When a COMMIT fails nothing of its batch is kept, every caller gets StoreUnavailable, and the next batch tries again,

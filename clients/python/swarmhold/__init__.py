@@ -1,7 +1,7 @@
 """The Python client of swarmhold: typed calls over HTTP and WebSockets, for operators, seniors and workers.
 
-`SwarmholdClient` is the way in: it hands out an `Operator`, `Senior`, `Observer`, `Worker`, `QueueWorker` or `Admin`,
-one for each kind of credential. Calls that fail on a busy or absent server are retried when that is safe
+`SwarmholdClient` is the entry point: it returns an `Operator`, `Senior`, `Observer`, `Worker`, `QueueWorker` or
+`Admin`, one for each kind of credential. Calls that fail on a busy or absent server are retried when that is safe
 (`CallRetry`). Every error is below `Error`; `swarmhold.errors` draws the tree. What calls take and return are models,
 of which the common ones can be imported from here and all from `swarmhold.models`; instants are timezone-aware
 datetimes.

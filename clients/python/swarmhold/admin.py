@@ -1,4 +1,4 @@
-"""Administrators: API keys and webhooks, for whoever holds the root key."""
+"""Administrators: API keys and webhooks, for the holder of the root key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An operator backend: one connection that runs attempts, is asked before and after them, and answers questions."""
+"""An operator backend: one connection that runs attempts, approves them before they start, and answers questions."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Failure:
         """
         if status in _GATEWAY:
             return cls(transient=True, may_have_run=True, retry_after=retry_after)
-        # A quota that does not clear by waiting is told without Retry-After.
+        # A quota that does not clear by waiting comes without Retry-After.
         lasting = code in _HUMAN_DECISIONS or (code == "quota-exceeded" and retry_after is None)
         transient = status in _NOT_EXECUTED and not lasting
         return cls(transient=transient, may_have_run=unsure, retry_after=retry_after)

@@ -1,4 +1,4 @@
-"""The way in: one server, one connection pool, and a caller for every kind of credential."""
+"""The entry point: one server, one connection pool, and an object with calls for each kind of credential."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from swarmhold.worker import Worker
 
 
 class SwarmholdClient:
-    """A client of one server. Use it as an async context manager, or close it; what it hands out shares its pool.
+    """A client of one server. Use it as an async context manager, or close it; what it returns shares its pool.
 
         async with SwarmholdClient("http://127.0.0.1:7777") as client:
             operator = await client.attach_operator(api_key, "nightly")
@@ -37,7 +37,7 @@ class SwarmholdClient:
     def __init__(
         self, base_url: str, *, call_retry: CallRetry | None = None, http: httpx.AsyncClient | None = None
     ) -> None:
-        """`http` replaces the pool, with `base_url` already set on it; it is closed by whoever made it.
+        """`http` replaces the pool, with `base_url` already set on it; its owner closes it.
 
         Raises:
             InvalidArgument: `base_url` is not a URL.
@@ -53,7 +53,7 @@ class SwarmholdClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the pool; what this client handed out is of no more use."""
+        """Close the pool; the objects that this client returned cannot be used any more."""
         if self._owned:
             await self._http.aclose()
 
@@ -140,7 +140,7 @@ class SwarmholdClient:
         return Worker(self._transport(bearer))
 
     def admin(self, root_key: str) -> Admin:
-        """Return who manages API keys and webhooks."""
+        """Return the calls that manage API keys and webhooks."""
         return Admin(self._transport(root_key))
 
     def queue_worker(

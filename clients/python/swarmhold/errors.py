@@ -97,7 +97,7 @@ class InvalidReply(Error):
 
 
 class DeadlineExceeded(Error, TimeoutError):
-    """The deadline that the caller gave passed first."""
+    """The caller's deadline passed before the result was there."""
 
     def __init__(self, deadline: timedelta) -> None:
         super().__init__(deadline)
@@ -108,7 +108,7 @@ class DeadlineExceeded(Error, TimeoutError):
 
 
 class Disconnected(Error):
-    """The server will not have this connection. `close_code` is the WebSocket's, or a refused handshake's status."""
+    """The server refuses this connection. `close_code` is the WebSocket's, or a refused handshake's status."""
 
     def __init__(self, close_code: int, reason: str) -> None:
         super().__init__(close_code, reason)
@@ -121,7 +121,7 @@ class Disconnected(Error):
 
 
 class AnswerRejected(Error):
-    """The answer does not count; after `answer-invalid` the question is still open."""
+    """The answer was rejected; after `answer-invalid` the question is still open."""
 
     def __init__(self, key: str, code: str, detail: str) -> None:
         super().__init__(key, code, detail)

@@ -33,7 +33,7 @@ async def follow(
 ) -> AsyncGenerator[Event | Lagged]:
     """Yield events for ever: from the beginning with `after=0`, after a cursor, with the `last` few, or from now on.
 
-    After a broken connection it resumes behind the last event that it yielded, so that none is missed or seen twice;
+    After a broken connection it resumes after the last event that it yielded, so that none is missed or seen twice;
     only before the first event of a feed without `after` is there nothing to resume from. `Lagged` is yielded when the
     reader fell behind; the feed goes on from there. Close the generator (`contextlib.aclosing`) or cancel the task to
     end it.
@@ -101,7 +101,7 @@ class Message:
 
 
 class SseParser:
-    """Feed it bytes as they come, cut anywhere; it returns the messages that became whole.
+    """Parses a stream of bytes, however they are split, into messages.
 
     Comments and messages without data are swallowed, as the standard has it.
     """
@@ -114,7 +114,7 @@ class SseParser:
         self._id: str | None = None
 
     def feed(self, chunk: bytes) -> list[Message]:
-        """The messages that `chunk` completes."""
+        """Return the messages that `chunk` completes."""
         text = self._rest + self._decode(chunk)
         # A carriage return at the very end may be the first half of a CRLF.
         held = "\r" if text.endswith("\r") else ""

@@ -18,14 +18,14 @@ _STILL_OPEN = "answer-invalid"
 
 @dataclass(slots=True)
 class _Pending:
-    """An answer without a reply yet: its frame, kept for the next connection, and who waits for the reply."""
+    """An answer without a reply yet: its frame, kept for the next connection, and the future of the reply."""
 
     text: str
     reply: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class Inbox:
-    """Open questions and pending answers. Every question is handed out once, however often it is delivered."""
+    """Open questions and pending answers. `next_ask` returns every question once, however often it is delivered."""
 
     def __init__(self) -> None:
         self.welcomed = asyncio.Event()
@@ -93,7 +93,7 @@ class Inbox:
         return pending.text, pending.reply
 
     def forget(self, key: str) -> None:
-        """Send the answer to this question no more."""
+        """Stop sending the answer to this question."""
         self._pending.pop(key, None)
 
     def unanswered_frames(self) -> list[str]:
@@ -106,7 +106,7 @@ class Inbox:
             self._settle(key, AnswerRejected(key, code, detail))
 
     def end(self, reason: Error) -> None:
-        """Raise `reason` wherever something is awaited here: the connection has ended for good."""
+        """Raise `reason` in every waiter: the connection has ended for good."""
         self._end = reason
         for key in list(self._pending):
             self._settle(key, reason)

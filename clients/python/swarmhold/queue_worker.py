@@ -59,7 +59,7 @@ class QueueWorker:
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
-        """Claim no more and let `run` return once the jobs at hand are done.
+        """Claim no more and let `run` return once the claimed jobs are done.
 
         A claim that is under way is waited for, at most its hold long: the server may already have granted it.
         """
@@ -68,7 +68,7 @@ class QueueWorker:
     async def run(self) -> None:
         """Claim and run jobs until `stop`, also over restarts of the server.
 
-        Cancelling cancels the jobs at hand without submitting anything: their leases run out, and their retry policies
+        Cancelling cancels the claimed jobs without submitting anything: their leases run out, and their retry policies
         decide.
 
         Raises:

@@ -41,7 +41,7 @@ class BackendHandlers:
 
     `spawn` returns None when it started a worker that will submit by itself, or `Finished`; raising means that it
     failed. It is cancelled when its attempt is. `renewed` is called with the new handle of an attempt that `spawn` has
-    started. `hook_before` returns None to agree; raising refuses. `cancel` stops what `spawn` left behind.
+    started. `hook_before` returns None to agree; raising refuses. `cancel` stops the workers that `spawn` started.
     """
 
     spawn: Callable[[Spawn], Awaitable[Finished | None]] | None = None

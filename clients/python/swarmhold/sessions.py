@@ -1,4 +1,4 @@
-"""A session's calls about itself (staying attached, leaving), and the observer, which has little else."""
+"""The calls of a session about itself, and the observer, which has little else."""
 
 from __future__ import annotations
 

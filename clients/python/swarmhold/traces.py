@@ -88,7 +88,7 @@ class TraceCalls(WaitCalls):
     async def outputs(
         self, task_id: str, attempt: int, *, after: int = 0, whole: bool = True
     ) -> AsyncIterator[OutputRecord]:
-        """Yield the outputs of an attempt so far behind number `after`, in order.
+        """Yield the outputs of an attempt so far with numbers above `after`, in order.
 
         Unless `whole`, long ones have only the size and address of their value (`cut` names it).
         """
@@ -101,7 +101,7 @@ class TraceCalls(WaitCalls):
         return [one async for one in self.outputs(task_id, attempt, whole=whole)]
 
     async def late_results(self, task_id: str, attempt: int, *, whole: bool = True) -> list[LateResult]:
-        """Return the results that came when the attempt no longer counted; an operator may adopt one.
+        """Return the results that came after the attempt had ended; an operator may adopt one.
 
         Unless `whole`, long values are previews.
         """

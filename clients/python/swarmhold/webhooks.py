@@ -43,15 +43,15 @@ class WebhookCalls(Calls):
         return read(Webhook, await self._transport.get(f"{_PATH}/{segment(webhook_id)}"))
 
     async def pause_webhook(self, webhook_id: str) -> Webhook:
-        """Deliver nothing until it is resumed; its cursor is kept."""
+        """Pause deliveries until the webhook is resumed; its cursor is kept."""
         return await self._move(webhook_id, "pause")
 
     async def resume_webhook(self, webhook_id: str) -> Webhook:
-        """Deliver again from its cursor on, at once."""
+        """Resume deliveries from its cursor, at once."""
         return await self._move(webhook_id, "resume")
 
     async def replay_webhook(self, webhook_id: str, *, after: int) -> Webhook:
-        """Deliver again what lies behind this cursor, 0 being the beginning; a paused webhook is resumed."""
+        """Deliver the events after this cursor again, 0 being the beginning; a paused webhook is resumed."""
         return await self._move(webhook_id, "replay", ReplayRequest(after=after))
 
     async def delete_webhook(self, webhook_id: str) -> None:

@@ -212,7 +212,7 @@ class Crowd:
         if self.random.random() < 0.5:
             await self.engine.keys.revoke(ROOT, self.random.choice(self.api_keys)[0].id)
         else:
-            row = await self.engine.sessions.own(self.random.choice(self.operators[1:]))
+            row = await self.engine.sessions.read_own(self.random.choice(self.operators[1:]))
             await self.engine.credentials.revoke(self.swarm.operator, row.jti)
 
     async def pass_time(self) -> None:

@@ -347,7 +347,7 @@ async def test_the_started_event_tells_who_and_through_what(swarm: Swarm) -> Non
     """The base layer `audit` notes session, spawner and layers."""
     work = await swarm.external(layers=("long_hold",))
     [started] = [x for x in await swarm.events(work.task_id) if x.kind == "task_attempt_started"]
-    session = (await swarm.engine.sessions.own(swarm.operator)).id
+    session = (await swarm.engine.sessions.read_own(swarm.operator)).id
     assert values(started) == {
         "agent": "coder",
         "by": session,

@@ -149,13 +149,13 @@ async def test_sessions_are_not_silent_because_the_server_was_deaf(swarm: Swarm,
     """Sessions stay attached after the gap, and are detached when they miss their heartbeats then."""
     cfg = swarm.engine.cfg
     silence_s = cfg.heartbeat_interval_ms * cfg.heartbeat_miss_threshold / 1000
-    session_id = (await swarm.engine.sessions.own(swarm.operator)).id
+    session_id = (await swarm.engine.sessions.read_own(swarm.operator)).id
     machine.stall(silence_s * 2)
-    await swarm.engine.sessions.detach_silent()
+    await swarm.engine.sessions.detach_unresponsive()
     assert (await _session(swarm, session_id)).attached
 
     await listen(swarm, machine, silence_s + 2)
-    await swarm.engine.sessions.detach_silent()
+    await swarm.engine.sessions.detach_unresponsive()
     assert not (await _session(swarm, session_id)).attached
 
 

@@ -109,7 +109,7 @@ async def test_layers_hear_of_every_ending(swarm: Swarm, trace: list[str], how: 
             )
             await swarm.pass_time(10)
         case _:
-            await engine.credentials.revoke(swarm.operator, (await engine.sessions.own(token)).jti)
+            await engine.credentials.revoke(swarm.operator, (await engine.sessions.read_own(token)).jti)
 
     async def is_ended() -> bool:
         return (await swarm.attempt(task_id)).phase is Phase.ENDED

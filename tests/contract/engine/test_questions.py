@@ -214,7 +214,7 @@ async def test_a_revoked_senior_reads_no_more(swarm: Swarm) -> None:
     engine = swarm.engine
     token = await engine.attach("s", Role.SENIOR, DAY)
     await engine.questions.open_for(token, "b")
-    await engine.credentials.revoke(swarm.operator, (await engine.sessions.own(token)).jti)
+    await engine.credentials.revoke(swarm.operator, (await engine.sessions.read_own(token)).jti)
     await refused(TokenRevoked, engine.questions.open_for(token, "b"))
     await refused(TokenRevoked, engine.questions.count_open_for(token, "b"))
 

@@ -99,7 +99,7 @@ async def test_children_die_though_their_dispatcher_is_done(swarm: Swarm) -> Non
     """An attempt that was dispatched below a revoked token dies, also when the worker between has finished."""
     engine = swarm.engine
     made = await engine.attach("o", Role.OPERATOR, DAY)
-    session = await engine.sessions.own(made)
+    session = await engine.sessions.read_own(made)
     work = await dispatched(swarm, made)
     child = await swarm.external_child(work)
     await swarm.submit(work)
@@ -129,7 +129,7 @@ async def test_nothing_rises_again_below_a_revoked_token(swarm: Swarm) -> None:
     """Neither the attempt that died of it nor one whose retry was planned is tried again."""
     engine = swarm.engine
     token = await engine.attach("o", Role.OPERATOR, DAY)
-    jti = (await engine.sessions.own(token)).jti
+    jti = (await engine.sessions.read_own(token)).jti
     tasks = [await swarm.task(retry=RETRY) for _ in range(2)]
     for task_id in tasks:
         await engine.dispatcher.dispatch(token, task_id, {"kind": "queue", "queue": "q"})
@@ -268,7 +268,7 @@ async def test_dispatch_races_revocation(swarm: Swarm) -> None:
     engine = swarm.engine
     for _ in range(5):
         token = await engine.attach("o", Role.OPERATOR, DAY)
-        jti = (await engine.sessions.own(token)).jti
+        jti = (await engine.sessions.read_own(token)).jti
         tasks = [await swarm.task() for _ in range(6)]
         calls = [engine.dispatcher.dispatch(token, task_id, EXTERNAL) for task_id in tasks]
         calls.insert(3, engine.credentials.revoke(swarm.operator, jti))  # pyright: ignore[reportArgumentType] - calls of two kinds
@@ -287,7 +287,7 @@ async def test_a_workers_dispatch_races_revocation(swarm: Swarm) -> None:
     engine = swarm.engine
     for _ in range(5):
         token = await engine.attach("o", Role.OPERATOR, DAY)
-        jti = (await engine.sessions.own(token)).jti
+        jti = (await engine.sessions.read_own(token)).jti
         works = [await dispatched(swarm, token) for _ in range(6)]
         children = [await swarm.child(work) for work in works]
         calls = [
@@ -316,7 +316,7 @@ async def test_attaching_and_claiming_race_the_keys_revocation(swarm: Swarm) -> 
 
         for outcome in outcomes:
             if isinstance(outcome, Attached):
-                await refused(TokenRevoked, engine.sessions.own(outcome.token))
+                await refused(TokenRevoked, engine.sessions.read_own(outcome.token))
             elif isinstance(outcome, Claim):
                 await refused(AttemptSuperseded, engine.workers.payload(Handle(outcome.handle)))
             else:
@@ -397,7 +397,7 @@ async def test_a_late_result_of_a_revoked_attempt_is_refused(swarm: Swarm) -> No
     """A revoked credential raises TokenRevoked, not the conflict of its attempt."""
     token = await swarm.engine.attach("o", Role.OPERATOR, DAY)
     work = await dispatched(swarm, token)
-    await swarm.engine.credentials.revoke(swarm.operator, (await swarm.engine.sessions.own(token)).jti)
+    await swarm.engine.credentials.revoke(swarm.operator, (await swarm.engine.sessions.read_own(token)).jti)
 
     await refused(TokenRevoked, swarm.submit(work))
     assert AttemptSuperseded.code != TokenRevoked.code

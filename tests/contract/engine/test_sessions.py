@@ -22,7 +22,7 @@ MINUTE = timedelta(minutes=1)
 async def test_attaching_makes_a_session(swarm: Swarm, role: Role) -> None:
     """A token, a session bound to it, and an event."""
     token = await swarm.engine.attach("me", role, MINUTE)
-    session = await swarm.engine.sessions.own(token)
+    session = await swarm.engine.sessions.read_own(token)
 
     assert (session.operator_id, session.role, session.attached, session.rebuildable) == ("me", role, True, True)
     assert session.expires_at == swarm.clock() + 60_000
@@ -60,7 +60,7 @@ async def test_attaching_with_ids_keeps_them(swarm: Swarm) -> None:
         bp_agent_kinds={"c": OperatorKind.COMPOSITE},
         bp_global_kind=OperatorKind.MAIN_AI,
     )
-    session = await swarm.engine.sessions.own(token)
+    session = await swarm.engine.sessions.read_own(token)
 
     assert (session.bridge_id, session.hook_id, session.operator_backend_id) == ("b", "h", "x")
     assert session.kind_for("a") is OperatorKind.MAIN_AI
@@ -82,7 +82,7 @@ async def test_inline_objects_get_names_and_are_not_rebuilt(swarm: Swarm) -> Non
     """Synthetic ids in the registries, and a session that says it does not survive a restart."""
     engine, thing = swarm.engine, Inline()
     info = OperatorInfo(kind=OperatorKind.MAIN_AI, bridge=thing, hook=thing, operator=thing)
-    session = await engine.sessions.own(await engine.attach_with("o", Role.OPERATOR, MINUTE, info))
+    session = await engine.sessions.read_own(await engine.attach_with("o", Role.OPERATOR, MINUTE, info))
 
     assert not session.rebuildable
     assert await engine.list_senior_bridge_ids() == [session.bridge_id]
@@ -94,7 +94,7 @@ async def test_inline_objects_get_names_and_are_not_rebuilt(swarm: Swarm) -> Non
         "op-",
     ]
     plain = await engine.attach_with("p", Role.OPERATOR, MINUTE, OperatorInfo())
-    assert (await engine.sessions.own(plain)).rebuildable
+    assert (await engine.sessions.read_own(plain)).rebuildable
 
 
 async def test_the_last_registration_wins(swarm: Swarm) -> None:
@@ -125,13 +125,13 @@ async def test_detaching_leaves_the_tasks(swarm: Swarm) -> None:
 
     await engine.detach(swarm.operator)
     await engine.detach(swarm.operator)
-    session = await engine.sessions.own(swarm.operator)
+    session = await engine.sessions.read_own(swarm.operator)
     assert (session.attached, session.detached_at) == (False, swarm.clock())
     assert await swarm.status(work.task_id) is Status.RUNNING
     swarm.clock.advance(5)
     await engine.heartbeat(swarm.operator)
 
-    session = await engine.sessions.own(swarm.operator)
+    session = await engine.sessions.read_own(swarm.operator)
     assert (session.attached, session.detached_at, session.last_seen) == (True, None, swarm.clock())
     kinds = [kind for kind in await swarm.kinds() if kind.startswith("session")]
     assert kinds[-2:] == ["session_detached", "session_attached"]
@@ -143,14 +143,14 @@ async def test_the_silent_are_detached(swarm: Swarm) -> None:
     allowed = engine.cfg.heartbeat_interval_ms * engine.cfg.heartbeat_miss_threshold / 1000
     swarm.clock.advance(allowed)
     await engine.heartbeat(swarm.senior)
-    await engine.sessions.detach_silent()
-    assert (await engine.sessions.own(swarm.operator)).attached
+    await engine.sessions.detach_unresponsive()
+    assert (await engine.sessions.read_own(swarm.operator)).attached
 
     swarm.clock.advance(1)
-    await engine.sessions.detach_silent()
+    await engine.sessions.detach_unresponsive()
 
-    assert not (await engine.sessions.own(swarm.operator)).attached
-    assert (await engine.sessions.own(swarm.senior)).attached
+    assert not (await engine.sessions.read_own(swarm.operator)).attached
+    assert (await engine.sessions.read_own(swarm.senior)).attached
 
 
 async def test_tasks_of_the_silent_are_cancelled_when_so_configured(plan: Plan, clock: HandClock) -> None:
@@ -167,7 +167,7 @@ async def test_tasks_of_the_silent_are_cancelled_when_so_configured(plan: Plan, 
         clock.advance(3600)
         await engine.heartbeat(other)
 
-        await engine.sessions.detach_silent()
+        await engine.sessions.detach_unresponsive()
 
         assert [await swarm.status(x) for x in (work.task_id, child.task_id, done.task_id, kept)] == [
             Status.CANCELLED,
@@ -183,9 +183,9 @@ async def test_a_session_is_the_tokens_own(swarm: Swarm) -> None:
     minted = await engine.credentials.mint(swarm.operator, agent_id="a", role=Role.OBSERVER, ttl=MINUTE)
     work = await swarm.external()
 
-    for call in (engine.sessions.own, engine.heartbeat, engine.detach):
+    for call in (engine.sessions.read_own, engine.heartbeat, engine.detach):
         await refused(SessionNotFound, call(minted.token))
-    await refused(SessionNotFound, engine.sessions.own(await swarm.worker_token(work)))
+    await refused(SessionNotFound, engine.sessions.read_own(await swarm.worker_token(work)))
     await refused(SessionNotFound, engine.sessions.read(swarm.operator, "S-nowhere"))
     await refused(TokenTaskMismatch, engine.task_id_from_token(swarm.operator))
 
@@ -214,9 +214,9 @@ async def test_a_session_survives_its_server(tmp_path: Any, clock: HandClock) ->
     plan = Plan(store_url=f"sqlite:///{tmp_path}/a.db", clock=clock)
     async with plan.engine() as engine:
         token = await engine.attach_with_ids("o", Role.OPERATOR, MINUTE, bridge_id="b")
-        before = await engine.sessions.own(token)
+        before = await engine.sessions.read_own(token)
     async with plan.engine() as engine:
-        assert await engine.sessions.own(token) == before
+        assert await engine.sessions.read_own(token) == before
         await engine.heartbeat(token)
 
 

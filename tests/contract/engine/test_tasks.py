@@ -40,7 +40,7 @@ async def test_a_task_starts_pending(swarm: Swarm) -> None:
     assert (row.spawn_depth, row.parent_task_id, row.last_result, row.attempt_timeout_ms) == (0, None, None, 5000)
     assert row.retry_policy() == retry
     assert row.labels == Json.of({"a": "1"})
-    assert row.session_id == (await swarm.engine.sessions.own(swarm.operator)).id
+    assert row.session_id == (await swarm.engine.sessions.read_own(swarm.operator)).id
     assert (row.created_at, row.updated_at, row.settled_at) == (swarm.clock(), swarm.clock(), None)
     assert await swarm.engine.task_attempt(task_id) == 0
 
@@ -271,7 +271,7 @@ async def test_lists_hold_what_was_asked_for(swarm: Swarm) -> None:
     ids = [await swarm.task("ab"[n % 2], labels={"n": str(n % 3)}) for n in range(6)]
     work = await swarm.external(ids[0])
     child = await swarm.child(work)
-    session = (await engine.sessions.own(swarm.operator)).id
+    session = (await engine.sessions.read_own(swarm.operator)).id
 
     async def listed(**wanted: object) -> list[str]:
         page = await engine.tasks.page(swarm.operator, **wanted)  # pyright: ignore[reportArgumentType] - a test's options

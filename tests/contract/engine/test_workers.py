@@ -275,7 +275,7 @@ async def test_trusted_calls_look_at_the_handle_again(swarm: Swarm) -> None:
     engine = swarm.engine
     session = await engine.attach("op", Role.OPERATOR, HOUR)
     dispatched, _ = await engine.dispatcher.dispatch(session, await swarm.task(), EXTERNAL)
-    await engine.credentials.revoke(swarm.operator, (await engine.sessions.own(session)).jti)
+    await engine.credentials.revoke(swarm.operator, (await engine.sessions.read_own(session)).jti)
     expired = await swarm.external()
     await unchanged(swarm, NotStarted, engine.submit_worker_result_trusted(expired.task_id, 0, "x", True))
     swarm.clock.advance(engine.cfg.handle_life_ms / 1000)

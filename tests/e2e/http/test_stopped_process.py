@@ -28,7 +28,7 @@ def test_workers_outlive_a_server_that_stood_still(start_server: StartServer) ->
             wait_until(lambda: time.monotonic() >= continue_at, within=STOPPED_S * 5)
         finally:
             os.kill(node.pid, signal.SIGCONT)
-        wait_until(lambda: "nothing_heard" in node.logs(), awaited="the server to notice that it stood still")
+        wait_until(lambda: "heartbeats_not_recorded" in node.logs(), awaited="the server to notice that it stood still")
 
         assert not swarm.call(handle, "POST", "/v1/worker/heartbeat")["cancelled"]
         swarm.call(handle, "POST", "/v1/worker/submit?ok=true", "done")

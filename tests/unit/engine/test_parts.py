@@ -238,10 +238,10 @@ async def test_sessions(ground: Ground) -> None:
     sessions = ground.sessions()
     token = await sessions.attach("o", Role.OPERATOR, HOUR, SessionOptions())
     ground.clock.advance(3)
-    await sessions.detach_silent()
-    assert not (await sessions.own(token)).attached
+    await sessions.detach_unresponsive()
+    assert not (await sessions.read_own(token)).attached
     await sessions.heartbeat(token)
-    assert (await sessions.own(token)).attached
+    assert (await sessions.read_own(token)).attached
 
 
 async def test_tasks(ground: Ground) -> None:

@@ -283,7 +283,7 @@ async def test_the_detach_loop_marks_the_silent(plan: Plan, clock: HandClock) ->
         async with engine.subscribe(after=0, kinds=frozenset({"session_detached"})) as stream, asyncio.timeout(60):
             loop = engine.start_detach_loop()
             await anext(stream)
-        assert not (await engine.sessions.own(token)).attached
+        assert not (await engine.sessions.read_own(token)).attached
         loop.cancel()
         await asyncio.wait({loop})
         assert loop.cancelled()

@@ -14,13 +14,13 @@ from app.http import bodies
 from app.http.errors import EncodedBody, InvalidBody, MalformedBody, UnsupportedMediaType
 from app.http.holds import Drained, Holds
 from app.http.parameters import (
+    boolean_of,
     hold_of,
+    integer_of,
     label_of,
     limit_of,
     listed_in,
     query_of,
-    truth_of,
-    whole_of,
 )
 from app.http.queries import KnownParameters
 from app.http.settings import HttpSettings
@@ -184,20 +184,20 @@ def test_defaults() -> None:
     assert hold_of(None, SETTINGS) == timedelta(seconds=50)
     assert hold_of(None, SETTINGS, default=timedelta(0)) == timedelta(0)
     assert limit_of(None, SETTINGS) == 50
-    assert (whole_of(None, "n"), truth_of(None, "ok", default=True), label_of(None)) == (None, True, None)
+    assert (integer_of(None, "n"), boolean_of(None, "ok", default=True), label_of(None)) == (None, True, None)
 
 
 def test_parameters_are_read_strictly() -> None:
     """One way to write each."""
-    assert (whole_of("0", "n"), whole_of("12", "n")) == (0, 12)
-    assert [truth_of(text, "ok", default=False) for text in ("true", "1", "false", "0")] == [True, True, False, False]
+    assert (integer_of("0", "n"), integer_of("12", "n")) == (0, 12)
+    assert [boolean_of(text, "ok", default=False) for text in ("true", "1", "false", "0")] == [True, True, False, False]
     assert (label_of("a:b"), label_of("a:b:c"), label_of("a:")) == (("a", "b"), ("a", "b:c"), ("a", ""))
     for call in (
-        lambda: whole_of("-1", "n"),
-        lambda: whole_of("1.0", "n"),
-        lambda: whole_of("9" * 19, "n"),
-        lambda: truth_of("yes", "ok", default=True),
-        lambda: truth_of("", "ok", default=True),
+        lambda: integer_of("-1", "n"),
+        lambda: integer_of("1.0", "n"),
+        lambda: integer_of("9" * 19, "n"),
+        lambda: boolean_of("yes", "ok", default=True),
+        lambda: boolean_of("", "ok", default=True),
         lambda: label_of("a"),
         lambda: label_of(":b"),
         lambda: limit_of(0, SETTINGS),

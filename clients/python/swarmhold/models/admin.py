@@ -35,7 +35,7 @@ class KeyRequest(Request):
 
 
 class CreatedKey(Shape):
-    """The one answer that shows the key itself."""
+    """The only reply that shows the key itself."""
 
     id: str
     key: str = Field(repr=False)
@@ -62,7 +62,7 @@ Url = Annotated[
 
 
 class WebhookRequest(Request):
-    """Send events of these kinds (all without `events`) to `url`, beginning behind `after` or with what comes now."""
+    """Send events of these kinds (all without `events`) to `url`, beginning after the cursor `after` or now."""
 
     url: Url
     name: Name = "webhook"
@@ -71,7 +71,7 @@ class WebhookRequest(Request):
 
 
 class ReplayRequest(Request):
-    """Deliver again what lies behind this cursor; 0 is the beginning."""
+    """Deliver the events after this cursor again; 0 is the beginning."""
 
     after: Cursor
 
@@ -100,7 +100,7 @@ class Webhook(Shape):
 
 
 class CreatedWebhook(Webhook):
-    """The one answer that shows what signs the deliveries."""
+    """The only reply that shows the secret that signs the deliveries."""
 
     secret: str = Field(repr=False)
 
@@ -120,7 +120,7 @@ class MintRequest(Request):
 
 
 class MintedToken(Shape):
-    """The one answer that shows the token; `jti` names it from then on."""
+    """The only reply that shows the token; `jti` names it from then on."""
 
     token: str = Field(repr=False)
     jti: str

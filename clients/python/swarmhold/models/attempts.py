@@ -1,4 +1,4 @@
-"""Attempts: the request for a dispatch, its record, its retry policy, and results that came too late for it."""
+"""Attempts: the request for a dispatch, its record, its retry policy, and late results."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class FinalValue(Shape):
 class Attempt(Shape):
     """One dispatch of a task.
 
-    `phase` says how far the dispatch has come; an attempt that finishes has ended for its task, and its worker is
-    being stopped or its layers have steps to do. `reason` says why it ended: a Final, or what came instead. `outputs`
-    counts them. In a list, `cut` names the fields (`prompt`, `final`) of which this is a preview: the beginning of a
-    text, null for other JSON.
+    `phase` says how far the dispatch has come; an attempt in `finishing` has ended for its task, and its worker is
+    being stopped or its layers have steps to do. `reason` says why it ended: a Final, or the cause that came first.
+    `outputs` counts them. In a list, `cut` names the fields (`prompt`, `final`) of which this is a preview: the
+    beginning of a text, null for other JSON.
     """
 
     task_id: str
@@ -69,7 +69,7 @@ class Attempt(Shape):
 
 
 class LateResult(Shape):
-    """A Final for an attempt that no longer counted; `index` addresses it for adoption.
+    """A Final for an attempt that had ended; `index` addresses it for adoption.
 
     In a list, `cut` names `value` when it is a preview: the beginning of a text, null for other JSON.
     """

@@ -8,7 +8,7 @@ from swarmhold.models.shapes import Shape
 __all__ = ["LAGGED", "Event", "Lagged"]
 
 LAGGED = "lagged"
-"""The SSE event name for telling a slow reader that it fell behind."""
+"""The name of the SSE event that a reader gets which fell behind."""
 
 
 class Event(Shape):

@@ -1,4 +1,4 @@
-"""Frames: everything that travels over the two WebSockets, told apart by `type`.
+"""Frames: everything that travels over the two WebSockets, distinguished by `type`.
 
 A senior console and an operator backend use the same frames; a backend has some more.
 Readers skip fields and frame types that they do not know.
@@ -195,7 +195,7 @@ class HookAck(ClientFrame):
 
 
 class SpawnAck(ClientFrame):
-    """Bare: the worker was started. With a value (also null), error or `ok` false, be it later: it ended."""
+    """The reply to a spawn: the worker was started or, with a value (even null), an error or `ok` false, has ended."""
 
     type: Literal["spawn_ack"] = "spawn_ack"
     req_id: Annotated[str, Field(max_length=200)]
@@ -205,7 +205,7 @@ class SpawnAck(ClientFrame):
 
     @property
     def finished(self) -> bool:
-        """Whether the spawn is over, as against merely started."""
+        """Whether the worker has ended, rather than only started."""
         return self.has("value") or self.error is not None or not self.ok
 
 
@@ -227,7 +227,7 @@ backend_client_frames: TypeAdapter[BackendClientFrame] = TypeAdapter(BackendClie
 
 
 def frames_document() -> dict[str, Any]:
-    """The JSON Schema of every frame by socket and direction, as committed in `openapi/`."""
+    """Return the JSON Schema of every frame by socket and direction, as committed in `openapi/`."""
     by_socket, shared = TypeAdapter.json_schemas(
         [
             ("senior_server_to_client", "serialization", senior_server_frames),
@@ -241,7 +241,7 @@ def frames_document() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "swarmhold WebSocket frames",
-        "description": "Every frame is a JSON object told apart by its type.",
+        "description": "Every frame is a JSON object, distinguished by its type.",
         "subprotocol": SUBPROTOCOL,
         "close_codes": {str(code.value): code.name.lower() for code in CloseCode},
         "sockets": {

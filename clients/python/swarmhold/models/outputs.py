@@ -45,7 +45,7 @@ Content = Annotated[Inline | FileRef, Field(discriminator="kind")]
 
 
 class Progress(Request):
-    """The worker has come to `stage`."""
+    """The worker has reached `stage`."""
 
     type: Literal["progress"] = "progress"
     stage: Name

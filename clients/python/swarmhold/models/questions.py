@@ -28,9 +28,9 @@ def _needs(field: str, schema: JsonValue, *policies: OnDeadline) -> JsonObject:
 
 
 class QuestionRequest(Request):
-    """A question to a senior. The default policy waits for ever: silence allows nothing.
+    """A question to a senior. The default policy waits for ever: nothing is approved by itself.
 
-    `default` counts when it is present, be it as null: null may be a legal answer.
+    `default` counts when it is present, even as null: null may be a valid answer.
     """
 
     question: JsonValue

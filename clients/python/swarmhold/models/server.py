@@ -32,7 +32,7 @@ class Stats(Shape):
 
 
 class LoopState(Shape):
-    """`by` and `since` tell who paused or resumed dispatching last, and when; null when nobody ever did."""
+    """`by` and `since` say who paused or resumed dispatching last, and when; null when nobody ever did."""
 
     paused: bool
     by: str | None

@@ -40,7 +40,7 @@ class AttachRequest(Request):
 class Session(Shape):
     """One attached operator, senior or observer; never with its token.
 
-    One that is not `rebuildable` holds inline objects, which no restart brings back.
+    One that is not `rebuildable` holds inline objects, which a restart loses.
     """
 
     id: str
@@ -62,7 +62,7 @@ class Session(Shape):
 
 
 class Attached(Shape):
-    """The one answer that shows a session's token."""
+    """The only reply that shows a session's token."""
 
     token: str = Field(repr=False)
     session: Session

@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 JsonValue = Any
-"""Any JSON value. Not pydantic's recursive type: values may be large, and are not ours to walk."""
+"""Any JSON value. Not pydantic's recursive type: values may be large, and validating every part of them is slow."""
 
 JsonObject = dict[str, Any]
 
@@ -69,13 +69,13 @@ class WireModel(_Model):
     """A frozen model in which absent and null differ.
 
     An optional field that was never set is left out when the model is written; one that was set
-    to null is written as null. `has` tells the two apart on the reading side.
+    to null is written as null. `has` distinguishes the two when reading.
     """
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="null")
 
     def has(self, field: str) -> bool:
-        """Return whether `field` was given, be it as null."""
+        """Return whether `field` was given, even as null."""
         return field in self.model_fields_set
 
     def as_json(self, *, exclude: set[str] | None = None) -> JsonObject:
@@ -94,7 +94,7 @@ class WireModel(_Model):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler, /) -> JsonSchemaValue:
-        """Describe the field that tells models apart as required: only Python may leave it out."""
+        """Describe the discriminating field as required: only Python may leave it out."""
         described = handler(schema)
         body = handler.resolve_ref_schema(described)
         tags = [name for name, field in body.get("properties", {}).items() if "const" in field]
@@ -154,7 +154,7 @@ Item = TypeVar("Item")
 
 
 class Page(Shape, Generic[Item]):
-    """`next_cursor` is null on the last page; else it is handed back as `cursor`."""
+    """`next_cursor` is null on the last page; else pass it as `cursor` for the next page."""
 
     items: list[Item]
     next_cursor: str | None = None

@@ -25,7 +25,7 @@ BUILT_IN_KINDS = ("external", "in_process", "process", "queue", "operator", "htt
 
 
 class ExternalSpawner(Request):
-    """Nothing is started: the caller gets the handle and hands it on."""
+    """Nothing is started: the caller gets the handle and passes it on."""
 
     kind: Literal["external"] = "external"
 
@@ -101,4 +101,4 @@ Spawner = Annotated[
         custom_error_message="a spawner is an object with a kind",
     ),
 ]
-"""Told apart by `kind`; an unknown kind is left to whoever registered it."""
+"""Distinguished by `kind`; an unknown kind is left to the package that registered it."""

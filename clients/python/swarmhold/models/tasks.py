@@ -58,7 +58,7 @@ class Task(Shape):
 
     @property
     def settled(self) -> bool:
-        """Whether the task has come to an end or to a halt: pass, blocked or cancelled."""
+        """Whether the task is done: pass, blocked or cancelled."""
         return self.status in SETTLED
 
 
