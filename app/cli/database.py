@@ -12,6 +12,7 @@ from app.bootstrap import private_files
 from app.cli.exits import CommandFailed
 from app.config import Settings
 from app.domain.clock import system_clock
+from app.domain.doors import Door
 from app.domain.ids import IdSource
 
 # The database's own packages take longer to load than most commands to run: they are loaded where they are used.
@@ -97,11 +98,15 @@ def change(settings: Settings, op: str, fn: Callable[[State], R]) -> R:
     if not is_postgres(settings):
         private_files.open_data_directory(settings)
 
+    def run(state: State) -> R:
+        state.door = Door.CLI
+        return fn(state)
+
     async def once() -> R:
         store = open_store(settings.store_url)
         await store.open()
         try:
-            return await store.transact(op, fn)
+            return await store.transact(op, run)
         finally:
             await store.close()
 

@@ -16,6 +16,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from app.bus.port import HintBus
 from app.domain.access import Caller, Role, RoleVerbGate, Verb
+from app.domain.doors import DOOR
 from app.domain.errors import Busy, EngineError, InvalidRequest, NotFound, StoreUnavailable, TokenExpired
 from app.domain.handles import HandleMint
 from app.domain.limits import Limits
@@ -139,8 +140,15 @@ class Transactions:
 
     async def run(self, op: str, fn: Callable[[State], R | CommitThenRaise[EngineError]], *, bulk: bool = False) -> R:
         """Run `fn` in one transaction; raise the error that it wants raised after its commit."""
+        door = DOOR.get()
+
+        def run(state: State) -> R | CommitThenRaise[EngineError]:
+            # The store may run it on another thread or in another task, which know nothing of the request.
+            state.door = door
+            return fn(state)
+
         try:
-            result = await self._store.transact(op, fn, bulk=bulk)
+            result = await self._store.transact(op, run, bulk=bulk)
         except StoreUnavailable as error:
             if error.unsure:
                 self.in_doubt.set()

@@ -24,6 +24,7 @@ from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 import app
+from app.domain.doors import DOOR, Door
 from app.domain.errors import EngineError, InvalidRequest
 from app.engine.engine import Engine
 from app.http import bodies, openapi
@@ -97,8 +98,10 @@ class Application:
         """Serve one ASGI connection."""
         scope[SCOPE_KEY] = self.context
         if scope["type"] != "http":
+            DOOR.set(Door.WS)
             await self._open_socket(scope, receive, send)
             return
+        DOOR.set(Door.REST)
         request_id = self._request_id(scope)
         structlog.contextvars.bind_contextvars(request_id=request_id.decode())
         started = time.perf_counter()

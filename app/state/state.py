@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from app.domain.clock import Instant
+from app.domain.doors import Door
 from app.domain.errors import EngineError
 from app.domain.events import EventKind
 from app.domain.ids import IdSource
@@ -79,16 +80,18 @@ def even_jitter() -> float:
 class State:
     """One open transaction. Valid only inside the operation that receives it.
 
-    `now` is one instant for the whole transaction; `jitter()` is injected randomness in [-1, 1].
+    `now` is one instant for the whole transaction; `jitter()` is injected randomness in [-1, 1]; `door` is the way by
+    which the call came.
     """
 
-    __slots__ = ("_events", "db", "effects", "ids", "jitter", "now")
+    __slots__ = ("_events", "db", "door", "effects", "ids", "jitter", "now")
 
     def __init__(self, db: Connection, *, now: Instant, ids: IdSource, jitter: Callable[[], float]) -> None:
         self.db = db
         self.now = now
         self.ids = ids
         self.jitter = jitter
+        self.door = Door.ENGINE
         self.effects: Effects | None = None
         self._events: list[feed.Cells] = []
 
