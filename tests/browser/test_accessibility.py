@@ -66,7 +66,7 @@ def test_axe_finds_nothing(
     console.expect_live()
     shown = {
         f"inbox/{choices}": ".choices",
-        f"inbox/{form}": ".rjsf input",
+        f"inbox/{form}": ".form input",
         f"inbox/{text}": ".answer textarea",
         "inbox": ".question-row, .question",
         "tasks": ".task-row a",

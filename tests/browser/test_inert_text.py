@@ -53,7 +53,7 @@ def test_hostile_text_is_inert_on_every_page(console: Console, hostile_task: tup
     asked = console.page.locator(".asked")
     for text in MARKED:
         expect(asked).to_contain_text(text)
-    expect(console.page.get_by_role("group", name="Choices")).to_contain_text("⟨U+202E⟩evil")
+    expect(console.page.get_by_role("group", name="Choices")).to_contain_text(r'"\u202eevil"')
     expect(console.page.get_by_role("complementary")).to_contain_text("<script>alert(9)</script>")
     for page, id in (
         ("inbox", key),
@@ -85,11 +85,11 @@ def test_a_hostile_schema_makes_a_harmless_form(console: Console, swarm: Swarm) 
     }
     asked = swarm.ask("A form?", answer_schema=schema)
     console.go("inbox", asked["key"])
-    form = console.page.locator(".rjsf")
+    form = console.page.locator(".form")
     expect(form).to_contain_text("⟨ESC⟩[31mred")
     expect(form).to_contain_text("<b>name</b>⟨U+202E⟩")
-    expect(form.locator("select")).to_contain_text("⟨U+202E⟩gpj.exe")
-    assert console.page.evaluate("() => document.querySelectorAll('.rjsf img, .rjsf script, .rjsf style').length") == 0
+    expect(form).to_contain_text('"\\u202egpj.exe"')
+    assert console.page.evaluate("() => document.querySelectorAll('.form img, .form script, .form style').length") == 0
     # An expression that takes for ever on this text is never run here.
     console.page.get_by_label("slow").fill("a" * 60 + "!")
     console.button("Send").click(timeout=5_000)

@@ -1,5 +1,5 @@
 // Makes ../static/vendor from the packages of package-lock.json. Only for those who change a version:
-//   npm ci --ignore-scripts --legacy-peer-deps && node build.mjs
+//   npm ci --ignore-scripts && node build.mjs
 import { createHash } from "node:crypto";
 import { copyFileSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -17,7 +17,7 @@ mkdirSync(target, { recursive: true });
 
 const { metafile } = await build({
   absWorkingDir: here,
-  entryPoints: ["preact", "forms", "plot"].map((name) => join("entries", `${name}.js`)),
+  entryPoints: ["preact", "schemas", "plot"].map((name) => join("entries", `${name}.js`)),
   outdir: target,
   bundle: true,
   splitting: true,
@@ -27,14 +27,6 @@ const { metafile } = await build({
   legalComments: "none",
   metafile: true,
   chunkNames: "shared-[hash]",
-  define: { "process.env.NODE_ENV": '"production"' },
-  alias: {
-    react: "preact/compat",
-    "react-dom": "preact/compat",
-    "react/jsx-runtime": "preact/jsx-runtime",
-    "markdown-to-jsx/react": join(here, "entries", "plain.js"),
-    "@rjsf/validator-ajv8": join(here, "entries", "absent.js"),
-  },
 });
 copyFileSync(join(packages, "uplot", "dist", "uPlot.min.css"), join(target, "plot.css"));
 

@@ -141,7 +141,7 @@ async def test_nothing_outside_the_folder_is_served(client: httpx.AsyncClient, n
 
 async def test_files_are_compressed_for_who_takes_it(client: httpx.AsyncClient) -> None:
     """The same content either way."""
-    path = f"/console/assets/{read_files().digest}/vendor/forms.js"
+    path = f"/console/assets/{read_files().digest}/vendor/schemas.js"
     plain = await client.get(path, headers={"Accept-Encoding": "identity"})
     small = await client.send(client.build_request("GET", path, headers={"Accept-Encoding": "gzip"}), stream=True)
     raw = b"".join([part async for part in small.aiter_raw()])

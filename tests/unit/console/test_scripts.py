@@ -51,16 +51,67 @@ def test_a_line_is_one_line() -> None:
 
 def test_schemas_are_bounded_before_a_form_is_made() -> None:
     """What could hang the browser is left out or refused; what can be said in buttons needs no form."""
-    assert of("form/schema.js", 'm.formable({ type: "string", pattern: "^(a+)+$" })') == {
-        "type": "string",
-        "description": "Must match ^(a+)+$",
-        "title": "Answer",
-    }
-    assert of("form/schema.js", 'm.formable({ $ref: "https://example.org/x" })') is None
+    assert of("form/schema.js", 'm.formable({ type: "string", pattern: "^(a+)+$" })') is True
+    assert of("form/schema.js", 'm.formable({ $ref: "https://example.org/x" })') is False
     nested = "let s = {}; for (let n = 0; n < 40; n += 1) s = { properties: { a: s } };"
-    assert of("form/schema.js", f"(() => {{ {nested} return m.formable(s) }})()") is None
-    assert of("form/schema.js", "m.listedAnswers({ type: 'boolean' })") == [True, False]
-    assert of("form/schema.js", "m.listedAnswers({ type: 'object' })") is None
+    assert of("form/schema.js", f"(() => {{ {nested} return m.formable(s) }})()") is False
+    assert of("form/schema.js", "m.optionsOf({ type: 'boolean' })") == [{"value": True}, {"value": False}]
+    assert of("form/schema.js", "m.optionsOf({ type: 'object' })") is None
+
+
+def test_what_is_shown_before_it_is_sent_is_the_json_itself() -> None:
+    """What cannot be seen, and letters of other alphabets among Latin ones, are escapes; it parses to the value."""
+    values = [
+        "p\u0430y",
+        "a\u200bb",
+        "\u202eexe",
+        "\u00a0",
+        "\U000e0041",
+        "\uff41",
+        "\U0001d41a",
+        "слово",
+        "zwölf",
+        "{}",
+    ]
+    shown = of("text/literal.js", f"{json.dumps(values)}.map((value) => m.literal(value))")
+
+    assert [json.loads(text) for text in shown] == values
+    assert shown == [
+        '"p\\u0430y"',
+        '"a\\u200bb"',
+        '"\\u202eexe"',
+        '"\\u00a0"',
+        '"\\udb40\\udc41"',
+        '"\\uff41"',
+        '"\\ud835\\udc1a"',
+        '"слово"',
+        '"zwölf"',
+        '"{}"',
+    ]
+
+
+def test_values_that_read_alike_are_told_apart() -> None:
+    """A text stands without quotation marks only where nothing else would look so."""
+    values = ["yes", True, "true", "Yes", 1, "1", None, "null", "", " a", "a\tb", '"a"', {"a": 1}]
+    shown = of("text/literal.js", f"{json.dumps(values)}.map(m.wordsOf)")
+
+    assert len(set(shown)) == len(values)
+    assert shown[:4] == ["yes", "Yes (true)", '"true"', "Yes"]
+
+
+def test_a_value_is_checked_before_it_is_sent() -> None:
+    """In words, once for each fault; what could take for ever is left to the server, and never turned around."""
+
+    def complaints(schema: Any, value: Any) -> Any:
+        return of("form/validator.js", f"m.complaints({json.dumps(schema)}, {json.dumps(value)})")
+
+    schema = {"type": "object", "required": ["a"], "properties": {"a": {"type": "integer", "maximum": 3}}}
+    assert complaints(schema, {"a": 4}) == [{"path": ["a"], "message": "This has to be at most 3."}]
+    assert complaints(schema, {}) == [{"path": ["a"], "message": "This is required."}]
+    assert complaints({"pattern": "^[A-Z]+$"}, "a") == [{"path": [], "message": "This has to match ^[A-Z]+$."}]
+    assert complaints({"pattern": "^(a+)+$"}, "a" * 60 + "!") == []
+    assert complaints({"not": {"pattern": "^(a+)+$"}}, "b") == []
+    assert complaints({"$defs": {"x": {"maxLength": 1}}, "$ref": "#/$defs/x"}, "bb")
 
 
 def test_the_beginning_of_an_id_is_searched_by_the_order_of_ids() -> None:

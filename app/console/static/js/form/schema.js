@@ -1,88 +1,115 @@
-// Prepares a schema for a form: bounded, without patterns that could hang the browser, with visible text only.
-import { visible } from "../text/visible.js";
-import { Exact, stringify } from "../text/json.js";
-import { marked, unmarked } from "./numbers.js";
+// Reads a schema for a form: which kind of field stands for each part of it. Nothing of it becomes part of an answer.
 
 const MOST_NODES = 400;
 const DEEPEST = 14;
-const WORDS = new Set(["title", "description", "$comment"]);
-const NAMED = new Set(["properties", "$defs", "definitions", "dependentSchemas"]);
-// Patterns may backtrack exponentially; only the server validates them.
-const LEFT_OUT = new Set(["pattern", "patternProperties", "propertyNames", "$schema", "$id", "$comment", "readOnly"]);
+const MOST_OPTIONS = 200;
+const MOST_SEVERAL = 30;
+const MOST_KINDS = 20;
+const MOST_REFERENCES = 20;
 const DATA = new Set(["enum", "const", "default", "examples"]);
+const WORDS = new Set(["title", "description", "type", "deprecated", "$comment"]);
+// Members may depend on each other: the JSON says it better.
+const ENTANGLED = ["if", "dependentSchemas", "dependencies", "patternProperties", "prefixItems"];
+const PLAIN_PARTS = new Set([...WORDS, "properties", "required"]);
 
-class TooMuch extends Error {}
+export const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value) && Object.getPrototypeOf(value) === Object.prototype;
 
-/** Returns the schema for a form, or null when a form cannot represent it. */
+/** Returns whether a form can stand for the schema: it is bounded, refers to itself only, and has fields. */
 export function formable(schema) {
-  if (!schema || typeof schema !== "object") return null;
-  try {
-    const shown = copied(schema, { nodes: 0 }, 0);
-    return shown.title ? shown : { ...shown, title: "Answer" };
-  } catch (error) {
-    if (error instanceof TooMuch) return null;
-    throw error;
+  return isObject(schema) && isBounded(schema) && fieldOf(schema, schema).kind !== "json";
+}
+
+function isBounded(schema) {
+  let nodes = 0;
+  const fits = (part, depth) => {
+    if (part === null || typeof part !== "object") return true;
+    if (!Array.isArray(part) && (++nodes > MOST_NODES || depth > DEEPEST)) return false;
+    if (typeof part.$ref === "string" && !part.$ref.startsWith("#/") && part.$ref !== "#") return false;
+    return Object.entries(part).every(([name, value]) => !name.startsWith("$dynamic") && name !== "$anchor" && (DATA.has(name) || fits(value, depth + 1)));
+  };
+  return fits(schema, 0);
+}
+
+/** Returns the schema with its references followed and its plain `allOf` joined; null when that cannot be. */
+function whole(schema, root) {
+  let found = schema;
+  for (let steps = 0; isObject(found) && typeof found.$ref === "string"; steps += 1) {
+    const { $ref, ...others } = found;
+    const target = steps < MOST_REFERENCES ? behind(root, $ref) : null;
+    found = isObject(target) ? { ...target, ...others } : null;
   }
+  return isObject(found) ? joined(found, root) : null;
 }
 
-function copied(schema, count, depth) {
-  if (Array.isArray(schema)) return schema.map((one) => copied(one, count, depth + 1));
-  if (schema instanceof Exact) return Number(schema);
-  if (!schema || typeof schema !== "object") return schema;
-  count.nodes += 1;
-  if (count.nodes > MOST_NODES || depth > DEEPEST) throw new TooMuch();
-  const copy = {};
-  for (const [name, value] of Object.entries(schema)) {
-    if (name === "__proto__" || LEFT_OUT.has(name)) continue;
-    if (name === "$ref" && !String(value).startsWith("#/")) throw new TooMuch();
-    if (name.startsWith("$dynamic") || name === "$anchor") throw new TooMuch();
-    if (DATA.has(name)) copy[name] = marked(value);
-    else if (WORDS.has(name)) copy[name] = visible(String(value));
-    else if (NAMED.has(name)) copy[name] = named(value, count, depth, name === "properties");
-    else copy[name] = copied(value, count, depth + 1);
-  }
-  return explained(schema, choosable(copy));
+function behind(root, reference) {
+  const steps = reference.replace(/^#\/?/, "").split("/").filter(Boolean);
+  return steps.map((step) => decodeURIComponent(step).replaceAll("~1", "/").replaceAll("~0", "~"))
+    .reduce((part, step) => (part !== null && typeof part === "object" && Object.hasOwn(part, step) ? part[step] : null), root);
 }
 
-function named(schemas, count, depth, titled) {
-  const copies = {};
-  for (const [name, schema] of Object.entries(schemas ?? {})) {
-    if (name === "__proto__") throw new TooMuch();
-    const copy = copied(schema, count, depth + 1);
-    copies[name] = titled && copy && typeof copy === "object" && !copy.title && !copy.$ref ? { ...copy, title: visible(name) } : copy;
-  }
-  return copies;
+function joined({ allOf, ...schema }, root) {
+  if (allOf === undefined) return schema;
+  const parts = Array.isArray(allOf) && allOf.length <= MOST_KINDS ? allOf.map((part) => (part.allOf ? null : whole(part, root))) : [null];
+  if (!parts.every((part) => part && Object.keys(part).every((name) => PLAIN_PARTS.has(name)))) return null;
+  const all = [schema, ...parts];
+  return {
+    ...Object.assign({}, ...parts), ...schema,
+    properties: Object.assign({}, ...all.map((part) => part.properties)),
+    required: all.flatMap((part) => part.required ?? []),
+  };
 }
 
-/** Adds visible labels to an enumeration whose values contain invisible characters. */
-function choosable(schema) {
-  const values = schema.enum;
-  if (!Array.isArray(values) || !values.some((value) => typeof value === "string" && visible(value) !== value)) return schema;
-  const { enum: _, ...others } = schema;
-  const typed = unmarked(values).every((value) => typeof value === "string") ? { type: "string" } : {};
-  return { ...typed, ...others, oneOf: values.map((value) => ({ const: value, title: labelOf(unmarked(value)) })) };
+/** Returns what a form draws for a schema: {kind, schema} and what the kind needs. */
+export function fieldOf(schema, root) {
+  const found = whole(schema, root);
+  if (!found) return { kind: "json", schema: isObject(schema) ? schema : {} };
+  const options = optionsOf(found);
+  if (options) return { kind: options.length <= MOST_OPTIONS ? "options" : "json", schema: found, options };
+  if (ENTANGLED.some((name) => name in found)) return { kind: "json", schema: found };
+  const kinds = found.oneOf ?? found.anyOf ?? (Array.isArray(found.type) ? found.type.map((type) => ({ ...found, type, title: undefined })) : null);
+  if (kinds) return ofKinds(found, kinds);
+  return { schema: found, ...ofType(found, root) };
 }
 
-const labelOf = (value) => (typeof value === "string" ? visible(value) : stringify(value));
-
-function explained(schema, copy) {
-  if (typeof schema.pattern !== "string") return copy;
-  const rule = `Must match ${visible(schema.pattern)}`;
-  return { ...copy, description: copy.description ? `${copy.description} ${rule}` : rule };
+function ofKinds(schema, kinds) {
+  const usable = !schema.properties && !schema.items && Array.isArray(kinds) && kinds.length <= MOST_KINDS && kinds.every(isObject);
+  return usable ? { kind: "kinds", schema, kinds: kinds.map((one) => (one.type || one.$ref ? one : { ...one, type: schema.type })) } : { kind: "json", schema };
 }
 
-/** Returns the choices of a schema that only enumerates values, null for any other. */
-export function listedAnswers(schema) {
-  if (!schema || typeof schema !== "object") return null;
-  if ("const" in schema) return [schema.const];
-  if (Array.isArray(schema.enum) && schema.enum.length <= 50) return schema.enum;
-  if (schema.type === "boolean") return [true, false];
-  if (schema.type === "null") return [null];
-  const options = schema.oneOf ?? schema.anyOf;
-  if (Array.isArray(options) && options.length && options.every((option) => option && typeof option === "object" && "const" in option && Object.keys(option).every((name) => ["const", "title", "description"].includes(name))))
-    return options.map((option) => option.const);
-  return null;
+function ofType(schema, root) {
+  const type = schema.type ?? (schema.properties ? "object" : schema.items ? "array" : undefined);
+  if (type === "string") return { kind: "text" };
+  if (type === "number" || type === "integer") return { kind: "number" };
+  if (type === "object" && isObject(schema.properties) && Object.keys(schema.properties).length) return { kind: "object" };
+  if (type !== "array" || !isObject(schema.items)) return { kind: "json" };
+  const options = schema.uniqueItems && optionsOf(whole(schema.items, root) ?? {});
+  return options && options.length <= MOST_SEVERAL ? { kind: "several", options } : { kind: "list" };
+}
+
+/** Returns the values that a schema lists, with the asker's words: [{value, title?, description?}]; null for any other. */
+export function optionsOf(schema) {
+  if (!isObject(schema)) return null;
+  if ("const" in schema) return [{ value: schema.const }];
+  if (Array.isArray(schema.enum)) return schema.enum.map((value) => ({ value }));
+  if (schema.type === "boolean") return [{ value: true }, { value: false }];
+  if (schema.type === "null") return [{ value: null }];
+  const listed = schema.oneOf ?? schema.anyOf;
+  const isListed = (one) => isObject(one) && "const" in one && Object.keys(one).every((name) => name === "const" || WORDS.has(name));
+  if (!Array.isArray(listed) || !listed.length || !listed.every(isListed)) return null;
+  return listed.map(({ const: value, title, description }) => ({ value, title, description }));
 }
 
 /** Returns whether the schema accepts any plain text. */
-export const wantsText = (schema) => !schema || (schema.type === "string" && !schema.enum && !schema.format && !("const" in schema));
+export const wantsText = (schema) => !schema || (isObject(schema) && schema.type === "string" && !schema.format && !["enum", "const", "oneOf", "anyOf", "$ref", "allOf"].some((name) => name in schema));
+
+/** Returns the members that the schema names and the value does not have, as paths. */
+export function leftOut(schema, value, root, path = "", found = []) {
+  const field = fieldOf(schema, root);
+  if (field.kind !== "object" || found.length >= MOST_OPTIONS) return found;
+  for (const [name, part] of Object.entries(field.schema.properties)) {
+    const own = path ? `${path}.${name}` : name;
+    if (!isObject(value) || !Object.hasOwn(value, name)) found.push(own);
+    else leftOut(part, value[name], root, own, found);
+  }
+  return found;
+}

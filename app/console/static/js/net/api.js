@@ -11,7 +11,7 @@ export function withQuery(path, query = {}) {
 }
 
 /** Returns the decoded reply, null when it has no body. Throws Problem. */
-export async function call(credential, method, path, { body, query, signal, headers } = {}) {
+export async function call(credential, method, path, { body, query, signal, headers, keepalive = false } = {}) {
   const patience = AbortSignal.timeout(PATIENCE_MS);
   let reply;
   let text;
@@ -24,6 +24,7 @@ export async function call(credential, method, path, { body, query, signal, head
         ...headers,
       },
       body: body === undefined ? undefined : stringify(body),
+      keepalive,
       cache: "no-store",
       credentials: "omit",
       redirect: "error",

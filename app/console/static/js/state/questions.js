@@ -18,9 +18,10 @@ export const loaded = signal(false);
 
 /** Open questions, most urgent first. */
 export const open = computed(() => [...known.value.values()].filter((one) => one.status === "open").sort(byUrgency));
-/** Settled ones, the latest first. */
+const decidedAt = ({ answered_at: at, seenAt }) => (at ? Date.parse(at) : seenAt);
+/** Those that are done, the latest decision first. */
 export const settled = computed(() =>
-  [...known.value.values()].filter((one) => one.status !== "open").sort((one, other) => other.seenAt - one.seenAt),
+  [...known.value.values()].filter((one) => one.status !== "open").sort((one, other) => decidedAt(other) - decidedAt(one)),
 );
 
 /** Returns the question, or null when it is not known here. */
@@ -38,6 +39,7 @@ function note(question) {
 }
 
 function flush() {
+  clearTimeout(timer);
   timer = 0;
   const next = new Map(known.value);
   for (const [key, question] of pending) next.set(key, question);
@@ -74,8 +76,11 @@ export async function questionsOfTask(taskId) {
   return page.items;
 }
 
-/** Stores the server's reply to an answer. */
-export const noteAnswered = (question) => note(question);
+/** Stores the server's reply to an answer, at once. */
+export function noteAnswered(question) {
+  note(question);
+  flush();
+}
 
 let syncing = null;
 

@@ -2,7 +2,7 @@
 import { stringify } from "./json.js";
 
 // Controls except tab and line feed, invisible and bidirectional characters, tags, and lone surrogates.
-const UNSEEN = new RegExp(
+export const UNSEEN = new RegExp(
   "[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u00ad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f" +
     "\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\u3164\\ufe00-\\ufe0f\\ufeff\\uffa0\\ufff0-\\ufffb" +
     "\\u{e0000}-\\u{e0fff}\\p{Cs}\\p{Co}\\p{Cn}]",

@@ -1,67 +1,104 @@
 // The answer: by a choice, a form, text or JSON. It is kept as a draft until the server has accepted it.
 import { html, useEffect, useMemo, useRef, useState } from "../../vendor/preact.js";
-import { formable, listedAnswers, wantsText } from "../form/schema.js";
+import { Asker } from "../parts/asker.js";
+import { Text } from "../parts/text.js";
+import { formable, leftOut, optionsOf, wantsText } from "../form/schema.js";
 import { answer, forgetRefusal, sending } from "../state/answers.js";
 import { draftOf, keepDraft } from "../state/drafts.js";
 import { useKeys } from "../state/keys.js";
-import { line, textOf, visible } from "../text/visible.js";
-import { Choices } from "./choices.js";
 import { parse, stringify } from "../text/json.js";
+import { literal } from "../text/literal.js";
+import { textOf, visible } from "../text/visible.js";
+import { Choices } from "./choices.js";
 
 const WORDS = { form: "Form", text: "Text", json: "JSON" };
+const MOST_BUTTONS = 50;
+const NOTHING = [];
 
-/** The input modes for this question, the best first. */
-function modesOf(question, shown) {
-  const schema = question.answer_schema;
-  if (question.choices || listedAnswers(schema)) return ["choices"];
-  if (wantsText(schema)) return schema ? ["text"] : ["text", "json"];
-  return shown ? ["form", "json"] : ["json"];
+/** The listed answers of a question as they are drawn, null when there are none. */
+function choicesOf({ choices, answer_schema: schema }) {
+  const listed = choices?.map((value) => ({ value })) ?? optionsOf(schema);
+  return listed && (choices || listed.length <= MOST_BUTTONS) ? listed : null;
 }
 
-export function Answer({ question, ready, onDone }) {
-  const { key } = question;
-  const shown = useMemo(() => formable(question.answer_schema), [question.key, ready]);
-  const modes = modesOf(question, shown);
+/** The input modes for a schema, the best first. */
+function modesOf(schema) {
+  if (wantsText(schema)) return schema ? ["text"] : ["text", "json"];
+  return formable(schema) ? ["form", "json"] : ["json"];
+}
+
+/** What a draft would send: {value}, {fault} when it cannot be read, or nothing when there is nothing yet. */
+function readDraft(mode, draft, schema) {
+  if (mode === "form") return draft.value !== undefined ? { value: draft.value } : schema.type === "object" ? { value: {} } : {};
+  if (!draft.text) return {};
+  if (mode === "text") return { value: draft.text };
+  try {
+    return { value: parse(draft.text) };
+  } catch (error) {
+    return { fault: `This is not JSON: ${error.message}` };
+  }
+}
+
+/** What the schema says against a value, as far as that can be checked here. */
+async function checked(schema, value) {
+  if (!schema) return NOTHING;
+  const { complaints } = await import("../form/validator.js").catch(() => ({ complaints: () => NOTHING }));
+  return complaints(schema, value);
+}
+
+export function Answer({ question, onDone }) {
+  const listed = useMemo(() => choicesOf(question), [question.key, question.choices, question.answer_schema]);
+  const send = (value) => {
+    answer(question, value);
+    onDone(question.key);
+  };
+  return html`<section class="answer" aria-label="Your answer">
+    ${listed ? html`<${Listed} options=${listed} onChoose=${send} />` : html`<${Written} question=${question} onSend=${send} />`}
+    <${Refused} entry=${sending.value[question.key]} />
+  </section>`;
+}
+
+function Listed({ options, onChoose }) {
+  useKeys({ a: () => document.querySelector(".choice")?.focus() });
+  return html`<${Choices} options=${options} onChoose=${onChoose} />`;
+}
+
+function Written({ question: { key, answer_schema: schema }, onSend }) {
+  const modes = useMemo(() => modesOf(schema), [schema]);
   const [draft, setDraft] = useState(() => draftOf(key) ?? {});
   const [fault, setFault] = useState("");
+  const [complaints, setComplaints] = useState(NOTHING);
+  const broken = useRef(new Map());
   const mode = modes.includes(draft.mode) ? draft.mode : modes[0];
-  const entry = sending.value[key];
-  const busy = entry?.state === "sending";
-  const submit = useRef(null);
+  const found = readDraft(mode, draft, schema);
   const change = (changes) => {
     const next = { ...draft, mode, ...changes };
     setDraft(next);
-    setFault("");
-    if (entry?.state === "refused") forgetRefusal(key);
+    setComplaints(NOTHING);
+    if (sending.value[key]?.state === "refused") forgetRefusal(key);
     const isEmpty = !next.text && next.value === undefined && next.mode === modes[0];
-    if (!keepDraft(key, isEmpty ? null : next)) setFault("This draft is too large to outlive a reload.");
+    setFault(keepDraft(key, isEmpty ? null : next) ? "" : "This draft is too large to outlive a reload.");
   };
-  const send = async (value) => {
-    if (busy) return;
-    if (await answer(key, value)) onDone(key);
+  const submit = async () => {
+    if (found.fault) return setFault(found.fault);
+    if (mode === "form" && broken.current.size) return setComplaints([...broken.current.values()]);
+    if (!("value" in found)) return setFault("There is no answer yet.");
+    const against = await checked(schema, found.value);
+    setComplaints(against);
+    if (!against.length) onSend(found.value);
   };
-  const sendWritten = () => {
-    if (mode === "form") return submit.current?.();
-    if (mode === "text") return draft.text ? send(draft.text) : setFault("There is no answer yet.");
-    try {
-      return send(parse(draft.text ?? ""));
-    } catch (error) {
-      return setFault(`This is not JSON: ${error.message}`);
-    }
-  };
-  useKeys({ "Control+Enter": mode === "choices" ? () => false : sendWritten, a: () => document.querySelector(".answer textarea, .answer input, .answer select")?.focus() });
-  if (mode === "choices")
-    return html`<section class="answer" aria-label="Your answer"><${Choices} choices=${question.choices ?? listedAnswers(question.answer_schema)} disabled=${busy} onChoose=${send} /><${Sending} entry=${entry} /></section>`;
-  return html`<section class="answer" aria-label="Your answer">
+  useKeys({ "Control+Enter": submit, a: () => document.querySelector(".answer textarea, .answer input, .answer select")?.focus() });
+  return html`
     ${modes.length > 1 && html`<div class="modes" role="group" aria-label="How to answer">${modes.map((one) => html`<button key=${one} type="button" class="small" aria-pressed=${one === mode} onClick=${() => change(turned(draft, mode, one))}>${WORDS[one]}</button>`)}</div>`}
     ${mode === "form"
-      ? html`<${LazyForm} schema=${shown} value=${draft.value} sender=${submit} onChange=${(value) => change({ value })} onSend=${send} onFault=${() => change({ mode: "json" })} />`
-      : html`<${Field} mode=${mode} schema=${question.answer_schema} text=${draft.text ?? ""} onText=${(text) => change({ text })} />`}
+      ? html`<${LazyForm} schema=${schema} value=${draft.value} complaints=${complaints} broken=${broken.current} onChange=${(value) => change({ value })} />`
+      : html`<${Area} mode=${mode} schema=${schema} text=${draft.text ?? ""} onText=${(text) => change({ text })} />`}
     ${fault && html`<p class="trouble" role="alert">${visible(fault)}</p>`}
-    <${Sending} entry=${entry} />
-    <div class="buttons"><button class="main" type="button" disabled=${busy} onClick=${sendWritten}>Send <kbd aria-hidden="true">Ctrl ⏎</kbd></button>
-      ${(draft.text || draft.value !== undefined) && html`<span class="hint">Draft kept</span>`}</div>
-  </section>`;
+    ${mode !== "form" && complaints.length > 0 && html`<ul class="trouble" role="alert">${complaints.map(({ path, message }) => html`<li key=${path + message}>${path.length > 0 && html`<b>${visible(path.join("."))}</b> `}${visible(message)}</li>`)}</ul>`}
+    <${Preview} mode=${mode} schema=${schema} found=${found} text=${draft.text} />
+    <div class="buttons"><button class="main" type="button" onClick=${submit}>Send <kbd aria-hidden="true">Ctrl ⏎</kbd></button>
+      ${complaints.length > 0 && !broken.current.size && "value" in found && html`<button type="button" onClick=${() => onSend(found.value)}>Send it anyway</button>`}
+      ${(draft.text || draft.value !== undefined) && html`<span class="hint">Draft kept</span>`}</div>`;
 }
 
 /** Returns the draft in another mode: the values of the form become the JSON text. */
@@ -76,23 +113,32 @@ function turned(draft, from, to) {
   return { mode: to };
 }
 
-function Field({ mode, schema, text, onText }) {
-  const label = mode === "json" ? "Your answer, as JSON" : line(schema?.title ?? "Your answer", 120);
-  return html`<label class="field">${label}
-    ${schema?.description && html`<span class="hint">${line(schema.description, 600)}</span>`}
+function Area({ mode, schema, text, onText }) {
+  const most = mode === "text" ? schema?.maxLength : undefined;
+  return html`<label class="field"><span class="name">${mode === "json" ? "Your answer, as JSON" : "Your answer"}</span> <${Asker} words=${schema?.title} />
+    <${Asker} words=${schema?.description} />
     <textarea rows="5" dir="auto" spellcheck=${mode === "text"} class=${mode === "json" ? "mono" : ""} value=${text} onInput=${(event) => onText(event.target.value)}></textarea></label>
+    ${most !== undefined && html`<p class="hint number">${[...text].length.toLocaleString()} of ${most.toLocaleString()} characters</p>`}
     ${mode === "json" && schema && html`<details><summary>Its schema</summary><pre class="mono">${visible(stringify(schema, 2).slice(0, 20_000))}</pre></details>`}`;
 }
 
-function Sending({ entry }) {
-  const text = !entry ? "" : entry.state === "sending" ? "Sending… It is kept and sent again until the server has it." : `Not accepted: ${visible(entry.detail)}`;
-  return html`<p class=${entry?.state === "refused" ? "trouble" : "hint"} role="status">${text}</p>`;
+/** The JSON that will be sent. A text that shows all of itself needs none. */
+function Preview({ mode, schema, found, text }) {
+  const shown = "value" in found ? literal(found.value, 2) : "";
+  if (!shown || (mode === "text" && shown === JSON.stringify(text).replaceAll("\\n", "\n"))) return null;
+  const absent = mode === "text" ? NOTHING : leftOut(schema ?? {}, found.value, schema ?? {});
+  return html`<section class="will-send" aria-label="What will be sent"><h2>This will be sent</h2><${Text} text=${shown} mono=${true} label="The JSON that will be sent" />
+    ${absent.length > 0 && html`<p class="hint">Not touched by you, and not sent: ${absent.map((name) => html`<code key=${name}>${visible(name)}</code> `)}</p>`}</section>`;
+}
+
+function Refused({ entry }) {
+  return html`<p class="trouble" role="status">${entry?.state === "refused" && `Not accepted: ${visible(entry.detail)}`}</p>`;
 }
 
 function LazyForm(props) {
   const [loaded, setLoaded] = useState({});
   useEffect(() => {
-    import("./schema-form.js").then(setLoaded, () => setLoaded({ failed: true }));
+    import("./form.js").then(setLoaded, () => setLoaded({ failed: true }));
   }, []);
   if (loaded.failed) return html`<p class="trouble">The form could not be loaded. Reload the page: the draft is kept.</p>`;
   return loaded.SchemaForm ? html`<${loaded.SchemaForm} ...${props} />` : html`<p class="hint">Loading the form…</p>`;

@@ -11,6 +11,7 @@ import { Header } from "./header.js";
 import { Help } from "./help.js";
 import { InboxPage } from "./inbox.js";
 import { Notices } from "./notices.js";
+import { Outbox } from "./outbox.js";
 import { OverviewPage } from "./overview.js";
 import { SessionsPage } from "./sessions.js";
 import { SignIn } from "./sign-in.js";
@@ -43,6 +44,7 @@ function Frame() {
     <a class="skip" href="#main" onClick=${(event) => (event.preventDefault(), document.getElementById("main").focus())}>Skip to the content</a>
     <${Header} page=${PAGES[page] ? page : "inbox"} />
     <main id="main" tabindex="-1" class=${`page ${page}`}><${Guard} key=${page}><${Page} id=${id} /><//></main>
+    <${Outbox} />
     ${helpShown.value && html`<${Help} />`}
   `;
 }

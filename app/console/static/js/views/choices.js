@@ -1,25 +1,33 @@
-// The choices of a question, as buttons; the first nine have keyboard shortcuts.
-import { html, useMemo, useRef } from "../../vendor/preact.js";
+// The choices of a question, as buttons that show the value itself; the first nine have keyboard shortcuts.
+import { html, useMemo, useRef, useState } from "../../vendor/preact.js";
+import { Asker, Word } from "../parts/asker.js";
 import { useKeys } from "../state/keys.js";
-import { line } from "../text/visible.js";
-import { stringify } from "../text/json.js";
+import { literal } from "../text/literal.js";
 
 const HASTE_MS = 500;
+const LONG = 600;
 
-const wordFor = (value) => (value === true ? "Yes" : value === false ? "No" : typeof value === "string" ? line(value, 400) : line(stringify(value), 400));
-
-/** Calls `onChoose(value)` at once. A key pressed just as the question appears is ignored: it was meant for another one. */
-export function Choices({ choices, disabled, onChoose }) {
+/**
+ * Calls `onChoose(value)` at once, but only shows a long value whole at first. A key pressed just as the question appears
+ * is ignored: it was meant for another one.
+ */
+export function Choices({ options, onChoose }) {
   const shown = useRef(performance.now());
-  const keys = useMemo(() => choices.slice(0, 9).map((_, index) => String(index + 1)), [choices]);
+  const [unfolded, setUnfolded] = useState(() => new Set());
+  const sizes = useMemo(() => options.map(({ value }) => literal(value).length), [options]);
+  const keys = useMemo(() => options.slice(0, 9).map((_, index) => String(index + 1)), [options]);
+  const isFolded = (index) => sizes[index] > LONG && !unfolded.has(index);
+  const choose = (index) => (isFolded(index) ? setUnfolded(new Set([...unfolded, index])) : onChoose(options[index].value));
   const byKey = (index) => (event) => {
-    if (disabled || event.repeat || performance.now() - shown.current < HASTE_MS) return;
-    onChoose(choices[index]);
+    if (event.repeat || performance.now() - shown.current < HASTE_MS) return;
+    choose(index);
   };
   useKeys(Object.fromEntries(keys.map((key, index) => [key, byKey(index)])));
   return html`<div class="choices" role="group" aria-label="Choices">
-    ${choices.map((value, index) => html`<button key=${index} type="button" class="choice" disabled=${disabled} onClick=${() => onChoose(value)}
-      aria-keyshortcuts=${index < 9 ? String(index + 1) : undefined}>
-      ${index < 9 && html`<kbd aria-hidden="true">${index + 1}</kbd>`}<span dir="auto">${wordFor(value) || "(empty)"}</span></button>`)}
+    ${options.map(({ value, title, description }, index) => html`<button key=${index} type="button" class="choice" onClick=${() => choose(index)} aria-keyshortcuts=${index < 9 ? String(index + 1) : undefined}>
+      ${index < 9 && html`<kbd aria-hidden="true">${index + 1}</kbd>`}
+      <span class="value">${isFolded(index)
+        ? html`<code class="word">${literal(value).slice(0, LONG / 2)}…</code> <span class="hint">Show all ${sizes[index].toLocaleString()} characters before it can be sent</span>`
+        : html`<${Word} value=${value} />`}<${Asker} words=${title} /><${Asker} words=${description} /></span></button>`)}
   </div>`;
 }

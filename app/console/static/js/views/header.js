@@ -3,7 +3,7 @@ import { html } from "../../vendor/preact.js";
 import { Icon } from "../parts/icon.js";
 import { helpShown } from "../state/keys.js";
 import { bridge, retryNow, standing } from "../state/live.js";
-import { open } from "../state/questions.js";
+import { sendWaiting, unanswered } from "../state/answers.js";
 import { addressOf } from "../state/route.js";
 import { held, may, roles, signOut } from "../state/session.js";
 import { nextTheme, theme } from "../state/theme.js";
@@ -26,7 +26,7 @@ export function Header({ page }) {
           ${PAGES.map(([name, label]) => html`<li key=${name}>
             <a href=${addressOf(name)} aria-current=${name === current ? "page" : undefined}>
               <${Icon} name=${name} /><span class="label">${label}</span>
-              ${name === "inbox" && may("senior") && open.value.length > 0 && html`<span class="count" aria-label=${`${open.value.length} open`}>${open.value.length}</span>`}
+              ${name === "inbox" && may("senior") && unanswered.value.length > 0 && html`<span class="count" aria-label=${`${unanswered.value.length} open`}>${unanswered.value.length}</span>`}
             </a></li>`)}
         </ul>
       </nav>
@@ -35,7 +35,7 @@ export function Header({ page }) {
         <span class="name" title=${roles.value.join(", ")}>${line(held.value.name, 24)}</span>
         <button class="quiet" type="button" onClick=${() => (helpShown.value = true)} aria-label="Keys" title="Keys (?)"><${Icon} name="keys" /></button>
         <button class="quiet" type="button" onClick=${nextTheme} aria-label=${`Theme: ${theme.value}`} title=${`Theme: ${theme.value} (\\)`}><${Icon} name=${theme.value} /></button>
-        <button class="quiet" type="button" onClick=${signOut} aria-label="Sign out" title="Sign out"><${Icon} name="leave" /></button>
+        <button class="quiet" type="button" onClick=${() => sendWaiting().then(signOut)} aria-label="Sign out" title="Sign out"><${Icon} name="leave" /></button>
       </div>
     </header>
     <${Banner} />

@@ -6,14 +6,15 @@ import { useFetched } from "../parts/busy.js";
 import { Icon } from "../parts/icon.js";
 import { Trouble } from "../parts/problem.js";
 import { Value } from "../parts/text.js";
+import { PENDING, sending, undo } from "../state/answers.js";
 import { useKeys } from "../state/keys.js";
 import { fetchQuestion, questionOf } from "../state/questions.js";
 import { addressOf, go } from "../state/route.js";
+import { literal } from "../text/literal.js";
 import { line } from "../text/visible.js";
 import { Answer } from "./answer.js";
 import { Context } from "./context.js";
 import { Settlement } from "./settlement.js";
-import { stringify } from "../text/json.js";
 
 const SILENCE = {
   keep_waiting: "Silence changes nothing: the task goes on waiting.",
@@ -34,6 +35,8 @@ export function QuestionView({ id, onDone }) {
   if (!question) return html`<${Trouble} problem=${problem} />${!problem && html`<p class="empty">Reading…</p>`}`;
   const isOpen = question.status === "open";
   const part = !whole && (question.partial || question.cut?.includes("question"));
+  const isWhole = Boolean(whole) || !(known.partial || known.cut?.length);
+  const onWay = sending.value[id]?.state;
   return html`<article class="question">
     <header>
       <a class="back" href=${addressOf("inbox")}><${Icon} name="back" />Inbox</a>
@@ -45,7 +48,7 @@ export function QuestionView({ id, onDone }) {
         ${question.bridge_id && html`<span>for ${line(question.bridge_id, 40)}</span>`}
       </p>
       ${isOpen && question.deadline && html`<p class="deadline"><${Left} at=${question.deadline} /> ${SILENCE[question.on_deadline] ?? ""}
-        ${question.on_deadline === "default" && "default" in question && html` <code>${line(stringify(question.default), 120)}</code>`}
+        ${question.on_deadline === "default" && "default" in question && html` <code>${line(literal(question.default), 120)}</code>`}
         ${question.on_deadline === "escalate" && question.escalate_to && html` <b>${line(question.escalate_to, 60)}</b>`}</p>`}
     </header>
     <div class="columns">
@@ -53,10 +56,16 @@ export function QuestionView({ id, onDone }) {
         <section class="asked" aria-label="What is asked">${(question.question !== null || !part) && html`<${Value} value=${question.question} label="The question" />`}</section>
         ${part && html`<p class="hint">Reading the rest…</p>`}
         <${Settlement} question=${question} />
-        ${isOpen && html`<${Answer} question=${question} ready=${Boolean(whole)} onDone=${onDone} />`}
+        ${isOpen && PENDING.has(onWay) && html`<${OnItsWay} id=${id} entry=${sending.value[id]} />`}
+        ${isOpen && isWhole && !PENDING.has(onWay) && html`<${Answer} question=${question} onDone=${onDone} />`}
         <${Trouble} problem=${problem} />
       </div>
       <aside class="column context" aria-label="The worker’s context"><${Context} question=${question} /></aside>
     </div>
   </article>`;
+}
+
+function OnItsWay({ id, entry }) {
+  return html`<section class="will-send" aria-label="Your answer, on its way"><h2>${entry.state === "waiting" ? "Sent in a moment" : "Sending…"}</h2><${Value} value=${entry.value} label="Your answer" />
+    ${entry.state === "waiting" && html`<button type="button" class="small" onClick=${() => undo(id)}>Undo</button>`}</section>`;
 }
