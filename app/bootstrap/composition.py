@@ -12,7 +12,7 @@ import structlog
 from app.bootstrap.errors import StartFailed
 from app.bootstrap.keyring import Keyring
 from app.bus.local import LocalBus
-from app.config import Settings, SpawnSettings
+from app.config import Settings
 from app.config.conflicts import is_loopback
 from app.domain.access import RoleVerbGate
 from app.domain.clock import system_clock
@@ -44,7 +44,7 @@ def build_engine(settings: Settings, keyring: Keyring, *, base_url: str | None =
     )
     registries = Registries()
     extra, problems = load_layers() if settings.spawn.plugins else ([], [])
-    catalog = _catalog(settings.spawn, registries, keyring)
+    catalog = _catalog(settings, registries, keyring)
     if settings.spawn.plugins:
         problems = [*problems, *catalog.load_entry_points()]
     _log_skipped(problems)
@@ -61,6 +61,7 @@ def build_engine(settings: Settings, keyring: Keyring, *, base_url: str | None =
                 hooks=registries.hooks,
                 operators=registries.operators,
                 long_hold_s=cfg.long_hold_ms / 1000,
+                limits=cfg.limits,
                 extra=extra,
             ),
             catalog=catalog,
@@ -93,7 +94,8 @@ def _webhook_sender(settings: SenderSettings) -> WebhookSender:
         raise StartFailed(f"The setting webhooks.allow cannot be used: {error}.") from error
 
 
-def _catalog(spawn: SpawnSettings, registries: Registries, keyring: Keyring) -> SpawnerCatalog:
+def _catalog(settings: Settings, registries: Registries, keyring: Keyring) -> SpawnerCatalog:
+    spawn = settings.spawn
     functions = FunctionRegistry()
     for name, where in spawn.functions.items():
         functions.register(name, _function(name, where))
@@ -104,6 +106,7 @@ def _catalog(spawn: SpawnSettings, registries: Registries, keyring: Keyring) -> 
             functions=functions,
             programs=spawn.programs,
             http=replace(spawn.http, secrets=secrets or (keyring.http,)),
+            limits=settings.limits,
         )
     except ValueError as error:
         raise StartFailed(f"The spawn settings cannot be used: {error}.") from error

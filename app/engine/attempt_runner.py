@@ -7,9 +7,10 @@ runner begins where the attempt's row says it was, so that it can go on with wha
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
@@ -43,13 +44,14 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerParts:
-    """What every runner of an engine uses. `sign` makes the worker token of an attempt."""
+    """What every runner of an engine uses. `sign` makes the worker token of an attempt; `counts` are for metrics."""
 
     transactions: Transactions
     layers: LayerRegistry
     mint: HandleMint
     sign: Callable[[Attempt], CapToken]
     cfg: EngineCfg
+    counts: Counter[str] = field(default_factory=Counter[str])
 
 
 class AttemptControl:
@@ -117,11 +119,17 @@ class AttemptControl:
         )
 
     async def output(self, event: OutputEvent) -> None:
-        """Append an output event in the worker's name. Raises InvalidRequest for a Final: the worker exits with it."""
+        """Append an output event in the worker's name, or drop it at the limits of the attempt.
+
+        Raises InvalidRequest for a Final: the worker exits with it.
+        """
         if event.type is OutputType.FINAL:
             raise InvalidRequest("a final result is what the worker exits with or submits", "type")
         cfg = self._parts.cfg
-        await self.transact("emit_output", lambda s, _, a: outputs.append(s, cfg, a, event), once=True)
+        dropped = await self.transact(
+            "emit_output", lambda s, _, a: outputs.append_or_drop(s, cfg, a, event), once=True
+        )
+        self._parts.counts["outputs_dropped"] += dropped
 
     async def bake_system(self, system: str | None) -> None:
         """Set the system prompt that the worker fetches."""

@@ -77,6 +77,11 @@ class Dispatcher:
         """How many attempts run in this process."""
         return len(self._running)
 
+    @property
+    def outputs_dropped(self) -> int:
+        """How many outputs of attempts that run in this process were dropped at their limits."""
+        return self._parts.counts["outputs_dropped"]
+
     async def stop(self) -> None:
         """Wait up to the grace period for dispatches under way, then cancel them and every running attempt.
 

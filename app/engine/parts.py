@@ -58,9 +58,12 @@ def default_parts(
         mint=HandleMint(os.urandom(32)),
         gate=RoleVerbGate(),
         layers=shipped_layers(
-            hooks=registries.hooks, operators=registries.operators, long_hold_s=cfg.long_hold_ms / 1000
+            hooks=registries.hooks,
+            operators=registries.operators,
+            long_hold_s=cfg.long_hold_ms / 1000,
+            limits=cfg.limits,
         ),
-        catalog=catalog or shipped_catalog(operators=registries.operators),
+        catalog=catalog or shipped_catalog(operators=registries.operators, limits=cfg.limits),
         registries=registries,
         clock=system_clock,
     )

@@ -234,6 +234,11 @@ def create_app(
     settings = settings or HttpSettings()
     holds, metrics = Holds(settings.limits), Metrics(registry)
     metrics.gauge("swarmhold_http_parked", "Requests that wait now.", lambda: holds.parked)
+    metrics.counter(
+        "swarmhold_outputs_dropped",
+        "Outputs of child processes and functions that were dropped at the limits of their attempts.",
+        lambda: engine.dispatcher.outputs_dropped,
+    )
     context = ServerContext(
         engine=engine,
         settings=settings,

@@ -13,18 +13,17 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope
 
 from app.domain.errors import PayloadTooLarge
-from app.domain.json import Json, decode
-from app.domain.json_size import check_values
+from app.domain.json import Json
+from app.domain.json_size import NestedTooDeep, decode_within
 from app.domain.limits import Limits
 from app.http.errors import EncodedBody, InvalidBody, MalformedBody, UnsupportedMediaType
-
-DEEPEST = 200
-"""Maximum nesting of a body: less than orjson can serialise inside a larger document."""
 
 AT_ONCE = 64 * 1024
 """Bytes of a body that are decoded on the event loop; larger ones are decoded in a thread."""
 MOST_ERRORS = 500
 """Validation errors that are built of one body."""
+KEPT_UNKNOWN = 100
+"""Unknown members that are validated of a body with very many."""
 LONGEST_MESSAGE = 300
 
 JSON_TYPE = "application/json"
@@ -149,30 +148,14 @@ async def off_loop(body: bytes, work: Callable[[], Result]) -> Result:
 
 def decoded(body: bytes, limits: Limits) -> Any:
     """Return the decoded JSON of a body. Raises MalformedBody, PayloadTooLarge."""
-    check_values(body, limits.values)
     try:
-        value = decode(body, digits=limits.digits)
+        return decode_within(body, limits)
     except orjson.JSONDecodeError as error:
         raise MalformedBody(f"not valid JSON: {error.msg} (at {error.pos})") from None
+    except NestedTooDeep as error:
+        raise MalformedBody(str(error)) from None
     except ValueError as error:
         raise MalformedBody(f"not valid JSON: {error}") from None
-    if body.count(b"[") + body.count(b"{") > DEEPEST and _depth(value) > DEEPEST:
-        raise MalformedBody(f"nested deeper than {DEEPEST} levels")
-    return value
-
-
-def _depth(value: Any) -> int:
-    depth, level = 0, [value]
-    while level:
-        depth += 1
-        level = [inner for outer in level for inner in _inside(outer)]
-    return depth
-
-
-def _inside(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return cast("dict[str, Any]", value).values()
-    return cast("list[Any]", value) if isinstance(value, list) else ()
 
 
 async def json_of(body: bytes, limits: Limits) -> Json:
@@ -182,23 +165,23 @@ async def json_of(body: bytes, limits: Limits) -> Json:
 
 def validated(model: type[Model], value: Any) -> Model:
     """Return the validated model of a decoded body. Raises InvalidBody."""
+    checked, left = _with_fewer_members(model, value)
     try:
-        _check_members(model, value)
-        return model.model_validate(value)
+        return model.model_validate(checked)
     except ValidationError as error:
-        raise invalid_body(error) from None
+        raise invalid_body(error, left=left) from None
 
 
-def _check_members(model: type[BaseModel], value: Any) -> None:
-    """Raise InvalidBody for very many unknown members, before an error is built for each of them."""
-    members = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+def _with_fewer_members(model: type[BaseModel], value: Any) -> tuple[Any, int]:
+    """Return a body without most of its very many unknown members, each of which is one error, and how many it lost."""
+    if not isinstance(value, dict):
+        return value, 0
+    members = cast("dict[str, Any]", value)
     if len(members) <= MOST_ERRORS or model.model_config.get("extra") != "forbid":
-        return
+        return members, 0
     known = {name for field, info in model.model_fields.items() for name in (field, info.alias)}
-    unknown = [name for name in members if name not in known]
-    if len(unknown) > MOST_ERRORS:
-        listed = [_field_error([name], "Extra inputs are not permitted") for name in unknown[:MOST_ERRORS]]
-        raise InvalidBody(listed, left=len(unknown) - len(listed))
+    lost = set([name for name in members if name not in known][KEPT_UNKNOWN:])
+    return {name: member for name, member in members.items() if name not in lost}, len(lost)
 
 
 def validated_union(adapter: TypeAdapter[Result], value: Any) -> Result:
@@ -214,15 +197,18 @@ def readable_message(message: str) -> str:
     return _ID_PATTERN.sub(r"an id here is \1- and 26 letters and digits", _ENUM_MEMBER.sub(r"\1", message))
 
 
-def invalid_body(error: ValidationError) -> InvalidBody:
-    """Return where a body breaks its schema and why, without the values that were sent."""
-    count = error.error_count()
-    if count > MOST_ERRORS:  # pydantic builds all or none
+def invalid_body(error: ValidationError, *, left: int = 0) -> InvalidBody:
+    """Return where a body breaks its schema and why, without the values that were sent; `left` errors more are known.
+
+    Of very many errors the number is returned alone.
+    """
+    count = error.error_count() + left
+    if error.error_count() > MOST_ERRORS:  # pydantic builds all or none
         return InvalidBody(
             [_field_error([], f"{count} parts of it do not fit; send fewer to see which")], left=count - 1
         )
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    return InvalidBody([_field_error(item["loc"], item["msg"]) for item in found])
+    return InvalidBody([_field_error(item["loc"], item["msg"]) for item in found], left=left)
 
 
 def _field_error(path: Iterable[object], message: str) -> dict[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, cast
 
 from app.domain.errors import DispatchFailed
+from app.domain.limits import Limits
 from app.domain.redaction import describe
 from app.spawning.adapters.external import build_external
 from app.spawning.adapters.http import HttpWorkers, HttpWorkerSettings
@@ -111,11 +112,15 @@ def shipped_catalog(
     functions: FunctionRegistry | None = None,
     programs: Mapping[str, Program] | None = None,
     http: HttpWorkerSettings | None = None,
+    limits: Limits | None = None,
 ) -> SpawnerCatalog:
-    """Return a catalog of all kinds that ship. With nothing allowed, `process` and `http` refuse every spec."""
+    """Return a catalog of all kinds that ship. With nothing allowed, `process` and `http` refuse every spec.
+
+    `limits` bound the JSON that programs write and HTTP workers reply.
+    """
     functions = functions or FunctionRegistry()
-    listed = ProgramList(programs or {})
-    workers = HttpWorkers(http or HttpWorkerSettings(allow=(), secrets=()))
+    listed = ProgramList(programs or {}, limits=limits)
+    workers = HttpWorkers(http or HttpWorkerSettings(allow=(), secrets=()), limits=limits)
     return SpawnerCatalog(
         {
             "external": build_external,

@@ -99,6 +99,7 @@ class Plan:
                 hooks=registries.hooks,
                 operators=registries.operators,
                 long_hold_s=self.long_hold_s,
+                limits=self.cfg.limits,
                 extra=self.layers,
             ),
             catalog=shipped_catalog(operators=registries.operators, functions=self.functions),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from app.domain.errors.base import InvalidInput, NotFound
 
@@ -164,12 +165,20 @@ class InvalidRequest(InvalidInput):
 
 @dataclass(eq=False)
 class PayloadTooLarge(InvalidInput):
-    """What was sent exceeds a limit. `what` is the limit's name in the section `limits` of the settings."""
+    """What was sent exceeds a limit. `what` is the limit's name in the section `limits` of the settings.
+
+    `subject` says in the message what was too large.
+    """
 
     code = "payload-too-large"
     what: str
     limit: int
+    subject: str = field(default="What was sent", kw_only=True)
+
+    def fields(self) -> dict[str, Any]:
+        """Return the name of the limit and its value."""
+        return {"what": self.what, "limit": self.limit}
 
     def __str__(self) -> str:
         unit = _COUNTED.get(self.what, "bytes")
-        return f"What was sent exceeds the limit limits.{self.what} of {self.limit} {unit}. Send less, or a file_ref."
+        return f"{self.subject} exceeds the limit limits.{self.what} of {self.limit} {unit}. Send less, or a file_ref."

@@ -18,7 +18,7 @@ from app.engine.ops.attempts import facts_of, new_handle
 from app.engine.ops.credentials import is_revoked
 from app.engine.ops.queries import lock_task
 from app.engine.ops.rules import EngineCfg
-from app.engine.ops.tasks import change, view
+from app.engine.ops.tasks import change, check_directive, view
 from app.spawning.ports import Draft, Job, SpawnerAdapter
 from app.spawning.stack import ActiveStack, SpawnerStack
 from app.state.state import State
@@ -49,8 +49,8 @@ class Prepared(NamedTuple):
 def prepare(state: State, cfg: EngineCfg, caller: Caller, task_id: str, request: DispatchRequest) -> Prepared:
     """Prepare a new live attempt: the first phase of a dispatch.
 
-    Raises InvalidTransition, Cancelled (an ancestor), LoopPaused, TokenRevoked (the attempt's parent token). A refused
-    dispatch changes nothing.
+    Raises InvalidTransition, Cancelled (an ancestor), LoopPaused, TokenRevoked (the attempt's parent token),
+    PayloadTooLarge (the prompt that its layers made). A refused dispatch changes nothing.
     """
     task = lock_task(state, task_id)
     parent_jti = _parent_jti(state, caller) or task.creator_jti
@@ -65,7 +65,7 @@ def prepare(state: State, cfg: EngineCfg, caller: Caller, task_id: str, request:
     active = stack.resolve(facts_of(state, task, number, stack.router.kind, stack.hints, session_id))
     directive = (task.next_prompt or task.directive).value
     draft = active.prepare(Draft(facts=active.facts, prompt=directive), lambda name: resources.find(state, name))
-    prompt = task.next_prompt if draft.prompt is directive else Json.of(draft.prompt)
+    prompt = task.next_prompt if draft.prompt is directive else _changed_prompt(cfg, draft)
     attempt = _new_attempt(state, cfg, task, request, active, draft, prompt=prompt, parent_jti=parent_jti)
     ATTEMPTS.insert(state.db, attempt)
     change(state, task, status=after, attempt=number, live=True, next_prompt=None, retry_at=None, settled_at=None)
@@ -80,6 +80,12 @@ def prepare(state: State, cfg: EngineCfg, caller: Caller, task_id: str, request:
     if attempt.queue is not None:
         state.wake(f"queue:{attempt.queue}")
     return Prepared(attempt, _job(cfg, attempt, draft), active)
+
+
+def _changed_prompt(cfg: EngineCfg, draft: Draft) -> Json:
+    """Return the prompt that layers made. Raises PayloadTooLarge."""
+    check_directive(cfg.limits, draft.prompt, subject="The prompt with what its layers put in")
+    return Json.of(draft.prompt)
 
 
 def _new_attempt(

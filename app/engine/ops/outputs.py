@@ -40,6 +40,8 @@ _LENGTH = Statement(
         _O.seq == sa.bindparam("of_seq"),
     )
 )
+DROPPED_STAGE = "outputs dropped"
+"""Stage of the progress that says that an attempt's outputs are dropped."""
 _ENVELOPE_BYTES = 64
 """What the fields around a value may need."""
 _BEGINNING_BYTES = 4096
@@ -68,15 +70,38 @@ def emit(state: State, cfg: EngineCfg, worker: WorkerRows, event: OutputEvent) -
     if event.type is OutputType.FINAL:
         raise InvalidRequest("a final result is submitted, not emitted", "type")
     require_live(worker)
-    if worker.attempt.outputs >= cfg.limits.outputs:
-        raise QuotaExceeded("outputs", cfg.limits.outputs, clears=False)
-    if worker.attempt.output_bytes + _size(event.body) > cfg.limits.output_bytes:
-        raise PayloadTooLarge("output_bytes", cfg.limits.output_bytes)
-    append(state, cfg, worker.attempt, event)
+    match _reached(cfg.limits, worker.attempt, event):
+        case "outputs":
+            raise QuotaExceeded("outputs", cfg.limits.outputs, clears=False)
+        case "output_bytes":
+            raise PayloadTooLarge("output_bytes", cfg.limits.output_bytes)
+        case _:
+            _append(state, cfg, worker.attempt, event)
 
 
-def append(state: State, cfg: EngineCfg, attempt: Attempt, event: OutputEvent) -> None:
-    """Append progress, partial or artifact to a live attempt; a heartbeat."""
+def append_or_drop(state: State, cfg: EngineCfg, attempt: Attempt, event: OutputEvent) -> bool:
+    """Append an output of a worker that the server drives; return whether it was dropped, as all are after the first.
+
+    The attempt goes on: a progress output says once that its outputs are dropped.
+    """
+    reached = _reached(cfg.limits, attempt, event)
+    if reached is None:
+        _append(state, cfg, attempt, event)
+    elif attempt.output_bytes <= cfg.limits.output_bytes:
+        note = f"the limit limits.{reached} is reached: this output and all that follow are dropped"
+        full = attempt._replace(output_bytes=cfg.limits.output_bytes + 1)
+        _append(state, cfg, full, OutputEvent.progress(DROPPED_STAGE, note))
+    return reached is not None
+
+
+def _reached(limits: Limits, attempt: Attempt, event: OutputEvent) -> str | None:
+    """Return the name of the limit that one more output exceeds."""
+    if attempt.outputs >= limits.outputs:
+        return "outputs"
+    return "output_bytes" if attempt.output_bytes + _size(event.body) > limits.output_bytes else None
+
+
+def _append(state: State, cfg: EngineCfg, attempt: Attempt, event: OutputEvent) -> None:
     columns = record(state, attempt, event.type, event.body)
     columns |= {"output_bytes": attempt.output_bytes + _size(event.body)} | leases.renewal(cfg, attempt, state.now)
     ATTEMPTS.update(state.db, attempt.task_id, attempt.attempt, **columns)

@@ -57,10 +57,10 @@ def check_spec(spec: TaskSpec) -> None:
         raise InvalidRequest("give more than 0, or leave it out for no timeout", "attempt_timeout")
 
 
-def check_directive(limits: Limits, text: str) -> None:
-    """Raise PayloadTooLarge for a directive or prompt beyond the limit."""
+def check_directive(limits: Limits, text: str, *, subject: str = "What was sent") -> None:
+    """Raise PayloadTooLarge, whose message names the `subject`, for a directive or prompt beyond the limit."""
     if len(text) > limits.directive_bytes or len(text.encode(errors="replace")) > limits.directive_bytes:
-        raise PayloadTooLarge("directive", limits.directive_bytes)
+        raise PayloadTooLarge("directive", limits.directive_bytes, subject=subject)
 
 
 def start(state: State, cfg: EngineCfg, caller: Caller, spec: TaskSpec) -> Task:

@@ -26,8 +26,7 @@ import structlog
 
 from app.domain.attempts import Phase
 from app.domain.errors import Conflict, PayloadTooLarge
-from app.domain.json import decode
-from app.domain.json_size import check_values
+from app.domain.json_size import decode_within
 from app.domain.limits import Limits
 from app.domain.redaction import printable
 from app.spawning.outbound.client import CallFailed, OutboundClient, Reply, Timeouts
@@ -44,9 +43,8 @@ ACCEPTED = {"http": "accepted"}
 RETRIED = frozenset({429, 502, 503, 504})
 
 _log = structlog.get_logger(__name__)
-
-MAX_VALUES = Limits().values
-"""JSON values that a reply may hold, as in a request."""
+_AT_ONCE = 64 * 1024
+"""Bytes of a reply that are decoded on the event loop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +78,7 @@ class HttpWorkers:
         self,
         settings: HttpWorkerSettings,
         *,
+        limits: Limits | None = None,
         client: httpx.AsyncClient | None = None,
         clock_s: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random.random,
@@ -88,6 +87,7 @@ class HttpWorkers:
         if settings.allow and (not secrets or any(len(secret) < SHORTEST_SECRET for secret in secrets)):
             raise ValueError(f"calls of HTTP workers are signed with secrets of {SHORTEST_SECRET} bytes or more")
         self._settings = settings
+        self._limits = limits or Limits()
         self._prefixes = [UrlPrefix.parse(prefix) for prefix in settings.allow]
         self._client = OutboundClient(Timeouts(settings.timeout_s, settings.total_timeout_s), http=client)
         self._clock_s = clock_s
@@ -113,7 +113,7 @@ class HttpWorkers:
                 failure, asked_s = str(error), 0.0
             else:
                 if reply.status not in RETRIED:
-                    return _read(reply)
+                    return await self._read(reply)
                 failure, asked_s = f"replied {reply.status}", reply.retry_after_s
             if number + 1 < self._settings.tries:
                 pause_s = self._pause_s(number, asked_s)
@@ -126,6 +126,11 @@ class HttpWorkers:
         grown_s = self._settings.backoff_s * 2**number * (0.5 + self._jitter() / 2)
         return min(max(grown_s, asked_s), self._settings.max_backoff_s)
 
+    async def _read(self, reply: Reply) -> Exit | None:
+        if len(reply.body) <= _AT_ONCE:
+            return _read(reply, self._limits)
+        return await asyncio.to_thread(_read, reply, self._limits)
+
     async def _post(self, url: httpx.URL, body: bytes, idempotency_key: str) -> Reply:
         headers = {
             "Accept": "application/json",
@@ -135,7 +140,7 @@ class HttpWorkers:
         return await self._client.post(url, body, headers, limit=self._settings.max_reply_bytes)
 
 
-def _read(reply: Reply) -> Exit | None:
+def _read(reply: Reply, limits: Limits) -> Exit | None:
     """Return how the worker ended; None when it was started. Raises SpawnFailed."""
     if reply.status in (202, 204):
         return None
@@ -147,8 +152,7 @@ def _read(reply: Reply) -> Exit | None:
         reason = printable(reply.body[:2000].decode(errors="replace"))
         raise SpawnFailed(f"the worker replied {reply.status}: {reason}".rstrip(": "))
     try:
-        check_values(reply.body, MAX_VALUES)
-        fields: Any = decode(reply.body) if reply.body.strip() else {}
+        fields: Any = decode_within(reply.body, limits) if reply.body.strip() else {}
         if not isinstance(fields, dict):
             raise ValueError("it is not an object")
         return read_reply(cast("dict[str, Any]", fields))

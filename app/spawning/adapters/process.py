@@ -9,6 +9,7 @@ from typing import Any
 
 from app.domain.attempts import Phase
 from app.domain.errors import DispatchFailed
+from app.domain.limits import Limits
 from app.domain.redaction import printable
 from app.spawning.ports import Control, Job, SpawnFailed, Worker
 from app.spawning.processes.child import Child
@@ -25,9 +26,12 @@ class ProgramList:
     A child that ended leaves `grace_s` to what is left of its group; so does one that sent its Final to its own end.
     """
 
-    def __init__(self, programs: Mapping[str, Program], *, grace_s: float = GRACE_S) -> None:
+    def __init__(
+        self, programs: Mapping[str, Program], *, grace_s: float = GRACE_S, limits: Limits | None = None
+    ) -> None:
         self._programs = dict(programs)
         self._grace_s = grace_s
+        self._limits = limits or Limits()
         self._children: set[Child] = set()
 
     def names(self) -> list[str]:
@@ -65,7 +69,7 @@ class ProgramList:
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise SpawnFailed(f"program {name!r} could not be started: {printable(why)}") from error
-        child = Child(name, program, process, job, control, grace_s=self._grace_s)
+        child = Child(name, program, process, job, control, grace_s=self._grace_s, limits=self._limits)
         self._children.add(child)
         child.task.add_done_callback(lambda _: self._children.discard(child))
         return child

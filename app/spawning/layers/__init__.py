@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from app.domain.limits import Limits
 from app.domain.redaction import describe
 from app.spawning.backends.protocols import OperatorBackend, SpawnHook
 from app.spawning.backends.registry import Registry
@@ -24,6 +25,7 @@ def shipped_layers(
     hooks: Registry[SpawnHook],
     operators: Registry[OperatorBackend],
     long_hold_s: float,
+    limits: Limits | None = None,
     extra: Sequence[Layer] = (),
 ) -> LayerRegistry:
     """Return the layers that ship, with `extra` ones that can be requested by key."""
@@ -32,7 +34,7 @@ def shipped_layers(
         SeniorEscalationLayer(),
         OperatorDelegateLayer(operators),
         LongHoldLayer(long_hold_s),
-        InputInjectLayer(),
+        InputInjectLayer(longest_prompt=(limits or Limits()).directive_bytes),
     ]
     return LayerRegistry(base=[AuditLayer(), SinkLayer()], hints=[*shipped, *extra])
 

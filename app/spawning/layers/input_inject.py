@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from app.domain.errors import PayloadTooLarge
 from app.domain.json import Json
+from app.domain.limits import Limits
 from app.spawning.ports import Draft, Layer, Lookup
 
 _PLACEHOLDER = re.compile(r"\{\{\s*resource:\s*([^{}\s](?:[^{}]*[^{}\s])?)\s*\}\}")
@@ -21,17 +22,17 @@ class InputInjectLayer(Layer):
 
     key = "input_inject"
 
-    def __init__(self, *, longest_prompt: int = 8 * 1024 * 1024) -> None:
+    def __init__(self, *, longest_prompt: int = Limits().directive_bytes) -> None:
         self._longest = longest_prompt
 
     def prepare(self, draft: Draft, look: Lookup) -> Draft:
         """Fill in the prompt, where its author may read resources.
 
-        Raises PayloadTooLarge when it becomes longer than `longest_prompt` characters.
+        Raises PayloadTooLarge when it becomes longer than `longest_prompt` bytes.
         """
         if not draft.may_look:
             return draft
-        filling = _Filling(look, room=self._longest)
+        filling = _Filling(look, draft.prompt, limit=self._longest)
         prompt = _PLACEHOLDER.sub(filling.put, draft.prompt)
         if not filling.keys:
             return draft
@@ -44,10 +45,10 @@ class InputInjectLayer(Layer):
 class _Filling:
     """One pass over a prompt: each key is looked up once."""
 
-    def __init__(self, look: Lookup, *, room: int) -> None:
+    def __init__(self, look: Lookup, prompt: str, *, limit: int) -> None:
         self._look = look
-        self._limit = room
-        self._room = room
+        self._limit = limit
+        self._room = limit - _size(prompt)
         self.keys: dict[str, str | None] = {}
 
     @property
@@ -65,10 +66,14 @@ class _Filling:
         value = self.keys[key]
         if value is None:
             return placeholder[0]
-        self._room -= len(value)
+        self._room += _size(placeholder[0]) - _size(value)
         if self._room < 0:
-            raise PayloadTooLarge("directive", self._limit)
+            raise PayloadTooLarge("directive", self._limit, subject="The prompt with its resources")
         return value
+
+
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode(errors="replace"))
 
 
 def _shown(resource: Json | None) -> str | None:

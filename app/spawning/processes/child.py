@@ -6,12 +6,14 @@ import asyncio
 import os
 import signal
 import subprocess
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import structlog
 
 from app.domain.errors import Busy, Conflict, EngineError
+from app.domain.limits import Limits
 from app.domain.outputs import OutputEvent
 from app.domain.redaction import describe
 from app.spawning.ports import Control, Exit, Job
@@ -22,6 +24,8 @@ from app.spawning.processes.transcript import OutputTooLong, Transcript
 from app.spawning.processes.tree import ProcessTree, boot_id, exited, start_ticks
 
 _RETRY_S = 0.5
+_AT_ONCE = 16 * 1024
+"""Bytes of output that are decoded on the event loop."""
 
 _log = structlog.get_logger(__name__)
 
@@ -42,6 +46,7 @@ class Child:
         control: Control,
         *,
         grace_s: float,
+        limits: Limits,
     ) -> None:
         self._name = name
         self._program = program
@@ -51,7 +56,7 @@ class Child:
         self._grace_s = grace_s
         self._started_ticks = start_ticks(process.pid)
         self._tree = ProcessTree(job.task_id, job.attempt, leader=(process.pid, self._started_ticks), unreaped=True)
-        self._transcript = Transcript(limit_bytes=program.max_output_bytes)
+        self._transcript = Transcript(limit_bytes=program.max_output_bytes, limits=limits)
         self._stderr_tail = StderrTail(task_id=job.task_id, attempt=job.attempt, program=name)
         self._attempt_over = False
         self._ending = asyncio.Event()
@@ -131,13 +136,18 @@ class Child:
         """Read standard output. Beyond its limit it is read and discarded, so that the child can end."""
         try:
             while data := await pipe.read():
-                await self._record(self._transcript.feed(data))
-            await self._record(self._transcript.close())
+                await self._record(await self._off_loop(lambda data=data: self._transcript.feed(data), len(data)))
+            await self._record(await self._off_loop(self._transcript.close))
         except OutputTooLong:
             limit = self._program.max_output_bytes
             self._end(cause=f"it wrote more than {limit} bytes to standard output", grace_s=self._grace_s)
             while await pipe.read():
                 pass
+
+    async def _off_loop(self, decode: Callable[[], list[OutputEvent]], size: int = 0) -> list[OutputEvent]:
+        """Return the events that `decode` finds; where it may have much to do it runs in a thread."""
+        much = self._transcript.buffered + size > _AT_ONCE
+        return await asyncio.to_thread(decode) if much else decode()
 
     async def _record(self, events: list[OutputEvent]) -> None:
         for event in events:

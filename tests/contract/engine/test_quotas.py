@@ -9,9 +9,14 @@ import pytest
 from app.domain.errors import AttemptSuperseded, Cancelled, PayloadTooLarge, QuotaExceeded
 from app.domain.json import Json
 from app.domain.limits import Limits
-from app.domain.outputs import OutputEvent
+from app.domain.outputs import Output, OutputEvent
 from app.domain.questions import Ask
 from app.domain.tasks import TaskSpec
+from app.domain.tokens import Handle
+from app.engine.ops.outputs import LongOutput
+from app.engine.ops.pages import Page
+from app.spawning.ports import Draft, Layer, Lookup
+from tests.support.scripted import IN_PROCESS, ScriptedFunction
 from tests.support.swarms import Plan, Swarm, refused, unchanged
 
 
@@ -32,6 +37,42 @@ async def test_outputs_of_an_attempt_have_so_many_bytes(plan: Plan) -> None:
         await unchanged(swarm, PayloadTooLarge, emit(work.handle, OutputEvent.partial("x" * 100)))
         await emit(work.handle, OutputEvent.partial("x" * 50))
         await swarm.submit(work, "y" * 1000)
+
+
+@pytest.mark.parametrize(
+    ("limits", "sizes", "kept"),
+    [
+        (Limits(outputs=2), (1, 1, 1, 1), ["partial", "partial", "progress"]),
+        (Limits(output_bytes=100), (20, 200, 1, 1), ["partial", "progress"]),
+    ],
+)
+async def test_a_driven_worker_loses_outputs_beyond_the_limits(
+    plan: Plan, function: ScriptedFunction, limits: Limits, sizes: tuple[int, ...], kept: list[str]
+) -> None:
+    """One output says so, the others are counted, whoever calls is refused, and the Final counts."""
+    async with swarm_with(plan, limits) as swarm:
+        task = await swarm.task()
+        await swarm.engine.dispatcher.dispatch(swarm.operator, task, IN_PROCESS)
+        await function.called.wait()
+        [job] = function.calls
+        for size in sizes:
+            await job.partial("x" * size)
+        with pytest.raises((QuotaExceeded, PayloadTooLarge)):
+            await swarm.engine.workers.emit(Handle(await job.handle()), OutputEvent.partial(1))
+        function.give("done")
+        outcome = await swarm.engine.dispatcher.join(task, 1, 10)
+
+        assert outcome is not None
+        assert outcome.value == Json.of("done")
+        page = await swarm.engine.attempts.outputs(swarm.operator, task, 1)
+        assert [row.type.value for row in rows_of(page)] == [*kept, "final"]
+        assert rows_of(page)[-2].body.value["stage"] == "outputs dropped"
+        assert swarm.engine.dispatcher.outputs_dropped == len(sizes) - len(kept) + 1
+
+
+def rows_of(page: Page[Output | LongOutput]) -> list[Output]:
+    """The outputs of a page, none of which is long."""
+    return [row for row in page.items if isinstance(row, Output)]
 
 
 async def test_late_results_have_so_many_bytes(plan: Plan) -> None:
@@ -110,3 +151,28 @@ async def test_a_directive_has_so_many_bytes(plan: Plan) -> None:
         await refused(PayloadTooLarge, start(swarm.operator, TaskSpec(agent="a", initial_directive="é" * 6)))
         made = await start(swarm.operator, TaskSpec(agent="a", initial_directive="é" * 5))
         await refused(PayloadTooLarge, swarm.engine.tasks.inject_directive(swarm.senior, made.task.id, "x" * 11))
+
+
+class _Doubling(Layer):
+    """A layer of another package that makes prompts longer."""
+
+    key = "doubling"
+
+    def prepare(self, draft: Draft, look: Lookup) -> Draft:
+        """Say everything twice."""
+        del look
+        return replace(draft, prompt=draft.prompt * 2)
+
+
+async def test_an_expanded_prompt_has_so_many_bytes(plan: Plan) -> None:
+    """Whatever layer made it longer; the error says that it is the prompt, and the dispatch changes nothing."""
+    async with swarm_with(replace(plan, layers=[_Doubling()]), Limits(directive_bytes=30)) as swarm:
+        await swarm.engine.resources.put_trusted("long", Json.of("é" * 14))
+        dispatch, external = swarm.engine.dispatcher.dispatch, {"kind": "external"}
+        fits = await swarm.task(directive="a {{resource:long}}")
+        longer = await swarm.task(directive="{{resource:long}} and {{resource:long}}"[:30])
+        await dispatch(swarm.operator, fits, external, layers=["input_inject"])
+        for task, layers in ((longer, ["input_inject", "doubling"]), (longer, ["doubling"])):
+            error = await unchanged(swarm, PayloadTooLarge, dispatch(swarm.operator, task, external, layers=layers))
+            assert str(error).startswith("The prompt with ")
+            assert error.fields() == {"what": "directive", "limit": 30}

@@ -555,10 +555,17 @@ def test_other_text_stays_and_costs_no_look_up(prompt: str) -> None:
 
 
 def test_a_prompt_cannot_be_blown_up_without_limit() -> None:
-    """Many placeholders of a large resource are refused before the text is built."""
-    draft = Draft(facts=facts(), prompt="{{resource:a}}" * 100)
+    """Many placeholders of a large resource are refused before the text is built; bytes count, also those around."""
+    layer = InputInjectLayer(longest_prompt=1000)
+    draft = Draft(facts=facts(), prompt="{{resource:a}}" * 70)
+    assert len(layer.prepare(draft, resources({"a": "x" * 14})).prompt) == 980
+    for value in ("x" * 15, "é" * 8):
+        with pytest.raises(PayloadTooLarge) as refused:
+            layer.prepare(draft, resources({"a": value}))
+        assert str(refused.value).startswith("The prompt with its resources exceeds the limit limits.directive of 1000")
+    layer.prepare(Draft(facts=facts(), prompt="y" * 900 + "{{resource:a}}"), resources({"a": "x" * 100}))
     with pytest.raises(PayloadTooLarge):
-        InputInjectLayer(longest_prompt=1000).prepare(draft, resources({"a": "x" * 11}))
+        layer.prepare(Draft(facts=facts(), prompt="y" * 900 + "{{resource:a}}"), resources({"a": "x" * 101}))
 
 
 def test_each_resource_is_looked_up_once() -> None:

@@ -87,6 +87,15 @@ async def test_ten_megabytes_both_ways(programs: ProgramList) -> None:
     assert (await run(programs, "cat", prompt=BIG)).final == Final(value=Json.of(BIG), ok=True)
 
 
+async def test_more_values_than_the_limit_are_no_result(programs: ProgramList) -> None:
+    """The reason names the limit; a long text that is no JSON is a result."""
+    exit = await run(programs, "python", "print('[' + '[],' * 200_000 + '[]]')")
+    assert exit.final is None
+    assert "limits.values of 100000" in exit.detail
+    exit = await run(programs, "python", "print('1,2,3,' * 200_000)")
+    assert exit.final == Final(value=Json.of("1,2,3," * 200_000), ok=True)
+
+
 async def test_all_three_pipes_at_once(programs: ProgramList) -> None:
     """A megabyte to standard error before anything is read does not stop the rest."""
     script = "import sys; sys.stderr.write('e' * 2**20); sys.stdout.write(str(len(sys.stdin.read())))"

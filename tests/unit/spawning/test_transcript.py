@@ -1,5 +1,6 @@
 """What a program's output means, however it is cut into pieces."""
 
+import time
 from itertools import pairwise
 from typing import Any
 
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.json import Json
+from app.domain.limits import Limits
 from app.domain.outputs import Final, OutputEvent
 from app.spawning.processes.transcript import OutputTooLong, Transcript
 
@@ -120,3 +122,62 @@ def test_pieces_do_not_matter(cuts: list[int]) -> None:
     assert events == [OutputEvent.progress("a"), OutputEvent.partial("é")]
     assert transcript.final == good({"k": 1})
     assert transcript.malformed == "line 4 of its output is not an output event"
+
+
+MANY = Limits(values=10, digits=400)
+
+
+def read_within(output: bytes) -> tuple[list[OutputEvent], Transcript]:
+    """Events and transcript of an output that may hold ten values."""
+    transcript = Transcript(limit_bytes=100_000, limits=MANY)
+    return [*transcript.feed(output), *transcript.close()], transcript
+
+
+@pytest.mark.parametrize(
+    "output", [b"[" + b"[]," * 20 + b"[]]", b"[\n" + b"[],\n" * 20 + b"[]]\n", b'{"n": ' + b"9" * 500 + b"}"]
+)
+def test_a_document_beyond_the_limits_is_no_result(output: bytes) -> None:
+    """Nothing is built from it, and the trouble names the limit."""
+    events, transcript = read_within(output)
+
+    assert (events, transcript.final) == ([], None)
+    assert transcript.malformed is not None
+    assert "its output is too large: What was sent exceeds the limit limits." in transcript.malformed
+
+
+@pytest.mark.parametrize("output", ["1,2,3," * 10, "[note] a, b, c, " * 10, "{" * 50, "x" * 5000])
+def test_text_has_no_limit_of_values(output: str) -> None:
+    """What is no JSON is text, however much it looks like many values."""
+    _, transcript = read_within(output.encode())
+
+    assert transcript.final == good(output.rstrip())
+
+
+def test_what_is_nested_too_deep_to_be_stored_is_text() -> None:
+    """No exception gets out."""
+    _, transcript = read(b"[" * 300 + b"]" * 300)
+
+    assert transcript.final == good("[" * 300 + "]" * 300)
+
+
+def test_a_line_beyond_the_limits_is_named() -> None:
+    """Be it the first; other events and the Final count."""
+    long = b'{"type":"partial","chunk":[' + b"0," * 20 + b"0]}\n"
+    final = b'{"type":"final","content":{"kind":"inline","value":1}}\n'
+    for before in (b"", b'{"type":"progress","stage":"a"}\n'):
+        events, transcript = read_within(before + long + final)
+        assert len(events) == bool(before)
+        assert transcript.final == good(1)
+        assert transcript.malformed is not None
+        assert "is too large: What was sent exceeds the limit limits.values of 10" in transcript.malformed
+
+
+def test_blank_lines_are_looked_at_once() -> None:
+    """Megabytes of them before the first line cost no more than reading them."""
+    transcript = Transcript(limit_bytes=20_000_000)
+    begin = time.process_time()
+    for _ in range(100):
+        assert transcript.feed(b"\n" * 64_000) == []
+    assert transcript.feed(b'{"type":"progress","stage":"a"}\nnonsense\n') == [OutputEvent.progress("a")]
+    assert time.process_time() - begin < 2
+    assert transcript.malformed == "line 6400002 of its output is not an output event"
