@@ -12,7 +12,7 @@ PY ?=
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
-# Arguments appended to the command of `serve`, `demo`, `test`, `bench` and `chaos`.
+# Arguments appended to the command of `serve`, `demo`, `test`, `bench…` and `chaos`.
 ARGS ?=
 # Parallel test processes. Tests of one file share a server and stay together, and the files keep their order, slow ones
 # first. PARALLEL= runs all tests in one process.
@@ -26,12 +26,12 @@ SOURCES := app clients tests $(wildcard benchmarks) $(wildcard examples)
 # Keep compiled modules: otherwise each server that a test starts would compile hundreds of them again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help venv venv-run serve demo test test-fast check format-check lint types imports fmt lock openapi openapi-check docs docs-check bench schemathesis chaos \
-	browser-deps audit clean
+.PHONY: help venv venv-run serve demo test test-fast check format-check lint types imports fmt lock openapi openapi-check docs docs-check bench bench-instructions schemathesis \
+	chaos browser-deps audit clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | while IFS= read -r line; do \
-		printf '  %-14s %s\n' "$${line%%:*}" "$${line##*## }"; done
+		printf '  %-18s %s\n' "$${line%%:*}" "$${line##*## }"; done
 
 # --- The environment -------------------------------------------------------------------------------------------------
 
@@ -125,6 +125,9 @@ docs: $(VENV)/.dev ## Regenerate docs/configuration.md
 
 bench: $(VENV)/.dev ## Run the benchmarks and write benchmarks/results.md
 	@exec $(BIN)/python -m benchmarks $(ARGS)
+
+bench-instructions: $(VENV)/.dev ## Count the instructions of each operation, beside the committed counts
+	@exec $(BIN)/python -m benchmarks.instructions $(ARGS)
 
 schemathesis: $(VENV)/.dev ## Test every operation of the OpenAPI document against its own server
 	@exec $(BIN)/python -m tests.support.schemathesis_runs $(ARGS)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from statistics import median
+from typing import NamedTuple
 
 from benchmarks import servers
-from benchmarks.load import drive, request, run_async
+from benchmarks.load import Request, drive, request, run_async
 from benchmarks.report import Row
 from benchmarks.swarm import attach, handles
 
@@ -16,28 +18,45 @@ SECONDS = 3.0
 SUBMITS = 12_000
 
 
+class Round(NamedTuple):
+    """One round: requests per second of the baseline and of the real server, and the CPU µs of a real request."""
+
+    bare: float
+    real: float
+    cpu: float
+
+
 async def _bare(url: str, method: str, body: bytes | None, expect: int) -> float:
     endless = itertools.repeat(request(method, "/v1/worker/prompt", "x" * 30, body, "text/plain"))
     return (await drive(url, endless, connections=CONNECTIONS, expect=expect, seconds=SECONDS)).rate
 
 
+async def _real(
+    server: servers.Server, requests: Iterator[Request], *, expect: int, seconds: float
+) -> tuple[float, float]:
+    """Return requests per second and the CPU µs of each. Raises RuntimeError for an unexpected status."""
+    used = server.cpu_seconds()
+    run = await drive(server.url, requests, connections=CONNECTIONS, expect=expect, seconds=seconds)
+    if run.wrong:
+        raise RuntimeError(f"unexpected statuses: {run.wrong}")
+    return run.rate, (server.cpu_seconds() - used) / run.count * 1e6
+
+
 async def measure() -> list[Row]:
     """Measure the baseline and the real server in alternating rounds; return medians and their ratio."""
-    get: list[tuple[float, float]] = []
-    post: list[tuple[float, float]] = []
+    get: list[Round] = []
+    post: list[Round] = []
     tails: list[float] = []
     with servers.bare() as bare, servers.swarmhold() as real:
         token = await attach(real.url, real.root_key)
         for _ in range(ROUNDS):
             ready = await handles(real.url, token, SUBMITS)
             prompts = itertools.cycle([request("GET", "/v1/worker/prompt", handle) for _, handle in ready])
-            run = await drive(real.url, prompts, connections=CONNECTIONS, expect=200, seconds=SECONDS)
-            _require_expected(run.wrong)
-            get.append((await _bare(bare.url, "GET", None, 200), run.rate))
+            rate, cpu = await _real(real, prompts, expect=200, seconds=SECONDS)
+            get.append(Round(await _bare(bare.url, "GET", None, 200), rate, cpu))
             submits = iter([request("POST", "/v1/worker/submit", handle, b"done", "text/plain") for _, handle in ready])
-            run = await drive(real.url, submits, connections=CONNECTIONS, expect=204, seconds=60)
-            _require_expected(run.wrong)
-            post.append((await _bare(bare.url, "POST", b"done", 204), run.rate))
+            rate, cpu = await _real(real, submits, expect=204, seconds=60)
+            post.append(Round(await _bare(bare.url, "POST", b"done", 204), rate, cpu))
             ready = await handles(real.url, token, 2_000)
             few = iter([request("POST", "/v1/worker/submit", handle, b"done", "text/plain") for _, handle in ready])
             run = await drive(real.url, few, connections=16, expect=204, seconds=60)
@@ -49,15 +68,10 @@ async def measure() -> list[Row]:
     ]
 
 
-def _row(what: str, pairs: list[tuple[float, float]]) -> Row:
-    bare, real = median(a for a, _ in pairs), median(b for _, b in pairs)
-    ratio = median(b / a for a, b in pairs)
-    return Row(what, f"{real:,.0f}/s", f"bare {bare:,.0f}/s", f"≥ 0.35 of bare: {ratio:.2f}")
-
-
-def _require_expected(wrong: dict[int, int]) -> None:
-    if wrong:
-        raise RuntimeError(f"unexpected statuses: {wrong}")
+def _row(what: str, rounds: list[Round]) -> Row:
+    bare, real, cpu = (median(values) for values in zip(*rounds, strict=True))
+    ratio = median(round.real / round.bare for round in rounds)
+    return Row(what, f"{real:,.0f}/s, {cpu:.0f} µs CPU", f"bare {bare:,.0f}/s", f"≥ 0.35 of bare: {ratio:.2f}")
 
 
 def main() -> list[Row]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +14,12 @@ from pathlib import Path
 
 LIBRARIES = ("fastapi", "starlette", "uvicorn", "uvloop", "apsw", "orjson")
 RESULTS = Path(__file__).parent / "results.md"
+
+
+def python_build() -> str:
+    """Return the version of the running Python, and whether it was built with optimisation (some 10 % faster)."""
+    optimised = "--enable-optimizations" in str(sysconfig.get_config_var("CONFIG_ARGS"))
+    return f"Python {platform.python_version()} ({'optimised' if optimised else 'not optimised'} build)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +44,11 @@ def write(rows: Sequence[Row]) -> None:
     libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
     text = f"""# Results
 
-Made by `make bench` on {datetime.now(UTC):%Y-%m-%d}: Python {platform.python_version()} on {platform.system()}
+Made by `make bench` on {datetime.now(UTC):%Y-%m-%d}: {python_build()} on {platform.system()}
 {platform.machine()}, {os.cpu_count()} cores; {libraries}.
 The server has one core, the load generator another. Both sides of a comparison ran in alternating rounds of the same
-run; values are medians of the rounds. Machines are noisy: trust the ratios.
+run; values are medians of the rounds. CPU is the server's, per request or life. Machines are noisy: trust the ratios,
+and the counts of `make bench-instructions`.
 
 {table(rows)}
 """

@@ -40,6 +40,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _DRAIN_S = 1.0
 """How long parked requests and WebSockets have to finish before their connections are closed."""
 _CLOSE_MARGIN_S = 0.5
+_COLLECT_AFTER = 10_000
+"""New objects beyond which garbage is collected: a request makes few cycles."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -177,10 +179,9 @@ class _Listener(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start listening, and freeze the objects of the start-up: scanning them made garbage collections slow."""
+        """Start listening."""
         await super().startup(sockets=sockets)
-        gc.collect()
-        gc.freeze()
+        quiet_garbage_collector()
         pidfile.write(self._server.settings.data_dir, self._server.base_url, self._server.identity)
         _log.info("listening", url=self._server.base_url, data=str(self._server.settings.data_dir))
 
@@ -194,6 +195,13 @@ class _Listener(uvicorn.Server):
         pidfile.remove(self._server.settings.data_dir)
         await self._server.drain()
         await super().shutdown(sockets=sockets)
+
+
+def quiet_garbage_collector() -> None:
+    """Let it leave out the objects of the start-up, which made it slow, and run more rarely."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER)
 
 
 async def serve(settings: Settings) -> None:
