@@ -193,7 +193,7 @@ def _leap_cursors(file: Path, age_s: float) -> None:
 
 
 def _load(settings: Settings, dump: Path, age_s: float) -> None:
-    from app.state.postgres.connection import leap_cursors
+    from app.state.postgres.cursors import leap_cursors
     from app.state.postgres.dump import load
 
     if not dump.is_file():

@@ -10,7 +10,7 @@ from app.domain.events import Event, EventKind
 from app.state import feed
 from app.state.feed import SLOTS_PER_TRANSACTION
 from app.state.port import Store
-from app.state.postgres import connection
+from app.state.postgres import cursors
 from app.state.postgres.store import PostgresStore
 from app.state.sqlite import files as sqlite_files
 from app.state.sqlite.store import SqliteStore
@@ -158,7 +158,7 @@ async def test_a_restored_copy_goes_on_above_every_cursor_issued_since(postgres_
     file = tmp_path / "copy.db"
     for store, leap in (
         (SqliteStore(str(file)), lambda: sqlite_files.leap_cursors(file, 60.0)),
-        (PostgresStore(postgres_url), lambda: connection.leap_cursors(postgres_url, 60.0)),
+        (PostgresStore(postgres_url), lambda: cursors.leap_cursors(postgres_url, 60.0)),
     ):
         await store.open()
         await store.transact("tell", tell("before"))

@@ -13,7 +13,6 @@ again as soon as possible.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -31,25 +30,17 @@ from app.state.health_check import HealthCheck
 from app.state.operations import run_operation
 from app.state.policies import HoldPolicy
 from app.state.port import CommitListener
-from app.state.postgres.connection import (
-    CommitUnknown,
-    ConnectionLost,
-    Contended,
-    PostgresConnection,
-    settle_feed_offset,
-)
+from app.state.postgres.connection import CommitUnknown, ConnectionLost, Contended, PostgresConnection
+from app.state.postgres.cursors import settle_feed_offset
 from app.state.postgres.dump import dump
 from app.state.postgres.keepalive import Keepalive
-from app.state.postgres.server_lock import join_lock_term, take_server_lock
+from app.state.postgres.server_lock import ServerLock
 from app.state.state import Effects, State, even_jitter
 from app.state.worker_threads import WorkerThreads, resolve
 
 R = TypeVar("R")
 
 BULK_THREADS = 2
-_LOCK_TIMEOUT_SECONDS = 3.0
-_RECOVERY_PAUSE_SECONDS = 0.25
-_LOCK_GONE = "this server has lost its lock on the database"
 
 _log: Any = structlog.get_logger(__name__)
 
@@ -88,13 +79,9 @@ class PostgresStore:
         self._health = HealthCheck()
         self._listener: CommitListener | None = None
         self._idle: deque[PostgresConnection] = deque()
-        self._lock: PostgresConnection | None = None
-        self._lock_term: str | None = None
-        self._watched: int | None = None
+        self._lock = ServerLock(self._connect, prepare=self._prepare, on_regained=self._close_idle)
         self._opened = False
         self._offset = 0
-        self._outage: str | None = "the store is closed"
-        self._recovery: asyncio.Task[None] | None = None
         self._active = 0
         self._quiet = asyncio.Event()
 
@@ -102,28 +89,18 @@ class PostgresStore:
         """Connect, take the lock and migrate. Raises StoreUnavailable."""
         if self._opened:
             return
+        await self._lock.take()
         self._loop = asyncio.get_running_loop()
-        self._setup_thread = WorkerThreads("swarmhold-postgres-setup", self._loop)
         self._point_threads = WorkerThreads("swarmhold-postgres", self._loop, size=self._connections)
         self._bulk_threads = WorkerThreads("swarmhold-postgres-bulk", self._loop, size=BULK_THREADS)
-        try:
-            await self._setup_thread.run(self._prepare)
-        except BaseException:
-            await self._release()
-            raise
         self._opened = True
-        self._resume()
 
     async def close(self) -> None:
         """Finish accepted operations, refuse new ones, and release every resource. Safe to call twice."""
         if not self._opened:
             return
         self._opened = False
-        self._outage = "the store is closed"
-        if self._recovery is not None:
-            self._recovery.cancel()
-            await asyncio.wait([self._recovery])
-            self._recovery = None
+        await self._lock.refuse()
         while self._active:
             self._quiet.clear()
             await self._quiet.wait()
@@ -160,10 +137,8 @@ class PostgresStore:
 
     async def backup(self, target: str) -> None:
         """Write a consistent copy with `pg_dump` while the server runs. Raises StoreUnavailable."""
-        self._refuse_in_outage()
+        self._lock.check()
         await asyncio.to_thread(dump, self._url, Path(target))
-
-    # Running operations.
 
     async def _retry(
         self, op: str, policy: HoldPolicy, attempt: Callable[[], tuple[R, Effects | None]], *, bulk: bool
@@ -173,7 +148,7 @@ class PostgresStore:
         tries = 0
         try:
             while True:
-                self._refuse_in_outage()
+                self._lock.check()
                 try:
                     return await self._run_on(self._bulk_threads if bulk else self._point_threads, attempt)
                 except CommitUnknown as error:
@@ -230,7 +205,7 @@ class PostgresStore:
         try:
             db = self._idle.pop()
         except IndexError:
-            db = self._connect_under_lock()
+            db = self._lock.connect()
         db.feed_offset = self._offset
         return db
 
@@ -238,23 +213,6 @@ class PostgresStore:
         return PostgresConnection(
             self._url, self._ids(), lock_timeout_ms=self._lock_timeout_ms, keepalive=self._keepalive
         )
-
-    def _connect_under_lock(self) -> PostgresConnection:
-        """Open a connection that can commit only while this server has the lock. Raises ConnectionLost without it."""
-        lock, term = self._lock, self._lock_term
-        if lock is None or term is None:
-            raise ConnectionLost(_LOCK_GONE)
-        db = self._connect()
-        try:
-            lasts = join_lock_term(db, term)
-        except BaseException:
-            db.close()
-            raise
-        if not lasts:
-            db.close()
-            self._loop.call_soon_threadsafe(self._lose_lock, lock, _LOCK_GONE)
-            raise ConnectionLost(_LOCK_GONE)
-        return db
 
     def _return(self, db: PostgresConnection) -> None:
         """Return a connection after a failure: reuse it only when it can be rolled back."""
@@ -265,85 +223,22 @@ class PostgresStore:
         else:
             self._idle.append(db)
 
-    def _refuse_in_outage(self) -> None:
-        if self._outage is not None:
-            raise StoreUnavailable(self._outage)
+    def _prepare(self, db: PostgresConnection) -> None:
+        """Migrate the database and settle the offset of its cursors, in one transaction."""
+        db.begin()
+        migrations.migrate(db)
+        self._offset = settle_feed_offset(db)
+        db.commit()
 
-    # The lock, and recovery from an outage.
-
-    def _prepare(self) -> None:
-        """Open, on the setup thread, a session with the server's lock, and migrate the database."""
-        db = self._connect()
-        try:
-            self._lock_term = take_server_lock(db, timeout_seconds=_LOCK_TIMEOUT_SECONDS, previous_term=self._lock_term)
-            db.begin()
-            migrations.migrate(db)
-            self._offset = settle_feed_offset(db)
-            db.commit()
-        except (Contended, ConnectionLost, CommitUnknown) as error:
-            db.close()
-            raise StoreUnavailable(f"PostgreSQL: {error}") from error
-        except BaseException:
-            db.close()
-            raise
-        self._lock = db
-
-    def _resume(self) -> None:
-        """Accept operations while the lock is held, and watch its session."""
-        assert self._lock is not None  # noqa: S101 - `_prepare` has just succeeded
-        self._outage = None
-        self._watched = self._lock.duplicate_socket()
-        self._loop.add_reader(self._watched, self._on_lock_readable, self._lock)
-
-    def _stop_watching(self) -> None:
-        if self._watched is not None:
-            self._loop.remove_reader(self._watched)
-            os.close(self._watched)
-            self._watched = None
-
-    def _on_lock_readable(self, lock: PostgresConnection) -> None:
-        """Read what PostgreSQL sent to the lock's session unasked: most likely its end."""
-        try:
-            lock.consume()
-        except ConnectionLost as error:
-            self._lose_lock(lock, str(error))
-
-    def _lose_lock(self, lock: PostgresConnection, reason: str) -> None:
-        """Refuse operations until the lock is taken again."""
-        if self._lock is not lock:
-            return
-        self._stop_watching()
-        if not self._opened:
-            return
-        _log.warning("server_lock_lost", error=reason)
-        self._outage = f"PostgreSQL: {reason}"
-        lock.close()
-        self._lock = None
-        self._recovery = self._loop.create_task(self._recover())
-
-    async def _recover(self) -> None:
-        """Take the lock again as soon as possible."""
-        while self._lock is None:
-            try:
-                await self._setup_thread.run(self._prepare)
-            except StoreUnavailable as error:
-                self._outage = error.reason
-                await asyncio.sleep(_RECOVERY_PAUSE_SECONDS)
+    def _close_idle(self) -> None:
         while self._idle:
             self._idle.pop().close()
-        self._recovery = None
-        self._resume()
-        _log.warning("server_lock_taken_again")
 
     async def _release(self) -> None:
-        self._stop_watching()
-        for threads in (self._point_threads, self._bulk_threads, self._setup_thread):
+        for threads in (self._point_threads, self._bulk_threads):
             await threads.stop()
-        while self._idle:
-            self._idle.pop().close()
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self._close_idle()
+        await self._lock.release()
 
 
 def _final_error(op: str, policy: HoldPolicy, error: Contended | ConnectionLost) -> tuple[Exception, int]:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
+from typing import Unpack
 
 from swarmhold.backend import Backend
 from swarmhold.calls import read
 from swarmhold.models.admin import MintableRole, MintedToken, MintRequest, TokenVerdict, VerifyRequest
-from swarmhold.models.enums import OnDeadline, Verb
+from swarmhold.models.enums import Verb
 from swarmhold.models.questions import Question
-from swarmhold.models.server import Resource
-from swarmhold.models.shapes import JsonObject, JsonValue, given
+from swarmhold.models.shapes import JsonValue, given
 from swarmhold.models.tasks import PostResultRequest, Task, VerdictRequest
-from swarmhold.questions import QuestionCalls, compose_question
+from swarmhold.questions import QuestionCalls, QuestionOptions
 from swarmhold.requests import BackendHandlers
 from swarmhold.sessions import SessionCalls
 from swarmhold.tasks import TaskCalls
@@ -33,31 +33,11 @@ class Operator(SessionCalls, TaskCalls, TraceCalls, QuestionCalls):
         task_id: str,
         question: JsonValue,
         *,
-        answer_schema: JsonObject | None = None,
-        choices: Sequence[JsonValue] | None = None,
-        bridge_id: str | None = None,
-        deadline: datetime | None = None,
-        on_deadline: OnDeadline = OnDeadline.KEEP_WAITING,
-        default: Sequence[JsonValue] = (),
-        escalate_to: str | None = None,
         idempotency_key: str | None = None,
+        **options: Unpack[QuestionOptions],
     ) -> Question:
-        """Put a question about the task to a senior and suspend the task; `await_answer(key)` gets the answer.
-
-        `default` is a sequence of no or one answer, because null is an answer, too.
-        """
-        body = compose_question(
-            question,
-            answer_schema=answer_schema,
-            choices=choices,
-            bridge_id=bridge_id,
-            deadline=deadline,
-            on_deadline=on_deadline,
-            default=default,
-            escalate_to=escalate_to,
-        )
-        path = f"{self._prefix}/tasks/{segment(task_id)}/questions"
-        return read(Question, await self._transport.create(path, body, key=idempotency_key))
+        """Put a question about the task to a senior and suspend the task; `await_answer(key)` gets the answer."""
+        return await self._ask(f"{self._prefix}/tasks/{segment(task_id)}", question, idempotency_key, options)
 
     async def post_result(self, task_id: str, value: JsonValue) -> None:
         """Record an interim result; the status stays."""
@@ -77,10 +57,6 @@ class Operator(SessionCalls, TaskCalls, TraceCalls, QuestionCalls):
     async def set_resource(self, key: str, value: JsonValue) -> None:
         """Store a named value for workers to read."""
         await self._transport.put(f"{self._prefix}/resources/{segment(key)}", value)
-
-    async def resource(self, key: str) -> Resource:
-        """Return a named value."""
-        return read(Resource, await self._transport.get(f"{self._prefix}/resources/{segment(key)}"))
 
     async def mint_token(
         self,

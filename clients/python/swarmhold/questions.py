@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any, TypedDict, Unpack
 
 from swarmhold.calls import Calls, read
 from swarmhold.errors import InvalidArgument, Unanswered, within
@@ -14,34 +15,36 @@ from swarmhold.transport import segment
 from swarmhold.waits import DEFAULT_HOLD, Pace
 
 
-def compose_question(
-    question: JsonValue,
-    *,
-    answer_schema: JsonObject | None = None,
-    choices: Sequence[JsonValue] | None = None,
-    bridge_id: str | None = None,
-    deadline: datetime | None = None,
-    on_deadline: OnDeadline = OnDeadline.KEEP_WAITING,
-    default: Sequence[JsonValue] = (),
-    escalate_to: str | None = None,
-) -> QuestionRequest:
-    """Return a question's body. `default` is a sequence of no or one answer, because null is an answer, too.
+class QuestionOptions(TypedDict, total=False):
+    """What may be given with a question beside its text.
+
+    `default` is a sequence of no or one answer, because null is an answer, too.
+    """
+
+    answer_schema: JsonObject | None
+    choices: Sequence[JsonValue] | None
+    bridge_id: str | None
+    deadline: datetime | None
+    on_deadline: OnDeadline
+    default: Sequence[JsonValue]
+    escalate_to: str | None
+
+
+def compose_question(question: JsonValue, **options: Unpack[QuestionOptions]) -> QuestionRequest:
+    """Return a question's body.
 
     Raises:
         InvalidArgument: the parts do not fit together, such as a policy without a deadline.
     """
-    body = given(
-        answer_schema=answer_schema,
-        choices=None if choices is None else list(choices),
-        bridge_id=bridge_id,
-        deadline=deadline,
-        escalate_to=escalate_to,
-    )
+    body: dict[str, Any] = given(**options)
+    default = body.pop("default", ())
     if len(default) > 1:
         raise InvalidArgument("give one default answer, as in default=[answer], or none")
     if default:
         body["default"] = default[0]
-    return QuestionRequest(question=question, on_deadline=on_deadline, **body)
+    if "choices" in body:
+        body["choices"] = list(body["choices"])
+    return QuestionRequest(question=question, **body)
 
 
 def answer_of(question: Question) -> JsonValue:
@@ -57,7 +60,13 @@ def answer_of(question: Question) -> JsonValue:
 
 
 class QuestionCalls(Calls):
-    """Calls that follow questions by their key."""
+    """Calls that ask questions, and follow them by their key."""
+
+    async def _ask(
+        self, path: str, question: JsonValue, idempotency_key: str | None, options: QuestionOptions
+    ) -> Question:
+        body = compose_question(question, **options)
+        return read(Question, await self._transport.create(f"{path}/questions", body, key=idempotency_key))
 
     async def question(self, key: str, *, hold: timedelta = timedelta(0)) -> Question:
         """Return the question once it is closed, or as it is at the end of `hold`. Cancelling is safe."""

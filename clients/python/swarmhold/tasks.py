@@ -1,4 +1,4 @@
-"""Starting, dispatching and cancelling tasks, by operators and by workers for their children."""
+"""Calls that operators and workers share: start, dispatch and cancel tasks, read named values."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from swarmhold.calls import read
 from swarmhold.models.attempts import Dispatched, DispatchOutcome, DispatchRequest, Retry
+from swarmhold.models.server import Resource
 from swarmhold.models.shapes import given
 from swarmhold.models.spawners import Spawner
 from swarmhold.models.tasks import CancelRequest, StartTaskRequest, Task
@@ -15,7 +16,7 @@ from swarmhold.waits import WaitCalls
 
 
 class TaskCalls(WaitCalls):
-    """Calls that change tasks. What creates carries an idempotency key, so that no retry makes a second one."""
+    """Calls about tasks (a worker's children) and named values. What creates something has an idempotency key."""
 
     async def start_task(
         self,
@@ -82,6 +83,10 @@ class TaskCalls(WaitCalls):
         """Cancel the task and everything under it; cancelling a cancelled task changes nothing."""
         path = f"{self._prefix}/tasks/{segment(task_id)}/cancel"
         return read(Task, await self._transport.post(path, CancelRequest(**given(reason=reason)), repeatable=True))
+
+    async def resource(self, key: str) -> Resource:
+        """Return a named value that an operator stored."""
+        return read(Resource, await self._transport.get(f"{self._prefix}/resources/{segment(key)}"))
 
 
 def seconds(duration: timedelta | None) -> float | None:

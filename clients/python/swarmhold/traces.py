@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from typing import TypedDict, Unpack
 
 from swarmhold.calls import read
 from swarmhold.events import follow
@@ -12,59 +13,43 @@ from swarmhold.models.events import Event, Lagged
 from swarmhold.models.outputs import OutputRecord
 from swarmhold.models.server import Stats
 from swarmhold.models.sessions import Registry, Session
-from swarmhold.models.shapes import Page
+from swarmhold.models.shapes import Page, given
 from swarmhold.models.tasks import Task, Why
-from swarmhold.transport import Params, segment
+from swarmhold.transport import segment
 from swarmhold.waits import WaitCalls
+
+
+class TaskFilters(TypedDict, total=False):
+    """Which tasks to list. `label` is `key:value`, `parent` and `session` are ids; None matches every task."""
+
+    status: Status | None
+    agent: str | None
+    label: str | None
+    parent: str | None
+    session: str | None
 
 
 class TraceCalls(WaitCalls):
     """Calls that read and change nothing; each may be cancelled safely."""
 
     async def tasks(
-        self,
-        *,
-        status: Status | None = None,
-        agent: str | None = None,
-        label: str | None = None,
-        parent: str | None = None,
-        session: str | None = None,
-        limit: int | None = None,
-        cursor: str | None = None,
+        self, *, limit: int | None = None, cursor: str | None = None, **filters: Unpack[TaskFilters]
     ) -> Page[Task]:
-        """Return one page of tasks; `label` is `key:value`, `parent` and `session` are ids.
+        """Return one page of the tasks that fit every filter.
 
         Long directives and results are previews: `cut` names them, `task` returns them whole.
         """
-        params: Params = {
-            "status": status,
-            "agent": agent,
-            "label": label,
-            "parent": parent,
-            "session": session,
-            "limit": limit,
-            "cursor": cursor,
-        }
+        params = given(**filters, limit=limit, cursor=cursor)
         return read(Page[Task], await self._transport.get(f"{self._prefix}/tasks", params=params))
 
-    async def all_tasks(
-        self,
-        *,
-        status: Status | None = None,
-        agent: str | None = None,
-        label: str | None = None,
-        parent: str | None = None,
-        session: str | None = None,
-    ) -> AsyncIterator[Task]:
+    async def all_tasks(self, **filters: Unpack[TaskFilters]) -> AsyncIterator[Task]:
         """Yield every task that fits, page after page. A task that changes meanwhile is seen as it was on its page.
 
         Long directives and results are previews: `cut` names them, `task` returns them whole.
         """
         cursor: str | None = None
         while True:
-            page = await self.tasks(
-                status=status, agent=agent, label=label, parent=parent, session=session, cursor=cursor
-            )
+            page = await self.tasks(cursor=cursor, **filters)
             for task in page.items:
                 yield task
             cursor = page.next_cursor

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 from swarmhold.calls import read
 from swarmhold.encoding import encode
-from swarmhold.models.enums import OnDeadline
 from swarmhold.models.outputs import Artifact, Inline, Partial, Progress, WorkerOutput
 from swarmhold.models.questions import Question
-from swarmhold.models.server import Resource
-from swarmhold.models.shapes import JsonObject, JsonValue, given
+from swarmhold.models.shapes import JsonValue, given
 from swarmhold.models.tasks import WorkerResultRequest
 from swarmhold.models.workers import Heartbeat, WorkerPrompt
-from swarmhold.questions import QuestionCalls, compose_question
+from swarmhold.questions import QuestionCalls, QuestionOptions
 from swarmhold.tasks import TaskCalls
-from swarmhold.transport import JSON_TYPE, Call, segment
+from swarmhold.transport import JSON_TYPE, Call
 
 
 class Worker(TaskCalls, QuestionCalls):
@@ -86,31 +82,8 @@ class Worker(TaskCalls, QuestionCalls):
         self,
         question: JsonValue,
         *,
-        answer_schema: JsonObject | None = None,
-        choices: Sequence[JsonValue] | None = None,
-        bridge_id: str | None = None,
-        deadline: datetime | None = None,
-        on_deadline: OnDeadline = OnDeadline.KEEP_WAITING,
-        default: Sequence[JsonValue] = (),
-        escalate_to: str | None = None,
         idempotency_key: str | None = None,
+        **options: Unpack[QuestionOptions],
     ) -> Question:
-        """Put a question about the worker's own task to a senior; the task is suspended until the question is answered.
-
-        `default` is a sequence of no or one answer, because null is an answer, too.
-        """
-        body = compose_question(
-            question,
-            answer_schema=answer_schema,
-            choices=choices,
-            bridge_id=bridge_id,
-            deadline=deadline,
-            on_deadline=on_deadline,
-            default=default,
-            escalate_to=escalate_to,
-        )
-        return read(Question, await self._transport.create(f"{self._prefix}/questions", body, key=idempotency_key))
-
-    async def resource(self, key: str) -> Resource:
-        """Return a named value that an operator stored."""
-        return read(Resource, await self._transport.get(f"{self._prefix}/resources/{segment(key)}"))
+        """Put a question about the worker's own task to a senior; the task is suspended until it is answered."""
+        return await self._ask(self._prefix, question, idempotency_key, options)
