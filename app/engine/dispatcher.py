@@ -22,12 +22,14 @@ from app.domain.errors import (
     Busy,
     DispatchFailed,
     EngineError,
+    InvalidName,
     InvalidRequest,
     LoopPaused,
     PollTimeout,
     StoreUnavailable,
     TokenRevoked,
 )
+from app.domain.names import check_name
 from app.domain.redaction import describe
 from app.domain.tokens import Bearer
 from app.engine.attempt_runner import AttemptRunner, RunnerParts
@@ -95,7 +97,10 @@ class Dispatcher:
     # Dispatch
 
     def build(self, spawner: dict[str, Any], layers: Sequence[str] = ()) -> SpawnerStack:
-        """Return the stack for a spec and hints. Raises DispatchFailed."""
+        """Return the stack for a spec and hints. Raises DispatchFailed, InvalidName."""
+        for field in ("queue", "backend_id"):
+            if isinstance(name := spawner.get(field), str):
+                check_name(name, field)
         return link(self._catalog.build(spawner), layers, self)
 
     async def dispatch_with(
@@ -140,7 +145,7 @@ class Dispatcher:
         hold_s = self._transactions.hold_seconds(wait)
         try:
             stack = self.build(spawner, layers)
-        except DispatchFailed:
+        except (DispatchFailed, InvalidName):
             # The error names what the settings allow: only for callers who may use it.
             check = partial(self._check_dispatcher, task_id=task_id, asked=_asked(spawner, layers))
             await self._transactions.read_as(bearer, Verb.DISPATCH_ATTEMPT, check)

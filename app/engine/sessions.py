@@ -103,16 +103,17 @@ class Sessions:
     async def attach_by_key(
         self,
         key_text: str,
-        operator_id: str,
+        operator_id: str | None,
         role: Role,
         ttl: timedelta,
         options: SessionOptions,
         *,
         idempotency: Idempotency | None = None,
     ) -> Attached:
-        """Attach a session by an API key, whose revocation ends the session too.
+        """Attach a session by an API key, whose revocation ends it too. Its label is the key's name by default.
 
-        The same idempotency key returns the same session. Raises Unauthenticated, RoleViolation, InvalidRequest.
+        The same idempotency key returns the same session. Raises Unauthenticated, RoleViolation, InvalidName,
+        InvalidRequest.
         """
         digest = self._keys.digest(key_text)
 
@@ -121,7 +122,8 @@ class Sessions:
             credentials.require_role(key, role)
             credentials.lock_key(state, key)
             asked = Attach(
-                operator_id=operator_id,
+                operator_id=key.name if operator_id is None else operator_id,
+                root=key.root,
                 role=role,
                 ttl=ttl,
                 options=options,

@@ -11,6 +11,7 @@ from app.domain.attempts import Attempt, Reason, WorkerPayload
 from app.domain.errors import EngineError
 from app.domain.handles import HandleMint
 from app.domain.json import Json
+from app.domain.names import check_name, check_optional
 from app.domain.outputs import Final, OutputEvent, OutputType
 from app.domain.tasks import Status
 from app.domain.tokens import Bearer
@@ -186,8 +187,9 @@ class Workers:
         """Claim the next attempt of a queue, waiting for one up to `hold`; None when nothing came.
 
         When the caller goes away meanwhile, the lease of what it claimed runs out, unless it asks again with the same
-        idempotency key. Raises Unauthenticated, RoleViolation, InvalidRequest.
+        idempotency key. Raises Unauthenticated, RoleViolation, InvalidName, InvalidRequest.
         """
+        check_optional(worker_name, "worker_name")
         seconds = self._transactions.hold_seconds(hold)
         digest = self._keys.digest(key_text)
 
@@ -198,7 +200,9 @@ class Workers:
 
             def make() -> Claim | None:
                 found = queues.claim(state, self._cfg, mint, queue=queue, agents=agents, worker=worker, key_id=key.id)
-                if found is not None:
+                if found is None:
+                    check_name(queue, "queue")  # one that was named before is emptied first
+                else:
                     credentials.lock_key(state, key)
                 return found
 

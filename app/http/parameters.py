@@ -70,6 +70,11 @@ TaskPath = Annotated[TaskId, Path(description="A task's id.")]
 QuestionPath = Annotated[QuestionKey, Path(description="A question's key.")]
 SessionPath = Annotated[SessionId, Path(description="A session's id.")]
 NamePath = Annotated[Name, Path(description="A name.")]
+NewNamePath = Annotated[
+    str,
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 200}),
+    Path(description="A name, as `POST` bodies have them."),
+]
 AttemptPath = Annotated[int, Field(ge=1, le=2**31 - 1), _DECIMAL, Path(description="An attempt's number, from 1.")]
 LateIndex = Annotated[int, Field(ge=0, le=2**31 - 1), _DECIMAL, Path(description="A late result's index, from 0.")]
 
@@ -93,7 +98,7 @@ TaskQuery = Annotated[TaskId | None, Query()]
 SessionQuery = Annotated[SessionId | None, Query()]
 LabelFilter = Annotated[
     str | None,
-    WithJsonSchema({"type": "string", "pattern": "^[^:]+:.*$", "maxLength": 1101}),
+    WithJsonSchema({"type": "string", "pattern": "^[^:]+:.*$", "maxLength": 1201}),
     Query(description="`key:value`"),
 ]
 

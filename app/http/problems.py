@@ -60,6 +60,7 @@ STATUS: Mapping[str, tuple[int, str]] = {
     "invalid-body": (422, "The body breaks its schema"),
     "answer-invalid": (422, "The answer breaks its schema"),
     "dispatch-failed": (422, "Cannot be dispatched"),
+    "invalid-name": (422, "Not a possible name"),
     "idempotency-mismatch": (422, "Idempotency key used before"),
     "quota-exceeded": (429, "Too many at a time"),
     "too-many-guesses": (429, "Too many failed authentication attempts"),

@@ -13,12 +13,13 @@ from app.domain.access import Role, Verb
 from app.domain.errors import (
     AuthRateLimited,
     EngineError,
-    InvalidRequest,
+    InvalidName,
     QuotaExceeded,
     RoleViolation,
     SessionNotFound,
     Unauthenticated,
 )
+from app.domain.names import check_name
 from app.http.context import SCOPE_KEY, ServerContext
 from app.http.errors import HttpError, OriginNotAllowed
 from app.http.problems import FAILED_CREDENTIAL, refuse
@@ -35,7 +36,6 @@ BACKEND_PATH = "/v1/operator/backends/{id:path}/ws"
 
 _SENIORS = frozenset({Role.SENIOR, Role.OPERATOR})
 _OPERATORS = frozenset({Role.OPERATOR})
-_LONGEST_ID = 200
 
 
 class Sockets:
@@ -112,15 +112,15 @@ class Sockets:
                 del self._open[connection.id]
 
 
-def _unacceptable(scope: Scope, context: ServerContext, id: str) -> HttpError | InvalidRequest | None:
+def _unacceptable(scope: Scope, context: ServerContext, id: str) -> HttpError | InvalidName | None:
     """Return why a handshake is refused whatever its credential."""
     if not origin_allowed(scope, context.settings.websockets.allowed_origins):
         return OriginNotAllowed()
-    return None if _is_id(id) else InvalidRequest(f"an id is 1 to {_LONGEST_ID} printable characters", "id")
-
-
-def _is_id(text: str) -> bool:
-    return 0 < len(text) <= _LONGEST_ID and text.isprintable()
+    try:
+        check_name(id, "id")
+    except InvalidName as error:
+        return error
+    return None
 
 
 async def _backend_ids_of(context: ServerContext, client: SocketClient) -> frozenset[str]:

@@ -10,7 +10,8 @@
     │                         KeyNotFound, WebhookNotFound
     ├── Conflict              InvalidTransition, FinalConflict, AttemptSuperseded, Cancelled, NotStarted,
     │                         AlreadyAnswered, QuestionClosed, SpawnDepthExceeded
-    ├── InvalidInput          AnswerInvalid, DispatchFailed, IdempotencyMismatch, InvalidRequest, PayloadTooLarge
+    ├── InvalidInput          AnswerInvalid, DispatchFailed, IdempotencyMismatch, InvalidName, InvalidRequest,
+    │                         PayloadTooLarge
     ├── PollTimeout
     └── Internal
 
@@ -66,6 +67,7 @@ from app.domain.errors.requests import (
     AttemptNotFound,
     DispatchFailed,
     IdempotencyMismatch,
+    InvalidName,
     InvalidRequest,
     KeyNotFound,
     LateResultNotFound,
@@ -96,6 +98,7 @@ __all__ = [
     "IdempotencyMismatch",
     "Internal",
     "InvalidInput",
+    "InvalidName",
     "InvalidRequest",
     "InvalidTransition",
     "KeyNotFound",

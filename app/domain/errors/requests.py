@@ -164,6 +164,18 @@ class InvalidRequest(InvalidInput):
 
 
 @dataclass(eq=False)
+class InvalidName(InvalidInput):
+    """A name is too long, empty, or has characters that names may not have."""
+
+    code = "invalid-name"
+    field: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"The name in {self.field} cannot be used: {self.reason}."
+
+
+@dataclass(eq=False)
 class PayloadTooLarge(InvalidInput):
     """What was sent exceeds a limit. `what` is the limit's name in the section `limits` of the settings.
 

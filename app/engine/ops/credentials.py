@@ -19,6 +19,7 @@ from app.domain.errors import (
 )
 from app.domain.events import EventKind
 from app.domain.ids import ALPHABET
+from app.domain.names import check_name
 from app.domain.tasks import Status
 from app.domain.tokens import KEY_PREFIX, ApiKey, TokenRecord
 from app.engine.ops import audit, queues, sessions
@@ -86,9 +87,8 @@ def require_root(key: ApiKey) -> None:
 def create_key(
     state: State, *, name: str, roles: frozenset[Role], digest: str, ttl: timedelta | None, root: bool = False, by: str
 ) -> ApiKey:
-    """Record a new key. Raises InvalidRequest."""
-    if not name or len(name) > 200:
-        raise InvalidRequest("a key's name has 1 to 200 characters", "name")
+    """Record a new key. Raises InvalidName, InvalidRequest."""
+    check_name(name, "name")
     if not roles:
         raise InvalidRequest("name at least one role", "roles")
     if ttl is not None and ttl <= timedelta(0):
@@ -206,6 +206,7 @@ def mint(state: State, caller: Caller, caller_expires_at: int, asked: Mint) -> T
     """
     if asked.role not in (Role.WORKER, Role.OBSERVER):
         raise RoleViolation(caller.role.value, f"mint a {asked.role.value} token (worker and observer only)")
+    check_name(asked.agent_id, "agent_id")
     if asked.ttl <= timedelta(0):
         raise InvalidRequest("give more than 0 seconds", "ttl")
     if asked.max_uses is not None and asked.max_uses < 1:

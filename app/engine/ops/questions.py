@@ -19,6 +19,7 @@ from app.domain.errors import (
 from app.domain.events import EventKind
 from app.domain.json import NULL, Json
 from app.domain.limits import Limits
+from app.domain.names import check_optional
 from app.domain.questions import Ask, OnDeadline, Purpose, Question, QuestionStatus, check_answer
 from app.domain.tasks import Step, Task, step
 from app.engine.ops import finals, leases, suspension
@@ -55,6 +56,8 @@ def ask(state: State, limits: Limits, caller: Caller, task_id: str | None, asked
     """
     asked.check_size(limits.question_bytes)
     asked.check()
+    check_optional(asked.bridge_id, "bridge_id")
+    check_optional(asked.escalate_to, "escalate_to")
     if caller.role is Role.WORKER:
         worker = bound_rows(state, caller)
         if task_id is not None and task_id != worker.task.id:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 import sqlalchemy as sa
 
-from app.domain.errors import InvalidRequest, ResourceNotFound
+from app.domain.errors import ResourceNotFound
 from app.domain.json import Json
+from app.domain.names import check_name
 from app.state import schema
 from app.state.state import State
 from app.state.statements import Statement
@@ -16,13 +15,11 @@ _R = schema.resources.c
 _GET = Statement(sa.select(_R.value, _R.updated_at).where(_R.key == sa.bindparam("name")))
 _DELETE = Statement(sa.delete(schema.resources).where(_R.key == sa.bindparam("name")))
 _INSERT = Statement(sa.insert(schema.resources))
-_KEY = re.compile(r"[^\x00-\x1f\x7f]{1,500}")
 
 
 def put(state: State, key: str, value: Json) -> None:
-    """Set a named value, replacing an earlier one. Raises InvalidRequest."""
-    if not _KEY.fullmatch(key):
-        raise InvalidRequest("a resource's name has 1 to 500 characters and no control characters", "key")
+    """Set a named value, replacing an earlier one. Raises InvalidName."""
+    check_name(key, "key")
     _DELETE.change(state.db, name=key)
     _INSERT.change(state.db, key=key, value=value.text, updated_at=state.now)
 

@@ -12,6 +12,7 @@ from app.domain.access import ENGINE, Caller, Role
 from app.domain.errors import InvalidRequest, SessionNotFound
 from app.domain.events import EventKind
 from app.domain.json import Json
+from app.domain.names import check_name, check_optional, check_session_label
 from app.domain.sessions import Session, SessionOptions
 from app.domain.tasks import TERMINAL
 from app.domain.tokens import TokenRecord
@@ -44,12 +45,13 @@ class Attach:
     parent: str | None = None
     expires_at: int | None = None
     """When its parent token expires; the session never outlives it."""
+    root: bool = False
+    """Whether it is attached by the root key, which alone may call itself `root`."""
 
 
 def attach(state: State, asked: Attach) -> tuple[Session, TokenRecord]:
-    """Create a session, and the record of the token that is bound to it. Raises InvalidRequest."""
-    if not asked.operator_id or len(asked.operator_id) > 200:
-        raise InvalidRequest("an operator id has 1 to 200 characters", "operator_id")
+    """Create a session, and the record of the token that is bound to it. Raises InvalidName, InvalidRequest."""
+    _check_names(asked)
     if not timedelta(0) < asked.ttl <= LONGEST_TTL:
         raise InvalidRequest(f"give more than 0 and at most {LONGEST_TTL.total_seconds():.0f} s", "ttl")
     if asked.role is Role.WORKER:
@@ -79,6 +81,16 @@ def attach(state: State, asked: Attach) -> tuple[Session, TokenRecord]:
         state, "attach", actor=f"{session.role}:{session.operator_id}", credential=asked.parent, target=session.id
     )
     return session, record
+
+
+def _check_names(asked: Attach) -> None:
+    check_session_label(asked.operator_id, root=asked.root)
+    options = asked.options
+    for field in ("bridge_id", "hook_id", "operator_backend_id"):
+        check_optional(getattr(options, field), field)
+    for field in ("operator_kind_overrides", "bp_agent_kinds"):
+        for agent in getattr(options, field) or ():
+            check_name(agent, field)
 
 
 def _session(state: State, asked: Attach, expires_at: int) -> Session:

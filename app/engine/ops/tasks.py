@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
 
+from app.domain import names
 from app.domain.access import Caller, Role, Verb
 from app.domain.errors import InvalidRequest, InvalidTransition, PayloadTooLarge, QuotaExceeded, SpawnDepthExceeded
 from app.domain.events import EventKind
@@ -43,16 +43,12 @@ def _counting(column: sa.Column[Any]) -> Statement:
 
 _UNSETTLED_CHILDREN = _counting(_T.parent_task_id)
 _UNSETTLED_BELOW = _counting(_T.root_task_id)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def check_spec(spec: TaskSpec) -> None:
-    """Raise InvalidRequest for an agent, label or timeout that cannot be."""
-    if not 1 <= len(spec.agent) <= 200 or _CONTROL.search(spec.agent):
-        raise InvalidRequest("an agent's name has 1 to 200 characters and no control characters", "agent")
-    for name, value in (spec.labels or {}).items():
-        if not name or ":" in name or _CONTROL.search(name + value):
-            raise InvalidRequest("a label's name is not empty and has no ':' or control character", "labels")
+    """Raise InvalidName for an agent or label, InvalidRequest for a timeout that cannot be."""
+    names.check_name(spec.agent, "agent")
+    names.check_labels(spec.labels or {})
     if spec.attempt_timeout_ms is not None and spec.attempt_timeout_ms <= 0:
         raise InvalidRequest("give more than 0, or leave it out for no timeout", "attempt_timeout")
 

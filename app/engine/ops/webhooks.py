@@ -8,6 +8,7 @@ from app.domain.clock import Instant
 from app.domain.errors import InvalidRequest, WebhookNotFound
 from app.domain.events import EventKind
 from app.domain.json import Json
+from app.domain.names import check_name
 from app.domain.webhooks import Webhook, WebhookSpec, WebhookStatus
 from app.engine.ops import audit
 from app.state import feed, schema
@@ -45,7 +46,8 @@ def rewind(state: State, webhook_id: str) -> Webhook | None:
 
 
 def create(state: State, spec: WebhookSpec, *, by: str) -> Webhook:
-    """Create a webhook. Raises InvalidRequest when there are too many."""
+    """Create a webhook. Raises InvalidName, and InvalidRequest when there are too many."""
+    check_name(spec.name, "name")
     if len(_ALL.all(state.db)) >= MAX_WEBHOOKS:
         raise InvalidRequest(f"a server has at most {MAX_WEBHOOKS} webhooks; delete one", "url")
     if spec.after is not None:

@@ -19,6 +19,7 @@ from app.http.parameters import (
     Limit,
     NamePath,
     NameQuery,
+    NewNamePath,
     QuestionPath,
     SessionCursor,
     SessionPath,
@@ -195,7 +196,7 @@ async def question(request: Request, context: ContextDep, token: Token, key: Que
     status_code=204,
     openapi_extra=requires(Verb.START_TASK) | documented(content={bodies.JSON_TYPE: {}}),
 )
-async def put_resource(request: Request, context: ContextDep, token: Token, key: NamePath) -> Reply:
+async def put_resource(request: Request, context: ContextDep, token: Token, key: NewNamePath) -> Reply:
     """Set a named value to the body."""
     value = Json.of((await json_body(request, context))[1])
     await context.engine.resources.put(token, key, value)

@@ -68,7 +68,7 @@ class SwarmholdClient:
     async def attach(
         self,
         api_key: str,
-        operator_id: str,
+        operator_id: str | None = None,
         *,
         role: SessionRole = Role.OPERATOR,
         ttl: timedelta = timedelta(hours=12),
@@ -83,18 +83,18 @@ class SwarmholdClient:
     ) -> Attached:
         """Attach a new session for as long as `ttl` and return it with its token.
 
-        Keep the token to come back as the same session.
+        `operator_id` is its label, by default the key's name. Keep the token to come back as the same session.
 
         Raises:
             ApiProblem: `unauthenticated`, or `role-violation` when the key does not carry the role.
         """
         body = AttachRequest(
-            operator_id=operator_id,
             role=role,
             ttl=ttl.total_seconds(),
             operator_kind_overrides=dict(operator_kind_overrides or {}),
             bp_agent_kinds=dict(bp_agent_kinds or {}),
             **given(
+                operator_id=operator_id,
                 kind=kind,
                 bridge_id=bridge_id,
                 hook_id=hook_id,
@@ -105,19 +105,26 @@ class SwarmholdClient:
         return read(Attached, await self._transport(api_key).create("/v1/operator/sessions", body, key=idempotency_key))
 
     async def attach_operator(
-        self, api_key: str, operator_id: str, *, ttl: timedelta = timedelta(hours=12), bridge_id: str | None = None
+        self,
+        api_key: str,
+        operator_id: str | None = None,
+        *,
+        ttl: timedelta = timedelta(hours=12),
+        bridge_id: str | None = None,
     ) -> Operator:
         """Attach a new session and return its operator; `attach` takes more options."""
         attached = await self.attach(api_key, operator_id, role=Role.OPERATOR, ttl=ttl, bridge_id=bridge_id)
         return self.operator(attached.token)
 
-    async def attach_senior(self, api_key: str, operator_id: str, *, ttl: timedelta = timedelta(hours=12)) -> Senior:
+    async def attach_senior(
+        self, api_key: str, operator_id: str | None = None, *, ttl: timedelta = timedelta(hours=12)
+    ) -> Senior:
         """Attach a new session and return its senior."""
         attached = await self.attach(api_key, operator_id, role=Role.SENIOR, ttl=ttl)
         return self.senior(attached.token)
 
     async def attach_observer(
-        self, api_key: str, operator_id: str, *, ttl: timedelta = timedelta(hours=12)
+        self, api_key: str, operator_id: str | None = None, *, ttl: timedelta = timedelta(hours=12)
     ) -> Observer:
         """Attach a new session and return its observer."""
         attached = await self.attach(api_key, operator_id, role=Role.OBSERVER, ttl=ttl)

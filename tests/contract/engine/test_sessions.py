@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from app.domain.access import Role
-from app.domain.errors import InvalidRequest, SessionNotFound, TokenTaskMismatch
+from app.domain.errors import InvalidName, InvalidRequest, SessionNotFound, TokenTaskMismatch
 from app.domain.questions import Question
 from app.domain.sessions import OperatorKind
 from app.domain.tasks import Status, TaskSpec
 from app.engine.sessions import OperatorInfo
 from tests.support.clocks import HandClock
-from tests.support.swarms import DAY, Plan, Swarm, refused
+from tests.support.swarms import DAY, Plan, Swarm, refused, unchanged
 
 MINUTE = timedelta(minutes=1)
 
@@ -33,8 +33,6 @@ async def test_attaching_makes_a_session(swarm: Swarm, role: Role) -> None:
 @pytest.mark.parametrize(
     ("operator_id", "role", "ttl"),
     [
-        ("", Role.OPERATOR, MINUTE),
-        ("o" * 201, Role.OPERATOR, MINUTE),
         ("o", Role.OPERATOR, timedelta(0)),
         ("o", Role.OPERATOR, timedelta(seconds=-1)),
         ("o", Role.OPERATOR, timedelta(days=4000)),
@@ -42,8 +40,16 @@ async def test_attaching_makes_a_session(swarm: Swarm, role: Role) -> None:
     ],
 )
 async def test_attaching_says_what_is_wrong(swarm: Swarm, operator_id: str, role: Role, ttl: timedelta) -> None:
-    """No name, no time, too much of either; workers get handles."""
+    """No time, or too much; workers get handles."""
     await refused(InvalidRequest, swarm.engine.attach(operator_id, role, ttl))
+
+
+@pytest.mark.parametrize(
+    "operator_id", ["", "o" * 201, "a\u202eb", "deadline", "engine", "root", "server", "swarmhold"]
+)
+async def test_labels_of_sessions_name_people_and_programs(swarm: Swarm, operator_id: str) -> None:
+    """None is empty, endless or invisible, and none passes for the server."""
+    await unchanged(swarm, InvalidName, swarm.engine.attach(operator_id, Role.OPERATOR, MINUTE))
 
 
 async def test_attaching_with_ids_keeps_them(swarm: Swarm) -> None:

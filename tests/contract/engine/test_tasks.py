@@ -8,6 +8,7 @@ import pytest
 from app.domain.attempts import Outcome, Reason
 from app.domain.errors import (
     AttemptNotFound,
+    InvalidName,
     InvalidRequest,
     InvalidTransition,
     PollTimeout,
@@ -54,12 +55,18 @@ async def test_a_task_starts_pending(swarm: Swarm) -> None:
         TaskSpec(agent="a", initial_directive="b", labels={"": "1"}),
         TaskSpec(agent="a", initial_directive="b", labels={"a:b": "1"}),
         TaskSpec(agent="a", initial_directive="b", labels={"a": "\x00"}),
-        TaskSpec(agent="a", initial_directive="b", attempt_timeout_ms=0),
+        TaskSpec(agent="a", initial_directive="b", labels={"a": ""}),
     ],
     ids=repr,
 )
 async def test_a_task_that_cannot_be_is_refused(swarm: Swarm, spec: TaskSpec) -> None:
-    """Agents have names, labels have names without a colon, timeouts are positive."""
+    """Agents and labels have names and values, names of labels no colon."""
+    await unchanged(swarm, InvalidName, swarm.engine.start_task(swarm.operator, spec))
+
+
+async def test_a_timeout_is_positive(swarm: Swarm) -> None:
+    """No attempt can take no time at all."""
+    spec = TaskSpec(agent="a", initial_directive="b", attempt_timeout_ms=0)
     await unchanged(swarm, InvalidRequest, swarm.engine.start_task(swarm.operator, spec))
 
 

@@ -165,8 +165,8 @@ def test_only_layers_that_act_make_the_server_drive(swarm: Swarm) -> None:
 
     assert not linked.resolve(facts()).drives
     assert not linked.resolve(automated(hook_id="h", operator_backend_id="o")).drives
-    assert linked.resolve(facts(hook_id="h")).drives
-    assert linked.resolve(facts(hook_id="h")).gates
+    assert linked.resolve(facts(layers=("main_ai",), hook_id="h")).drives
+    assert linked.resolve(facts(layers=("main_ai",), hook_id="h")).gates
     assert not linked.resolve(facts(operator_backend_id="o")).gates
     assert swarm.active("long_hold").drives
 
@@ -309,12 +309,14 @@ def test_a_plain_final_passes_the_base_layers_untouched(swarm: Swarm) -> None:
 
 # --- main_ai ---------------------------------------------------------------------------------------------------------
 
+HOOKED: dict[str, Any] = {"layers": ("main_ai",), "hook_id": "h"}
+
 
 async def test_a_hook_that_agrees_lets_the_spawn_through(swarm: Swarm) -> None:
     """It is asked once, before anything starts."""
     calls = Calls()
     swarm.hooks.register("h", ScriptedHook(calls))
-    await swarm.active("main_ai", hook_id="h").spawn(job(hook_id="h"), RecordedControl())
+    await swarm.active("main_ai", hook_id="h").spawn(job(**HOOKED), RecordedControl())
 
     assert calls.made == [("before", TASK)]
 
@@ -323,7 +325,7 @@ async def test_a_hook_that_refuses_blocks_with_its_reason(swarm: Swarm) -> None:
     """Nothing inside is started."""
     swarm.hooks.register("h", ScriptedHook(Calls(), reason="not today"))
     with pytest.raises(SpawnRefused) as refused:
-        await swarm.active("main_ai", hook_id="h").spawn(job(hook_id="h"), RecordedControl())
+        await swarm.active("main_ai", hook_id="h").spawn(job(**HOOKED), RecordedControl())
 
     assert refused.value.reason == "not today"
 
@@ -331,7 +333,7 @@ async def test_a_hook_that_refuses_blocks_with_its_reason(swarm: Swarm) -> None:
 async def test_a_hook_that_is_away_is_waited_for_and_one_that_drops_is_asked_again(swarm: Swarm) -> None:
     """The attempt waits through both, then goes on."""
     calls = Calls()
-    spawning = asyncio.create_task(swarm.active("main_ai", hook_id="h").spawn(job(hook_id="h"), RecordedControl()))
+    spawning = asyncio.create_task(swarm.active("main_ai", hook_id="h").spawn(job(**HOOKED), RecordedControl()))
     await asyncio.sleep(0)
     swarm.hooks.register("h", ScriptedHook(calls, gone=True))
     await calls.seen("before")
@@ -350,7 +352,7 @@ async def test_a_hook_that_breaks_fails_the_spawn(swarm: Swarm) -> None:
 
     swarm.hooks.register("h", Broken(Calls()))
     with pytest.raises(SpawnFailed) as failed:
-        await swarm.active("main_ai", hook_id="h").spawn(job(hook_id="h"), RecordedControl())
+        await swarm.active("main_ai", hook_id="h").spawn(job(**HOOKED), RecordedControl())
 
     assert failed.value.detail == "spawn hook 'h': LookupError: no such agent"
 
@@ -359,7 +361,7 @@ async def test_a_hook_is_notified_of_the_end_at_least_once(swarm: Swarm) -> None
     """The next registration is notified again when the first one dropped."""
     calls = Calls()
     swarm.hooks.register("h", ScriptedHook(calls, gone=True))
-    ending = asyncio.create_task(MainAiLayer(swarm.hooks).after(job(hook_id="h"), RecordedControl(), PASSED))
+    ending = asyncio.create_task(MainAiLayer(swarm.hooks).after(job(**HOOKED), RecordedControl(), PASSED))
     await calls.seen("after")
     swarm.hooks.register("h", ScriptedHook(calls))
     await ending
@@ -372,11 +374,46 @@ async def test_main_ai_leaves_automated_attempts_and_those_without_a_hook_alone(
     calls = Calls()
     swarm.hooks.register("h", ScriptedHook(calls, reason="never"))
     spawner = ScriptedSpawner()
-    for asked in (job(), job(hook_id="h", kind=automated().kind)):
+    for asked in (job(), job(**HOOKED, kind=automated().kind)):
         await swarm.linked("main_ai", router=spawner).resolve(asked.facts).spawn(asked, RecordedControl())
 
     assert calls.made == []
     assert len(spawner.jobs) == 2
+
+
+async def test_gates_are_asked_whatever_the_session_says(swarm: Swarm) -> None:
+    """What the dispatcher's attempt went through stands before this one: not asked for, automated, each hook once."""
+    calls = Calls()
+    for hook_id in ("g", "h"):
+        swarm.hooks.register(hook_id, ScriptedHook(calls))
+    cases: list[tuple[tuple[str, ...], dict[str, Any], int]] = [
+        ((), {"gates": ("g",)}, 1),
+        ((), {"gates": ("g",), "hook_id": "h"}, 1),
+        (("main_ai",), {"gates": ("g",), "hook_id": "h", "kind": automated().kind}, 1),
+        (("main_ai",), {"gates": ("g",), "hook_id": "h"}, 2),
+        (("main_ai",), {"gates": ("g",), "hook_id": "g"}, 1),
+        (("main_ai",), {"hook_id": "h"}, 1),
+        ((), {"hook_id": "h"}, 0),
+    ]
+    for hints, fields, asked in cases:
+        calls.made.clear()
+        active = swarm.active(*hints, **fields)
+        assert active.drives == active.gates == bool(asked)
+        await active.spawn(job(layers=hints, **fields), RecordedControl())
+        assert calls.made == [("before", TASK)] * asked
+
+
+async def test_one_gate_that_refuses_is_enough(swarm: Swarm) -> None:
+    """All have to agree; at the end all are notified, even where one breaks."""
+    calls = Calls()
+    swarm.hooks.register("g", ScriptedHook(calls))
+    swarm.hooks.register("h", ScriptedHook(calls, reason="no"))
+    both: dict[str, Any] = {**HOOKED, "gates": ("g",)}
+    with pytest.raises(SpawnRefused):
+        await swarm.active("main_ai", gates=("g",), hook_id="h").spawn(job(**both), RecordedControl())
+    await MainAiLayer(swarm.hooks).after(job(**both), RecordedControl(), PASSED)
+
+    assert [step for step, _ in calls.made] == ["before", "before", "after", "after"]
 
 
 # --- senior_escalation -----------------------------------------------------------------------------------------------
@@ -462,9 +499,8 @@ async def test_the_hook_is_asked_before_the_backend_in_either_order(swarm: Swarm
     calls = Calls()
     swarm.hooks.register("h", ScriptedHook(calls, reason="no"))
     swarm.operators.register("o", ScriptedBackend(calls, lambda: None))
-    both = job(hook_id="h", operator_backend_id="o")
-
     for hints in (("main_ai", "operator_delegate"), ("operator_delegate", "main_ai")):
+        both = job(layers=hints, hook_id="h", operator_backend_id="o")
         with pytest.raises(SpawnRefused):
             await swarm.linked(*hints).resolve(both.facts).spawn(both, RecordedControl())
     assert calls.made == [("before", TASK)] * 2

@@ -35,19 +35,22 @@ class OnlyTheseKeys:
 
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_NO_CONTROLS)]
-"""What people call an agent, a queue, a bridge: short, on one line."""
+"""What people call an agent, a queue, a bridge: short, on one line.
+
+The server refuses invisible characters and spaces at the ends of new names as well.
+"""
 
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
 """Any text of any length but for the NUL character, which PostgreSQL cannot store as text."""
 
 _LabelKey = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=100, pattern=r"^[^:\x00-\x1f\x7f-\x9f]*$"),
+    StringConstraints(min_length=1, max_length=200, pattern=r"^[^:\x00-\x1f\x7f-\x9f]*$"),
 ]
-_LabelValue = Annotated[str, StringConstraints(max_length=1000, pattern=_NO_CONTROLS)]
+_LabelValue = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_NO_CONTROLS)]
 
 Labels = Annotated[dict[_LabelKey, _LabelValue], Field(max_length=64), OnlyTheseKeys()]
-"""At most 64 pairs. A key holds no colon, because a filter is written `key:value`."""
+"""At most 64 pairs and 16 KiB. A key holds no colon, because a filter is written `key:value`."""
 
 PageLimit = Annotated[int, Field(ge=1, le=200)]
 """How many items one page holds."""

@@ -19,13 +19,13 @@ Kinds = Annotated[dict[Name, OperatorKind], Field(max_length=1000), OnlyTheseKey
 
 
 class AttachRequest(Request):
-    """Attach under `operator_id` for `ttl` seconds.
+    """Attach for `ttl` seconds under the label `operator_id`, by default the key's name.
 
     `kind` and `operator_kind_overrides` are the runtime tiers of the kind cascade and win
     over the `bp_` ones; an explicit `automate` counts.
     """
 
-    operator_id: Name
+    operator_id: Name | None = None
     role: Annotated[SessionRole, null_as(Role.OPERATOR)] = Role.OPERATOR
     ttl: SessionTtl
     kind: OperatorKind | None = None
