@@ -35,7 +35,7 @@ def page_behind(cursor: int, limit: int) -> Callable[[State], list[Event]]:
 
 
 async def labels_behind(store: Store, cursor: int) -> list[str]:
-    """Everything behind a cursor, in order."""
+    """Everything after a cursor, in order."""
     found: list[str] = []
     while page := await store.read(page_behind(cursor, 7)):
         found += [event.data.value["label"] for event in page if event.data is not None]
@@ -130,7 +130,7 @@ async def test_reader_never_passes_a_transaction_that_is_open(postgres_url: str)
 
 @pytest.mark.parametrize("known_by", ["events", "note"])
 async def test_cursors_grow_where_transaction_ids_begin_anew(postgres_url: str, known_by: str) -> None:
-    """A database restored into a younger cluster goes on behind its old cursors, and again after a reopening."""
+    """A database restored into a younger cluster goes on after its old cursors, and again after a reopening."""
     store = PostgresStore(postgres_url)
     await store.open()
     await store.transact("tell", tell("old"))

@@ -101,7 +101,7 @@ async def test_generator_function_is_refused(store: Store) -> None:
 
 
 async def test_function_that_returns_an_awaitable_is_rolled_back(store: Store) -> None:
-    """A plain function that hands out a coroutine has its writes undone."""
+    """The writes of a plain function that returns a coroutine are undone."""
 
     async def later() -> None:
         raise AssertionError("it must not run")

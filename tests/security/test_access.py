@@ -262,7 +262,7 @@ def gated_first(opens: str | tuple[str, ...], name: str) -> bool:
 
 
 async def test_dead_credentials_all_get_the_same_reply(stage: Stage) -> None:
-    """Missing, forged, expired, revoked, spent and unknown credentials cannot be told apart, on any route."""
+    """Missing, forged, expired, revoked, spent and unknown credentials get identical replies, on any route."""
     bodies: set[bytes] = set()
     for (method, path), opens in TABLE.items():
         for name, credential in stage.dead.items():
@@ -395,7 +395,7 @@ async def test_workers_reach_their_own_tree_only(stage: Stage) -> None:
 
 
 async def test_a_handle_outside_of_its_routes_is_checked_before_it_is_refused(stage: Stage) -> None:
-    """A mistyped one is told so, an unknown one is no credential at all, and a living one learns where it belongs."""
+    """A mistyped handle has its own error, an unknown one counts as no credential, a valid one is not allowed there."""
     handle = stage.roles["worker handle"][1]
     mistyped = handle[:-1] + ("a" if handle[-1] != "a" else "b")
     replies = [

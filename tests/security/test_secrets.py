@@ -46,7 +46,7 @@ class Run:
     written: dict[str, bytes] = field(default_factory=dict[str, bytes])
 
     def keep(self, what: str, secret: str) -> str:
-        """Note a secret, and hand it on."""
+        """Note a secret, and return it."""
         self.secrets[what] = secret
         return secret
 
@@ -94,7 +94,7 @@ class Caller:
 
 @asynccontextmanager
 async def begun(start_server: StartServer, tmp_path: Path) -> AsyncIterator[tuple[Run, httpx.AsyncClient, str]]:
-    """A server that tells as much as it can, an address that it may call, and who made the first key."""
+    """A server with verbose logs and webhooks, an address that it may call, and the first key's maker."""
     program = {"path": sys.executable, "args": ["-c", PEEK]}
     async with receiving() as receiver:
         settings = {

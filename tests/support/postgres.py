@@ -123,7 +123,7 @@ class PostgresCluster:
         return self.url(name)
 
     def drop_database(self, url: str) -> None:
-        """Drop a database that `create_database` made, disconnecting whoever still uses it."""
+        """Drop a database that `create_database` made, disconnecting its users."""
         name = url.rsplit("/", 1)[1]
         with psycopg.connect(self.url(), autocommit=True) as connection:
             connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))

@@ -1,4 +1,4 @@
-"""Functions, spawners, hooks and layers that do what a test tells them, and record their calls."""
+"""Functions, spawners, hooks and layers that a test controls, and that record their calls."""
 
 from __future__ import annotations
 

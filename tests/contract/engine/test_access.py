@@ -362,7 +362,7 @@ async def test_task_ids_are_those_of_workers(swarm: Swarm) -> None:
 # Handles
 
 
-async def test_a_handle_is_told_apart_from_what_is_not_one(swarm: Swarm) -> None:
+async def test_a_handle_is_distinguished_from_other_texts(swarm: Swarm) -> None:
     """Mistyped, unknown, expired and superseded handles raise four different errors."""
     engine, work = swarm.engine, await swarm.external(lease=timedelta(seconds=60))
     assert await engine.task_id_from_handle(work.handle.text) == work.task_id

@@ -40,7 +40,7 @@ def policy(**options: Any) -> RetryPolicy:
 
 
 async def claimed(swarm: Swarm) -> Handle:
-    """The next attempt of the queue, in a worker's hands."""
+    """The next attempt of the queue, claimed by a worker."""
     await swarm.engine.keys.ensure_root(KEY)
     claim = await swarm.engine.workers.claim(KEY, queue="q", hold=timedelta(0))
     assert claim is not None
@@ -224,7 +224,7 @@ async def test_a_watched_function_keeps_its_lease(swarm: Swarm, function: Script
 
 
 async def test_nobody_vouches_for_a_worker_elsewhere(swarm: Swarm, function: ScriptedFunction) -> None:
-    """A layer that has the server watch an external attempt does not keep a silent worker's lease alive."""
+    """A layer that has the server drive an external attempt does not renew the lease of its worker."""
     lease = timedelta(milliseconds=60)
     elsewhere, here = await swarm.task(), await swarm.task()
     await swarm.engine.dispatcher.dispatch(swarm.operator, elsewhere, EXTERNAL, lease=lease, layers=("long_hold",))
@@ -372,7 +372,7 @@ def _failure(task_id: str) -> Any:
 
 
 async def test_verdicts_are_not_tried_again(swarm: Swarm) -> None:
-    """What a person decided stands, whatever the policy; a handed-on handle cannot be handed on again either."""
+    """A person's verdict stands, whatever the policy; nor is an attempt whose handle was passed on."""
     judged = await swarm.task(retry=policy())
     await swarm.engine.dispatcher.dispatch(swarm.operator, judged, QUEUE)
     await swarm.engine.tasks.mark(swarm.operator, judged, ok=False)

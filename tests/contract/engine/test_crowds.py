@@ -283,7 +283,7 @@ class Rows:
 
 
 def check_tasks(rows: Rows) -> None:
-    """One live attempt at most, and only where the task says so; whoever waits has something to wait for."""
+    """One live attempt at most, and only where the task says so; a task that waits has something to wait for."""
     assert not rows.stranded
     live = [attempt for attempt in rows.attempts.values() if attempt.is_live]
     assert sorted((a.task_id, a.attempt) for a in live) == sorted(
@@ -327,7 +327,7 @@ def check_promises(crowd: Crowd, rows: Rows) -> None:
 
 
 async def check_feed(crowd: Crowd, after: int) -> int:
-    """Read behind a cursor, the feed is the same that was written, in order; the new end."""
+    """Read the feed after a cursor, compare it with what was written, and return its new end."""
     cursors = [event.cursor for event in await crowd.swarm.events(after=after)]
     assert cursors == sorted(set(cursors))
     return cursors[-1] if cursors else after

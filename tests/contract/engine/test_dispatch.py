@@ -205,7 +205,7 @@ async def test_a_worker_that_ends_with_its_attempt_is_stopped_all_the_same(swarm
 
 
 async def test_a_worker_that_returns_after_its_end_changes_nothing(swarm: Swarm) -> None:
-    """A verdict, then a new attempt; the old worker's value lands nowhere."""
+    """A verdict, then a new attempt; the old worker's value changes nothing."""
     spawner = ScriptedSpawner(outlives=True)
     task_id = await swarm.task()
     waiting = asyncio.ensure_future(swarm.engine.dispatch_attempt_with(swarm.operator, task_id, spawner))
@@ -302,7 +302,7 @@ async def test_a_dispatch_ends_its_wait_and_not_the_attempt(swarm: Swarm, functi
 async def test_a_dispatcher_that_leaves_at_any_moment_leaves_a_driven_attempt(
     swarm: Swarm, function: ScriptedFunction
 ) -> None:
-    """A call that is cancelled after so many turns of the loop has prepared nothing, or an attempt that is walked."""
+    """A call that is cancelled after so many turns of the loop has prepared nothing, or an attempt that is driven."""
     for turns in range(12):
         task_id = await swarm.task()
         call = asyncio.ensure_future(swarm.engine.dispatcher.dispatch(swarm.operator, task_id, IN_PROCESS))

@@ -1,4 +1,4 @@
-"""Following the feed: every event once and in order, from any cursor, whoever is slow."""
+"""Following the feed: every event once and in order, from any cursor, also beside slow readers."""
 
 import asyncio
 
@@ -179,7 +179,7 @@ async def _until_marked(stream: EventStream) -> list[int]:
 
 
 async def test_a_closed_stream_ends(swarm: Swarm) -> None:
-    """A reader that waits is let go, closing twice is no error, and the tail reads no more."""
+    """A waiting reader returns, closing twice is no error, and the feed reads no more."""
     stream = swarm.engine.subscribe()
     waiting = asyncio.ensure_future(anext(stream, None))
     await stream.open()
@@ -256,7 +256,7 @@ async def test_a_reader_that_gives_up_a_wait_loses_nothing(swarm: Swarm) -> None
 
 
 async def test_a_reader_whose_cursor_lies_ahead_of_the_feed_is_told(swarm: Swarm) -> None:
-    """As after a restore of an older copy: it hears at once where the feed ends, and then what comes."""
+    """As after a restore of an older copy: it gets Lagged with the end of the feed at once, then new events."""
     head = await swarm.engine.feed.head()
     async with swarm.engine.subscribe(after=head + 10**9) as stream, asyncio.timeout(20):
         told = await anext(stream)

@@ -1,4 +1,4 @@
-"""What a time in which the server could not hear means: nobody is judged by a silence that the server caused."""
+"""Gaps: no lease or session expires because the server itself could not record heartbeats."""
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -51,7 +51,7 @@ def plan(plan: Plan, machine: Machine) -> Plan:
 
 
 async def listen(swarm: Swarm, machine: Machine, seconds: float) -> None:
-    """Let time pass in which the server hears, and carry out what falls due."""
+    """Let time pass in which the server records heartbeats, and carry out what falls due."""
     for _ in range(round(seconds / TICK_S)):
         machine.stall(TICK_S)
         await swarm.engine.gaps.catch_up()
@@ -59,7 +59,7 @@ async def listen(swarm: Swarm, machine: Machine, seconds: float) -> None:
 
 
 async def leased(swarm: Swarm) -> Work:
-    """A worker under a lease that was heard a moment ago."""
+    """A worker with a lease that sent a heartbeat a moment ago."""
     work = await swarm.external(lease=timedelta(seconds=LEASE_S))
     await swarm.engine.workers.heartbeat(work.handle)
     return work
@@ -109,7 +109,7 @@ async def test_a_worker_that_is_heard_after_the_gap_goes_on(swarm: Swarm, machin
 
 
 async def test_a_clock_that_is_set_back_neither_ends_nor_prolongs_a_lease(swarm: Swarm, machine: Machine) -> None:
-    """Heartbeats go on renewing, and silence is noticed after one lease, not after the jump as well."""
+    """Heartbeats go on renewing leases, and a missing one counts after one lease, not after the jump as well."""
     heard, silent = await leased(swarm), await leased(swarm)
     machine.clock.advance(-86_400)
     await listen(swarm, machine, LEASE_S / 2)

@@ -101,7 +101,7 @@ async def test_a_page_of_tasks_reads_and_holds_no_more_than_its_limit(swarm: Swa
 
 
 async def test_one_item_always_comes(swarm: Swarm) -> None:
-    """Be it longer than a page: the next page goes on behind it."""
+    """Even if it is longer than a page: the next page goes on after it."""
     first = await swarm.task(labels={f"l{n}": "v" * 1000 for n in range(50)})
     second = await swarm.task(labels={f"l{n}": "v" * 1000 for n in range(50)})
 

@@ -124,7 +124,7 @@ async def test_an_answer_fits_its_schema(swarm: Swarm) -> None:
 
 
 async def test_a_parked_wait_is_woken(swarm: Swarm) -> None:
-    """Answer and withdrawal both end the wait of whoever may see the question."""
+    """Answer and withdrawal both end the waits for a question, of its worker and of others."""
     work = await swarm.external()
     for end in ("answer", "withdraw"):
         question = await asked(swarm, work)

@@ -104,7 +104,7 @@ async def test_inline_objects_get_names_and_are_not_rebuilt(swarm: Swarm) -> Non
 
 
 async def test_the_last_registration_wins(swarm: Swarm) -> None:
-    """A late goodbye of the old holder removes nothing, and a missing id is no error."""
+    """Unregistering an old registration removes nothing, and a missing id is no error."""
     engine = swarm.engine
     kinds = (
         (engine.register_senior_bridge, engine.unregister_senior_bridge, engine.list_senior_bridge_ids),
@@ -160,7 +160,7 @@ async def test_the_silent_are_detached(swarm: Swarm) -> None:
 
 
 async def test_tasks_of_the_silent_are_cancelled_when_so_configured(plan: Plan, clock: HandClock) -> None:
-    """Without `keepalive_on_idle` a silent session's open tasks end with it, children too; others' stay."""
+    """Without `keepalive_on_idle` the open tasks of a session without heartbeats end with it, children too."""
     plan = replace(plan, cfg=replace(plan.cfg, keepalive_on_idle=False))
     async with plan.engine() as engine:
         swarm = await Swarm.over(engine, plan)

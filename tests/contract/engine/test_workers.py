@@ -106,7 +106,7 @@ async def test_concurrent_outputs_are_all_kept(swarm: Swarm) -> None:
 
 
 async def test_an_attempt_has_so_many_outputs(plan: Plan) -> None:
-    """The limit is told; the Final still gets through."""
+    """The error names the limit; the Final is still accepted."""
     plan = replace(plan, cfg=replace(plan.cfg, limits=Limits(outputs=2)))
     async with plan.engine() as engine:
         swarm = await Swarm.over(engine, plan)

@@ -118,7 +118,7 @@ def test_the_wheel_holds_the_client_alone(wheel: Path) -> None:
 
 
 def test_it_works_without_the_server_beside_a_foreign_app(wheel: Path, node: ServerProcess, tmp_path: Path) -> None:
-    """Whoever writes workers installs no server, and may have a package `app` of their own."""
+    """A program with a package `app` of its own works with the client alone installed."""
     alone = tmp_path / "alone"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", alone], check=True)
     python = alone / "bin" / "python"

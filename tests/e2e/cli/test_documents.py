@@ -22,7 +22,7 @@ def _blocks(document: str, language: str = "") -> list[str]:
 
 
 def test_the_quickstart_runs_as_it_is_pasted(node: ServerProcess) -> None:
-    """The README's walk ends with the task passed and the worker's words as its result."""
+    """The README's quickstart ends with the task passed and the worker's words as its result."""
     (walk,) = [block for block in _blocks("README.md") if block.startswith("KEY=")]
     done = subprocess.run(
         ["bash", "-eu"],

@@ -1,4 +1,4 @@
-"""Keys go to the server of the data directory alone, whatever a pidfile of the past says."""
+"""Keys go to the server of the data directory alone, whatever an old pidfile says."""
 
 import json
 import os
@@ -71,7 +71,7 @@ def test_a_stale_pidfile_sends_no_key_to_a_stranger(
 
 
 def test_the_root_key_of_the_data_directory_goes_to_no_other_url(stranger: _Stranger, tmp_path: Path, run: Run) -> None:
-    """A key that is given with the URL does: whoever gives it knows whom it is for."""
+    """A key that is given together with the URL is sent there."""
     _left_behind(tmp_path, stranger.url)
     failed = run("tasks", "list", "--url", stranger.url, "--data-dir", tmp_path, status=1)
     assert "no other is sent its root key" in failed.stderr

@@ -38,7 +38,7 @@ def _senior(node: ServerProcess, *arguments: str) -> Terminal:
 
 
 async def test_a_choice_is_answered_by_its_number(node: ServerProcess, operator: Operator) -> None:
-    """The question appears while one looks on; a wrong number is told, the right one counts."""
+    """The question appears as it is asked; a wrong number is refused with a message, the right one is sent."""
     worker = await _asker(node, operator)
     with await asyncio.to_thread(_senior, node, "--bridge", "choices") as terminal:
         question = await worker.ask("Which one?", choices=["red", {"colour": "green"}], bridge_id="choices")
@@ -155,7 +155,7 @@ async def test_a_script_answers_through_pipes(node: ServerProcess, operator: Ope
 
 
 def test_run_waits_and_ends_as_the_task_does(swarmhold: Command) -> None:
-    """Pass is 0 and the result is shown; what cannot be dispatched is cancelled and told."""
+    """Pass exits with 0 and shows the result; a task that cannot be dispatched is cancelled, with a message."""
     done = swarmhold("run", "echo", "hello there", "--function", "identity", "--label", "of=run")
     assert "task_pass" in done.stdout
     assert done.stdout.endswith("hello there\n")
@@ -170,7 +170,7 @@ def test_run_waits_and_ends_as_the_task_does(swarmhold: Command) -> None:
 
 
 def test_run_says_when_nobody_does_the_work(swarmhold: Command, node: ServerProcess) -> None:
-    """Whoever waits for a worker that is not there is told what is missing."""
+    """A wait for a worker that does not exist says what is missing."""
     with Terminal([SWARMHOLD, "run", "lonely", "Wait.", "--queue", "nobody"], env=surroundings(node)) as terminal:
         terminal.see("no worker has claimed it yet")
         (task,) = json.loads(swarmhold("tasks", "ls", "--agent", "lonely", "--json").stdout)
@@ -195,7 +195,7 @@ def test_tasks_are_listed_shown_explained_and_cancelled(swarmhold: Command) -> N
 
 
 def test_watching_one_task_ends_with_it(swarmhold: Command, node: ServerProcess) -> None:
-    """What happened and what happens is told, until the task is settled; its status is the command's."""
+    """Past and new events are printed until the task is done; its status decides the exit status."""
     made = json.loads(swarmhold("run", "idle", "Wait.", "--external", "--no-wait", "--json").stdout)
     with Terminal([SWARMHOLD, "tasks", "watch", made["task_id"]], env=surroundings(node)) as terminal:
         terminal.see("task_attempt_started")

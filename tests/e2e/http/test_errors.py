@@ -84,8 +84,8 @@ async def test_what_is_no_id_is_told_in_words(node: Node) -> None:
         assert document["detail"].endswith(f"is {letter}- and 26 letters and digits"), path
 
 
-async def test_limits_are_told(node: Node) -> None:
-    """Who asks for too much learns how much there is."""
+async def test_errors_name_the_limit(node: Node) -> None:
+    """A parameter beyond a limit is refused with the limit."""
     operator = await node.operator()
 
     page = problem(await operator.get(f"{OP}/tasks?limit=1000"), 400, "invalid-request")
@@ -103,7 +103,7 @@ async def test_limits_are_told(node: Node) -> None:
     ids=["cut", "empty", "not UTF-8", "NaN", "surrogate", "deep", "BOM"],
 )
 async def test_malformed_json_is_400(node: Node, body: bytes) -> None:
-    """A body that is no JSON is told apart from one that breaks its schema."""
+    """A body that is no JSON gets another error than one that breaks its schema."""
     operator = await node.operator()
     headers = {"Content-Type": "application/json"}
 
@@ -127,7 +127,7 @@ async def test_malformed_json_is_400(node: Node, body: bytes) -> None:
     ],
 )
 async def test_a_body_that_breaks_its_schema_is_422(node: Node, path: str, body: Any) -> None:
-    """Where it breaks is told; what was sent is not repeated."""
+    """The error says where it breaks, and does not repeat what was sent."""
     operator = await node.operator()
 
     document = problem(await operator.post(path, json=body), 422, "invalid-body")
@@ -177,8 +177,8 @@ async def test_a_question_that_contradicts_itself_is_422(node: Node) -> None:
         problem(await operator.post(f"{OP}/tasks/{task}/questions", json=body), 422, "invalid-body")
 
 
-async def test_a_mistyped_handle_is_told_apart_from_a_wrong_one(node: Node) -> None:
-    """The check character tells a slip of the hand, which is no secret, from a guess."""
+async def test_a_mistyped_handle_gets_an_error_of_its_own(node: Node) -> None:
+    """The check character distinguishes a typing error, which may be reported, from a guess."""
     operator = await node.operator()
     _, worker = await node.worker(operator)
     handle = worker.headers["Authorization"].removeprefix("Bearer ")
@@ -270,7 +270,7 @@ async def test_a_cancelled_task_tells_its_worker(node: Node) -> None:
 
 
 async def test_a_tree_too_deep_is_409(node: Node) -> None:
-    """The deepest level is told."""
+    """The error names the deepest level."""
     operator = await node.operator()
     _, worker = await node.worker(operator)
     for _ in range(4):
@@ -314,7 +314,7 @@ async def test_a_body_of_another_type_is_415(node: Node) -> None:
 
 
 async def test_an_answer_that_breaks_its_schema_is_422_and_the_question_stays_open(node: Node) -> None:
-    """The place is told."""
+    """The error says where."""
     operator, senior = await node.operator(), await node.operator(Role.SENIOR)
     _, worker = await node.worker(operator)
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
@@ -327,7 +327,7 @@ async def test_an_answer_that_breaks_its_schema_is_422_and_the_question_stays_op
 
 
 async def test_a_paused_loop_is_503_with_retry_after(node: Node) -> None:
-    """Nothing starts, and when to come back is told."""
+    """Nothing starts, and the reply says when to try again."""
     operator, senior = await node.operator(), await node.operator(Role.SENIOR)
     task = (await operator.post(f"{OP}/tasks", json={"agent": "a", "initial_directive": "d"})).json()["id"]
     assert (await senior.post(f"{SENIOR}/loop/pause")).json()["paused"] is True
@@ -360,8 +360,8 @@ async def test_guessing_is_429_while_good_credentials_are_served() -> None:
         assert (await client.get(f"{OP}/session")).status_code == 401
 
 
-async def test_a_fault_of_the_server_tells_only_where_to_look(node: Node) -> None:
-    """An exception that nobody foresaw is logged under a reference; its text is not shown."""
+async def test_a_fault_of_the_server_shows_only_its_reference(node: Node) -> None:
+    """An unexpected exception is logged under a reference; its text is not shown."""
     operator = await node.operator()
     await node.engine.with_state("break", lambda state: state.db.change("DROP TABLE resources", ()))
 
@@ -402,7 +402,7 @@ async def test_what_is_left_empty_in_a_query_counts_as_left_out(node: Node) -> N
     problem(await worker.post(f"{WORK}/submit?ok=", content="done"), 400, "invalid-request")
 
 
-async def test_a_compressed_body_is_415_and_tells_what_is_taken(node: Node) -> None:
+async def test_a_compressed_body_is_415_with_the_accepted_encodings(node: Node) -> None:
     """On routes of both kinds, and for text and JSON alike."""
     operator = await node.operator()
     _, worker = await node.worker(operator)

@@ -25,7 +25,7 @@ OP, WORK = "/v1/operator", "/v1/worker"
 
 @pytest.fixture
 async def node(store_url: str) -> AsyncIterator[Node]:
-    """A node that looks at its readers' credentials often."""
+    """A server that checks the credentials of its readers often."""
     brief = timedelta(milliseconds=50)
     async with served(HttpSettings(sse_comment_every=brief, sse_recheck=brief), store_url=store_url) as node:
         yield node
@@ -124,7 +124,7 @@ async def test_a_quiet_stream_has_comments(node: Node) -> None:
 
 @pytest.mark.parametrize("end", ["revoked", "expired", "key revoked"])
 async def test_a_stream_ends_with_its_credential(node: Node, end: str) -> None:
-    """Revoked, expired, or attached by a key that was revoked: nothing more is told."""
+    """Revoked, expired, or attached by a key that was revoked: nothing more is sent."""
     operator = await node.operator()
     if end == "expired":
         token = (await node.engine.attach("brief", Role.OBSERVER, timedelta(seconds=3))).text
@@ -159,7 +159,7 @@ async def test_a_stream_ends_when_the_server_stops(node: Node) -> None:
 
 
 async def test_a_reader_that_leaves_is_let_go(node: Node) -> None:
-    """Nothing follows for nobody."""
+    """Its stream is removed from the feed."""
     operator = await node.operator()
     async with following(operator):
         assert node.application.context.holds.parked == 1

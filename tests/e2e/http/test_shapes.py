@@ -51,7 +51,7 @@ async def test_a_new_task_is_complete(node: Node) -> None:
 
 
 async def test_an_unchanged_task_is_304(node: Node) -> None:
-    """By its version; after a change it is told again."""
+    """Its version is the entity tag; after a change it is returned again."""
     operator = await node.operator()
     task, _ = await node.worker(operator)
     url = f"{OP}/tasks/{task}"

@@ -60,7 +60,7 @@ async def test_events_arrive_signed_in_order_and_once() -> None:
 
 
 async def test_a_failed_delivery_is_tried_again_in_order() -> None:
-    """Errors delay what comes after them and lose nothing; what failed is told until it went well."""
+    """Errors delay what comes after them and lose nothing; the failure is shown until a delivery succeeds."""
     async with receiving() as receiver, node_that_tells(receiver) as node:
         operator = await node.operator()
         receiver.replies = [500, 503, 429, 302]

@@ -11,8 +11,8 @@ import pytest
 from swarmhold.models.attempts import Retry
 from swarmhold.models.enums import OnDeadline, QuestionStatus, RetryOn, Role, Status, Verb
 from tests.support.pids import alive
-from tests.support.rigs.inside import ChildHand
-from tests.support.rigs.rig import Hand
+from tests.support.rigs.inside import ChildWorker
+from tests.support.rigs.rig import ControlledWorker
 from tests.support.rigs.stage import CANCELLED, FAILED, Stage, conflict, open_stage
 from tests.support.rigs.table import RIGS
 from tests.support.waiting import eventually
@@ -38,17 +38,19 @@ class Tree:
 
     stage: Stage
 
-    async def root(self) -> Hand:
+    async def root(self) -> ControlledWorker:
         """The task of an operator."""
         rig, task_id = RIGS["external"](self.stage), await self.stage.task("root")
         return await rig.begin(task_id)
 
-    async def child(self, parent: Hand, name: str, *, layers: tuple[str, ...] = (), retry: Retry | None = None) -> Hand:
+    async def child(
+        self, parent: ControlledWorker, name: str, *, layers: tuple[str, ...] = (), retry: Retry | None = None
+    ) -> ControlledWorker:
         """A child and its worker at work."""
-        worker, rig = self.stage.worker(parent.handle), RIGS[name](self.stage)
-        child = await worker.start_task("coder", f"{name} of {parent.task_id}", retry=retry)
+        caller, rig = self.stage.worker(parent.handle), RIGS[name](self.stage)
+        child = await caller.start_task("coder", f"{name} of {parent.task_id}", retry=retry)
         assert child.parent_task_id == parent.task_id
-        await rig.dispatch(child.id, layers=layers, by=worker)
+        await rig.dispatch(child.id, layers=layers, by=caller)
         return await rig.running(child.id)
 
 
@@ -72,22 +74,22 @@ async def test_nothing_of_a_cancelled_tree_is_left_alive(stage: Stage) -> None:
     pending = await stage.worker(root.handle).start_task("coder", "never dispatched")
     passed = await tree.child(root, "external")
     await passed.finish("done")
-    assert isinstance(process, ChildHand)
-    pids = [process.caller.pid, *await process.breed()]
-    await process.turn_deaf()
+    assert isinstance(process, ChildWorker)
+    pids = [process.caller.pid, *await process.start_children()]
+    await process.ignore_sigterm()
     soon = datetime.now(UTC) + timedelta(hours=1)
-    keys = [(await stage.worker(hand.handle).ask("May I?")).key for hand in (asking, function, replying)]
+    keys = [(await stage.worker(worker.handle).ask("May I?")).key for worker in (asking, function, replying)]
     keys.append((await stage.worker(site.handle).ask("Or?", deadline=soon, on_deadline=OnDeadline.BLOCK)).key)
     minted = await stage.operator.mint_token("helper", role=Role.WORKER, ttl=timedelta(hours=1), task_id=queue.task_id)
 
     await stage.operator.cancel(root.task_id, reason="enough")
 
-    for hand in workers:
-        await hand.stop_noticed()
-        await stage.over(hand.task_id, Status.CANCELLED, CANCELLED)
-        await stage.dead(hand.handle, CANCELLED)
-        await conflict("cancelled", stage.worker(hand.handle).start_task("coder", "one more"))
-        await conflict("cancelled", stage.worker(hand.handle).ask("One more?"))
+    for worker in workers:
+        await worker.stop_noticed()
+        await stage.over(worker.task_id, Status.CANCELLED, CANCELLED)
+        await stage.dead(worker.handle, CANCELLED)
+        await conflict("cancelled", stage.worker(worker.handle).start_task("coder", "one more"))
+        await conflict("cancelled", stage.worker(worker.handle).ask("One more?"))
     await stage.over(held.task_id, Status.CANCELLED, CANCELLED)
     await stage.over(tried_again.task_id, Status.CANCELLED, FAILED)
     assert (await stage.operator.task(pending.id)).status is Status.CANCELLED
@@ -112,9 +114,9 @@ async def test_a_worker_cancels_its_descendants_and_nothing_else(stage: Stage) -
     deep = await tree.child(child, "queue")
     await stage.worker(root.handle).cancel(child.task_id)
 
-    for hand in (child, deep):
-        await hand.stop_noticed()
-        await stage.over(hand.task_id, Status.CANCELLED, CANCELLED)
+    for worker in (child, deep):
+        await worker.stop_noticed()
+        await stage.over(worker.task_id, Status.CANCELLED, CANCELLED)
     assert (await stage.worker(beside.handle).heartbeat()).cancelled is False
     assert (await stage.worker(root.handle).heartbeat()).cancelled is False
     await stage.operator.cancel(root.task_id)

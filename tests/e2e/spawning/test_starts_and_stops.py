@@ -5,7 +5,7 @@ import pytest
 from swarmhold import ApiProblem
 from swarmhold.models.enums import Phase, Status
 from swarmhold.models.spawners import HttpSpawner, InProcessSpawner, ProcessSpawner
-from tests.support.rigs.inside import ChildHand, ChildRig
+from tests.support.rigs.inside import ChildRig, ChildWorker
 from tests.support.rigs.outside import ExternalRig, HttpRig, OperatorRig, QueueRig
 from tests.support.rigs.stage import BROKE, CANCELLED, FAILED, NOT_STARTED, PASSED, TIMED_OUT, Stage
 
@@ -95,8 +95,8 @@ async def test_a_backend_that_comes_back_is_not_asked_for_what_is_held(stage: St
     """It had not acknowledged, but the worker that it started has had its last word."""
     rig, task_id = OperatorRig(stage), await stage.task()
     stage.backend.spawns.shut("spawn", task_id)
-    hand = await rig.begin(task_id, layers=["senior_escalation"])
-    await hand.finish("no luck", ok=False)
+    worker = await rig.begin(task_id, layers=["senior_escalation"])
+    await worker.finish("no luck", ok=False)
     await stage.phase(task_id, Phase.HELD)
     await stage.disconnect()
     await stage.connect()
@@ -130,24 +130,24 @@ async def test_a_site_that_does_not_take_the_attempt_blocks(stage: Stage, status
 async def test_no_process_of_a_child_survives_it(stage: Stage, how: str) -> None:
     """Neither what ignores SIGTERM nor what left its process group, whatever ended the attempt."""
     rig, task_id = ChildRig(stage), await stage.task(timeout=1.0 if how == "timeout" else None)
-    hand = await rig.begin(task_id)
-    assert isinstance(hand, ChildHand)
-    pids = await hand.breed()
-    await hand.turn_deaf()
+    worker = await rig.begin(task_id)
+    assert isinstance(worker, ChildWorker)
+    pids = await worker.start_children()
+    await worker.ignore_sigterm()
     match how:
         case "cancelled":
             await stage.operator.cancel(task_id)
-            await hand.stop_noticed()
+            await worker.stop_noticed()
             await stage.over(task_id, Status.CANCELLED, CANCELLED)
         case "timeout":
-            await hand.stop_noticed()
+            await worker.stop_noticed()
             await stage.over(task_id, Status.BLOCKED, TIMED_OUT)
         case "broken":
             await stage.operator.mark(task_id, ok=False)
-            await hand.stop_noticed()
+            await worker.stop_noticed()
         case _:
-            await stage.worker(hand.handle).submit("by handle")
-            await hand.stop_noticed()
+            await stage.worker(worker.handle).submit("by handle")
+            await worker.stop_noticed()
             await stage.over(task_id, Status.PASS, PASSED)
     await stage.nothing_alive(task_id, 1)
     assert len(pids) == 2

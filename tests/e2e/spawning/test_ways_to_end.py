@@ -66,13 +66,13 @@ async def test_every_spawner_that_ships_is_in_the_table() -> None:
 async def test_it_passes(stage: Stage, rig: Rig) -> None:
     """With what the worker says, once; said again it changes nothing, and the handle is spent."""
     task_id = await stage.task("go on")
-    hand = await rig.begin(task_id)
-    assert (await stage.worker(hand.handle).prompt()).prompt == "go on"
-    await hand.finish({"done": True})
+    worker = await rig.begin(task_id)
+    assert (await stage.worker(worker.handle).prompt()).prompt == "go on"
+    await worker.finish({"done": True})
 
     task = await stage.over(task_id, Status.PASS, PASSED)
-    await stage.worker(hand.handle).submit({"done": True})
-    await stage.dead(hand.handle, PASSED)
+    await stage.worker(worker.handle).submit({"done": True})
+    await stage.dead(worker.handle, PASSED)
     assert task.last_result == {"done": True}
     assert (await stage.operator.task(task_id)).version == task.version
     assert (task_id, 1) not in stage.backend.cancelled
@@ -81,22 +81,22 @@ async def test_it_passes(stage: Stage, rig: Rig) -> None:
 async def test_it_says_that_it_failed(stage: Stage, rig: Rig) -> None:
     """A Final without ok blocks the task with what it says."""
     task_id = await stage.task()
-    hand = await rig.begin(task_id)
-    await hand.finish("no luck", ok=False)
+    worker = await rig.begin(task_id)
+    await worker.finish("no luck", ok=False)
 
     task = await stage.over(task_id, Status.BLOCKED, FAILED)
-    await stage.dead(hand.handle, FAILED)
+    await stage.dead(worker.handle, FAILED)
     assert task.last_result == "no luck"
 
 
 async def test_it_breaks(stage: Stage, rig: Rig) -> None:
     """An exit status, an exception, an error for a reply: the failure names itself."""
     task_id = await stage.task()
-    hand = await rig.begin(task_id)
-    await rig.breaks(hand)
+    worker = await rig.begin(task_id)
+    await rig.breaks(worker)
 
     task = await stage.over(task_id, Status.BLOCKED, rig.broken)
-    await stage.dead(hand.handle, rig.broken)
+    await stage.dead(worker.handle, rig.broken)
     assert "I broke" in str(task.last_result)
 
 
@@ -107,12 +107,12 @@ async def test_its_hook_agrees(stage: Stage, rig: Rig) -> None:
     await rig.dispatch(task_id, layers=["main_ai"])
     await stage.phase(task_id, Phase.WAITING)
     stage.backend.hooks.open("before", task_id, None)
-    hand = await rig.running(task_id)
-    await stage.worker(hand.handle).progress("at work")
-    await hand.finish("done")
+    worker = await rig.running(task_id)
+    await stage.worker(worker.handle).progress("at work")
+    await worker.finish("done")
 
     await stage.over(task_id, Status.PASS, PASSED)
-    await stage.dead(hand.handle, PASSED)
+    await stage.dead(worker.handle, PASSED)
     assert stage.backend.ends.count((task_id, 1, "pass")) == 1
 
 
@@ -122,7 +122,7 @@ async def test_its_hook_refuses(stage: Stage, rig: Rig) -> None:
     stage.backend.hooks.shut("before", task_id)
     await rig.dispatch(task_id, layers=["main_ai"])
     await stage.phase(task_id, Phase.WAITING)
-    handle = (await rig.hand(task_id)).handle if isinstance(rig, ExternalRig) else None
+    handle = (await rig.worker(task_id)).handle if isinstance(rig, ExternalRig) else None
     if handle is not None:
         await conflict("not-started", stage.worker(handle).prompt())
     stage.backend.hooks.open("before", task_id, Refused("not today"))
@@ -154,11 +154,11 @@ async def test_its_hook_takes_too_long(stage: Stage, rig: Rig) -> None:
 async def test_it_takes_too_long(stage: Stage, rig: Rig) -> None:
     """The attempt's own timeout ends it, and its worker is stopped."""
     task_id = await stage.task(timeout=1.0)
-    hand = await rig.begin(task_id)
-    await hand.stop_noticed()
+    worker = await rig.begin(task_id)
+    await worker.stop_noticed()
 
     task = await stage.over(task_id, Status.BLOCKED, TIMED_OUT)
-    await stage.dead(hand.handle, TIMED_OUT)
+    await stage.dead(worker.handle, TIMED_OUT)
     assert task.last_result == {"reason": "timeout", "detail": "the attempt timeout passed"}
     assert [late.value for late in await stage.operator.late_results(task_id, 1)] == ["an afterthought"]
 
@@ -167,12 +167,12 @@ async def test_it_is_cancelled(stage: Stage, rig: Rig) -> None:
     """The worker is stopped, its handle gets conflicts only, and what it submits too late is kept."""
     task_id = await stage.task()
     await rig.dispatch(task_id)
-    hand = await rig.running(task_id)
+    worker = await rig.running(task_id)
     await stage.operator.cancel(task_id, reason="changed my mind")
-    await hand.stop_noticed()
+    await worker.stop_noticed()
 
     await stage.over(task_id, Status.CANCELLED, CANCELLED)
-    await stage.dead(hand.handle, CANCELLED)
+    await stage.dead(worker.handle, CANCELLED)
     assert [late.value for late in await stage.operator.late_results(task_id, 1)] == ["an afterthought"]
     await stage.operator.cancel(task_id)
     await stage.over(task_id, Status.CANCELLED, CANCELLED)
@@ -206,21 +206,21 @@ async def test_it_is_cancelled_before_its_hook_agreed(stage: Stage, rig: Rig) ->
 async def test_it_is_cancelled_while_a_senior_thinks(stage: Stage, rig: Rig) -> None:
     """The question is withdrawn, and the worker stopped."""
     task_id = await stage.task()
-    hand = await rig.begin(task_id)
-    key = (await stage.worker(hand.handle).ask("May I?")).key
+    worker = await rig.begin(task_id)
+    key = (await stage.worker(worker.handle).ask("May I?")).key
     await stage.operator.cancel(task_id)
-    await hand.stop_noticed()
+    await worker.stop_noticed()
 
     await stage.over(task_id, Status.CANCELLED, CANCELLED)
-    await stage.dead(hand.handle, CANCELLED)
+    await stage.dead(worker.handle, CANCELLED)
     await conflict("question-closed", stage.senior.answer(key, "you may"))
 
 
 async def test_it_is_cancelled_while_its_final_is_held(stage: Stage, rig: Rig) -> None:
     """The senior has nothing more to say."""
     task_id = await stage.task()
-    hand = await rig.begin(task_id, layers=["senior_escalation"])
-    await hand.finish("no luck", ok=False)
+    worker = await rig.begin(task_id, layers=["senior_escalation"])
+    await worker.finish("no luck", ok=False)
     await stage.phase(task_id, Phase.HELD)
     [key] = (await stage.operator.task(task_id)).suspended_on
     await stage.operator.cancel(task_id)
@@ -233,12 +233,12 @@ async def test_it_is_judged(stage: Stage, rig: Rig) -> None:
     """An operator's verdict ends the attempt; the worker is stopped, and what it submits too late is kept."""
     task_id = await stage.task()
     await rig.dispatch(task_id)
-    hand = await rig.running(task_id)
+    worker = await rig.running(task_id)
     await stage.operator.mark(task_id, ok=True, value=["good enough"])
-    await hand.stop_noticed()
+    await worker.stop_noticed()
 
     task = await stage.over(task_id, Status.PASS, JUDGED)
-    await stage.dead(hand.handle, JUDGED)
+    await stage.dead(worker.handle, JUDGED)
     assert task.last_result == "good enough"
 
 
@@ -248,12 +248,12 @@ async def test_who_dispatched_it_is_revoked(stage: Stage, rig: Rig) -> None:
     guest = stage.client.operator(attached.token)
     task_id = await stage.task()
     await rig.dispatch(task_id, by=guest)
-    hand = await rig.running(task_id)
+    worker = await rig.running(task_id)
     await stage.operator.revoke_token(jti_of(attached.token))
-    await hand.stop_noticed()
+    await worker.stop_noticed()
 
     await stage.over(task_id, Status.BLOCKED, REVOKED)
-    for call in (stage.worker(hand.handle).prompt, stage.worker(hand.handle).heartbeat, guest.stats):
+    for call in (stage.worker(worker.handle).prompt, stage.worker(worker.handle).heartbeat, guest.stats):
         with pytest.raises(ApiProblem) as refused:
             await call()
         assert (refused.value.status, refused.value.code) == (401, "unauthenticated")
@@ -272,17 +272,17 @@ async def test_it_sends_no_heartbeat(stage: Stage, rig: Rig) -> None:
     """
     task_id = await stage.task()
     await rig.dispatch(task_id, lease=LEASE if rig.outlives else 2 * LEASE)
-    hand = await rig.hand(task_id)
-    await hand.vanish()
+    worker = await rig.worker(task_id)
+    await worker.vanish()
     end = NOT_STARTED if isinstance(rig, HttpReplyRig) else LOST
     if not rig.outlives:
         await outlived_its_lease(stage, task_id, 2 * LEASE)
-        await hand.finish("here all the time")
+        await worker.finish("here all the time")
         await stage.over(task_id, Status.PASS, PASSED)
         return
 
     await stage.over(task_id, Status.BLOCKED, end)
-    await stage.dead(hand.handle, end)
+    await stage.dead(worker.handle, end)
     assert [late.value for late in await stage.operator.late_results(task_id, 1)] == ["an afterthought"]
     if isinstance(rig, HttpReplyRig):
         assert len(stage.site.posted[task_id, 1].handles) == 2
@@ -305,7 +305,7 @@ async def test_it_is_superseded(stage: Stage, rig: Rig) -> None:
     leased = rig.outlives and not isinstance(rig, HttpReplyRig)
     task_id = await stage.task(timeout=None if leased else 3.0)
     await rig.dispatch(task_id, lease=LEASE if leased else None)
-    old = await rig.hand(task_id)
+    old = await rig.worker(task_id)
     await old.vanish() if leased else await old.stop_noticed()
     end = LOST if leased else TIMED_OUT
     await stage.over(task_id, Status.BLOCKED, end)
@@ -328,10 +328,10 @@ async def test_it_is_superseded(stage: Stage, rig: Rig) -> None:
 
 
 async def test_it_is_tried_again(stage: Stage, rig: Rig) -> None:
-    """By its policy the server itself makes a second attempt, except of what somebody has to hand on."""
+    """By its policy the server itself makes a second attempt, except of what somebody has to worker on."""
     task_id = await stage.task(retry_on=["failed", "blocked"])
-    hand = await rig.begin(task_id)
-    await rig.breaks(hand)
+    worker = await rig.begin(task_id)
+    await rig.breaks(worker)
     if isinstance(rig, ExternalRig):
         await stage.over(task_id, Status.BLOCKED, FAILED)
         return
@@ -340,7 +340,7 @@ async def test_it_is_tried_again(stage: Stage, rig: Rig) -> None:
         await stage.over(task_id, Status.BLOCKED, rig.broken, rig.broken)
     else:
         second = await rig.running(task_id, attempt=2)
-        await conflict("attempt-superseded", stage.worker(hand.handle).progress("still here"))
+        await conflict("attempt-superseded", stage.worker(worker.handle).progress("still here"))
         await second.finish("at last")
         await stage.over(task_id, Status.PASS, rig.broken, PASSED)
         await stage.dead(second.handle, PASSED)

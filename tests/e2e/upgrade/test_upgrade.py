@@ -42,7 +42,7 @@ def node(past: dict[str, Any], data_dir: Path, start_server: StartServer) -> Ser
 
 
 async def test_what_waited_goes_on(past: dict[str, Any], node: ServerProcess) -> None:
-    """The parked question is answered, handles of old open their attempts, the queue is claimed from, results stand."""
+    """The parked question is answered, old handles stay valid, queued attempts are claimed, and results are kept."""
     async with SwarmholdClient(node.url) as server:
         operator = await server.attach_operator(node.root_key(), "present")
         senior = await server.attach_senior(node.root_key(), "present")
@@ -79,5 +79,5 @@ async def test_what_waited_goes_on(past: dict[str, Any], node: ServerProcess) ->
 
 
 def test_the_newest_schema_is_preserved() -> None:
-    """Whoever adds a migration preserves what it makes: `python -m tests.e2e.upgrade.preserve`."""
+    """A new migration needs a preserved database of its schema: `python -m tests.e2e.upgrade.preserve`."""
     assert f"schema-{migrations.head()}.tar.xz" in PRESERVED

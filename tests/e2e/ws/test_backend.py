@@ -115,8 +115,8 @@ async def test_what_the_worker_posted_wins_over_the_ack(node: Node) -> None:
     assert (await settled(node.as_(token), task))["last_result"] == "posted"
 
 
-async def test_hooks_agree_before_and_hear_after(node: Node) -> None:
-    """Until the hook agreed, the handle is not started; afterwards it hears how it went."""
+async def test_hooks_agree_before_and_are_notified_after(node: Node) -> None:
+    """Until the hook agrees the handle cannot be used; at the end the hook is notified of the result."""
     token = await node.attach(**OWN)
     operator = node.as_(token)
     async with speaking(node, SOCKET, token) as ai:
@@ -216,7 +216,7 @@ async def test_a_replaced_connection_is_fenced_off(node: Node) -> None:
 
 
 async def test_cancelling_reaches_the_backend(node: Node) -> None:
-    """It is told to stop what runs for the attempt."""
+    """It is asked to stop what runs for the attempt."""
     token = await node.attach(**OWN)
     operator = node.as_(token)
     async with speaking(node, SOCKET, token) as ai:

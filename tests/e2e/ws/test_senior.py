@@ -22,7 +22,7 @@ DESK = f"{SENIOR}/bridges/desk/ws"
 
 @pytest.fixture
 async def node(store_url: str) -> AsyncIterator[Node]:
-    """A node that looks at its guests' credentials often."""
+    """A server that checks the credentials of its clients often."""
     sockets = WebSocketSettings(recheck=timedelta(milliseconds=100), allowed_origins=("https://good.example",))
     async with served(HttpSettings(websockets=sockets), store_url=store_url) as node:
         yield node
@@ -114,7 +114,7 @@ async def test_what_others_settle_is_withdrawn(node: Node) -> None:
 
 
 async def test_an_escalated_question_comes_to_its_next_bridge(node: Node) -> None:
-    """Silence of one desk makes it another's."""
+    """A question that one bridge does not answer in time is shown to the next."""
     async with speaking(node, DESK, await node.attach(Role.SENIOR)) as desk:
         await desk.receive()
         key = await ask(
@@ -224,7 +224,7 @@ async def test_an_operator_is_shown_what_it_may_answer(node: Node) -> None:
 
 
 async def test_a_newer_connection_closes_the_older_with_4409(node: Node) -> None:
-    """And is the one that is registered, also after the older's goodbye."""
+    """And is the one that is registered, also after the older has closed."""
     token = await node.attach(Role.SENIOR)
     operator = await node.operator()
     async with speaking(node, DESK, token) as older:
@@ -300,7 +300,7 @@ async def test_a_session_stays_attached_while_its_console_is_open(node: Node) ->
         await eventually(attached)
 
 
-async def test_a_stopping_server_says_goodbye(node: Node) -> None:
+async def test_a_stopping_server_closes_sockets_as_going_away(node: Node) -> None:
     """With the code that means: come back."""
     async with speaking(node, DESK, await node.attach(Role.SENIOR)) as desk:
         await desk.receive()

@@ -10,14 +10,14 @@ import socket
 import subprocess
 import sys
 
-DEAF = "trap '' TERM; while :; do sleep 1; done"
+IGNORES_SIGTERM = "trap '' TERM; while :; do sleep 1; done"
 
 
-def breed() -> list[int]:
+def start_children() -> list[int]:
     """Start what a careless program leaves behind: a child in its group that ignores SIGTERM, and one that left it."""
-    deaf = subprocess.Popen(["/bin/sh", "-c", DEAF], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    stray = subprocess.Popen(["/bin/sleep", "1000"], stdout=subprocess.DEVNULL, start_new_session=True)
-    return [deaf.pid, stray.pid]
+    ignoring = subprocess.Popen(["/bin/sh", "-c", IGNORES_SIGTERM], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    orphan = subprocess.Popen(["/bin/sleep", "1000"], stdout=subprocess.DEVNULL, start_new_session=True)
+    return [ignoring.pid, orphan.pid]
 
 
 def main() -> None:
@@ -34,9 +34,9 @@ def main() -> None:
     for text in line:
         order = json.loads(text)
         match order["do"]:
-            case "breed":
-                print(json.dumps({"pids": breed()}), file=line, flush=True)
-            case "be deaf":
+            case "start_children":
+                print(json.dumps({"pids": start_children()}), file=line, flush=True)
+            case "ignore sigterm":
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
                 print(json.dumps({}), file=line, flush=True)
             case "say":

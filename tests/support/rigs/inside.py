@@ -6,12 +6,12 @@ from swarmhold.models.shapes import JsonValue
 from swarmhold.models.spawners import InProcessSpawner, ProcessSpawner, Spawner
 from tests.support.pids import alive
 from tests.support.rigs.control_server import Caller
-from tests.support.rigs.rig import Hand, Rig
+from tests.support.rigs.rig import ControlledWorker, Rig
 from tests.support.rigs.stage import BROKE, Stage
 from tests.support.waiting import eventually
 
 
-class ObedientHand(Hand):
+class ObedientWorker(ControlledWorker):
     """A worker that dialled the control server."""
 
     def __init__(self, stage: Stage, caller: Caller) -> None:
@@ -23,27 +23,27 @@ class ObedientHand(Hand):
         await self.caller.gone()
 
 
-class FunctionHand(ObedientHand):
+class FunctionWorker(ObedientWorker):
     """A function."""
 
     async def finish(self, value: JsonValue, *, ok: bool = True) -> None:
         await self.caller.tell(do="return", value=value, ok=ok)
 
 
-class ChildHand(ObedientHand):
+class ChildWorker(ObedientWorker):
     """A child process."""
 
     async def finish(self, value: JsonValue, *, ok: bool = True) -> None:
         await self.caller.tell(do="say", value=value, ok=ok)
 
-    async def breed(self) -> list[int]:
+    async def start_children(self) -> list[int]:
         """Have it start what outlives it: the processes' ids."""
-        await self.caller.tell(do="breed")
+        await self.caller.tell(do="start_children")
         return (await self.caller.reply())["pids"]
 
-    async def turn_deaf(self) -> None:
+    async def ignore_sigterm(self) -> None:
         """Have it ignore SIGTERM."""
-        await self.caller.tell(do="be deaf")
+        await self.caller.tell(do="ignore sigterm")
         await self.caller.reply()
 
     async def stop_noticed(self) -> None:
@@ -61,12 +61,12 @@ class FunctionRig(Rig):
     def spawner(self, task_id: str) -> Spawner:
         return InProcessSpawner(function="obey")
 
-    async def hand(self, task_id: str, attempt: int = 1) -> Hand:
-        return FunctionHand(self.stage, await self.stage.control_server.caller(task_id, attempt))
+    async def worker(self, task_id: str, attempt: int = 1) -> ControlledWorker:
+        return FunctionWorker(self.stage, await self.stage.control_server.caller(task_id, attempt))
 
-    async def breaks(self, hand: Hand) -> None:
-        assert isinstance(hand, ObedientHand)
-        await hand.caller.tell(do="fail", why="I broke")
+    async def breaks(self, worker: ControlledWorker) -> None:
+        assert isinstance(worker, ObedientWorker)
+        await worker.caller.tell(do="fail", why="I broke")
 
 
 class ChildRig(FunctionRig):
@@ -77,5 +77,5 @@ class ChildRig(FunctionRig):
     def spawner(self, task_id: str) -> Spawner:
         return ProcessSpawner(program="child")
 
-    async def hand(self, task_id: str, attempt: int = 1) -> ChildHand:
-        return ChildHand(self.stage, await self.stage.control_server.caller(task_id, attempt))
+    async def worker(self, task_id: str, attempt: int = 1) -> ChildWorker:
+        return ChildWorker(self.stage, await self.stage.control_server.caller(task_id, attempt))

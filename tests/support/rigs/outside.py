@@ -1,4 +1,4 @@
-"""Rigs whose workers are elsewhere: they are handed a handle and submit by themselves, or do not start at all."""
+"""Rigs whose workers are elsewhere: they get a handle and submit by themselves, or do not start at all."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from swarmhold.models.shapes import JsonValue
 from swarmhold.models.spawners import ExternalSpawner, HttpSpawner, OperatorSpawner, QueueSpawner, Spawner
 from swarmhold.tasks import TaskCalls
 from tests.support.rigs.backend import ID
-from tests.support.rigs.rig import Hand, Rig
+from tests.support.rigs.rig import ControlledWorker, Rig
 from tests.support.rigs.stage import FAILED, Stage
 from tests.support.waiting import eventually, present
 
 
 class ExternalRig(Rig):
-    """Whoever dispatched holds the handle."""
+    """The dispatcher passes the handle to the worker."""
 
     kind = "external"
     broken = FAILED
@@ -38,16 +38,16 @@ class ExternalRig(Rig):
         self._handles[task_id, made.attempt] = made.worker_handle
         return made
 
-    async def hand(self, task_id: str, attempt: int = 1) -> Hand:
+    async def worker(self, task_id: str, attempt: int = 1) -> ControlledWorker:
         handle = await present(self._handles, (task_id, attempt))
-        return Hand(self.stage, task_id, attempt, handle)
+        return ControlledWorker(self.stage, task_id, attempt, handle)
 
-    async def breaks(self, hand: Hand) -> None:
-        """All that a worker outside can do is to say so, here by the other route."""
-        await self.stage.worker(hand.handle).post_result(hand.task_id, "I broke", ok=False, attempt=hand.attempt)
+    async def breaks(self, worker: ControlledWorker) -> None:
+        """Submit a failure, here by the other route."""
+        await self.stage.worker(worker.handle).post_result(worker.task_id, "I broke", ok=False, attempt=worker.attempt)
 
 
-class QueueHand(Hand):
+class QueueWorker(ControlledWorker):
     """A job that a queue worker's loop carries out."""
 
     def __init__(self, stage: Stage, job: Job, working: asyncio.Task[None], done: asyncio.Future[JsonValue]) -> None:
@@ -80,7 +80,7 @@ class QueueHand(Hand):
             await self.stopped.wait()
 
     async def vanish(self) -> None:
-        """The machine of the worker dies."""
+        """End the worker as if its machine had died."""
         self._working.cancel()
         await asyncio.gather(self._working, return_exceptions=True)
 
@@ -94,29 +94,29 @@ class QueueRig(Rig):
     def spawner(self, task_id: str) -> Spawner:
         return QueueSpawner(queue=task_id)
 
-    async def hand(self, task_id: str, attempt: int = 1) -> Hand:
-        found: asyncio.Future[QueueHand] = asyncio.get_running_loop().create_future()
+    async def worker(self, task_id: str, attempt: int = 1) -> ControlledWorker:
+        found: asyncio.Future[QueueWorker] = asyncio.get_running_loop().create_future()
 
         async def work(job: Job) -> JsonValue:
             assert job.attempt == attempt
-            hand = QueueHand(self.stage, job, running, asyncio.get_running_loop().create_future())
-            found.set_result(hand)
-            worker.stop()
-            return await hand.work()
+            worker = QueueWorker(self.stage, job, running, asyncio.get_running_loop().create_future())
+            found.set_result(worker)
+            loop.stop()
+            return await worker.work()
 
-        worker = self.stage.client.queue_worker(
+        loop = self.stage.client.queue_worker(
             self.stage.root_key, task_id, work, heartbeat=timedelta(milliseconds=50), name=f"worker-{attempt}"
         )
-        running = asyncio.create_task(worker.run())
+        running = asyncio.create_task(loop.run())
         async with asyncio.timeout(60):
             return await found
 
-    async def breaks(self, hand: Hand) -> None:
-        assert isinstance(hand, QueueHand)
-        hand.broke(RuntimeError("I broke"))
+    async def breaks(self, worker: ControlledWorker) -> None:
+        assert isinstance(worker, QueueWorker)
+        worker.broke(RuntimeError("I broke"))
 
 
-class OperatorHand(Hand):
+class OperatorWorker(ControlledWorker):
     """A worker that a backend started, or the backend itself."""
 
     async def stop_noticed(self) -> None:
@@ -133,12 +133,12 @@ class OperatorRig(Rig):
     def spawner(self, task_id: str) -> Spawner:
         return OperatorSpawner(backend_id=ID)
 
-    async def hand(self, task_id: str, attempt: int = 1) -> Hand:
+    async def worker(self, task_id: str, attempt: int = 1) -> ControlledWorker:
         handles = await present(self.stage.backend.handles, (task_id, attempt))
-        return OperatorHand(self.stage, task_id, attempt, handles[0])
+        return OperatorWorker(self.stage, task_id, attempt, handles[0])
 
-    async def breaks(self, hand: Hand) -> None:
-        await hand.finish("I broke", ok=False)
+    async def breaks(self, worker: ControlledWorker) -> None:
+        await worker.finish("I broke", ok=False)
 
 
 class HttpRig(Rig):
@@ -150,9 +150,9 @@ class HttpRig(Rig):
     def spawner(self, task_id: str) -> Spawner:
         return HttpSpawner(url=self.stage.site.url)
 
-    async def hand(self, task_id: str, attempt: int = 1) -> Hand:
+    async def worker(self, task_id: str, attempt: int = 1) -> ControlledWorker:
         posted = await present(self.stage.site.posted, (task_id, attempt))
-        return Hand(self.stage, task_id, attempt, posted.handles[0])
+        return ControlledWorker(self.stage, task_id, attempt, posted.handles[0])
 
-    async def breaks(self, hand: Hand) -> None:
-        await hand.finish("I broke", ok=False)
+    async def breaks(self, worker: ControlledWorker) -> None:
+        await worker.finish("I broke", ok=False)

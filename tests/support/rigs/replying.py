@@ -8,13 +8,13 @@ from swarmhold import Finished
 from swarmhold.models.attempts import Dispatched
 from swarmhold.models.shapes import JsonValue
 from swarmhold.tasks import TaskCalls
-from tests.support.rigs.outside import HttpRig, OperatorHand, OperatorRig
-from tests.support.rigs.rig import Hand
+from tests.support.rigs.outside import HttpRig, OperatorRig, OperatorWorker
+from tests.support.rigs.rig import ControlledWorker
 from tests.support.rigs.stage import BROKE, NOT_STARTED
 from tests.support.waiting import eventually, present
 
 
-class ReplyingBackend(OperatorHand):
+class ReplyingBackend(OperatorWorker):
     """A backend that is at work, its acknowledgement yet to come."""
 
     async def finish(self, value: JsonValue, *, ok: bool = True) -> None:
@@ -32,15 +32,15 @@ class OperatorReplyRig(OperatorRig):
         self.stage.backend.spawns.shut("spawn", task_id)
         return await super().dispatch(task_id, layers=layers, lease=lease, by=by)
 
-    async def hand(self, task_id: str, attempt: int = 1) -> Hand:
+    async def worker(self, task_id: str, attempt: int = 1) -> ControlledWorker:
         handles = await present(self.stage.backend.handles, (task_id, attempt))
         return ReplyingBackend(self.stage, task_id, attempt, handles[0])
 
-    async def breaks(self, hand: Hand) -> None:
-        self.stage.backend.spawns.open("spawn", hand.task_id, RuntimeError("I broke"))
+    async def breaks(self, worker: ControlledWorker) -> None:
+        self.stage.backend.spawns.open("spawn", worker.task_id, RuntimeError("I broke"))
 
 
-class ReplyingSite(Hand):
+class ReplyingSite(ControlledWorker):
     """A site that is at work, its reply yet to come."""
 
     async def finish(self, value: JsonValue, *, ok: bool = True) -> None:
@@ -66,13 +66,13 @@ class HttpReplyRig(HttpRig):
         self.stage.site.gates.shut("post", task_id)
         return await super().dispatch(task_id, layers=layers, lease=lease, by=by)
 
-    async def hand(self, task_id: str, attempt: int = 1) -> Hand:
+    async def worker(self, task_id: str, attempt: int = 1) -> ControlledWorker:
         posted = await present(self.stage.site.posted, (task_id, attempt))
         return ReplyingSite(self.stage, task_id, attempt, posted.handles[0])
 
-    async def running(self, task_id: str, attempt: int = 1) -> Hand:
+    async def running(self, task_id: str, attempt: int = 1) -> ControlledWorker:
         """It counts as being started until it replies."""
-        return await self.hand(task_id, attempt)
+        return await self.worker(task_id, attempt)
 
-    async def breaks(self, hand: Hand) -> None:
-        self.stage.site.gates.open("post", hand.task_id, (500, {"error": "I broke"}))
+    async def breaks(self, worker: ControlledWorker) -> None:
+        self.stage.site.gates.open("post", worker.task_id, (500, {"error": "I broke"}))

@@ -17,8 +17,8 @@ from tests.support.rigs.stage import End, Stage
 from tests.support.waiting import eventually
 
 
-class Hand:
-    """One worker under the test's control. This one lives outside the server and has nothing but its handle."""
+class ControlledWorker:
+    """One worker under the test's control. This one runs outside the server; its handle is all it has."""
 
     def __init__(self, stage: Stage, task_id: str, attempt: int, handle: str) -> None:
         self.stage = stage
@@ -72,20 +72,20 @@ class Rig(ABC):
         return await (by or self.stage.operator).dispatch(task_id, self.spawner(task_id), layers=layers, lease=limit)
 
     @abstractmethod
-    async def hand(self, task_id: str, attempt: int = 1) -> Hand:
+    async def worker(self, task_id: str, attempt: int = 1) -> ControlledWorker:
         """The attempt's worker, once it has begun."""
 
-    async def begin(self, task_id: str, *, layers: Sequence[str] = (), lease: float | None = None) -> Hand:
+    async def begin(self, task_id: str, *, layers: Sequence[str] = (), lease: float | None = None) -> ControlledWorker:
         """A first attempt and its worker at work."""
         await self.dispatch(task_id, layers=layers, lease=lease)
-        return await self.hand(task_id)
+        return await self.worker(task_id)
 
-    async def running(self, task_id: str, attempt: int = 1) -> Hand:
+    async def running(self, task_id: str, attempt: int = 1) -> ControlledWorker:
         """The attempt's worker, once the server knows that it has begun."""
-        hand = await self.hand(task_id, attempt)
+        worker = await self.worker(task_id, attempt)
         await self.stage.phase(task_id, Phase.RUNNING, attempt=attempt)
-        return hand
+        return worker
 
     @abstractmethod
-    async def breaks(self, hand: Hand) -> None:
+    async def breaks(self, worker: ControlledWorker) -> None:
         """Let the worker fail as such workers do."""

@@ -21,7 +21,7 @@ Reply = tuple[int, Any]
 
 @dataclass(slots=True)
 class Posted:
-    """One attempt as it was handed over, as often as that was: the handles of all posts, the first one first."""
+    """One attempt as it was posted, as often as that was: the handles of all posts, the first one first."""
 
     handles: list[str] = field(default_factory=list[str])
     dropped: int = 0
@@ -38,7 +38,7 @@ class Site:
 
     @property
     def url(self) -> str:
-        """Where attempts are handed over."""
+        """Where attempts are posted."""
         return f"http://{LOOPBACK}:{self.port}/run"
 
     async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

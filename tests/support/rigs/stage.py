@@ -97,7 +97,7 @@ class Stage:
         await asyncio.to_thread(self.server.kill)
 
     async def stop(self) -> None:
-        """Have the server end in good order."""
+        """Have the server end in order."""
         await asyncio.to_thread(self.server.stop)
 
     async def start_again(self) -> None:

@@ -169,7 +169,7 @@ async def test_an_answer_is_waited_for_and_may_be_null() -> None:
 
 @pytest.mark.parametrize("status", ["withdrawn", "expired"])
 async def test_a_question_closed_without_an_answer_says_so(status: str) -> None:
-    """Silence allows nothing."""
+    """Nothing is approved by itself."""
     script = Script(httpx.Response(200, json={**QUESTION, "status": status}))
     with pytest.raises(Unanswered, match=status):
         await server(script).operator("t").await_answer("R-0")

@@ -101,8 +101,8 @@ async def test_a_question_arrives_and_is_answered() -> None:
         assert console.open == []
 
 
-async def test_a_question_is_handed_out_once_over_many_connections() -> None:
-    """An answer whose reply was lost is sent again; a question delivered again is not handed out again."""
+async def test_a_question_is_returned_once_over_many_connections() -> None:
+    """An answer whose reply was lost is sent again; a question delivered again is not returned again."""
 
     async def first(line: Line) -> None:
         await line.welcome()
@@ -126,7 +126,7 @@ async def test_a_question_is_handed_out_once_over_many_connections() -> None:
         assert keys == ["R-1", "R-2"]
 
 
-async def test_a_withdrawn_question_is_not_handed_out() -> None:
+async def test_a_withdrawn_question_is_not_returned() -> None:
     """Nobody should spend thought on it."""
 
     async def talk(line: Line) -> None:

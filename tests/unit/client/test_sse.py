@@ -49,7 +49,7 @@ def test_a_message_becomes_an_event() -> None:
     assert event.at == datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)
 
 
-def test_lagged_is_told_apart() -> None:
+def test_lagged_has_a_type_of_its_own() -> None:
     """A reader that fell behind learns from where it goes on."""
     assert read_message(Message("lagged", '{"cursor":9}', "9")) == Lagged(cursor=9)
 

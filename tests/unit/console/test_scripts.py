@@ -90,7 +90,7 @@ def test_what_is_shown_before_it_is_sent_is_the_json_itself() -> None:
     ]
 
 
-def test_values_that_read_alike_are_told_apart() -> None:
+def test_values_that_read_alike_are_distinguished() -> None:
     """A text stands without quotation marks only where nothing else would look so."""
     values = ["yes", True, "true", "Yes", 1, "1", None, "null", "", " a", "a\tb", '"a"', {"a": 1}]
     shown = of("text/literal.js", f"{json.dumps(values)}.map(m.wordsOf)")

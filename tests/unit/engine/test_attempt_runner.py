@@ -186,7 +186,7 @@ async def test_the_control_of_a_live_attempt_does_what_it_says(stage: Stage) -> 
 
 
 async def test_a_control_is_fenced_off_once_another_process_has_the_attempt(stage: Stage) -> None:
-    """Nothing of it is written any more, and whoever waits for its end is let go."""
+    """Nothing of it is written any more, and a wait for its end returns."""
     prepared = await stage.prepared(ScriptedSpawner())
     control = AttemptControl(stage.parts, prepared.attempt)
     waiting = asyncio.create_task(control.ended())

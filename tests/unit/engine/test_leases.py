@@ -16,7 +16,7 @@ NOW = 1_000_000
 
 
 def attempt(**fields: Any) -> Attempt:
-    """A running attempt with a lease of a minute, heard of just now."""
+    """A running attempt with a lease of a minute and a heartbeat just now."""
     row = Attempt(
         task_id="T-1",
         attempt=1,
@@ -109,7 +109,7 @@ def test_a_heartbeat_renews_lease_and_handle_but_not_the_timeout() -> None:
 
 
 def test_an_explicit_heartbeat_is_always_written() -> None:
-    """The worker learns until when it is good."""
+    """The reply says until when the lease lasts."""
     assert leases.renewal(CFG, attempt(), NOW + 1) == {}
     assert leases.renewal(CFG, attempt(), NOW + 1, always=True)["lease_expires_at"] == NOW + 60_001
 

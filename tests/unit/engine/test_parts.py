@@ -77,7 +77,7 @@ SPEC = TaskSpec(agent="coder", initial_directive="Do it.")
 
 @dataclass(slots=True, kw_only=True)
 class Ground:
-    """What the parts stand on."""
+    """The parts that the others are built from."""
 
     store: Store
     clock: HandClock
@@ -152,7 +152,7 @@ class Ground:
         return (await Tasks(self.transactions, CFG).start(await self.token(), SPEC)).task.id
 
     async def work(self) -> tuple[str, Handle]:
-        """A task whose attempt is in a worker's hands."""
+        """A task whose attempt a worker has claimed."""
         task_id = await self.task()
         dispatched, _ = await self.dispatcher().dispatch(await self.token(), task_id, EXTERNAL)
         assert dispatched.handle is not None
@@ -257,7 +257,7 @@ async def test_tasks(ground: Ground) -> None:
 
 
 async def test_workers_and_attempts(ground: Ground) -> None:
-    """A worker fetches, reports and submits; the attempt shows what it put out."""
+    """A worker fetches, reports and submits; the attempt shows its outputs."""
     workers, attempts, token = ground.workers(), Attempts(ground.transactions, CFG), await ground.token()
     task_id, handle = await ground.work()
     assert (await workers.payload(handle)).prompt == "Do it."
@@ -277,7 +277,7 @@ async def test_resources(ground: Ground) -> None:
 
 
 async def test_questions(ground: Ground) -> None:
-    """A worker asks, a senior answers, whoever waits has the answer."""
+    """A worker asks, a senior answers, and the waiter gets the answer."""
     questions = Questions(ground.transactions, layers=ground.layers, limits=Limits())
     _, handle = await ground.work()
     asked = await questions.ask(handle, Ask(question=Json.of("?")))
@@ -370,7 +370,7 @@ class Bridge:
 
 
 async def test_couriers(ground: Ground) -> None:
-    """A registered bridge is shown what is open and what comes, and told when it is answered."""
+    """A registered bridge is shown open and new questions, and notified when one is answered."""
     questions, couriers, bridge = (
         Questions(ground.transactions, layers=ground.layers, limits=Limits()),
         ground.couriers(),

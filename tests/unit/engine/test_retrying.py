@@ -61,7 +61,7 @@ async def test_a_commit_of_unknown_outcome_is_not_repeated_when_it_must_happen_o
 
 
 async def test_it_can_be_cancelled_between_two_tries() -> None:
-    """Whoever waits for a store may give up."""
+    """A wait for the store can be cancelled."""
     waiting = asyncio.ensure_future(retry_while_busy(failing(*[LockBusy("op")] * 1000), doing="test"))
     await asyncio.sleep(0)
     waiting.cancel()

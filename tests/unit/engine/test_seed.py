@@ -93,7 +93,7 @@ async def test_with_gate_starts_from_nothing(swarm: Swarm) -> None:
 
 
 async def test_subscribe_follows_what_happens(swarm: Swarm) -> None:
-    """A stream gives the events behind it in order and ends when it is closed."""
+    """A stream gives the events after its start in order, and ends when it is closed."""
     async with swarm.engine.subscribe() as stream:
         assert isinstance(stream, EventStream)
         await stream.open()

@@ -35,8 +35,8 @@ def authorized(value: bytes, *, path: str = "/v1/worker/x") -> dict[str, Any]:
         (b"Bearer WH-ABC", Handle("WH-ABC")),
     ],
 )
-def test_tokens_and_handles_are_told_apart(value: bytes, bearer: object) -> None:
-    """By their looks alone."""
+def test_tokens_and_handles_are_distinguished(value: bytes, bearer: object) -> None:
+    """By their form alone."""
     assert auth.bearer(authorized(value)) == bearer
 
 
@@ -143,7 +143,7 @@ def test_all_sources_together_have_a_limit() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    """Sources and credentials that were quiet longest are forgotten."""
+    """The least recently seen sources and credentials are dropped."""
     limit = AuthRateLimit(AuthRateLimitSettings(burst_overall=1e9, burst_per_source=1e9), clock=Clock())
     for count in range(MAX_SOURCES + 100):
         limit.count_failure(f"source {count}", "x")

@@ -86,7 +86,7 @@ async def test_a_length_beyond_the_limit_is_refused_at_once() -> None:
         await bodies.read(scope, receiving([b"a", b"b"]), LIMIT)
 
 
-async def test_a_client_that_leaves_in_the_middle_is_told_apart() -> None:
+async def test_a_client_that_leaves_in_the_middle_is_noticed() -> None:
     """Half a body is none."""
     with pytest.raises(ClientDisconnect):
         await bodies.read(scope_with(), receiving([b"a"], left=True), LIMIT)
@@ -303,7 +303,7 @@ async def test_draining_ends_every_wait_now_and_later() -> None:
 
 
 async def test_a_cancelled_request_is_not_mistaken_for_a_drained_one() -> None:
-    """Whoever cancels the request itself gets a cancellation."""
+    """Cancelling the request itself raises a cancellation."""
     holds = Holds()
     parked = asyncio.create_task(holds.park(never, never()))
     await eventually(lambda: holds.parked == 1)

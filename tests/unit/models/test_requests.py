@@ -162,7 +162,7 @@ def test_a_senseless_retry_is_refused(retry: object) -> None:
 
 
 def test_a_retry_may_cover_every_ending() -> None:
-    """Blocked verdicts are retried only when asked for."""
+    """Blocked results are retried only if the policy says so."""
     assert Retry.model_validate({"on": ["blocked", "failed", "timeout", "lost"]}).on == tuple(RetryOn)
 
 
@@ -241,7 +241,7 @@ def test_a_broken_spawner_is_refused(spawner: object) -> None:
     assert {error["loc"][0] for error in caught.value.errors()} == {"spawner"}
 
 
-def test_spawners_are_told_apart_when_built_in_python() -> None:
+def test_spawners_are_distinguished_when_built_in_python() -> None:
     """Instances are taken as they are."""
     assert DispatchRequest(spawner=QueueSpawner(queue="q")).spawner == QueueSpawner(queue="q")
     custom = DispatchRequest.model_validate({"spawner": {"kind": "mine", "size": 3}}).spawner

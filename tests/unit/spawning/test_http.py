@@ -110,7 +110,7 @@ async def test_the_request_is_signed_and_says_everything() -> None:
 
 @pytest.mark.parametrize("answer", [reply(202, b"whatever"), reply(204), reply(200), reply(200, {"accepted": True})])
 async def test_a_worker_that_accepted_is_waited_for(answer: bytes) -> None:
-    """It submits by itself, and a restart does not hand it the attempt again."""
+    """It submits by itself, and a restart does not send it the attempt again."""
     async with serving(lambda _: answer) as server, calling(server.url) as workers:
         control = RecordedControl()
         spawner = workers.build({"kind": "http", "url": server.url})
@@ -237,7 +237,7 @@ async def test_cookies_of_one_attempt_do_not_reach_the_next() -> None:
 
 
 async def test_an_injected_client_is_used_and_closed() -> None:
-    """Whoever brings a client hands it over."""
+    """An injected client belongs to the sender, which closes it."""
     client = httpx.AsyncClient(trust_env=False)
     async with serving(lambda _: reply(200, {"value": 1})) as server:
         workers = HttpWorkers(HttpWorkerSettings(allow=(server.url,), secrets=(SECRET,)), client=client)

@@ -1,4 +1,4 @@
-"""Objects under names: the last one wins, late goodbyes are harmless, and one may wait for the next."""
+"""Objects under names: the last one wins, late unregistrations are harmless, and one may wait for the next."""
 
 import asyncio
 
@@ -20,7 +20,7 @@ def test_the_last_registration_wins() -> None:
 
 
 def test_a_late_unregister_leaves_the_newer_holder() -> None:
-    """The old holder's goodbye does not remove whoever came after it."""
+    """Unregistering an old registration does not remove its successor."""
     registry = Registry[str]()
     old = registry.register("a", "old")
     new = registry.register("a", "new")

@@ -14,8 +14,8 @@ from tests.support import notes
 from tests.support.faulty_disk import faulty_disk
 
 
-class Hand:
-    """A clock's hand that the test turns."""
+class ManualClock:
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.at = 0.0
@@ -41,14 +41,14 @@ async def written(store: SqliteStore) -> str | None:
 
 async def test_a_write_is_due_now_and_then_and_after_a_doubt(store: SqliteStore) -> None:
     """Between two writes checks only read; a failure elsewhere makes the next one write at once."""
-    hand = Hand()
-    asked = HealthCheck(now=hand)
+    clock = ManualClock()
+    asked = HealthCheck(now=clock)
     await asked.run(store)
     first = await written(store)
-    hand.at = WRITE_INTERVAL_SECONDS - 0.1
+    clock.at = WRITE_INTERVAL_SECONDS - 0.1
     await asked.run(store)
     assert await written(store) == first
-    hand.at = WRITE_INTERVAL_SECONDS
+    clock.at = WRITE_INTERVAL_SECONDS
     await asked.run(store)
     second = await written(store)
     assert second != first
@@ -59,8 +59,8 @@ async def test_a_write_is_due_now_and_then_and_after_a_doubt(store: SqliteStore)
 
 async def test_a_disk_that_fills_up_under_an_idle_server_is_found_by_the_next_write(data_dir: Path) -> None:
     """Without other writes the failure is detected when a write is due, and cleared once the disk works."""
-    hand = Hand()
-    asked = HealthCheck(now=hand)
+    clock = ManualClock()
+    asked = HealthCheck(now=clock)
     with faulty_disk() as disk:
         # Each check writes another instant: what does not differ is not written.
         instants = itertools.count()
@@ -68,7 +68,7 @@ async def test_a_disk_that_fills_up_under_an_idle_server_is_found_by_the_next_wr
         await store.open()
         await asked.run(store)
         disk.fail(0, apsw.FullError)
-        hand.at = WRITE_INTERVAL_SECONDS
+        clock.at = WRITE_INTERVAL_SECONDS
         for _ in range(3):
             with pytest.raises(StoreUnavailable, match="the disk is full"):
                 await asked.run(store)

@@ -7,7 +7,7 @@ from app.state.postgres.keepalive import MIN_TIMEOUT, Keepalive
 
 @pytest.mark.parametrize("seconds", [6, 7, 30, 45, 3600])
 def test_both_ends_give_up_within_the_limit(seconds: int) -> None:
-    """Silence and the probes after it are over when the limit is, and no part is zero, which would mean two hours."""
+    """Idle time and probes end within the limit, and no part is zero, which would mean two hours."""
     options = Keepalive(timedelta(seconds=seconds)).options()
     assert min(options.values()) >= 1
     spent = options["keepalives_idle"] + options["keepalives_interval"] * options["keepalives_count"]
