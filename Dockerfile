@@ -1,6 +1,7 @@
-ARG PYTHON_VERSION=3.13
+# `make pin-image` puts the digest of today's image here: NAME:TAG@sha256:…. Both stages are built from it.
+ARG PYTHON_IMAGE=python:3.13-slim
 
-FROM python:${PYTHON_VERSION}-slim AS build
+FROM ${PYTHON_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_INPUT=1
 WORKDIR /src
 # The dependencies change rarely and are a layer of their own; every file is verified by its digest.
@@ -16,7 +17,7 @@ RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /src/dis
     && /opt/swarmhold/bin/pip install --no-deps --no-index /src/dist/*.whl \
     && /opt/swarmhold/bin/pip uninstall -y pip
 
-FROM python:${PYTHON_VERSION}-slim
+FROM ${PYTHON_IMAGE}
 RUN groupadd --system --gid 10001 swarmhold \
     && useradd --system --uid 10001 --gid swarmhold --no-create-home --home-dir /data --shell /usr/sbin/nologin swarmhold \
     && install -d -o swarmhold -g swarmhold -m 700 /data

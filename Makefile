@@ -27,7 +27,7 @@ SOURCES := app clients tests $(wildcard benchmarks) $(wildcard examples)
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help venv venv-run serve demo test test-fast check format-check lint types imports fmt lock openapi openapi-check docs docs-check bench bench-instructions schemathesis \
-	chaos browser-deps audit clean
+	chaos browser-deps audit pin-image clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | while IFS= read -r line; do \
@@ -162,6 +162,15 @@ browser-deps: ## Install Chromium for the browser tests, if possible
 		exit 1; \
 	fi; \
 	echo "Chromium is missing and cannot be installed: the browser tests will be skipped"
+
+# The registry alone knows the digest, so that this needs docker and the network.
+pin-image: ## Pin the image's base in the Dockerfile to the digest that its tag has now
+	@image="$$(sed -n 's/^ARG PYTHON_IMAGE=\([^@]*\).*/\1/p' Dockerfile)"; \
+	digest="$$(docker buildx imagetools inspect "$$image" --format '{{.Manifest.Digest}}')"; \
+	case "$$digest" in sha256:*) ;; *) echo "the registry gave no digest of $$image: '$$digest'" >&2; exit 1;; esac; \
+	sed "s|^ARG PYTHON_IMAGE=.*|ARG PYTHON_IMAGE=$$image@$$digest|" Dockerfile >Dockerfile.pinned; \
+	mv Dockerfile.pinned Dockerfile; \
+	sed -n 's/^ARG PYTHON_IMAGE=/pinned to /p' Dockerfile
 
 clean: ## Remove all generated files except ./data
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -6,17 +6,38 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from app.cli.output import inert, short
+from app.cli.output import asker, inert, shown
 from app.domain.json import same_json
 from swarmhold.encoding import decode
 
 _YES = frozenset({"y", "yes", "true", "1"})
 _ANYTHING: Mapping[str, Any] = {}
+_LISTED = frozenset({"const", "title", "description", "type", "deprecated", "$comment"})
 _NO = frozenset({"n", "no", "false", "0"})
 
 
 class InvalidAnswer(Exception):
     """The typed line is not a valid answer; the message says what is expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One listed value, and what the asker says about it."""
+
+    value: Any
+    about: str = ""
+
+    def __str__(self) -> str:
+        return f"{shown(self.value)} {self.about}".rstrip()
+
+    @classmethod
+    def of(cls, schema: Any) -> Option | None:
+        """Return the option of a schema that is one constant with words about it; None for any other."""
+        listed = cast("Mapping[str, Any]", schema) if isinstance(schema, dict) else _ANYTHING
+        if "const" not in listed or not listed.keys() <= _LISTED:
+            return None
+        about = [asker(listed.get(name)) for name in ("title", "description")]
+        return cls(listed["const"], " ".join(part for part in about if part))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +51,8 @@ class Field:
     @property
     def hint(self) -> str:
         """A short description of the accepted input."""
-        options = self.schema.get("enum")
-        if options is not None:
-            listed = ", ".join(f"{number} {short(option, 40)}" for number, option in enumerate(options, 1))
-            return f"a number: {listed}"
+        if self.options is not None:
+            return f"a number from 1 to {len(self.options)}" if len(self.options) > 1 else "1"
         return {
             "boolean": "y or n",
             "integer": "a whole number",
@@ -46,10 +65,22 @@ class Field:
 
     @property
     def title(self) -> str:
-        """The name, with the description of the schema if it has one."""
-        about = self.schema.get("description") or self.schema.get("title")
-        name = inert(self.name or "answer", lines=False)
-        return f"{name} — {short(about, 100)}" if about else name
+        """The name that is sent, and beside it what the asker calls it."""
+        about = (asker(self.schema.get("title")), asker(self.schema.get("description")))
+        return " ".join(part for part in (inert(self.name or "answer", lines=False), *about) if part)
+
+    @property
+    def options(self) -> list[Option] | None:
+        """The values that the schema lists; None when it lists none."""
+        if "const" in self.schema:
+            return [Option(self.schema["const"])]
+        if isinstance(listed := self.schema.get("enum"), list):
+            return [Option(value) for value in cast("list[Any]", listed)]
+        listed = self.schema.get("oneOf", self.schema.get("anyOf"))
+        if not isinstance(listed, list) or not listed:
+            return None
+        found = [Option.of(one) for one in cast("list[Any]", listed)]
+        return [option for option in found if option] if all(found) else None
 
     @property
     def _kind(self) -> str:
@@ -59,8 +90,8 @@ class Field:
     def read(self, line: str) -> Any:
         """Parse a line as this field's value. Raises InvalidAnswer."""
         text = line.strip()
-        if "enum" in self.schema:
-            return chosen(text, cast("Sequence[Any]", self.schema["enum"]))
+        if self.options is not None:
+            return chosen(text, [option.value for option in self.options])
         match self._kind:
             case "boolean":
                 return _truth(text)
@@ -98,6 +129,12 @@ def assemble(fields: Sequence[Field], values: Sequence[Any]) -> Any:
     if len(fields) == 1 and fields[0].name is None:
         return values[0][0]
     return {str(field.name): value[0] for field, value in zip(fields, values, strict=True) if value}
+
+
+def left_out(fields: Sequence[Field], value: Any) -> list[str]:
+    """Return the names of the fields that the answer does not have."""
+    given = cast("Mapping[str, Any]", value) if isinstance(value, dict) else _ANYTHING
+    return [field.name for field in fields if field.name is not None and field.name not in given]
 
 
 def chosen(text: str, options: Sequence[Any]) -> Any:

@@ -7,7 +7,9 @@ renames the terminal.
 from __future__ import annotations
 
 import os
+import re
 import sys
+import unicodedata
 from collections.abc import Sequence
 from typing import Any, TextIO
 
@@ -18,9 +20,13 @@ from rich.text import Text
 
 from app.cli.exits import EXIT_MISUSED, CommandFailed
 from app.domain.json import encode
+from swarmhold.encoding import decode
 
 _KEPT = {"\n", "\t"}
 _DIRECTIONS = {*"\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f"}
+
+_RELATED = frozenset({"CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "LISU"})
+_STYLED = frozenset({"FULLWIDTH", "MATHEMATICAL"})
 
 WIDE = 200
 """Columns where output goes to a file or a pipe."""
@@ -73,12 +79,56 @@ def inert(text: str, *, lines: bool = True) -> str:
     return "".join(sign if sign in kept or _is_plain(sign) else _escaped(sign) for sign in text)
 
 
-def _is_plain(sign: str) -> bool:
-    return (sign.isprintable() or sign == "\u00a0") and sign not in _DIRECTIONS
+def _is_plain(sign: str, *, spaces: str = " \u00a0") -> bool:
+    return (sign.isprintable() or sign in spaces) and sign not in _DIRECTIONS
 
 
 def _escaped(sign: str) -> str:
     return sign.encode("unicode_escape", "backslashreplace").decode()
+
+
+def literal(value: Any, *, indent: bool = False) -> str:
+    """Return a value as the JSON that is sent, with escapes for what a reader could not see or could mistake."""
+    text = re.sub(r"\w+", _without_lookalikes, document(value, indent=indent))
+    return "".join(sign if sign == "\n" or _is_plain(sign, spaces=" ") else _code_units(sign) for sign in text)
+
+
+def is_plain(text: str) -> bool:
+    """Return whether a text needs no quotation marks: it is what it looks like, and no other value looks like it."""
+    if not text or text != text.strip() or literal(text) != f'"{text}"':
+        return False
+    try:
+        decode(text)
+    except ValueError:
+        return True
+    return False
+
+
+def shown(value: Any) -> str:
+    """Return what stands for a value in a list: the text itself if it is plain, else the JSON."""
+    return value if isinstance(value, str) and is_plain(value) else literal(value)
+
+
+def asker(words: Any) -> str:
+    """Return the asker's own words about a value, marked as such; nothing without words."""
+    return f"(asker: “{short(words, 200)}”)" if isinstance(words, str) and words.strip() else ""
+
+
+def _without_lookalikes(found: re.Match[str]) -> str:
+    """Escape letters that are drawn like those of ASCII, and in a word of Latin letters those of other alphabets."""
+    word = found.group()
+    if word.isascii():
+        return word
+    scripts = {unicodedata.name(sign, "?").split()[0] for sign in word}
+    foreign = _RELATED & scripts if "LATIN" in scripts else _STYLED
+    return "".join(
+        _code_units(sign) if unicodedata.name(sign, "?").split()[0] in foreign | _STYLED else sign for sign in word
+    )
+
+
+def _code_units(sign: str) -> str:
+    units = sign.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
 
 
 def short(value: Any, longest: int = 60) -> str:

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from app.cli.answer_fields import Field, InvalidAnswer, assemble, decoded, fields_of
+from app.cli.answer_fields import Field, InvalidAnswer, assemble, decoded, fields_of, left_out
 from app.cli.endpoint import AsJson, ConfigFile, DataDir, Key, Url, endpoint_of, run_call
 from app.cli.exits import CommandFailed
-from app.cli.output import console, document, inert, print_json
+from app.cli.output import console, document, inert, literal, print_json
 from app.cli.sessions import senior_session, user
 from app.cli.stdin_lines import StdinLines
 from swarmhold.console import Console
@@ -118,6 +118,8 @@ class AnsweringSession:
         fields = fields_of(ask.choices, ask.answer_schema)
         while True:
             value = await self._fill(ask, fields)
+            if not await self._confirms(ask, fields, value):
+                continue
             try:
                 await self._desk.answer(ask.key, value)
             except AnswerRejected as rejected:
@@ -137,9 +139,6 @@ class AnsweringSession:
         text = question if isinstance(question, str) else document(question, indent=True)
         for line in inert(text).splitlines():
             console.print(Text(f"  {line}"), soft_wrap=True)
-        for number, choice in enumerate(ask.choices or (), 1):
-            shown = choice if isinstance(choice, str) else document(choice)
-            console.print(Text.assemble((f"  {number}", "bold cyan"), f"  {inert(shown)}"), soft_wrap=True)
         waiting = len(self._desk.open) - 1
         if waiting > 0:
             console.print(Text(f"  ({waiting} more wait)", style="dim"))
@@ -148,6 +147,8 @@ class AnsweringSession:
         """Read the answer, field by field. Raises Skip, Gone, Quit."""
         values: list[tuple[Any, ...]] = []
         for field in fields:
+            for number, option in enumerate(field.options or (), 1):
+                console.print(Text.assemble((f"  {number}", "bold cyan"), f"  {option}"), soft_wrap=True)
             optional = "" if field.required else ", or nothing"
             while True:
                 line = await self._line(ask, f"  {field.title} [{field.hint}{optional}] > ")
@@ -164,6 +165,16 @@ class AnsweringSession:
                     values.append(value)
                     break
         return assemble(fields, values)
+
+    async def _confirms(self, ask: Ask, fields: list[Field], value: Any) -> bool:
+        """Show the JSON that will be sent, and return whether the senior sends it. Raises Skip, Gone, Quit."""
+        console.print(Text("  This will be sent:", style="bold"))
+        for line in literal(value, indent=True).splitlines():
+            console.print(Text(f"    {line}"), soft_wrap=True)
+        if missing := left_out(fields, value):
+            names = ", ".join(inert(name, lines=False) for name in missing)
+            console.print(Text(f"  Not touched by you, and not sent: {names}", style="dim"), soft_wrap=True)
+        return (await self._line(ask, "  Enter sends it, n changes it > ")).strip().lower() in ("", "y", "yes")
 
     async def _line(self, ask: Ask, prompt: str) -> str:
         """Read a line, and run those that are commands. Raises Skip, Gone, Quit."""

@@ -15,7 +15,7 @@ from app.engine.ops import pages, questions
 from app.engine.ops.access import Presented, authenticate, require_access, revocation_of
 from app.engine.ops.idempotency import Idempotency, once, scope_of
 from app.engine.ops.pages import Page
-from app.engine.transactions import Transactions
+from app.engine.transactions import Expiry, Transactions
 from app.spawning.ports import LayerRegistry
 from app.state.state import State
 from app.state.tables import QUESTIONS
@@ -88,8 +88,8 @@ class Questions:
     async def watch(self, bearer: Bearer, key: str, hold: timedelta) -> tuple[Question, bool]:
         """Wait until the question is answered, withdrawn or expired; return it as it is at the end, and whether it is.
 
-        A worker reads the questions of its own task. Raises ResumeKeyNotFound, TokenTaskMismatch; TokenRevoked as soon
-        as the credential is revoked.
+        A worker reads the questions of its own task. Raises ResumeKeyNotFound, TokenTaskMismatch; TokenRevoked or
+        TokenExpired as soon as the credential is revoked or has expired.
         """
         seconds = self._transactions.hold_seconds(hold)
         presented = self._transactions.authenticate(bearer, _EITHER)
@@ -105,14 +105,16 @@ class Questions:
     async def _until_closed(
         self, key: str, hold_s: float, presented: Presented | None = None, jti: str | None = None
     ) -> tuple[Question, bool]:
+        expiry = Expiry()
+
         def look(state: State) -> Question | None:
             if presented is not None:
-                authenticate(state, presented, consume=False)
+                expiry.note(state, authenticate(state, presented, consume=False).expires_at)
             question = _found(state, key)
             return question if question.status is not QuestionStatus.OPEN else None
 
         topics = (f"question:{key}",) if jti is None else (f"question:{key}", revocation_of(jti))
-        closed = await self._transactions.wait(topics, lambda: self._transactions.read(look), hold_s)
+        closed = await self._transactions.wait(topics, lambda: self._transactions.read(look), hold_s, expiry)
         if closed is not None:
             return closed, True
         return await self._transactions.read(lambda state: _found(state, key)), False

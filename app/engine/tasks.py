@@ -16,7 +16,7 @@ from app.engine.ops.access import authenticate, require_access, revocation_of
 from app.engine.ops.idempotency import Idempotency, once, scope_of
 from app.engine.ops.pages import Page, TaskFilter
 from app.engine.ops.rules import EngineCfg
-from app.engine.transactions import Transactions
+from app.engine.transactions import Expiry, Transactions
 from app.state.state import State
 from app.state.tables import TASKS
 
@@ -107,9 +107,10 @@ class Tasks:
     ) -> tuple[TaskState, bool]:
         """Wait as `poll` does; return the task as it is at the end, and whether what was waited for happened.
 
-        Raises TaskNotFound; TokenRevoked as soon as the credential is revoked.
+        Raises TaskNotFound; TokenRevoked or TokenExpired as soon as the credential is revoked or has expired.
         """
         seconds = self._transactions.hold_seconds(hold)
+        expiry = Expiry()
         presented = self._transactions.authenticate(bearer, Verb.POLL_TASK)
         first, jti = await self._transactions.read_as(
             bearer, Verb.POLL_TASK, lambda s, c: (_owned(s, c, task_id, Verb.POLL_TASK), c.jti)
@@ -118,13 +119,13 @@ class Tasks:
             return first, _is_news(first.task, since)
 
         def look(state: State) -> TaskState | None:
-            # A credential that was revoked meanwhile learns nothing more.
-            authenticate(state, presented, consume=False)
+            # A credential that was revoked or has expired meanwhile learns nothing more.
+            expiry.note(state, authenticate(state, presented, consume=False).expires_at)
             task = TASKS.get(state.db, task_id)
             return None if task is not None and not _is_news(task, since) else _found(state, task_id)
 
         topics = (f"task:{task_id}", revocation_of(jti))
-        found = await self._transactions.wait(topics, lambda: self._transactions.read(look), seconds)
+        found = await self._transactions.wait(topics, lambda: self._transactions.read(look), seconds, expiry)
         if found is not None:
             return found, True
         return await self._transactions.read(lambda state: _found(state, task_id)), False

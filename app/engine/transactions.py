@@ -10,8 +10,10 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import wraps
+from math import inf
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from app.bus.port import HintBus
@@ -38,6 +40,10 @@ CallerFn = Callable[[State, Caller], R | CommitThenRaise[EngineError]]
 WorkerFn = Callable[[State, WorkerRows], R | CommitThenRaise[EngineError]]
 
 
+_AFTER_EXPIRY_S = 0.005
+"""How much later than its credential's end a wait looks again: the clock counts whole milliseconds."""
+
+
 def _repeated_after_gap(
     method: Callable[Concatenate[Transactions, P], Coroutine[Any, Any, R]],
 ) -> Callable[Concatenate[Transactions, P], Coroutine[Any, Any, R]]:
@@ -53,6 +59,17 @@ def _repeated_after_gap(
         return await method(self, *args, **kwargs)
 
     return call
+
+
+@dataclass(slots=True)
+class Expiry:
+    """When the credential of a waiting call expires, as the call's probe saw it last."""
+
+    left_s: float = inf
+
+    def note(self, state: State, expires_at: int | None) -> None:
+        """Note the instant; None for a credential that does not expire."""
+        self.left_s = inf if expires_at is None else max(0.0, (expires_at - state.now) / 1000)
 
 
 class Transactions:
@@ -243,10 +260,17 @@ class Transactions:
 
     # Waiting
 
-    async def wait(self, topics: tuple[str, ...], probe: Callable[[], Awaitable[V | None]], hold_s: float) -> V | None:
+    async def wait(
+        self,
+        topics: tuple[str, ...],
+        probe: Callable[[], Awaitable[V | None]],
+        hold_s: float,
+        expiry: Expiry | None = None,
+    ) -> V | None:
         """Await `probe()` after each hint on one of the topics until it returns a value; None when the hold ends first.
 
-        No wake-up is lost: it subscribes, then reads, then waits, and reads again now and then without a hint.
+        No wake-up is lost: it subscribes, then reads, then waits, and reads again now and then without a hint, and when
+        the credential that the probe noted in `expiry` has expired, which the probe then refuses.
         Raises StoreUnavailable when the engine stops meanwhile. Cancelling is safe.
         """
         found = await probe()
@@ -265,7 +289,8 @@ class Transactions:
                     return found
                 if self._stopping:
                     raise StoreUnavailable("the engine is stopping")
-                await subscription.wait(min(left, poll_interval_s))
+                valid_s = inf if expiry is None else expiry.left_s + _AFTER_EXPIRY_S
+                await subscription.wait(min(left, poll_interval_s, valid_s))
         finally:
             subscription.close()
 

@@ -21,7 +21,7 @@ from app.engine.ops.access import WorkerRows, require_live, require_same_task, t
 from app.engine.ops.idempotency import Idempotency, once
 from app.engine.ops.queues import Claim
 from app.engine.ops.rules import EngineCfg
-from app.engine.transactions import Transactions
+from app.engine.transactions import Expiry, Transactions
 from app.spawning.ports import LayerRegistry
 from app.state.state import CommitThenRaise, State
 
@@ -191,10 +191,12 @@ class Workers:
         """
         check_optional(worker_name, "worker_name")
         seconds = self._transactions.hold_seconds(hold)
+        expiry = Expiry()
         digest = self._keys.digest(key_text)
 
         def run(state: State) -> Claim | None:
             key = credentials.find_key(state, digest)
+            expiry.note(state, key.expires_at)
             credentials.require_role(key, Role.WORKER)
             worker, mint = worker_name or f"key:{key.name}", self._mint
 
@@ -216,4 +218,4 @@ class Workers:
             )
 
         topics = (f"queue:{queue}", "loop")
-        return await self._transactions.wait(topics, lambda: self._transactions.run("claim", run), seconds)
+        return await self._transactions.wait(topics, lambda: self._transactions.run("claim", run), seconds, expiry)

@@ -46,8 +46,43 @@ def test_the_image_is_small_and_does_not_run_as_root() -> None:
     users = [rest for word, rest in _last_stage() if word == "USER"]
 
     assert len(stages) == 2
-    assert all("-slim" in stage for stage in stages)
+    assert all(stage.split()[0] == "${PYTHON_IMAGE}" for stage in stages)
     assert [re.fullmatch(r"[1-9]\d*:[1-9]\d*", user) is not None for user in users] == [True]
+
+
+def _base_image() -> str:
+    """The image that both stages are built from."""
+    (argument,) = [rest for word, rest in _instructions() if word == "ARG"]
+    return argument.removeprefix("PYTHON_IMAGE=")
+
+
+def test_the_base_image_is_named_in_one_place() -> None:
+    """A slim image with its tag, and a whole digest if it has one; compose passes another one on."""
+    assert re.fullmatch(r"python:3\.\d+-slim(@sha256:[0-9a-f]{64})?", _base_image())
+    assert _compose()["services"]["swarmhold"]["build"]["args"] == ["PYTHON_IMAGE"]
+
+
+def test_the_base_image_is_pinned_by_one_command(tmp_path: Path) -> None:
+    """`make pin-image` writes the digest that docker tells behind the tag, each time anew, and nothing without one."""
+    docker = tmp_path / "bin" / "docker"
+    docker.parent.mkdir()
+    for name in ("Makefile", "Dockerfile"):
+        shutil.copy(ROOT / name, tmp_path)
+    environment = {**os.environ, "PATH": f"{docker.parent}:{os.environ['PATH']}"}
+    tag = _base_image().partition("@")[0]
+
+    def pin(said: str) -> int:
+        docker.write_text(f'#!/bin/sh\n[ "$4" = "{tag}" ] && echo "{said}"\n')
+        docker.chmod(0o755)
+        command = ["make", "--no-print-directory", "pin-image"]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True).returncode
+
+    for digit in "0a":
+        assert pin(f"sha256:{digit * 64}") == 0
+        assert f"ARG PYTHON_IMAGE={tag}@sha256:{digit * 64}\n" in (tmp_path / "Dockerfile").read_text()
+    pinned = (tmp_path / "Dockerfile").read_text()
+    assert pin("no such image") != 0
+    assert (tmp_path / "Dockerfile").read_text() == pinned
 
 
 def test_the_image_says_where_it_listens_what_it_keeps_and_how_it_feels() -> None:
@@ -89,7 +124,17 @@ def test_compose_runs_one_confined_node() -> None:
     assert node["volumes"] == ["data:/data"]
     assert "data" in compose["volumes"]
     assert (node["read_only"], node["cap_drop"]) == (True, ["ALL"])
+    assert node["security_opt"] == ["no-new-privileges:true"]
     assert [fnmatch(port, "${SWARMHOLD_PUBLISH:-127.0.0.1:*}:7777") for port in node["ports"]] == [True]
+
+
+def test_compose_bounds_memory_and_processes() -> None:
+    """Memory has a bound that no swapping widens, and so have processes; whoever has more names it."""
+    node = _compose()["services"]["swarmhold"]
+
+    assert node["mem_limit"] == node["memswap_limit"]
+    assert re.fullmatch(r"\$\{SWARMHOLD_MEMORY:-\d+[mg]\}", node["mem_limit"])
+    assert 0 < node["pids_limit"] <= 4096
 
 
 def test_compose_needs_nothing_first() -> None:

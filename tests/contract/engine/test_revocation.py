@@ -193,6 +193,26 @@ async def test_parked_waits_end_when_their_credential_is_revoked(swarm: Swarm) -
     assert (await bystander)[1]
 
 
+async def test_parked_waits_end_when_their_credential_expires(swarm: Swarm) -> None:
+    """A long poll and a claim end at that instant: not at the end of the hold, nor at the next look without a hint."""
+    engine = swarm.engine
+    _, text = await key(swarm, ttl=timedelta(milliseconds=300))
+    session = await attached(swarm, text)
+    task_id = await swarm.task()
+    asked = await engine.query_senior(swarm.operator, await swarm.task(), "?")
+    polls = [engine.tasks.watch(session.token, task_id, HOUR), engine.questions.watch(session.token, asked, HOUR)]
+    parked = [asyncio.ensure_future(call) for call in polls]
+    claiming = asyncio.ensure_future(engine.workers.claim(text, queue="q", hold=HOUR))
+    await eventually(lambda: len(engine.parts.bus._subscriptions.get("queue:q", ())) == 1)  # pyright: ignore[reportAttributeAccessIssue] - the bus of one process
+
+    swarm.clock.advance(0.3)
+
+    async with asyncio.timeout(engine.cfg.poll_interval_ms / 2000):
+        for call in parked:
+            await refused(TokenExpired, call)
+        await refused(Unauthenticated, claiming)
+
+
 async def test_news_that_comes_with_a_revocation_is_not_told(swarm: Swarm) -> None:
     """The last look of a poll is a look at its credential too: hints may be late or lost."""
     session = await attached(swarm, (await key(swarm))[1])

@@ -37,6 +37,14 @@ def _senior(node: ServerProcess, *arguments: str) -> Terminal:
     return terminal
 
 
+async def _confirmed(terminal: Terminal, sent: str) -> None:
+    """See the JSON, and send it."""
+    for text in ("This will be sent:", sent, "Enter sends it"):
+        await asyncio.to_thread(terminal.see, text)
+    terminal.press("\n")
+    await asyncio.to_thread(terminal.see, "Answered.")
+
+
 async def test_a_choice_is_answered_by_its_number(node: ServerProcess, operator: Operator) -> None:
     """The question appears as it is asked; a wrong number is refused with a message, the right one is sent."""
     worker = await _asker(node, operator)
@@ -47,7 +55,7 @@ async def test_a_choice_is_answered_by_its_number(node: ServerProcess, operator:
         terminal.press("7\n")
         await asyncio.to_thread(terminal.see, "type a number from 1 to 2")
         terminal.press("2\n")
-        await asyncio.to_thread(terminal.see, "Answered.")
+        await _confirmed(terminal, '"colour": "green"')
         assert await worker.await_answer(question.key) == {"colour": "green"}
         terminal.press(":q\n")
         assert await asyncio.to_thread(terminal.wait) == 0
@@ -71,11 +79,14 @@ async def test_a_schema_is_asked_for_field_by_field(node: ServerProcess, operato
         for prompt, line in (("May it go on?", "yes"), ("budget", "3"), ("note", "")):
             await asyncio.to_thread(terminal.see, prompt)
             terminal.press(f"{line}\n")
+        await asyncio.to_thread(terminal.see, "not sent: note")
+        await asyncio.to_thread(terminal.see, "Enter sends it")
+        terminal.press("\n")
         await asyncio.to_thread(terminal.see, "less than the minimum")
         for prompt, line in (("May it go on?", "y"), ("budget", "30"), ("note", "do it")):
             await asyncio.to_thread(terminal.see, prompt)
             terminal.press(f"{line}\n")
-        await asyncio.to_thread(terminal.see, "Answered.")
+        await _confirmed(terminal, '"note": "do it"')
 
     assert await worker.await_answer(question.key) == {"go": True, "budget": 30, "note": "do it"}
 
@@ -93,14 +104,45 @@ async def test_free_answers_are_text_or_json(node: ServerProcess, operator: Oper
         await asyncio.to_thread(terminal.see, "Second?")
         await asyncio.to_thread(terminal.see, "1 more wait")
         terminal.press('= {"a": [1]}\n')
-        await asyncio.to_thread(terminal.see, "Answered.")
+        await _confirmed(terminal, '"a": [')
         terminal.press("\n")
         await asyncio.to_thread(terminal.see, "First?")
         terminal.press("as it is\n")
-        await asyncio.to_thread(terminal.see, "Answered.")
+        await _confirmed(terminal, '"as it is"')
 
     assert await other.await_answer(second.key) == {"a": [1]}
     assert await worker.await_answer(first.key) == "as it is"
+
+
+async def test_what_is_shown_is_what_is_sent(node: ServerProcess, operator: Operator) -> None:
+    """Titles stand beside their values, nothing is filled in, and `n` goes back before anything is sent."""
+    schema = {
+        "type": "object",
+        "required": ["action"],
+        "properties": {
+            "action": {"oneOf": [{"const": "DELETE", "title": "No, keep everything"}, {"const": "k\u0435ep"}]},
+            "agreed": {"const": True, "title": "Cancel", "default": True},
+            "count": {"type": "integer", "title": "Nothing", "default": 99},
+        },
+    }
+    worker = await _asker(node, operator)
+    with await asyncio.to_thread(_senior, node, "--bridge", "shown") as terminal:
+        question = await worker.ask("Which?", answer_schema=schema, bridge_id="shown")
+        await asyncio.to_thread(terminal.see, "1  DELETE (asker: “No, keep everything”)")
+        await asyncio.to_thread(terminal.see, r'2  "k\u0435ep"')
+        for prompt, line in (("action [", "1"), ("agreed (asker: “Cancel”)", ""), ("count (asker: “Nothing”)", "")):
+            await asyncio.to_thread(terminal.see, prompt)
+            terminal.press(f"{line}\n")
+        await asyncio.to_thread(terminal.see, '"action": "DELETE"')
+        await asyncio.to_thread(terminal.see, "not sent: agreed, count")
+        await asyncio.to_thread(terminal.see, "n changes it")
+        terminal.press("n\n")
+        for prompt, line in (("action [", "2"), ("agreed", "1"), ("count", "")):
+            await asyncio.to_thread(terminal.see, prompt)
+            terminal.press(f"{line}\n")
+        await _confirmed(terminal, '"agreed": true')
+
+    assert await worker.await_answer(question.key) == {"action": "k\u0435ep", "agreed": True}
 
 
 async def test_what_was_asked_before_is_there_and_what_others_answer_goes(

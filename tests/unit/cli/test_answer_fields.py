@@ -1,11 +1,12 @@
 """What is typed, read as an answer."""
 
+import json
 from typing import Any
 
 import pytest
 
-from app.cli.answer_fields import Field, InvalidAnswer, assemble, fields_of, free
-from app.cli.output import inert, short
+from app.cli.answer_fields import Field, InvalidAnswer, assemble, fields_of, free, left_out
+from app.cli.output import inert, literal, short, shown
 
 
 @pytest.mark.parametrize(
@@ -66,3 +67,46 @@ def test_texts_of_agents_are_inert() -> None:
     assert inert("two\nlines", lines=False) == "two\\nlines"
     assert short({"a": "x" * 100}, 20) == '{"a":"xxxxxxxxxxxxx…'
     assert free("plain") == "plain"
+
+
+def test_values_are_shown_as_they_are_sent() -> None:
+    """What cannot be seen or could be mistaken is an escape of the JSON; what looks like another value has quotes."""
+    values = [
+        "p\u0430y",
+        "a\u200bb",
+        "\u202eexe",
+        "a\u00a0b",
+        "\U000e0041",
+        "\uff41",
+        "\u0441\u043b\u043e\u0432\u043e",
+        "zwölf",
+        "1",
+        " a",
+        "",
+    ]
+
+    assert [json.loads(literal(value)) for value in values] == values
+    assert [shown(value) for value in values] == [
+        r'"p\u0430y"',
+        r'"a\u200bb"',
+        r'"\u202eexe"',
+        r'"a\u00a0b"',
+        r'"\udb40\udc41"',
+        r'"\uff41"',
+        "\u0441\u043b\u043e\u0432\u043e",
+        "zwölf",
+        '"1"',
+        '" a"',
+        '""',
+    ]
+    assert [shown(value) for value in (True, "true", None, {"a": 1})] == ["true", '"true"', "null", '{"a":1}']
+
+
+def test_words_about_a_value_are_the_askers() -> None:
+    """Constants and listed constants are options; what they are called stands behind them."""
+    listed = Field(name="x", schema={"oneOf": [{"const": "DELETE", "title": "Keep"}, {"const": 2}], "title": "T"})
+
+    assert [str(option) for option in listed.options or ()] == ["DELETE (asker: “Keep”)", "2"]
+    assert (listed.read("1"), listed.title) == ("DELETE", "x (asker: “T”)")
+    assert Field(name=None, schema={"oneOf": [{"const": 1}, {"type": "string"}]}).options is None
+    assert left_out(fields_of(None, {"type": "object", "properties": {"a": {}, "b": {}}}), {"b": 1}) == ["a"]
