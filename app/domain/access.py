@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from app.domain.clock import Instant
 from app.domain.errors import RoleViolation
+from app.domain.namespaces import ALL_ID
 
 
 class Role(StrEnum):
@@ -167,6 +168,8 @@ class RoleVerbGate:
 class Caller:
     """An authenticated caller. Created only by `engine.ops.access`.
 
+    `namespace` is where it acts. `key_id` is the API key that its credential descends from; a worker that claimed its
+    attempt has `claimed_key_id` beside that of the dispatcher. Both are None for code of this process.
     `task_id` and `attempt` bind a worker to its task; `jti` names the token's record, the parent of every token that
     this caller mints; `via` is how the credential was presented. `expires_at` is None for an attempt's own credential,
     which is renewed. `ready` is false before the caller's attempt has started and after its Final. `last_seen_at` is
@@ -176,6 +179,9 @@ class Caller:
     role: Role
     subject: str
     via: str  # token | handle | trusted | engine
+    namespace: int
+    key_id: str | None = None
+    claimed_key_id: str | None = None
     jti: str | None = None
     session_id: str | None = None
     task_id: str | None = None
@@ -187,5 +193,5 @@ class Caller:
     last_seen_at: Instant | None = None
 
 
-ENGINE = Caller(role=Role.OPERATOR, subject="engine", via="engine")
+ENGINE = Caller(role=Role.OPERATOR, subject="engine", via="engine", namespace=ALL_ID)
 """The engine itself as the caller: timers, recovery, retries."""

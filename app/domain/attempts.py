@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from app.domain.clock import Instant
 from app.domain.json import Json
+from app.domain.namespaces import DEFAULT_ID
 
 
 class Phase(StrEnum):
@@ -78,6 +79,9 @@ class Attempt(NamedTuple):
     `warned_at` the instant of the warning that it has been held for long. `detached` says whether its worker needs
     nothing of the server but its answers, `hands_out_handle` whether its dispatcher was given the handle; both come
     from its spawner. `output_bytes` and `late_bytes` are the sizes of its outputs, the Final aside, and late results.
+    `key_id` is the API key that its dispatcher descends from, `claimed_key_id` the one with which it was claimed.
+    `scope` lists the verbs that its worker may use, None all of its role; its credential ends at `credential_ends_at`
+    whatever is renewed. `gates` lists the hook ids of the main AI's gates that it went through.
     """
 
     task_id: str
@@ -123,6 +127,12 @@ class Attempt(NamedTuple):
     hands_out_handle: bool
     output_bytes: int = 0
     late_bytes: int = 0
+    namespace: int = DEFAULT_ID
+    key_id: str | None = None
+    claimed_key_id: str | None = None
+    scope: str | None = None
+    credential_ends_at: Instant | None = None
+    gates: Json | None = None
 
     @property
     def is_live(self) -> bool:

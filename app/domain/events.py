@@ -56,6 +56,7 @@ class Event:
     session_id: str | None
     attempt: int | None
     data: Json | None
+    namespace: int
 
     def document(self) -> dict[str, Any]:
         """Return the event as every consumer gets it: the fields of its kind beside the common ones that apply."""

@@ -11,6 +11,7 @@ from app.domain.clock import Instant
 from app.domain.errors import AnswerInvalid, InvalidRequest, PayloadTooLarge
 from app.domain.events import EventKind
 from app.domain.json import Json, canonical
+from app.domain.namespaces import DEFAULT_ID
 
 
 class QuestionStatus(StrEnum):
@@ -48,8 +49,14 @@ class Purpose(StrEnum):
     ESCALATION = "escalation"
 
 
+NO_KEYS = Json("[]")
+
+
 class Question(NamedTuple):
-    """One row of `questions`. `asked_by` and `asker_role` name the asker; `due_at` is set while a deadline runs."""
+    """One row of `questions`. `asked_by` and `asker_role` name the asker; `due_at` is set while a deadline runs.
+
+    `asker_keys` lists the API keys that the asker descends from, `answered_through` tells by which way it was answered.
+    """
 
     key: str
     task_id: str
@@ -74,6 +81,9 @@ class Question(NamedTuple):
     answered_at: Instant | None
     delivered_to: Json
     due_at: Instant | None
+    namespace: int = DEFAULT_ID
+    asker_keys: Json = NO_KEYS
+    answered_through: Json | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

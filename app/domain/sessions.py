@@ -36,7 +36,10 @@ def collapse_operator_kind(
 
 
 class Session(NamedTuple):
-    """One row of `sessions`. `rebuildable` is false with inline objects, which are lost at a restart."""
+    """One row of `sessions`. `rebuildable` is false with inline objects, which are lost at a restart.
+
+    `key_id` is the API key that it was attached with, None for one that code of this process attached.
+    """
 
     id: str
     operator_id: str
@@ -55,6 +58,8 @@ class Session(NamedTuple):
     detached_at: Instant | None
     last_seen: Instant
     expires_at: Instant
+    namespace: int
+    key_id: str | None
 
     @property
     def backend_ids(self) -> frozenset[str]:

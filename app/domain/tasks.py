@@ -19,6 +19,7 @@ from typing import NamedTuple
 from app.domain.clock import Instant
 from app.domain.errors import InvalidTransition
 from app.domain.json import Json
+from app.domain.namespaces import DEFAULT_ID
 
 
 class Status(StrEnum):
@@ -168,6 +169,7 @@ class Task(NamedTuple):
     updated_at: Instant
     settled_at: Instant | None
     root_task_id: str | None = None
+    namespace: int = DEFAULT_ID
 
     def retry_policy(self) -> RetryPolicy | None:
         """Return the decoded retry policy, None without one."""

@@ -213,7 +213,8 @@ def _is_bound(task_id: Any, attempt: Any) -> bool:
 class TokenRecord(NamedTuple):
     """One row of `tokens`: the server's record of a token. `uses_left` is None when unlimited.
 
-    `parent_jti` is the token that it was minted with: revoking the parent revokes it as well.
+    `parent_jti` is the token that it was minted with: revoking the parent revokes it as well. `key_id` is the API key
+    that it descends from, None for the tokens of code of this process.
     """
 
     jti: str
@@ -228,6 +229,8 @@ class TokenRecord(NamedTuple):
     max_uses: int | None
     uses_left: int | None
     revoked_at: Instant | None
+    namespace: int
+    key_id: str | None
 
     def claims(self) -> Claims:
         """Return the token's claims; signing them again returns an identical token."""
@@ -244,7 +247,10 @@ class TokenRecord(NamedTuple):
 
 
 class ApiKey(NamedTuple):
-    """One row of `api_keys`: the right to attach with some roles. Only the digest of its text is stored."""
+    """One row of `api_keys`: the right to attach with some roles. Only the digest of its text is stored.
+
+    A root key is of no namespace (`ALL_ID`). A `person` is somebody whose key no program holds.
+    """
 
     id: str
     name: str
@@ -254,6 +260,9 @@ class ApiKey(NamedTuple):
     created_at: Instant
     expires_at: Instant | None
     revoked_at: Instant | None
+    namespace: int
+    person: bool
+    email: str | None
 
     @property
     def role_set(self) -> frozenset[Role]:

@@ -45,6 +45,8 @@ class Webhook(NamedTuple):
     delivered_at: Instant | None
     created_at: Instant
     created_by: str
+    namespace: int
+    key_id: str | None
 
     def wants(self, event: Event) -> bool:
         """Return whether the event is of one of its kinds."""

@@ -141,7 +141,13 @@ class AttemptControl:
         def run(state: State, task: Task, attempt: Attempt) -> None:
             if attempt.warned_at is None:
                 ATTEMPTS.update(state.db, task.id, attempt.attempt, warned_at=state.now)
-                state.emit(EventKind.ATTEMPT_HELD_LONG, task_id=task.id, attempt=attempt.attempt, held_s=held_s)
+                state.emit(
+                    EventKind.ATTEMPT_HELD_LONG,
+                    namespace=task.namespace,
+                    task_id=task.id,
+                    attempt=attempt.attempt,
+                    held_s=held_s,
+                )
 
         await self.transact("held_long", run)
 

@@ -329,7 +329,7 @@ class Dispatcher:
         if last is None:
             return None
         request = DispatchRequest(stack=self.rebuild(last), lease_ms=last.lease_ms, owner=self.node)
-        caller = replace(ENGINE, jti=last.parent_jti, session_id=last.session_id)
+        caller = replace(ENGINE, key_id=last.key_id, jti=last.parent_jti, session_id=last.session_id)
         return dispatches.prepare(state, self._cfg, caller, task_id, request)
 
 

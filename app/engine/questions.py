@@ -9,6 +9,7 @@ from app.domain.access import Caller, Role, Verb
 from app.domain.errors import PollTimeout, QuestionClosed, ResumeKeyNotFound
 from app.domain.json import Json
 from app.domain.limits import Limits
+from app.domain.namespaces import ALL_ID
 from app.domain.questions import Ask, Question, QuestionStatus
 from app.domain.tokens import Bearer, CapToken
 from app.engine.ops import pages, questions
@@ -57,7 +58,7 @@ class Questions:
 
         Raises ResumeKeyNotFound, AlreadyAnswered, QuestionClosed, AnswerInvalid (it stays open).
         """
-        caller = Caller(role=Role.SENIOR, subject=by, via="trusted")
+        caller = Caller(role=Role.SENIOR, subject=by, via="trusted", namespace=ALL_ID)
         await self._transactions.run("resume", lambda s: questions.answer(s, self._layers, caller, key, value))
 
     async def answer(self, token: CapToken, key: str, value: Json, *, connected_as: str | None = None) -> Question:

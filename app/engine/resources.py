@@ -5,6 +5,7 @@ from __future__ import annotations
 from app.domain.access import Caller, Role, Verb
 from app.domain.errors import TokenTaskMismatch
 from app.domain.json import Json
+from app.domain.namespaces import DEFAULT_ID
 from app.domain.tokens import Bearer, CapToken
 from app.engine.ops import resources
 from app.engine.ops.access import bound_rows, require_live
@@ -20,7 +21,7 @@ class Resources:
 
     async def put_trusted(self, key: str, value: Json) -> None:
         """Store a named value, for code of this process. Raises InvalidRequest."""
-        await self._transactions.run("set_resource", lambda state: resources.put(state, key, value))
+        await self._transactions.run("set_resource", lambda state: resources.put(state, DEFAULT_ID, key, value))
 
     async def put(self, token: CapToken, key: str, value: Json) -> None:
         """Store a named value; needs `start_task`, and workers may not. Raises TokenTaskMismatch, InvalidRequest."""
@@ -28,7 +29,7 @@ class Resources:
         def run(state: State, caller: Caller) -> None:
             if caller.role is Role.WORKER:
                 raise TokenTaskMismatch(None)
-            resources.put(state, key, value)
+            resources.put(state, caller.namespace, key, value)
 
         await self._transactions.call("set_resource", token, Verb.START_TASK, run)
 
@@ -41,6 +42,6 @@ class Resources:
         def run(state: State, caller: Caller) -> tuple[Json, int]:
             if caller.attempt is not None:
                 require_live(bound_rows(state, caller, lock=False))
-            return resources.read(state, key)
+            return resources.read(state, caller.namespace, key)
 
         return await self._transactions.read_as(bearer, Verb.FETCH_DATA, run)

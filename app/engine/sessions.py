@@ -12,6 +12,7 @@ import structlog
 
 from app.domain.access import Caller, Role, Verb
 from app.domain.errors import SessionNotFound
+from app.domain.namespaces import DEFAULT_ID
 from app.domain.sessions import OperatorKind, Session, SessionOptions
 from app.domain.tokens import CapToken, TokenSigner
 from app.engine.api_keys import ApiKeys
@@ -127,6 +128,8 @@ class Sessions:
                 role=role,
                 ttl=ttl,
                 options=options,
+                namespace=key.namespace or DEFAULT_ID,
+                key_id=key.id,
                 parent=key.id,
                 expires_at=key.expires_at,
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from app.domain.errors import InvalidRequest
 from app.domain.handles import HandleMint
+from app.domain.namespaces import DEFAULT_ID
 from app.domain.webhooks import Webhook, WebhookSpec
 from app.engine.api_keys import ApiKeys
 from app.engine.ops import credentials, pages, webhooks
@@ -48,7 +49,7 @@ class Webhooks:
                 state,
                 f"key:{key.id}:webhook",
                 idempotency,
-                lambda: webhooks.create(state, spec, by=f"key:{key.id}"),
+                lambda: webhooks.create(state, spec, namespace=DEFAULT_ID, key_id=key.id, by=f"key:{key.id}"),
                 name=lambda made: made.id,
                 again=lambda webhook_id: webhooks.find(state, webhook_id),
             )

@@ -12,6 +12,7 @@ from app.domain.errors import EngineError
 from app.domain.handles import HandleMint
 from app.domain.json import Json
 from app.domain.names import check_name, check_optional
+from app.domain.namespaces import DEFAULT_ID
 from app.domain.outputs import Final, OutputEvent, OutputType
 from app.domain.tasks import Status
 from app.domain.tokens import Bearer
@@ -201,7 +202,16 @@ class Workers:
             worker, mint = worker_name or f"key:{key.name}", self._mint
 
             def make() -> Claim | None:
-                found = queues.claim(state, self._cfg, mint, queue=queue, agents=agents, worker=worker, key_id=key.id)
+                found = queues.claim(
+                    state,
+                    self._cfg,
+                    mint,
+                    namespace=key.namespace or DEFAULT_ID,
+                    queue=queue,
+                    agents=agents,
+                    worker=worker,
+                    key_id=key.id,
+                )
                 if found is None:
                     check_name(queue, "queue")  # one that was named before is emptied first
                 else:

@@ -23,22 +23,22 @@ TRANSACTIONS_PER_S = 5_000
 """More than a server appends, and a PostgreSQL cluster begins, on average. A restored database goes on above every
 cursor that may have been issued, at these rates, since the copy was made or an hour before."""
 
-_COLUMNS = "cursor, kind, at, task_id, session_id, attempt, data"
+_COLUMNS = "cursor, kind, at, task_id, session_id, attempt, data, namespace"
 _HORIZON = f"(pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %s) * {SLOTS_PER_TRANSACTION}"
 
-Cells = tuple[str, int, str | None, str | None, int | None, str | None]
-"""An event about to be appended: kind, at, task id, session id, attempt, data."""
+Cells = tuple[str, int, str | None, str | None, int | None, str | None, int]
+"""An event about to be appended: kind, at, task id, session id, attempt, data, namespace."""
 
 _MOST_AT_ONCE = 16
 
 
 def _sqlite_append(count: int) -> str:
-    rows = ", ".join(["(?, ?, ?, ?, ?, ?)"] * count)
-    return f"INSERT INTO events (kind, at, task_id, session_id, attempt, data) VALUES {rows}"  # noqa: S608 - constants
+    rows = ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * count)
+    return f"INSERT INTO events (kind, at, task_id, session_id, attempt, data, namespace) VALUES {rows}"  # noqa: S608 - constants
 
 
 def _postgres_append(count: int) -> str:
-    row = f"((pg_current_xact_id()::text::bigint + %s) * {SLOTS_PER_TRANSACTION} + %s, %s, %s, %s, %s, %s, %s)"
+    row = f"((pg_current_xact_id()::text::bigint + %s) * {SLOTS_PER_TRANSACTION} + %s, %s, %s, %s, %s, %s, %s, %s)"
     return f"INSERT INTO events ({_COLUMNS}) VALUES {', '.join([row] * count)} RETURNING cursor"  # noqa: S608 - constants
 
 
@@ -95,7 +95,7 @@ def back(db: Connection, count: int) -> int:
 
 
 def _event(row: tuple[Any, ...]) -> Event:
-    cursor, kind, at, task_id, session_id, attempt, data = row
+    cursor, kind, at, task_id, session_id, attempt, data, namespace = row
     return Event(
         cursor=cursor,
         kind=kind,
@@ -104,4 +104,5 @@ def _event(row: tuple[Any, ...]) -> Event:
         session_id=session_id,
         attempt=attempt,
         data=Json(data) if data is not None else None,
+        namespace=namespace,
     )

@@ -18,17 +18,31 @@ _BYTEWISE = Text().with_variant(Text(collation="C"), "postgresql")
 """Text compared byte by byte in both databases: ids sort alike, and no upgrade of locales breaks an index."""
 
 
-def _text(name: str, *, null: bool = False, key: bool = False) -> Column[str]:
-    return Column(name, _BYTEWISE, nullable=null, primary_key=key)
+def _text(name: str, *, null: bool = False, key: bool = False, default: str | None = None) -> Column[str]:
+    return Column(name, _BYTEWISE, nullable=null, primary_key=key, server_default=default)
 
 
 def _int(name: str, *, null: bool = False, key: bool = False, default: str | None = None) -> Column[int]:
     return Column(name, BigInteger, nullable=null, primary_key=key, autoincrement=False, server_default=default)
 
 
+def _namespace() -> Column[int]:
+    # What lies there from before there were namespaces is in the first one.
+    return Column("namespace", sa.Integer, nullable=False, server_default="1")
+
+
 def _flag(name: str, *, null: bool = False, default: str | None = None) -> Column[int]:
     return Column(name, SmallInteger, nullable=null, server_default=default)
 
+
+namespaces = sa.Table(
+    "namespaces",
+    metadata,
+    Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    _text("name"),
+    _int("created_at"),
+    Index("namespaces_name", "name", unique=True),
+)
 
 tasks = sa.Table(
     "tasks",
@@ -56,9 +70,17 @@ tasks = sa.Table(
     _int("updated_at"),
     _int("settled_at", null=True),
     _text("root_task_id", null=True),
-    Index("tasks_status", "status", "id"),
-    Index("tasks_agent", "agent", "id"),
-    Index("tasks_parent", "parent_task_id", "id"),
+    _namespace(),
+    Index("tasks_namespace", "namespace", "id"),
+    Index("tasks_status", "namespace", "status", "id"),
+    Index("tasks_agent", "namespace", "agent", "id"),
+    Index(
+        "tasks_parent",
+        "parent_task_id",
+        "id",
+        sqlite_where=sa.text("parent_task_id IS NOT NULL"),
+        postgresql_where=sa.text("parent_task_id IS NOT NULL"),
+    ),
     Index("tasks_session", "session_id", "id"),
     # What a worker's tree of tasks is counted by when it grows.
     Index(
@@ -91,6 +113,7 @@ tasks = sa.Table(
 task_labels = sa.Table(
     "task_labels",
     metadata,
+    Column("namespace", sa.Integer, primary_key=True, autoincrement=False),
     _text("name", key=True),
     _text("value", key=True),
     _text("task_id", key=True),
@@ -144,6 +167,12 @@ attempts = sa.Table(
     _flag("hands_out_handle", default="0"),
     _int("output_bytes", default="0"),
     _int("late_bytes", default="0"),
+    _namespace(),
+    _text("key_id", null=True),
+    _text("claimed_key_id", null=True),
+    _text("scope", null=True),
+    _int("credential_ends_at", null=True),
+    _text("gates", null=True),
     Index(
         "attempts_due",
         "due_at",
@@ -162,6 +191,7 @@ attempts = sa.Table(
     # Queued attempts in the order in which they are claimed: of all agents, and of one.
     Index(
         "attempts_queued",
+        "namespace",
         "queue",
         sa.text("priority DESC"),
         "turn",
@@ -171,6 +201,7 @@ attempts = sa.Table(
     ),
     Index(
         "attempts_queued_agent",
+        "namespace",
         "queue",
         "agent",
         sa.text("priority DESC"),
@@ -182,6 +213,7 @@ attempts = sa.Table(
     # The latest claim of each priority.
     Index(
         "attempts_claimed",
+        "namespace",
         "queue",
         "priority",
         "turn",
@@ -223,6 +255,8 @@ tokens = sa.Table(
     _int("max_uses", null=True),
     _int("uses_left", null=True),
     _int("revoked_at", null=True),
+    _namespace(),
+    _text("key_id", null=True),
     Index("tokens_parent", "parent_jti"),
     Index("tokens_expiry", "expires_at"),
     Index("tokens_task", "task_id"),
@@ -239,7 +273,11 @@ api_keys = sa.Table(
     _int("created_at"),
     _int("expires_at", null=True),
     _int("revoked_at", null=True),
+    _namespace(),
+    _flag("person", default="0"),
+    _text("email", null=True),
     Index("api_keys_digest", "digest", unique=True),
+    Index("api_keys_name", "namespace", "name"),
 )
 
 sessions = sa.Table(
@@ -262,6 +300,9 @@ sessions = sa.Table(
     _int("detached_at", null=True),
     _int("last_seen"),
     _int("expires_at"),
+    _namespace(),
+    _text("key_id", null=True),
+    Index("sessions_namespace", "namespace", "id"),
     Index("sessions_jti", "jti", unique=True),
     Index("sessions_seen", "attached", "last_seen"),
     Index("sessions_expiry", "expires_at"),
@@ -293,9 +334,13 @@ questions = sa.Table(
     _int("answered_at", null=True),
     _text("delivered_to"),
     _int("due_at", null=True),
+    _namespace(),
+    _text("asker_keys", default="[]"),
+    _text("answered_through", null=True),
     Index("questions_task", "task_id", "key"),
-    Index("questions_status", "status", "key"),
-    Index("questions_bridge", "bridge_id", "status", "key"),
+    Index("questions_namespace", "namespace", "key"),
+    Index("questions_status", "namespace", "status", "key"),
+    Index("questions_bridge", "namespace", "bridge_id", "status", "key"),
     Index(
         "questions_due",
         "due_at",
@@ -332,6 +377,7 @@ late_results = sa.Table(
 resources = sa.Table(
     "resources",
     metadata,
+    Column("namespace", sa.Integer, primary_key=True, autoincrement=False),
     _text("key", key=True),
     _text("value"),
     _int("updated_at"),
@@ -348,6 +394,7 @@ events = sa.Table(
     _text("session_id", null=True),
     _int("attempt", null=True),
     _text("data", null=True),
+    _namespace(),
     Index(
         "events_task",
         "task_id",
@@ -377,6 +424,18 @@ webhooks = sa.Table(
     _int("delivered_at", null=True),
     _int("created_at"),
     _text("created_by"),
+    _namespace(),
+    _text("key_id", null=True),
+)
+
+held_ids = sa.Table(
+    "held_ids",
+    metadata,
+    Column("namespace", sa.Integer, primary_key=True, autoincrement=False),
+    _text("id", key=True),
+    _text("key_id"),
+    _int("held_at"),
+    sqlite_with_rowid=False,
 )
 
 idempotency = sa.Table(

@@ -115,6 +115,7 @@ class State:
         self,
         kind: EventKind,
         *,
+        namespace: int,
         task_id: str | None = None,
         session_id: str | None = None,
         attempt: int | None = None,
@@ -127,7 +128,7 @@ class State:
         body = Json.of(data).text if data else None
         if body is not None and len(body) > LONG_EVENT:
             body = Json.of({name: _cut(value) for name, value in data.items()}).text
-        self._events.append((kind.value, self.now, task_id, session_id, attempt, body))
+        self._events.append((kind.value, self.now, task_id, session_id, attempt, body, namespace))
 
     def flush(self) -> None:
         """Write the appended events. The store calls it when the operation has returned."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from app.domain.attempts import Attempt
+from app.domain.namespaces import Namespace
 from app.domain.outputs import LateResult, Output
 from app.domain.questions import Question
 from app.domain.sessions import Session
@@ -15,6 +16,7 @@ from app.state import schema
 from app.state.rows import Rows
 from app.state.statements import Connection, Statement
 
+NAMESPACES = Rows(schema.namespaces, Namespace)
 TASKS = Rows(schema.tasks, Task)
 ATTEMPTS = Rows(schema.attempts, Attempt)
 SESSIONS = Rows(schema.sessions, Session)

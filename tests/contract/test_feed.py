@@ -24,7 +24,7 @@ def tell(label: str, count: int = 1):
 
     def operation(state: State) -> None:
         for place in range(count):
-            state.emit(EventKind.WORKER_OUTPUT, task_id="T-1", label=f"{label}.{place}")
+            state.emit(EventKind.WORKER_OUTPUT, namespace=1, task_id="T-1", label=f"{label}.{place}")
 
     return operation
 

@@ -77,7 +77,7 @@ def _of_kind(kind: str) -> str:
     cells = {
         str(column.name): "0" if isinstance(column.type, (sa.BigInteger, sa.SmallInteger)) else f"'{kind}'"
         for column in schema.attempts.columns
-        if column.server_default is None
+        if column.server_default is None and not column.nullable
     }
     return f"INSERT INTO attempts ({', '.join(cells)}) VALUES ({', '.join(cells.values())})"  # noqa: S608 - constants
 

@@ -209,7 +209,7 @@ async def test_old_idempotency_keys_go(store: Store) -> None:
 async def test_old_events_go_in_order(store: Store) -> None:
     """Events go from the oldest on, and cursors are never used again."""
     for days in (40, 35, 31, 29, 1):
-        await store.transact("tell", lambda state: state.emit(EventKind.TASK_CREATED, task_id="T"))
+        await store.transact("tell", lambda state: state.emit(EventKind.TASK_CREATED, namespace=1, task_id="T"))
         await change(
             store,
             f"UPDATE events SET at = {NOW - days * DAY} WHERE cursor = (SELECT max(cursor) FROM events)",  # noqa: S608
@@ -218,14 +218,14 @@ async def test_old_events_go_in_order(store: Store) -> None:
     assert await sweep_all(store, limit=2) == [2, 1]
     assert await left(store, "cursor", "events") == before[3:]
     await sweep_all(store, RetentionPolicy(events=timedelta(0)))
-    await store.transact("tell", lambda state: state.emit(EventKind.TASK_CREATED, task_id="T"))
+    await store.transact("tell", lambda state: state.emit(EventKind.TASK_CREATED, namespace=1, task_id="T"))
     assert min(await left(store, "cursor", "events")) > before[-1]
 
 
 async def test_nothing_goes_where_no_age_is_set(store: Store) -> None:
     """None keeps for ever."""
     await put(store, rows.task("T-1"), rows.token("K-1"), rows.session("S-1"))
-    await store.transact("tell", lambda state: state.emit(EventKind.TASK_CREATED))
+    await store.transact("tell", lambda state: state.emit(EventKind.TASK_CREATED, namespace=1))
     await change(store, "INSERT INTO idempotency VALUES ('s', 'k', '', '', 0)")
     keep = RetentionPolicy(finished=None, blocked=None, events=None, credentials=None, sessions=None, idempotency=None)
     assert await sweep_all(store, keep) == []

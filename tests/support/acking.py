@@ -23,7 +23,7 @@ def write_twice(name: str) -> Callable[[State], None]:
 
     def operation(state: State) -> None:
         set_meta(state.db, name, "1")
-        state.emit(EventKind.WORKER_OUTPUT, label=name)
+        state.emit(EventKind.WORKER_OUTPUT, namespace=1, label=name)
         set_meta(state.db, f"{name}'", "1")
 
     return operation

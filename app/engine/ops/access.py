@@ -24,6 +24,7 @@ from app.domain.errors import (
     TokenTaskMismatch,
     TokenUsesExhausted,
 )
+from app.domain.namespaces import ALL_ID
 from app.domain.tasks import Status, Task
 from app.domain.tokens import Claims
 from app.engine.ops import leases
@@ -105,6 +106,8 @@ def authenticate(state: State, presented: Presented, *, consume: bool = True) ->
         role=record.role,
         subject=record.subject,
         via="token",
+        namespace=record.namespace,
+        key_id=record.key_id,
         jti=record.jti,
         session_id=record.session_id,
         task_id=record.task_id,
@@ -172,10 +175,14 @@ def _bound(state: State, attempt: Attempt, via: str) -> Caller:
         role=Role.WORKER,
         subject=attempt.worker_id or f"{attempt.task_id}#{attempt.attempt}",
         via=via,
+        namespace=attempt.namespace,
+        key_id=attempt.key_id,
+        claimed_key_id=attempt.claimed_key_id,
         jti=attempt.jti,
         session_id=attempt.session_id,
         task_id=attempt.task_id,
         attempt=attempt.attempt,
+        scope=None if attempt.scope is None else frozenset(map(Verb, attempt.scope.split())),
         ready=attempt.phase in READY,
         lease_ms=attempt.lease_ms,
         last_seen_at=leases.last_heartbeat(attempt),
@@ -276,7 +283,9 @@ def trusted_rows(state: State, task_id: str, attempt: int | None, *, lock: bool 
     The handle's life is checked again, in the transaction of the work. Raises TokenExpired, TokenRevoked,
     TaskNotFound, NotStarted.
     """
-    caller = Caller(role=Role.WORKER, subject="trusted", via="trusted", task_id=task_id, attempt=attempt)
+    caller = Caller(
+        role=Role.WORKER, subject="trusted", via="trusted", namespace=ALL_ID, task_id=task_id, attempt=attempt
+    )
     found = bound_rows(state, caller, lock=lock)
     return WorkerRows(_bound(state, found.attempt, "trusted"), found.task, found.attempt)
 

@@ -20,9 +20,10 @@ from app.domain.errors import (
 from app.domain.events import EventKind
 from app.domain.ids import ALPHABET
 from app.domain.names import check_name
+from app.domain.namespaces import ALL_ID, DEFAULT_ID
 from app.domain.tasks import Status
 from app.domain.tokens import KEY_PREFIX, ApiKey, TokenRecord
-from app.engine.ops import audit, queues, sessions
+from app.engine.ops import audit, sessions
 from app.engine.ops.access import lock_credential, require_no_cancelled_ancestor, revocation_of
 from app.engine.ops.queries import lock_task
 from app.engine.ops.settling import fail_attempt, lose_attempt
@@ -38,7 +39,7 @@ _ALL_KEYS = API_KEYS.search(order=(_K.id,))
 _ROOTS = API_KEYS.search(_K.root == 1, _K.revoked_at.is_(None), order=(_K.id,))
 _MINTED_WITH = TOKENS.search(_T.parent_jti == sa.bindparam("parent"), _T.revoked_at.is_(None))
 _CLAIMED = ATTEMPTS.search(
-    sa.text("phase <> 'ended'"), _A.queue.is_not(None), _A.process == sa.bindparam("claimed_with")
+    sa.text("phase <> 'ended'"), _A.queue.is_not(None), _A.claimed_key_id == sa.bindparam("claimed_with")
 )
 _DISPATCHED_WITH = ATTEMPTS.search(_A.parent_jti == sa.bindparam("parent"), sa.text("phase <> 'ended'"))
 
@@ -85,7 +86,17 @@ def require_root(key: ApiKey) -> None:
 
 
 def create_key(
-    state: State, *, name: str, roles: frozenset[Role], digest: str, ttl: timedelta | None, root: bool = False, by: str
+    state: State,
+    *,
+    name: str,
+    roles: frozenset[Role],
+    digest: str,
+    ttl: timedelta | None,
+    root: bool = False,
+    namespace: int = DEFAULT_ID,
+    person: bool = False,
+    email: str | None = None,
+    by: str,
 ) -> ApiKey:
     """Record a new key. Raises InvalidName, InvalidRequest."""
     check_name(name, "name")
@@ -102,6 +113,9 @@ def create_key(
         created_at=state.now,
         expires_at=state.now + round(ttl.total_seconds() * 1000) if ttl else None,
         revoked_at=None,
+        namespace=ALL_ID if root else namespace,
+        person=person,
+        email=email,
     )
     API_KEYS.insert(state.db, key)
     audit.record(state, "key_created", actor=by, target=key.id, name=name, roles=key.roles)
@@ -140,7 +154,8 @@ def _make_root(state: State, digest: str) -> None:
         create_key(state, name="root", roles=frozenset(Role), digest=digest, ttl=None, root=True, by="server")
         return
     roles = " ".join(sorted(Role))
-    API_KEYS.update(state.db, before.id, name="root", roles=roles, root=True, expires_at=None, revoked_at=None)
+    granted = {"name": "root", "roles": roles, "root": True, "namespace": ALL_ID}
+    API_KEYS.update(state.db, before.id, **granted, expires_at=None, revoked_at=None)
     audit.record(state, "key_restored", actor="configuration", target=before.id, name="root", roles=roles)
 
 
@@ -170,11 +185,11 @@ def revoke_key(state: State, key_id: str, *, by: str) -> None:
 
 def _revoke_key(state: State, key: ApiKey, *, by: str) -> None:
     API_KEYS.update(state.db, key.id, revoked_at=state.now)
-    state.emit(EventKind.TOKEN_REVOKED, key_id=key.id, by=by)
+    state.emit(EventKind.TOKEN_REVOKED, namespace=key.namespace, key_id=key.id, by=by)
     audit.record(state, "key_revoked", actor=by, target=key.id)
     state.wake("loop")  # claims that wait with this key look again, and are refused
     _revoke_descendants(state, key.id)
-    for found in _CLAIMED.all(state.db, claimed_with=queues.claimed_with(key.id).text):
+    for found in _CLAIMED.all(state.db, claimed_with=key.id):
         _lose_claimed(state, found)
 
 
@@ -230,6 +245,8 @@ def mint(state: State, caller: Caller, caller_expires_at: int, asked: Mint) -> T
         max_uses=asked.max_uses,
         uses_left=asked.max_uses,
         revoked_at=None,
+        namespace=caller.namespace,
+        key_id=caller.key_id,
     )
     TOKENS.insert(state.db, record)
     audit.by(state, caller, "token_minted", target=record.jti, role=record.role.value, subject=record.subject)
@@ -259,7 +276,13 @@ def revoke(state: State, caller: Caller, jti: str) -> None:
         raise KeyNotFound(jti)
     if record.revoked_at is None:
         _revoke_one(state, record)
-        state.emit(EventKind.TOKEN_REVOKED, session_id=record.session_id, jti=jti, by=caller.subject)
+        state.emit(
+            EventKind.TOKEN_REVOKED,
+            namespace=record.namespace,
+            session_id=record.session_id,
+            jti=jti,
+            by=caller.subject,
+        )
         audit.by(state, caller, "token_revoked", target=jti)
     _revoke_descendants(state, jti)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from app.domain.access import Caller
@@ -38,6 +39,13 @@ class DispatchRequest:
     repeatable: bool = True
 
 
+class _Descent(NamedTuple):
+    """What the credential of a new attempt descends from."""
+
+    parent_jti: str | None
+    key_id: str | None
+
+
 class Prepared(NamedTuple):
     """A new live attempt, with its job and its resolved stack."""
 
@@ -64,13 +72,16 @@ def prepare(state: State, cfg: EngineCfg, caller: Caller, task_id: str, request:
     session_id = session_of(state, caller) or task.session_id
     active = stack.resolve(facts_of(state, task, number, stack.router.kind, stack.hints, session_id))
     directive = (task.next_prompt or task.directive).value
-    draft = active.prepare(Draft(facts=active.facts, prompt=directive), lambda name: resources.find(state, name))
+    read = partial(resources.find, state, task.namespace)
+    draft = active.prepare(Draft(facts=active.facts, prompt=directive), read)
     prompt = task.next_prompt if draft.prompt is directive else _changed_prompt(cfg, draft)
-    attempt = _new_attempt(state, cfg, task, request, active, draft, prompt=prompt, parent_jti=parent_jti)
+    descent = _Descent(parent_jti, caller.key_id)
+    attempt = _new_attempt(state, cfg, task, request, active, draft, prompt=prompt, descent=descent)
     ATTEMPTS.insert(state.db, attempt)
     change(state, task, status=after, attempt=number, live=True, next_prompt=None, retry_at=None, settled_at=None)
     state.emit(
         EventKind.TASK_ATTEMPT_STARTED,
+        namespace=task.namespace,
         task_id=task.id,
         session_id=session_id,
         attempt=number,
@@ -97,7 +108,7 @@ def _new_attempt(
     draft: Draft,
     *,
     prompt: Json | None,
-    parent_jti: str | None,
+    descent: _Descent,
 ) -> Attempt:
     spawner, steps, hands_out = active.spawner, active.drives, active.hands_out_handle
     phase = Phase.WAITING if active.gates else Phase.SPAWNING if steps else spawner.first_phase
@@ -115,12 +126,12 @@ def _new_attempt(
         repeatable=request.repeatable and not hands_out,
         session_id=active.facts.session_id,
         jti=state.ids.new("W"),
-        parent_jti=parent_jti,
+        parent_jti=descent.parent_jti,
         worker_id=None,
         process=None,
         **_deadlines(state, cfg, task, spawner, phase, request.lease_ms),
         paused_at=None,
-        **_place_in_queue(state, spawner, task.agent),
+        **_place_in_queue(state, spawner, task),
         owner=request.owner,
         epoch=1,
         last_seen_at=None,
@@ -137,6 +148,8 @@ def _new_attempt(
         ended_at=None,
         detached=active.detached,
         hands_out_handle=hands_out,
+        namespace=task.namespace,
+        key_id=descent.key_id,
     )
 
 
@@ -153,12 +166,12 @@ def _job(cfg: EngineCfg, attempt: Attempt, draft: Draft) -> Job:
     )
 
 
-def _place_in_queue(state: State, spawner: SpawnerAdapter, agent: str) -> dict[str, Any]:
+def _place_in_queue(state: State, spawner: SpawnerAdapter, task: Task) -> dict[str, Any]:
     """Return queue, priority and turn of a new attempt, if its spawner has a queue."""
     spec = spawner.spec
     queue = str(spec["queue"]) if spawner.first_phase is Phase.QUEUED else None
     priority = int(spec.get("priority") or 0)
-    turn = turns.next_turn(state, queue, priority, agent) if queue is not None else 0
+    turn = turns.next_turn(state, task.namespace, queue, priority, task.agent) if queue is not None else 0
     return {"queue": queue, "priority": priority, "turn": turn}
 
 

@@ -102,7 +102,14 @@ def _keep_late(state: State, limits: Limits, attempt: Attempt, final: Final, rea
     ATTEMPTS.update(
         state.db, attempt.task_id, attempt.attempt, late=late.index + 1, late_bytes=attempt.late_bytes + size
     )
-    state.emit(EventKind.LATE_RESULT, task_id=late.task_id, attempt=late.attempt, index=late.index, reason=reason)
+    state.emit(
+        EventKind.LATE_RESULT,
+        namespace=attempt.namespace,
+        task_id=late.task_id,
+        attempt=late.attempt,
+        index=late.index,
+        reason=reason,
+    )
     return True
 
 

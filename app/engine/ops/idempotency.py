@@ -86,9 +86,12 @@ def _known(state: State, scope: str, idempotency: Idempotency) -> Json | None:
 def scope_of(caller: Caller, route: str) -> str:
     """Return the scope of a caller's keys on a route, whichever of its tokens it presents.
 
-    A worker is identified by its attempt: one worker's name may have many attempts.
+    A worker is identified by its attempt: one worker's name may have many attempts. Others are by their API key: names
+    are labels, which several keys may use.
     """
     who = caller.subject
     if caller.task_id is not None:
         who = f"{caller.task_id}#{caller.attempt}" if caller.attempt is not None else f"{caller.task_id}:{who}"
+    if caller.attempt is None:
+        return f"{caller.namespace}:{caller.key_id or ''}:{caller.role}:{who}:{route}"
     return f"{caller.role}:{who}:{route}"

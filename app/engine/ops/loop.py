@@ -47,7 +47,8 @@ def switch(state: State, caller: Caller, *, paused: bool) -> LoopState:
         return before
     after = LoopState(paused, caller.subject, state.now)
     set_meta(state.db, _NAME, Json.of({"paused": paused, "by": caller.subject, "since": state.now}).text)
-    state.emit(EventKind.LOOP_PAUSED if paused else EventKind.LOOP_RESUMED, by=caller.subject)
+    kind = EventKind.LOOP_PAUSED if paused else EventKind.LOOP_RESUMED
+    state.emit(kind, namespace=caller.namespace, by=caller.subject)
     audit.by(state, caller, "loop_paused" if paused else "loop_resumed")
     state.wake("loop")
     if not paused:

@@ -120,6 +120,7 @@ def record(state: State, attempt: Attempt, kind: OutputType, body: Json) -> dict
     )
     state.emit(
         EventKind.WORKER_OUTPUT,
+        namespace=attempt.namespace,
         task_id=attempt.task_id,
         session_id=attempt.session_id,
         attempt=attempt.attempt,

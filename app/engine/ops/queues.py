@@ -10,7 +10,6 @@ import sqlalchemy as sa
 from app.domain.attempts import Phase, WorkerPayload
 from app.domain.events import EventKind
 from app.domain.handles import HandleMint
-from app.domain.json import Json
 from app.engine.ops import leases, loop
 from app.engine.ops.attempts import new_handle, payload
 from app.engine.ops.rules import EngineCfg
@@ -34,7 +33,11 @@ class Claim:
 # The condition is the index's own: what waits for a senior has its clocks stopped and is nobody's to claim.
 _WAITING = (
     sa.select(_A.task_id, _A.attempt, _A.priority, _A.turn)
-    .where(_A.queue == sa.bindparam("of_queue"), sa.text("phase = 'queued' AND paused_at IS NULL"))
+    .where(
+        _A.namespace == sa.bindparam("of_namespace"),
+        _A.queue == sa.bindparam("of_queue"),
+        sa.text("phase = 'queued' AND paused_at IS NULL"),
+    )
     .order_by(_A.priority.desc(), _A.turn, _A.task_id)
     .limit(1)
     .with_for_update(skip_locked=True)
@@ -44,7 +47,15 @@ _NEXT_FOR = Statement(_WAITING.where(_A.agent == sa.bindparam("of_agent")))
 
 
 def claim(
-    state: State, cfg: EngineCfg, mint: HandleMint, *, queue: str, agents: Sequence[str], worker: str, key_id: str
+    state: State,
+    cfg: EngineCfg,
+    mint: HandleMint,
+    *,
+    namespace: int,
+    queue: str,
+    agents: Sequence[str],
+    worker: str,
+    key_id: str,
 ) -> Claim | None:
     """Give the worker the next attempt of the queue: highest priority first, then agent by agent in turn.
 
@@ -53,7 +64,7 @@ def claim(
     """
     if loop.read(state).paused:
         return None
-    found = _candidate(state, queue, agents)
+    found = _candidate(state, namespace, queue, agents)
     if found is None:
         return None
     task = TASKS.get(state.db, found[0])
@@ -67,19 +78,21 @@ def claim(
         attempt.attempt,
         phase=Phase.RUNNING,
         worker_id=worker,
-        process=claimed_with(key_id),
+        claimed_key_id=key_id,
         **deadlines,
     )
-    state.emit(EventKind.WORKER_CLAIMED, task_id=task.id, attempt=attempt.attempt, worker=worker, queue=queue)
+    state.emit(
+        EventKind.WORKER_CLAIMED,
+        namespace=task.namespace,
+        task_id=task.id,
+        attempt=attempt.attempt,
+        worker=worker,
+        queue=queue,
+    )
     state.wake(f"attempt:{task.id}")
     handle = new_handle(state, mint, task.id, attempt.attempt)
     expires_at = deadlines["lease_expires_at"]
     return Claim(handle=handle, payload=payload(state, task, attempt), lease_expires_at=expires_at)
-
-
-def claimed_with(key_id: str) -> Json:
-    """Return what is recorded of a claimed attempt's worker: the API key with which it is revoked."""
-    return Json.of({"key": key_id})
 
 
 def claimed(state: State, mint: HandleMint, task_id: str, number: int, worker: str) -> Claim | None:
@@ -95,12 +108,16 @@ def claimed(state: State, mint: HandleMint, task_id: str, number: int, worker: s
     return Claim(handle=handle, payload=payload(state, task, attempt), lease_expires_at=attempt.lease_expires_at)
 
 
-def _candidate(state: State, queue: str, agents: Sequence[str]) -> tuple[str, int] | None:
+def _candidate(state: State, namespace: int, queue: str, agents: Sequence[str]) -> tuple[str, int] | None:
     """Return the next attempt in line for any agent, or for these agents."""
     if agents:
-        found = [row for agent in agents for row in _NEXT_FOR.query(state.db, of_queue=queue, of_agent=agent)]
+        found = [
+            row
+            for agent in agents
+            for row in _NEXT_FOR.query(state.db, of_namespace=namespace, of_queue=queue, of_agent=agent)
+        ]
     else:
-        found = _NEXT.query(state.db, of_queue=queue)
+        found = _NEXT.query(state.db, of_namespace=namespace, of_queue=queue)
     if not found:
         return None
     task_id, number, *_ = min(found, key=lambda row: (-row[2], row[3], row[0]))

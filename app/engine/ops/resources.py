@@ -12,27 +12,28 @@ from app.state.state import State
 from app.state.statements import Statement
 
 _R = schema.resources.c
-_GET = Statement(sa.select(_R.value, _R.updated_at).where(_R.key == sa.bindparam("name")))
-_DELETE = Statement(sa.delete(schema.resources).where(_R.key == sa.bindparam("name")))
+_NAMED = (_R.namespace == sa.bindparam("of_namespace"), _R.key == sa.bindparam("name"))
+_GET = Statement(sa.select(_R.value, _R.updated_at).where(*_NAMED))
+_DELETE = Statement(sa.delete(schema.resources).where(*_NAMED))
 _INSERT = Statement(sa.insert(schema.resources))
 
 
-def put(state: State, key: str, value: Json) -> None:
+def put(state: State, namespace: int, key: str, value: Json) -> None:
     """Set a named value, replacing an earlier one. Raises InvalidName."""
     check_name(key, "key")
-    _DELETE.change(state.db, name=key)
-    _INSERT.change(state.db, key=key, value=value.text, updated_at=state.now)
+    _DELETE.change(state.db, of_namespace=namespace, name=key)
+    _INSERT.change(state.db, namespace=namespace, key=key, value=value.text, updated_at=state.now)
 
 
-def find(state: State, key: str) -> Json | None:
+def find(state: State, namespace: int, key: str) -> Json | None:
     """Return the value; None when no resource has this name."""
-    rows = _GET.query(state.db, name=key)
+    rows = _GET.query(state.db, of_namespace=namespace, name=key)
     return Json(rows[0][0]) if rows else None
 
 
-def read(state: State, key: str) -> tuple[Json, int]:
+def read(state: State, namespace: int, key: str) -> tuple[Json, int]:
     """Return the value and when it was set. Raises ResourceNotFound."""
-    rows = _GET.query(state.db, name=key)
+    rows = _GET.query(state.db, of_namespace=namespace, name=key)
     if not rows:
         raise ResourceNotFound(key)
     return Json(rows[0][0]), rows[0][1]

@@ -13,6 +13,7 @@ from app.domain.errors import InvalidRequest, SessionNotFound
 from app.domain.events import EventKind
 from app.domain.json import Json
 from app.domain.names import check_name, check_optional, check_session_label
+from app.domain.namespaces import DEFAULT_ID
 from app.domain.sessions import Session, SessionOptions
 from app.domain.tasks import TERMINAL
 from app.domain.tokens import TokenRecord
@@ -42,6 +43,8 @@ class Attach:
     role: Role
     ttl: timedelta
     options: SessionOptions
+    namespace: int = DEFAULT_ID
+    key_id: str | None = None
     parent: str | None = None
     expires_at: int | None = None
     """When its parent token expires; the session never outlives it."""
@@ -73,10 +76,18 @@ def attach(state: State, asked: Attach) -> tuple[Session, TokenRecord]:
         max_uses=None,
         uses_left=None,
         revoked_at=None,
+        namespace=asked.namespace,
+        key_id=asked.key_id,
     )
     SESSIONS.insert(state.db, session)
     TOKENS.insert(state.db, record)
-    state.emit(EventKind.SESSION_ATTACHED, session_id=session.id, operator_id=session.operator_id, role=session.role)
+    state.emit(
+        EventKind.SESSION_ATTACHED,
+        namespace=session.namespace,
+        session_id=session.id,
+        operator_id=session.operator_id,
+        role=session.role,
+    )
     audit.record(
         state, "attach", actor=f"{session.role}:{session.operator_id}", credential=asked.parent, target=session.id
     )
@@ -113,6 +124,8 @@ def _session(state: State, asked: Attach, expires_at: int) -> Session:
         detached_at=None,
         last_seen=state.now,
         expires_at=expires_at,
+        namespace=asked.namespace,
+        key_id=asked.key_id,
     )
 
 
@@ -140,7 +153,13 @@ def heartbeat(state: State, caller: Caller) -> None:
     changes: dict[str, Any] = {"last_seen": max(session.last_seen, state.now)}
     if not session.attached:
         changes |= {"attached": True, "attached_at": state.now, "detached_at": None}
-        state.emit(EventKind.SESSION_ATTACHED, session_id=session.id, operator_id=session.operator_id, again=True)
+        state.emit(
+            EventKind.SESSION_ATTACHED,
+            namespace=session.namespace,
+            session_id=session.id,
+            operator_id=session.operator_id,
+            again=True,
+        )
     SESSIONS.update(state.db, session.id, **changes)
 
 
@@ -159,7 +178,13 @@ def detach_revoked(state: State, session_id: str) -> None:
 def _detach(state: State, session: Session, why: str) -> None:
     if session.attached:
         SESSIONS.update(state.db, session.id, attached=False, detached_at=state.now)
-        state.emit(EventKind.SESSION_DETACHED, session_id=session.id, operator_id=session.operator_id, why=why)
+        state.emit(
+            EventKind.SESSION_DETACHED,
+            namespace=session.namespace,
+            session_id=session.id,
+            operator_id=session.operator_id,
+            why=why,
+        )
 
 
 def detach_unresponsive(state: State, before: int, limit: int, *, keep_tasks: bool = True) -> int:

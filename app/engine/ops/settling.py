@@ -78,6 +78,7 @@ def end_attempt(
     )
     state.emit(
         EventKind.TASK_ATTEMPT_COMPLETED,
+        namespace=attempt.namespace,
         task_id=attempt.task_id,
         attempt=attempt.attempt,
         session_id=attempt.session_id,
@@ -134,7 +135,7 @@ def fail_attempt(
 
 def lose_attempt(state: State, task: Task, attempt: Attempt, detail: str, *, worker_gone: bool = False) -> None:
     """End a live attempt whose worker is lost."""
-    state.emit(EventKind.LEASE_LOST, task_id=task.id, attempt=attempt.attempt, detail=detail)
+    state.emit(EventKind.LEASE_LOST, namespace=task.namespace, task_id=task.id, attempt=attempt.attempt, detail=detail)
     fail_attempt(state, task, attempt, Reason.LOST, detail, worker_gone=worker_gone)
 
 
@@ -153,7 +154,7 @@ def expire_attempt(state: State, task_id: str, number: int) -> None:
     if attempt is None or not attempt.is_live or attempt.due_at is None or attempt.due_at > state.now:
         return
     if attempt.timeout_at is not None and attempt.timeout_at <= state.now:
-        state.emit(EventKind.ATTEMPT_TIMED_OUT, task_id=task_id, attempt=number)
+        state.emit(EventKind.ATTEMPT_TIMED_OUT, namespace=task.namespace, task_id=task_id, attempt=number)
         fail_attempt(state, task, attempt, Reason.TIMEOUT, "the attempt timeout passed")
         return
     leased = attempt.lease_expires_at is not None and attempt.lease_expires_at <= state.now
@@ -169,7 +170,14 @@ def settle_task(state: State, task: Task, status: Status, *, result: Json | None
     assert status in SETTLED  # noqa: S101 - every caller passes a constant
     if task.open_questions:
         withdraw_questions(state, task, f"the task is {status.value}")
-    state.emit(_SETTLED_EVENT[status], task_id=task.id, session_id=task.session_id, attempt=task.attempt, **data)
+    state.emit(
+        _SETTLED_EVENT[status],
+        namespace=task.namespace,
+        task_id=task.id,
+        session_id=task.session_id,
+        attempt=task.attempt,
+        **data,
+    )
     return change(
         state,
         task,
@@ -223,7 +231,12 @@ def withdraw_questions(state: State, task: Task, reason: str) -> None:
             due_at=None,
         )
         state.emit(
-            EventKind.QUESTION_WITHDRAWN, task_id=task.id, attempt=question.attempt, key=question.key, reason=reason
+            EventKind.QUESTION_WITHDRAWN,
+            namespace=task.namespace,
+            task_id=task.id,
+            attempt=question.attempt,
+            key=question.key,
+            reason=reason,
         )
         state.wake(f"question:{question.key}")
 
@@ -250,6 +263,7 @@ def _wait_for_retry(state: State, task: Task, *, result: Json | None, retry_at: 
         withdraw_questions(state, task, "the attempt that asked is over")
     state.emit(
         EventKind.TASK_RETRY_SCHEDULED,
+        namespace=task.namespace,
         task_id=task.id,
         session_id=task.session_id,
         attempt=task.attempt,

@@ -78,6 +78,7 @@ def _question(
         answered_at=None,
         delivered_to=Json("[]"),
         due_at=asked.deadline if asked.on_deadline is not OnDeadline.KEEP_WAITING else None,
+        namespace=task.namespace,
     )
 
 
@@ -85,6 +86,7 @@ def emit(state: State, kind: EventKind, question: Question, task: Task, **data: 
     """Emit an event about a question; fields without a value are left out."""
     state.emit(
         kind,
+        namespace=task.namespace,
         task_id=task.id,
         session_id=task.session_id,
         attempt=question.attempt,

@@ -91,13 +91,15 @@ def start(state: State, cfg: EngineCfg, caller: Caller, spec: TaskSpec) -> Task:
         updated_at=state.now,
         settled_at=None,
         root_task_id=(parent.root_task_id or parent.id) if parent else None,
+        namespace=caller.namespace,
     )
     TASKS.insert(state.db, task)
     for name, value in (spec.labels or {}).items():
-        _INSERT_LABEL.change(state.db, name=name, value=value, task_id=task.id)
+        _INSERT_LABEL.change(state.db, namespace=task.namespace, name=name, value=value, task_id=task.id)
     below: dict[str, Any] = {"parent_task_id": parent.id} if parent else {}
     state.emit(
         EventKind.TASK_CREATED,
+        namespace=task.namespace,
         task_id=task.id,
         session_id=task.session_id,
         agent=task.agent,
@@ -158,7 +160,13 @@ def post_interim(state: State, caller: Caller, task_id: str, value: Json) -> Tas
         task = lock_task(state, task_id)
     if task.status in TERMINAL:
         raise InvalidTransition(task.id, task.status.value, Verb.POST_RESULT.value, "its result is final")
-    state.emit(EventKind.RESULT_POSTED, task_id=task.id, attempt=task.attempt, by=caller.subject)
+    state.emit(
+        EventKind.RESULT_POSTED,
+        namespace=task.namespace,
+        task_id=task.id,
+        attempt=task.attempt,
+        by=caller.subject,
+    )
     return change(state, task, last_result=value)
 
 
@@ -168,5 +176,11 @@ def inject(state: State, limits: Limits, caller: Caller, task_id: str, prompt: s
     task = lock_task(state, task_id)
     if task.status in TERMINAL:
         raise InvalidTransition(task.id, task.status.value, Verb.INJECT_DIRECTIVE.value, "no attempt follows")
-    state.emit(EventKind.DIRECTIVE_INJECTED, task_id=task.id, attempt=task.attempt, by=caller.subject)
+    state.emit(
+        EventKind.DIRECTIVE_INJECTED,
+        namespace=task.namespace,
+        task_id=task.id,
+        attempt=task.attempt,
+        by=caller.subject,
+    )
     return change(state, task, next_prompt=Json.of(prompt))

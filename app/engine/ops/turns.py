@@ -7,6 +7,8 @@ priority, which an index answers; nothing is written for fairness but the attemp
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from app.state import schema
@@ -14,7 +16,11 @@ from app.state.state import State
 from app.state.statements import Statement
 
 _A = schema.attempts.c
-_OF_QUEUE = (_A.queue == sa.bindparam("of_queue"), _A.priority == sa.bindparam("of_priority"))
+_OF_QUEUE = (
+    _A.namespace == sa.bindparam("of_namespace"),
+    _A.queue == sa.bindparam("of_queue"),
+    _A.priority == sa.bindparam("of_priority"),
+)
 _SERVED = Statement(
     sa.select(sa.func.max(_A.turn)).where(*_OF_QUEUE, sa.text("queue IS NOT NULL AND phase <> 'queued'"))
 )
@@ -25,8 +31,9 @@ _WAITING = Statement(
 )
 
 
-def next_turn(state: State, queue: str, priority: int, agent: str) -> int:
+def next_turn(state: State, namespace: int, queue: str, priority: int, agent: str) -> int:
     """Return the turn of an attempt of this agent that is queued now."""
-    served = _SERVED.query(state.db, of_queue=queue, of_priority=priority)[0][0]
-    waiting = _WAITING.query(state.db, of_queue=queue, of_priority=priority, of_agent=agent)[0][0]
+    line: dict[str, Any] = {"of_namespace": namespace, "of_queue": queue, "of_priority": priority}
+    served = _SERVED.query(state.db, **line)[0][0]
+    waiting = _WAITING.query(state.db, **line, of_agent=agent)[0][0]
     return max(turn + 1 for turn in (served, waiting, -1) if turn is not None)

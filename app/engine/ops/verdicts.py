@@ -23,7 +23,14 @@ def mark(state: State, caller: Caller, task_id: str, *, ok: bool, value: Json | 
 def override(state: State, caller: Caller, task_id: str, *, ok: bool, value: Json | None) -> Task:
     """Apply a senior's verdict, also to a passed task."""
     task = _judge(state, caller, task_id, Step.OVERRIDE_PASS if ok else Step.OVERRIDE_BLOCKED, value)
-    state.emit(EventKind.VERDICT_OVERRIDDEN, task_id=task.id, attempt=task.attempt, by=caller.subject, ok=ok)
+    state.emit(
+        EventKind.VERDICT_OVERRIDDEN,
+        namespace=task.namespace,
+        task_id=task.id,
+        attempt=task.attempt,
+        by=caller.subject,
+        ok=ok,
+    )
     return task
 
 
@@ -45,5 +52,12 @@ def adopt(state: State, caller: Caller, task_id: str, number: int, index: int, *
     judge = override if senior else mark
     task = judge(state, caller, task.id, ok=late.ok, value=late.value)
     LATE_RESULTS.update(state.db, task_id, number, index, adopted_at=state.now, adopted_by=caller.subject)
-    state.emit(EventKind.LATE_RESULT_ADOPTED, task_id=task_id, attempt=number, index=index, by=caller.subject)
+    state.emit(
+        EventKind.LATE_RESULT_ADOPTED,
+        namespace=task.namespace,
+        task_id=task_id,
+        attempt=number,
+        index=index,
+        by=caller.subject,
+    )
     return task

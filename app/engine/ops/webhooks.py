@@ -45,7 +45,7 @@ def rewind(state: State, webhook_id: str) -> Webhook | None:
     return find(state, row.id)
 
 
-def create(state: State, spec: WebhookSpec, *, by: str) -> Webhook:
+def create(state: State, spec: WebhookSpec, *, namespace: int, key_id: str | None, by: str) -> Webhook:
     """Create a webhook. Raises InvalidName, and InvalidRequest when there are too many."""
     check_name(spec.name, "name")
     if len(_ALL.all(state.db)) >= MAX_WEBHOOKS:
@@ -69,6 +69,8 @@ def create(state: State, spec: WebhookSpec, *, by: str) -> Webhook:
         delivered_at=None,
         created_at=state.now,
         created_by=by,
+        namespace=namespace,
+        key_id=key_id,
     )
     WEBHOOKS.insert(state.db, row)
     _changed(state, "webhook_created", row.id, by=by)
@@ -192,6 +194,12 @@ def failed(state: State, seen: Webhook, failure: Failure, *, pause_after_ms: int
     WEBHOOKS.update(
         state.db, row.id, status=WebhookStatus.PAUSED, reason=reason, epoch=row.epoch + 1, next_at=None, **changes
     )
-    state.emit(EventKind.WEBHOOK_PAUSED, webhook_id=row.id, name=row.name, reason=failure.detail)
+    state.emit(
+        EventKind.WEBHOOK_PAUSED,
+        namespace=row.namespace,
+        webhook_id=row.id,
+        name=row.name,
+        reason=failure.detail,
+    )
     _changed(state, "webhook_paused", row.id, by="server")
     return None

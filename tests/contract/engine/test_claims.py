@@ -229,8 +229,8 @@ async def test_claims_go_by_index(swarm: Swarm) -> None:
         return repr(state.db.query("EXPLAIN " + sql.split(" FOR UPDATE")[0], ()))
 
     for statement, args, index in (
-        (queues._NEXT, {"of_queue": "q"}, "attempts_queued"),
-        (queues._NEXT_FOR, {"of_queue": "q", "of_agent": "coder"}, "attempts_queued_agent"),
+        (queues._NEXT, {"of_namespace": 1, "of_queue": "q"}, "attempts_queued"),
+        (queues._NEXT_FOR, {"of_namespace": 1, "of_queue": "q", "of_agent": "coder"}, "attempts_queued_agent"),
     ):
         shown = await swarm.engine.with_state("plan", lambda s, x=(statement, args): plan(s, *x))
         assert index in shown, shown

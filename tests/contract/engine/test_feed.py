@@ -20,7 +20,7 @@ async def events(swarm: Swarm, count: int) -> None:
 
     def run(state: State) -> None:
         for n in range(count):
-            state.emit(EventKind.RESULT_POSTED, n=n)
+            state.emit(EventKind.RESULT_POSTED, namespace=1, n=n)
 
     await swarm.engine.with_state("events", run)
 

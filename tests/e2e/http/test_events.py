@@ -204,7 +204,7 @@ async def happen(node: Node, count: int) -> None:
 
     def emit(state: State) -> None:
         for _ in range(count):
-            state.emit(EventKind.WORKER_OUTPUT, pad="x" * 2000)
+            state.emit(EventKind.WORKER_OUTPUT, namespace=1, pad="x" * 2000)
 
     await node.engine.with_state("happen", emit)
 

@@ -234,8 +234,10 @@ def test_what_a_report_may_hold_is_what_the_models_declare() -> None:
 def test_an_event_has_the_common_fields_and_those_of_its_kind() -> None:
     """The same for every consumer; what does not apply is left out."""
     kind = EventKind.TASK_PASS.value
-    full = Event(cursor=1, kind=kind, at=0, task_id="T", session_id="S", attempt=1, data=Json('{"ok":true}'))
-    bare = Event(cursor=1, kind=kind, at=0, task_id=None, session_id=None, attempt=None, data=None)
+    full = Event(
+        cursor=1, kind=kind, at=0, task_id="T", session_id="S", attempt=1, data=Json('{"ok":true}'), namespace=1
+    )
+    bare = Event(cursor=1, kind=kind, at=0, task_id=None, session_id=None, attempt=None, data=None, namespace=1)
 
     assert full.document().keys() == EventModel.model_fields.keys() | {"ok"}
     assert bare.document() == {"cursor": 1, "kind": kind, "at": "1970-01-01T00:00:00.000Z"}

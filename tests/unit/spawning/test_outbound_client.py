@@ -17,7 +17,9 @@ from app.spawning.ports import SpawnFailed
 from tests.support.control import RecordedControl, job
 
 LIMIT = 1_000
-EVENT = Event(cursor=1, kind="task_created", at=0, task_id=None, session_id=None, attempt=None, data=Json("{}"))
+EVENT = Event(
+    cursor=1, kind="task_created", at=0, task_id=None, session_id=None, attempt=None, data=Json("{}"), namespace=1
+)
 OK = b"HTTP/1.1 200 OK\r\n"
 
 Behaviour = Callable[[asyncio.StreamWriter], Awaitable[None]]
