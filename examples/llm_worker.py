@@ -72,7 +72,7 @@ async def work(job: Job, http: httpx.AsyncClient) -> JsonValue:
 
 async def main() -> None:
     """Claim until a signal."""
-    request_of("", "")  # a missing key is told before anything is claimed
+    request_of("", "")  # a missing key is reported before anything is claimed
     async with SwarmholdClient(URL) as client, httpx.AsyncClient(timeout=LONGEST_S) as http:
         worker = client.queue_worker(api_key(), QUEUE, lambda job: work(job, http), concurrency=4, name="model")
         for number in (signal.SIGINT, signal.SIGTERM):

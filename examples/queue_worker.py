@@ -2,7 +2,7 @@
 
     python examples/queue_worker.py
 
-It counts words. A text of two languages it cannot tell apart, so it asks a senior which one to go by.
+It counts words. Whether a text is English or German is not always clear; then it asks a senior.
 """
 
 import asyncio
@@ -23,13 +23,13 @@ async def work(job: Job) -> JsonValue:
     language = "en"
     if {"the", "und"} <= set(words):
         question = await job.worker.ask("Which language is this?", choices=["en", "de"])
-        # However long the answer takes, and whatever is restarted meanwhile.
+        # The answer may take days, and both processes may be restarted meanwhile.
         language = str(await job.worker.await_answer(question.key))
     return {"words": len(words), "language": language}
 
 
 async def main() -> None:
-    """Run until a signal; the jobs at hand are finished first."""
+    """Run until a signal; claimed jobs are finished first."""
     async with SwarmholdClient(URL) as client:
         worker = client.queue_worker(api_key(), QUEUE, work, concurrency=3, name="example")
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -2,7 +2,7 @@
 
     SWARMHOLD_HANDLE=wh-… python examples/worker.py
 
-The handle comes from whoever dispatched the attempt; the process spawner sets it for the programs that it starts.
+The handle comes from the dispatcher of the attempt; the process spawner sets it for the programs that it starts.
 """
 
 import json

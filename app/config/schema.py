@@ -56,7 +56,7 @@ class Setting:
 
     @property
     def help(self) -> str:
-        """What it does: the docstring below its field."""
+        """The description of the setting: the docstring below its field."""
         return field_docs(self.owner).get(self.path[-1], "")
 
     @property

@@ -34,7 +34,7 @@ _ABSOLUTE = Field(pattern=r"^/")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpawnSettings:
-    """What the server may start or call to carry out an attempt."""
+    """Programs, functions, URLs and plug-ins that the server may use to carry out attempts."""
 
     programs: Mapping[str, Program] = field(default_factory=dict[str, Program])
     """Allow-list of the `process` spawner: a table for each name, or the program's absolute path alone."""

@@ -167,7 +167,7 @@ class Dispatched:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerPayload:
-    """What a worker needs to begin: the prompt, and the answers that its task received so far."""
+    """The data with which a worker begins: the prompt, and the answers that its task received so far."""
 
     task_id: str
     attempt: int

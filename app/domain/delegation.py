@@ -1,4 +1,4 @@
-"""What a worker may hand down: an attempt that it dispatches has the worker's own rights, or less."""
+"""Rules of delegation: an attempt that a worker dispatches has the worker's own rights, or less."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HANDED_DOWN = OWN_TASK | {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerRules:
-    """What workers may ask for when they dispatch. Operators may ask for everything."""
+    """Limits of what workers may dispatch. Operators may dispatch anything."""
 
     spawners: frozenset[str] = frozenset({"external", "in_process", "queue"})
     """Spawners that may carry attempts that workers dispatch, whatever they asked for: a layer may put another one in
@@ -57,7 +57,7 @@ class WorkerRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What a dispatch asks for: the spawner that will carry the attempt, after layers, and the layers by name."""
+    """The request of a dispatch: the spawner that will carry the attempt, after layers, and the layers by name."""
 
     spawner: str
     function: str | None = None

@@ -34,7 +34,7 @@ SETTLED = {
 
 
 class OnDeadline(StrEnum):
-    """What happens at the deadline. Nothing is approved by itself: `default` uses an answer that the asker gave."""
+    """The policy at the deadline. Nothing is approved by itself: `default` uses an answer that the asker gave."""
 
     KEEP_WAITING = "keep_waiting"
     DEFAULT = "default"
@@ -43,7 +43,7 @@ class OnDeadline(StrEnum):
 
 
 class Purpose(StrEnum):
-    """Who asks: a caller, or a layer that holds back a Final."""
+    """The kind of asker: a caller, or a layer that holds back a Final."""
 
     ASK = "ask"
     ESCALATION = "escalation"
@@ -88,7 +88,7 @@ class Question(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuestionRules:
-    """Who may answer a question, and how."""
+    """Rules of who may answer a question, and how."""
 
     self_answer: bool = False
     """Whether the API key that a question descends from may answer it."""

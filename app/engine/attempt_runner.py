@@ -44,7 +44,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerParts:
-    """What every runner of an engine uses. `sign` makes the worker token of an attempt; `counts` are for metrics."""
+    """The parts that every runner of an engine uses. `sign` makes worker tokens; `counts` are for metrics."""
 
     transactions: Transactions
     layers: LayerRegistry

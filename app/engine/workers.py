@@ -1,4 +1,4 @@
-"""What workers call: fetch the prompt, send outputs, submit the final result, renew the lease, claim from a queue."""
+"""Calls of workers: fetch the prompt, send outputs, submit the final result, renew the lease, claim from a queue."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class HttpError(Exception):
 
 
 class RouteNotFound(HttpError):
-    """There is no such path."""
+    """No route has this path."""
 
     code = "not-found"
 

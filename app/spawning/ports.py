@@ -100,7 +100,7 @@ class Job:
 
 
 class Control(Protocol):
-    """What a running attempt may ask of the engine. Calls raise AttemptSuperseded or Cancelled when fenced off.
+    """Calls of a running attempt to the engine. They raise AttemptSuperseded or Cancelled when it is fenced off.
 
     While the store is away they wait for it; only `output` does not repeat a commit whose result is unknown.
     """
@@ -314,7 +314,7 @@ def _overrides(layer: type[Layer], *methods: str) -> bool:
 
 
 class HasLayers(Protocol):
-    """What `link` needs of an engine."""
+    """The part of an engine that `link` needs."""
 
     @property
     def layer_registry(self) -> LayerRegistry:

@@ -85,7 +85,7 @@ class ActiveLayers:
 
 @dataclass(frozen=True, slots=True)
 class ActiveStack(ActiveLayers):
-    """What acts on one attempt: the spawner that serves it and the layers around it.
+    """The spawner that serves one attempt, and the layers around it.
 
     The spawner is the outermost layer's stand-in, else the dispatched one. Phase, lease, rejoining and reaping of the
     attempt go by it.

@@ -29,7 +29,7 @@ LONG_TEXT = 2000
 
 
 class Effects:
-    """What to do after a commit: topics to wake, the earliest new due instant, and which events were appended."""
+    """Effects of a commit: topics to wake, the earliest new due instant, and the cursors of the appended events."""
 
     __slots__ = ("due", "events", "first_event", "last_event", "wakes")
 

@@ -21,7 +21,7 @@ _DIALECTS = {
 
 
 class Connection(Protocol):
-    """What a transaction needs of a driver. One transaction at a time; not thread-safe."""
+    """The part of a driver that a transaction needs. One transaction at a time; not thread-safe."""
 
     dialect: Dialect
 

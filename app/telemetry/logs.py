@@ -32,7 +32,7 @@ _log = structlog.get_logger(__name__)
 
 
 class _Output:
-    """What this process logs through; replaced whole by `configure`."""
+    """The outputs of this process's logs; replaced whole by `configure`."""
 
     def __init__(self, writer: LogWriter, limit: LineLimit) -> None:
         self.writer = writer
@@ -145,7 +145,7 @@ class _Handler(logging.Handler):
 
 def _limited(limit: LineLimit) -> Processor:
     def process(_logger: Any, _method: str, event: Event) -> Event:
-        # The standard library's messages are told apart before their values are filled in.
+        # The standard library's messages are distinguished before their values are filled in.
         record = event.get("_record")
         message = str(event.get("event") if record is None else record.msg)
         if message in UNLIMITED:

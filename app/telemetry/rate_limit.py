@@ -9,7 +9,7 @@ from time import monotonic
 BURST = 100
 PER_SECOND = 10.0
 MAX_MESSAGES = 1000
-"""Distinct messages that are told apart; later ones share one bucket."""
+"""How many distinct messages have a bucket of their own; later ones share one."""
 
 _OTHERS = ""
 

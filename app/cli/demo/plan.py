@@ -32,7 +32,7 @@ class PlannedTask:
 
     @property
     def key(self) -> str:
-        """Its idempotency key."""
+        """The idempotency key of the task."""
         return f"{self.agent}-{self.paths[0]}"
 
 

@@ -177,7 +177,7 @@ class InvalidName(InvalidInput):
 
 @dataclass(eq=False)
 class PayloadTooLarge(InvalidInput):
-    """What was sent exceeds a limit. `what` is the limit's name in the section `limits` of the settings.
+    """The content exceeds a limit. `what` is the limit's name in the section `limits` of the settings.
 
     `subject` says in the message what was too large.
     """

@@ -40,7 +40,7 @@ class DispatchRequest:
 
 
 class _Descent(NamedTuple):
-    """What the credential of a new attempt descends from."""
+    """The origin of a new attempt's credential."""
 
     parent_jti: str | None
     key_id: str | None

@@ -76,7 +76,7 @@ class Shift:
 
 
 class Position(NamedTuple):
-    """Where the next page of attempts begins."""
+    """The position at which the next page of attempts begins."""
 
     part: int
     task_id: str

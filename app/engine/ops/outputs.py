@@ -1,4 +1,4 @@
-"""What workers send before their Final: output events, each a row and an event on the feed."""
+"""Outputs of workers before their Final: each is a row and an event on the feed."""
 
 from __future__ import annotations
 

@@ -69,5 +69,5 @@ class SeniorBridge(Protocol):
         ...
 
     async def withdrawn(self, key: str, reason: str) -> None:
-        """Nobody waits for the answer to `key` any more: `answered`, `withdrawn` or `expired`. Raises as `ask`."""
+        """Take note that the question `key` is closed: `answered`, `withdrawn` or `expired`. Raises as `ask`."""
         ...

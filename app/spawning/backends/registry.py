@@ -64,7 +64,7 @@ class Registry(Generic[T]):
         return sorted(self._held)
 
     def current(self, id: str) -> Registration[T] | None:
-        """Who holds `id`, or None."""
+        """Return the registration that holds `id`, or None."""
         return self._held.get(id)
 
     async def wait_for(self, id: str, newer_than: Registration[T] | None = None) -> Registration[T]:

@@ -18,7 +18,7 @@ from app.spawning.outputs import as_event
 
 _NOT_BLANK = re.compile(rb"\S")
 _BEGINNING = 64 * 1024
-"""Bytes by which JSON beyond the limits is told from text, which has no such limits."""
+"""How many bytes decide whether long output is JSON, which has limits of its own, or text."""
 
 
 class OutputTooLong(Exception):

@@ -30,7 +30,7 @@ def boot_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Stat:
-    """What proc_pid_stat(5) says of a process."""
+    """The fields of proc_pid_stat(5) of a process."""
 
     state: str
     group: int

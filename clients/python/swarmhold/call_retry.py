@@ -1,4 +1,4 @@
-"""When a failed call is sent again and after which delay: pure decisions, without clock or socket."""
+"""Retries of failed calls: whether and after which delay one is sent again, decided without clock or socket."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallRetry:
-    """How long and how often a call is retried that failed on a busy or absent server.
+    """A retry policy: how long and how often a call is retried that failed on a busy or absent server.
 
     Delays double from `initial_backoff` to `max_backoff`, each with ± `jitter` of itself; no delay begins that would
     end after `timeout`. (When the server itself repeats a task's attempts is a task's `Retry`.)

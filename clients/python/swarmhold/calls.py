@@ -1,4 +1,4 @@
-"""What every group of calls is made of: a transport, a prefix of paths, and models to read replies with."""
+"""The base of every group of calls: a transport, a prefix of paths, and models to read replies with."""
 
 from __future__ import annotations
 

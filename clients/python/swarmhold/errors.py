@@ -1,4 +1,4 @@
-"""Everything that can go wrong for a caller, as one tree.
+"""Errors of the client, as one tree.
 
     Error
     ├── ApiProblem         the server refused the call and said why (RFC 9457)

@@ -46,7 +46,7 @@ class Job:
 
     @property
     def answers(self) -> list[AnsweredQuestion]:
-        """What seniors answered in the task's earlier attempts, oldest first."""
+        """The answers of seniors in the task's earlier attempts, oldest first."""
         return self.claim.answers
 
 

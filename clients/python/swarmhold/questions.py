@@ -16,7 +16,7 @@ from swarmhold.waits import DEFAULT_HOLD, Pace
 
 
 class QuestionOptions(TypedDict, total=False):
-    """What may be given with a question beside its text.
+    """The options of a question.
 
     `default` is a sequence of no or one answer, because null is an answer, too.
     """

@@ -37,7 +37,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackendHandlers:
-    """What a backend does at the server's request. Each is optional, runs in a task of its own and has no time limit.
+    """A backend's handlers of the server's requests. Each is optional, runs in a task of its own and has no time limit.
 
     `spawn` returns None when it started a worker that will submit by itself, or `Finished`; raising means that it
     failed. It is cancelled when its attempt is. `renewed` is called with the new handle of an attempt that `spawn` has

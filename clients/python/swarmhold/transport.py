@@ -78,7 +78,7 @@ class Transport:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        """Raises InvalidArgument: no header can carry the credential."""
+        """Raise InvalidArgument for a credential that no header can carry."""
         self.http = http
         self.credential = header_value("a credential", credential)
         self.call_retry = call_retry or CallRetry()

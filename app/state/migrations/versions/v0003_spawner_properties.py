@@ -1,4 +1,4 @@
-"""What the engine has to know of an attempt's spawner, as columns instead of names of kinds."""
+"""Properties of an attempt's spawner as columns, instead of names of kinds."""
 
 from __future__ import annotations
 

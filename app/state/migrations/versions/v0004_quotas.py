@@ -1,4 +1,4 @@
-"""What the limits of attempts and of trees of tasks are counted by."""
+"""Columns by which the limits of attempts and of trees of tasks are counted."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ class QuestionStatus(StrEnum):
 
 
 class OnDeadline(StrEnum):
-    """What happens at the deadline. Nothing is approved by itself: `default` uses an answer that the asker gave."""
+    """The policy at the deadline. Nothing is approved by itself: `default` uses an answer that the asker gave."""
 
     KEEP_WAITING = "keep_waiting"
     DEFAULT = "default"
