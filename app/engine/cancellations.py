@@ -1,22 +1,26 @@
-"""Cancellations of large trees: the batches that follow the cancelled root, here and after a restart."""
+"""Cancellations of large trees and of a session's many tasks: the batches that follow, here and after a restart."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
+from app.domain.ids import is_id
 from app.engine.dispatcher import cancel_and_wait
 from app.engine.ops import cancelling
 from app.engine.retrying import retry_while_busy
 from app.engine.transactions import Transactions
 from app.state.state import State
 
+R = TypeVar("R")
+
 LONGEST_WAIT_S = 3600.0
 
 
 class Cancellations:
-    """Cancels the descendants of cancelled tasks, each tree in a task of its own."""
+    """Cancels the descendants of cancelled tasks and the tasks of lost sessions, each in an asyncio task of its own."""
 
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
@@ -32,24 +36,30 @@ class Cancellations:
         try:
             while True:
                 wait = partial(self._transactions.wait, topics, self._not_begun, LONGEST_WAIT_S)
-                for task_id in await retry_while_busy(wait, doing="await_cancellations") or ():
-                    self._start(task_id)
+                for id in await retry_while_busy(wait, doing="await_cancellations") or ():
+                    self._start(id)
         finally:
             await cancel_and_wait(list(self._running.values()))
 
     async def _not_begun(self) -> list[str] | None:
         found = await self._transactions.read(cancelling.unfinished)
-        return [task_id for task_id in found if task_id not in self._running] or None
+        return [id for id in found if id not in self._running] or None
 
-    def _start(self, task_id: str) -> asyncio.Task[None]:
-        found = self._running.get(task_id)
+    def _start(self, id: str) -> asyncio.Task[None]:
+        found = self._running.get(id)
         if found is None:
-            found = asyncio.get_running_loop().create_task(self._run(task_id), name=f"cancel below {task_id}")
-            self._running[task_id] = found
-            found.add_done_callback(lambda _: self._running.pop(task_id, None))
+            run = self._run_session(id) if is_id(id, "S") else self._run_tree(id)
+            found = asyncio.get_running_loop().create_task(run, name=f"cancel below {id}")
+            self._running[id] = found
+            found.add_done_callback(lambda _: self._running.pop(id, None))
         return found
 
-    async def _run(self, task_id: str) -> None:
+    async def _run_session(self, session_id: str) -> None:
+        after: str | None = ""
+        while after is not None:
+            after = await self._write(partial(cancelling.cancel_more_of, session_id=session_id, after=after))
+
+    async def _run_tree(self, task_id: str) -> None:
         """Cancel batch after batch until no task is left: a worker may have started another child meanwhile."""
         by, ids, _ = await self._left(task_id)
         while by is not None:
@@ -64,6 +74,7 @@ class Cancellations:
         look = partial(cancelling.left_below, task_id=task_id)
         return await retry_while_busy(lambda: self._transactions.read(look, bulk=True), doing="cancel_descendants")
 
-    async def _write(self, batch: Callable[[State], None]) -> None:
-        run = partial(self._transactions.run, "cancel_descendants", batch)
-        await retry_while_busy(run, doing="cancel_descendants")
+    async def _write(self, batch: Callable[[State], R]) -> R:
+        return await retry_while_busy(
+            lambda: self._transactions.run("cancel_descendants", batch), doing="cancel_descendants"
+        )

@@ -201,11 +201,12 @@ class Sessions:
         await self._gaps.catch_up()
         allowed = self._cfg.heartbeat_interval_ms * self._cfg.heartbeat_miss_threshold
         keep = self._cfg.keepalive_on_idle
+        batch = _BATCH if keep else 1
 
         def run(state: State) -> int:
-            return sessions.detach_unresponsive(state, state.now - allowed, _BATCH, keep_tasks=keep)
+            return sessions.detach_unresponsive(state, state.now - allowed, batch, keep_tasks=keep)
 
-        while await self._transactions.run("detach_unresponsive", run, bulk=not keep) == _BATCH:
+        while await self._transactions.run("detach_unresponsive", run) == batch:
             pass
 
 

@@ -118,7 +118,11 @@ class Control(Protocol):
         ...
 
     async def record_process(self, info: dict[str, Any]) -> None:
-        """Store what is needed to find the worker again (a process group and its start time, say)."""
+        """Store what is needed to find the worker again (a process group and its start time, say).
+
+        Of a worker that is called again later, `next_try_at` (milliseconds), `tried` and `failure` are shown to those
+        who ask why the task waits.
+        """
         ...
 
     async def output(self, event: OutputEvent) -> None:

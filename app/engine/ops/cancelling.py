@@ -1,15 +1,17 @@
-"""Cancel a task and its descendants, in batches that hold the store briefly.
+"""Cancel a task and its descendants, or the tasks of a session, in batches that hold the store briefly.
 
 The root is cancelled at once, with its descendants if they are few. Of a large tree a mark stays in the database until
 the last descendant is cancelled, so that another server process can go on where this one stopped. Nothing starts below
 a cancelled task meanwhile but children of workers that are still to be cancelled; they are found by looking again.
+
+Of a session with many tasks a mark stays as well. It holds the instant, since the session may come back and start more.
 """
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 
-from app.domain.access import Caller, Verb
+from app.domain.access import ENGINE, Caller, Verb
 from app.domain.attempts import Reason
 from app.domain.tasks import TERMINAL, Status, Step, Task, step
 from app.engine.ops.access import require_access
@@ -18,7 +20,7 @@ from app.engine.ops.settling import end_live, settle_task
 from app.state import schema
 from app.state.state import State
 from app.state.statements import Statement
-from app.state.tables import delete_meta, get_meta, list_meta, set_meta
+from app.state.tables import TASKS, delete_meta, get_meta, list_meta, set_meta
 
 BATCH = 25
 """How many tasks one transaction cancels at most."""
@@ -42,6 +44,14 @@ def _descendants() -> Statement:
 
 
 _DESCENDANTS = _descendants()
+_OF_SESSION = TASKS.search(
+    _T.session_id == sa.bindparam("session"),
+    _T.id > sa.bindparam("after"),
+    _T.created_at <= sa.bindparam("before"),
+    _T.status.not_in([status.value for status in sorted(TERMINAL)]),
+    order=(_T.id,),
+    limit=True,
+)
 
 
 def cancel(state: State, caller: Caller, task_id: str, reason: str | None) -> Task:
@@ -56,13 +66,42 @@ def cancel(state: State, caller: Caller, task_id: str, reason: str | None) -> Ta
         return task
     step(task.id, task.status, Step.CANCEL)
     task = _cancel_one(state, task, by=caller.subject, reason=reason)
-    below = _ids_below(state, task.id, BATCH + 1)
-    if len(below) > BATCH:
-        set_meta(state.db, _MARK + task.id, caller.subject)
-        state.wake(TOPIC)
-    else:
-        cancel_all(state, below, by=caller.subject)
+    _cancel_below(state, task, by=caller.subject, room=BATCH)
     return task
+
+
+def _cancel_below(state: State, task: Task, *, by: str, room: int) -> int:
+    """Cancel the descendants of a cancelled task if there are no more than `room`, else mark it; return how many."""
+    below = _ids_below(state, task.id, room + 1)
+    if len(below) > room:
+        set_meta(state.db, _MARK + task.id, by)
+        state.wake(TOPIC)
+        return 0
+    cancel_all(state, below, by=by)
+    return len(below)
+
+
+def cancel_tasks_of(state: State, session_id: str) -> None:
+    """Cancel the tasks that a session has now; of many the first ones, with a mark for the others."""
+    set_meta(state.db, _MARK + session_id, str(state.now))
+    if cancel_more_of(state, session_id, after="") is not None:
+        state.wake(TOPIC)
+
+
+def cancel_more_of(state: State, session_id: str, *, after: str) -> str | None:
+    """Cancel the next tasks that a session had, behind task `after`; return the last of them, None at the end."""
+    given_up_at = get_meta(state.db, _MARK + session_id)
+    found = _OF_SESSION.all(state.db, session=session_id, before=int(given_up_at or 0), after=after, limit=BATCH)
+    room = BATCH
+    for row in found:
+        task = lock_task(state, row.id)
+        if task.status not in TERMINAL:
+            _cancel_one(state, task, by=ENGINE.subject, reason=f"session {session_id} missed its heartbeats")
+            room -= _cancel_below(state, task, by=ENGINE.subject, room=room)
+    if len(found) == BATCH:
+        return found[-1].id
+    delete_meta(state.db, _MARK + session_id)
+    return None
 
 
 def is_unfinished(state: State, task_id: str) -> bool:
@@ -71,7 +110,7 @@ def is_unfinished(state: State, task_id: str) -> bool:
 
 
 def unfinished(state: State) -> list[str]:
-    """Return the cancelled tasks whose descendants are still to be cancelled."""
+    """Return the cancelled tasks whose descendants, and the sessions whose tasks, are still to be cancelled."""
     return [name.removeprefix(_MARK) for name in list_meta(state.db, _MARK)]
 
 

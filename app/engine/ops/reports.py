@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Required, TypedDict
+from typing import Any, Required, TypedDict
 
 import sqlalchemy as sa
 
@@ -97,6 +97,7 @@ def why(state: State, task_id: str) -> Why:
         chain += _questions(state, task)
     if attempt is not None:
         chain.append(_attempt(attempt))
+        chain += _next_try(attempt)
         chain += _timers(attempt)
     if task.retry_at is not None:
         chain.append(
@@ -155,6 +156,15 @@ def _attempt(attempt: Attempt) -> WhyLink:
         "reason_detail": attempt.detail,
         "late_results": attempt.late,
     }
+
+
+def _next_try(attempt: Attempt) -> list[WhyLink]:
+    """Return when a worker is called again that could not be started yet."""
+    process: dict[str, Any] = attempt.process.value if attempt.process is not None else {}
+    if attempt.phase is not Phase.SPAWNING or "next_try_at" not in process:
+        return []
+    detail = f"try {process['tried']} to start its worker failed ({process['failure']}); it is called again"
+    return [{"kind": "next_try", "detail": detail, "at": process["next_try_at"]}]
 
 
 def _timers(attempt: Attempt) -> list[WhyLink]:

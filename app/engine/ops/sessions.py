@@ -8,28 +8,22 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.domain.access import ENGINE, Caller, Role
+from app.domain.access import Caller, Role
 from app.domain.errors import InvalidRequest, SessionNotFound
 from app.domain.events import EventKind
 from app.domain.json import Json
 from app.domain.names import check_name, check_optional, check_session_label
 from app.domain.namespaces import DEFAULT_ID
 from app.domain.sessions import Session, SessionOptions
-from app.domain.tasks import TERMINAL
 from app.domain.tokens import TokenRecord
 from app.engine.ops import audit, cancelling
 from app.engine.ops.access import session_of
 from app.state import schema
 from app.state.state import State
-from app.state.tables import SESSIONS, TASKS, TOKENS
+from app.state.tables import SESSIONS, TOKENS
 
 _S = schema.sessions.c
 LONGEST_TTL = timedelta(days=3650)
-_UNSETTLED = TASKS.search(
-    schema.tasks.c.session_id == sa.bindparam("session"),
-    schema.tasks.c.status.not_in([status.value for status in sorted(TERMINAL)]),
-    order=(schema.tasks.c.id,),
-)
 _UNRESPONSIVE = SESSIONS.search(
     _S.attached == 1, _S.last_seen < sa.bindparam("before"), order=(_S.last_seen,), limit=True
 )
@@ -195,11 +189,5 @@ def detach_unresponsive(state: State, before: int, limit: int, *, keep_tasks: bo
         if session is not None and session.attached and session.last_seen < before:
             _detach(state, session, "missed heartbeats")
             if not keep_tasks:
-                _cancel_tasks(state, session)
+                cancelling.cancel_tasks_of(state, session.id)
     return len(unresponsive)
-
-
-def _cancel_tasks(state: State, session: Session) -> None:
-    """Cancel the session's tasks that are not terminal."""
-    for task in _UNSETTLED.all(state.db, session=session.id):
-        cancelling.cancel(state, ENGINE, task.id, f"session {session.id} missed its heartbeats")

@@ -16,8 +16,8 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, cast
 
 import httpx
@@ -25,6 +25,7 @@ import orjson
 import structlog
 
 from app.domain.attempts import Phase
+from app.domain.clock import to_rfc3339
 from app.domain.errors import Conflict, PayloadTooLarge
 from app.domain.json_size import decode_within
 from app.domain.limits import Limits
@@ -103,8 +104,11 @@ class HttpWorkers:
         """Close the client."""
         await self._client.aclose()
 
-    async def call(self, url: httpx.URL, body: bytes, idempotency_key: str) -> Exit | None:
-        """POST, with retries, and return how the worker ended; None when it was started. Raises SpawnFailed."""
+    async def call(self, url: httpx.URL, body: bytes, idempotency_key: str, control: Control) -> Exit | None:
+        """POST, with retries, and return how the worker ended; None when it was started. Raises SpawnFailed.
+
+        Before each pause it is recorded when the next try is.
+        """
         failure = "was not called"
         for number in range(self._settings.tries):
             try:
@@ -117,7 +121,12 @@ class HttpWorkers:
                 failure, asked_s = f"replied {reply.status}", reply.retry_after_s
             if number + 1 < self._settings.tries:
                 pause_s = self._pause_s(number, asked_s)
-                next_try = datetime.fromtimestamp(self._clock_s() + pause_s, UTC).isoformat(timespec="milliseconds")
+                next_try_at = round(1000 * (self._clock_s() + pause_s))
+                with suppress(Conflict):  # the attempt is over, and this call is about to be cancelled
+                    await control.record_process(
+                        {"next_try_at": next_try_at, "tried": number + 1, "failure": printable(failure)}
+                    )
+                next_try = to_rfc3339(next_try_at)
                 _log.info("http_worker_failed", url=str(url), tried=number + 1, failure=failure, next_try=next_try)
                 await asyncio.sleep(pause_s)
         raise SpawnFailed(f"the worker {failure}, {self._settings.tries} times")
@@ -188,7 +197,7 @@ class HttpSpawner:
         if job.process is not None and job.process.value == ACCEPTED:
             return RemoteWorker(control)
         body = _body(job, await control.mint_handle())
-        exit = await self._workers.call(self._target, body, f"{job.task_id}.{job.attempt}")
+        exit = await self._workers.call(self._target, body, f"{job.task_id}.{job.attempt}", control)
         if exit is not None:
             return FinishedWorker(exit)
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.domain.attempts import Phase
+from app.spawning.adapters.http import ACCEPTED
 from app.spawning.adapters.process import reap
 from app.spawning.ports import Control, Job, SpawnFailed, Worker
 from app.spawning.workers import RemoteWorker
@@ -51,7 +52,7 @@ class WithdrawnHttpSpawner(WithdrawnSpawner):
 
     async def rejoin(self, job: Job, control: Control) -> Worker:
         """Watch a worker that had accepted the attempt. Raises SpawnFailed when it is not known to have."""
-        if job.process is None:
+        if job.process is None or job.process.value != ACCEPTED:
             return await self.spawn(job, control)
         return RemoteWorker(control)
 

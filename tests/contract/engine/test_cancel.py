@@ -1,6 +1,7 @@
 """Cancelling a tree: nothing that could act, wait or be waited for is left alive under it."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +14,8 @@ from app.domain.tasks import RetryPolicy, Status
 from app.domain.tokens import CapToken, Handle
 from app.engine.ops import cancelling
 from app.state.state import State
+from app.state.tables import TASKS
+from tests.support.clocks import HandClock
 from tests.support.scripted import IN_PROCESS, ScriptedFunction
 from tests.support.swarms import EXTERNAL, Plan, Swarm, Work, crash, refused, unchanged, values
 from tests.support.waiting import eventually
@@ -251,3 +254,43 @@ async def test_the_next_server_finishes_a_cancellation_that_a_crash_interrupted(
 
 async def _is_over(swarm: Swarm, root: str) -> bool:
     return await alive_below(swarm, root) == {} and await swarm.engine.store.read(cancelling.unfinished) == []
+
+
+async def test_many_tasks_of_the_silent_are_cancelled_in_batches(plan: Plan, clock: HandClock) -> None:
+    """No transaction cancels more than two batches, with trees below the tasks; tasks started later stay."""
+    plan = replace(plan, cfg=replace(plan.cfg, keepalive_on_idle=False))
+    async with plan.engine() as engine:
+        swarm = await Swarm.over(engine, plan)
+        work = await swarm.external()
+        for _ in range(cancelling.BATCH + 5):
+            await swarm.child(work)
+        tasks = [work.task_id, *[await swarm.task() for _ in range(3 * cancelling.BATCH)]]
+        clock.advance(3600)
+        before = len(await swarm.kinds())
+
+        await engine.sessions.detach_unresponsive()
+        await engine.heartbeat(swarm.operator)
+        clock.advance(1)
+        later = await swarm.task()
+
+        async def is_done() -> bool:
+            return await engine.store.read(cancelling.unfinished) == []
+
+        await eventually(is_done)
+        assert {await swarm.status(task) for task in tasks} == {Status.CANCELLED}
+        assert await alive_below(swarm, work.task_id) == {}
+        assert await swarm.status(later) is Status.PENDING
+        assert (await swarm.kinds())[before:].count("task_cancelled") == len(tasks) + cancelling.BATCH + 5
+
+
+async def test_one_transaction_cancels_few_tasks_of_a_session(swarm: Swarm) -> None:
+    """The others are left to those that follow, also after a crash."""
+    tasks = [await swarm.task() for _ in range(2 * cancelling.BATCH)]
+    session = (await swarm.engine.sessions.read_own(swarm.operator)).id
+
+    def run(state: State) -> int:
+        cancelling.cancel_tasks_of(state, session)
+        return sum(TASKS.get(state.db, task) == before for task, before in rows.items())
+
+    rows = {task: await swarm.row(task) for task in tasks}
+    assert await swarm.engine.store.transact("cancel", run) == len(tasks) - cancelling.BATCH

@@ -17,7 +17,10 @@ from app.domain.errors import (
     TaskNotFound,
 )
 from app.domain.json import Json
+from app.domain.outputs import Final
 from app.domain.tasks import RetryPolicy, Status, TaskSpec
+from app.spawning.ports import Exit, Job
+from tests.support.scripted import ScriptedSpawner
 from tests.support.swarms import Swarm, Work, refused, unchanged
 
 NOW = timedelta(0)
@@ -327,3 +330,34 @@ async def test_why_names_what_is_waited_for(swarm: Swarm) -> None:
     assert "blocked (final)" in (await chain(task_id))[0]
     await engine.cancel_task(swarm.operator, task_id)
     assert "nothing more will happen" in (await chain(child))[0]
+
+
+async def test_why_names_the_next_try_to_start_a_worker(swarm: Swarm) -> None:
+    """While it is being started, with what failed."""
+    begun, release = asyncio.Event(), asyncio.Event()
+
+    async def spawn(job: Job) -> None:
+        del job
+        begun.set()
+        await release.wait()
+
+    spawner, task_id = ScriptedSpawner(spawn=spawn), await swarm.task()
+    dispatching = asyncio.create_task(swarm.engine.dispatcher.dispatch_with(swarm.operator, task_id, spawner))
+    async with asyncio.timeout(10):
+        await begun.wait()
+    at = swarm.clock() + 5000
+    await spawner.controls[0].record_process({"next_try_at": at, "tried": 2, "failure": "replied 503"})
+
+    chain = (await swarm.engine.tasks.why(swarm.operator, task_id))["chain"]
+    [link] = [link for link in chain if link["kind"] == "next_try"]
+    assert (link.get("at"), link["detail"]) == (
+        at,
+        "try 2 to start its worker failed (replied 503); it is called again",
+    )
+    release.set()
+    async with asyncio.timeout(10):
+        await spawner.spawned.wait()
+    spawner.workers[0].end(Exit(final=Final(value=Json.of("done"), ok=True)))
+    await dispatching
+    chain = (await swarm.engine.tasks.why(swarm.operator, task_id))["chain"]
+    assert "next_try" not in [link["kind"] for link in chain]

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -189,13 +190,16 @@ async def test_redirects_are_not_followed(status: int) -> None:
 
 @pytest.mark.parametrize("trouble", [None, reply(503), reply(502), reply(504), reply(429, **{"Retry-After": "0"})])
 async def test_passing_trouble_is_tried_again(trouble: bytes | None) -> None:
-    """The same body under the same key until it works."""
+    """The same body under the same key until it works; when the next try is is recorded before each pause."""
+    control, begin = RecordedControl(), round(time.time() * 1000)
     async with serving(lambda n: trouble if n < 2 else reply(200, {"value": "at last"})) as server:
-        exit = await given(server, tries=3)
+        exit = await given(server, control=control, tries=3)
 
     assert exit.final == Final(value=Json.of("at last"), ok=True)
     assert len(server.requests) == 3
     assert len({body for _, _, body in server.requests}) == 1
+    assert [record["tried"] for record in control.processes] == [1, 2]
+    assert all(record["next_try_at"] >= begin and record["failure"] for record in control.processes)
 
 
 async def test_trouble_that_stays_fails_the_spawn() -> None:

@@ -117,7 +117,7 @@ class WhyLink(Shape):
     """One link of what a task waits for: a question, an attempt, a timer, a retry, a child and so on, by `kind`.
 
     `detail` is for people; the further fields depend on the kind. `seen_by` lists the bridges that were shown the
-    question, `at` is when a timer or retry is due.
+    question, `at` is when a timer, retry or next try is due.
     """
 
     kind: str
