@@ -61,8 +61,8 @@ class ConnectionLimits:
         self._unlogged += 1
         now = self._clock()
         if now - self._logged_at >= LOG_INTERVAL_S:
-            _log.warning("connections_refused", source=source, cause=cause, limit=limit, count=self._unlogged)
-            self._logged_at, self._unlogged = now, 0
+            count, self._logged_at, self._unlogged = self._unlogged, now, 0
+            _log.warning("connections_refused", source=source, cause=cause, limit=limit, count=count)
 
 
 def attainable_connections() -> int:

@@ -150,11 +150,12 @@ class Server:
         _log.info("keys_reloaded", signing=ring[0].kid, verifying=len(ring))
 
     async def _ensure_root_key(self) -> None:
-        root = given_root_key(self.settings)
+        root, made = given_root_key(self.settings), False
         if root is None and not await self.engine.keys.has_root():
-            root = make_root_key(self.settings)
-            _log.info("root_key_created", file=root.origin, mode="0600")
+            root, made = make_root_key(self.settings), True
         if root is not None and await self.engine.keys.ensure_root(root.text):
+            if made:
+                _log.info("root_key_created", file=root.origin, mode="0600")
             _log.info("root_key_set", origin=root.origin)
 
 
@@ -191,8 +192,8 @@ class _Listener(uvicorn.Server):
             listening.close()
         for listening in sockets or ():
             listening.close()
-        _log.info("stopping")
         pidfile.remove(self._server.settings.data_dir)
+        asyncio.get_running_loop().call_soon(_log.info, "stopping")
         await self._server.drain()
         await super().shutdown(sockets=sockets)
 

@@ -95,9 +95,10 @@ class Deliveries:
                 step = partial(self._step, webhook_id, passed)
                 if not await retry_while_busy(step, doing="deliver_events", webhook_id=webhook_id):
                     return
+                continue
             except Exception as error:  # noqa: BLE001 - one webhook's fault must end neither it nor the others
                 _log.exception("webhook_delivery_failed", webhook_id=webhook_id, reason=describe(error))
-                await asyncio.sleep(AFTER_FAULT_S)
+            await asyncio.sleep(AFTER_FAULT_S)
 
     async def _rewind(self, webhook_id: str) -> None:
         """Move a cursor that lies ahead of the feed back to its head, since nothing would be delivered until then."""

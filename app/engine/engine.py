@@ -144,7 +144,6 @@ class Engine:
             await self.gaps.begin()
             recovered = await self.recovery.recover()
             self._own(self.gaps.run())
-            _log.info("engine_started", node=self._node, recovered=recovered)
             self._own(self.timers.run())
             self._own(self.recovery.keep_searching())
             self._own(self.tasks.cancellations.run())
@@ -154,6 +153,7 @@ class Engine:
         except BaseException:
             await self.stop()
             raise
+        _log.info("engine_started", node=self._node, recovered=recovered)
 
     async def stop(self) -> None:
         """Stop loops and running attempts, wake all waiters, close the store. Idempotent.

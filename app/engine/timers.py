@@ -59,8 +59,8 @@ class Timers:
                 try:
                     pause = await retry_while_busy(self._step, doing="carry_out_due")
                 except Exception:  # noqa: BLE001 - every lease, deadline and retry depends on this loop
-                    _log.exception("timers_failed")
                     pause = AFTER_FAULT_S
+                    _log.exception("timers_failed")
                 self._next_look = min(self._next_look, loop.time() + pause)
                 await self._sleep_until_look()
         finally:

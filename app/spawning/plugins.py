@@ -38,8 +38,8 @@ def load(group: str) -> tuple[dict[str, Any], list[PluginProblem]]:
             if not callable(thing):
                 raise TypeError(f"{point.value} is not callable")
         except Exception as error:  # noqa: BLE001 - a package's import may raise anything, and must not end the server
-            _log.warning("plugin_not_loaded", group=group, plugin=point.name, error=describe(error))
             problems.append(PluginProblem(group=group, name=point.name, reason=describe(error)))
+            _log.warning("plugin_not_loaded", group=group, plugin=point.name, error=describe(error))
         else:
             loaded[point.name] = thing
     return loaded, problems

@@ -172,8 +172,8 @@ class Connection:
         except EngineError as error:
             self.end(_ending_of(error))
         except Exception:
-            _log.exception("socket_failed", bridge_id=self.id)
             self.end(Ending(1011, "the server failed"))
+            _log.exception("socket_failed", bridge_id=self.id)
             raise
 
     async def _close(self, ending: Ending) -> None:

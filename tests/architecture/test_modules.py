@@ -93,3 +93,27 @@ def _is_of_a_group(owner: ast.expr) -> bool:
     """Whether the owner of a call is a task group, which keeps what it starts."""
     name = owner.attr if isinstance(owner, ast.Attribute) else getattr(owner, "id", "")
     return "group" in name or name in {"tasks", "_tasks"}
+
+
+def _acts_after_a_log_line(handler: ast.ExceptHandler) -> bool:
+    """Whether a statement behind a log call of this handler calls or awaits something."""
+    logged = False
+    for statement in handler.body:
+        if logged and any(isinstance(node, ast.Call | ast.Await) for node in ast.walk(statement)):
+            return True
+        value = statement.value if isinstance(statement, ast.Expr) else None
+        called = value.func if isinstance(value, ast.Call) else None
+        logged = logged or (isinstance(called, ast.Attribute) and ast.unparse(called.value).endswith("_log"))
+    return False
+
+
+def test_errors_are_handled_before_they_are_logged() -> None:
+    """A handler logs last, so that nothing is left undone if the line cannot be written."""
+    found = {
+        f"{module.name}:{node.lineno}"
+        for module in APP
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.ExceptHandler) and _acts_after_a_log_line(node)
+    }
+
+    assert found == set()

@@ -173,11 +173,11 @@ class ServerLock:
         self._stop_watching()
         if self._closing:
             return
-        _log.warning("server_lock_lost", error=reason)
         self._outage = f"PostgreSQL: {reason}"
         session.close()
         self._session = None
         self._recovery = self._loop.create_task(self._recover())
+        _log.warning("server_lock_lost", error=reason)
 
     async def _recover(self) -> None:
         """Take the lock again as soon as possible."""

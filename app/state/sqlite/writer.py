@@ -311,33 +311,35 @@ class SqliteWriter:
             self._roll_back(db)
             db.empty_log()
             raise
-        if self._failing:
-            self._failing = False
-            _log.info("database_works_again")
+        failed, self._failing = self._failing, False
         if self._checkpointer is not None:
             self._checkpointer.after_commit(db)
+        if failed:
+            _log.info("database_works_again")
 
     def _roll_back(self, db: SqliteConnection) -> None:
         """Roll back; when even that fails, discard the connection."""
         try:
             db.rollback()
         except apsw.Error as failure:
-            _log.warning("database_connection_given_up", error=str(failure))
             self._db = None
             db.close()
+            _log.warning("database_connection_given_up", error=str(failure))
 
     def _settle(self, batch: list[Call], error: BaseException | None) -> None:
         """After the commit, or its failure: first the effects, then the callers."""
         if self._checkpointer is not None and self._db is not None:
             self._checkpointer.log_grew(self._db.log_pages)
         if error is None:
-            self._announce(batch)
+            fault = self._announce(batch)
             for call in batch:
                 call.resolve()
+            if fault is not None:
+                _log.error("commit_listener_failed", error=repr(fault))
         else:
-            self._report_failure(_failure(error))
             for call in batch:
                 call.refuse(_failure(error))
+            self._report_failure(_failure(error))
 
     def _report_failure(self, failure: StoreUnavailable) -> None:
         """Log the first failure after a success."""
@@ -345,17 +347,19 @@ class SqliteWriter:
             self._failing = True
             _log.error("database_fails", reason=failure.reason)
 
-    def _announce(self, batch: list[Call]) -> None:
+    def _announce(self, batch: list[Call]) -> Exception | None:
+        """Hand the effects to the listener; return what it raised, since the commit stands all the same."""
         found = [call.effects for call in batch if call.effects is not None]
         if not found or self.listener is None:
-            return
+            return None
         merged = found[0]
         for effects in found[1:]:
             merged.add(effects)
         try:
             self.listener(merged)
-        except Exception as error:  # noqa: BLE001 - the commit stands, and its callers must learn of it
-            _log.error("commit_listener_failed", error=repr(error))
+        except Exception as error:  # noqa: BLE001 - see above
+            return error
+        return None
 
     def _postpone(self) -> None:
         """Count a try of every operation that was due, and refuse those that have no more."""
