@@ -22,6 +22,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from benchmarks.report import python_build
 
 COMMITTED = Path(__file__).with_name("instructions.json")
@@ -83,7 +85,7 @@ class Client:
         reply = b"".join(message.get("body", b"") for message in sent[1:])
         if sent[0]["status"] >= 400:
             raise RuntimeError(f"{method} {path}: {sent[0]['status']} {reply[:300]!r}")
-        return json.loads(reply) if reply else None
+        return orjson.loads(reply) if reply else None
 
 
 async def _each(items: Sequence[Any], step: Step) -> list[Any]:

@@ -144,11 +144,11 @@ class RoleVerbGate:
 
         With no verbs at all, every role passes. A token of limited uses lacks what multiplies it.
         """
-        wanted = (verbs,) if isinstance(verbs, Verb) else verbs
-        allowed = self._table[role]
+        allowed = self._table[role] if scope is None else self._table[role] & scope
         if limited_uses:
             allowed -= MULTIPLYING
-        if wanted and not any(verb in allowed and (scope is None or verb in scope) for verb in wanted):
+        wanted = (verbs,) if isinstance(verbs, Verb) else verbs
+        if wanted and allowed.isdisjoint(wanted):
             raise RoleViolation(role.value, wanted[0].value)
 
     def verbs(self, role: Role) -> frozenset[Verb]:

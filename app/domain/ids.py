@@ -19,6 +19,8 @@ ID_LENGTH = 26
 _PAIRS = tuple(a + b for a in ALPHABET for b in ALPHABET)
 _ID = re.compile(rf"(?:T|S|R|K|N|W|H)-[0-7][{ALPHABET}]{{25}}")
 _COUNTER_BITS = 12
+_REST_LENGTH = 16
+"""Characters of an id after its instant: 80 bits."""
 
 
 def encode_base32(number: int, length: int) -> str:
@@ -46,28 +48,33 @@ class IdSource:
     transactions has its own source or calls it under its own lock.
     """
 
-    __slots__ = ("_clock", "_counter", "_last", "_random")
+    __slots__ = ("_clock", "_counter", "_last", "_last_text", "_random")
 
     def __init__(self, *, clock: Clock = system_clock, random: Callable[[int], bytes] = os.urandom) -> None:
         self._clock = clock
         self._random = random
         self._last = 0
+        self._last_text = ""
         self._counter = 0
 
     def new(self, prefix: str) -> str:
         """Return a fresh id, e.g. `T-01jd…`."""
         now = self._clock()
         if now > self._last:
-            self._last = now
-            self._counter = 0
+            self._begin(now)
         else:
             self._counter += 1
             if self._counter >> _COUNTER_BITS:
-                self._last += 1
-                self._counter = 0
+                self._begin(self._last + 1)
         tail = int.from_bytes(self._random(8), "big") & 0x3FFF_FFFF_FFFF_FFFF
-        number = (self._last << 80) | (7 << 76) | (self._counter << 64) | (2 << 62) | tail
-        return f"{prefix}-{encode_base32(number, ID_LENGTH)}"
+        rest = (7 << 76) | (self._counter << 64) | (2 << 62) | tail
+        return f"{prefix}-{self._last_text}{encode_base32(rest, _REST_LENGTH)}"
+
+    def _begin(self, millisecond: int) -> None:
+        """Count from 0 in another millisecond. Its text is remembered: many ids begin with it."""
+        self._last = millisecond
+        self._last_text = encode_base32(millisecond, ID_LENGTH - _REST_LENGTH)
+        self._counter = 0
 
     def task(self) -> str:
         """Return a fresh task id, `T-…`."""

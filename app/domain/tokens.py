@@ -99,13 +99,13 @@ class SigningKey:
 class TokenSigner:
     """Signs with the first key of the ring and verifies with all of them, so that keys rotate without downtime.
 
-    Verified claims are cached by the token's digest (bounded, never past expiry): each signature is checked once.
+    Verified claims are cached by the token's text (bounded, never past expiry): each signature is checked once.
     Revocation and remaining uses are checked elsewhere, in the state at every call.
     """
 
     def __init__(self, ring: Sequence[SigningKey], *, clock: Clock = system_clock, cache_size: int = 20_000) -> None:
         self._clock = clock
-        self._verified: OrderedDict[bytes, Claims] = OrderedDict()
+        self._verified: OrderedDict[str, Claims] = OrderedDict()
         self._cache_size = cache_size
         self.use_ring(ring)
 
@@ -145,15 +145,15 @@ class TokenSigner:
 
         Raises BadSignature or TokenExpired.
         """
-        digest = sha256(token.text.encode(errors="replace")).digest()
-        claims = self._verified.get(digest)
+        text = token.text
+        claims = self._verified.get(text)
         if claims is None:
-            claims = self._decode(token.text)
-            self._verified[digest] = claims
+            claims = self._decode(text)
+            self._verified[text] = claims
             if len(self._verified) > self._cache_size:
                 self._verified.popitem(last=False)
         if claims.expires_at <= self._clock():
-            self._verified.pop(digest, None)
+            self._verified.pop(text, None)
             raise TokenExpired
         return claims
 

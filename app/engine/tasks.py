@@ -110,13 +110,13 @@ class Tasks:
         Raises TaskNotFound; TokenRevoked or TokenExpired as soon as the credential is revoked or has expired.
         """
         seconds = self._transactions.hold_seconds(hold)
-        expiry = Expiry()
-        presented = self._transactions.authenticate(bearer, Verb.POLL_TASK)
         first, jti = await self._transactions.read_as(
             bearer, Verb.POLL_TASK, lambda s, c: (_owned(s, c, task_id, Verb.POLL_TASK), c.jti)
         )
         if seconds == 0 or _is_news(first.task, since):
             return first, _is_news(first.task, since)
+        presented = self._transactions.authenticate(bearer, Verb.POLL_TASK)
+        expiry = Expiry()
 
         def look(state: State) -> TaskState | None:
             # A credential that was revoked or has expired meanwhile learns nothing more.

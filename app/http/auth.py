@@ -7,6 +7,7 @@ transaction as the work.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from starlette.types import Scope
 
@@ -40,8 +41,12 @@ def credential_text(scope: Scope) -> str:
 
 def bearer_of(text: str) -> Bearer:
     """Return the token or handle of a text. Raises Unauthenticated for anything else, API keys included."""
-    if text[:3].lower() == HANDLE_PREFIX:
-        return Handle(text)
+    return Handle(text) if text[:3].lower() == HANDLE_PREFIX else _token_of(text)
+
+
+@lru_cache(maxsize=4096)
+def _token_of(text: str) -> CapToken:
+    """Return the token of a text. Few tokens make very many requests."""
     if len(text) <= LONGEST and _TOKEN.fullmatch(text) is not None:
         return CapToken(text)
     raise Unauthenticated("an API key where a token is needed" if is_key(text) else "no credential")

@@ -7,6 +7,7 @@ name, and are refused because of it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from starlette.types import Scope
@@ -53,6 +54,7 @@ class HostCheck:
             raise HostNotAllowed(host.decode("latin-1")[:200])
 
 
+@lru_cache(maxsize=256)
 def _name(host: bytes) -> bytes:
     """Return the name without its port, in lower case."""
     end = host.find(b"]") + 1 or host.find(b":")

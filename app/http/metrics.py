@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 __all__ = ["CONTENT_TYPE_LATEST", "Metrics"]
 
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
+"""Upper bounds of the histogram's buckets, in seconds."""
+_BOUNDS = [*map(str, _BUCKETS), "+Inf"]
 
 
 class Metrics:
@@ -19,14 +24,8 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
-        self._requests = Histogram(
-            "swarmhold_http_request_seconds",
-            "Time from request to reply, parked polls included.",
-            ("method", "route", "status"),
-            buckets=_BUCKETS,
-            registry=self.registry,
-        )
-        self._observe: dict[tuple[str, str, int], Callable[[float], None]] = {}
+        self._requests: dict[tuple[str, str, int], _Durations] = {}
+        self.registry.register(_Requests(self._requests))
 
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
         """Add a gauge whose value `read` returns at each scrape."""
@@ -39,14 +38,46 @@ class Metrics:
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one request. `route` is the template of its path, so that ids create no time series."""
         key = (method, route, status)
-        observe = self._observe.get(key)
-        if observe is None:
-            observe = self._observe[key] = self._requests.labels(method, route, str(status)).observe
-        observe(seconds)
+        durations = self._requests.get(key)
+        if durations is None:
+            durations = self._requests[key] = _Durations()
+        durations.add(seconds)
 
     def text(self) -> bytes:
         """Return all metrics in the Prometheus text format."""
         return generate_latest(self.registry)
+
+
+class _Durations:
+    """The requests of one series, counted by the bucket that their duration falls into."""
+
+    __slots__ = ("buckets", "created", "seconds")
+
+    def __init__(self) -> None:
+        self.buckets = [0] * (len(_BUCKETS) + 1)
+        self.seconds = 0.0
+        self.created = time.time()
+
+    def add(self, seconds: float) -> None:
+        self.buckets[bisect_left(_BUCKETS, seconds)] += 1
+        self.seconds += seconds
+
+
+class _Requests(Collector):
+    """The histogram of requests. The library's own takes four times as long to count one."""
+
+    def __init__(self, series: dict[tuple[str, str, int], _Durations]) -> None:
+        self._series = series
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """Return the metric with its current values."""
+        name, labels = "swarmhold_http_request_seconds", ("method", "route", "status")
+        family = HistogramMetricFamily(name, "Time from request to reply, parked polls included.", labels=labels)
+        for (method, route, status), durations in self._series.items():
+            values = (method, route, str(status))
+            family.add_metric(values, list(zip(_BOUNDS, accumulate(durations.buckets), strict=True)), durations.seconds)
+            family.add_sample(f"{name}_created", dict(zip(labels, values, strict=True)), durations.created)
+        yield family
 
 
 class _Counted(Collector):

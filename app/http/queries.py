@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
+from functools import lru_cache
 from urllib.parse import parse_qsl
 
 from app.domain.errors import InvalidRequest
@@ -11,6 +12,9 @@ from app.domain.errors import InvalidRequest
 NEVER_EMPTY = frozenset({"ok"})
 """Query parameters whose empty value is refused: whether a result is good is never assumed."""
 
+_SHORT = 64
+"""Bytes of a query string up to which what was made of it is remembered: few different ones are sent."""
+_REMEMBERED = 1024
 _SHOWN = 80
 """Characters of an unknown name that its error repeats."""
 
@@ -29,6 +33,10 @@ class KnownParameters:
 
         Those in NEVER_EMPTY stay. Raises InvalidRequest for a name that the route does not take.
         """
+        return _accept_short(self, query) if len(query) <= _SHORT else self.accept_long(query)
+
+    def accept_long(self, query: bytes) -> bytes:
+        """Return what `accept` does, without remembering it."""
         for part in query.split(b"&"):
             if part.partition(b"=")[0] not in self._encoded:
                 self._check_names(query)
@@ -51,12 +59,25 @@ class KnownParameters:
         return f"this route takes {', '.join(sorted(self._names))}."
 
 
-def pairs_of(query: bytes) -> list[tuple[str, str]]:
+@lru_cache(maxsize=_REMEMBERED)
+def _accept_short(known: KnownParameters, query: bytes) -> bytes:
+    return known.accept_long(query)
+
+
+def pairs_of(query: bytes) -> Sequence[tuple[str, str]]:
     """Return the query's names and values, decoded. Raises InvalidRequest."""
+    return _short_pairs(query) if len(query) <= _SHORT else _pairs(query)
+
+
+def _pairs(query: bytes) -> Sequence[tuple[str, str]]:
     try:
-        return parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=100)
+        found = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=100)
     except ValueError:
         raise InvalidRequest("the query is not percent-encoded UTF-8 of at most 100 parameters") from None
+    return tuple(found)
+
+
+_short_pairs = lru_cache(maxsize=_REMEMBERED)(_pairs)
 
 
 def _is_empty(part: bytes) -> bool:
