@@ -30,7 +30,10 @@ R = TypeVar("R")
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="The server's data directory (./data).")]
 DatabaseUrl = Annotated[str | None, typer.Option("--database-url", help="The server's database.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="A TOML file of settings.")]
-Url = Annotated[str | None, typer.Option("--url", envvar="SWARMHOLD_URL", help="The server; by default the one here.")]
+Url = Annotated[
+    str | None,
+    typer.Option("--url", envvar="SWARMHOLD_URL", help="The server's URL; by default the one here."),
+]
 Key = Annotated[
     str | None,
     # The value is in nobody's history or list of processes when it comes from the environment.

@@ -30,11 +30,11 @@ STYLES = {
 }
 _PLAIN = {"cursor", "kind", "at", "task_id", "session_id", "attempt"}
 
-Follow = Annotated[bool, typer.Option("-f", "--follow", help="Go on with what happens, until Ctrl-C.")]
+Follow = Annotated[bool, typer.Option("-f", "--follow", help="Follow new events until Ctrl-C.")]
 Last = Annotated[int, typer.Option("-n", "--last", help="How many of the latest to begin with.", min=0, max=1000)]
 After = Annotated[int | None, typer.Option("--after", help="Begin after this cursor; 0 is the beginning.", min=0)]
-Types = Annotated[str | None, typer.Option("--types", help="Only these kinds, with commas between.")]
-OfTask = Annotated[str | None, typer.Option("--task", help="Only this task's.")]
+Types = Annotated[str | None, typer.Option("--types", help="Only events of these kinds, separated by commas.")]
+OfTask = Annotated[str | None, typer.Option("--task", help="Only events of this task.")]
 
 
 def events(

@@ -37,9 +37,9 @@ from swarmhold.models.enums import Role
 
 keys = typer.Typer(help="Make, list and revoke API keys; rotate the key that signs tokens.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="Whose key it is; for people.")]
+Name = Annotated[str, typer.Argument(help="A name for people, such as whose key it is.")]
 Roles = Annotated[list[Role], typer.Option("--role", help="A role that it may act as; may be repeated.")]
-Ttl = Annotated[float | None, typer.Option("--ttl", help="Seconds that it lives; without, until it is revoked.", min=1)]
+Ttl = Annotated[float | None, typer.Option("--ttl", help="Seconds until it expires; by default never.", min=1)]
 KeyId = Annotated[str, typer.Argument(help="The key's id, K-…; `list` shows it.")]
 
 

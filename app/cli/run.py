@@ -31,8 +31,8 @@ EXIT_BY_STATUS = {Status.PASS: 0, Status.BLOCKED: 1, Status.CANCELLED: 3}
 
 _SPAWNER: TypeAdapter[Spawner] = TypeAdapter(Spawner)
 
-Agent = Annotated[str, typer.Argument(help="Who is to do it.")]
-Prompt = Annotated[str, typer.Argument(help="What is to be done; - reads it from standard input.")]
+Agent = Annotated[str, typer.Argument(help="The agent that is to do the task.")]
+Prompt = Annotated[str, typer.Argument(help="The directive; - reads it from standard input.")]
 Queue = Annotated[
     str | None, typer.Option("--queue", help="Let a worker claim it from this queue (the default: default).")
 ]
@@ -42,9 +42,9 @@ External = Annotated[bool, typer.Option("--external", help="Start nothing: show 
 SpawnerText = Annotated[str | None, typer.Option("--spawner", help="Any other spawner, as JSON.")]
 Layers = Annotated[list[str] | None, typer.Option("--layer", help="A layer; may be repeated, outermost last.")]
 Labels = Annotated[list[str] | None, typer.Option("--label", help="A label, name=value; may be repeated.")]
-Attempts = Annotated[int, typer.Option("--attempts", help="Try so often when it fails.", min=1, max=100)]
+Attempts = Annotated[int, typer.Option("--attempts", help="How many attempts to make if it fails.", min=1, max=100)]
 Timeout = Annotated[float | None, typer.Option("--timeout", help="Seconds that one attempt may take.", min=0.001)]
-Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end.")]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the task is done.")]
 
 
 def run(

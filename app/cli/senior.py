@@ -26,7 +26,7 @@ CHECK_INTERVAL_S = 0.3
 """How often a shown question is checked for an answer by somebody else."""
 HELP = "  :s puts it off   :w says why the task waits   := JSON answers with any JSON   :q ends"
 
-Bridge = Annotated[str | None, typer.Option("--bridge", help="The id to sit at; questions may be addressed to it.")]
+Bridge = Annotated[str | None, typer.Option("--bridge", help="The bridge id to register under.")]
 
 
 class Quit(Exception):

@@ -15,12 +15,12 @@ from app.telemetry import configure
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on (127.0.0.1).")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on (7777); 0 takes a free one.")]
-DataDir = Annotated[Path | None, typer.Option(help="Where the data is kept (./data).")]
+DataDir = Annotated[Path | None, typer.Option(help="Directory of the database and the keys (./data).")]
 DatabaseUrl = Annotated[
     str | None, typer.Option(help="A file's path, sqlite:///path or postgresql://…; by default a file in the data dir.")
 ]
-BusUrl = Annotated[str | None, typer.Option(help="What carries hints between servers; one server needs none.")]
-PublicUrl = Annotated[str | None, typer.Option(help="Where workers reach this server from elsewhere.")]
+BusUrl = Annotated[str | None, typer.Option(help="Reserved for several servers.")]
+PublicUrl = Annotated[str | None, typer.Option(help="Base URL under which workers reach this server.")]
 LogFormat = Annotated[str | None, typer.Option(help="console or json.")]
 LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="A TOML file of settings.")]

@@ -20,12 +20,12 @@ from swarmhold.models.tasks import Task
 tasks = typer.Typer(help="List, show, watch and cancel tasks, and say why one does not move.", no_args_is_help=True)
 
 TaskId = Annotated[str, typer.Argument(help="The task's id, T-…")]
-OfStatus = Annotated[Status | None, typer.Option("--status", help="Only those with this status.")]
-OfAgent = Annotated[str | None, typer.Option("--agent", help="Only this agent's.")]
-OfLabel = Annotated[str | None, typer.Option("--label", help="Only those with this label, name:value.")]
+OfStatus = Annotated[Status | None, typer.Option("--status", help="Only tasks with this status.")]
+OfAgent = Annotated[str | None, typer.Option("--agent", help="Only tasks of this agent.")]
+OfLabel = Annotated[str | None, typer.Option("--label", help="Only tasks with this label, name:value.")]
 OfParent = Annotated[str | None, typer.Option("--parent", help="Only the children of this task.")]
-Most = Annotated[int, typer.Option("-n", "--most", help="How many at most.", min=1, max=10_000)]
-Reason = Annotated[str | None, typer.Option("--reason", help="Why; kept with the event.")]
+Most = Annotated[int, typer.Option("-n", "--most", help="How many tasks to show at most.", min=1, max=10_000)]
+Reason = Annotated[str | None, typer.Option("--reason", help="The reason; kept with the event.")]
 
 
 @tasks.command("list", hidden=True)
@@ -119,7 +119,7 @@ def _show(task: Task, attempts: list[Attempt], outputs: list[OutputRecord]) -> N
 
 @tasks.command()
 def watch(
-    task_id: Annotated[str | None, typer.Argument(help="One task, until it is done; without, all of them.")] = None,
+    task_id: Annotated[str | None, typer.Argument(help="Watch this task until it is done; by default all.")] = None,
     status: OfStatus = None,
     agent: OfAgent = None,
     label: OfLabel = None,

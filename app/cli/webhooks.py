@@ -18,10 +18,10 @@ R = TypeVar("R")
 
 webhooks = typer.Typer(help="Send events to other systems: make, watch, pause and move webhooks.", no_args_is_help=True)
 
-Target = Annotated[str, typer.Argument(metavar="URL", help="Where to send; the server's webhooks.allow must have it.")]
+Target = Annotated[str, typer.Argument(metavar="URL", help="Where to send events; webhooks.allow must cover it.")]
 WebhookId = Annotated[str, typer.Argument(help="The webhook's id, H-…; `list` shows it.")]
-Name = Annotated[str, typer.Option("--name", help="What it is called; for people.")]
-Events = Annotated[list[str] | None, typer.Option("--event", help="A kind to send; may be repeated. Without, all.")]
+Name = Annotated[str, typer.Option("--name", help="A name, for people.")]
+Events = Annotated[list[str] | None, typer.Option("--event", help="A kind of event; may be repeated. By default all.")]
 After = Annotated[
     int | None, typer.Option("--after", help="Begin after this cursor; by default with the events from now on.", min=0)
 ]

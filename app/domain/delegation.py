@@ -51,7 +51,7 @@ class WorkerRules:
     def _check_layers(self, asked: Asked) -> None:
         if closed := asked.layers - self.layers:
             raise DispatchFailed(
-                f"a worker may not ask for the layer {_list(closed)}; it may ask for {_list(self.layers)}"
+                f"a worker may not request the layer {_list(closed)}; it may request {_list(self.layers)}"
             )
 
 

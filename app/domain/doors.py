@@ -1,4 +1,4 @@
-"""Doors: by which way a call came to the engine."""
+"""Doors: the ways by which calls come to the engine."""
 
 from __future__ import annotations
 
