@@ -1,9 +1,9 @@
-"""The console's routes: a page, its files, and security headers."""
+"""The console's routes: a page, to which `/` leads, its files, and security headers."""
 
 from __future__ import annotations
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from app.console.files import ASSETS, File, Files, read_files
@@ -44,6 +44,9 @@ def console_routes(files: Files | None = None) -> list[BaseRoute]:
     """Return the routes to mount next to the API's. Reads the files at once."""
     served = files or read_files()
 
+    async def root(_: Request) -> Response:
+        return RedirectResponse(PATH, 302, {"Cache-Control": "no-cache"})
+
     async def page(request: Request) -> Response:
         return _reply(request, served.page, _ALWAYS_ASK)
 
@@ -56,6 +59,7 @@ def console_routes(files: Files | None = None) -> list[BaseRoute]:
         return _reply(request, file, _FOR_GOOD if known else _ALWAYS_ASK)
 
     return [
+        Route("/", root, methods=["GET"], include_in_schema=False),
         Route(PATH, page, methods=["GET"], include_in_schema=False),
         Route(f"{PATH}/", page, methods=["GET"], include_in_schema=False),
         Route(f"{ASSETS}{{digest}}/{{name:path}}", asset, methods=["GET"], include_in_schema=False),

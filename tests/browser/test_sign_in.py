@@ -48,8 +48,10 @@ def test_an_observer_sees_and_cannot_act(open_console: OpenConsole, swarm: Swarm
     console = open_console()
     console.sign_in(swarm.key("observer"))
 
-    expect(console.main).to_contain_text("Questions are answered by seniors")
-    console.go("tasks")
+    expect(console.page.get_by_role("heading", name="Tasks")).to_be_visible()
+    console.go("inbox")
+    expect(console.main).to_contain_text("Questions are answered by seniors, and your key has not that role.")
+    console.page.get_by_role("link", name="look at the tasks").click()
     expect(console.row("Look at me.")).to_be_visible()
     expect(console.button("New task")).to_have_count(0)
     console.go("task", task_id)

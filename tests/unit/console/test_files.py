@@ -105,6 +105,20 @@ async def test_the_page_is_asked_for_again_and_its_files_are_not(client: httpx.A
     assert (again.status_code, again.content) == (304, b"")
 
 
+async def test_the_root_leads_to_the_page(client: httpx.AsyncClient) -> None:
+    """Whoever opens the server's address in a browser is at the console."""
+    found = await client.get("/")
+
+    assert (found.status_code, found.headers["location"]) == (302, "/console")
+
+
+def test_the_scripts_are_small_in_transfer() -> None:
+    """All of them together, compressed as they are sent, whether a page needs them or not."""
+    scripts = [file for name, file in read_files().assets.items() if name.endswith(".js")]
+
+    assert sum(len(file.compressed or file.body) for file in scripts) < 150_000
+
+
 async def test_a_file_of_another_version_is_never_kept_for_good(client: httpx.AsyncClient) -> None:
     """During an upgrade, a page may ask for files under a digest that this server does not know."""
     found = await client.get("/console/assets/0123456789abcdef/js/main.js")

@@ -1,13 +1,18 @@
 // Ages and remaining times that update themselves.
 import { html } from "../../vendor/preact.js";
 import { now } from "../state/clock.js";
-import { age, countdown, duration, exact } from "../text/times.js";
+import { age, countdown, duration, exact, moment } from "../text/times.js";
 
 const SOON_MS = 5 * 60_000;
 
 /** The age of an instant. */
 export function Age({ at, suffix = "" }) {
   return html`<time datetime=${at} title=${exact(at)}>${age(at, now.value)}${suffix}</time>`;
+}
+
+/** The local time, with the instant itself on hover. */
+export function Moment({ at }) {
+  return html`<time datetime=${at} title=${exact(at)}>${moment(at, now.value)}</time>`;
 }
 
 /** The remaining time. */

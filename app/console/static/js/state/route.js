@@ -1,17 +1,15 @@
 // The current page: the fragment of the address, which is never sent to the server.
 import { computed, signal } from "../../vendor/preact.js";
 
-const HOME = "inbox";
-
 const hash = signal(location.hash);
 addEventListener("hashchange", () => {
   hash.value = location.hash;
 });
 
-/** {page, id}: `#/tasks/T-…` is page tasks, id T-…. */
+/** {page, id}: `#/tasks/T-…` is page tasks, id T-…; no page is named at first. */
 export const route = computed(() => {
   const [page, id = ""] = hash.value.replace(/^#\/?/, "").split("/");
-  return { page: page || HOME, id: decoded(id) };
+  return { page, id: decoded(id) };
 });
 
 function decoded(text) {

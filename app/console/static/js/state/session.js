@@ -77,7 +77,7 @@ export function sessionEnded() {
 /** Call the API in a role, or to read. Throws Problem. */
 export async function ask(role, method, path, options) {
   const credential = role === "any" ? reader.value : held.value?.tokens[role];
-  if (!credential) throw new Problem(403, { code: "role-violation", detail: `This needs the role ${role}.` });
+  if (!credential) throw new Problem(403, { code: "role-violation", detail: `Your key does not have the role ${role}, which this needs.` });
   try {
     return await call(credential, method, path, options);
   } catch (error) {

@@ -41,5 +41,5 @@ export function moment(instant, now = Date.now()) {
   return sameDay ? clock : `${date.toLocaleDateString([], { month: "short", day: "numeric" })} ${clock}`;
 }
 
-/** The whole instant, for titles. */
-export const exact = (instant) => new Date(instant).toISOString().replace("T", " ").replace("Z", " UTC");
+/** The whole instant (ISO 8601), for titles. */
+export const exact = (instant) => new Date(instant).toISOString();

@@ -3,8 +3,8 @@ import { html, useEffect, useErrorBoundary } from "../../vendor/preact.js";
 import { resumeSending } from "../state/answers.js";
 import { setTitle } from "../state/attention.js";
 import { helpShown, useKeys } from "../state/keys.js";
-import { route } from "../state/route.js";
-import { held } from "../state/session.js";
+import { addressOf, route } from "../state/route.js";
+import { held, may } from "../state/session.js";
 import { nextTheme } from "../state/theme.js";
 import { EventsPage } from "./events.js";
 import { Header } from "./header.js";
@@ -36,17 +36,23 @@ export function App() {
 }
 
 function Frame() {
-  const { page, id } = route.value;
-  const [name, Page] = PAGES[page] ?? PAGES.inbox;
+  const { page: asked, id } = route.value;
+  // Whoever answers questions begins with them, everybody else with the tasks.
+  const page = asked || (may("senior") ? "inbox" : "tasks");
+  const [name, Page] = PAGES[page] ?? ["Not found", Unknown];
   useEffect(() => setTitle(name), [name]);
   useKeys({ "\\": nextTheme });
   return html`
     <a class="skip" href="#main" onClick=${(event) => (event.preventDefault(), document.getElementById("main").focus())}>Skip to the content</a>
-    <${Header} page=${PAGES[page] ? page : "inbox"} />
+    <${Header} page=${page} />
     <main id="main" tabindex="-1" class=${`page ${page}`}><${Guard} key=${page}><${Page} id=${id} /><//></main>
     <${Outbox} />
     ${helpShown.value && html`<${Help} />`}
   `;
+}
+
+function Unknown() {
+  return html`<div class="blank"><h1>There is no such page</h1><p>The address may be mistyped, or of another version. <a href=${addressOf("tasks")}>Go to the tasks</a>.</p></div>`;
 }
 
 /** An error boundary: shows an error of the console itself without breaking the rest of the page. */

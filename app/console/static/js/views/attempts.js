@@ -1,12 +1,13 @@
 // The attempts of a task, the latest first: spawner, outputs, outcome and late results of each.
 import { html, useEffect, useRef, useState } from "../../vendor/preact.js";
+import { Moment } from "../parts/age.js";
 import { useBusy } from "../parts/busy.js";
 import { Badge } from "../parts/badge.js";
 import { Trouble } from "../parts/problem.js";
 import { Preview, Text } from "../parts/text.js";
 import { ask, may } from "../state/session.js";
 import { attemptPath, outputsBehind } from "../state/task.js";
-import { moment, span } from "../text/times.js";
+import { span } from "../text/times.js";
 import { line } from "../text/visible.js";
 
 const MOST_OUTPUTS = 200;
@@ -25,7 +26,7 @@ function Attempt({ attempt, late, first, onDone }) {
   const took = Date.parse(attempt.ended_at ?? new Date().toISOString()) - Date.parse(attempt.started_at);
   const facts = [attempt.spawner.kind, attempt.layers.join(" "), attempt.worker_id, attempt.reason, attempt.detail].filter(Boolean);
   return html`<details class="attempt" open=${first} onToggle=${(event) => event.target.open && setOpened(true)}><summary><b>Attempt ${attempt.attempt}</b> <${Badge} status=${attempt.outcome ?? attempt.phase} />
-      <span class="hint">${moment(attempt.started_at)}, ${span(took)}</span></summary>
+      <span class="hint"><${Moment} at=${attempt.started_at} />, ${span(took)}</span></summary>
     <p class="facts">${facts.map((fact, index) => html`<span key=${index}>${line(fact, 200)}</span>`)}</p>
     <h3>Prompt</h3><${Preview} value=${attempt.prompt} cut=${cut.includes("prompt")} whole=${async () => (await whole()).prompt} label="The prompt" />
     ${attempt.system && html`<h3>System prompt</h3><${Text} text=${attempt.system} label="The system prompt" />`}
@@ -55,7 +56,7 @@ function Outputs({ attempt }) {
 
 function Output({ attempt, output }) {
   const { type, at, seq } = output;
-  const head = html`<time datetime=${at}>${moment(at)}</time> <b>${type}</b>`;
+  const head = html`<${Moment} at=${at} /> <b>${type}</b>`;
   if (type === "progress") return html`<li>${head} ${line([output.stage, output.note].filter(Boolean).join(": "), 400)}</li>`;
   const long = Boolean(output.cut);
   const whole = () => ask("any", "GET", attemptPath(attempt.task_id, attempt.attempt, `/output/${seq}`));
@@ -74,7 +75,7 @@ function Late({ late, onDone }) {
   const adopt = async () => {
     if (await run(() => ask(role, "POST", `/v1/operator/tasks/${late.task_id}/attempts/${late.attempt}/late/${late.index}/adopt`))) onDone();
   };
-  return html`<div class="late"><h3>Came too late <span class="hint">${moment(late.received_at)}, ${line(late.reason, 80)}</span></h3><${Preview} value=${late.value} cut=${late.cut?.includes("value")} whole=${async () => (await ask("any", "GET", attemptPath(late.task_id, late.attempt, `/late/${late.index}`))).value} label="The late result" />
+  return html`<div class="late"><h3>Came too late <span class="hint"><${Moment} at=${late.received_at} />, ${line(late.reason, 80)}</span></h3><${Preview} value=${late.value} cut=${late.cut?.includes("value")} whole=${async () => (await ask("any", "GET", attemptPath(late.task_id, late.attempt, `/late/${late.index}`))).value} label="The late result" />
     ${late.adopted_at ? html`<p class="hint">Adopted by ${line(late.adopted_by ?? "", 60)}.</p>` : (may("senior") || may("operator")) && html`<button type="button" disabled=${busy} onClick=${adopt}>Adopt this result</button>`}
     <${Trouble} problem=${problem} /></div>`;
 }

@@ -1,5 +1,6 @@
 // The context of a question: the worker's prompt, its earlier questions, its outputs.
 import { html } from "../../vendor/preact.js";
+import { Moment } from "../parts/age.js";
 import { Badge } from "../parts/badge.js";
 import { useFetched } from "../parts/busy.js";
 import { Trouble } from "../parts/problem.js";
@@ -8,7 +9,6 @@ import { fetchQuestion, questionsOfTask } from "../state/questions.js";
 import { addressOf } from "../state/route.js";
 import { ask } from "../state/session.js";
 import { attemptPath, outputsBehind } from "../state/task.js";
-import { moment } from "../text/times.js";
 import { line, lineOf, questionLine } from "../text/visible.js";
 
 const LATEST = 12;
@@ -41,7 +41,7 @@ export function Context({ question }) {
       </li>`)}</ol>` : html`<p class="hint">None.</p>`}
     </section>
     ${outputs.length > 0 && html`<section><h2>Said so far</h2><ol class="outputs">${outputs.map((one) => html`<li key=${one.seq}>
-      <time datetime=${one.at}>${moment(one.at)}</time> <b>${one.type}</b> ${line(summary(one), 240)}</li>`)}</ol></section>`}
+      <${Moment} at=${one.at} /> <b>${one.type}</b> ${line(summary(one), 240)}</li>`)}</ol></section>`}
     <section><h2>Task</h2><p><a href=${addressOf("task", task.id)}>Open the task</a> <${Badge} status=${task.status} />
       ${Object.entries(task.labels).map(([name, label]) => html` <span class="tag" key=${name}>${line(name, 40)}: ${line(label, 60)}</span>`)}</p></section>
   `;

@@ -1,7 +1,7 @@
 // Events as rows, each with the data of its kind.
 import { html } from "../../vendor/preact.js";
+import { Moment } from "../parts/age.js";
 import { addressOf } from "../state/route.js";
-import { moment } from "../text/times.js";
 import { line } from "../text/visible.js";
 import { stringify } from "../text/json.js";
 
@@ -23,7 +23,7 @@ function wholeDetailOf(event) {
 /** One event. `whole` adds the columns that the page of a single task omits. */
 export function EventRow({ event, whole = false }) {
   return html`<div class=${`event-row ${whole ? "whole" : ""}`}>
-    <time datetime=${event.at}>${moment(event.at)}</time>
+    <${Moment} at=${event.at} />
     <span class=${`kind ${event.kind}`}><span class="dot" aria-hidden="true"></span>${event.kind.replaceAll("_", " ")}</span>
     ${whole && html`<span class="about">${event.task_id ? html`<a href=${addressOf("task", event.task_id)}>${event.task_id.slice(0, 12)}…${event.task_id.slice(-4)}</a>` : event.session_id ? `${event.session_id.slice(0, 12)}…` : ""}</span>`}
     <span class="detail">${event.attempt ? `attempt ${event.attempt} ` : ""}${line(detailOf(event), 200)}${event.key ? html` <a href=${addressOf("inbox", event.key)}>question</a>` : ""}</span>

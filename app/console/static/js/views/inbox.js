@@ -18,7 +18,7 @@ import { QuestionView } from "./question.js";
 const ROW = 68;
 
 export function InboxPage({ id }) {
-  if (!may("senior")) return html`<div class="blank"><h1>Inbox</h1><p>Questions are answered by seniors. Sign in with a key that may attach as one.</p></div>`;
+  if (!may("senior")) return html`<div class="blank"><h1>Inbox</h1><p>Questions are answered by seniors, and your key has not that role. Sign in with one that has it, or <a href=${addressOf("tasks")}>look at the tasks</a>.</p></div>`;
   return html`<${Desk} id=${id} />`;
 }
 

@@ -1,10 +1,10 @@
-// How a question was settled, next to the draft of an answer, which is kept.
+// How a question was answered or closed, next to the draft of an answer, which is kept.
 import { html } from "../../vendor/preact.js";
+import { Moment } from "../parts/age.js";
 import { Value } from "../parts/text.js";
 import { draftOf, keepDraft } from "../state/drafts.js";
 import { forgetRefusal, sending } from "../state/answers.js";
 import { held } from "../state/session.js";
-import { exact } from "../text/times.js";
 import { line, textOf } from "../text/visible.js";
 
 const CLOSED = { expired: "Its deadline passed.", withdrawn: "It was withdrawn: nobody waits for an answer any more." };
@@ -17,7 +17,7 @@ export function Settlement({ question }) {
   return html`<section class="settlement" aria-label="How it was answered">
     ${question.status === "answered"
       ? html`<h2>${own ? "You answered" : `Answered by ${line(question.answered_by ?? "somebody else", 60)}`}</h2>
-          ${question.answered_at && html`<p class="hint">${exact(question.answered_at)}</p>`}
+          ${question.answered_at && html`<p class="hint"><${Moment} at=${question.answered_at} /></p>`}
           <${Value} value=${question.answer} label="The answer" />`
       : html`<h2>${CLOSED[question.status] ?? question.status}</h2>${question.reason && html`<p class="hint">${line(question.reason, 300)}</p>`}`}
     ${draft && html`<h2>Your draft, not sent</h2><${Value} value=${draft} label="Your draft" />

@@ -1,8 +1,7 @@
 // The chain of what a task waits for, nearest first.
 import { html } from "../../vendor/preact.js";
-import { Age } from "../parts/age.js";
+import { Age, Moment } from "../parts/age.js";
 import { addressOf } from "../state/route.js";
-import { moment } from "../text/times.js";
 import { line, visible } from "../text/visible.js";
 import { stringify } from "../text/json.js";
 
@@ -18,7 +17,7 @@ export function Why({ why }) {
 }
 
 function shown(value) {
-  if (typeof value === "string" && /^\d{4}-\d\d-\d\dT.*Z$/.test(value)) return moment(value);
+  if (typeof value === "string" && /^\d{4}-\d\d-\d\dT.*Z$/.test(value)) return html`<${Moment} at=${value} />`;
   if (Array.isArray(value)) return line(`${value.slice(-3).join(", ")}${value.length > 3 ? ` and ${value.length - 3} more` : ""}`, 160);
   return line(typeof value === "string" ? value : stringify(value), 160);
 }

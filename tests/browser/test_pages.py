@@ -1,0 +1,109 @@
+"""What all pages have in common: where one lands, edges, times, and sizes for fingers."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import OpenConsole
+from tests.browser.console import Console
+from tests.support.swarm import Swarm
+
+pytestmark = pytest.mark.browser
+
+PAGES = ("inbox", "tasks", "overview", "events", "sessions")
+SMALL = """
+() => [...document.querySelectorAll("button, select, textarea, summary, label.check, input")]
+  .filter((one) => !["checkbox", "radio"].includes(one.type))
+  .filter((one) => one.checkVisibility() && one.getBoundingClientRect().height < 43.5)
+  .map((one) => `${one.outerHTML.slice(0, 100)} ${one.getBoundingClientRect().height}`)
+"""
+FIRST_PAINT = "() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? 0"
+
+
+@pytest.fixture
+def story(swarm: Swarm) -> tuple[str, str]:
+    """A task with an attempt and an answered question, and a question with a form."""
+    task_id, handle = swarm.worker("A prompt.")
+    swarm.call(handle, "POST", "/v1/worker/output", {"type": "progress", "stage": "one"})
+    asked = swarm.call(handle, "POST", "/v1/worker/questions", {"question": "Old?"})
+    swarm.answer(asked["key"], "yes")
+    schema = {
+        "type": "object",
+        "properties": {
+            "go": {"type": "boolean"},
+            "why": {"type": "string"},
+            "list": {"type": "array", "items": {"type": "string"}},
+            "any": {},
+        },
+    }
+    return task_id, swarm.ask("A form?", answer_schema=schema)["key"]
+
+
+def test_an_unknown_page_says_so(console: Console) -> None:
+    """Instead of another page under its address."""
+    console.go("nowhere")
+    expect(console.page.get_by_role("heading", level=1)).to_have_text("There is no such page")
+    console.page.get_by_role("link", name="Go to the tasks").click()
+    expect(console.page.get_by_role("heading", level=1)).to_have_text("Tasks")
+
+
+@pytest.mark.parametrize("viewport", [(1920, 1080), (390, 844)])
+def test_pages_have_one_left_edge(
+    open_console: OpenConsole, swarm: Swarm, story: tuple[str, str], viewport: tuple[int, int]
+) -> None:
+    """Titles stand on one line from page to page, and nothing has to be scrolled sideways."""
+    console = open_console(viewport=viewport)
+    console.sign_in(swarm.root_key)
+    edges = {}
+    for page, id in (*((page, "") for page in PAGES), ("task", story[0])):
+        console.go(page, id)
+        title = console.page.locator("main").get_by_text(
+            re.compile("^(Inbox|Tasks|Overview|Events|Sessions and|coder)")
+        )
+        expect(title.first).to_be_visible()
+        expect(console.main.get_by_text("Reading…")).to_have_count(0)
+        edges[page] = title.first.evaluate("(one) => one.closest('h1, h2, a').getBoundingClientRect().left")
+        assert console.page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), page
+
+    assert len(set(edges.values())) == 1, edges
+
+
+def test_times_are_local_and_tell_the_instant(console: Console, story: tuple[str, str]) -> None:
+    """Each has the whole instant in its title, in ISO 8601."""
+    instant = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
+    for page, id in (("task", story[0]), ("events", ""), ("sessions", ""), ("tasks", "")):
+        console.go(page, id)
+        expect(console.page.locator("main time").first).to_be_visible()
+        titles = console.page.locator("main time").evaluate_all("(all) => all.map((one) => one.title)")
+        assert [title for title in titles if not instant.match(title)] == [], page
+
+
+def test_fingers_reach_everything(open_console: OpenConsole, swarm: Swarm, story: tuple[str, str]) -> None:
+    """On a phone, controls are at least 44 pixels high, and no keys are shown beside them."""
+    console = open_console(viewport=(390, 844))
+    console.sign_in(swarm.root_key)
+    listed = swarm.ask("Choices?", choices=["a", "b"])["key"]
+    for page, id in (*((page, "") for page in PAGES), ("task", story[0]), ("inbox", story[1]), ("inbox", listed)):
+        console.go(page, id)
+        expect(console.main.get_by_role("heading").first).to_be_visible()
+        expect(console.main.get_by_text("Reading…")).to_have_count(0)
+        if id == story[1]:
+            expect(console.page.locator(".form")).to_be_visible()
+        assert console.page.evaluate(SMALL) == [], page
+        assert (
+            console.page.locator("main kbd").evaluate_all("(all) => all.filter((one) => one.checkVisibility()).length")
+            == 0
+        )
+
+
+def test_the_first_content_comes_within_a_second(open_console: OpenConsole) -> None:
+    """The best of a few loads, on a machine that runs other tests."""
+    console = open_console()
+    paints = []
+    for _ in range(5):
+        console.page.reload()
+        expect(console.page.get_by_label("API key")).to_be_visible()
+        paints.append(console.page.evaluate(FIRST_PAINT))
+
+    assert 0 < min(paints) < 1000
