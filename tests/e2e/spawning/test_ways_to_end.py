@@ -38,6 +38,7 @@ from tests.support.rigs.stage import (
     PASSED,
     REFUSED,
     REVOKED,
+    STOPPED,
     TIMED_OUT,
     Stage,
     conflict,
@@ -303,11 +304,16 @@ async def outlived_its_lease(stage: Stage, task_id: str, lease: float) -> None:
 async def test_it_is_superseded(stage: Stage, rig: Rig) -> None:
     """Its late result changes neither the task nor the newer attempt, is kept, and may be adopted."""
     leased = rig.outlives and not isinstance(rig, HttpReplyRig)
-    task_id = await stage.task(timeout=None if leased else 3.0)
+    task_id = await stage.task()
     await rig.dispatch(task_id, lease=LEASE if leased else None)
     old = await rig.worker(task_id)
-    await old.vanish() if leased else await old.stop_noticed()
-    end = LOST if leased else TIMED_OUT
+    if leased:
+        await old.vanish()
+        end = LOST
+    else:
+        await stage.operator.mark(task_id, ok=False)
+        await old.stop_noticed()
+        end = STOPPED
     await stage.over(task_id, Status.BLOCKED, end)
     await rig.dispatch(task_id)
     new = await rig.running(task_id, attempt=2)
@@ -328,7 +334,7 @@ async def test_it_is_superseded(stage: Stage, rig: Rig) -> None:
 
 
 async def test_it_is_tried_again(stage: Stage, rig: Rig) -> None:
-    """By its policy the server itself makes a second attempt, except of what somebody has to worker on."""
+    """By its policy the server itself makes a second attempt, except of what somebody has to pass on."""
     task_id = await stage.task(retry_on=["failed", "blocked"])
     worker = await rig.begin(task_id)
     await rig.breaks(worker)

@@ -27,7 +27,7 @@ EXTERNAL = Asked(spawner="external")
 def caller(role: Role = Role.WORKER, **fields: Any) -> Caller:
     """A caller with these fields; a worker has an attempt of its own."""
     own: dict[str, Any] = {"task_id": "T-1", "attempt": 1, "session_id": "S-1"} if role is Role.WORKER else {}
-    return Caller(**{"role": role, "subject": "a", "via": "token", **own, **fields})
+    return Caller(**{"role": role, "subject": "a", "via": "token", "namespace": 1, **own, **fields})
 
 
 def minted(**fields: Any) -> Caller:
