@@ -34,7 +34,7 @@ class Limits:
     receiving_bytes: int = 256 * _MIB
     """Bodies that are being received at a time, all together (503)."""
     receiving_each_bytes: int = 64 * _MIB
-    """Bodies that are being received at a time with one credential (503)."""
+    """Bodies that are being received at a time with one API key and what descends from it (503)."""
     receiving_unknown_bytes: int = 16 * _MIB
     """Bodies that are being received at a time from one source address without a credential (503)."""
     outputs: int = 10_000

@@ -29,24 +29,25 @@ class ApiKeys:
 
     async def check(self, key_text: str, role: Role) -> ApiKey:
         """Return the valid API key, which may act as the role. Raises Unauthenticated, RoleViolation."""
-        key = await self._find(key_text)
+        key = await self.find(key_text)
         credentials.require_role(key, role)
         return key
 
     async def check_verb(self, key_text: str, verb: Verb) -> ApiKey:
         """Return the valid API key, one of whose roles may use the verb. Raises Unauthenticated, RoleViolation."""
-        key = await self._find(key_text)
+        key = await self.find(key_text)
         if not any(self._gate.allows(role, verb) for role in key.role_set):
             raise RoleViolation("this API key", verb.value)
         return key
 
     async def check_root(self, key_text: str) -> ApiKey:
         """Return the root key. Raises Unauthenticated, RoleViolation."""
-        key = await self._find(key_text)
+        key = await self.find(key_text)
         credentials.require_root(key)
         return key
 
-    async def _find(self, key_text: str) -> ApiKey:
+    async def find(self, key_text: str) -> ApiKey:
+        """Return the valid API key, whatever it may do. Raises Unauthenticated."""
         digest = self.digest(key_text)
         return await self._transactions.read(lambda state: credentials.find_key(state, digest))
 

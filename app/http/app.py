@@ -107,7 +107,7 @@ class Application:
         started = time.perf_counter()
         exchange = _Exchange(send, request_id)
         body = self.receiving.body(scope, receive)
-        authenticated = self._error_responses.authenticate_before_body(scope, body.receive)
+        authenticated = self._error_responses.authenticate_before_body(scope, body)
         try:
             self._check(scope)
             found = self._shortcut(scope)

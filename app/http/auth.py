@@ -41,7 +41,7 @@ def credential_text(scope: Scope) -> str:
 
 def bearer_of(text: str) -> Bearer:
     """Return the token or handle of a text. Raises Unauthenticated for anything else, API keys included."""
-    return Handle(text) if text[:3].lower() == HANDLE_PREFIX else _token_of(text)
+    return Handle(text.lower()) if text[:3].lower() == HANDLE_PREFIX else _token_of(text)
 
 
 @lru_cache(maxsize=4096)

@@ -6,7 +6,6 @@ answered as such, its credential is checked, and an invalid one is what is repor
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 
 import structlog
@@ -17,8 +16,8 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Message, Receive, Scope
 
-from app.domain.access import Role
-from app.domain.errors import Conflict, EngineError, InvalidRequest, PayloadTooLarge, RoleViolation
+from app.domain.errors import Conflict, EngineError, InvalidRequest, PayloadTooLarge
+from app.domain.tokens import ApiKey
 from app.http import auth
 from app.http.bodies import LONGEST_MESSAGE, field_path, readable_message
 from app.http.context import ServerContext
@@ -34,6 +33,7 @@ from app.http.errors import (
 )
 from app.http.holds import HALF_CLOSED
 from app.http.problems import ProblemDetails, internal, problem_of
+from app.http.receiving import IncomingBody
 from app.http.routes import RouteAccess, methods_of
 
 _log = structlog.get_logger(__name__)
@@ -56,17 +56,18 @@ class ErrorResponses:
     def __init__(self, context: ServerContext) -> None:
         self._context = context
 
-    def authenticate_before_body(self, scope: Scope, receive: Receive) -> Receive:
-        """Wrap `receive` so that the credential is checked before a body's second chunk is read.
+    def authenticate_before_body(self, scope: Scope, body: IncomingBody) -> Receive:
+        """Return a `receive` that checks the credential before a body's second chunk is read.
 
-        A body in one chunk has arrived already and is left to the call's own check. The wrapper raises what that check
-        would raise.
+        A body in one chunk has arrived already and is left to the call's own check. The returned function raises what
+        that check would raise, and Overloaded.
         """
         checked = complete = reported = False
 
         async def receive_authenticated() -> Message:
             nonlocal checked, complete, reported
-            message = {"type": HALF_CLOSED} if complete and not reported and HALF_CLOSED in scope else await receive()
+            half_closed = complete and not reported and HALF_CLOSED in scope
+            message = {"type": HALF_CLOSED} if half_closed else await body.receive()
             if complete and message["type"] != "http.disconnect":
                 reported = True
                 return {"type": HALF_CLOSED}
@@ -74,7 +75,7 @@ class ErrorResponses:
             if not checked and message.get("more_body", False):
                 checked = True
                 if (access := RouteAccess.of(scope.get("route"))) is not None:
-                    await self._require_valid(access, scope)
+                    body.belongs_to(await self._sender(access, scope))
             return message
 
         return receive_authenticated
@@ -111,28 +112,27 @@ class ErrorResponses:
             return None if wrong_route else error
         return None
 
-    async def _require_valid(self, access: RouteAccess, scope: Scope) -> None:
-        """Raise unless the credential is valid. Spends no use: the call will."""
+    async def _sender(self, access: RouteAccess, scope: Scope) -> str:
+        """Return the id of the API key that a valid credential descends from; of a worker that claimed, of its own.
+
+        What code of this process made is known by the credential's own id. Spends no use: the call will.
+        """
         if access.credential in ("root", "key"):
-            await self._authorize(access, scope)
-        else:
-            await self._context.engine.credentials.whoami(auth.bearer_of(auth.credential_text(scope)))
+            return (await self._api_key(access, scope)).id
+        caller = await self._context.engine.credentials.whoami(auth.bearer_of(auth.credential_text(scope)))
+        return caller.claimed_key_id or caller.key_id or str(caller.jti)
+
+    async def _api_key(self, access: RouteAccess, scope: Scope) -> ApiKey:
+        keys = self._context.engine.keys
+        # The role that a route takes may be in a body that could not be read.
+        return await (keys.check_root if access.credential == "root" else keys.find)(auth.api_key(scope))
 
     async def _authorize(self, access: RouteAccess, scope: Scope) -> None:
-        engine = self._context.engine
-        if access.credential == "root":
-            await engine.keys.check_root(auth.api_key(scope))
-        elif access.credential == "key":
-            # The requested role may be in the body that could not be read.
-            with contextlib.suppress(RoleViolation):
-                await engine.keys.check(auth.api_key(scope), Role.OPERATOR)
-        else:
-            bearer = auth.bearer_of(auth.credential_text(scope))
-            await (
-                engine.credentials.authorize(bearer, access.verbs)
-                if access.verbs
-                else engine.credentials.whoami(bearer)
-            )
+        if access.credential in ("root", "key"):
+            await self._api_key(access, scope)
+            return
+        credentials, bearer = self._context.engine.credentials, auth.bearer_of(auth.credential_text(scope))
+        await (credentials.authorize(bearer, access.verbs) if access.verbs else credentials.whoami(bearer))
 
 
 def _classified(error: Exception, scope: Scope) -> EngineError | HttpError | None:

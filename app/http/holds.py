@@ -73,6 +73,8 @@ class Shares:
     @contextmanager
     def take(self, credential: str) -> Generator[None]:
         """Count one more of this credential until the end of the block. Raises QuotaExceeded."""
+        # The end of a signature has several spellings.
+        credential = credential.rpartition(".")[0] or credential
         taken = self._taken.get(credential, 0)
         if taken >= self._limit:
             raise QuotaExceeded(self._quota, self._limit)

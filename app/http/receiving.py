@@ -1,4 +1,8 @@
-"""How many bytes of request bodies are held at a time: in all, of one credential, and of one source without one."""
+"""How many bytes of request bodies are held at a time: in all, of one API key, and of one source without a credential.
+
+Bodies that arrive in one piece are small and not counted. A longer one belongs to its source until its credential was
+checked, and from then on to the API key that the credential descends from.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,13 @@ from collections import Counter
 
 from starlette.types import Message, Receive, Scope
 
-from app.domain.errors import Overloaded, Unauthenticated
+from app.domain.errors import Overloaded
 from app.domain.limits import Limits
-from app.http.auth import credential_text
 from app.http.auth_rate_limit import source_of
 
 
 class Receiving:
-    """The bodies that are being received or worked on. Those that arrived in one piece are small and not counted."""
+    """The bodies that are being received or worked on."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -41,7 +44,7 @@ class Receiving:
         self._total += size
 
     def release(self, holder: str, size: int) -> None:
-        """Stop counting these bytes."""
+        """Count bytes no longer."""
         self._total -= size
         self._held[holder] -= size
         if self._held[holder] <= 0:
@@ -65,20 +68,23 @@ class IncomingBody:
         """Receive a message and count its bytes. Raises Overloaded."""
         message = await self._raw()
         if self._holder or message.get("more_body", False):
-            size = len(message.get("body", b""))
-            if not self._holder:
-                self._identify()
-            self._receiving.hold(self._holder, size, known=self._known)
-            self._size += size
+            self._holder = self._holder or source_of(self._scope.get("client"))
+            self._hold(len(message.get("body", b"")))
         return message
 
+    def belongs_to(self, key_id: str) -> None:
+        """Count its bytes as those of an API key instead of its source's. Raises Overloaded."""
+        size = self._size
+        self.close()
+        self._holder, self._known = key_id, True
+        self._hold(size)
+
     def close(self) -> None:
-        """Stop counting its bytes."""
+        """Count its bytes no longer."""
         if self._size:
             self._receiving.release(self._holder, self._size)
+            self._size = 0
 
-    def _identify(self) -> None:
-        try:
-            self._holder, self._known = credential_text(self._scope), True
-        except Unauthenticated:
-            self._holder = source_of(self._scope.get("client"))
+    def _hold(self, size: int) -> None:
+        self._receiving.hold(self._holder, size, known=self._known)
+        self._size += size

@@ -112,9 +112,14 @@ async def test_one_token_has_so_many_streams() -> None:
 
 
 async def test_bodies_being_received_are_bounded() -> None:
-    """One credential's unfinished bodies leave room for those of others."""
+    """Unfinished bodies of one API key, whatever session sends them, leave room for those of others."""
     async with served(HttpSettings(limits=Limits(receiving_each_bytes=300_000))) as node:
-        operator, other = await node.operator(), await node.operator()
+        operator, sibling = await node.operator(), await node.operator()
+        reply = await node.as_(ROOT_KEY).post("/v1/admin/keys", json={"name": "other", "roles": ["operator"]})
+        body = {"operator_id": "o", "role": "operator", "ttl": 60}
+        attached = await node.as_(reply.json()["key"]).post(f"{OP}/sessions", json=body)
+        other = node.as_(attached.json()["token"])
+        _, worker = await node.worker(operator)
         released = asyncio.Event()
 
         async def unfinished() -> AsyncIterator[bytes]:
@@ -124,14 +129,50 @@ async def test_bodies_being_received_are_bounded() -> None:
 
         first = asyncio.create_task(operator.put(f"{OP}/resources/a", content=unfinished(), headers=JSON))
         await eventually(lambda: node.application.receiving.held >= 150_000)
-        reply = await operator.put(f"{OP}/resources/b", json="x" * 250_000)
-        refused = problem(reply, 503, "overloaded")
-        assert (refused["quota"], refused["limit"]) == ("receiving_each", 300_000)
-        assert "Retry-After" in reply.headers
+        for call in (
+            operator.put(f"{OP}/resources/b", json="x" * 250_000),
+            sibling.put(f"{OP}/resources/b", json="x" * 250_000),
+            worker.post(f"{WORK}/submit", json="x" * 250_000),
+            node.as_(ROOT_KEY).post(f"{OP}/sessions", json={"operator_id": "x" * 250_000}),
+        ):
+            reply = await call
+            refused = problem(reply, 503, "overloaded")
+            assert (refused["quota"], refused["limit"]) == ("receiving_each", 300_000)
+            assert "Retry-After" in reply.headers
         assert (await other.put(f"{OP}/resources/b", json="x" * 250_000)).status_code == 204
         released.set()
         assert (await first).status_code == 204
         assert node.application.receiving.held == 0
+
+
+async def test_invented_credentials_make_no_room() -> None:
+    """Bodies whose credential is not valid are those of their source."""
+    limits = Limits(receiving_each_bytes=300_000, receiving_unknown_bytes=1000)
+    async with served(HttpSettings(limits=limits)) as node:
+        for credential in ("shk_" + "x" * 40, "a.b.c", "wh-" + "x" * 27, None):
+            reply = await node.as_(credential).post(f"{WORK}/claim", json={"queue": "q" * 200_000})
+            assert problem(reply, 503, "overloaded")["quota"] == "receiving_unknown"
+        assert node.application.receiving.held == 0
+
+
+async def test_another_spelling_of_a_credential_is_the_same() -> None:
+    """Handles are read in upper and lower case, and the last character of a signature has spare bits."""
+    async with served(HttpSettings(limits=Limits(parked=1))) as node:
+        operator = await node.operator()
+        task, worker = await node.worker(operator)
+        handle, token = (client.headers["Authorization"].split()[1] for client in (worker, operator))
+        child = (await worker.post(f"{WORK}/tasks", json={"agent": "a", "initial_directive": "x"})).json()["id"]
+        last = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".index(token[-1])
+        spelled = token[:-1] + "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"[last ^ 1]
+        for path, one, two in (
+            (f"{WORK}/tasks/{child}/poll?hold=30", handle, handle.upper()),
+            (f"{OP}/tasks/{task}/poll?hold=30", token, spelled),
+        ):
+            parked = asyncio.create_task(node.as_(one).get(path))
+            await eventually(lambda: node.application.context.holds.parked == 1)
+            assert (await node.as_(two).get(path)).status_code == 429
+            parked.cancel()
+            await eventually(lambda: node.application.context.holds.parked == 0)
 
 
 async def test_lives_of_credentials_are_bounded(node: Node) -> None:

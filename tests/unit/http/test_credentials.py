@@ -32,7 +32,7 @@ def authorized(value: bytes, *, path: str = "/v1/worker/x") -> dict[str, Any]:
         (b"BEARER   aa.bb.cc ", CapToken("aa.bb.cc")),
         (b"Bearer aa.bb.", CapToken("aa.bb.")),
         (b"Bearer wh-abc", Handle("wh-abc")),
-        (b"Bearer WH-ABC", Handle("WH-ABC")),
+        (b"Bearer WH-ABC", Handle("wh-abc")),
     ],
 )
 def test_tokens_and_handles_are_distinguished(value: bytes, bearer: object) -> None:
