@@ -44,7 +44,7 @@ class BatchingTransport(asyncio.Transport):
             self._moved_at = self._loop.time()
             self._check = self._loop.call_later(self._stall_s / _CHECKS, self._check_progress)
 
-    def hurry(self) -> None:
+    def shorten_stall_limit(self) -> None:
         """Shorten the stall limit, because the server is stopping."""
         self._stall_s = min(self._stall_s, STALL_AT_STOP_S)
         self.unwatch()
@@ -176,7 +176,7 @@ class BatchingHttpProtocol(LimitedHttpProtocol):
     def shutdown(self) -> None:
         """Close, or let the current reply end, without waiting for a client that does not read."""
         super().shutdown()
-        _batching(self.transport).hurry()
+        _batching(self.transport).shorten_stall_limit()
 
     def handle_websocket_upgrade(self) -> None:
         """Pass the counted connection on to the WebSocket protocol."""
@@ -204,7 +204,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def shutdown(self) -> None:
         """Close without waiting for a client that does not read."""
         super().shutdown()
-        _batching(self.transport).hurry()
+        _batching(self.transport).shorten_stall_limit()
 
     async def send(self, message: Any) -> None:
         """Send a message. A handshake that was refused by a response is complete, which uvicorn does not note."""

@@ -1,8 +1,8 @@
-"""Workers without a process of this server."""
+"""Workers that this server does not run, and the spawners that start none."""
 
 from __future__ import annotations
 
-from app.spawning.ports import Control, Exit
+from app.spawning.ports import Control, Exit, Job, Worker
 
 
 class RemoteWorker:
@@ -38,3 +38,25 @@ class FinishedWorker:
     async def stop(self, grace_s: float) -> None:
         """Do nothing: it has ended."""
         del grace_s
+
+
+class DetachedSpawner:
+    """The part that spawners share whose workers come by themselves: nothing is started, watched or stopped."""
+
+    outlives_server = True
+    detached = True
+
+    __slots__ = ()
+
+    async def spawn(self, job: Job, control: Control) -> Worker:
+        """Start nothing. The returned worker ends with the attempt."""
+        del job
+        return RemoteWorker(control)
+
+    async def rejoin(self, job: Job, control: Control) -> Worker:
+        """Return a worker that ends with the attempt."""
+        return await self.spawn(job, control)
+
+    async def reap(self, job: Job, grace_s: float) -> None:
+        """Do nothing: the server started no worker."""
+        del job, grace_s

@@ -5,21 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from app.domain.attempts import Phase
-from app.spawning.ports import Control, Job, Worker
 from app.spawning.specs import integer, only_fields, text
-from app.spawning.workers import RemoteWorker
+from app.spawning.workers import DetachedSpawner
 
 LOWEST_PRIORITY = -(2**31)
 HIGHEST_PRIORITY = 2**31 - 1
 
 
-class QueueSpawner:
+class QueueSpawner(DetachedSpawner):
     """`{kind: queue, queue, priority?}`. Among attempts that wait, those of higher priority are claimed first."""
 
     kind = "queue"
     first_phase = Phase.QUEUED
-    outlives_server = True
-    detached = True
     leased = True
 
     __slots__ = ("priority", "queue")
@@ -32,19 +29,6 @@ class QueueSpawner:
     def spec(self) -> dict[str, Any]:
         """The spec that is recorded with the attempt."""
         return {"kind": self.kind, "queue": self.queue, "priority": self.priority}
-
-    async def spawn(self, job: Job, control: Control) -> Worker:
-        """Start nothing: the claimant is the attempt's worker. The returned worker ends with the attempt."""
-        del job
-        return RemoteWorker(control)
-
-    async def rejoin(self, job: Job, control: Control) -> Worker:
-        """Return a worker that ends with the attempt."""
-        return await self.spawn(job, control)
-
-    async def reap(self, job: Job, grace_s: float) -> None:
-        """Do nothing: the server started no worker."""
-        del job, grace_s
 
 
 def build_queue(spec: dict[str, Any]) -> QueueSpawner:
