@@ -162,7 +162,7 @@ class BatchingHttpProtocol(LimitedHttpProtocol):
             super().connection_made(BatchingTransport(transport, self.loop, stall_s=self._stall_s))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Count the connection no longer."""
+        """Stop counting and watching the connection."""
         if self._release is not None:
             self._release()
             _batching(self.transport).unwatch()
@@ -189,7 +189,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     """uvicorn's WebSocket protocol on the transport of the HTTP connection that it takes over."""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Count the connection no longer."""
+        """Stop counting and watching the connection."""
         transport = _batching(self.transport)
         transport.unwatch()
         if transport.release is not None:

@@ -32,7 +32,7 @@ class WorkerRules:
     """Spawners that may carry attempts that workers dispatch, whatever they asked for: a layer may put another one in
     place of the dispatched spawner."""
     layers: frozenset[str] = frozenset({"input_inject", "long_hold", "senior_escalation"})
-    """Layers that workers may ask for."""
+    """Layers that workers may request."""
     functions: frozenset[str] = frozenset()
     """Functions of the `in_process` spawner that workers may dispatch to."""
 

@@ -93,7 +93,7 @@ class QuestionRules:
     self_answer: bool = False
     """Whether the API key that a question descends from may answer it."""
     worker_default: bool = False
-    """Whether a worker may ask with `on_deadline: default`, so that silence gives the answer that it chose."""
+    """Whether a worker may ask with `on_deadline: default`, so that a missed deadline gives the answer it chose."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,7 +44,7 @@ class Receiving:
         self._total += size
 
     def release(self, holder: str, size: int) -> None:
-        """Count bytes no longer."""
+        """Stop counting these bytes."""
         self._total -= size
         self._held[holder] -= size
         if self._held[holder] <= 0:
@@ -73,14 +73,14 @@ class IncomingBody:
         return message
 
     def belongs_to(self, key_id: str) -> None:
-        """Count its bytes as those of an API key instead of its source's. Raises Overloaded."""
+        """Count its bytes for an API key instead of its source address. Raises Overloaded."""
         size = self._size
         self.close()
         self._holder, self._known = key_id, True
         self._hold(size)
 
     def close(self) -> None:
-        """Count its bytes no longer."""
+        """Stop counting its bytes."""
         if self._size:
             self._receiving.release(self._holder, self._size)
             self._size = 0

@@ -89,7 +89,7 @@ def cancel_tasks_of(state: State, session_id: str) -> None:
 
 
 def cancel_more_of(state: State, session_id: str, *, after: str) -> str | None:
-    """Cancel the next tasks that a session had, behind task `after`; return the last of them, None at the end."""
+    """Cancel the next tasks that a session had, after the task `after`; return the last of them, None at the end."""
     given_up_at = get_meta(state.db, _MARK + session_id)
     found = _OF_SESSION.all(state.db, session=session_id, before=int(given_up_at or 0), after=after, limit=BATCH)
     room = BATCH

@@ -23,7 +23,7 @@ class Keepalive:
     timeout: timedelta = timedelta(seconds=30)
 
     def options(self) -> dict[str, int]:
-        """Return the settings of this end under libpq's names; unacknowledged data counts as silence too."""
+        """Return the settings of this end under libpq's names; unacknowledged data counts as idle time too."""
         idle, interval, user_timeout_ms = self._parts()
         return {
             "keepalives_idle": idle,

@@ -348,7 +348,7 @@ class SqliteWriter:
             _log.error("database_fails", reason=failure.reason)
 
     def _announce(self, batch: list[Call]) -> Exception | None:
-        """Hand the effects to the listener; return what it raised, since the commit stands all the same."""
+        """Pass the effects to the listener; return its error rather than raise it, since the commit stands."""
         found = [call.effects for call in batch if call.effects is not None]
         if not found or self.listener is None:
             return None
