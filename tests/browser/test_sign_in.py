@@ -6,6 +6,7 @@ from playwright.sync_api import expect
 from tests.browser.conftest import OpenConsole
 from tests.browser.console import Console
 from tests.support.swarm import Swarm
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -69,3 +70,17 @@ def test_a_session_that_ends_asks_for_a_key_again(open_console: OpenConsole, swa
     console.go("overview")
 
     expect(console.page.get_by_text("The session ended")).to_be_visible(timeout=30_000)
+
+
+def test_who_gives_no_name_goes_by_the_keys(open_console: OpenConsole, swarm: Swarm) -> None:
+    """The page shows the name under which answers will be recorded."""
+    made = swarm.call(swarm.root_key, "POST", "/v1/admin/keys", {"name": "release desk", "roles": ["senior"]})
+    asked = swarm.ask("By whom?", choices=["x"])
+    console = open_console()
+    console.sign_in(made["key"], name="")
+    expect(console.page.locator(".who .name")).to_have_text("release desk")
+    console.row("By whom?").click()
+    console.button("x").click()
+
+    wait_until(lambda: swarm.question(asked["key"])["status"] == "answered")
+    assert swarm.question(asked["key"])["answered_by"] == "release desk"

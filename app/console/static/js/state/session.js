@@ -9,7 +9,7 @@ const TTL_S = 12 * 3600;
 const HEARTBEAT_MS = 100_000;
 const READING = ["operator", "observer"];
 
-/** {name, bridge, tokens: {senior?, operator?, observer?}}, or null. */
+/** {name, namespace?, bridge, tokens: {senior?, operator?, observer?}}, or null. */
 export const held = signal(kept(NAME));
 /** Why the session ended, shown on the sign-in page. */
 export const ended = signal("");
@@ -26,13 +26,15 @@ export const reader = computed(() => {
   return tokens.operator ?? tokens.senior ?? tokens.observer ?? null;
 });
 
-/** Attach with the key, in every role that it allows. Throws Problem when it allows none. */
+/** Attach with the key, in every role that it allows, by default under its name. Throws Problem when it allows none. */
 export async function signIn({ key, name, bridge }) {
   const tokens = {};
+  let session;
   const attach = async (role) => {
-    const body = { operator_id: name, role, ttl: TTL_S, ...(role === "senior" ? { bridge_id: bridge } : {}) };
+    const body = { ...(name ? { operator_id: name } : {}), role, ttl: TTL_S, ...(role === "senior" ? { bridge_id: bridge } : {}) };
     const reply = await call(key, "POST", "/v1/operator/sessions", { body });
     tokens[role] = reply.token;
+    session = reply.session;
   };
   const refusal = await attach("senior").catch(unknownKey).catch(allowedToFail);
   for (const role of READING) {
@@ -41,7 +43,7 @@ export async function signIn({ key, name, bridge }) {
   }
   if (!Object.keys(tokens).length) throw refusal;
   ended.value = "";
-  hold({ name, bridge, tokens });
+  hold({ name: session.operator_id, namespace: session.namespace, bridge, tokens });
 }
 
 function unknownKey(error) {

@@ -1,6 +1,7 @@
 // The context of a question: the worker's prompt, its earlier questions, its outputs.
 import { html } from "../../vendor/preact.js";
 import { Moment } from "../parts/age.js";
+import { Answerer } from "../parts/answerer.js";
 import { Badge } from "../parts/badge.js";
 import { useFetched } from "../parts/busy.js";
 import { Trouble } from "../parts/problem.js";
@@ -37,7 +38,7 @@ export function Context({ question }) {
     <section><h2>Earlier questions</h2>
       ${earlier.length ? html`<ol class="earlier">${earlier.map((one) => html`<li key=${one.key}>
         <p><a href=${addressOf("inbox", one.key)}>${questionLine(one, 200)}</a> <${Badge} status=${one.status} /></p>
-        ${one.status === "answered" && html`<blockquote><${Preview} value=${one.answer} cut=${one.cut?.includes("answer")} whole=${async () => (await fetchQuestion(one.key)).answer} label="The answer" /><footer>${line(one.answered_by ?? "", 60)}</footer></blockquote>`}
+        ${one.status === "answered" && html`<blockquote><${Preview} value=${one.answer} cut=${one.cut?.includes("answer")} whole=${async () => (await fetchQuestion(one.key)).answer} label="The answer" /><${Answerer} question=${one} /></blockquote>`}
       </li>`)}</ol>` : html`<p class="hint">None.</p>`}
     </section>
     ${outputs.length > 0 && html`<section><h2>Said so far</h2><ol class="outputs">${outputs.map((one) => html`<li key=${one.seq}>

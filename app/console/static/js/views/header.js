@@ -19,6 +19,7 @@ const PAGES = [
 
 export function Header({ page }) {
   const current = page === "task" ? "tasks" : page;
+  const { namespace } = held.value;
   return html`
     <header class="head">
       <nav aria-label="Pages">
@@ -32,7 +33,7 @@ export function Header({ page }) {
       </nav>
       <div class="who">
         <${Standing} />
-        <span class="name" title=${roles.value.join(", ")}>${line(held.value.name, 24)}</span>
+        <span class="name" title=${`${roles.value.join(", ")}${namespace ? ` in the namespace ${namespace}` : ""}`}>${line(held.value.name, 24)}${namespace && namespace !== "default" && html` <span class="tag">${line(namespace, 24)}</span>`}</span>
         <button class="quiet" type="button" onClick=${() => (helpShown.value = true)} aria-label="Keys" title="Keys (?)"><${Icon} name="keys" /></button>
         <button class="quiet" type="button" onClick=${nextTheme} aria-label=${`Theme: ${theme.value}`} title=${`Theme: ${theme.value} (\\)`}><${Icon} name=${theme.value} /></button>
         <button class="quiet" type="button" onClick=${() => sendWaiting().then(signOut)} aria-label="Sign out" title="Sign out"><${Icon} name="leave" /></button>

@@ -1,5 +1,6 @@
 // How a question was answered or closed, next to the draft of an answer, which is kept.
 import { html } from "../../vendor/preact.js";
+import { Through, isByDeadline } from "../parts/answerer.js";
 import { Moment } from "../parts/age.js";
 import { Value } from "../parts/text.js";
 import { draftOf, keepDraft } from "../state/drafts.js";
@@ -16,8 +17,8 @@ export function Settlement({ question }) {
   const own = question.answered_by === held.value?.name;
   return html`<section class="settlement" aria-label="How it was answered">
     ${question.status === "answered"
-      ? html`<h2>${own ? "You answered" : `Answered by ${line(question.answered_by ?? "somebody else", 60)}`}</h2>
-          ${question.answered_at && html`<p class="hint"><${Moment} at=${question.answered_at} /></p>`}
+      ? html`<h2>${isByDeadline(question) ? "Nobody answered in time: the default was given" : own ? "You answered" : `Answered by ${line(question.answered_by ?? "somebody else", 60)}`}</h2>
+          <p class="hint">${question.answered_at && html`<${Moment} at=${question.answered_at} />`} <${Through} question=${question} /></p>
           <${Value} value=${question.answer} label="The answer" />`
       : html`<h2>${CLOSED[question.status] ?? question.status}</h2>${question.reason && html`<p class="hint">${line(question.reason, 300)}</p>`}`}
     ${draft && html`<h2>Your draft, not sent</h2><${Value} value=${draft} label="Your draft" />

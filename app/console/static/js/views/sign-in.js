@@ -5,38 +5,19 @@ import { Trouble } from "../parts/problem.js";
 import { setTitle } from "../state/attention.js";
 import { ended, signIn } from "../state/session.js";
 
-const NAME = "swarmhold.name";
-
-function remembered() {
-  try {
-    return localStorage.getItem(NAME) ?? "";
-  } catch {
-    return "";
-  }
-}
-
-function remember(name) {
-  try {
-    localStorage.setItem(NAME, name);
-  } catch {
-    // It has to be typed again next time.
-  }
-}
-
 /** Returns an id for this tab alone, unless the name of an inbox was given. */
 const ownBridge = (name) => `console-${name.replace(/[^\w.-]/g, "-").slice(0, 60)}-${crypto.randomUUID().slice(0, 8)}`;
 
 export function SignIn() {
   const [key, setKey] = useState("");
-  const [name, setName] = useState(remembered());
+  const [name, setName] = useState("");
   const [bridge, setBridge] = useState("");
   const [run, busy, problem] = useBusy();
   useEffect(() => setTitle("Sign in"), []);
   const submit = (event) => {
     event.preventDefault();
-    const who = name.trim() || "console";
-    remember(name.trim());
-    run(() => signIn({ key: key.trim(), name: who, bridge: bridge.trim() || ownBridge(who) }));
+    const who = name.trim();
+    run(() => signIn({ key: key.trim(), name: who, bridge: bridge.trim() || ownBridge(who || "tab") }));
   };
   return html`<main class="sign-in">
     <form onSubmit=${submit} autocomplete="off">
@@ -47,9 +28,9 @@ export function SignIn() {
       </label>
       <p class="hint" id="key-use">Used once to open your sessions, then forgotten. What you may do follows from its roles.</p>
       <label>Your name
-        <input name="name" maxlength="100" value=${name} onInput=${(event) => setName(event.target.value)} placeholder="console" aria-describedby="name-use" />
+        <input name="name" maxlength="100" value=${name} onInput=${(event) => setName(event.target.value)} placeholder="the key’s name" aria-describedby="name-use" />
       </label>
-      <p class="hint" id="name-use">Recorded with every answer you give.</p>
+      <p class="hint" id="name-use">Recorded with every answer you give, and with it the key.</p>
       <details>
         <summary>Questions addressed to a name</summary>
         <label>Inbox id

@@ -1,6 +1,7 @@
 // The page of one task: actions, timeline, and all details.
 import { html, useEffect, useMemo } from "../../vendor/preact.js";
 import { Age } from "../parts/age.js";
+import { Answerer } from "../parts/answerer.js";
 import { Badge } from "../parts/badge.js";
 import { Icon } from "../parts/icon.js";
 import { Trouble } from "../parts/problem.js";
@@ -47,7 +48,7 @@ export function TaskPage({ id }) {
       </div>
       <div class="column">
         ${questions.length > 0 && html`<section><h2>Questions</h2><ol class="earlier">${questions.map((one) => html`<li key=${one.key}><p><a href=${addressOf("inbox", one.key)}>${questionLine(one, 200)}</a> <${Badge} status=${one.status} /></p>
-          ${one.status === "answered" && html`<blockquote><${Preview} value=${one.answer} cut=${one.cut?.includes("answer")} whole=${async () => (await fetchQuestion(one.key)).answer} label="The answer" /><footer>${line(one.answered_by ?? "", 60)}</footer></blockquote>`}</li>`)}</ol></section>`}
+          ${one.status === "answered" && html`<blockquote><${Preview} value=${one.answer} cut=${one.cut?.includes("answer")} whole=${async () => (await fetchQuestion(one.key)).answer} label="The answer" /><${Answerer} question=${one} /></blockquote>`}</li>`)}</ol></section>`}
         <${Children} facts=${facts} />
         <section><h2>Events</h2><${EventRows} events=${story.events.value.slice(-200).reverse()} /></section>
       </div>
