@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from app.domain.clock import Instant
 from app.domain.errors import RoleViolation
@@ -164,8 +164,7 @@ class RoleVerbGate:
         return RoleVerbGate({**self._table, role: self._table[role] | set(verbs)})
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """An authenticated caller. Created only by `engine.ops.access`.
 
     `namespace` is where it acts. `key_id` is the API key that its credential descends from; a worker that claimed its

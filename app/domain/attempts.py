@@ -155,8 +155,7 @@ class DispatchOutcome:
     reason: Reason | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dispatched:
+class Dispatched(NamedTuple):
     """A prepared attempt. `handle` is the only copy of the worker handle's text; the state has its digest alone."""
 
     task_id: str
@@ -165,8 +164,7 @@ class Dispatched:
     expires_at: Instant | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerPayload:
+class WorkerPayload(NamedTuple):
     """The data with which a worker begins: the prompt, and the answers that its task received so far."""
 
     task_id: str

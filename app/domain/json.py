@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Callable
 from decimal import Decimal
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, cast
 
 import orjson
@@ -105,7 +105,13 @@ def decode(data: bytes | bytearray, *, digits: int = MOST_DIGITS) -> Any:
 
     Raises ValueError for what is no JSON, PayloadTooLarge for a number of more than `digits` digits.
     """
-    return _exact(data, ExactNumbers(most=digits))
+    return _exact(data, _numbers_of(digits))
+
+
+@lru_cache(maxsize=16)
+def _numbers_of(digits: int) -> ExactNumbers:
+    """Return what reads numbers of up to so many digits. It keeps nothing of what it reads."""
+    return ExactNumbers(most=digits)
 
 
 def _exact(data: bytes | bytearray, numbers: ExactNumbers) -> Any:

@@ -70,11 +70,16 @@ class Session(NamedTuple):
         """Return the kind for one agent by the cascade, None when no tier sets it."""
         return collapse_operator_kind(
             agent,
-            runtime_agents={k: OperatorKind(v) for k, v in self.operator_kind_overrides.value.items()},
+            runtime_agents=_kinds(self.operator_kind_overrides),
             runtime_global=self.kind,
-            blueprint_agents={k: OperatorKind(v) for k, v in self.bp_agent_kinds.value.items()},
+            blueprint_agents=_kinds(self.bp_agent_kinds),
             blueprint_global=self.bp_global_kind,
         )
+
+
+def _kinds(by_agent: Json) -> Mapping[str, OperatorKind]:
+    """Return the kinds of agents; few sessions set any."""
+    return {k: OperatorKind(v) for k, v in by_agent.value.items()} if by_agent.text != "{}" else {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -147,7 +146,7 @@ class Dispatcher:
             stack = self.build(spawner, layers)
         except (DispatchFailed, InvalidName):
             # The error names what the settings allow: only for callers who may use it.
-            check = partial(self._check_dispatcher, task_id=task_id, asked=_asked(spawner, layers))
+            check = partial(self._check_dispatcher, task_id=task_id, spec=spawner, layers=layers)
             await self._transactions.read_as(bearer, Verb.DISPATCH_ATTEMPT, check)
             raise
         if lease is not None and lease <= timedelta(0):
@@ -193,7 +192,7 @@ class Dispatcher:
         cfg, mint = self._cfg, self._parts.mint
 
         def run(state: State, caller: Caller) -> tuple[Dispatched, Prepared | None]:
-            self._check_dispatcher(state, caller, task_id, _asked(request.stack.router.spec, request.stack.hints))
+            self._check_dispatcher(state, caller, task_id, request.stack.router.spec, request.stack.hints)
 
             def make() -> tuple[Dispatched, Prepared | None]:
                 prepared = dispatches.prepare(state, cfg, caller, task_id, request)
@@ -210,10 +209,12 @@ class Dispatcher:
 
         return await self._transactions.call("dispatch", bearer, Verb.DISPATCH_ATTEMPT, run)
 
-    def _check_dispatcher(self, state: State, caller: Caller, task_id: str, asked: Asked) -> None:
+    def _check_dispatcher(
+        self, state: State, caller: Caller, task_id: str, spec: dict[str, Any], layers: Sequence[str]
+    ) -> None:
         require_access(state, caller, task_id, Verb.DISPATCH_ATTEMPT)
         if caller.role is Role.WORKER:
-            self._cfg.workers.check(asked)
+            self._cfg.workers.check(_asked(spec, layers))
 
     async def _when_resumed(self, prepare: Callable[[], Awaitable[R]], end: float) -> R:
         """Prepare now, or as soon as dispatching is resumed while there is time. Raises LoopPaused at `end`."""
@@ -329,7 +330,7 @@ class Dispatcher:
         if last is None:
             return None
         request = DispatchRequest(stack=self.rebuild(last), lease_ms=last.lease_ms, owner=self.node)
-        caller = replace(ENGINE, key_id=last.key_id, jti=last.parent_jti, session_id=last.session_id)
+        caller = ENGINE._replace(key_id=last.key_id, jti=last.parent_jti, session_id=last.session_id)
         return dispatches.prepare(state, self._cfg, caller, task_id, request)
 
 

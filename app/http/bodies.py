@@ -138,7 +138,9 @@ async def value_of(body: bytes, limits: Limits) -> Any:
 
     Raises MalformedBody, PayloadTooLarge.
     """
-    return await off_loop(body, lambda: decoded(body, limits))
+    if len(body) <= AT_ONCE:
+        return decoded(body, limits)
+    return await asyncio.to_thread(decoded, body, limits)
 
 
 async def off_loop(body: bytes, work: Callable[[], Result]) -> Result:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from app.domain.clock import EPOCH, MILLISECOND
 from app.domain.json import Json
@@ -15,6 +16,7 @@ from swarmhold.models.attempts import Retry
 from swarmhold.models.enums import OperatorKind as KindName
 from swarmhold.models.questions import QuestionRequest
 from swarmhold.models.sessions import AttachRequest
+from swarmhold.models.spawners import Spawner
 from swarmhold.models.tasks import StartTaskRequest
 
 
@@ -28,6 +30,12 @@ def task_spec(body: StartTaskRequest) -> TaskSpec:
         retry=retry_policy(body.retry) if body.retry is not None else None,
         attempt_timeout_ms=None if timeout is None else max(1, round(timeout * 1000)),
     )
+
+
+def spawner_spec(spawner: Spawner) -> dict[str, Any]:
+    """Return the spec of a spawner, with the further fields of a custom one as they were sent."""
+    spec: dict[str, Any] = {**vars(spawner), **(spawner.model_extra or {})}
+    return {name: [*value] if isinstance(value, tuple) else value for name, value in spec.items()}
 
 
 def retry_policy(retry: Retry) -> RetryPolicy:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from app.domain.attempts import DispatchOutcome, Phase
 from app.domain.json import Json
@@ -20,8 +20,7 @@ from app.domain.sessions import OperatorKind
 from app.domain.tokens import CapToken
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Facts(NamedTuple):
     """The facts about an attempt that every step of its life can use.
 
     `spawner` is the kind of the dispatched spawner, `kind` the operator kind that the cascade chose, if any tier set
@@ -70,8 +69,7 @@ class Escalate:
     answer_schema: Json | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class Job(NamedTuple):
     """One attempt as its spawner sees it. `process` is what an earlier server process recorded about the worker."""
 
     facts: Facts
@@ -338,6 +336,7 @@ class LayerRegistry:
         self._base = tuple(base)
         self._hints = {layer.key: layer for layer in hints}
         self._standing = tuple(layer for layer in hints if layer.standing)
+        self._unasked = self._base + self._standing
         self._settling = any(layer.settles for layer in self._base)
         self._settling_detached = any(layer.settles and not layer.skips_detached for layer in self._base)
 
@@ -366,6 +365,8 @@ class LayerRegistry:
 
         Standing layers that were not asked for are outermost.
         """
+        if not keys:
+            return self._unasked
         asked = dict.fromkeys(key for key in keys if key in self._hints)
         standing = tuple(layer for layer in self._standing if layer.key not in asked)
         return self._base + tuple(self._hints[key] for key in asked) + standing

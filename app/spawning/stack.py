@@ -148,16 +148,17 @@ class SpawnerStack:
     @property
     def may_drive(self) -> bool:
         """Whether an attempt through this stack may have to be driven by the server, inherited gates aside."""
-        asked = set(self.hints)
-        return not is_detached(self.router) or any(
-            layer.drives and (not layer.standing or layer.key in asked) for layer in self.layers
-        )
+        if not is_detached(self.router):
+            return True
+        return any(layer.drives and (not layer.standing or layer.key in self.hints) for layer in self.layers)
 
     def resolve(self, facts: Facts) -> ActiveStack:
         """Return what of the stack acts on this attempt."""
         layers = [layer for layer in self.layers if layer.applies(facts)]
-        stand_ins = (layer.stand_in(facts) for layer in reversed(layers) if layer.drives)
-        spawner = next((found for found in stand_ins if found is not None), self.router)
+        spawner = self.router
+        for layer in layers:
+            if layer.drives and (stand_in := layer.stand_in(facts)) is not None:
+                spawner = stand_in
         return ActiveStack(facts, _acting_on(layers, detached=is_detached(spawner)), spawner)
 
 
@@ -181,6 +182,8 @@ def link(router: SpawnerAdapter, hints: Sequence[str], engine: HasLayers) -> Spa
     Unknown hints are skipped, or refused with DispatchFailed when the engine is strict.
     """
     registry = engine.layer_registry
+    if not hints:
+        return SpawnerStack(router, registry.stack(()), ())
     unknown = registry.unknown(hints)
     if unknown and engine.strict_hints:
         raise DispatchFailed(

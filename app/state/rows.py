@@ -106,9 +106,12 @@ class Rows(Generic[R]):
     def __init__(self, table: sa.Table, row: type[R]) -> None:
         self.codec = RowCodec(table, row)
         self.table = table
+        # Names without the table's: the driver hashes the whole statement at each execution.
+        columns: list[ColumnElement[Any]] = [sa.column(name) for name in self.codec.names]
+        self._select: sa.Select[Any] = sa.select(*columns).select_from(table)
         self._by_key = sa.and_(*(table.c[name] == sa.bindparam(f"key_{name}") for name in self.codec.key))
-        self._get = Statement(sa.select(table).where(self._by_key))
-        self._lock = Statement(sa.select(table).where(self._by_key).with_for_update())
+        self._get = Statement(self._select.where(self._by_key))
+        self._lock = Statement(self._select.where(self._by_key).with_for_update())
         self._insert = Statement(sa.insert(table))
         self._delete = Statement(sa.delete(table).where(self._by_key))
         self._updates: dict[tuple[str, ...], Statement] = {}
@@ -152,7 +155,7 @@ class Rows(Generic[R]):
         limit: bool = False,
     ) -> Search[R]:
         """Prepare a search: conditions on `self.table.c` with `sa.bindparam`s; `limit` adds a parameter `limit`."""
-        clause = sa.select(self.table).where(*where).order_by(*order)
+        clause = self._select.where(*where).order_by(*order)
         if limit:
             clause = clause.limit(sa.bindparam("limit"))
         return Search(self.codec, Statement(clause))

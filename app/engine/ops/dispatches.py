@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,15 +18,14 @@ from app.engine.ops.attempts import facts_of, new_handle
 from app.engine.ops.credentials import is_revoked
 from app.engine.ops.queries import lock_task
 from app.engine.ops.rules import EngineCfg
-from app.engine.ops.tasks import change, check_directive, view
+from app.engine.ops.tasks import check_directive, view, write
 from app.spawning.ports import Draft, Job, SpawnerAdapter
 from app.spawning.stack import ActiveStack, SpawnerStack
 from app.state.state import State
 from app.state.tables import ATTEMPTS, TASKS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DispatchRequest:
+class DispatchRequest(NamedTuple):
     """The request for an attempt. `owner` is the server process that drives the attempt.
 
     `repeatable`: a server process can build the same stack again by itself.
@@ -78,7 +76,7 @@ def prepare(state: State, cfg: EngineCfg, caller: Caller, task_id: str, request:
     descent = _Descent(parent_jti, caller.key_id)
     attempt = _new_attempt(state, cfg, task, request, active, draft, prompt=prompt, descent=descent)
     ATTEMPTS.insert(state.db, attempt)
-    change(state, task, status=after, attempt=number, live=True, next_prompt=None, retry_at=None, settled_at=None)
+    write(state, task, status=after, attempt=number, live=True, next_prompt=None, retry_at=None, settled_at=None)
     state.emit(
         EventKind.TASK_ATTEMPT_STARTED,
         namespace=task.namespace,

@@ -134,12 +134,16 @@ def _count(statement: Statement, state: State, task_id: str, most: int) -> int:
     return int(statement.query(state.db, of_task=task_id, most=most)[0][0])
 
 
-def change(state: State, task: Task, **changes: Any) -> Task:
-    """Write these fields of the task under a new version and wake its waiters. Returns the changed task."""
-    version = task.version + 1
-    TASKS.update(state.db, task.id, **changes, version=version, updated_at=state.now)
+def write(state: State, task: Task, **changes: Any) -> None:
+    """Write these fields of the task under a new version, and wake its waiters."""
+    TASKS.update(state.db, task.id, **changes, version=task.version + 1, updated_at=state.now)
     state.wake(f"task:{task.id}")
-    return task._replace(**changes, version=version, updated_at=state.now)
+
+
+def change(state: State, task: Task, **changes: Any) -> Task:
+    """Write these fields of the task as `write` does, and return the changed task."""
+    write(state, task, **changes)
+    return task._replace(**changes, version=task.version + 1, updated_at=state.now)
 
 
 def view(state: State, task: Task) -> TaskState:

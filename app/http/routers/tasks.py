@@ -100,7 +100,7 @@ async def dispatch(request: Request) -> Reply:
         context.engine.dispatcher.dispatch,
         bearer,
         task_id,
-        asked.spawner.as_json(),
+        conversions.spawner_spec(asked.spawner),
         layers=asked.layers,
         lease=None if asked.lease is None else timedelta(seconds=asked.lease),
         wait=wait,
