@@ -81,7 +81,7 @@ class Engine:
         self.transactions = transactions = Transactions(
             store=store, bus=bus, feed=self.feed, signer=signer, mint=mint, gate=parts.gate, cfg=cfg
         )
-        self.gaps = GapMonitor(transactions, check=store.check, clocks=parts.machine_clocks)
+        self.gaps = GapMonitor(transactions, store=store, clocks=parts.machine_clocks)
         transactions.on_expired(self.gaps.catch_up)
         self.keys = keys = ApiKeys(transactions, mint=mint, gate=parts.gate)
         self.credentials = Credentials(transactions, signer=signer, bus=bus, clock=parts.clock, cfg=cfg)

@@ -1,16 +1,17 @@
 """Gaps: periods in which this server could record no heartbeats, and for which its clocks are moved.
 
-A gap is a stalled event loop, a stopped process, a machine asleep, a database that is away or does not answer, or a
-jump of the machine's clock. Leases, handles and the heartbeats of sessions move by the gap before anything expires.
-Deadlines of questions, attempt timeouts and retries stay where they are, but what fell due within a gap is postponed
-for as long as the gap lasted, `MAX_GRACE_MS` at most, so that calls which could not arrive come first.
+A gap is a stalled event loop, a stopped process, a machine asleep, a database that is away, does not answer or refuses
+some operations (as on a full disk), or a jump of the machine's clock. Leases, handles and the heartbeats of sessions
+move by the gap before anything expires. Deadlines of questions, attempt timeouts and retries stay where they are, but
+what fell due within a gap is postponed for as long as the gap lasted, `MAX_GRACE_MS` at most, so that calls which could
+not arrive come first.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,12 +22,15 @@ from app.domain.errors import Busy
 from app.engine.ops import gaps
 from app.engine.ops.gaps import Shift
 from app.engine.transactions import Transactions
+from app.state.port import Store
 
 TICK_S = 0.5
 """How often the server checks that it can record heartbeats: its loop runs, and its database answers."""
 TOLERANCE_MS = 500
 """A tick that is late by no more than this is no gap."""
 MAX_GRACE_MS = 30_000
+RETURN_MS = 5_000
+"""No lease ends sooner after a gap: workers that were refused were told to come back later, or wait before they do."""
 _BATCH = 500
 _REMEMBERED = 100
 """Gaps whose grace may still run: it lasts half a minute, and a gap takes more than a tick."""
@@ -66,12 +70,13 @@ class GapMonitor:
         self,
         transactions: Transactions,
         *,
-        check: Callable[[], Awaitable[None]],
+        store: Store,
         clocks: MachineClocks = machine_clocks,
     ) -> None:
-        """`check` raises Busy unless the store can be read and written now."""
+        """An operation that the `store` refused may have been a heartbeat: the time in which it did so is a gap."""
         self._transactions = transactions
-        self._check = check
+        self._store = store
+        self._failures = store.failures
         self._clocks = clocks
         self._last = clocks()
         self._pending: list[Gap] = []
@@ -85,7 +90,7 @@ class GapMonitor:
             gap = Gap(*span, Shift(by_ms=span[1] - span[0]))
             self._recent.append(gap)
             await self._shift_sessions(gap)
-        await self._check()
+        await self._store.check()
         self._last = self._clocks()
 
     async def run(self) -> None:
@@ -102,7 +107,7 @@ class GapMonitor:
     async def catch_up(self) -> bool:
         """Move the clocks by every gap until now; return whether there was one. Raises Busy while the store is away."""
         async with self._catching_up:
-            await self._check()
+            await self._store.check()
             self._notice()
             moved = bool(self._pending)
             while self._pending:
@@ -116,17 +121,24 @@ class GapMonitor:
         return max((until for until in ends if until > now), default=None)
 
     def _notice(self) -> None:
-        """Record a gap if more than a tick has passed since the last check: now the loop runs and the store answers."""
+        """Record a gap if more than a tick has passed since the last check: now the loop runs and the store answers.
+
+        The whole time since then is one if an operation was refused meanwhile.
+        """
         wall, running = self._clocks()
         last_wall, last_running = self._last
         self._last = wall, running
-        stalled = running - last_running - round(TICK_S * 1000)
+        refused, self._failures = self._store.failures != self._failures, self._store.failures
+        stalled = running - last_running - (0 if refused else round(TICK_S * 1000))
         jump = (wall - last_wall) - (running - last_running)
-        by_ms = (stalled if stalled > TOLERANCE_MS else 0) + (jump if abs(jump) > TOLERANCE_MS else 0)
+        by_ms = (stalled if refused or stalled > TOLERANCE_MS else 0) + (jump if abs(jump) > TOLERANCE_MS else 0)
         if not by_ms:
             return
         # Heartbeats that were recorded after the clock jumped are right already.
-        shift = Shift(by_ms=by_ms, until=wall - jump) if by_ms > 0 else Shift(by_ms=by_ms, after=wall)
+        if by_ms > 0:
+            shift = Shift(by_ms=by_ms, until=wall - jump, not_before=wall + RETURN_MS)
+        else:
+            shift = Shift(by_ms=by_ms, after=wall)
         self._pending.append(Gap(last_wall, wall, shift))
         _log.warning("heartbeats_not_recorded", stalled_ms=max(0, stalled), clock_jump_ms=jump, shift_ms=by_ms)
 

@@ -21,20 +21,20 @@ _NAME = "checked_at"
 class HealthCheck:
     """Read on every run, and write when the last write is `WRITE_INTERVAL_SECONDS` old or a failure was reported.
 
-    `now` returns monotonic seconds. Belongs to one event loop.
+    `now` returns monotonic seconds; `failures` counts those that were reported. Belongs to one event loop.
     """
 
     def __init__(self, *, now: Callable[[], float] = time.monotonic, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self._now = now
         self._timeout_seconds = timeout_seconds
         self._written_at = -math.inf
-        self._failures = 0
+        self.failures = 0
         self._failures_at_write = 0
         self._running = asyncio.Lock()
 
     def report_failure(self) -> None:
-        """Make the next run write, because a write has failed."""
-        self._failures += 1
+        """Count an operation that has failed, and make the next run write."""
+        self.failures += 1
 
     async def run(self, store: Store) -> None:
         """Raise StoreUnavailable when the store cannot be read or written, or does not answer in time.
@@ -50,10 +50,10 @@ class HealthCheck:
             raise StoreUnavailable(f"the database has not answered for {self._timeout_seconds:g} s") from error
 
     def _write_due(self) -> bool:
-        return self._failures != self._failures_at_write or self._now() - self._written_at >= WRITE_INTERVAL_SECONDS
+        return self.failures != self._failures_at_write or self._now() - self._written_at >= WRITE_INTERVAL_SECONDS
 
     async def _write(self, store: Store) -> None:
-        failures = self._failures
+        failures = self.failures
         await store.transact("check", _write_timestamp)
         self._written_at, self._failures_at_write = self._now(), failures
 

@@ -60,6 +60,11 @@ class Store(Protocol):
         """Raise StoreUnavailable when the database cannot be read or written now."""
         ...
 
+    @property
+    def failures(self) -> int:
+        """How many operations have failed with StoreUnavailable so far, whether or not a check has."""
+        ...
+
     async def backup(self, target: str) -> None:
         """Write a consistent copy to the new file `target` while the server runs. Raises StoreUnavailable."""
         ...

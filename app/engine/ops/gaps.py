@@ -64,9 +64,13 @@ _EVER = 2**62
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shift:
-    """By how much clocks move, and whose: those with their last heartbeat later than `after` and up to `until`."""
+    """By how much clocks move, and whose: those with their last heartbeat later than `after` and up to `until`.
+
+    None of the leases that move ends before `not_before`.
+    """
 
     by_ms: int
+    not_before: Instant = -_EVER
     after: Instant = -_EVER
     until: Instant = _EVER
 
@@ -105,7 +109,7 @@ def _shift_attempt(state: State, row: tuple[Any, ...], shift: Shift) -> None:
     heartbeat: Instant = started if seen is None else seen
     if not shift.concerns(heartbeat):
         return
-    lease = None if lease is None else lease + shift.by_ms
+    lease = None if lease is None else max(lease + shift.by_ms, shift.not_before)
     handle += shift.by_ms
     if shift.by_ms < 0:
         # The last heartbeat lies in the future of a clock that was set back; none would renew the lease until then.

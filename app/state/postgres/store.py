@@ -129,11 +129,20 @@ class PostgresStore:
         """Run `fn` on a committed snapshot: see `Store.read`."""
         policy = self._bulk_policy if bulk else self._read_policy
         attempt = partial(self._attempt, PostgresConnection.begin_reading, "read", fn, policy)
-        return await self._retry("read", policy, attempt, bulk=bulk)
+        try:
+            return await self._retry("read", policy, attempt, bulk=bulk)
+        except StoreUnavailable:
+            self._health.report_failure()
+            raise
 
     async def check(self) -> None:
         """Check that the database can be read and written: see `HealthCheck`. Raises StoreUnavailable."""
         await self._health.run(self)
+
+    @property
+    def failures(self) -> int:
+        """How many operations have failed so far: see `Store.failures`."""
+        return self._health.failures
 
     async def backup(self, target: str) -> None:
         """Write a consistent copy with `pg_dump` while the server runs. Raises StoreUnavailable."""

@@ -148,18 +148,24 @@ class SqliteStore:
             return self._read(SqliteReader.sharing(await writer.free()), fn, self._read_ids, policy)
         if bulk:
             return await self._bulk_reads.run(lambda: self._bulk_read(fn))
-        if self._reader is None:
-            self._reader = _open_reader(self.path)
         try:
+            self._reader = self._reader or _open_reader(self.path)
             return self._read(self._reader, fn, self._read_ids, self._read_policy)
         except StoreUnavailable:
-            self._reader.close()
-            self._reader = None
+            self._health.report_failure()
+            if self._reader is not None:
+                self._reader.close()
+                self._reader = None
             raise
 
     async def check(self) -> None:
         """Check that the database can be read and written: see `HealthCheck`. Raises StoreUnavailable."""
         await self._health.run(self)
+
+    @property
+    def failures(self) -> int:
+        """How many operations have failed so far: see `Store.failures`."""
+        return self._health.failures
 
     async def backup(self, target: str) -> None:
         """Write a consistent copy to a new file while the server runs. Raises StoreUnavailable."""

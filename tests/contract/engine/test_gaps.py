@@ -127,7 +127,7 @@ async def test_a_store_that_was_away_is_a_gap(swarm: Swarm, machine: Machine, mo
     async def away() -> None:
         raise StoreUnavailable("away")
 
-    monkeypatch.setattr(swarm.engine.gaps, "_check", away)
+    monkeypatch.setattr(swarm.engine.store, "check", away)
     for _ in range(round(GAP_S / TICK_S)):
         machine.stall(TICK_S)
         await refused(StoreUnavailable, swarm.engine.timers.carry_out_due())
@@ -135,6 +135,24 @@ async def test_a_store_that_was_away_is_a_gap(swarm: Swarm, machine: Machine, mo
 
     assert await swarm.engine.timers.carry_out_due() == 0
     assert (await swarm.attempt(work.task_id)).is_live
+
+
+async def test_a_store_that_refuses_some_operations_is_a_gap(swarm: Swarm, machine: Machine) -> None:
+    """On a full disk the check may pass while heartbeats fail: as long as any operation does, nobody is lost."""
+    work = await leased(swarm)
+
+    def fail(_: State) -> None:
+        raise StoreUnavailable("the disk is full")
+
+    for _ in range(round(2 * LEASE_S / TICK_S)):
+        machine.stall(TICK_S)
+        await refused(StoreUnavailable, swarm.engine.transactions.run("heartbeat", fail))
+        assert await swarm.engine.gaps.catch_up()
+
+    assert await swarm.engine.timers.carry_out_due() == 0
+    assert (await swarm.attempt(work.task_id)).is_live
+    await listen(swarm, machine, LEASE_S + 1)
+    assert (await swarm.attempt(work.task_id)).reason is Reason.LOST
 
 
 async def test_a_handle_that_expired_within_the_gap_opens_again(swarm: Swarm, machine: Machine) -> None:

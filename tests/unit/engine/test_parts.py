@@ -129,7 +129,7 @@ class Ground:
         )
 
     def gaps(self) -> GapMonitor:
-        return GapMonitor(self.transactions, check=self.store.check, clocks=still_clocks)
+        return GapMonitor(self.transactions, store=self.store, clocks=still_clocks)
 
     def dispatcher(self) -> Dispatcher:
         parts = RunnerParts(
@@ -418,7 +418,7 @@ async def test_webhooks_and_deliveries(ground: Ground) -> None:
 async def test_a_gap_moves_the_lease_of_whoever_could_not_be_heard(ground: Ground) -> None:
     """Both clocks are given; a tick that is late by minutes is a gap, and the lease ends that much later."""
     running = [0]
-    gaps = GapMonitor(ground.transactions, check=ground.store.check, clocks=lambda: (ground.clock(), running[0]))
+    gaps = GapMonitor(ground.transactions, store=ground.store, clocks=lambda: (ground.clock(), running[0]))
     tasks, token = Tasks(ground.transactions, CFG), await ground.token()
     task_id = await ground.task()
     await ground.dispatcher().dispatch(token, task_id, EXTERNAL, lease=timedelta(seconds=60))
