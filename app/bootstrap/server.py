@@ -8,10 +8,12 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Container, Generator
+import time
+from collections.abc import Container, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
+from email.utils import formatdate
+from functools import lru_cache, partial
 from typing import Any, cast
 
 import structlog
@@ -165,6 +167,7 @@ class _Listener(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, server: Server) -> None:
         super().__init__(config)
         self._server = server
+        self._headers = _DatedHeaders()
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -185,6 +188,12 @@ class _Listener(uvicorn.Server):
         quiet_garbage_collector()
         pidfile.write(self._server.settings.data_dir, self._server.base_url, self._server.identity)
         _log.info("listening", url=self._server.base_url, data=str(self._server.settings.data_dir))
+
+    async def on_tick(self, counter: int) -> bool:
+        """Return whether to exit, and keep the headers that uvicorn would set to those of this moment."""
+        ends = await super().on_tick(counter)
+        self.server_state.default_headers = self._headers
+        return ends
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop accepting, end parked requests, then close the connections."""
@@ -222,6 +231,25 @@ async def serve(settings: Settings) -> None:
         _log.info("stopped")
 
 
+class _DatedHeaders(list[tuple[bytes, bytes]]):
+    """What uvicorn puts before the headers of each reply: its date, taken when it is sent.
+
+    uvicorn's own is that of the request, or of a second before a process was stopped; clients would set their clocks
+    by the date of a reply that was parked for a minute.
+    """
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        yield b"date", _http_date(int(time.time()))
+
+    def __add__(self, others: Iterable[Any]) -> list[Any]:
+        return [*self, *others]
+
+
+@lru_cache(maxsize=1)
+def _http_date(second: int) -> bytes:
+    return formatdate(second, usegmt=True).encode()
+
+
 def _proxies(settings: Settings) -> Container[str]:
     """Return the addresses of trusted proxies, each of which speaks for many sources."""
     return ProxyHeadersMiddleware(cast(Any, None), list(settings.http.trusted_proxies)).trusted_hosts
@@ -243,6 +271,7 @@ def _uvicorn_config(settings: Settings, server: Server) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
+        date_header=False,
         proxy_headers=bool(proxies),
         forwarded_allow_ips=list(proxies),
         # Our WebSocket protocol answers frames above the limit and keeps the connection; uvicorn closes it for far

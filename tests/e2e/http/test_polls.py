@@ -2,15 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 
 import httpx
 import pytest
 
 from app.domain.access import Role
+from tests.conftest import StartServer
 from tests.support.serving import ROOT_KEY, Node, served
 from tests.support.waiting import eventually
 
 OP, WORK, SENIOR = "/v1/operator", "/v1/worker", "/v1/senior"
+HOLD_S = 3
 
 
 @pytest.fixture
@@ -163,6 +167,22 @@ async def test_a_dispatch_with_wait_gives_the_outcome(node: Node) -> None:
     assert "echo" in str(ended.json()["value"])
     assert running.status_code == 202
     assert running.json()["worker_handle"].startswith("wh-")
+
+
+async def test_a_reply_has_the_date_at_which_it_was_sent(start_server: StartServer) -> None:
+    """Not that of its request: clients judge the server's clock by it, and when to renew a lease."""
+    server = await asyncio.to_thread(start_server)
+    body = {"queue": "empty", "hold": HOLD_S}
+    headers = {"Authorization": f"Bearer {server.root_key()}"}
+    async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=60) as client:
+        asked_at = datetime.now(UTC)
+        reply = await client.post("/v1/worker/claim", json=body, headers=headers)
+        answered_at = datetime.now(UTC)
+
+    assert reply.status_code == 204
+    sent_at = parsedate_to_datetime(reply.headers["Date"])
+    # The header counts whole seconds.
+    assert asked_at + timedelta(seconds=HOLD_S - 1) <= sent_at <= answered_at
 
 
 async def test_a_claim_is_answered_by_a_dispatch(node: Node) -> None:
