@@ -19,6 +19,8 @@ ARGS ?=
 PARALLEL ?= -n auto --dist loadfile --no-loadscope-reorder
 # How many times `make chaos` kills a server per scenario.
 CHAOS_ROUNDS ?= 50
+# For how many minutes it keeps up failures of all kinds on each database: stops, kills, and disks that fill.
+CHAOS_MINUTES ?= 10
 
 LOCKS := requirements.lock requirements-dev.lock requirements-build.lock
 SOURCES := app clients tests $(wildcard benchmarks) $(wildcard examples)
@@ -132,8 +134,8 @@ bench-instructions: $(VENV)/.dev ## Count the instructions of each operation, be
 schemathesis: $(VENV)/.dev ## Test every operation of the OpenAPI document against its own server
 	@exec $(BIN)/python -m tests.support.schemathesis_runs $(ARGS)
 
-chaos: $(VENV)/.dev ## Kill servers while they work, more often than `make test` does
-	@CHAOS_ROUNDS=$(CHAOS_ROUNDS) exec $(BIN)/python -m pytest tests/chaos --timeout 0 $(ARGS)
+chaos: $(VENV)/.dev ## Stop, kill and starve servers while they work, for longer than `make test` does
+	@CHAOS_ROUNDS=$(CHAOS_ROUNDS) CHAOS_MINUTES=$(CHAOS_MINUTES) exec $(BIN)/python -m pytest tests/chaos --timeout 0 $(ARGS)
 
 # Exact versions with digests, and nothing that names a package index.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \

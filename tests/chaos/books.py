@@ -25,7 +25,10 @@ class Books:
         self.attempts: dict[str, list[Attempt]] = {}
         self.questions: dict[str, Question] = {}
         self.outputs: dict[str, list[OutputRecord]] = {}
+        self.resources: dict[str, Any] = {}
         self.feed: list[Event] = []
+        self.delivered: list[int] | None = None
+        """Cursors of the events that a webhook delivered, in their order."""
 
     @classmethod
     async def open(cls, operator: Operator, senior: Senior, observer: Observer, ledger: Ledger) -> "Books":
@@ -39,6 +42,8 @@ class Books:
             books.questions[key] = await senior.question(key)
         for task_id in ledger.outputs:
             books.outputs[task_id] = await operator.output(task_id, 1)
+        for key in ledger.resources:
+            books.resources[key] = (await operator.resource(key)).value
         open_tasks = {task.id for task in books.tasks.values() if task.status in SETTLED}
         async with aclosing(observer.events(after=0)) as events:
             async for event in events:
@@ -57,9 +62,12 @@ def faults(books: Books, ledger: Ledger, followed: list[Event]) -> list[str]:
     return [
         *_tasks(books, ledger),
         *_attempts(books),
+        *_workers(books, ledger),
+        *_resources(books, ledger),
         *_answers(books, ledger),
         *_said(books, ledger),
         *_events(books, followed),
+        *_deliveries(books),
     ]
 
 
@@ -83,6 +91,24 @@ def _attempts(books: Books) -> Iterator[str]:
             yield f"{task_id}: good results in attempts {good}, live ones {live}"
         if [attempt.attempt for attempt in attempts] != list(range(1, len(attempts) + 1)):
             yield f"{task_id} has the attempts {[attempt.attempt for attempt in attempts]}"
+
+
+def _workers(books: Books, ledger: Ledger) -> Iterator[str]:
+    """No worker that sent its heartbeats was settled as lost, nor any session detached that was in use."""
+    for task_id, number in ledger.workers:
+        attempt = books.attempts[task_id][number - 1]
+        if attempt.reason == "lost" and not ledger.was_silent(attempt.started_at, attempt.ended_at):
+            heartbeat = f"last heartbeat at {attempt.last_seen_at} of {attempt.started_at} to {attempt.ended_at}"
+            yield f"the live worker of {attempt.agent} {task_id} attempt {number} was lost, {heartbeat}"
+    for event in books.feed:
+        if event.kind == "session_detached":
+            yield f"session {event.session_id} was detached"
+
+
+def _resources(books: Books, ledger: Ledger) -> Iterator[str]:
+    for key, value in ledger.resources.items():
+        if books.resources[key] != value:
+            yield f"resource {key} is another"
 
 
 def _answers(books: Books, ledger: Ledger) -> Iterator[str]:
@@ -123,3 +149,12 @@ def _events(books: Books, followed: list[Event]) -> Iterator[str]:
             wanted = least if settled is None else int(task.status is settled)
             if counts[task_id] != wanted:
                 yield f"{kind} of {task_id} ({task.status}) has {counts[task_id]} events"
+
+
+def _deliveries(books: Books) -> Iterator[str]:
+    if books.delivered is None:
+        return
+    ends = [int(event.cursor) for event in books.feed if event.kind in ENDS]
+    firsts = list(dict.fromkeys(books.delivered))
+    if firsts != ends:
+        yield f"the webhook delivered {len(firsts)} of {len(ends)} events in another order, or others"

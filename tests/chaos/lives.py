@@ -2,24 +2,27 @@
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Mapping
-from datetime import timedelta
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from random import Random
 
-from swarmhold import CallRetry, Job, Operator, Senior, SwarmholdClient
+from swarmhold import ApiProblem, CallRetry, Job, Operator, Senior, SwarmholdClient, Worker
 from swarmhold.models.attempts import Retry
 from swarmhold.models.enums import RetryOn
 from swarmhold.models.shapes import JsonValue
 from swarmhold.models.spawners import ExternalSpawner, InProcessSpawner, ProcessSpawner, QueueSpawner
 from swarmhold.models.tasks import Task
-from tests.chaos.ledger import Ledger
+from tests.chaos.ledger import MINUTES, Ledger
 
 QUEUE = "chaos"
 PROGRAMS = '{"slowcat": {"path": "/bin/sh", "args": ["-c", "cat; sleep 0.2"]}}'
 CALL_RETRY = CallRetry(timeout=timedelta(seconds=90), max_backoff=timedelta(milliseconds=500))
 HOLD = timedelta(seconds=10)
+LEASE = timedelta(seconds=6 if MINUTES else 3)
 RETRY = Retry(max_attempts=50, backoff=0.05, max_backoff=0.5, on=tuple(RetryOn))
 CHUNKS = 4
+BEATS = (4, 12)
 
 
 class Load:
@@ -35,6 +38,7 @@ class Load:
         self._stopping = False
         self._lives: Mapping[str, Callable[[Task], Awaitable[None]]] = {
             "external": self._external,
+            "lasting": self._lasting,
             "queue": self._queue,
             "asking": self._asking,
             "talking": self._talking,
@@ -55,8 +59,10 @@ class Load:
                 group.create_task(self._lane())
 
     async def work(self, job: Job) -> JsonValue:
-        """What the queue worker does: the result names the task."""
+        """What the queue worker does: the result names the task, and comes at once or after a while."""
+        self._ledger.workers.add((job.task_id, job.attempt))
         await job.worker.progress("claimed", f"attempt {job.attempt}")
+        await self._ledger.pause(self._random.choice((0, 0, 100)), at_most=LEASE * 2)
         return {"queue": job.prompt}
 
     async def _lane(self) -> None:
@@ -69,13 +75,41 @@ class Load:
                 kind, f"directive of {key}", labels={"chaos": "1"}, retry=RETRY, idempotency_key=key
             )
             await self._ledger.note(lambda task=task, kind=kind: self._ledger.tasks.update({task.id: kind}))
-            await self._lives[kind](task)
+            began_at = datetime.now(UTC)
+            try:
+                await self._lives[kind](task)
+            except (ApiProblem, ExceptionGroup) as error:
+                if not (_superseded(error) and self._ledger.was_silent(began_at, None)):
+                    raise
+                await self._give_up(task)
+
+    async def _give_up(self, task: Task) -> None:
+        """End the life of a worker that is rightly lost: nobody has the handle of the next attempt."""
+        await self._operator.cancel(task.id, reason="lost")
+        self._ledger.cancelled.add(task.id)
+        self._ledger.excused += 1
 
     async def _dispatched(self, task: Task) -> str:
-        attempt = await self._operator.dispatch(task.id, ExternalSpawner(), idempotency_key=f"go-{task.id}")
-        await self._ledger.note()
+        attempt = await self._operator.dispatch(
+            task.id, ExternalSpawner(), lease=LEASE, idempotency_key=f"go-{task.id}"
+        )
+        await self._ledger.note(lambda: self._ledger.workers.add((task.id, attempt.attempt)))
         assert attempt.worker_handle is not None
         return attempt.worker_handle
+
+    @asynccontextmanager
+    async def _beating(self, worker: Worker) -> AsyncGenerator[None]:
+        """Send heartbeats while the block waits for something else."""
+
+        async def beat() -> None:
+            while True:
+                await self._ledger.pause(50, at_most=LEASE / 4)
+                await worker.heartbeat()
+
+        async with asyncio.TaskGroup() as group:
+            beating = group.create_task(beat())
+            yield
+            beating.cancel()
 
     async def _final(self, task: Task, value: JsonValue) -> None:
         await self._ledger.note(lambda: self._ledger.finals.update({task.id: value}))
@@ -88,8 +122,20 @@ class Load:
         await worker.submit(value)
         await self._final(task, value)
 
+    async def _lasting(self, task: Task) -> None:
+        worker = self._server.worker(await self._dispatched(task))
+        for _ in range(self._random.randint(*BEATS)):
+            await self._ledger.pause(50, at_most=LEASE / 4)
+            beat = await worker.heartbeat()
+            await self._ledger.note()
+            assert not beat.cancelled
+        value = {"lasting": task.id}
+        await worker.submit(value)
+        await self._final(task, value)
+
     async def _queue(self, task: Task) -> None:
-        await self._operator.dispatch(task.id, QueueSpawner(queue=QUEUE), idempotency_key=f"go-{task.id}")
+        queue = QueueSpawner(queue=QUEUE)
+        await self._operator.dispatch(task.id, queue, lease=LEASE, idempotency_key=f"go-{task.id}")
         await self._ledger.note()
         await self._operator.wait_for(task.id, hold=HOLD)
         await self._final(task, {"queue": task.spec.initial_directive})
@@ -99,9 +145,12 @@ class Load:
         asked = await worker.ask({"of": task.id}, idempotency_key=f"ask-{task.id}")
         await self._ledger.note()
         answer = {"to": task.id, "number": self._ledger.acknowledged}
-        await self._senior.answer(asked.key, answer)
-        await self._ledger.note(lambda: self._ledger.answers.update({asked.key: answer}))
-        received = await worker.await_answer(asked.key, hold=HOLD)
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(worker.await_answer(asked.key, hold=HOLD))
+            await self._ledger.pause(self._random.choice((0, 50)), at_most=LEASE * 2)
+            await self._senior.answer(asked.key, answer)
+            await self._ledger.note(lambda: self._ledger.answers.update({asked.key: answer}))
+        received = waiting.result()
         self._ledger.received[asked.key] = received
         await worker.submit({"received": received})
         await self._final(task, {"received": answer})
@@ -138,10 +187,17 @@ class Load:
         worker = self._server.worker(await self._dispatched(task))
         child = await worker.start_task("child", f"child of {task.id}", retry=RETRY, idempotency_key=f"child-{task.id}")
         await self._ledger.note(lambda: self._ledger.tasks.update({child.id: "child"}))
-        await worker.dispatch(child.id, QueueSpawner(queue=QUEUE), idempotency_key=f"go-{child.id}")
+        await worker.dispatch(child.id, QueueSpawner(queue=QUEUE), lease=LEASE, idempotency_key=f"go-{child.id}")
         await self._ledger.note()
-        settled = await worker.wait_for(child.id, hold=HOLD)
+        async with self._beating(worker):
+            settled = await worker.wait_for(child.id, hold=HOLD)
         await self._final(child, {"queue": f"child of {task.id}"})
         value = {"child": settled.id}
         await worker.submit(value)
         await self._final(task, value)
+
+
+def _superseded(error: Exception) -> bool:
+    """Whether the server has refused a worker because its attempt is over."""
+    errors = error.exceptions if isinstance(error, ExceptionGroup) else [error]
+    return any(isinstance(one, ApiProblem) and one.code == "attempt-superseded" for one in errors)

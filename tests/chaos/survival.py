@@ -13,10 +13,11 @@ from typing import Any
 
 from swarmhold import Observer, SwarmholdClient
 from swarmhold.models.events import Event, Lagged
-from tests.chaos.books import Books, faults
+from tests.chaos.books import ENDS, Books, faults
 from tests.chaos.ledger import Ledger
 from tests.chaos.lives import CALL_RETRY, QUEUE, Load
 from tests.support.processes import ServerProcess
+from tests.support.receiver import Receiver
 from tests.support.waiting import eventually
 
 LONG = "CHAOS_ROUNDS" in os.environ
@@ -26,6 +27,8 @@ LANES = 12
 WORKERS = 4
 # Replies between two strikes; few enough that several strikes meet the same lives.
 FEWEST, MOST = 20, 240
+LAST_LIVES_S = 300
+"""How long the lives that have begun may go on when no more begin."""
 
 Strike = Callable[[int], Awaitable[None]]
 """Hit the node, or what it stands on, for the so-manieth time; return when it works again."""
@@ -49,28 +52,48 @@ async def _strike_now_and_then(strike: Strike, ledger: Ledger, rounds: int, seed
     await ledger.until(ledger.acknowledged + FEWEST)
 
 
-async def survive(node: ServerProcess, strike: Strike, *, rounds: int, seed: int) -> tuple[Ledger, list[str]]:
-    """Load, strikes, and the end of every life; then what the books lack."""
-    ledger, followed = Ledger(), list[Event]()
+async def survive(
+    node: ServerProcess,
+    strike: Strike,
+    *,
+    rounds: int,
+    seed: int,
+    receiver: Receiver | None = None,
+    ledger: Ledger | None = None,
+) -> tuple[Ledger, list[str]]:
+    """Load, strikes, and the end of every life; then what the books lack.
+
+    The `receiver` gets the ends of all tasks by a webhook. What strikes have sent themselves is in the `ledger`.
+    """
+    ledger, followed = ledger or Ledger(), list[Event]()
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(SwarmholdClient(node.url, call_retry=CALL_RETRY))
         key = node.root_key()
         operator = await server.attach_operator(key, "chaos")
         senior = await server.attach_senior(key, "chaos-senior")
         observer = await server.attach_observer(key, "chaos-observer")
+        if receiver is not None:
+            hook = await server.admin(key).create_webhook(receiver.url, events=ENDS)
+            receiver.secret = hook.secret
         load = Load(server, operator, senior, ledger, seed)
         queue = server.queue_worker(key, QUEUE, load.work, concurrency=WORKERS)
         async with asyncio.TaskGroup() as group:
             following = group.create_task(_follow(observer, followed))
             working = group.create_task(queue.run())
             living = group.create_task(load.run(LANES))
+            watching = group.create_task(ledger.watch_stalls())
             await _strike_now_and_then(strike, ledger, rounds, seed)
             load.stop()
-            await living
+            async with asyncio.timeout(LAST_LIVES_S):
+                await living
             books = await Books.open(operator, senior, observer, ledger)
             await eventually(lambda: len(followed) >= len(books.feed), awaited="the follower to catch up")
-            working.cancel()
-            following.cancel()
+            if receiver is not None:
+                ends = {int(event.cursor) for event in books.feed if event.kind in ENDS}
+                await eventually(lambda: ends <= set(receiver.cursors), awaited="the webhook to catch up")
+                books.delivered = receiver.cursors
+            for task in (following, working, watching):
+                task.cancel()
     return ledger, faults(books, ledger, followed)
 
 

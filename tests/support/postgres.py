@@ -52,10 +52,12 @@ class PostgresCluster:
     """One server with its own data directory.
 
     `durable=True` keeps fsync and synchronous commits on, for tests that kill the server and want its promises kept.
+    Its data directory is made in `parent`, by default where temporary files are.
     Not safe for concurrent use of start, stop and kill; databases may be created from any thread.
     """
 
     durable: bool = False
+    parent: Path | None = None
     port: int = 0
     _home: Path | None = None
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
@@ -103,6 +105,11 @@ class PostgresCluster:
         """The server's process id while it runs."""
         assert self._process is not None, "the server is not running"
         return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the server is there."""
+        return self._process is not None and self._process.poll() is None
 
     def url(self, database: str = "postgres") -> str:
         """The URL of a database of this server."""
@@ -178,7 +185,7 @@ class PostgresCluster:
     def _prepare(self) -> Path:
         if self._home is not None:
             return self._home
-        home = Path(tempfile.mkdtemp(prefix="swarmhold-pg-", dir=_reachable_directory()))
+        home = Path(tempfile.mkdtemp(prefix="swarmhold-pg-", dir=self.parent or _reachable_directory()))
         if _is_root():
             shutil.chown(home, UNPRIVILEGED)
         self._home = home
@@ -212,9 +219,9 @@ class PostgresCluster:
 
 
 @contextlib.contextmanager
-def running_postgres(*, durable: bool = False) -> Iterator[PostgresCluster]:
+def running_postgres(*, durable: bool = False, parent: Path | None = None) -> Iterator[PostgresCluster]:
     """A started server that is ended and deleted on leaving."""
-    cluster = PostgresCluster(durable=durable)
+    cluster = PostgresCluster(durable=durable, parent=parent)
     try:
         cluster.start()
         yield cluster

@@ -26,7 +26,8 @@ class ServerFailedError(RuntimeError):
 class ServerProcess:
     """A node with its own data directory and port.
 
-    `settings` are `SWARMHOLD_*` variables; those of the tests' own environment do not reach it. Every method blocks
+    `settings` are `SWARMHOLD_*` variables; those of the tests' own environment do not reach it. It writes to the
+    descriptor `output` where one is given, else to a log file. Every method blocks
     its caller: use `asyncio.to_thread` inside a running loop. Not safe for concurrent use. Leaving it as a context
     stops it.
     """
@@ -36,6 +37,7 @@ class ServerProcess:
     port: int = 0
     arguments: tuple[str, ...] = ()
     log_file: Path | None = None
+    output: int | None = None
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -132,8 +134,8 @@ class ServerProcess:
             self._process = subprocess.Popen(
                 [str(Path(sys.executable).with_name("swarmhold")), "serve", *self.arguments],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=log if self.output is None else self.output,
+                stderr=log if self.output is None else self.output,
                 env=self._environment(),
                 start_new_session=True,
             )

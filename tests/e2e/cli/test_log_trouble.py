@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests.e2e.cli.conftest import SWARMHOLD
+from tests.support.pipes import full_pipe
 from tests.support.ports import LOOPBACK, free_port
 from tests.support.swarm import Swarm
 from tests.support.waiting import wait_until
@@ -28,19 +29,14 @@ def _unreadable(kind: str) -> Iterator[int]:
         yield number
         os.close(number)
         return
+    if kind == "full pipe":
+        with full_pipe() as number:
+            yield number
+        return
     reading, writing = os.pipe()
-    if kind == "closed pipe":
-        os.close(reading)
-    else:
-        os.set_blocking(writing, False)
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                os.write(writing, b"x" * 4096)
-        os.set_blocking(writing, True)
+    os.close(reading)
     yield writing
     os.close(writing)
-    if kind != "closed pipe":
-        os.close(reading)
 
 
 def _refused(port: int) -> None:
