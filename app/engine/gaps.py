@@ -30,7 +30,7 @@ TOLERANCE_MS = 500
 """A tick that is late by no more than this is no gap."""
 MAX_GRACE_MS = 30_000
 RETURN_MS = 5_000
-"""No lease ends sooner after a gap: workers that were refused were told to come back later, or wait before they do."""
+"""No lease ends sooner after a gap: Retry-After asks workers that were refused to come back later."""
 _BATCH = 500
 _REMEMBERED = 100
 """Gaps whose grace may still run: it lasts half a minute, and a gap takes more than a tick."""
