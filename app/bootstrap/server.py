@@ -232,7 +232,7 @@ async def serve(settings: Settings) -> None:
 
 
 class _DatedHeaders(list[tuple[bytes, bytes]]):
-    """What uvicorn puts before the headers of each reply: its date, taken when it is sent.
+    """The headers that begin each reply: its date, taken when it is sent.
 
     uvicorn's own is that of the request, or of a second before a process was stopped; clients would set their clocks
     by the date of a reply that was parked for a minute.
