@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from app.domain.clock import Instant
@@ -120,6 +121,17 @@ MULTIPLYING = frozenset({Verb.START_TASK, Verb.DISPATCH_ATTEMPT})
 """What a token of limited uses never may: its uses would come back with the credentials of what it starts."""
 
 
+@lru_cache(maxsize=1024)
+def read_scope(text: str | None) -> frozenset[Verb] | None:
+    """Return the verbs of a scope as it is stored; None for all verbs of a role."""
+    return None if text is None else frozenset(map(Verb, text.split()))
+
+
+def write_scope(scope: frozenset[Verb] | None) -> str | None:
+    """Return a scope as it is stored."""
+    return None if scope is None else " ".join(sorted(scope))
+
+
 class RoleVerbGate:
     """An immutable table of roles and their verbs. `allowing` and `denying` return changed copies."""
 
@@ -168,11 +180,12 @@ class Caller(NamedTuple):
     """An authenticated caller. Created only by `engine.ops.access`.
 
     `namespace` is where it acts. `key_id` is the API key that its credential descends from; a worker that claimed its
-    attempt has `claimed_key_id` beside that of the dispatcher. Both are None for code of this process.
-    `task_id` and `attempt` bind a worker to its task; `jti` names the token's record, the parent of every token that
-    this caller mints; `via` is how the credential was presented. `expires_at` is None for an attempt's own credential,
-    which is renewed. `ready` is false before the caller's attempt has started and after its Final. `last_seen_at` is
-    the last heartbeat of the attempt, None while it needs none.
+    attempt has `claimed_key_id` beside that of the dispatcher. Both are None for code of this process. `further_keys`
+    are those with which attempts above its own were claimed. `task_id` and `attempt` bind a worker to its task; `jti`
+    names the token's record, the parent of every token that this caller mints; `via` is how the credential was
+    presented. `expires_at` is None for an attempt's own credential, which is renewed, unless it ends with the token
+    that it descends from. `ready` is false before the caller's attempt has started and after its Final. `last_seen_at`
+    is the last heartbeat of the attempt, None while it needs none.
     """
 
     role: Role
@@ -181,6 +194,7 @@ class Caller(NamedTuple):
     namespace: int
     key_id: str | None = None
     claimed_key_id: str | None = None
+    further_keys: frozenset[str] = frozenset()
     jti: str | None = None
     session_id: str | None = None
     task_id: str | None = None
@@ -190,6 +204,15 @@ class Caller(NamedTuple):
     expires_at: Instant | None = None
     lease_ms: int | None = None
     last_seen_at: Instant | None = None
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """The principals of its calls: all API keys that its credential descends from."""
+        return self.further_keys | {key for key in (self.key_id, self.claimed_key_id) if key is not None}
+
+    def may(self, verb: Verb, gate: RoleVerbGate) -> bool:
+        """Return whether its role and scope include the verb."""
+        return gate.allows(self.role, verb) and (self.scope is None or verb in self.scope)
 
 
 ENGINE = Caller(role=Role.OPERATOR, subject="engine", via="engine", namespace=ALL_ID)

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from app.domain.access import read_scope
 from app.domain.clock import Instant
+from app.domain.delegation import Rights
 from app.domain.json import Json
 from app.domain.namespaces import DEFAULT_ID
 
@@ -81,7 +83,8 @@ class Attempt(NamedTuple):
     from its spawner. `output_bytes` and `late_bytes` are the sizes of its outputs, the Final aside, and late results.
     `key_id` is the API key that its dispatcher descends from, `claimed_key_id` the one with which it was claimed.
     `scope` lists the verbs that its worker may use, None all of its role; its credential ends at `credential_ends_at`
-    whatever is renewed. `gates` lists the hook ids of the main AI's gates that it went through.
+    whatever is renewed. `gates` lists the spawn hooks that have to agree to it. `further_keys` are the API keys with
+    which attempts above its own were claimed.
     """
 
     task_id: str
@@ -133,6 +136,19 @@ class Attempt(NamedTuple):
     scope: str | None = None
     credential_ends_at: Instant | None = None
     gates: Json | None = None
+    further_keys: str | None = None
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """All API keys that its credential descends from."""
+        known = (self.key_id, self.claimed_key_id, *(self.further_keys or "").split())
+        return frozenset(key for key in known if key is not None)
+
+    @property
+    def rights(self) -> Rights:
+        """The rights of its credential."""
+        gates: list[str] = [] if self.gates is None else self.gates.value
+        return Rights(scope=read_scope(self.scope), ends_at=self.credential_ends_at, gates=tuple(gates))
 
     @property
     def is_live(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from app.domain.access import Caller, Role, Verb
 from app.domain.clock import Instant
@@ -55,8 +56,7 @@ class WorkerRules:
             )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(NamedTuple):
     """The request of a dispatch: the spawner that will carry the attempt, after layers, and the layers by name."""
 
     spawner: str
@@ -64,8 +64,7 @@ class Asked:
     layers: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rights:
+class Rights(NamedTuple):
     """The rights of an attempt's credential.
 
     `scope` is None for an attempt that no worker dispatched: it has all verbs of its role. `ends_at` is the end of its

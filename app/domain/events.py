@@ -42,6 +42,7 @@ class EventKind(StrEnum):
     LOOP_PAUSED = "loop_paused"
     LOOP_RESUMED = "loop_resumed"
     TOKEN_REVOKED = "token_revoked"
+    ID_RELEASED = "id_released"
     WEBHOOK_PAUSED = "webhook_paused"
 
 

@@ -170,6 +170,7 @@ class Task(NamedTuple):
     settled_at: Instant | None
     root_task_id: str | None = None
     namespace: int = DEFAULT_ID
+    expands: bool = True
 
     def retry_policy(self) -> RetryPolicy | None:
         """Return the decoded retry policy, None without one."""

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import jwt
 
-from app.domain.access import Role, Verb
+from app.domain.access import Role, Verb, read_scope
 from app.domain.clock import Clock, Instant, system_clock
 from app.domain.errors import BadSignature, InvalidRequest, TokenExpired
 
@@ -240,10 +240,19 @@ class TokenRecord(NamedTuple):
             jti=self.jti,
             issued_at=self.issued_at,
             expires_at=self.expires_at,
-            scope=None if self.scope is None else frozenset(Verb(verb) for verb in self.scope.split()),
+            scope=read_scope(self.scope),
             max_uses=self.max_uses,
             task_id=self.task_id,
         )
+
+
+class HeldId(NamedTuple):
+    """One row of `held_ids`: the API key that owns an id of a bridge, hook or backend."""
+
+    namespace: int
+    id: str
+    key_id: str
+    held_at: Instant
 
 
 class ApiKey(NamedTuple):

@@ -8,11 +8,12 @@ from app.domain.access import Role, RoleVerbGate, Verb
 from app.domain.errors import RoleViolation
 from app.domain.handles import HandleMint
 from app.domain.tokens import ApiKey
-from app.engine.ops import credentials, pages
+from app.engine.ops import credentials, held_ids, pages
 from app.engine.ops.idempotency import Idempotency, once
 from app.engine.ops.pages import Page
 from app.engine.transactions import Transactions
 from app.state.state import State
+from app.state.tables import API_KEYS
 
 
 class ApiKeys:
@@ -72,6 +73,7 @@ class ApiKeys:
         def run(state: State) -> ApiKey:
             key = credentials.find_key(state, root)
             credentials.require_root(key)
+            API_KEYS.lock(state.db, key.id)  # one after the other, since names are unique
             return once(
                 state,
                 f"key:{key.id}:key",
@@ -96,6 +98,16 @@ class ApiKeys:
         root = await self.check_root(key_text)
         await self._transactions.run(
             "revoke_key", lambda s: credentials.revoke_key(s, key_id, by=f"key:{root.id}"), bulk=True
+        )
+
+    async def release_id(self, key_text: str, id: str, *, namespace: str) -> None:
+        """Release an id of a bridge, hook or backend, and close its connection. Needs the root key.
+
+        Raises HeldIdNotFound.
+        """
+        root = await self.check_root(key_text)
+        await self._transactions.run(
+            "release_id", lambda state: held_ids.release(state, namespace, id, by=f"key:{root.id}")
         )
 
     async def ensure_root(self, key_text: str) -> bool:

@@ -122,6 +122,8 @@ class Attempts:
 
         def run(state: State, caller: Caller) -> TaskState:
             senior = caller.role is Role.SENIOR
-            return tasks.view(state, verdicts.adopt(state, caller, task_id, attempt, index, senior=senior))
+            return tasks.view(
+                state, verdicts.adopt(state, self._cfg.questions, caller, task_id, attempt, index, senior=senior)
+            )
 
         return await self._transactions.call("adopt_late", token, (Verb.MARK_PASS, Verb.OVERRIDE_VERDICT), run)

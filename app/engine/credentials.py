@@ -10,6 +10,7 @@ from app.bus.port import HintBus
 from app.domain.access import Caller, Role, Verb
 from app.domain.attempts import Attempt
 from app.domain.clock import Clock
+from app.domain.delegation import OWN_TASK
 from app.domain.errors import AccessDenied, Busy, Conflict, EngineError, TokenNotFound, TokenTaskMismatch
 from app.domain.tokens import Bearer, CapToken, Claims, Handle, TokenRecord, TokenSigner
 from app.engine.ops import audit, credentials
@@ -43,12 +44,15 @@ class Inspection:
 
 def attempt_claims(attempt: Attempt, agent: str, cfg: EngineCfg) -> Claims:
     """Return the claims of an attempt's worker token, which lives as long as the attempt's handle may."""
+    rights = attempt.rights
+    expires_at = max(attempt.handle_expires_at, attempt.started_at + cfg.worker_token_life_ms)
     return Claims(
         subject=agent,
         role=Role.WORKER,
         jti=attempt.jti,
         issued_at=attempt.started_at,
-        expires_at=max(attempt.handle_expires_at, attempt.started_at + cfg.worker_token_life_ms),
+        expires_at=expires_at if rights.ends_at is None else min(expires_at, rights.ends_at),
+        scope=None if rights.scope is None else rights.scope | OWN_TASK,
         task_id=attempt.task_id,
         attempt=attempt.attempt,
     )

@@ -26,6 +26,7 @@ from app.domain.errors import (
     LoopPaused,
     PollTimeout,
     StoreUnavailable,
+    TokenExpired,
     TokenRevoked,
 )
 from app.domain.names import check_name
@@ -119,7 +120,8 @@ class Dispatcher:
         """
         hold_s = None if wait is None else self._transactions.hold_seconds(wait)
         stack = spawner if isinstance(spawner, SpawnerStack) else link(spawner, (), self)
-        dispatched, left_s = await self._dispatch(bearer, task_id, stack, lease, None, hold_s=hold_s or 0.0)
+        request = self._request(stack, stack.hints, lease)
+        dispatched, left_s = await self._dispatch(bearer, task_id, request, None, hold_s=hold_s or 0.0)
         outcome = await self.join(task_id, dispatched.attempt, None if hold_s is None else left_s)
         if outcome is None:
             raise PollTimeout(f"Attempt {dispatched.attempt} of {task_id}", hold_s or 0)
@@ -151,7 +153,8 @@ class Dispatcher:
             raise
         if lease is not None and lease <= timedelta(0):
             raise InvalidRequest("give more than 0 seconds", "lease")
-        dispatched, left_s = await self._dispatch(bearer, task_id, stack, lease, idempotency, hold_s=hold_s)
+        request = self._request(stack, layers, lease)
+        dispatched, left_s = await self._dispatch(bearer, task_id, request, idempotency, hold_s=hold_s)
         outcome = await self.join(task_id, dispatched.attempt, left_s) if hold_s > 0 else None
         return dispatched, outcome
 
@@ -159,19 +162,12 @@ class Dispatcher:
         self,
         bearer: Bearer,
         task_id: str,
-        stack: SpawnerStack,
-        lease: timedelta | None,
+        request: DispatchRequest,
         idempotency: Idempotency | None,
         *,
         hold_s: float,
     ) -> tuple[Dispatched, float]:
         """Prepare an attempt and run it, waiting while dispatching is paused; return what is left of the hold too."""
-        request = DispatchRequest(
-            stack=stack,
-            lease_ms=max(1, round(lease.total_seconds() * 1000)) if lease else None,
-            owner=self.node,
-            repeatable=stack.router.kind in self._catalog.kinds(),
-        )
 
         async def prepare_and_run() -> Dispatched:
             dispatched, prepared = await self._prepare(bearer, task_id, request, idempotency)
@@ -180,10 +176,20 @@ class Dispatcher:
             return dispatched
 
         # An attempt that was prepared has to be run, even if its caller has gone meanwhile.
-        prepare = partial(self._to_the_end, prepare_and_run) if stack.may_drive else prepare_and_run
+        may_drive = request.stack.may_drive or self._transactions.is_worker(bearer)
+        prepare = partial(self._to_the_end, prepare_and_run) if may_drive else prepare_and_run
         loop = asyncio.get_running_loop()
         end = loop.time() + hold_s
         return await self._when_resumed(prepare, end), max(0.0, end - loop.time())
+
+    def _request(self, stack: SpawnerStack, layers: Sequence[str], lease: timedelta | None) -> DispatchRequest:
+        return DispatchRequest(
+            stack=stack,
+            layers=layers,
+            lease_ms=max(1, round(lease.total_seconds() * 1000)) if lease else None,
+            owner=self.node,
+            repeatable=stack.router.kind in self._catalog.kinds(),
+        )
 
     async def _prepare(
         self, bearer: Bearer, task_id: str, request: DispatchRequest, idempotency: Idempotency | None
@@ -192,7 +198,7 @@ class Dispatcher:
         cfg, mint = self._cfg, self._parts.mint
 
         def run(state: State, caller: Caller) -> tuple[Dispatched, Prepared | None]:
-            self._check_dispatcher(state, caller, task_id, request.stack.router.spec, request.stack.hints)
+            require_access(state, caller, task_id, Verb.DISPATCH_ATTEMPT)
 
             def make() -> tuple[Dispatched, Prepared | None]:
                 prepared = dispatches.prepare(state, cfg, caller, task_id, request)
@@ -312,6 +318,8 @@ class Dispatcher:
             raise
         except TokenRevoked:
             await self._give_up(task_id, Reason.REVOKED, "the token that dispatched it was revoked")
+        except TokenExpired:
+            await self._give_up(task_id, Reason.REVOKED, "the token that dispatched it expired")
         except Exception as error:  # noqa: BLE001 - a layer that cannot prepare the attempt must not keep the task waiting
             detail = describe(error)
             await self._give_up(task_id, Reason.SPAWN_FAILED, detail)
@@ -329,8 +337,14 @@ class Dispatcher:
         last = dispatches.due_for_retry(state, task_id)
         if last is None:
             return None
-        request = DispatchRequest(stack=self.rebuild(last), lease_ms=last.lease_ms, owner=self.node)
-        caller = ENGINE._replace(key_id=last.key_id, jti=last.parent_jti, session_id=last.session_id)
+        stack = self.rebuild(last)
+        request = DispatchRequest(stack=stack, layers=stack.hints, lease_ms=last.lease_ms, owner=self.node, again=last)
+        caller = ENGINE._replace(
+            key_id=last.key_id,
+            further_keys=frozenset((last.further_keys or "").split()),
+            jti=last.parent_jti,
+            session_id=last.session_id,
+        )
         return dispatches.prepare(state, self._cfg, caller, task_id, request)
 
 

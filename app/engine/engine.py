@@ -98,7 +98,7 @@ class Engine:
         self.attempts = Attempts(transactions, cfg)
         self.workers = Workers(transactions, keys=keys, mint=mint, layers=layers, cfg=cfg)
         self.resources = Resources(transactions)
-        self.questions = Questions(transactions, layers=layers, limits=cfg.limits)
+        self.questions = Questions(transactions, layers=layers, limits=cfg.limits, rules=cfg.questions)
         self.switch = DispatchSwitch(transactions)
         self.reports = Reports(transactions, registries=parts.registries, catalog=catalog, layers=layers)
         self.webhooks = Webhooks(transactions, keys=keys, mint=mint, webhook_sender=parts.webhook_sender)

@@ -10,7 +10,7 @@ from app.domain.errors import PollTimeout, QuestionClosed, ResumeKeyNotFound
 from app.domain.json import Json
 from app.domain.limits import Limits
 from app.domain.namespaces import ALL_ID
-from app.domain.questions import Ask, Question, QuestionStatus
+from app.domain.questions import Ask, Question, QuestionRules, QuestionStatus
 from app.domain.tokens import Bearer, CapToken
 from app.engine.ops import pages, questions
 from app.engine.ops.access import Presented, authenticate, require_access, revocation_of
@@ -27,10 +27,13 @@ _EITHER = (Verb.QUERY_SENIOR, Verb.ANSWER_QUERY)
 class Questions:
     """Calls about questions."""
 
-    def __init__(self, transactions: Transactions, *, layers: LayerRegistry, limits: Limits) -> None:
+    def __init__(
+        self, transactions: Transactions, *, layers: LayerRegistry, limits: Limits, rules: QuestionRules
+    ) -> None:
         self._transactions = transactions
         self._layers = layers
         self._limits = limits
+        self._rules = rules
 
     async def ask(
         self, bearer: Bearer, ask: Ask, *, task_id: str | None = None, idempotency: Idempotency | None = None
@@ -46,7 +49,7 @@ class Questions:
                 state,
                 scope_of(caller, "question"),
                 idempotency,
-                lambda: questions.ask(state, self._limits, caller, task_id, ask),
+                lambda: questions.ask(state, self._limits, self._rules, caller, task_id, ask),
                 name=lambda made: made.key,
                 again=lambda key: _found(state, key),
             )
@@ -59,19 +62,21 @@ class Questions:
         Raises ResumeKeyNotFound, AlreadyAnswered, QuestionClosed, AnswerInvalid (it stays open).
         """
         caller = Caller(role=Role.SENIOR, subject=by, via="trusted", namespace=ALL_ID)
-        await self._transactions.run("resume", lambda s: questions.answer(s, self._layers, caller, key, value))
+        await self._transactions.run(
+            "resume", lambda s: questions.answer(s, self._layers, self._rules, caller, key, value)
+        )
 
     async def answer(self, token: CapToken, key: str, value: Json, *, connected_as: str | None = None) -> Question:
         """Answer a question by a credential with `answer_query`; who answered is recorded.
 
         An operator answers what is addressed to an id of its session, or to the one that it is `connected_as`. Raises
-        RoleViolation, ResumeKeyNotFound, AlreadyAnswered, QuestionClosed, AnswerInvalid.
+        RoleViolation, IdTaken, AskerCannotAnswer, ResumeKeyNotFound, AlreadyAnswered, QuestionClosed, AnswerInvalid.
         """
         return await self._transactions.call(
             "resume",
             token,
             Verb.ANSWER_QUERY,
-            lambda s, c: questions.answer(s, self._layers, c, key, value, connected_as=connected_as),
+            lambda s, c: questions.answer(s, self._layers, self._rules, c, key, value, connected_as=connected_as),
         )
 
     async def await_answer(self, key: str, timeout: timedelta) -> Json:

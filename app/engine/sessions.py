@@ -18,7 +18,7 @@ from app.domain.tokens import CapToken, TokenSigner
 from app.engine.api_keys import ApiKeys
 from app.engine.couriers import Couriers
 from app.engine.gaps import GapMonitor
-from app.engine.ops import credentials, pages, sessions
+from app.engine.ops import credentials, held_ids, pages, sessions
 from app.engine.ops.idempotency import Idempotency, once
 from app.engine.ops.pages import Page
 from app.engine.ops.rules import EngineCfg
@@ -51,6 +51,9 @@ class OperatorInfo:
 
 READERS = (Verb.READ_TRACE, Verb.ATTACH_SESSION)
 """Verbs of which one is enough to read about all sessions."""
+
+HOLDERS = (Verb.ANSWER_QUERY, Verb.DISPATCH_ATTEMPT)
+"""Verbs of which one is enough to connect under an id."""
 
 _BATCH = 200
 
@@ -165,6 +168,12 @@ class Sessions:
             return session
 
         return await self._transactions.read_as(token, (), run)
+
+    async def hold_id(self, token: CapToken, id: str) -> None:
+        """Let the caller's API key hold the id of a bridge, hook or backend. Raises IdTaken."""
+        await self._transactions.call(
+            "hold_id", token, HOLDERS, lambda s, c: held_ids.hold(s, c.namespace, id, c.key_id)
+        )
 
     # All sessions
 

@@ -35,12 +35,16 @@ class Tasks:
         The same idempotency key returns the same task again. Raises SpawnDepthExceeded, InvalidRequest.
         """
 
+        def make(state: State, caller: Caller) -> TaskState:
+            expands = caller.may(Verb.FETCH_DATA, self._transactions.gate)
+            return TaskState(tasks.start(state, self._cfg, caller, spec, expands=expands), ())
+
         def run(state: State, caller: Caller) -> TaskState:
             return once(
                 state,
                 scope_of(caller, "task"),
                 idempotency,
-                lambda: TaskState(tasks.start(state, self._cfg, caller, spec), ()),
+                lambda: make(state, caller),
                 name=lambda made: made.task.id,
                 again=lambda task_id: _found(state, task_id),
             )
@@ -160,19 +164,28 @@ class Tasks:
         )
 
     async def mark(self, token: CapToken, task_id: str, *, ok: bool, value: Json | None = None) -> TaskState:
-        """Record an operator's verdict, which ends a live attempt. Raises InvalidTransition, TaskNotFound."""
+        """Record an operator's verdict, which ends a live attempt.
+
+        Raises InvalidTransition, TaskNotFound, AskerCannotAnswer.
+        """
         verb = Verb.MARK_PASS if ok else Verb.MARK_BLOCKED
         return await self._transactions.call(
-            verb.value, token, verb, lambda s, c: tasks.view(s, verdicts.mark(s, c, task_id, ok=ok, value=value))
+            verb.value,
+            token,
+            verb,
+            lambda s, c: tasks.view(s, verdicts.mark(s, self._cfg.questions, c, task_id, ok=ok, value=value)),
         )
 
     async def override(self, token: CapToken, task_id: str, *, ok: bool, value: Json | None = None) -> TaskState:
-        """Record a senior's verdict, also over a passed task. Raises InvalidTransition, TaskNotFound."""
+        """Record a senior's verdict, also over a passed task.
+
+        Raises InvalidTransition, TaskNotFound, AskerCannotAnswer.
+        """
         return await self._transactions.call(
             "override_verdict",
             token,
             Verb.OVERRIDE_VERDICT,
-            lambda s, c: tasks.view(s, verdicts.override(s, c, task_id, ok=ok, value=value)),
+            lambda s, c: tasks.view(s, verdicts.override(s, self._cfg.questions, c, task_id, ok=ok, value=value)),
         )
 
     async def inject_directive(self, token: CapToken, task_id: str, prompt: str) -> None:

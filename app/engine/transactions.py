@@ -246,6 +246,10 @@ class Transactions:
         self._gate.check(claims.role, verbs, claims.scope, limited_uses=claims.max_uses is not None)
         return claims
 
+    def is_worker(self, bearer: Bearer) -> bool:
+        """Return whether a credential is a worker's. Raises BadSignature, TokenExpired."""
+        return isinstance(bearer, Handle) or self._signer.verify(bearer).role is Role.WORKER
+
     def _renewal_due(self, state: State, caller: Caller) -> Caller | None:
         """Return the caller when it is a worker whose lease is due for renewal."""
         due = leases.renewal_due(self._cfg, caller.last_seen_at, caller.lease_ms, state.now)

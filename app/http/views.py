@@ -193,7 +193,12 @@ def question(row: Question, cut: Sequence[str] = ()) -> View:
         "on_deadline": row.on_deadline.value,
         "status": row.status.value,
         "asked_at": at(row.asked_at),
-        **present(answered_by=row.answered_by, answered_at=at_or_none(row.answered_at), reason=row.reason),
+        **present(
+            answered_by=row.answered_by,
+            answered_through=fragment(row.answered_through),
+            answered_at=at_or_none(row.answered_at),
+            reason=row.reason,
+        ),
         "delivered_to": row.delivered_to.fragment,
     }
     if row.status is QuestionStatus.ANSWERED or row.answer is not None:

@@ -152,6 +152,10 @@ class SpawnerStack:
             return True
         return any(layer.drives and (not layer.standing or layer.key in self.hints) for layer in self.layers)
 
+    def hooks(self, facts: Facts) -> tuple[str, ...]:
+        """Return the spawn hooks that its layers ask about an attempt with these facts."""
+        return tuple(dict.fromkeys(hook for layer in self.layers for hook in layer.hooks(facts)))
+
     def resolve(self, facts: Facts) -> ActiveStack:
         """Return what of the stack acts on this attempt."""
         layers = [layer for layer in self.layers if layer.applies(facts)]

@@ -71,6 +71,7 @@ tasks = sa.Table(
     _int("settled_at", null=True),
     _text("root_task_id", null=True),
     _namespace(),
+    _flag("expands", default="1"),
     Index("tasks_namespace", "namespace", "id"),
     Index("tasks_status", "namespace", "status", "id"),
     Index("tasks_agent", "namespace", "agent", "id"),
@@ -173,6 +174,7 @@ attempts = sa.Table(
     _text("scope", null=True),
     _int("credential_ends_at", null=True),
     _text("gates", null=True),
+    _text("further_keys", null=True),
     Index(
         "attempts_due",
         "due_at",

@@ -10,7 +10,7 @@ from app.domain.outputs import LateResult, Output
 from app.domain.questions import Question
 from app.domain.sessions import Session
 from app.domain.tasks import Task
-from app.domain.tokens import ApiKey, TokenRecord
+from app.domain.tokens import ApiKey, HeldId, TokenRecord
 from app.domain.webhooks import Webhook
 from app.state import schema
 from app.state.rows import Rows
@@ -25,6 +25,7 @@ OUTPUTS = Rows(schema.outputs, Output)
 LATE_RESULTS = Rows(schema.late_results, LateResult)
 TOKENS = Rows(schema.tokens, TokenRecord)
 API_KEYS = Rows(schema.api_keys, ApiKey)
+HELD_IDS = Rows(schema.held_ids, HeldId)
 WEBHOOKS = Rows(schema.webhooks, Webhook)
 
 _META_GET = Statement(sa.select(schema.meta.c.value).where(schema.meta.c.name == sa.bindparam("key_name")))

@@ -38,7 +38,7 @@ GOING_AWAY = 1012
 """Service restart (RFC 6455's registry of close codes): the client should reconnect."""
 CLOSE_WITHIN_S = 10.0
 
-_FOLLOWED = ASKED | SETTLED.keys() | {EventKind.TOKEN_REVOKED.value}
+_FOLLOWED = ASKED | SETTLED.keys() | {EventKind.TOKEN_REVOKED.value, EventKind.ID_RELEASED.value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,8 @@ REPLACED = Ending(CloseCode.REPLACED, "a newer connection took this id over")
 SLOW = Ending(CloseCode.SLOW_READER, "the reader does not keep up; everything is there on reconnect")
 STOPPING = Ending(GOING_AWAY, "the server stops")
 REFUSED = Ending(CloseCode.UNAUTHENTICATED, "no valid credential")
+TAKEN = Ending(CloseCode.FORBIDDEN, "id-taken: the id belongs to another API key")
+RELEASED = Ending(CloseCode.FORBIDDEN, "the id was released")
 FORBIDDEN = Ending(CloseCode.FORBIDDEN, "the role may not open this")
 
 
@@ -121,7 +123,7 @@ class Connection:
             async with self._registered():
                 ending = await self._run_until_end(stream)
         except EngineError as error:
-            ending = _ending_of(error)
+            ending = ending_of(error)
         finally:
             await stream.aclose()
         await self._close(ending)
@@ -170,7 +172,7 @@ class Connection:
         except (SlowReader, BackendGone):
             self.end(SLOW)
         except EngineError as error:
-            self.end(_ending_of(error))
+            self.end(ending_of(error))
         except Exception:
             self.end(Ending(1011, "the server failed"))
             _log.exception("socket_failed", bridge_id=self.id)
@@ -282,6 +284,9 @@ class Connection:
         data: View = event.data.value if event.data is not None else {}
         if event.kind == EventKind.TOKEN_REVOKED.value:
             self._may_be_revoked.set()
+        elif event.kind == EventKind.ID_RELEASED.value:
+            if (event.namespace, data["id"]) == (self.client.caller.namespace, self.id):
+                self.end(RELEASED)
         elif event.kind in ASKED:
             if self._concerns(data.get("to", data.get("bridge_id"))):
                 await self._show_new(data["key"])
@@ -315,7 +320,10 @@ class Connection:
             await self.context.engine.sessions.heartbeat(self.client.token)
 
 
-def _ending_of(error: EngineError) -> Ending:
+def ending_of(error: EngineError) -> Ending:
+    """Return how a connection ends with an error."""
+    if error.code == "id-taken":
+        return TAKEN
     if error.code in FAILED_CREDENTIAL:
         return REFUSED
     if error.code in ("role-violation", "token-task-mismatch"):

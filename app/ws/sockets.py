@@ -24,7 +24,7 @@ from app.http.context import SCOPE_KEY, ServerContext
 from app.http.errors import HttpError, OriginNotAllowed
 from app.http.problems import FAILED_CREDENTIAL, refuse
 from app.ws.backend import BackendConnection
-from app.ws.connection import FORBIDDEN, REFUSED, REPLACED, Connection, Ending
+from app.ws.connection import FORBIDDEN, REFUSED, REPLACED, Connection, Ending, ending_of
 from app.ws.handshake import SocketClient, authenticate, credential_text_of, origin_allowed, subprotocol_of
 from app.ws.protocol import Protocol
 from swarmhold.models.frames import CloseCode, backend_client_frames, senior_client_frames
@@ -95,9 +95,12 @@ class Sockets:
     async def _serve(self, socket: WebSocket, connection: Connection) -> None:
         try:
             with connection.context.holds.streams.take(connection.client.token.text):
+                await connection.context.engine.sessions.hold_id(connection.client.token, connection.id)
                 await self._serve_registered(connection)
         except QuotaExceeded as error:
             await _close(socket, Ending(CloseCode.QUOTA_EXCEEDED, str(error)))
+        except EngineError as error:
+            await _close(socket, ending_of(error))
 
     async def _serve_registered(self, connection: Connection) -> None:
         older = self._open.get(connection.id)

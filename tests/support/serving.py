@@ -61,13 +61,26 @@ class Node:
         return client
 
     async def attach(
-        self, role: Role = Role.OPERATOR, *, name: str = "tester", ttl: float = 3600, **options: object
+        self,
+        role: Role = Role.OPERATOR,
+        *,
+        name: str = "tester",
+        ttl: float = 3600,
+        key: str = ROOT_KEY,
+        **options: object,
     ) -> str:
         """The token of a new session."""
         body = {"operator_id": name, "role": role.value, "ttl": ttl, **options}
-        reply = await self.as_(ROOT_KEY).post("/v1/operator/sessions", json=body)
+        reply = await self.as_(key).post("/v1/operator/sessions", json=body)
         assert reply.status_code == 201, reply.text
         return reply.json()["token"]
+
+    async def key(self, name: str, *roles: Role) -> str:
+        """The text of a new API key, with all roles unless some are named."""
+        body = {"name": name, "roles": [role.value for role in roles or Role]}
+        reply = await self.as_(ROOT_KEY).post("/v1/admin/keys", json=body)
+        assert reply.status_code == 201, reply.text
+        return reply.json()["key"]
 
     async def operator(self, role: Role = Role.OPERATOR, **options: object) -> httpx.AsyncClient:
         """A client with a new session's token."""

@@ -45,6 +45,7 @@ PATIENT = HoldPolicy(max_hold_ms=60_000, max_retry=100)
 OPEN = WorkerRules(functions=frozenset({"identity", "scripted"}))
 """Workers may dispatch to the functions of tests."""
 
+ROOT_KEY = "shk_" + "root0" * 8
 DAY = timedelta(days=1)
 YEAR = timedelta(days=365)
 EXTERNAL: dict[str, Any] = {"kind": "external"}
@@ -180,6 +181,11 @@ class Swarm:
         return self.plan.clock
 
     # Making things happen
+
+    async def root_key(self) -> str:
+        """The root key's text."""
+        await self.engine.keys.ensure_root(ROOT_KEY)
+        return ROOT_KEY
 
     async def task(self, agent: str = "coder", directive: str = "Do it.", **spec: Any) -> str:
         """A pending task."""

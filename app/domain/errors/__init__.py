@@ -4,14 +4,15 @@
     ├── Busy                  LockBusy, LockBusyAfterRetry, MaxHoldExceeded, StoreUnavailable, LoopPaused,
     │                         QuotaExceeded, Overloaded
     ├── AccessDenied          BadSignature, TokenExpired, TokenNotFound, TokenRevoked, TokenUsesExhausted,
-    │                         HandleMistyped, RoleViolation, TokenTaskMismatch, Unauthenticated, AuthRateLimited
+    │                         HandleMistyped, RoleViolation, TokenTaskMismatch, Unauthenticated, AuthRateLimited,
+    │                         AskerCannotAnswer, IdTaken
     ├── NotFound              TaskNotFound, AttemptNotFound, SessionNotFound, ResumeKeyNotFound,
     │                         ResourceNotFound, LateResultNotFound, OutputNotFound,
-    │                         KeyNotFound, WebhookNotFound
+    │                         KeyNotFound, WebhookNotFound, HeldIdNotFound
     ├── Conflict              InvalidTransition, FinalConflict, AttemptSuperseded, Cancelled, NotStarted,
-    │                         AlreadyAnswered, QuestionClosed, SpawnDepthExceeded
-    ├── InvalidInput          AnswerInvalid, DispatchFailed, IdempotencyMismatch, InvalidName, InvalidRequest,
-    │                         PayloadTooLarge
+    │                         AlreadyAnswered, QuestionClosed, SpawnDepthExceeded, NameTaken
+    ├── InvalidInput          AnswerInvalid, DefaultRefused, DispatchFailed, IdempotencyMismatch, InvalidName,
+    │                         InvalidRequest, PayloadTooLarge
     ├── PollTimeout
     └── Internal
 
@@ -22,9 +23,11 @@ status code: each edge (HTTP, WebSocket, command line) has one table that maps `
 from __future__ import annotations
 
 from app.domain.errors.access import (
+    AskerCannotAnswer,
     AuthRateLimited,
     BadSignature,
     HandleMistyped,
+    IdTaken,
     RoleViolation,
     TokenExpired,
     TokenNotFound,
@@ -58,6 +61,7 @@ from app.domain.errors.conflicts import (
     Cancelled,
     FinalConflict,
     InvalidTransition,
+    NameTaken,
     NotStarted,
     QuestionClosed,
     SpawnDepthExceeded,
@@ -65,7 +69,9 @@ from app.domain.errors.conflicts import (
 from app.domain.errors.requests import (
     AnswerInvalid,
     AttemptNotFound,
+    DefaultRefused,
     DispatchFailed,
+    HeldIdNotFound,
     IdempotencyMismatch,
     InvalidName,
     InvalidRequest,
@@ -84,6 +90,7 @@ __all__ = [
     "AccessDenied",
     "AlreadyAnswered",
     "AnswerInvalid",
+    "AskerCannotAnswer",
     "AttemptNotFound",
     "AttemptSuperseded",
     "AuthRateLimited",
@@ -91,10 +98,13 @@ __all__ = [
     "Busy",
     "Cancelled",
     "Conflict",
+    "DefaultRefused",
     "DispatchFailed",
     "EngineError",
     "FinalConflict",
     "HandleMistyped",
+    "HeldIdNotFound",
+    "IdTaken",
     "IdempotencyMismatch",
     "Internal",
     "InvalidInput",
@@ -107,6 +117,7 @@ __all__ = [
     "LockBusyAfterRetry",
     "LoopPaused",
     "MaxHoldExceeded",
+    "NameTaken",
     "NotFound",
     "NotStarted",
     "OutputNotFound",

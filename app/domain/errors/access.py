@@ -103,6 +103,34 @@ class RoleViolation(AccessDenied):
 
 
 @dataclass(eq=False)
+class AskerCannotAnswer(AccessDenied):
+    """The caller descends from an API key that the question descends from as well."""
+
+    code = "asker-cannot-answer"
+    key: str
+
+    def __str__(self) -> str:
+        return (
+            f"Question {self.key} was asked with the same API key. Have somebody decide whose key is another one, "
+            "or a person with a key of its own."
+        )
+
+
+@dataclass(eq=False)
+class IdTaken(AccessDenied):
+    """Another API key owns this id of a bridge, hook or backend."""
+
+    code = "id-taken"
+    id: str
+
+    def __str__(self) -> str:
+        return (
+            f"The id {self.id!r} belongs to another API key. Use another id, or have the root key release it "
+            "(DELETE /v1/admin/ids/{id})."
+        )
+
+
+@dataclass(eq=False)
 class TokenTaskMismatch(AccessDenied):
     """The worker's credential is bound to another task or attempt."""
 

@@ -111,6 +111,17 @@ class QuestionClosed(Conflict):
 
 
 @dataclass(eq=False)
+class NameTaken(Conflict):
+    """A living API key has this name."""
+
+    code = "name-taken"
+    name: str
+
+    def __str__(self) -> str:
+        return f"There is a living key named {self.name!r}. Give another name, or revoke that key first."
+
+
+@dataclass(eq=False)
 class SpawnDepthExceeded(Conflict):
     """The new task would lie deeper in the tree of tasks than `max_spawn_depth` allows."""
 

@@ -105,6 +105,17 @@ class KeyNotFound(NotFound):
 
 
 @dataclass(eq=False)
+class HeldIdNotFound(NotFound):
+    """Nobody holds this id of a bridge, hook or backend."""
+
+    code = "id-not-found"
+    id: str
+
+    def __str__(self) -> str:
+        return f"Nobody holds the id {self.id!r}."
+
+
+@dataclass(eq=False)
 class WebhookNotFound(NotFound):
     """There is no webhook with this id."""
 
@@ -127,6 +138,20 @@ class AnswerInvalid(InvalidInput):
     def __str__(self) -> str:
         where = f" at {self.path}" if self.path else ""
         return f"The answer does not fit the question's schema{where}: {self.reason}. The question is still open."
+
+
+@dataclass(eq=False)
+class DefaultRefused(InvalidInput):
+    """A worker's question would be answered by its own default when nobody answers in time."""
+
+    code = "default-refused"
+    field: str = "on_deadline"
+
+    def __str__(self) -> str:
+        return (
+            "A worker's question is not answered by silence. Use keep_waiting, escalate or block, or set "
+            "questions.worker_default."
+        )
 
 
 @dataclass(eq=False)

@@ -12,12 +12,14 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from app.domain.access import Caller, Role, Verb
+from app.domain.access import Caller, Role, Verb, read_scope
 from app.domain.attempts import Attempt, Phase, Reason
+from app.domain.delegation import OWN_TASK
 from app.domain.errors import (
     AttemptSuperseded,
     Cancelled,
     NotStarted,
+    RoleViolation,
     TokenExpired,
     TokenNotFound,
     TokenRevoked,
@@ -38,7 +40,7 @@ READY = frozenset({Phase.SPAWNING, Phase.RUNNING})
 """Phases in which a worker may act."""
 
 ALLOWED_ON_DESCENDANTS = frozenset({Verb.READ_TASK_STATE, Verb.POLL_TASK, Verb.CANCEL_TASK})
-"""What a worker may do to descendants of its own task."""
+"""What a worker may do to descendants of its own task, if its scope has the verb."""
 
 _H, _T = schema.handles.c, schema.tokens.c
 _HANDLE = Statement(sa.select(_H.task_id).where(_H.digest == sa.bindparam("key")))
@@ -89,7 +91,7 @@ def authenticate(state: State, presented: Presented, *, consume: bool = True) ->
     A worker's credential of an ended attempt is valid here: which conflict it gets depends on its request.
     """
     if isinstance(presented, Digest):
-        return _authenticate_handle(state, presented)
+        return _rows_by_handle(state, presented, lock=False).caller
     if presented.attempt is not None and presented.task_id is not None:
         return _authenticate_attempt_token(state, presented, presented.task_id, presented.attempt)
     record = TOKENS.get(state.db, presented.jti)
@@ -116,10 +118,6 @@ def authenticate(state: State, presented: Presented, *, consume: bool = True) ->
     )
 
 
-def _authenticate_handle(state: State, presented: Digest) -> Caller:
-    return _rows_by_handle(state, presented, lock=False).caller
-
-
 def _rows_by_handle(state: State, presented: Digest, *, lock: bool) -> WorkerRows:
     """Return the handle's caller, task and attempt, read under the task's lock if `lock`."""
     if lock and state.db.dialect != "sqlite":
@@ -131,7 +129,16 @@ def _rows_by_handle(state: State, presented: Digest, *, lock: bool) -> WorkerRow
     if not rows:
         raise TokenNotFound
     task, attempt = TASKS.codec.decode(rows[0][:_TASK_COLUMNS]), ATTEMPTS.codec.decode(rows[0][_TASK_COLUMNS:])
-    return WorkerRows(_bound(state, attempt, "handle"), task, attempt)
+    caller = _bound(state, attempt, "handle")
+    if caller.scope is not None:
+        _check_scope(caller.scope | OWN_TASK, presented.verbs)
+    return WorkerRows(caller, task, attempt)
+
+
+def _check_scope(scope: frozenset[Verb], verbs: Verb | Sequence[Verb]) -> None:
+    wanted = (verbs,) if isinstance(verbs, Verb) else verbs
+    if wanted and scope.isdisjoint(wanted):
+        raise RoleViolation(Role.WORKER.value, wanted[0].value)
 
 
 def authenticate_worker(
@@ -171,6 +178,8 @@ def _bound(state: State, attempt: Attempt, via: str) -> Caller:
         raise TokenRevoked
     if attempt.is_live and attempt.paused_at is None and attempt.handle_expires_at <= state.now:
         raise TokenExpired
+    if attempt.is_live and attempt.credential_ends_at is not None and attempt.credential_ends_at <= state.now:
+        raise TokenExpired  # it does not stand still
     return Caller(
         role=Role.WORKER,
         subject=attempt.worker_id or f"{attempt.task_id}#{attempt.attempt}",
@@ -178,12 +187,14 @@ def _bound(state: State, attempt: Attempt, via: str) -> Caller:
         namespace=attempt.namespace,
         key_id=attempt.key_id,
         claimed_key_id=attempt.claimed_key_id,
+        further_keys=frozenset((attempt.further_keys or "").split()),
         jti=attempt.jti,
         session_id=attempt.session_id,
         task_id=attempt.task_id,
         attempt=attempt.attempt,
-        scope=None if attempt.scope is None else frozenset(map(Verb, attempt.scope.split())),
+        scope=read_scope(attempt.scope),
         ready=attempt.phase in READY,
+        expires_at=attempt.credential_ends_at,
         lease_ms=attempt.lease_ms,
         last_seen_at=leases.last_heartbeat(attempt),
     )
@@ -229,7 +240,9 @@ def require_access(state: State, caller: Caller, task_id: str, verb: Verb) -> No
     if verb is Verb.DISPATCH_ATTEMPT:
         _require_child(state, caller.task_id, task_id)
     elif caller.task_id != task_id and not (
-        verb in ALLOWED_ON_DESCENDANTS and descends_from(state, task_id, caller.task_id)
+        verb in ALLOWED_ON_DESCENDANTS
+        and (caller.scope is None or verb in caller.scope)
+        and descends_from(state, task_id, caller.task_id)
     ):
         require_task(state, task_id)
         raise TokenTaskMismatch(task_id)

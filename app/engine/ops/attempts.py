@@ -30,7 +30,16 @@ _ANSWERED = QUESTIONS.search(
 _INSERT_HANDLE = Statement(sa.insert(schema.handles))
 
 
-def facts_of(state: State, task: Task, number: int, kind: str, hints: tuple[str, ...], session_id: str | None) -> Facts:
+def facts_of(
+    state: State,
+    task: Task,
+    number: int,
+    kind: str,
+    hints: tuple[str, ...],
+    session_id: str | None,
+    *,
+    gates: tuple[str, ...] = (),
+) -> Facts:
     """Return the facts that every step of the attempt can use, those of its session included."""
     session = SESSIONS.get(state.db, session_id) if session_id else None
     operator_kind: OperatorKind | None = session.kind_for(task.agent) if session else None
@@ -45,13 +54,15 @@ def facts_of(state: State, task: Task, number: int, kind: str, hints: tuple[str,
         hook_id=session.hook_id if session else None,
         bridge_id=session.bridge_id if session else None,
         operator_backend_id=session.operator_backend_id if session else None,
+        gates=gates,
     )
 
 
 def facts_for(state: State, task: Task, attempt: Attempt) -> Facts:
     """Return the facts of an attempt that was prepared before."""
     router = str(attempt.spawner.value.get("kind", attempt.kind))
-    return facts_of(state, task, attempt.attempt, router, tuple(attempt.layers.value), attempt.session_id)
+    hints, gates = tuple(attempt.layers.value), attempt.rights.gates
+    return facts_of(state, task, attempt.attempt, router, hints, attempt.session_id, gates=gates)
 
 
 def load(state: State, task_id: str, number: int, base_url: str) -> tuple[Attempt, Job]:
@@ -110,7 +121,7 @@ def started(state: State, cfg: EngineCfg, attempt: Attempt, *, into: Phase) -> N
         return
     changes: dict[str, Any] = {"phase": into}
     if into is Phase.QUEUED:
-        changes["due_at"] = None
+        changes["due_at"] = attempt.credential_ends_at
     else:
         changes |= leases.at_start(state, cfg, attempt)
     ATTEMPTS.update(state.db, attempt.task_id, attempt.attempt, **changes)
@@ -129,6 +140,7 @@ def payload(state: State, task: Task, attempt: Attempt) -> WorkerPayload:
                 "question": question.question.written,
                 "answer": question.answer.written if question.answer else None,
                 "answered_by": question.answered_by,
+                "answered_through": question.answered_through.value if question.answered_through else None,
                 "answered_at": question.answered_at,
             }
             for question in _ANSWERED.all(state.db, task_id=task.id)

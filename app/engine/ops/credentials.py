@@ -14,6 +14,7 @@ from app.domain.errors import (
     Cancelled,
     InvalidRequest,
     KeyNotFound,
+    NameTaken,
     RoleViolation,
     Unauthenticated,
 )
@@ -23,7 +24,7 @@ from app.domain.names import check_name
 from app.domain.namespaces import ALL_ID, DEFAULT_ID
 from app.domain.tasks import Status
 from app.domain.tokens import KEY_PREFIX, ApiKey, TokenRecord
-from app.engine.ops import audit, sessions
+from app.engine.ops import audit, held_ids, sessions
 from app.engine.ops.access import lock_credential, require_no_cancelled_ancestor, revocation_of
 from app.engine.ops.queries import lock_task
 from app.engine.ops.settling import fail_attempt, lose_attempt
@@ -35,6 +36,7 @@ from app.state.tables import API_KEYS, ATTEMPTS, TOKENS
 _K, _T, _A = schema.api_keys.c, schema.tokens.c, schema.attempts.c
 _KEY_SHARE = Statement(sa.select(_K.revoked_at).where(_K.id == sa.bindparam("key_id")).with_for_update(read=True))
 _BY_DIGEST = API_KEYS.search(_K.digest == sa.bindparam("digest"))
+_BY_NAME = API_KEYS.search(_K.namespace == sa.bindparam("of_namespace"), _K.name == sa.bindparam("name"))
 _ALL_KEYS = API_KEYS.search(order=(_K.id,))
 _ROOTS = API_KEYS.search(_K.root == 1, _K.revoked_at.is_(None), order=(_K.id,))
 _MINTED_WITH = TOKENS.search(_T.parent_jti == sa.bindparam("parent"), _T.revoked_at.is_(None))
@@ -98,8 +100,10 @@ def create_key(
     email: str | None = None,
     by: str,
 ) -> ApiKey:
-    """Record a new key. Raises InvalidName, InvalidRequest."""
+    """Record a new key. Raises InvalidName, NameTaken, InvalidRequest."""
     check_name(name, "name")
+    if _has_living_key(state, namespace, name):
+        raise NameTaken(name)
     if not roles:
         raise InvalidRequest("name at least one role", "roles")
     if ttl is not None and ttl <= timedelta(0):
@@ -120,6 +124,14 @@ def create_key(
     API_KEYS.insert(state.db, key)
     audit.record(state, "key_created", actor=by, target=key.id, name=name, roles=key.roles)
     return key
+
+
+def _has_living_key(state: State, namespace: int, name: str) -> bool:
+    now = state.now
+    return any(
+        key.revoked_at is None and (key.expires_at is None or key.expires_at > now)
+        for key in _BY_NAME.all(state.db, of_namespace=namespace, name=name)
+    )
 
 
 def renew_key_secret(state: State, key_id: str, digest: str) -> ApiKey:
@@ -188,6 +200,7 @@ def _revoke_key(state: State, key: ApiKey, *, by: str) -> None:
     state.emit(EventKind.TOKEN_REVOKED, namespace=key.namespace, key_id=key.id, by=by)
     audit.record(state, "key_revoked", actor=by, target=key.id)
     state.wake("loop")  # claims that wait with this key look again, and are refused
+    held_ids.release_all(state, key.id)
     _revoke_descendants(state, key.id)
     for found in _CLAIMED.all(state.db, claimed_with=key.id):
         _lose_claimed(state, found)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from app.domain.access import Caller
+from app.domain.access import Caller, write_scope
 from app.domain.attempts import Attempt, Dispatched, DispatchOutcome, Outcome, Phase
+from app.domain.clock import Instant
+from app.domain.delegation import Asked, Rights, require_alive, rights_of_child
 from app.domain.errors import InvalidTransition, TaskNotFound, TokenRevoked
 from app.domain.events import EventKind
 from app.domain.handles import HandleMint
@@ -14,9 +17,9 @@ from app.domain.json import Json
 from app.domain.tasks import SETTLED, Status, Step, Task, step
 from app.engine.ops import leases, loop, resources, turns
 from app.engine.ops.access import lock_record, require_no_cancelled_ancestor, session_of
-from app.engine.ops.attempts import facts_of, new_handle
+from app.engine.ops.attempts import facts_for, facts_of, new_handle
 from app.engine.ops.credentials import is_revoked
-from app.engine.ops.queries import lock_task
+from app.engine.ops.queries import lock_task, require_task
 from app.engine.ops.rules import EngineCfg
 from app.engine.ops.tasks import check_directive, view, write
 from app.spawning.ports import Draft, Job, SpawnerAdapter
@@ -28,20 +31,24 @@ from app.state.tables import ATTEMPTS, TASKS
 class DispatchRequest(NamedTuple):
     """The request for an attempt. `owner` is the server process that drives the attempt.
 
+    `layers` are the keys as they were asked for, `again` is the attempt that a retry repeats, with its rights.
     `repeatable`: a server process can build the same stack again by itself.
     """
 
     stack: SpawnerStack
     lease_ms: int | None
     owner: str
+    layers: Sequence[str] = ()
     repeatable: bool = True
+    again: Attempt | None = None
 
 
 class _Descent(NamedTuple):
-    """The origin of a new attempt's credential."""
+    """The origin and the rights of a new attempt's credential."""
 
     parent_jti: str | None
-    key_id: str | None
+    dispatcher: Caller
+    rights: Rights
 
 
 class Prepared(NamedTuple):
@@ -55,11 +62,13 @@ class Prepared(NamedTuple):
 def prepare(state: State, cfg: EngineCfg, caller: Caller, task_id: str, request: DispatchRequest) -> Prepared:
     """Prepare a new live attempt: the first phase of a dispatch.
 
-    Raises InvalidTransition, Cancelled (an ancestor), LoopPaused, TokenRevoked (the attempt's parent token),
-    PayloadTooLarge (the prompt that its layers made). A refused dispatch changes nothing.
+    Raises InvalidTransition, Cancelled (an ancestor), LoopPaused, TokenRevoked and TokenExpired (the attempt's parent
+    token), PayloadTooLarge (the prompt that its layers made), and DispatchFailed for a worker that asks for more than
+    is open to workers. A refused dispatch changes nothing.
     """
     task = lock_task(state, task_id)
-    parent_jti = _parent_jti(state, caller) or task.creator_jti
+    above = request.again or _own_attempt(state, caller)
+    parent_jti = _parent_jti(caller, above) or task.creator_jti
     lock_record(state, parent_jti)
     after = step(task.id, task.status, Step.DISPATCH)
     if task.live:
@@ -68,12 +77,16 @@ def prepare(state: State, cfg: EngineCfg, caller: Caller, task_id: str, request:
     loop.require_running(state)
     number, stack = task.attempt + 1, request.stack
     session_id = session_of(state, caller) or task.session_id
-    active = stack.resolve(facts_of(state, task, number, stack.router.kind, stack.hints, session_id))
+    gates = () if above is None else _gates_of(state, above, stack)
+    active = stack.resolve(facts_of(state, task, number, stack.router.kind, stack.hints, session_id, gates=gates))
+    rights = _rights(cfg, caller, request, active)
+    require_alive(rights, state.now)
     directive = (task.next_prompt or task.directive).value
     read = partial(resources.find, state, task.namespace)
-    draft = active.prepare(Draft(facts=active.facts, prompt=directive), read)
+    may_look = task.expands and task.next_prompt is None
+    draft = active.prepare(Draft(facts=active.facts, prompt=directive, may_look=may_look), read)
     prompt = task.next_prompt if draft.prompt is directive else _changed_prompt(cfg, draft)
-    descent = _Descent(parent_jti, caller.key_id)
+    descent = _Descent(parent_jti, caller, rights)
     attempt = _new_attempt(state, cfg, task, request, active, draft, prompt=prompt, descent=descent)
     ATTEMPTS.insert(state.db, attempt)
     write(state, task, status=after, attempt=number, live=True, next_prompt=None, retry_at=None, settled_at=None)
@@ -127,7 +140,7 @@ def _new_attempt(
         parent_jti=descent.parent_jti,
         worker_id=None,
         process=None,
-        **_deadlines(state, cfg, task, spawner, phase, request.lease_ms),
+        **_deadlines(state, cfg, task, spawner, phase, request.lease_ms, descent.rights.ends_at),
         paused_at=None,
         **_place_in_queue(state, spawner, task),
         owner=request.owner,
@@ -147,7 +160,11 @@ def _new_attempt(
         detached=active.detached,
         hands_out_handle=hands_out,
         namespace=task.namespace,
-        key_id=descent.key_id,
+        key_id=descent.dispatcher.key_id,
+        scope=write_scope(descent.rights.scope),
+        credential_ends_at=descent.rights.ends_at,
+        gates=Json.of(list(active.hooks)),
+        further_keys=" ".join(sorted(descent.dispatcher.keys - {descent.dispatcher.key_id})) or None,
     )
 
 
@@ -174,7 +191,13 @@ def _place_in_queue(state: State, spawner: SpawnerAdapter, task: Task) -> dict[s
 
 
 def _deadlines(
-    state: State, cfg: EngineCfg, task: Task, spawner: SpawnerAdapter, phase: Phase, lease_ms: int | None
+    state: State,
+    cfg: EngineCfg,
+    task: Task,
+    spawner: SpawnerAdapter,
+    phase: Phase,
+    lease_ms: int | None,
+    ends_at: Instant | None,
 ) -> leases.Columns:
     """Return the deadlines of a new attempt. One that waits in a queue times out from its claim on."""
     if lease_ms is None and spawner.leased:
@@ -182,15 +205,45 @@ def _deadlines(
     timed = task.attempt_timeout_ms is not None and spawner.first_phase is not Phase.QUEUED
     timeout_at = state.now + (task.attempt_timeout_ms or 0) if timed else None
     outlives = spawner.outlives_server
-    return leases.at_dispatch(state, cfg, phase=phase, lease_ms=lease_ms, timeout_at=timeout_at, outlives=outlives)
+    return leases.at_dispatch(
+        state, cfg, phase=phase, lease_ms=lease_ms, timeout_at=timeout_at, ends_at=ends_at, outlives=outlives
+    )
 
 
-def _parent_jti(state: State, caller: Caller) -> str | None:
+def _own_attempt(state: State, caller: Caller) -> Attempt | None:
+    """Return the attempt of a worker that dispatches; a token that was minted for a task means the latest one."""
+    if caller.task_id is None:
+        return None
+    number = caller.attempt
+    if number is None:
+        task = TASKS.get(state.db, caller.task_id)
+        number = task.attempt if task is not None else 0
+    return ATTEMPTS.get(state.db, caller.task_id, number)
+
+
+def _parent_jti(caller: Caller, own: Attempt | None) -> str | None:
     """Return the token that the new attempt descends from; a worker's dispatch descends from its own attempt's."""
-    if caller.attempt is None or caller.task_id is None:
-        return caller.jti
-    dispatcher = ATTEMPTS.get(state.db, caller.task_id, caller.attempt)
-    return dispatcher.parent_jti if dispatcher is not None else caller.jti
+    return own.parent_jti if caller.attempt is not None and own is not None else caller.jti
+
+
+def _gates_of(state: State, attempt: Attempt, stack: SpawnerStack) -> tuple[str, ...]:
+    """Return the spawn hooks that an attempt went through."""
+    if attempt.gates is not None:
+        return attempt.rights.gates
+    # An attempt from before they were recorded went through those that its session still names.
+    return stack.hooks(facts_for(state, require_task(state, attempt.task_id), attempt))
+
+
+def _rights(cfg: EngineCfg, caller: Caller, request: DispatchRequest, active: ActiveStack) -> Rights:
+    """Return the rights of the new attempt; a retry keeps those of the attempt that it repeats."""
+    spec = active.spawner.spec
+    asked = Asked(spawner=active.spawner.kind, function=spec.get("function"), layers=frozenset(request.layers))
+    if request.again is None:
+        return rights_of_child(caller, active.facts.gates, asked, cfg.workers)
+    rights = request.again.rights
+    if rights.scope is not None:
+        cfg.workers.check(asked)  # a worker dispatched it, and settings or session may have changed since
+    return rights
 
 
 def dispatched(state: State, mint: HandleMint, attempt: Attempt) -> Dispatched:

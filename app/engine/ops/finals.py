@@ -178,6 +178,7 @@ def _hold(state: State, task: Task, attempt: Attempt, escalation: Escalate, colu
         purpose=Purpose.ESCALATION,
         asked_by=f"layer:{escalation.layer}",
         asker_role="engine",
+        asker_keys=attempt.keys,
         bridge_id=None,
     )
     state.wake(f"attempt:{attempt.task_id}")

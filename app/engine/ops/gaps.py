@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from app.domain.clock import Instant
-from app.engine.ops.leases import next_deadline
+from app.engine.ops.leases import next_deadline, until
 from app.state import schema
 from app.state.health_check import last_checked_at
 from app.state.state import State
@@ -28,6 +28,7 @@ def _page(detached: int) -> Statement:
         _A.due_at,
         _A.last_seen_at,
         _A.started_at,
+        _A.credential_ends_at,
     )
     open_here = sa.text(f"phase <> 'ended' AND detached = {detached}")
     return Statement(
@@ -105,16 +106,17 @@ def shift_attempts(state: State, position: Position, limit: int, shift: Shift) -
 
 
 def _shift_attempt(state: State, row: tuple[Any, ...], shift: Shift) -> None:
-    task_id, number, lease, timeout, handle, due, seen, started = row
+    task_id, number, lease, timeout, handle, due, seen, started, ends = row
     heartbeat: Instant = started if seen is None else seen
     if not shift.concerns(heartbeat):
         return
     lease = None if lease is None else max(lease + shift.by_ms, shift.not_before)
-    handle += shift.by_ms
+    handle = until(ends, handle + shift.by_ms)
     if shift.by_ms < 0:
         # The last heartbeat lies in the future of a clock that was set back; none would renew the lease until then.
         seen = heartbeat + shift.by_ms
-    due_at = next_deadline(lease, timeout, handle)
+    # One that nobody holds has no other instant to wait for than the end of its credential.
+    due_at = ends if ends is not None and due == ends else next_deadline(lease, timeout, handle)
     state.due(due_at)
     _SHIFT.change(
         state.db, of_task=task_id, of_number=number, was_due=due, lease=lease, handle=handle, due=due_at, seen=seen

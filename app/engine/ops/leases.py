@@ -30,13 +30,14 @@ Columns = dict[str, Any]
 
 _A = schema.attempts.c
 _WHOLE_LEASE = sa.cast(sa.bindparam("at"), sa.BigInteger) + _A.lease_ms
+_UNTIL = sa.case((_A.credential_ends_at < _WHOLE_LEASE, _A.credential_ends_at), else_=_WHOLE_LEASE)
 _EXTEND_ALL = Statement(
     sa.update(schema.attempts)
     .where(_A.due_at.is_not(None), _A.lease_expires_at.is_not(None), _A.lease_expires_at < _WHOLE_LEASE)
     .values(
         lease_expires_at=_WHOLE_LEASE,
-        handle_expires_at=sa.case((_A.handle_expires_at < _WHOLE_LEASE, _WHOLE_LEASE), else_=_A.handle_expires_at),
-        due_at=sa.case((_A.timeout_at < _WHOLE_LEASE, _A.timeout_at), else_=_WHOLE_LEASE),
+        handle_expires_at=sa.case((_A.handle_expires_at < _UNTIL, _UNTIL), else_=_A.handle_expires_at),
+        due_at=sa.case((_A.timeout_at < _UNTIL, _A.timeout_at), else_=_UNTIL),
     )
 )
 
@@ -44,6 +45,16 @@ _EXTEND_ALL = Statement(
 def next_deadline(lease: Instant | None, timeout: Instant | None, handle: Instant) -> Instant:
     """Return the earliest of the three."""
     return min(instant for instant in (lease, timeout, handle) if instant is not None)
+
+
+def unclaimed_deadline(timeout: Instant | None, end: Instant | None) -> Instant | None:
+    """Return when an attempt is due that nobody holds: at its timeout or at the end of its credential's life."""
+    return min((instant for instant in (timeout, end) if instant is not None), default=None)
+
+
+def until(end: Instant | None, instant: Instant) -> Instant:
+    """Return the instant, or the end of the credential's life if that comes before."""
+    return instant if end is None else min(end, instant)
 
 
 def handle_life_ms(cfg: EngineCfg, lease_ms: int | None) -> int:
@@ -55,17 +66,25 @@ def handle_life_ms(cfg: EngineCfg, lease_ms: int | None) -> int:
 
 
 def at_dispatch(
-    state: State, cfg: EngineCfg, *, phase: Phase, lease_ms: int | None, timeout_at: Instant | None, outlives: bool
+    state: State,
+    cfg: EngineCfg,
+    *,
+    phase: Phase,
+    lease_ms: int | None,
+    timeout_at: Instant | None,
+    ends_at: Instant | None,
+    outlives: bool,
 ) -> Columns:
     """Return the deadlines of a new attempt. `outlives`: its worker runs outside this server.
 
-    The lease of such a worker begins when it was started, that of one in this process at once.
+    Its credential ends at `ends_at` at the latest. The lease of such a worker begins when it was started, that of one
+    in this process at once.
     """
     leased = phase is Phase.RUNNING or (phase is Phase.SPAWNING and not outlives)
     lease_at = state.now + lease_ms if lease_ms is not None and leased else None
-    handle_at = state.now + handle_life_ms(cfg, lease_ms)
-    # While nobody holds the attempt, only its timeout can run out.
-    due_at = next_deadline(lease_at, timeout_at, handle_at) if phase in STARTED else timeout_at
+    handle_at = until(ends_at, state.now + handle_life_ms(cfg, lease_ms))
+    held = phase in STARTED
+    due_at = next_deadline(lease_at, timeout_at, handle_at) if held else unclaimed_deadline(timeout_at, ends_at)
     if due_at is not None:
         state.due(due_at)
     return {
@@ -83,7 +102,7 @@ def at_start(state: State, cfg: EngineCfg, attempt: Attempt, *, leased: bool = T
     Its handle's life begins now, and its lease with it unless it is not `leased` before it was started.
     """
     lease = state.now + attempt.lease_ms if leased and attempt.lease_ms is not None else None
-    handle = state.now + handle_life_ms(cfg, attempt.lease_ms)
+    handle = until(attempt.credential_ends_at, state.now + handle_life_ms(cfg, attempt.lease_ms))
     columns = {"lease_expires_at": lease, "handle_expires_at": handle}
     if attempt.paused_at is None:
         due = next_deadline(lease, attempt.timeout_at, handle)
@@ -96,7 +115,7 @@ def at_claim(state: State, cfg: EngineCfg, attempt: Attempt, *, timeout_ms: int 
     """Return the deadlines of a queued attempt that a worker claims now."""
     lease_ms = attempt.lease_ms or cfg.lease_ms
     lease = state.now + lease_ms
-    handle = state.now + handle_life_ms(cfg, attempt.lease_ms)
+    handle = until(attempt.credential_ends_at, state.now + handle_life_ms(cfg, attempt.lease_ms))
     timeout = state.now + timeout_ms if timeout_ms is not None else None
     due = next_deadline(lease, timeout, handle)
     state.due(due)
@@ -126,8 +145,9 @@ def resume(state: State, attempt: Attempt) -> None:
     stood_ms = state.now - attempt.paused_at  # negative when the machine's clock was set back meanwhile
     lease = _shifted(attempt.lease_expires_at, stood_ms)
     timeout = _shifted(attempt.timeout_at, stood_ms)
-    handle = attempt.handle_expires_at + stood_ms
-    due = next_deadline(lease, timeout, handle) if attempt.phase in STARTED else timeout
+    handle = until(attempt.credential_ends_at, attempt.handle_expires_at + stood_ms)
+    held, ends_at = attempt.phase in STARTED, attempt.credential_ends_at
+    due = next_deadline(lease, timeout, handle) if held else unclaimed_deadline(timeout, ends_at)
     ATTEMPTS.update(
         state.db,
         attempt.task_id,
@@ -170,7 +190,9 @@ def renewal(cfg: EngineCfg, attempt: Attempt, now: Instant, *, always: bool = Fa
     if not always and not renewal_due(cfg, last_heartbeat(attempt), attempt.lease_ms, now):
         return {}
     lease = now + attempt.lease_ms if attempt.lease_ms is not None else None
-    handle = max(attempt.handle_expires_at, now + handle_life_ms(cfg, attempt.lease_ms))
+    handle = max(
+        attempt.handle_expires_at, until(attempt.credential_ends_at, now + handle_life_ms(cfg, attempt.lease_ms))
+    )
     return {
         "last_seen_at": now,
         "lease_expires_at": lease,

@@ -8,8 +8,10 @@ import sqlalchemy as sa
 
 from app.domain.access import Caller, Role, Verb
 from app.domain.attempts import Attempt, Phase
+from app.domain.doors import Door
 from app.domain.errors import (
     AlreadyAnswered,
+    DefaultRefused,
     QuestionClosed,
     QuotaExceeded,
     ResumeKeyNotFound,
@@ -20,10 +22,19 @@ from app.domain.events import EventKind
 from app.domain.json import NULL, Json
 from app.domain.limits import Limits
 from app.domain.names import check_optional
-from app.domain.questions import Ask, OnDeadline, Purpose, Question, QuestionStatus, check_answer
+from app.domain.questions import (
+    Ask,
+    OnDeadline,
+    Purpose,
+    Question,
+    QuestionRules,
+    QuestionStatus,
+    check_answer,
+)
 from app.domain.tasks import Step, Task, step
-from app.engine.ops import finals, leases, suspension
+from app.engine.ops import finals, held_ids, leases, suspension
 from app.engine.ops.access import bound_rows, descends_from, require_access, require_live, session_of
+from app.engine.ops.principals import answered_through, require_no_asker
 from app.engine.ops.queries import lock_task
 from app.engine.ops.settling import block_at_deadline, settle_after_answer
 from app.engine.ops.tasks import change
@@ -42,23 +53,30 @@ _COUNT_UNADDRESSED = Statement(
 )
 
 
+BY_DEADLINE = Json.of({"door": Door.DEADLINE.value})
+
+
 def count_open(state: State, bridge_id: str, *, addressed_only: bool) -> int:
     """Return how many open questions are addressed to the bridge, including those to any unless `addressed_only`."""
     count = int(_COUNT_ADDRESSED.query(state.db, of_bridge=bridge_id)[0][0])
     return count if addressed_only else count + int(_COUNT_UNADDRESSED.query(state.db)[0][0])
 
 
-def ask(state: State, limits: Limits, caller: Caller, task_id: str | None, asked: Ask) -> Question:
+def ask(
+    state: State, limits: Limits, rules: QuestionRules, caller: Caller, task_id: str | None, asked: Ask
+) -> Question:
     """Create a question and suspend the task. A worker asks about its own task only.
 
-    Raises TokenTaskMismatch, TaskNotFound, InvalidTransition, InvalidRequest, PayloadTooLarge, QuotaExceeded, and the
-    conflicts of a spent credential.
+    Raises TokenTaskMismatch, TaskNotFound, InvalidTransition, InvalidName, InvalidRequest, DefaultRefused,
+    PayloadTooLarge, QuotaExceeded, and the conflicts of a spent credential.
     """
     asked.check_size(limits.question_bytes)
     asked.check()
     check_optional(asked.bridge_id, "bridge_id")
     check_optional(asked.escalate_to, "escalate_to")
     if caller.role is Role.WORKER:
+        if asked.on_deadline is OnDeadline.DEFAULT and not rules.worker_default:
+            raise DefaultRefused
         worker = bound_rows(state, caller)
         if task_id is not None and task_id != worker.task.id:
             require_access(state, caller, task_id, Verb.QUERY_SENIOR)
@@ -78,6 +96,7 @@ def ask(state: State, limits: Limits, caller: Caller, task_id: str | None, asked
         purpose=Purpose.ASK,
         asked_by=caller.subject,
         asker_role=caller.role.value,
+        asker_keys=caller.keys,
         bridge_id=_bridge_of(state, caller, attempt),
     )
 
@@ -106,6 +125,7 @@ def _locked(state: State, key: str) -> tuple[Task, Question]:
 def answer(
     state: State,
     layers: LayerRegistry,
+    rules: QuestionRules,
     caller: Caller,
     key: str,
     value: Json,
@@ -114,7 +134,8 @@ def answer(
 ) -> Question:
     """Answer a question by compare-and-set: the first answer wins, an equal one changes nothing.
 
-    Raises ResumeKeyNotFound, RoleViolation, AlreadyAnswered, QuestionClosed, AnswerInvalid (the question stays open).
+    Raises ResumeKeyNotFound, RoleViolation, IdTaken, AskerCannotAnswer, AlreadyAnswered, QuestionClosed, AnswerInvalid
+    (the question stays open).
     """
     task, question = _locked(state, key)
     require_may_answer(state, caller, question, connected_as)
@@ -124,8 +145,11 @@ def answer(
         raise AlreadyAnswered(key, question.answered_by)
     if question.status is not QuestionStatus.OPEN:
         raise QuestionClosed(key, question.status.value)
+    require_no_asker(state, rules, caller, question)
     check_answer(key, value, question.answer_schema, question.choices)
-    return _settle_answer(state, layers, task, question, value, caller.subject)
+    return _settle_answer(
+        state, layers, task, question, value, by=caller.subject, through=answered_through(state, caller)
+    )
 
 
 def require_may_answer(state: State, caller: Caller, question: Question, connected_as: str | None) -> None:
@@ -136,6 +160,7 @@ def require_may_answer(state: State, caller: Caller, question: Question, connect
         held = session.backend_ids if session is not None else frozenset[str]()
         if question.bridge_id is None or question.bridge_id not in {connected_as, *held}:
             raise RoleViolation(caller.role.value, f"{Verb.ANSWER_QUERY.value} for a question of another bridge")
+        held_ids.hold(state, question.namespace, question.bridge_id, caller.key_id)
     if caller.task_id is not None and (
         caller.task_id == question.task_id or descends_from(state, caller.task_id, question.task_id)
     ):
@@ -143,18 +168,19 @@ def require_may_answer(state: State, caller: Caller, question: Question, connect
 
 
 def _settle_answer(
-    state: State, layers: LayerRegistry, task: Task, question: Question, value: Json, by: str
+    state: State, layers: LayerRegistry, task: Task, question: Question, value: Json, *, by: str, through: Json
 ) -> Question:
     changes: dict[str, Any] = {
         "status": QuestionStatus.ANSWERED,
         "answer": value,
         "answered_by": by,
+        "answered_through": through,
         "answered_at": state.now,
         "due_at": None,
     }
     QUESTIONS.update(state.db, question.key, **changes)
     state.wake(f"question:{question.key}")
-    suspension.emit(state, EventKind.SENIOR_ANSWERED, question, task, by=by)
+    suspension.emit(state, EventKind.SENIOR_ANSWERED, question, task, by=by, answered_through=through.value)
     task = change(state, task, open_questions=task.open_questions - 1)
     if task.open_questions == 0:
         _resume(state, layers, task, question)
@@ -184,7 +210,8 @@ def expire(state: State, layers: LayerRegistry, key: str) -> None:
         return
     match question.on_deadline:
         case OnDeadline.DEFAULT:
-            _settle_answer(state, layers, task, question, question.default_answer or NULL, "deadline")
+            default = question.default_answer or NULL
+            _settle_answer(state, layers, task, question, default, by="deadline", through=BY_DEADLINE)
         case OnDeadline.ESCALATE:
             QUESTIONS.update(state.db, key, bridge_id=question.escalate_to, due_at=None)
             suspension.emit(state, EventKind.QUESTION_ESCALATED, question, task, to=question.escalate_to)

@@ -16,7 +16,7 @@ from app.domain.names import check_name, check_optional, check_session_label
 from app.domain.namespaces import DEFAULT_ID
 from app.domain.sessions import Session, SessionOptions
 from app.domain.tokens import TokenRecord
-from app.engine.ops import audit, cancelling
+from app.engine.ops import audit, cancelling, held_ids
 from app.engine.ops.access import session_of
 from app.state import schema
 from app.state.state import State
@@ -47,12 +47,17 @@ class Attach:
 
 
 def attach(state: State, asked: Attach) -> tuple[Session, TokenRecord]:
-    """Create a session, and the record of the token that is bound to it. Raises InvalidName, InvalidRequest."""
+    """Create a session, and the record of the token that is bound to it.
+
+    Raises InvalidName, InvalidRequest, and IdTaken for an id of a bridge, hook or backend that another key owns.
+    """
     _check_names(asked)
     if not timedelta(0) < asked.ttl <= LONGEST_TTL:
         raise InvalidRequest(f"give more than 0 and at most {LONGEST_TTL.total_seconds():.0f} s", "ttl")
     if asked.role is Role.WORKER:
         raise InvalidRequest("a worker gets a handle or a minted token; it does not attach", "role")
+    for id in {asked.options.bridge_id, asked.options.hook_id, asked.options.operator_backend_id} - {None}:
+        held_ids.hold(state, asked.namespace, id or "", asked.key_id)
     expires_at = state.now + round(asked.ttl.total_seconds() * 1000)
     if asked.expires_at is not None:
         expires_at = min(expires_at, asked.expires_at)

@@ -157,9 +157,15 @@ def expire_attempt(state: State, task_id: str, number: int) -> None:
         state.emit(EventKind.ATTEMPT_TIMED_OUT, namespace=task.namespace, task_id=task_id, attempt=number)
         fail_attempt(state, task, attempt, Reason.TIMEOUT, "the attempt timeout passed")
         return
-    leased = attempt.lease_expires_at is not None and attempt.lease_expires_at <= state.now
-    why = "its worker sent no heartbeat within its lease" if leased else "its handle expired unused"
-    lose_attempt(state, task, attempt, why)
+    lose_attempt(state, task, attempt, _why_lost(state, attempt))
+
+
+def _why_lost(state: State, attempt: Attempt) -> str:
+    if attempt.credential_ends_at is not None and attempt.credential_ends_at <= state.now:
+        return "the token that dispatched it expired"
+    if attempt.lease_expires_at is not None and attempt.lease_expires_at <= state.now:
+        return "its worker sent no heartbeat within its lease"
+    return "its handle expired unused"
 
 
 # Tasks

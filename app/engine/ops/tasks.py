@@ -59,8 +59,10 @@ def check_directive(limits: Limits, text: str, *, subject: str = "What was sent"
         raise PayloadTooLarge("directive", limits.directive_bytes, subject=subject)
 
 
-def start(state: State, cfg: EngineCfg, caller: Caller, spec: TaskSpec) -> Task:
+def start(state: State, cfg: EngineCfg, caller: Caller, spec: TaskSpec, *, expands: bool = True) -> Task:
     """Create a pending task; a worker's is a child of its own task.
+
+    `expands` tells whether its author may read what the directive's placeholders name.
 
     Raises SpawnDepthExceeded, QuotaExceeded, InvalidRequest, PayloadTooLarge.
     """
@@ -92,6 +94,7 @@ def start(state: State, cfg: EngineCfg, caller: Caller, spec: TaskSpec) -> Task:
         settled_at=None,
         root_task_id=(parent.root_task_id or parent.id) if parent else None,
         namespace=caller.namespace,
+        expands=expands,
     )
     TASKS.insert(state.db, task)
     for name, value in (spec.labels or {}).items():

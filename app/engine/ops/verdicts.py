@@ -7,22 +7,27 @@ from app.domain.attempts import Reason
 from app.domain.errors import LateResultNotFound
 from app.domain.events import EventKind
 from app.domain.json import Json
-from app.domain.tasks import Step, Task, step
+from app.domain.questions import QuestionRules
+from app.domain.tasks import Status, Step, Task, step
 from app.engine.ops import audit
+from app.engine.ops.principals import require_may_pass
 from app.engine.ops.queries import lock_task
 from app.engine.ops.settling import end_live, settle_task
 from app.state.state import State
 from app.state.tables import LATE_RESULTS
 
 
-def mark(state: State, caller: Caller, task_id: str, *, ok: bool, value: Json | None) -> Task:
-    """Apply an operator's verdict. A live attempt is ended; `value` replaces the result when it is given."""
-    return _judge(state, caller, task_id, Step.MARK_PASS if ok else Step.MARK_BLOCKED, value)
+def mark(state: State, rules: QuestionRules, caller: Caller, task_id: str, *, ok: bool, value: Json | None) -> Task:
+    """Apply an operator's verdict. A live attempt is ended; `value` replaces the result when it is given.
+
+    Raises AskerCannotAnswer when it would pass the task over the caller's own question.
+    """
+    return _judge(state, rules, caller, task_id, Step.MARK_PASS if ok else Step.MARK_BLOCKED, value)
 
 
-def override(state: State, caller: Caller, task_id: str, *, ok: bool, value: Json | None) -> Task:
-    """Apply a senior's verdict, also to a passed task."""
-    task = _judge(state, caller, task_id, Step.OVERRIDE_PASS if ok else Step.OVERRIDE_BLOCKED, value)
+def override(state: State, rules: QuestionRules, caller: Caller, task_id: str, *, ok: bool, value: Json | None) -> Task:
+    """Apply a senior's verdict, also to a passed task. Raises AskerCannotAnswer as `mark` does."""
+    task = _judge(state, rules, caller, task_id, Step.OVERRIDE_PASS if ok else Step.OVERRIDE_BLOCKED, value)
     state.emit(
         EventKind.VERDICT_OVERRIDDEN,
         namespace=task.namespace,
@@ -34,23 +39,27 @@ def override(state: State, caller: Caller, task_id: str, *, ok: bool, value: Jso
     return task
 
 
-def _judge(state: State, caller: Caller, task_id: str, what: Step, value: Json | None) -> Task:
+def _judge(state: State, rules: QuestionRules, caller: Caller, task_id: str, what: Step, value: Json | None) -> Task:
     task = lock_task(state, task_id)
     after = step(task.id, task.status, what)
+    if after is Status.PASS:
+        require_may_pass(state, rules, caller, task)
     end_live(state, task, Reason.VERDICT, after)
     audit.by(state, caller, what.value, target=task.id, status=after.value)
     result = value if value is not None else task.last_result
     return settle_task(state, task, after, result=result, by=caller.subject, verdict=what.value)
 
 
-def adopt(state: State, caller: Caller, task_id: str, number: int, index: int, *, senior: bool) -> Task:
+def adopt(
+    state: State, rules: QuestionRules, caller: Caller, task_id: str, number: int, index: int, *, senior: bool
+) -> Task:
     """Make a late result the task's result, as a verdict of the caller. Raises LateResultNotFound."""
     task = lock_task(state, task_id)
     late = LATE_RESULTS.get(state.db, task_id, number, index)
     if late is None:
         raise LateResultNotFound(task_id, number, index)
     judge = override if senior else mark
-    task = judge(state, caller, task.id, ok=late.ok, value=late.value)
+    task = judge(state, rules, caller, task.id, ok=late.ok, value=late.value)
     LATE_RESULTS.update(state.db, task_id, number, index, adopted_at=state.now, adopted_by=caller.subject)
     state.emit(
         EventKind.LATE_RESULT_ADOPTED,

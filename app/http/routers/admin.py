@@ -1,13 +1,14 @@
-"""API keys. These routes need the root key."""
+"""API keys, and the ids that they own. These routes need the root key."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
 from app.domain.access import Role
+from app.domain.namespaces import DEFAULT
 from app.http import replies, views
 from app.http.context import ApiKeyText, ContextDep, Once
-from app.http.parameters import KeyCursor, Limit, NamePath, limit_of
+from app.http.parameters import KeyCursor, Limit, NamePath, NameQuery, limit_of
 from app.http.replies import Reply
 from app.http.routes import model_router, requires
 from swarmhold.models.admin import ApiKey, CreatedKey, KeyRequest
@@ -32,6 +33,13 @@ async def list_keys(context: ContextDep, key: ApiKeyText, limit: Limit = None, c
     """List API keys, oldest first, without their texts."""
     page = await context.engine.keys.page(key, limit=limit_of(limit, context.settings), cursor=cursor)
     return replies.json(views.page(page, views.api_key))
+
+
+@router.delete("/ids/{id:path}", status_code=204, openapi_extra=requires(credential="root"))
+async def release_id(context: ContextDep, key: ApiKeyText, id: NamePath, namespace: NameQuery = None) -> Reply:
+    """Release an id of a bridge, hook or backend from the API key that owns it, and close its WebSocket."""
+    await context.engine.keys.release_id(key, id, namespace=namespace or DEFAULT)
+    return replies.nothing()
 
 
 @router.delete("/keys/{key_id}", status_code=204, openapi_extra=requires(credential="root"))

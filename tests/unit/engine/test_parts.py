@@ -27,7 +27,7 @@ from app.domain.handles import HandleMint
 from app.domain.json import Json
 from app.domain.limits import Limits
 from app.domain.outputs import OutputEvent
-from app.domain.questions import Ask, Question, QuestionStatus
+from app.domain.questions import Ask, Question, QuestionRules, QuestionStatus
 from app.domain.sessions import SessionOptions
 from app.domain.tasks import Status, TaskSpec
 from app.domain.tokens import CapToken, Handle, SigningKey, TokenSigner
@@ -278,7 +278,7 @@ async def test_resources(ground: Ground) -> None:
 
 async def test_questions(ground: Ground) -> None:
     """A worker asks, a senior answers, and the waiter gets the answer."""
-    questions = Questions(ground.transactions, layers=ground.layers, limits=Limits())
+    questions = Questions(ground.transactions, layers=ground.layers, limits=Limits(), rules=QuestionRules())
     _, handle = await ground.work()
     asked = await questions.ask(handle, Ask(question=Json.of("?")))
     with pytest.raises(PollTimeout):
@@ -372,7 +372,7 @@ class Bridge:
 async def test_couriers(ground: Ground) -> None:
     """A registered bridge is shown open and new questions, and notified when one is answered."""
     questions, couriers, bridge = (
-        Questions(ground.transactions, layers=ground.layers, limits=Limits()),
+        Questions(ground.transactions, layers=ground.layers, limits=Limits(), rules=QuestionRules()),
         ground.couriers(),
         Bridge(),
     )

@@ -82,8 +82,10 @@ def _add_columns() -> None:
         _text("scope", null=True),
         _int("credential_ends_at", null=True),
         _text("gates", null=True),
+        _text("further_keys", null=True),
     ):
         op.add_column("attempts", column)
+    op.add_column("tasks", sa.Column("expands", sa.SmallInteger(), nullable=False, server_default="1"))
     op.add_column("api_keys", sa.Column("person", sa.SmallInteger(), nullable=False, server_default="0"))
     op.add_column("api_keys", _text("email", null=True))
     op.add_column("questions", _text("asker_keys", default="[]"))

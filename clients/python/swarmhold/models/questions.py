@@ -6,13 +6,14 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field, model_validator
 
-from swarmhold.models.enums import OnDeadline, QuestionStatus
+from swarmhold.models.enums import OnDeadline, QuestionStatus, Role
 from swarmhold.models.instants import Instant
 from swarmhold.models.names import Name
 from swarmhold.models.shapes import JsonObject, JsonValue, Request, Shape, null_as
 
 __all__ = [
     "AnswerRequest",
+    "AnsweredThrough",
     "Question",
     "QuestionRequest",
 ]
@@ -69,6 +70,19 @@ class AnswerRequest(Request):
     value: JsonValue
 
 
+class AnsweredThrough(Shape):
+    """By which door an answer came (`rest`, `ws`, …), and with which role, API key and session.
+
+    The door `deadline` stands alone: nobody answered, the question's default took effect.
+    """
+
+    door: str
+    role: Role | None = None
+    key_id: str | None = None
+    key_name: str | None = None
+    session_id: str | None = None
+
+
 class Question(Shape):
     """One senior query, with a life of its own.
 
@@ -93,6 +107,7 @@ class Question(Shape):
     status: QuestionStatus
     answer: JsonValue = None
     answered_by: str | None = None
+    answered_through: AnsweredThrough | None = None
     asked_at: Instant
     answered_at: Instant | None = None
     reason: str | None = None

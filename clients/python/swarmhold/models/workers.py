@@ -8,6 +8,7 @@ from pydantic import Field
 
 from swarmhold.models.instants import Hold, Instant
 from swarmhold.models.names import Name
+from swarmhold.models.questions import AnsweredThrough
 from swarmhold.models.shapes import JsonValue, Request, Shape
 
 __all__ = ["AnsweredQuestion", "ClaimRequest", "ClaimedJob", "Heartbeat", "WorkerPrompt"]
@@ -20,6 +21,7 @@ class AnsweredQuestion(Shape):
     question: JsonValue
     answer: JsonValue
     answered_by: str | None = None
+    answered_through: AnsweredThrough | None = None
     answered_at: Instant | None = None
 
 

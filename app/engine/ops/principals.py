@@ -1,0 +1,52 @@
+"""Principals: the API keys that a call descends from, and what follows for those who decide on a question."""
+
+from __future__ import annotations
+
+from app.domain.access import Caller
+from app.domain.errors import AskerCannotAnswer
+from app.domain.json import Json
+from app.domain.questions import Question, QuestionRules
+from app.domain.tasks import Task
+from app.engine.ops import audit
+from app.engine.ops.queries import OPEN_QUESTIONS
+from app.state.state import State
+from app.state.tables import API_KEYS
+
+
+def require_no_asker(state: State, rules: QuestionRules, caller: Caller, question: Question) -> None:
+    """Raise AskerCannotAnswer when the caller descends from a key that the question descends from.
+
+    The root key and a person, each in a session of its own, may decide all the same, and so may everybody where the
+    rules allow it; that is recorded.
+    """
+    if caller.keys.isdisjoint(question.asker_keys.value):
+        return
+    if not (rules.self_answer or _is_exempt(state, caller)):
+        raise AskerCannotAnswer(question.key)
+    audit.by(state, caller, "self_answer", target=question.key, task_id=question.task_id)
+
+
+def require_may_pass(state: State, rules: QuestionRules, caller: Caller, task: Task) -> None:
+    """Raise AskerCannotAnswer when the caller may not answer a question that is open on the task."""
+    if task.open_questions:
+        for question in OPEN_QUESTIONS.all(state.db, task_id=task.id):
+            require_no_asker(state, rules, caller, question)
+
+
+def _is_exempt(state: State, caller: Caller) -> bool:
+    key = API_KEYS.get(state.db, caller.key_id or "")
+    return key is not None and (key.root or key.person) and caller.session_id is not None and caller.attempt is None
+
+
+def answered_through(state: State, caller: Caller) -> Json:
+    """Return by which door, role, key and session the caller answers."""
+    key = None if caller.key_id is None else API_KEYS.get(state.db, caller.key_id)
+    return Json.of(
+        {
+            "door": state.door.value,
+            "role": caller.role.value,
+            "key_id": caller.key_id,
+            "key_name": None if key is None else key.name,
+            "session_id": caller.session_id,
+        }
+    )
