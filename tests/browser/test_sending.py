@@ -9,6 +9,7 @@ from tests.browser.conftest import OpenConsole
 from tests.browser.console import Console
 from tests.browser.test_inbox import answered
 from tests.support.swarm import Swarm
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -85,6 +86,20 @@ def test_a_filter_moves_the_selection(console: Console, swarm: Swarm) -> None:
     console.press("Enter")
     assert answered(swarm, shown["key"]) == "red"
     assert swarm.question(hidden["key"])["status"] == "open"
+
+
+def test_a_key_unfolds_a_long_question_before_it_answers(console: Console, swarm: Swarm) -> None:
+    """What is below the fold may change the answer."""
+    asked = swarm.ask("Line.\n" * 100 + "Do NOT ship it.", choices=["keep", "ship"])
+    console.go("inbox", asked["key"])
+    folded = console.page.locator(".asked .folded")
+    expect(folded).to_be_visible()
+    wait_until(lambda: console.press("1") or not folded.count(), awaited="the fold to open")
+    expect(console.page.locator(".asked")).to_contain_text("Do NOT ship it.")
+    expect(console.page.locator(".outbox .notice")).to_have_count(0)
+    console.press("1")
+
+    assert answered(swarm, asked["key"]) == "keep"
 
 
 def test_a_tab_moves_the_selection(console: Console, swarm: Swarm) -> None:

@@ -95,6 +95,7 @@ def test_values_that_read_alike_are_distinguished() -> None:
     values = ["yes", True, "true", "Yes", 1, "1", None, "null", "", " a", "a\tb", '"a"', {"a": 1}]
     shown = of("text/literal.js", f"{json.dumps(values)}.map(m.wordsOf)")
 
+    assert of("text/literal.js", '["a  b", "a\\nb"].map(m.wordsOf)') == [r'"a \u0020b"', r'"a\nb"']
     assert len(set(shown)) == len(values)
     assert shown[:4] == ["yes", "Yes (true)", '"true"', "Yes"]
 

@@ -17,8 +17,13 @@ function escaped(text) {
   return seen.replace(WORD, (word) => (LATIN.test(word) ? word.replace(RELATED, escape) : word));
 }
 
+const STRING = /"(?:[^"\\]|\\.)*"/g;
+const SPACES = / {2,}/g;
+/** Rows of spaces look like one where lines are folded. */
+const counted = (text) => text.replace(STRING, (string) => string.replace(SPACES, (row) => ` ${"\\u0020".repeat(row.length - 1)}`));
+
 /** Returns a value as JSON, with `indent` spaces a level. */
-export const literal = (value, indent = 0) => escaped(stringify(value, indent));
+export const literal = (value, indent = 0) => escaped(counted(stringify(value, indent)));
 
 /** Whether a text is what it looks like, and nothing else looks like it: no quotation marks are needed. */
 export function isPlain(text) {
@@ -39,8 +44,8 @@ export function wordOf(value) {
   return { text: WORDS.get(value), code: literal(value) };
 }
 
-/** Returns the same in one text, where no markup can stand. */
+/** Returns the same in one line of text, where no markup can stand. */
 export function wordsOf(value) {
-  const { text, code } = wordOf(value);
+  const { text, code } = typeof value === "string" && /\n| {2}/.test(value) ? { code: literal(value) } : wordOf(value);
   return text && code ? `${text} (${code})` : (text ?? code);
 }

@@ -9,7 +9,7 @@ const LONG = 600;
 
 /**
  * Calls `onChoose(value)` at once, but only shows a long value whole at first. A key pressed just as the question appears
- * is ignored: it was meant for another one.
+ * is ignored: it was meant for another one. One that is pressed while the question is folded unfolds it.
  */
 export function Choices({ options, onChoose }) {
   const shown = useRef(performance.now());
@@ -20,7 +20,10 @@ export function Choices({ options, onChoose }) {
   const choose = (index) => (isFolded(index) ? setUnfolded(new Set([...unfolded, index])) : onChoose(options[index].value));
   const byKey = (index) => (event) => {
     if (event.repeat || performance.now() - shown.current < HASTE_MS) return;
-    choose(index);
+    // A key answers what is wholly shown: at first it unfolds the question.
+    const folded = document.querySelector(".asked .fold[aria-expanded=false]");
+    if (folded) folded.click();
+    else choose(index);
   };
   useKeys(Object.fromEntries(keys.map((key, index) => [key, byKey(index)])));
   return html`<div class="choices" role="group" aria-label="Choices">
