@@ -343,7 +343,7 @@ async def test_why_names_the_next_try_to_start_a_worker(swarm: Swarm) -> None:
 
     spawner, task_id = ScriptedSpawner(spawn=spawn), await swarm.task()
     dispatching = asyncio.create_task(swarm.engine.dispatcher.dispatch_with(swarm.operator, task_id, spawner))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await begun.wait()
     at = swarm.clock() + 5000
     await spawner.controls[0].record_process({"next_try_at": at, "tried": 2, "failure": "replied 503"})
@@ -355,7 +355,7 @@ async def test_why_names_the_next_try_to_start_a_worker(swarm: Swarm) -> None:
         "try 2 to start its worker failed (replied 503); it is called again",
     )
     release.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await spawner.spawned.wait()
     spawner.workers[0].end(Exit(final=Final(value=Json.of("done"), ok=True)))
     await dispatching

@@ -121,7 +121,7 @@ def test_a_server_that_adopts_orphans_reaps_them(adopting: _Adopting) -> None:
     init = _init_of(adopting.process.pid)
     assert len(children(init)) == 2
     adopting.end_orphan()
-    wait_until(lambda: len(children(init)) == 1, within=10.0, awaited="the orphan to be reaped")
+    wait_until(lambda: len(children(init)) == 1, awaited="the orphan to be reaped")
 
 
 async def test_a_server_that_adopts_orphans_still_gets_the_exit_status_of_its_own_programs(adopting: _Adopting) -> None:

@@ -12,10 +12,10 @@ import pytest
 from tests.support.sources import ROOT
 from tests.support.terminal import Terminal
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 # Other tests use the same machine meanwhile.
-PATIENT = ("--deadline", "150")
+PATIENT = ("--deadline", "600")
 CLIENT = ROOT / "clients" / "python" / "swarmhold"
 DEMO = [str(Path(sys.executable).with_name("swarmhold")), "demo", *PATIENT]
 
@@ -23,9 +23,9 @@ DEMO = [str(Path(sys.executable).with_name("swarmhold")), "demo", *PATIENT]
 def test_the_demo_comes_out_right_on_a_terminal() -> None:
     """The progress is shown while the swarm works, then the tables, and the command ends well."""
     with Terminal(DEMO) as terminal:
-        terminal.see("server killed with SIGKILL", within=100)
-        terminal.see("Whether it came out right", within=100)
-        status = terminal.wait(within=20)
+        terminal.see("server killed with SIGKILL", within=600)
+        terminal.see("Whether it came out right", within=600)
+        status = terminal.wait(within=60)
 
     assert "WRONG" not in terminal.text
     assert (status, terminal.text.rstrip().endswith("everything came out right.")) == (0, True)
@@ -45,7 +45,7 @@ def test_the_demo_needs_no_checkout(tmp_path: Path) -> None:
         text=True,
         cwd=tmp_path,
         env=environment,
-        timeout=200,
+        timeout=700,
     )
 
     assert done.returncode == 0, done.stderr

@@ -95,7 +95,7 @@ async def stage() -> AsyncIterator[Stage]:
 
 async def started(spawner: ScriptedSpawner) -> ScriptedWorker:
     """The first worker, once there is one."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await spawner.spawned.wait()
     return spawner.workers[0]
 
@@ -106,7 +106,7 @@ async def test_a_workers_final_settles_the_attempt(stage: Stage) -> None:
     prepared = await stage.prepared(spawner)
     running = asyncio.create_task(stage.runner(prepared).run())
     (await started(spawner)).end(DONE)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await running
 
     task, attempt = await stage.rows(prepared)
@@ -129,7 +129,7 @@ async def test_a_spawn_that_fails_blocks_the_task(stage: Stage, error: Exception
         raise error
 
     prepared = await stage.prepared(ScriptedSpawner(spawn=raising))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await stage.runner(prepared).run()
 
     task, attempt = await stage.rows(prepared)
@@ -143,7 +143,7 @@ async def test_a_worker_that_ends_without_a_final_has_failed(stage: Stage) -> No
     prepared = await stage.prepared(spawner)
     running = asyncio.create_task(stage.runner(prepared).run())
     (await started(spawner)).end(Exit(detail="it crashed"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await running
 
     _, attempt = await stage.rows(prepared)
@@ -157,7 +157,7 @@ async def test_a_cancelled_runner_stops_only_workers_of_its_own_process(stage: S
     prepared = await stage.prepared(spawner)
     running = asyncio.create_task(stage.runner(prepared).run())
     worker = await started(spawner)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await worker.joined.wait()
     running.cancel()
     await asyncio.wait({running})
@@ -195,6 +195,6 @@ async def test_a_control_is_fenced_off_once_another_process_has_the_attempt(stag
     for call in (control.mint_handle(), control.worker_token(), control.record_process({"pid": 1})):
         with pytest.raises(AttemptSuperseded):
             await call
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await waiting
     assert (await stage.rows(prepared))[1].process is None

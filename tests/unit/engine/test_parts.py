@@ -194,7 +194,7 @@ async def test_transactions_wake_whoever_waits(ground: Ground) -> None:
     waiting = asyncio.ensure_future(transactions.wait(("topic",), probe, 60.0))
     await asyncio.sleep(0)
     await transactions.run("write", write)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert await waiting == "there"
     assert await transactions.wait(("other",), probe, 0.0) == "there"
     transactions.close()
@@ -227,7 +227,7 @@ async def test_credentials(ground: Ground) -> None:
     invalid = asyncio.ensure_future(credentials.wait_until_invalid(minted.token, poll_interval_s=60.0))
     await asyncio.sleep(0)
     await credentials.revoke(token, minted.record.jti)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await invalid
     with pytest.raises(TokenRevoked):
         await credentials.whoami(minted.token)
@@ -251,7 +251,7 @@ async def test_tasks(ground: Ground) -> None:
     watching = asyncio.ensure_future(tasks.watch(token, task_id, HOUR))
     await asyncio.sleep(0)
     await tasks.cancel(token, task_id)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         state, done = await watching
     assert (state.task.status, done) == (Status.CANCELLED, True)
 
@@ -302,7 +302,7 @@ async def test_the_switch_and_the_dispatcher(ground: Ground) -> None:
     tasks = Tasks(ground.transactions, CFG)
     await eventually(lambda: status_is(tasks, task_id, Status.RUNNING))
     await tasks.cancel(token, task_id)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         _, outcome = await waiting
     assert outcome is not None
     assert outcome.outcome is Outcome.CANCELLED
@@ -344,7 +344,7 @@ async def test_the_feed_and_reports(ground: Ground) -> None:
     reports = Reports(ground.transactions, registries=ground.registries, catalog=ground.catalog(), layers=ground.layers)
     token = await ground.token(Role.OBSERVER)
     await ground.feed.open()
-    async with ground.feed.follow() as stream, asyncio.timeout(10):
+    async with ground.feed.follow() as stream, asyncio.timeout(60):
         session = await anext(stream) if await ground.token() else None
         task_id = await ground.task()
         kinds = [(await anext(stream)) for _ in range(2)]
