@@ -40,6 +40,8 @@ keys = typer.Typer(help="Make, list and revoke API keys; rotate the key that sig
 Name = Annotated[str, typer.Argument(help="A name for people, such as whose key it is.")]
 Roles = Annotated[list[Role], typer.Option("--role", help="A role that it may act as; may be repeated.")]
 Ttl = Annotated[float | None, typer.Option("--ttl", help="Seconds until it expires; by default never.", min=1)]
+Person = Annotated[bool, typer.Option("--person", help="It is a person's, and no agent may hold it.")]
+Email = Annotated[str | None, typer.Option("--email", help="Where the person is reached.")]
 KeyId = Annotated[str, typer.Argument(help="The key's id, K-…; `list` shows it.")]
 
 
@@ -48,6 +50,8 @@ def create(
     name: Name,
     role: Roles,
     ttl: Ttl = None,
+    person: Person = False,
+    email: Email = None,
     as_json: AsJson = False,
     url: Url = None,
     key: Key = None,
@@ -59,25 +63,25 @@ def create(
     settings = settings_of(data_dir=data_dir, database_url=database_url, config=config)
     life = timedelta(seconds=ttl) if ttl else None
     if (endpoint := _running(settings, url, key)) is not None:
-        made = _create_remotely(endpoint, name, role, life)
+        made = _create_remotely(endpoint, name, role, ttl=life, person=person, email=email)
     else:
-        made = _create_here(settings, name, role, life)
+        made = _create_here(settings, name, role, ttl=life, person=person, email=email)
     if as_json:
         print_json(made)
     else:
         print(f"{made['id']}  {', '.join(sorted(role))}  {name}\n{made['key']}")
 
 
-def _create_remotely(endpoint: Endpoint, name: str, roles: list[Role], life: timedelta | None) -> dict[str, Any]:
+def _create_remotely(endpoint: Endpoint, name: str, roles: list[Role], **options: Any) -> dict[str, Any]:
     async def call() -> dict[str, Any]:
         async with endpoint.connect() as server:
-            made = await server.admin(endpoint.key).create_key(name, roles, ttl=life)
+            made = await server.admin(endpoint.key).create_key(name, roles, **options)
             return {"id": made.id, "key": made.key}
 
     return run_call(call)
 
 
-def _create_here(settings: Settings, name: str, roles: list[Role], life: timedelta | None) -> dict[str, Any]:
+def _create_here(settings: Settings, name: str, roles: list[Role], **options: Any) -> dict[str, Any]:
     from app.engine.ops import credentials
 
     private_files.open_data_directory(settings)
@@ -88,7 +92,7 @@ def _create_here(settings: Settings, name: str, roles: list[Role], life: timedel
     made = database.change(
         settings,
         "create_key",
-        lambda state: credentials.create_key(state, name=name, roles=granted, digest=digest, ttl=life, by="command"),
+        lambda state: credentials.create_key(state, name=name, roles=granted, digest=digest, by="command", **options),
     )
     return {"id": made.id, "key": text}
 
@@ -111,13 +115,13 @@ def list_keys(
         return
     shown = table("id", "name", "roles", "created", "expires", "state")
     for row in found:
-        roles = ", ".join(row["roles"]) + (" (root)" if row["root"] else "")
+        roles = ", ".join(row["roles"]) + (" (root)" if row["root"] else " (person)" if row["person"] else "")
         cells = (row["id"], row["name"], roles, row["created_at"], row["expires_at"] or "never", _state(row))
         add_row(shown, cells, style="dim" if row["revoked_at"] else None)
     console.print(shown)
 
 
-_NOTHING: dict[str, Any] = {"expires_at": None, "revoked_at": None, "root": False}
+_NOTHING: dict[str, Any] = {"expires_at": None, "revoked_at": None, "root": False, "person": False}
 
 
 def _list_remotely(endpoint: Endpoint) -> list[dict[str, Any]]:
@@ -141,6 +145,7 @@ def _plain(key: ApiKey) -> dict[str, Any]:
         "name": key.name,
         "roles": key.roles.split(),
         "root": bool(key.root),
+        "person": bool(key.person),
         **{name: None if at is None else to_rfc3339(at) for name, at in times.items()},
     }
 

@@ -59,12 +59,14 @@ class ApiKeys:
         roles: frozenset[Role],
         ttl: timedelta | None,
         *,
+        person: bool = False,
+        email: str | None = None,
         idempotency: Idempotency | None = None,
     ) -> tuple[ApiKey, str]:
         """Create an API key; return it and its text, which is shown this once. Needs the root key.
 
-        The same idempotency key returns the same API key with a new text. Raises Unauthenticated, RoleViolation,
-        InvalidRequest.
+        `person`: it is a person's, which no agent holds. The same idempotency key returns the same API key with a new
+        text. Raises Unauthenticated, RoleViolation, InvalidName, NameTaken, InvalidRequest.
         """
         root = self.digest(key_text)
         text = credentials.new_key_text()
@@ -79,7 +81,14 @@ class ApiKeys:
                 f"key:{key.id}:key",
                 idempotency,
                 lambda: credentials.create_key(
-                    state, name=name, roles=roles, digest=digest, ttl=ttl, by=f"key:{key.id}"
+                    state,
+                    name=name,
+                    roles=roles,
+                    digest=digest,
+                    ttl=ttl,
+                    person=person,
+                    email=email,
+                    by=f"key:{key.id}",
                 ),
                 name=lambda made: made.id,
                 again=lambda key_id: credentials.renew_key_secret(state, key_id, digest),

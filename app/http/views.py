@@ -235,8 +235,9 @@ def api_key(row: ApiKey) -> View:
         "name": row.name,
         "roles": row.roles.split(),
         "root": row.root,
+        "person": row.person,
         "created_at": at(row.created_at),
-        **present(expires_at=at_or_none(row.expires_at), revoked_at=at_or_none(row.revoked_at)),
+        **present(email=row.email, expires_at=at_or_none(row.expires_at), revoked_at=at_or_none(row.revoked_at)),
     }
 
 

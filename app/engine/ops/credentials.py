@@ -102,7 +102,9 @@ def create_key(
 ) -> ApiKey:
     """Record a new key. Raises InvalidName, NameTaken, InvalidRequest."""
     check_name(name, "name")
-    if _has_living_key(state, namespace, name):
+    if email is not None:
+        check_name(email, "email")
+    if not root and _has_living_key(state, namespace, name):
         raise NameTaken(name)
     if not roles:
         raise InvalidRequest("name at least one role", "roles")
@@ -122,7 +124,7 @@ def create_key(
         email=email,
     )
     API_KEYS.insert(state.db, key)
-    audit.record(state, "key_created", actor=by, target=key.id, name=name, roles=key.roles)
+    audit.record(state, "key_created", actor=by, target=key.id, name=name, roles=key.roles, person=person)
     return key
 
 

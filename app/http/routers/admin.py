@@ -24,7 +24,9 @@ async def create_key(context: ContextDep, key: ApiKeyText, body: KeyRequest, onc
     """Create an API key. Only this reply shows its text."""
     roles = frozenset(Role(role.value) for role in body.roles)
     ttl = None if body.ttl is None else timedelta(seconds=body.ttl)
-    row, text = await context.engine.keys.create(key, body.name, roles, ttl, idempotency=once)
+    row, text = await context.engine.keys.create(
+        key, body.name, roles, ttl, person=body.person, email=body.email, idempotency=once
+    )
     return replies.json(views.created_key(row, text), status=201)
 
 

@@ -17,13 +17,24 @@ _PATH = "/v1/admin/keys"
 
 
 class Admin(WebhookCalls):
-    """Calls that make, list and revoke API keys; and those about webhooks."""
+    """Calls that make, list and revoke API keys and release their ids; and those about webhooks."""
 
     async def create_key(
-        self, name: str, roles: Sequence[Role], *, ttl: timedelta | None = None, idempotency_key: str | None = None
+        self,
+        name: str,
+        roles: Sequence[Role],
+        *,
+        ttl: timedelta | None = None,
+        person: bool = False,
+        email: str | None = None,
+        idempotency_key: str | None = None,
     ) -> CreatedKey:
-        """Create a key and return it; no later reply shows it again."""
-        body = KeyRequest(name=name, roles=tuple(roles), **given(ttl=seconds(ttl)))
+        """Create a key and return it; no later reply shows it again. `person`: it is a person's, and no agent's.
+
+        Raises:
+            ApiProblem: `name-taken` while another key of this name lives.
+        """
+        body = KeyRequest(name=name, roles=tuple(roles), person=person, **given(ttl=seconds(ttl), email=email))
         return read(CreatedKey, await self._transport.create(_PATH, body, key=idempotency_key))
 
     async def keys(self) -> list[ApiKey]:
@@ -33,3 +44,7 @@ class Admin(WebhookCalls):
     async def revoke_key(self, key_id: str) -> None:
         """Revoke a key: nothing can attach or claim with it any more."""
         await self._transport.delete(f"{_PATH}/{segment(key_id)}")
+
+    async def release_id(self, id: str) -> None:
+        """Release an id of a bridge, hook or backend from the key that owns it, and close its connection."""
+        await self._transport.delete(f"/v1/admin/ids/{segment(id)}")

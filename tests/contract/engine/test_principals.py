@@ -22,7 +22,7 @@ from app.domain.sessions import SessionOptions
 from app.domain.tasks import Status, TaskSpec
 from app.domain.tokens import Bearer, CapToken, Handle
 from app.engine.ops import audit
-from app.state.tables import API_KEYS, QUESTIONS
+from app.state.tables import QUESTIONS
 from tests.support.swarms import EXTERNAL, Plan, Swarm, Work, refused, unchanged, values, with_cfg
 
 HOUR = timedelta(hours=1)
@@ -46,13 +46,10 @@ class Crew:
             if name == "root":
                 self.texts[name] = root
             else:
-                made, self.texts[name] = await self.swarm.engine.keys.create(root, name, frozenset(Role), ttl)
+                made, self.texts[name] = await self.swarm.engine.keys.create(
+                    root, name, frozenset(Role), ttl, person=person
+                )
                 self.ids[name] = made.id
-                if person:
-                    change = {"person": True}
-                    await self.swarm.engine.with_state(
-                        "person", lambda state: API_KEYS.update(state.db, made.id, **change)
-                    )
         return self.texts[name]
 
     async def attach(self, name: str, role: Role, label: str | None = None, **ids: Any) -> CapToken:

@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints
 from swarmhold.models.enums import Role, Verb, WebhookStatus
 from swarmhold.models.instants import Instant, Seconds
 from swarmhold.models.names import Name, TaskId
-from swarmhold.models.shapes import Request, Shape, integral
+from swarmhold.models.shapes import Request, Shape, integral, null_as
 
 __all__ = [
     "ApiKey",
@@ -27,11 +27,16 @@ __all__ = [
 
 
 class KeyRequest(Request):
-    """A key that may attach as `roles`; without `ttl` (seconds) it lives until revoked."""
+    """A key that may attach as `roles`; without `ttl` (seconds) it lives until revoked.
+
+    With `person` it is a person's: it may answer in a session of its own what it asked. No agent may hold such a key.
+    """
 
     name: Name
     roles: Annotated[tuple[Role, ...], Field(min_length=1, max_length=4)]
     ttl: Seconds | None = None
+    person: Annotated[bool, null_as(False)] = False
+    email: Name | None = None
 
 
 class CreatedKey(Shape):
@@ -48,6 +53,8 @@ class ApiKey(Shape):
     name: str
     roles: list[str]
     root: bool | None = None
+    person: bool | None = None
+    email: str | None = None
     created_at: Instant
     expires_at: Instant | None = None
     revoked_at: Instant | None = None
