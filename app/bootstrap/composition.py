@@ -48,14 +48,15 @@ def build_engine(settings: Settings, keyring: Keyring, *, base_url: str | None =
     if settings.spawn.plugins:
         problems = [*problems, *catalog.load_entry_points()]
     _log_skipped(problems)
-    url, keepalive_timeout = settings.store_url, settings.database_keepalive_timeout
+    url, keepalive_timeout, seal = settings.store_url, settings.database_keepalive_timeout, keyring.seal()
     return Engine(
         Parts(
             cfg=cfg,
-            open_store=lambda: open_store(url, policy=cfg.hold, keepalive_timeout=keepalive_timeout),
+            open_store=lambda: open_store(url, policy=cfg.hold, keepalive_timeout=keepalive_timeout, seal=seal),
             bus=LocalBus(),
             signer=TokenSigner(keyring.signing),
             mint=HandleMint(keyring.digests, length=settings.handle_length),
+            seal=seal,
             gate=RoleVerbGate(),
             layers=shipped_layers(
                 hooks=registries.hooks,

@@ -1,4 +1,4 @@
-"""The server's own secrets: the key ring that signs tokens, the key of all digests, the secret that signs HTTP calls.
+"""The server's own secrets: the keys that sign tokens, HTTP calls and the audit log, and the key of all digests.
 
 They are generated once, kept in a file beside the data (mode 0600), and rotated by command. Anyone with this file can
 forge tokens, so that it belongs with the backups and nowhere else.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hmac
 import os
 import secrets
 import time
@@ -20,6 +21,7 @@ import orjson
 from app.bootstrap import private_files
 from app.bootstrap.errors import StartFailed
 from app.config import Settings
+from app.domain.audit import AuditSeal
 from app.domain.ids import ALPHABET
 from app.domain.tokens import KEY_PREFIX, SigningKey, is_key_text
 
@@ -29,20 +31,37 @@ RING_LENGTH = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keyring:
-    """The secrets. The first key of `signing`, the newest, signs; all of them verify."""
+    """The secrets. The first key of `signing`, the newest, signs; all of them verify. So it is with `audit`.
+
+    `audit_sealed` says that no row of the audit log from before there were keys for it is adopted any more.
+    """
 
     signing: tuple[SigningKey, ...]
     digests: bytes
     http: bytes
+    audit: tuple[SigningKey, ...]
+    audit_sealed: bool = True
 
     @classmethod
     def generate(cls) -> Keyring:
         """Return a ring of random keys."""
-        return cls(signing=(_new_key(),), digests=os.urandom(SECRET_BYTES), http=os.urandom(SECRET_BYTES))
+        return cls(
+            signing=(_new_key(),),
+            digests=os.urandom(SECRET_BYTES),
+            http=os.urandom(SECRET_BYTES),
+            audit=(_new_key(),),
+        )
 
     def rotated(self, *, keep: int = RING_LENGTH) -> Keyring:
-        """Return a copy with a new signing key; the newest `keep` keys stay, so that valid tokens remain valid."""
-        return replace(self, signing=(_new_key(), *self.signing)[:keep])
+        """Return a copy with new keys for tokens and the audit log.
+
+        The newest `keep` signing keys stay, so that valid tokens remain valid; of the audit log's keys all stay.
+        """
+        return replace(self, signing=(_new_key(), *self.signing)[:keep], audit=(_new_key(), *self.audit))
+
+    def seal(self) -> AuditSeal:
+        """Return what chains and verifies the audit log."""
+        return AuditSeal(self.audit, unsealed_before=not self.audit_sealed)
 
 
 def _new_key() -> SigningKey:
@@ -68,11 +87,18 @@ def rotate_signing(path: Path) -> Keyring:
     return rotated
 
 
+def note_audit_sealed(path: Path) -> None:
+    """Record that the audit log's rows from before there were keys are sealed. Raises StartFailed."""
+    private_files.replace(path, _dump(replace(open_keyring(path), audit_sealed=True)))
+
+
 def _dump(ring: Keyring) -> bytes:
     content = {
-        "signing": [{"kid": key.kid, "secret": _text(key.secret)} for key in ring.signing],
+        "signing": _key_texts(ring.signing),
         "digests": _text(ring.digests),
         "http": _text(ring.http),
+        "audit": _key_texts(ring.audit),
+        "audit_sealed": ring.audit_sealed,
     }
     return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
@@ -80,12 +106,15 @@ def _dump(ring: Keyring) -> bytes:
 def _load(content: bytes, path: Path) -> Keyring:
     try:
         read: dict[str, Any] = orjson.loads(content)
+        digests = _bytes(read["digests"])
         ring = Keyring(
-            signing=tuple(SigningKey(key["kid"], _bytes(key["secret"])) for key in read["signing"]),
-            digests=_bytes(read["digests"]),
+            signing=_keys(read["signing"]),
+            digests=digests,
             http=_bytes(read["http"]),
+            audit=_keys(read["audit"]) if "audit" in read else (_first_audit_key(digests),),
+            audit_sealed=bool(read.get("audit_sealed")),
         )
-        if not ring.signing:
+        if not ring.signing or not ring.audit:
             raise ValueError("it holds no signing key")
     except (ValueError, KeyError, TypeError, binascii.Error) as error:
         raise StartFailed(
@@ -93,6 +122,19 @@ def _load(content: bytes, path: Path) -> Keyring:
             "(move it away and start) every token, handle and API key but the root key becomes invalid."
         ) from error
     return ring
+
+
+def _first_audit_key(digests: bytes) -> SigningKey:
+    """Return the audit log's key of a file from before there was one, the same for every process that reads it."""
+    return SigningKey("first", hmac.digest(digests, b"swarmhold audit log", "sha256"))
+
+
+def _keys(read: list[dict[str, str]]) -> tuple[SigningKey, ...]:
+    return tuple(SigningKey(key["kid"], _bytes(key["secret"])) for key in read)
+
+
+def _key_texts(keys: tuple[SigningKey, ...]) -> list[dict[str, str]]:
+    return [{"kid": key.kid, "secret": _text(key.secret)} for key in keys]
 
 
 def _text(secret: bytes) -> str:

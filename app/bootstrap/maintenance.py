@@ -1,4 +1,4 @@
-"""Background maintenance: the retention sweep, and the scan for stranded rows."""
+"""Background maintenance: the retention sweep, the scan for stranded rows, and the audit log's heads in the log."""
 
 from __future__ import annotations
 
@@ -18,12 +18,19 @@ from app.state.retention import sweep
 _log = structlog.get_logger(__name__)
 
 SCAN_INTERVAL_S = 300.0
+HEAD_INTERVAL_S = 3600.0
 PAUSE_S = 0.02
 """Pause between two batches of a sweep, in which other writes run."""
 
 
+class _Unquoted(str):
+    """A text that the log shows without quotes, so that it can be copied and searched for as it is."""
+
+    __repr__ = str.__str__
+
+
 class Maintenance:
-    """Two background loops over a started engine. Call `start` and `stop` once each."""
+    """Background loops over a started engine. Call `start` and `stop` once each."""
 
     def __init__(self, engine: Engine, settings: RetentionSettings) -> None:
         self._engine = engine
@@ -33,21 +40,31 @@ class Maintenance:
         """Number of rows without a next event that the last scan found."""
 
     def start(self) -> None:
-        """Start both loops; each pauses before its first run."""
+        """Start the loops; each pauses before its first run."""
         self._loops = [
             asyncio.create_task(
                 self._repeat("retention", self.sweep, self._settings.interval.total_seconds()), name="retention"
             ),
             asyncio.create_task(self._repeat("scan", self.scan, SCAN_INTERVAL_S), name="scan for stranded rows"),
+            asyncio.create_task(self._repeat("heads", self.log_head, HEAD_INTERVAL_S), name="heads of the audit log"),
         ]
 
     async def stop(self) -> None:
-        """Cancel both loops and wait for their end."""
+        """Cancel the loops, wait for their end, and log the audit log's head a last time."""
         for loop in self._loops:
             loop.cancel()
         for loop in self._loops:
             with suppress(asyncio.CancelledError):
                 await loop
+        try:
+            await self._engine.refusals.write_all()
+            await self.log_head()
+        except EngineError as error:
+            _log.warning("maintenance_failed", loop="heads", reason=str(error))
+
+    async def log_head(self) -> None:
+        """Log the audit log's newest row, outside the database: `swarmhold audit verify --head` compares the two."""
+        _log.info("audit_head", head=_Unquoted(await self._engine.audit_head()))
 
     async def sweep(self) -> int:
         """Remove what has outlived its retention, batch by batch, and return how many rows that were."""

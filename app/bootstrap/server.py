@@ -25,7 +25,7 @@ from app.bootstrap.composition import build_engine, http_settings
 from app.bootstrap.connections import ConnectionLimits, attainable_connections
 from app.bootstrap.errors import StartFailed
 from app.bootstrap.http_writes import BatchingHttpProtocol, WebSocketProtocol
-from app.bootstrap.keyring import Keyring, given_root_key, make_root_key, open_keyring
+from app.bootstrap.keyring import Keyring, given_root_key, make_root_key, note_audit_sealed, open_keyring
 from app.bootstrap.listen_socket import BACKLOG, bind
 from app.bootstrap.maintenance import Maintenance
 from app.config import Settings
@@ -101,6 +101,7 @@ class Server:
         except BaseException:
             await self.engine.stop()
             raise
+        self._note_audit_sealed()
         self.engine.start_detach_loop()
         self.maintenance.start()
         self._application = create_app(
@@ -120,6 +121,16 @@ class Server:
             lambda: self.connections.refused,
         )
         metrics.gauge("swarmhold_stranded_rows", "Rows without a next event.", lambda: self.maintenance.stranded)
+
+    def _note_audit_sealed(self) -> None:
+        """Adopt no more rows of the audit log from before there were keys, now that the engine has sealed them."""
+        if self.keyring.audit_sealed:
+            return
+        self.engine.parts.seal.unsealed_before = False
+        try:
+            note_audit_sealed(self.settings.keys_path)
+        except StartFailed as error:
+            _log.warning("audit_seal_not_noted", reason=str(error))
 
     async def stop(self) -> None:
         """Stop the engine within the grace period; attempts that still run then are recovered at the next start."""
@@ -144,12 +155,13 @@ class Server:
     def reload_keys(self) -> None:
         """Read the key ring from its file again, after a rotation."""
         try:
-            ring = open_keyring(self.settings.keys_path).signing
+            ring = open_keyring(self.settings.keys_path)
         except StartFailed as error:
             _log.error("keys_reload_failed", reason=str(error))
             return
-        self.engine.signer.use_ring(ring)
-        _log.info("keys_reloaded", signing=ring[0].kid, verifying=len(ring))
+        self.engine.signer.use_ring(ring.signing)
+        self.engine.parts.seal.use_keys(ring.audit)
+        _log.info("keys_reloaded", signing=ring.signing[0].kid, verifying=len(ring.signing))
 
     async def _ensure_root_key(self) -> None:
         root, made = given_root_key(self.settings), False

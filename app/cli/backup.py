@@ -19,7 +19,7 @@ import typer
 
 import app as package
 from app.bootstrap import pidfile, private_files
-from app.cli import database
+from app.cli import command_records, database
 from app.cli.endpoint import ConfigFile, DatabaseUrl, DataDir, settings_of
 from app.cli.exits import EXIT_MISUSED, CommandFailed
 from app.config import DATABASE_FILE, KEYS_FILE, ROOT_KEY_FILE, Settings
@@ -47,6 +47,7 @@ def backup(
     settings = settings_of(data_dir=data_dir, database_url=database_url, config=config)
     if os.path.lexists(target):
         raise CommandFailed(f"{target} exists already. Name a new file.", status=EXIT_MISUSED)
+    command_records.record(settings, "backup_made", file=str(target.absolute()))
     try:
         # The directory is new and private, so that nobody can have placed a file in it.
         with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=".swarmhold-backup-") as name:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from app.bootstrap import private_files
+from app.bootstrap.keyring import open_keyring
 from app.cli.exits import CommandFailed
 from app.config import Settings
 from app.domain.clock import system_clock
@@ -93,17 +94,21 @@ def change(settings: Settings, op: str, fn: Callable[[State], R]) -> R:
 
     Raises StoreUnavailable, which names the server that has it, and StartFailed for files that others may have placed.
     """
+    from app.engine.ops import audit
     from app.state.opening import open_store
 
     if not is_postgres(settings):
         private_files.open_data_directory(settings)
 
+    seal = open_keyring(settings.keys_path).seal()
+
     def run(state: State) -> R:
         state.door = Door.CLI
+        audit.seal_before(state)
         return fn(state)
 
     async def once() -> R:
-        store = open_store(settings.store_url)
+        store = open_store(settings.store_url, seal=seal)
         await store.open()
         try:
             return await store.transact(op, run)

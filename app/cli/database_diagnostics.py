@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
+from app.bootstrap.keyring import open_keyring
 from app.cli import database
 from app.cli.exits import CommandFailed
 from app.config import Settings
@@ -15,6 +16,7 @@ from app.domain.errors import EngineError
 from app.domain.redaction import redact
 
 if TYPE_CHECKING:
+    from app.domain.audit import AuditSeal
     from app.state.state import State
 
 Result = tuple[str, Literal["good", "info", "warning", "wrong"], str, str]
@@ -56,7 +58,8 @@ def _reached(settings: Settings, url: str, *, deep: bool) -> Iterator[Result]:
     yield ("database", "good", f"{url}, version {found}", "")
     if not database.is_postgres(settings):
         yield from _file(settings, deep=deep)
-    facts = database.read(settings, lambda state: _facts(state, deep=deep))
+    seal = open_keyring(settings.keys_path).seal() if deep and settings.keys_path.exists() else None
+    facts = database.read(settings, lambda state: _facts(state, seal))
     yield from _contents(facts)
 
 
@@ -83,13 +86,14 @@ def _file(settings: Settings, *, deep: bool) -> Iterator[Result]:
         yield ("database file", "good", f"{path.stat().st_size / 1024**2:.1f} MiB, sound", "")
 
 
-def _facts(state: State, *, deep: bool) -> dict[str, Any]:
-    from app.engine.ops import audit, reports, scans
+def _facts(state: State, seal: AuditSeal | None) -> dict[str, Any]:
+    from app.engine.ops import reports, scans
+    from app.state import audit_log
 
     return {
         "stats": reports.stats(state),
         "stranded": scans.stranded(state),
-        "audit": audit.verify(state) if deep else None,
+        "audit": None if seal is None else audit_log.verify(state.db, seal),
     }
 
 
@@ -114,4 +118,5 @@ def _contents(facts: dict[str, Any]) -> Iterator[Result]:
     else:
         yield ("waiting for nothing", "good", "every unfinished row has a next event", "")
     if facts["audit"] is not None:
-        yield ("audit log", "wrong", f"changed at row {facts['audit']}", "Compare it with an earlier export.")
+        found = f"broken at row {facts['audit'].seq}: {facts['audit'].why}"
+        yield ("audit log", "wrong", found, "Compare it with an earlier export.")

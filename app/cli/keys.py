@@ -12,7 +12,7 @@ import typer
 
 from app.bootstrap import private_files
 from app.bootstrap.keyring import open_keyring, rotate_signing
-from app.cli import database
+from app.cli import command_records, database
 from app.cli.endpoint import (
     AsJson,
     ConfigFile,
@@ -194,6 +194,7 @@ def rotate(data_dir: DataDir = None, config: ConfigFile = None) -> None:
     here = running_server(settings)
     if here is not None:
         os.kill(here.pid, signal.SIGHUP)
+    command_records.record(settings, "signing_key_rotated", kid=kids[0])
     since = "from now on" if here is not None else "from the server's next start on"
     print(f"{kids[0]} signs {since}; {', '.join(kids[1:])} still verify.")
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 from app.domain.access import Role, RoleVerbGate, Verb
+from app.domain.doors import Door
 from app.domain.errors import RoleViolation
 from app.domain.handles import HandleMint
 from app.domain.tokens import ApiKey
-from app.engine.ops import credentials, held_ids, pages
+from app.engine.ops import audit, credentials, held_ids, pages
 from app.engine.ops.idempotency import Idempotency, once
 from app.engine.ops.pages import Page
 from app.engine.transactions import Transactions
@@ -88,10 +91,10 @@ class ApiKeys:
                     ttl=ttl,
                     person=person,
                     email=email,
-                    by=f"key:{key.id}",
+                    by=key,
                 ),
                 name=lambda made: made.id,
-                again=lambda key_id: credentials.renew_key_secret(state, key_id, digest),
+                again=lambda key_id: credentials.renew_key_secret(state, key_id, digest, by=key),
             )
 
         return await self._transactions.run("create_key", run), text
@@ -105,9 +108,18 @@ class ApiKeys:
     async def revoke(self, key_text: str, key_id: str) -> None:
         """Revoke an API key and all sessions attached with it. Needs the root key. Raises KeyNotFound."""
         root = await self.check_root(key_text)
-        await self._transactions.run(
-            "revoke_key", lambda s: credentials.revoke_key(s, key_id, by=f"key:{root.id}"), bulk=True
-        )
+        await self._transactions.run("revoke_key", lambda s: credentials.revoke_key(s, key_id, by=root), bulk=True)
+
+    async def record_command(self, key_text: str, action: str, about: Mapping[str, Any]) -> None:
+        """Record what a command of this machine does beside the server. Needs the root key."""
+        digest = self.digest(key_text)
+
+        def run(state: State) -> None:
+            key = credentials.find_key(state, digest)
+            credentials.require_root(key)
+            audit.record(state, key, action, door=Door.CLI, **about)
+
+        await self._transactions.run("record_command", run)
 
     async def release_id(self, key_text: str, id: str, *, namespace: str) -> None:
         """Release an id of a bridge, hook or backend, and close its connection. Needs the root key.
@@ -115,9 +127,7 @@ class ApiKeys:
         Raises HeldIdNotFound.
         """
         root = await self.check_root(key_text)
-        await self._transactions.run(
-            "release_id", lambda state: held_ids.release(state, namespace, id, by=f"key:{root.id}")
-        )
+        await self._transactions.run("release_id", lambda state: held_ids.release(state, namespace, id, by=root))
 
     async def ensure_root(self, key_text: str) -> bool:
         """Make this text the root key; return whether that changed anything. For the server's own start."""

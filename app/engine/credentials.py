@@ -13,7 +13,7 @@ from app.domain.clock import Clock
 from app.domain.delegation import OWN_TASK
 from app.domain.errors import AccessDenied, Busy, Conflict, EngineError, TokenNotFound, TokenTaskMismatch
 from app.domain.tokens import Bearer, CapToken, Claims, Handle, TokenRecord, TokenSigner
-from app.engine.ops import audit, credentials
+from app.engine.ops import credentials
 from app.engine.ops.access import authenticate, descends_from, require_access, require_ready, revocation_of
 from app.engine.ops.idempotency import Idempotency, once, scope_of
 from app.engine.ops.rules import EngineCfg
@@ -216,13 +216,6 @@ class Credentials:
     def sign(self, attempt: Attempt) -> CapToken:
         """Return the worker token of an attempt, given its row."""
         return self._signer.sign(attempt_claims(attempt, attempt.agent, self._cfg))
-
-    async def record_refusal(self, *, reason: str, source: str, fingerprint: str | None) -> None:
-        """Record a failed authentication in the audit log. The caller limits how often."""
-        await self._transactions.run(
-            "record_refusal",
-            lambda s: audit.record(s, "refused", actor=source, credential=fingerprint, reason=reason),
-        )
 
 
 def _require_access(state: State, caller: Caller, task_id: str, verb: Verb) -> None:

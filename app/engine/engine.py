@@ -18,6 +18,7 @@ import structlog
 from app.bus.local import LocalBus
 from app.domain.access import Role, RoleVerbGate, Verb
 from app.domain.attempts import DispatchOutcome, WorkerPayload
+from app.domain.errors import Busy
 from app.domain.ids import IdSource
 from app.domain.json import Json
 from app.domain.outputs import Output, OutputEvent
@@ -34,10 +35,12 @@ from app.engine.deliveries import Deliveries
 from app.engine.dispatcher import Dispatcher, cancel_and_wait
 from app.engine.feed import EventStream, Feed
 from app.engine.gaps import GapMonitor
+from app.engine.ops import audit
 from app.engine.ops.rules import EngineCfg
 from app.engine.parts import Parts, default_parts
 from app.engine.questions import Questions
 from app.engine.recovery import Recovery
+from app.engine.refusals import Refusals
 from app.engine.reports import Reports
 from app.engine.resources import Resources
 from app.engine.sessions import OperatorInfo, Sessions
@@ -52,6 +55,8 @@ from app.spawning.backends.registry import Registration, Registries, bind
 from app.spawning.outbound.webhooks import WebhookSender
 from app.spawning.ports import LayerRegistry, SpawnerAdapter
 from app.spawning.stack import SpawnerStack
+from app.state import audit_log
+from app.state.audit_log import Head
 from app.state.policies import HoldPolicy
 
 R = TypeVar("R")
@@ -85,6 +90,7 @@ class Engine:
         transactions.on_expired(self.gaps.catch_up)
         self.keys = keys = ApiKeys(transactions, mint=mint, gate=parts.gate)
         self.credentials = Credentials(transactions, signer=signer, bus=bus, clock=parts.clock, cfg=cfg)
+        self.refusals = Refusals(transactions, clock=parts.clock)
         self.sessions = Sessions(
             transactions,
             keys=keys,
@@ -141,12 +147,15 @@ class Engine:
             await self.feed.open()
             self._running = True
             self.transactions.open()
+            if await self.transactions.run("seal_audit_log", audit.seal_before):
+                _log.info("audit_log_sealed")
             await self.gaps.begin()
             recovered = await self.recovery.recover()
             self._own(self.gaps.run())
             self._own(self.timers.run())
             self._own(self.recovery.keep_searching())
             self._own(self.tasks.cancellations.run())
+            self._own(self.refusals.run())
             if self.parts.webhook_sender is not None:
                 self._own(self._deliveries(self.parts.webhook_sender).run())
             self.couriers.start()
@@ -166,11 +175,22 @@ class Engine:
         await self.couriers.stop()
         await cancel_and_wait(self._loops)
         await self.dispatcher.stop()
+        await self._write_refusals()
         await self.parts.bus.close()
         await self.parts.catalog.aclose()
         if self.parts.webhook_sender is not None:
             await self.parts.webhook_sender.aclose()
         await self.store.close()
+
+    async def _write_refusals(self) -> None:
+        try:
+            await self.refusals.write_all()
+        except Busy as error:
+            _log.warning("refusals_not_written", reason=str(error))
+
+    async def audit_head(self) -> Head:
+        """Return the audit log's newest row: who keeps it can prove that the log still holds it."""
+        return await self.transactions.read(lambda state: audit_log.head(state.db))
 
     async def __aenter__(self) -> Engine:
         await self.start()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from app.bus.local import LocalBus
 from app.bus.port import HintBus
 from app.domain.access import RoleVerbGate
+from app.domain.audit import AuditSeal
 from app.domain.clock import Clock, system_clock
 from app.domain.handles import HandleMint
 from app.domain.tokens import SigningKey, TokenSigner
@@ -25,13 +26,17 @@ from app.state.port import Store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """The parts that an engine is built from. Without `webhook_sender` it sends no events to webhooks."""
+    """The parts that an engine is built from. Without `webhook_sender` it sends no events to webhooks.
+
+    The store chains its audit log with `seal`.
+    """
 
     cfg: EngineCfg
     open_store: Callable[[], Store]
     bus: HintBus
     signer: TokenSigner
     mint: HandleMint
+    seal: AuditSeal
     gate: RoleVerbGate
     layers: LayerRegistry
     catalog: SpawnerCatalog
@@ -50,12 +55,14 @@ def default_parts(
 ) -> Parts:
     """Return parts of an engine with random keys over the store at `store_url`."""
     registries = registries or Registries()
+    seal = AuditSeal([SigningKey("memory", os.urandom(32))])
     return Parts(
         cfg=cfg,
-        open_store=lambda: open_store(store_url, policy=cfg.hold),
+        open_store=lambda: open_store(store_url, policy=cfg.hold, seal=seal),
         bus=LocalBus(),
         signer=TokenSigner([SigningKey("memory", os.urandom(32))]),
         mint=HandleMint(os.urandom(32)),
+        seal=seal,
         gate=RoleVerbGate(),
         layers=shipped_layers(
             hooks=registries.hooks,

@@ -21,7 +21,9 @@ class Resources:
 
     async def put_trusted(self, key: str, value: Json) -> None:
         """Store a named value, for code of this process. Raises InvalidRequest."""
-        await self._transactions.run("set_resource", lambda state: resources.put(state, DEFAULT_ID, key, value))
+        await self._transactions.run(
+            "set_resource", lambda state: resources.put(state, DEFAULT_ID, key, value, by="engine")
+        )
 
     async def put(self, token: CapToken, key: str, value: Json) -> None:
         """Store a named value; needs `start_task`, and workers may not. Raises TokenTaskMismatch, InvalidRequest."""
@@ -29,7 +31,7 @@ class Resources:
         def run(state: State, caller: Caller) -> None:
             if caller.role is Role.WORKER:
                 raise TokenTaskMismatch(None)
-            resources.put(state, caller.namespace, key, value)
+            resources.put(state, caller.namespace, key, value, by=caller)
 
         await self._transactions.call("set_resource", token, Verb.START_TASK, run)
 

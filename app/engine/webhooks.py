@@ -49,7 +49,7 @@ class Webhooks:
                 state,
                 f"key:{key.id}:webhook",
                 idempotency,
-                lambda: webhooks.create(state, spec, namespace=DEFAULT_ID, key_id=key.id, by=f"key:{key.id}"),
+                lambda: webhooks.create(state, spec, namespace=DEFAULT_ID, by=key),
                 name=lambda made: made.id,
                 again=lambda webhook_id: webhooks.find(state, webhook_id),
             )
@@ -70,25 +70,22 @@ class Webhooks:
 
     async def delete(self, key_text: str, webhook_id: str) -> None:
         """Delete a webhook. A delivery that is under way may still arrive. Raises WebhookNotFound."""
-        by = await self._root(key_text)
+        by = await self._keys.check_root(key_text)
         await self._transactions.run("delete_webhook", lambda state: webhooks.delete(state, webhook_id, by=by))
 
     async def replay(self, key_text: str, webhook_id: str, after: int) -> Webhook:
         """Deliver the events after a cursor of the feed again. Raises WebhookNotFound, InvalidRequest."""
-        by = await self._root(key_text)
+        by = await self._keys.check_root(key_text)
         return await self._transactions.run(
             "replay_webhook", lambda state: webhooks.replay(state, webhook_id, after, by=by)
         )
 
     async def pause(self, key_text: str, webhook_id: str) -> Webhook:
         """Pause deliveries until the webhook is resumed; its cursor is kept. Raises WebhookNotFound."""
-        by = await self._root(key_text)
+        by = await self._keys.check_root(key_text)
         return await self._transactions.run("pause_webhook", lambda state: webhooks.pause(state, webhook_id, by=by))
 
     async def resume(self, key_text: str, webhook_id: str) -> Webhook:
         """Resume deliveries from its cursor, at once. Raises WebhookNotFound."""
-        by = await self._root(key_text)
+        by = await self._keys.check_root(key_text)
         return await self._transactions.run("resume_webhook", lambda state: webhooks.resume(state, webhook_id, by=by))
-
-    async def _root(self, key_text: str) -> str:
-        return f"key:{(await self._keys.check_root(key_text)).id}"

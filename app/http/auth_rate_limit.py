@@ -1,8 +1,8 @@
 """Failed authentication attempts: one reply for all of them, an audit record, and a rate limit.
 
 Only failures count, after the credential was checked: a valid credential from the same source is always served. A wrong
-credential that was sent before counts a fifth of a new one. Expired, revoked and used-up credentials, and none at all,
-are answered and audited but do not count.
+credential that was sent before counts a fifth of a new one. Expired, revoked and used-up credentials are audited but do
+not count; a call without a credential is answered and no more.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import structlog
 from starlette.types import Scope
 
-from app.domain.errors import AuthRateLimited, Busy, EngineError, Unauthenticated
+from app.domain.errors import AuthRateLimited, EngineError, Unauthenticated
 from app.domain.tokens import fingerprint
 from app.engine.engine import Engine
 from app.http.auth import credential_text
@@ -29,8 +28,6 @@ REPEAT_WEIGHT = 0.2
 
 _COUNTED = frozenset({"unauthenticated", "bad-signature", "token-not-found"})
 """Codes of credentials that were never valid."""
-
-_log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -55,7 +52,6 @@ class TokenBucket:
 @dataclass(slots=True)
 class _Source:
     attempts: TokenBucket
-    audit_rows: TokenBucket
     fingerprints: OrderedDict[str, None] = field(default_factory=OrderedDict[str, None])
 
     def weight(self, fingerprint: str) -> float:
@@ -85,15 +81,10 @@ class AuthRateLimit:
         if wait_s:
             raise AuthRateLimited(wait_s)
 
-    def may_audit(self, source: str) -> bool:
-        """Return whether one more failure of this source may add a row to the audit log, and count it."""
-        now = self._clock()
-        return not self._source(source, now).audit_rows.take(1.0, now)
-
     def _source(self, name: str, now: float) -> _Source:
         entry = self._sources.get(name)
         if entry is None:
-            entry = self._sources[name] = _Source(self._bucket(now), self._bucket(now))
+            entry = self._sources[name] = _Source(self._bucket(now))
             if len(self._sources) > MAX_SOURCES:
                 self._sources.popitem(last=False)
         self._sources.move_to_end(name)
@@ -124,23 +115,16 @@ class AuthFailures:
     async def record(self, scope: Scope, error: EngineError, *, credential: str | None = None) -> None:
         """Count and audit a failed credential. Raises AuthRateLimited when a rate limit is exceeded.
 
-        `credential` is the text that was sent, where that is not the Authorization header. The audit log takes no more
-        rows from one source than it may make attempts.
+        `credential` is the text that was sent, where that is not the Authorization header.
         """
-        source = source_of(scope.get("client"))
         secret = credential or _sent_credential(scope)
-        mark = None if secret is None else fingerprint(secret)
-        if mark is not None and error.code in _COUNTED:
-            self._rate_limit.count_failure(source, mark)
-        if self._rate_limit.may_audit(source):
-            reason = error.reason if isinstance(error, Unauthenticated) else error.code
-            await self._audit(reason, source, mark)
-
-    async def _audit(self, reason: str, source: str, mark: str | None) -> None:
-        try:
-            await self._engine.credentials.record_refusal(reason=reason, source=source, fingerprint=mark)
-        except Busy as busy:
-            _log.warning("auth_failure_not_audited", reason=reason, source=source, credential=mark, cause=busy.code)
+        if secret is None:
+            return
+        client, mark = scope.get("client"), fingerprint(secret)
+        reason = error.reason if isinstance(error, Unauthenticated) else error.code
+        self._engine.refusals.count(source=client[0] if client else "unknown", kind=reason, fingerprint=mark)
+        if error.code in _COUNTED:
+            self._rate_limit.count_failure(source_of(client), mark)
 
 
 def _sent_credential(scope: Scope) -> str | None:

@@ -57,3 +57,5 @@ class RetentionPolicy:
     """How long sessions are kept after their expiry."""
     idempotency: timedelta | None = timedelta(days=1)
     """How long idempotency keys are kept."""
+    audit: timedelta | None = None
+    """How long the audit log is kept; what is removed leaves a mark with which the rest still verifies."""

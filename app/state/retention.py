@@ -2,7 +2,7 @@
 
 A task is deleted when it has been finished for long enough, has no child tasks left, and its parent is settled: a tree
 is deleted from its leaves up, and a parent that still works finds its children. Its labels, attempts, handles, outputs,
-late results and questions are deleted with it; events have a retention period of their own.
+late results and questions are deleted with it; events and the audit log have retention periods of their own.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import sqlalchemy as sa
 
-from app.state import schema
+from app.state import audit_log, schema
 from app.state.policies import RetentionPolicy
 from app.state.state import State
 from app.state.statements import Statement
@@ -49,6 +49,8 @@ def sweep(state: State, policy: RetentionPolicy, *, limit: int = 100) -> int:
     removed += remove_tokens(state, before.credentials, limit=limit)
     removed += remove_sessions(state, before.sessions, limit=limit)
     removed += remove_idempotency(state, before.idempotency, limit=limit)
+    if before.audit is not None:
+        removed += audit_log.remove(state.db, state.require_seal(), before.audit, limit=limit)
     return removed + remove_events(state, before.events, limit=limit)
 
 
@@ -62,6 +64,7 @@ class Cutoffs:
     credentials: int | None
     sessions: int | None
     idempotency: int | None
+    audit: int | None
 
     @classmethod
     def of(cls, policy: RetentionPolicy, now: int) -> Cutoffs:
@@ -77,6 +80,7 @@ class Cutoffs:
             credentials=at(policy.credentials),
             sessions=at(policy.sessions),
             idempotency=at(policy.idempotency),
+            audit=at(policy.audit),
         )
 
 

@@ -463,6 +463,13 @@ audit = sa.Table(
     _text("target", null=True),
     _text("detail", null=True),
     _text("digest"),
+    _text("role", null=True),
+    _text("door", null=True),
+    _text("key_id", null=True),
+    _text("key_name", null=True),
+    _text("session_id", null=True),
+    _text("namespace", null=True),
+    _text("seal_key", null=True),
 )
 
 meta = sa.Table(

@@ -11,13 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from app.domain.audit import AuditRow, AuditSeal
 from app.domain.clock import Instant
 from app.domain.doors import Door
 from app.domain.errors import EngineError
 from app.domain.events import EventKind
 from app.domain.ids import IdSource
 from app.domain.json import Json
-from app.state import feed
+from app.state import audit_log, feed
 from app.state.statements import Connection
 
 E = TypeVar("E", bound=EngineError)
@@ -84,16 +85,26 @@ class State:
     which the call came.
     """
 
-    __slots__ = ("_events", "db", "door", "effects", "ids", "jitter", "now")
+    __slots__ = ("_audit_rows", "_events", "db", "door", "effects", "ids", "jitter", "now", "seal")
 
-    def __init__(self, db: Connection, *, now: Instant, ids: IdSource, jitter: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        db: Connection,
+        *,
+        now: Instant,
+        ids: IdSource,
+        jitter: Callable[[], float],
+        seal: AuditSeal | None = None,
+    ) -> None:
         self.db = db
         self.now = now
         self.ids = ids
         self.jitter = jitter
         self.door = Door.ENGINE
         self.effects: Effects | None = None
+        self.seal = seal
         self._events: list[feed.Cells] = []
+        self._audit_rows: list[AuditRow] = []
 
     def _follow(self) -> Effects:
         """Return the effects, created on first use: most operations have none."""
@@ -130,8 +141,21 @@ class State:
             body = Json.of({name: _cut(value) for name, value in data.items()}).text
         self._events.append((kind.value, self.now, task_id, session_id, attempt, body, namespace))
 
+    def audit(self, row: AuditRow) -> None:
+        """Append a row to the audit log in this transaction; its number and digest are given when it is written."""
+        self._audit_rows.append(row)
+
+    def require_seal(self) -> AuditSeal:
+        """Return the keys that chain the audit log. Raises RuntimeError in a store that was given none."""
+        if self.seal is None:
+            raise RuntimeError("this store has no keys for the audit log")
+        return self.seal
+
     def flush(self) -> None:
-        """Write the appended events. The store calls it when the operation has returned."""
+        """Write the appended events, then the audit rows. The store calls it when the operation has returned."""
         if self._events:
             self._follow().appended(len(self._events), *feed.append(self.db, self._events))
             self._events = []
+        if self._audit_rows:
+            audit_log.append(self.db, self.require_seal(), self._audit_rows)
+            self._audit_rows = []

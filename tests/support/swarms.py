@@ -15,6 +15,7 @@ from app.bus.local import LocalBus
 from app.bus.port import HintBus
 from app.domain.access import Role, RoleVerbGate
 from app.domain.attempts import Attempt
+from app.domain.audit import AuditSeal
 from app.domain.clock import Clock
 from app.domain.delegation import WorkerRules
 from app.domain.events import Event, Lagged
@@ -89,12 +90,14 @@ class Plan:
         """New parts with identical keys."""
         registries = Registries()
         url, clock, policy, ids = self.store_url, self.clock, self.cfg.hold, SharedIds(self.clock)
+        seal = AuditSeal([SigningKey("test", b"a" * 32)])
         return Parts(
             cfg=self.cfg,
-            open_store=lambda: open_store(url, clock=clock, ids=lambda: ids, policy=policy),
+            open_store=lambda: open_store(url, clock=clock, ids=lambda: ids, policy=policy, seal=seal),
             bus=self.bus(),
             signer=TokenSigner([SigningKey("test", b"s" * 32)], clock=clock),
             mint=HandleMint(b"h" * 32, length=self.length),
+            seal=seal,
             gate=self.gate,
             layers=shipped_layers(
                 hooks=registries.hooks,

@@ -1,80 +1,142 @@
-"""The audit log: who did what with which credential; each row holds a digest over itself and the row before."""
+"""Records of decisions in the audit log: who decided what, by which key, session and door, in which namespace.
+
+An operation that decides records one row. A worker's ordinary calls decide nothing and are events.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 import sqlalchemy as sa
 
 from app.domain.access import Caller
+from app.domain.audit import AuditRow
+from app.domain.doors import Door
 from app.domain.json import Json
-from app.state import schema
+from app.domain.tokens import ApiKey
+from app.engine.ops.access import session_of
+from app.state import audit_log, schema
 from app.state.state import State
 from app.state.statements import Statement
-from app.state.tables import get_meta, set_meta
+from app.state.tables import TOKENS
 
-_INSERT = Statement(sa.insert(schema.audit))
-_PAGE = Statement(
-    sa.select(schema.audit)
-    .where(schema.audit.c.seq > sa.bindparam("after"))
-    .order_by(schema.audit.c.seq)
-    .limit(sa.bindparam("limit"))
+LONG_VALUE = 1_024
+"""Characters of a decided value, as JSON, beyond which a row has its digest alone."""
+
+_K, _N = schema.api_keys.c, schema.namespaces.c
+_NAMES = Statement(
+    sa.select(
+        sa.select(_K.name).where(_K.id == sa.bindparam("of_key")).scalar_subquery(),
+        sa.select(_N.name).where(_N.id == sa.bindparam("of_namespace")).scalar_subquery(),
+    )
 )
-_HEAD = "audit_head"
-_START = "0 " + "0" * 64
+
+By = Caller | ApiKey | str
+"""Who decides: the caller of a credential, an API key, or by name what has no credential, as a command."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Actor:
+    name: str
+    door: Door
+    role: str | None = None
+    credential: str | None = None
+    key_id: str | None = None
+    session_id: str | None = None
+    namespace: int | None = None
+    dispatcher_key_id: str | None = None
 
 
 def record(
-    state: State, action: str, *, actor: str, credential: str | None = None, target: str | None = None, **detail: Any
+    state: State,
+    by: By,
+    action: str,
+    *,
+    target: str | None = None,
+    namespace: int | None = None,
+    door: Door | None = None,
+    **detail: Any,
 ) -> None:
-    """Append a row. `credential` is a token's jti, a key's id or a fingerprint, never a secret."""
-    seq_text, previous = (get_meta(state.db, _HEAD, lock=True) or _START).split()
-    seq = int(seq_text) + 1
-    body = Json.of(detail).text if detail else None
-    digest = chain(previous, seq, state.now, action, actor, credential, target, body)
-    _INSERT.change(
-        state.db,
-        seq=seq,
-        at=state.now,
-        action=action,
-        actor=actor,
-        credential=credential,
-        target=target,
-        detail=body,
-        digest=digest,
+    """Record a decision, in the namespace of the decider and by the door of the call unless others are given."""
+    actor = _actor(state, by)
+    place = actor.namespace if namespace is None else namespace
+    if actor.dispatcher_key_id is not None:
+        detail["dispatcher_key_id"] = actor.dispatcher_key_id
+    key_name, namespace_name = _names(state, actor.key_id, place)
+    state.audit(
+        AuditRow(
+            seq=0,
+            at=state.now,
+            action=action,
+            actor=actor.name,
+            credential=actor.credential,
+            target=target,
+            detail=Json.of(detail) if detail else None,
+            digest="",
+            role=actor.role,
+            door=(door or actor.door).value,
+            key_id=actor.key_id,
+            key_name=key_name,
+            session_id=actor.session_id,
+            namespace=namespace_name,
+            seal_key=None,
+        )
     )
-    set_meta(state.db, _HEAD, f"{seq} {digest}")
 
 
-def by(state: State, caller: Caller, action: str, *, target: str | None = None, **detail: Any) -> None:
-    """Append a row about a caller's action."""
-    record(state, action, actor=f"{caller.role}:{caller.subject}", credential=caller.jti, target=target, **detail)
+def value(decided: Json | None) -> dict[str, Any]:
+    """Return the detail of a decided value: itself if it is short, and the digest of its stored text."""
+    if decided is None:
+        return {}
+    digest = {"value_sha256": sha256(decided.text.encode()).hexdigest()}
+    return digest if len(decided.text) > LONG_VALUE else {"value": decided.written, **digest}
 
 
-def chain(previous: str, *cells: Any) -> str:
-    """Return the digest of a row, given the digest of the row before."""
-    return sha256(Json.of([previous, *cells]).text.encode()).hexdigest()
+def name_of(by: ApiKey | str) -> str:
+    """Return how events name who decided."""
+    return f"key:{by.id}" if isinstance(by, ApiKey) else by
 
 
-def page(state: State, after: int, limit: int) -> list[dict[str, Any]]:
-    """Return rows with numbers above `after`, oldest first, as plain objects for export."""
-    names = [str(column.name) for column in schema.audit.columns]
-    return [dict(zip(names, row, strict=True)) for row in _PAGE.query(state.db, after=after, limit=limit)]
+def seal_before(state: State) -> bool:
+    """Seal the rows from before there were keys by one row over their head; return whether there were any."""
+    if not state.require_seal().unsealed_before or not audit_log.needs_seal(state.db):
+        return False
+    record(state, "server", audit_log.SEALED, door=Door.ENGINE, head=str(audit_log.head(state.db)))
+    return True
 
 
-def verify(state: State) -> int | None:
-    """Return the first row that breaks the chain or is missing at its end; None when the log is intact."""
-    previous, after = _START.split()[1], 0
-    while rows := page(state, after, 1000):
-        for row in rows:
-            cells = [row[name] for name in ("seq", "at", "action", "actor", "credential", "target", "detail")]
-            if chain(previous, *cells) != row["digest"] or row["seq"] != after + 1:
-                return int(row["seq"])
-            previous, after = str(row["digest"]), int(row["seq"])
-    return None if (get_meta(state.db, _HEAD) or _START) == f"{after} {previous}" else after + 1
+def _actor(state: State, by: By) -> _Actor:
+    if isinstance(by, ApiKey):
+        return _Actor(name=f"key:{by.name}", door=state.door, credential=by.id, key_id=by.id, namespace=by.namespace)
+    if isinstance(by, str):
+        return _Actor(name=by, door=state.door)
+    if by.via in ("engine", "trusted"):
+        return _Actor(name=by.subject, door=Door.ENGINE, session_id=by.session_id, namespace=by.namespace)
+    # Of the two keys of a claimed attempt it is the claimer's that acts.
+    claimed = by.claimed_key_id is not None
+    return _Actor(
+        name=f"{by.role}:{by.subject}",
+        door=state.door,
+        role=by.role.value,
+        credential=by.jti,
+        key_id=by.claimed_key_id if claimed else by.key_id,
+        session_id=_session_of(state, by),
+        namespace=by.namespace,
+        dispatcher_key_id=by.key_id if claimed else None,
+    )
 
 
-def head(state: State) -> int:
-    """Return the number of rows."""
-    return int((get_meta(state.db, _HEAD) or _START).split()[0])
+def _names(state: State, key_id: str | None, namespace: int | None) -> tuple[str | None, str | None]:
+    if key_id is None and not namespace:
+        return None, None
+    return _NAMES.query(state.db, of_key=key_id or "", of_namespace=namespace or 0)[0]
+
+
+def _session_of(state: State, caller: Caller) -> str | None:
+    """Return the session that the caller's credential descends from, if any."""
+    found, jti = session_of(state, caller), caller.jti
+    while found is None and jti is not None and (token := TOKENS.get(state.db, jti)) is not None:
+        found, jti = token.session_id, token.parent_jti
+    return found

@@ -9,11 +9,14 @@ Of a session with many tasks a mark stays as well. It holds the instant, since t
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from app.domain.access import ENGINE, Caller, Verb
 from app.domain.attempts import Reason
 from app.domain.tasks import TERMINAL, Status, Step, Task, step
+from app.engine.ops import audit
 from app.engine.ops.access import require_access
 from app.engine.ops.queries import lock_task
 from app.engine.ops.settling import end_live, settle_task
@@ -65,6 +68,8 @@ def cancel(state: State, caller: Caller, task_id: str, reason: str | None) -> Ta
     if task.status is Status.CANCELLED:
         return task
     step(task.id, task.status, Step.CANCEL)
+    why: dict[str, Any] = {"reason": reason} if reason else {}
+    audit.record(state, caller, "task_cancelled", target=task.id, namespace=task.namespace, **why)
     task = _cancel_one(state, task, by=caller.subject, reason=reason)
     _cancel_below(state, task, by=caller.subject, room=BATCH)
     return task

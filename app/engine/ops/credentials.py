@@ -98,7 +98,7 @@ def create_key(
     namespace: int = DEFAULT_ID,
     person: bool = False,
     email: str | None = None,
-    by: str,
+    by: ApiKey | str,
 ) -> ApiKey:
     """Record a new key. Raises InvalidName, NameTaken, InvalidRequest."""
     check_name(name, "name")
@@ -124,7 +124,9 @@ def create_key(
         email=email,
     )
     API_KEYS.insert(state.db, key)
-    audit.record(state, "key_created", actor=by, target=key.id, name=name, roles=key.roles, person=person)
+    audit.record(
+        state, by, "key_created", target=key.id, namespace=key.namespace, name=name, roles=key.roles, person=person
+    )
     return key
 
 
@@ -136,7 +138,7 @@ def _has_living_key(state: State, namespace: int, name: str) -> bool:
     )
 
 
-def renew_key_secret(state: State, key_id: str, digest: str) -> ApiKey:
+def renew_key_secret(state: State, key_id: str, digest: str, *, by: ApiKey) -> ApiKey:
     """Give a key that was created before a new secret, because the reply with the first one was lost.
 
     Raises KeyNotFound, also when the key was revoked since.
@@ -145,6 +147,7 @@ def renew_key_secret(state: State, key_id: str, digest: str) -> ApiKey:
     if key is None or key.revoked_at is not None:
         raise KeyNotFound(key_id)
     API_KEYS.update(state.db, key_id, digest=digest)
+    audit.record(state, by, "key_renewed", target=key.id, namespace=key.namespace)
     return key
 
 
@@ -170,7 +173,7 @@ def _make_root(state: State, digest: str) -> None:
     roles = " ".join(sorted(Role))
     granted = {"name": "root", "roles": roles, "root": True, "namespace": ALL_ID}
     API_KEYS.update(state.db, before.id, **granted, expires_at=None, revoked_at=None)
-    audit.record(state, "key_restored", actor="configuration", target=before.id, name="root", roles=roles)
+    audit.record(state, "configuration", "key_restored", target=before.id, name="root", roles=roles)
 
 
 def has_root(state: State) -> bool:
@@ -183,7 +186,7 @@ def list_keys(state: State) -> list[ApiKey]:
     return _ALL_KEYS.all(state.db)
 
 
-def revoke_key(state: State, key_id: str, *, by: str) -> None:
+def revoke_key(state: State, key_id: str, *, by: ApiKey | str) -> None:
     """Revoke a key with the sessions attached and the attempts claimed with it.
 
     Raises KeyNotFound; InvalidRequest for the last root key.
@@ -197,10 +200,10 @@ def revoke_key(state: State, key_id: str, *, by: str) -> None:
         _revoke_key(state, key, by=by)
 
 
-def _revoke_key(state: State, key: ApiKey, *, by: str) -> None:
+def _revoke_key(state: State, key: ApiKey, *, by: ApiKey | str) -> None:
     API_KEYS.update(state.db, key.id, revoked_at=state.now)
-    state.emit(EventKind.TOKEN_REVOKED, namespace=key.namespace, key_id=key.id, by=by)
-    audit.record(state, "key_revoked", actor=by, target=key.id)
+    state.emit(EventKind.TOKEN_REVOKED, namespace=key.namespace, key_id=key.id, by=audit.name_of(by))
+    audit.record(state, by, "key_revoked", target=key.id, namespace=key.namespace, name=key.name)
     state.wake("loop")  # claims that wait with this key look again, and are refused
     held_ids.release_all(state, key.id)
     _revoke_descendants(state, key.id)
@@ -264,7 +267,7 @@ def mint(state: State, caller: Caller, caller_expires_at: int, asked: Mint) -> T
         key_id=caller.key_id,
     )
     TOKENS.insert(state.db, record)
-    audit.by(state, caller, "token_minted", target=record.jti, role=record.role.value, subject=record.subject)
+    audit.record(state, caller, "token_minted", target=record.jti, role=record.role.value, subject=record.subject)
     return record
 
 
@@ -298,7 +301,7 @@ def revoke(state: State, caller: Caller, jti: str) -> None:
             jti=jti,
             by=caller.subject,
         )
-        audit.by(state, caller, "token_revoked", target=jti)
+        audit.record(state, caller, "token_revoked", target=jti, namespace=record.namespace)
     _revoke_descendants(state, jti)
 
 

@@ -41,13 +41,13 @@ def _is_alive(state: State, key: ApiKey) -> bool:
     return key.revoked_at is None and (key.expires_at is None or key.expires_at > state.now)
 
 
-def release(state: State, namespace: str, id: str, *, by: str) -> None:
+def release(state: State, namespace: str, id: str, *, by: ApiKey) -> None:
     """Release an id from the key that owns it, and close its connection. Raises HeldIdNotFound."""
     place = _NAMESPACE.first(state.db, of_name=namespace)
     if place is None or not HELD_IDS.delete(state.db, place.id, id):
         raise HeldIdNotFound(id)
-    state.emit(EventKind.ID_RELEASED, namespace=place.id, id=id, by=by)
-    audit.record(state, "id_released", actor=by, target=id, namespace=namespace)
+    state.emit(EventKind.ID_RELEASED, namespace=place.id, id=id, by=audit.name_of(by))
+    audit.record(state, by, "id_released", target=id, namespace=place.id)
 
 
 def release_all(state: State, key_id: str) -> None:

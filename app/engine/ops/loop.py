@@ -49,7 +49,7 @@ def switch(state: State, caller: Caller, *, paused: bool) -> LoopState:
     set_meta(state.db, _NAME, Json.of({"paused": paused, "by": caller.subject, "since": state.now}).text)
     kind = EventKind.LOOP_PAUSED if paused else EventKind.LOOP_RESUMED
     state.emit(kind, namespace=caller.namespace, by=caller.subject)
-    audit.by(state, caller, "loop_paused" if paused else "loop_resumed")
+    audit.record(state, caller, "loop_paused" if paused else "loop_resumed")
     state.wake("loop")
     if not paused:
         state.due(state.now)

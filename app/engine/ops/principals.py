@@ -23,7 +23,9 @@ def require_no_asker(state: State, rules: QuestionRules, caller: Caller, questio
         return
     if not (rules.self_answer or _is_exempt(state, caller)):
         raise AskerCannotAnswer(question.key)
-    audit.by(state, caller, "self_answer", target=question.key, task_id=question.task_id)
+    audit.record(
+        state, caller, "self_answer", target=question.key, namespace=question.namespace, task_id=question.task_id
+    )
 
 
 def require_may_pass(state: State, rules: QuestionRules, caller: Caller, task: Task) -> None:

@@ -32,7 +32,7 @@ from app.domain.questions import (
     check_answer,
 )
 from app.domain.tasks import Step, Task, step
-from app.engine.ops import finals, held_ids, leases, suspension
+from app.engine.ops import audit, finals, held_ids, leases, suspension
 from app.engine.ops.access import bound_rows, descends_from, require_access, require_live, session_of
 from app.engine.ops.principals import answered_through, require_no_asker
 from app.engine.ops.queries import lock_task
@@ -147,9 +147,7 @@ def answer(
         raise QuestionClosed(key, question.status.value)
     require_no_asker(state, rules, caller, question)
     check_answer(key, value, question.answer_schema, question.choices)
-    return _settle_answer(
-        state, layers, task, question, value, by=caller.subject, through=answered_through(state, caller)
-    )
+    return _settle_answer(state, layers, task, question, value, caller)
 
 
 def require_may_answer(state: State, caller: Caller, question: Question, connected_as: str | None) -> None:
@@ -168,8 +166,10 @@ def require_may_answer(state: State, caller: Caller, question: Question, connect
 
 
 def _settle_answer(
-    state: State, layers: LayerRegistry, task: Task, question: Question, value: Json, *, by: str, through: Json
+    state: State, layers: LayerRegistry, task: Task, question: Question, value: Json, caller: Caller | None
 ) -> Question:
+    """Store the answer of a caller, or of the deadline without one, and let the task go on."""
+    by, through = ("deadline", BY_DEADLINE) if caller is None else (caller.subject, answered_through(state, caller))
     changes: dict[str, Any] = {
         "status": QuestionStatus.ANSWERED,
         "answer": value,
@@ -181,6 +181,17 @@ def _settle_answer(
     QUESTIONS.update(state.db, question.key, **changes)
     state.wake(f"question:{question.key}")
     suspension.emit(state, EventKind.SENIOR_ANSWERED, question, task, by=by, answered_through=through.value)
+    detail = {"task_id": question.task_id, "attempt": question.attempt, **audit.value(value)}
+    door = None if caller is not None else Door.DEADLINE
+    audit.record(
+        state,
+        caller or by,
+        "question_answered",
+        target=question.key,
+        namespace=question.namespace,
+        door=door,
+        **detail,
+    )
     task = change(state, task, open_questions=task.open_questions - 1)
     if task.open_questions == 0:
         _resume(state, layers, task, question)
@@ -210,8 +221,7 @@ def expire(state: State, layers: LayerRegistry, key: str) -> None:
         return
     match question.on_deadline:
         case OnDeadline.DEFAULT:
-            default = question.default_answer or NULL
-            _settle_answer(state, layers, task, question, default, by="deadline", through=BY_DEADLINE)
+            _settle_answer(state, layers, task, question, question.default_answer or NULL, None)
         case OnDeadline.ESCALATE:
             QUESTIONS.update(state.db, key, bridge_id=question.escalate_to, due_at=None)
             suspension.emit(state, EventKind.QUESTION_ESCALATED, question, task, to=question.escalate_to)

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from app.domain.errors import ResourceNotFound
 from app.domain.json import Json
 from app.domain.names import check_name
+from app.engine.ops import audit
 from app.state import schema
 from app.state.state import State
 from app.state.statements import Statement
@@ -18,11 +19,12 @@ _DELETE = Statement(sa.delete(schema.resources).where(*_NAMED))
 _INSERT = Statement(sa.insert(schema.resources))
 
 
-def put(state: State, namespace: int, key: str, value: Json) -> None:
+def put(state: State, namespace: int, key: str, value: Json, *, by: audit.By) -> None:
     """Set a named value, replacing an earlier one. Raises InvalidName."""
     check_name(key, "key")
     _DELETE.change(state.db, of_namespace=namespace, name=key)
     _INSERT.change(state.db, namespace=namespace, key=key, value=value.text, updated_at=state.now)
+    audit.record(state, by, "resource_set", target=key, namespace=namespace, **audit.value(value))
 
 
 def find(state: State, namespace: int, key: str) -> Json | None:

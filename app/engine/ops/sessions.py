@@ -87,9 +87,7 @@ def attach(state: State, asked: Attach) -> tuple[Session, TokenRecord]:
         operator_id=session.operator_id,
         role=session.role,
     )
-    audit.record(
-        state, "attach", actor=f"{session.role}:{session.operator_id}", credential=asked.parent, target=session.id
-    )
+    audit.record(state, _attacher(session, asked), "session_attached", target=session.id)
     return session, record
 
 
@@ -101,6 +99,19 @@ def _check_names(asked: Attach) -> None:
     for field in ("operator_kind_overrides", "bp_agent_kinds"):
         for agent in getattr(options, field) or ():
             check_name(agent, field)
+
+
+def _attacher(session: Session, asked: Attach) -> Caller:
+    """Return who the session is for: the audit log names it, since the key alone says nothing of role and label."""
+    return Caller(
+        role=asked.role,
+        subject=asked.operator_id,
+        via="trusted" if asked.key_id is None else "token",
+        namespace=session.namespace,
+        key_id=asked.key_id,
+        jti=asked.parent,
+        session_id=session.id,
+    )
 
 
 def _session(state: State, asked: Attach, expires_at: int) -> Session:
@@ -164,7 +175,10 @@ def heartbeat(state: State, caller: Caller) -> None:
 
 def detach(state: State, caller: Caller) -> None:
     """Mark the caller's session detached; its tasks stay. Detaching twice is no error."""
-    _detach(state, lock_own(state, caller), "asked")
+    session = lock_own(state, caller)
+    if session.attached:
+        audit.record(state, caller, "session_detached", target=session.id)
+    _detach(state, session, "asked")
 
 
 def detach_revoked(state: State, session_id: str) -> None:

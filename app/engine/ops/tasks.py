@@ -15,6 +15,7 @@ from app.domain.json import Json
 from app.domain.limits import Limits
 from app.domain.questions import QuestionStatus
 from app.domain.tasks import TERMINAL, Status, Task, TaskSpec, TaskState
+from app.engine.ops import audit
 from app.engine.ops.access import bound_rows, lock_credential, require_access, require_live, session_of
 from app.engine.ops.queries import lock_task
 from app.engine.ops.rules import EngineCfg
@@ -190,4 +191,6 @@ def inject(state: State, limits: Limits, caller: Caller, task_id: str, prompt: s
         attempt=task.attempt,
         by=caller.subject,
     )
-    return change(state, task, next_prompt=Json.of(prompt))
+    text = Json.of(prompt)
+    audit.record(state, caller, "directive_injected", target=task.id, namespace=task.namespace, **audit.value(text))
+    return change(state, task, next_prompt=text)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from app.domain.clock import Instant
 from app.domain.errors import InvalidRequest, WebhookNotFound
 from app.domain.events import EventKind
 from app.domain.json import Json
 from app.domain.names import check_name
+from app.domain.tokens import ApiKey
 from app.domain.webhooks import Webhook, WebhookSpec, WebhookStatus
 from app.engine.ops import audit
 from app.state import feed, schema
@@ -41,11 +43,11 @@ def rewind(state: State, webhook_id: str) -> Webhook | None:
         return None
     why = f"its cursor {row.cursor} lay ahead of the feed, which ended at {head}: it goes on from there"
     WEBHOOKS.update(state.db, row.id, cursor=head, epoch=row.epoch + 1, last_error=why)
-    _changed(state, "webhook_rewound", row.id, by="server")
+    _changed(state, "webhook_rewound", row, by="server")
     return find(state, row.id)
 
 
-def create(state: State, spec: WebhookSpec, *, namespace: int, key_id: str | None, by: str) -> Webhook:
+def create(state: State, spec: WebhookSpec, *, namespace: int, by: ApiKey) -> Webhook:
     """Create a webhook. Raises InvalidName, and InvalidRequest when there are too many."""
     check_name(spec.name, "name")
     if len(_ALL.all(state.db)) >= MAX_WEBHOOKS:
@@ -68,12 +70,12 @@ def create(state: State, spec: WebhookSpec, *, namespace: int, key_id: str | Non
         delivered=0,
         delivered_at=None,
         created_at=state.now,
-        created_by=by,
+        created_by=audit.name_of(by),
         namespace=namespace,
-        key_id=key_id,
+        key_id=by.id,
     )
     WEBHOOKS.insert(state.db, row)
-    _changed(state, "webhook_created", row.id, by=by)
+    _changed(state, "webhook_created", row, by=by)
     return row
 
 
@@ -90,14 +92,14 @@ def find(state: State, webhook_id: str) -> Webhook:
     return row
 
 
-def delete(state: State, webhook_id: str, *, by: str) -> None:
+def delete(state: State, webhook_id: str, *, by: ApiKey | str) -> None:
     """Delete a webhook. Raises WebhookNotFound."""
-    if not WEBHOOKS.delete(state.db, webhook_id):
-        raise WebhookNotFound(webhook_id)
-    _changed(state, "webhook_deleted", webhook_id, by=by)
+    row = _locked(state, webhook_id)
+    WEBHOOKS.delete(state.db, row.id)
+    _changed(state, "webhook_deleted", row, by=by)
 
 
-def replay(state: State, webhook_id: str, after: int, *, by: str) -> Webhook:
+def replay(state: State, webhook_id: str, after: int, *, by: ApiKey | str) -> Webhook:
     """Deliver again the events after a cursor; this resumes a paused webhook.
 
     Raises WebhookNotFound, InvalidRequest.
@@ -106,20 +108,22 @@ def replay(state: State, webhook_id: str, after: int, *, by: str) -> Webhook:
     return _begin(state, webhook_id, by=by, action="webhook_replayed", cursor=after)
 
 
-def resume(state: State, webhook_id: str, *, by: str) -> Webhook:
+def resume(state: State, webhook_id: str, *, by: ApiKey | str) -> Webhook:
     """Resume deliveries at once, from the committed cursor. Raises WebhookNotFound."""
     return _begin(state, webhook_id, by=by, action="webhook_resumed")
 
 
-def pause(state: State, webhook_id: str, *, by: str) -> Webhook:
+def pause(state: State, webhook_id: str, *, by: ApiKey | str) -> Webhook:
     """Pause deliveries until the webhook is resumed. Raises WebhookNotFound."""
     row = _locked(state, webhook_id)
-    WEBHOOKS.update(state.db, row.id, status=WebhookStatus.PAUSED, reason=f"paused by {by}", epoch=row.epoch + 1)
-    _changed(state, "webhook_paused", row.id, by=by)
+    WEBHOOKS.update(
+        state.db, row.id, status=WebhookStatus.PAUSED, reason=f"paused by {audit.name_of(by)}", epoch=row.epoch + 1
+    )
+    _changed(state, "webhook_paused", row, by=by)
     return find(state, row.id)
 
 
-def _begin(state: State, webhook_id: str, *, by: str, action: str, cursor: int | None = None) -> Webhook:
+def _begin(state: State, webhook_id: str, *, by: ApiKey | str, action: str, cursor: int | None = None) -> Webhook:
     row = _locked(state, webhook_id)
     WEBHOOKS.update(
         state.db,
@@ -132,7 +136,7 @@ def _begin(state: State, webhook_id: str, *, by: str, action: str, cursor: int |
         failing_since=None,
         next_at=None,
     )
-    _changed(state, action, row.id, by=by)
+    _changed(state, action, row, by=by)
     return find(state, row.id)
 
 
@@ -143,10 +147,10 @@ def _locked(state: State, webhook_id: str) -> Webhook:
     return row
 
 
-def _changed(state: State, action: str, webhook_id: str, *, by: str) -> None:
-    audit.record(state, action, actor=by, target=webhook_id)
+def _changed(state: State, action: str, row: Webhook, *, by: ApiKey | str, **detail: Any) -> None:
+    audit.record(state, by, action, target=row.id, namespace=row.namespace, name=row.name, url=row.url, **detail)
     state.wake(TOPIC)
-    state.wake(topic_of(webhook_id))
+    state.wake(topic_of(row.id))
 
 
 def topic_of(webhook_id: str) -> str:
@@ -201,5 +205,5 @@ def failed(state: State, seen: Webhook, failure: Failure, *, pause_after_ms: int
         name=row.name,
         reason=failure.detail,
     )
-    _changed(state, "webhook_paused", row.id, by="server")
+    _changed(state, "webhook_paused", row, by="server")
     return None

@@ -1,4 +1,4 @@
-"""API keys, and the ids that they own. These routes need the root key."""
+"""API keys, the ids that they own, and rows of the audit log about commands. These routes need the root key."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.http.context import ApiKeyText, ContextDep, Once
 from app.http.parameters import KeyCursor, Limit, NamePath, NameQuery, limit_of
 from app.http.replies import Reply
 from app.http.routes import model_router, requires
-from swarmhold.models.admin import ApiKey, CreatedKey, KeyRequest
+from swarmhold.models.admin import ApiKey, CommandRequest, CreatedKey, KeyRequest
 from swarmhold.models.shapes import Page
 
 router = model_router("/v1/admin", "admin")
@@ -48,4 +48,12 @@ async def release_id(context: ContextDep, key: ApiKeyText, id: NamePath, namespa
 async def revoke_key(context: ContextDep, key: ApiKeyText, key_id: NamePath) -> Reply:
     """Revoke an API key and all sessions attached with it."""
     await context.engine.keys.revoke(key, key_id)
+    return replies.nothing()
+
+
+@router.post("/audit/commands", status_code=204, openapi_extra=requires(credential="root"))
+async def record_command(context: ContextDep, key: ApiKeyText, body: CommandRequest) -> Reply:
+    """Record in the audit log what a command does beside the server: exports, backups, rotations of keys."""
+    about = body.model_dump(exclude={"action"}, exclude_none=True)
+    await context.engine.keys.record_command(key, body.action, about)
     return replies.nothing()

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import psycopg
 import structlog
 
+from app.domain.audit import AuditSeal
 from app.domain.clock import Clock, system_clock
 from app.domain.errors import LockBusy, LockBusyAfterRetry, StoreUnavailable
 from app.domain.ids import IdSource
@@ -51,7 +52,8 @@ class PostgresStore:
     Up to `connections` point operations run at once; bulk work has two further connections, the lock one. A statement
     that waits longer than `lock_timeout_ms` for a row fails, and its operation is retried as the policy says. `ids`
     creates a source of ids for each connection, `jitter` is the randomness that operations see (called on several
-    threads), `policy` applies where `transact` is given none, `keepalive` is how soon a dead connection is noticed.
+    threads), `policy` applies where `transact` is given none, `keepalive` is how soon a dead connection is noticed,
+    `seal` chains the rows of the audit log.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class PostgresStore:
         ids: Callable[[], IdSource] | None = None,
         policy: HoldPolicy | None = None,
         jitter: Callable[[], float] = even_jitter,
+        seal: AuditSeal | None = None,
         keepalive: Keepalive | None = None,
     ) -> None:
         self._url = url
@@ -75,6 +78,7 @@ class PostgresStore:
         self._bulk_policy = self._policy.unbounded()
         self._read_policy = self._policy.warn_only()
         self._jitter = jitter
+        self._seal = seal
         self._keepalive = keepalive
         self._health = HealthCheck()
         self._listener: CommitListener | None = None
@@ -193,7 +197,7 @@ class PostgresStore:
         db = self._take_connection()
         try:
             begin(db)
-            state = State(db, now=self._clock(), ids=db.ids, jitter=self._jitter)
+            state = State(db, now=self._clock(), ids=db.ids, jitter=self._jitter, seal=self._seal)
             answer = run_operation(op, fn, state, policy)
             db.commit()
         except BaseException:

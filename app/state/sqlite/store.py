@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import apsw
 
+from app.domain.audit import AuditSeal
 from app.domain.clock import Clock, system_clock
 from app.domain.errors import StoreUnavailable
 from app.domain.ids import IdSource
@@ -47,7 +48,7 @@ class SqliteStore:
     """The store on one SQLite file, or in memory. Belongs to the event loop that opens it.
 
     One process per file, ensured by a lock on `<path>.lock`. `ids` creates a source of ids, `jitter` is the randomness
-    that operations see, `policy` applies where `transact` is given none.
+    that operations see, `policy` applies where `transact` is given none, `seal` chains the rows of the audit log.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class SqliteStore:
         ids: Callable[[], IdSource] | None = None,
         policy: HoldPolicy | None = None,
         jitter: Callable[[], float] = even_jitter,
+        seal: AuditSeal | None = None,
     ) -> None:
         self._memory = str(path) == MEMORY
         self.path = MEMORY if self._memory else os.path.realpath(path)
@@ -67,6 +69,7 @@ class SqliteStore:
         self._bulk_policy = self._policy.unbounded()
         self._read_policy = self._policy.warn_only()
         self._jitter = jitter
+        self._seal = seal
         self._health = HealthCheck()
         self._listener: CommitListener | None = None
         self._lock = FileLock(Path(f"{self.path}.lock"))
@@ -93,6 +96,7 @@ class SqliteStore:
             clock=self._clock,
             ids=self._ids(),
             jitter=self._jitter,
+            seal=self._seal,
             checkpointer=self._checkpointer,
         )
         try:
@@ -188,7 +192,8 @@ class SqliteStore:
     def _read(self, reader: SqliteReader, fn: Callable[[State], R], ids: IdSource, policy: HoldPolicy) -> R:
         reader.begin()
         try:
-            return run_operation("read", fn, State(reader, now=self._clock(), ids=ids, jitter=self._jitter), policy)
+            state = State(reader, now=self._clock(), ids=ids, jitter=self._jitter, seal=self._seal)
+            return run_operation("read", fn, state, policy)
         finally:
             reader.end()
 

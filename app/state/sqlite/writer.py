@@ -26,6 +26,7 @@ from typing import Any
 import apsw
 import structlog
 
+from app.domain.audit import AuditSeal
 from app.domain.clock import Clock
 from app.domain.errors import LockBusy, LockBusyAfterRetry, StoreUnavailable
 from app.domain.ids import IdSource
@@ -94,6 +95,7 @@ class SqliteWriter:
         clock: Clock,
         ids: IdSource,
         jitter: Callable[[], float],
+        seal: AuditSeal | None,
         checkpointer: Checkpointer | None,
     ) -> None:
         self._connect = connect
@@ -102,6 +104,7 @@ class SqliteWriter:
         self._clock = clock
         self._ids = ids
         self._jitter = jitter
+        self._seal = seal
         self._checkpointer = checkpointer
         self.listener: CommitListener | None = None
         self._db: SqliteConnection | None = None
@@ -244,7 +247,7 @@ class SqliteWriter:
 
         Raises apsw.Error or StoreUnavailable when the transaction is void for all.
         """
-        state = State(db, now=self._clock(), ids=self._ids, jitter=self._jitter)
+        state = State(db, now=self._clock(), ids=self._ids, jitter=self._jitter, seal=self._seal)
         db.start_operation()
         try:
             call.answer = run_operation(call.op, call.fn, state, call.policy)

@@ -1,4 +1,4 @@
-"""Administrators: API keys and webhooks, for the holder of the root key."""
+"""Administrators: API keys, webhooks and what commands do, for the holder of the root key."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from swarmhold.calls import read
-from swarmhold.models.admin import ApiKey, CreatedKey, KeyRequest
+from swarmhold.models.admin import ApiKey, CommandRequest, CreatedKey, KeyRequest
 from swarmhold.models.enums import Role
 from swarmhold.models.shapes import Page, given
 from swarmhold.tasks import seconds
@@ -14,6 +14,7 @@ from swarmhold.transport import segment
 from swarmhold.webhooks import WebhookCalls
 
 _PATH = "/v1/admin/keys"
+_COMMANDS = "/v1/admin/audit/commands"
 
 
 class Admin(WebhookCalls):
@@ -48,3 +49,7 @@ class Admin(WebhookCalls):
     async def release_id(self, id: str) -> None:
         """Release an id of a bridge, hook or backend from the key that owns it, and close its connection."""
         await self._transport.delete(f"/v1/admin/ids/{segment(id)}")
+
+    async def record_command(self, row: CommandRequest) -> None:
+        """Put a row on the audit log about what a command does beside the server."""
+        await self._transport.post(_COMMANDS, row)

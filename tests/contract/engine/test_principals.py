@@ -21,7 +21,7 @@ from app.domain.questions import Ask, OnDeadline, Question, QuestionRules
 from app.domain.sessions import SessionOptions
 from app.domain.tasks import Status, TaskSpec
 from app.domain.tokens import Bearer, CapToken, Handle
-from app.engine.ops import audit
+from app.state import audit_log
 from app.state.tables import QUESTIONS
 from tests.support.swarms import EXTERNAL, Plan, Swarm, Work, refused, unchanged, values, with_cfg
 
@@ -85,8 +85,8 @@ class Crew:
 
     async def audited(self) -> list[str]:
         """What stands in the audit log about answers of askers."""
-        rows = await self.swarm.engine.store.read(lambda state: audit.page(state, 0, 1000))
-        return [str(row["target"]) for row in rows if row["action"] == "self_answer"]
+        rows = await self.swarm.engine.store.read(lambda state: audit_log.page(state.db, 0, 1000))
+        return [str(row.target) for row in rows if row.action == "self_answer"]
 
 
 @pytest.fixture

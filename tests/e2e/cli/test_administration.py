@@ -58,24 +58,6 @@ def test_a_backup_of_a_running_node_starts_elsewhere(start_server: StartServer, 
     assert "damaged" in run("restore", file, "--data-dir", tmp_path / "third", status=1).stderr
 
 
-def test_the_audit_log_is_exported_and_a_change_is_found(start_server: StartServer, run: Run) -> None:
-    """Each row follows from the one before; a row that was altered or cut off is named."""
-    node = start_server()
-    run("keys", "create", "one", "--role", "worker", "--data-dir", node.data_dir)
-    rows = [json.loads(line) for line in run("audit", "export", "--data-dir", node.data_dir).stdout.splitlines()]
-    assert [row["action"] for row in rows] == ["key_created", "key_created"]
-    assert "2 rows" in run("audit", "verify", "--data-dir", node.data_dir).stdout
-    node.stop()
-
-    database = apsw.Connection(str(node.data_dir / "swarmhold.db"))
-    database.execute("UPDATE audit SET actor = 'nobody' WHERE seq = 1")
-    assert "row 1" in run("audit", "verify", "--data-dir", node.data_dir, status=1).stderr
-    database.execute("DELETE FROM audit WHERE seq = 2")
-    database.execute("UPDATE audit SET actor = ? WHERE seq = 1", (rows[0]["actor"],))
-    database.close()
-    assert "row 2" in run("audit", "verify", "--data-dir", node.data_dir, status=1).stderr
-
-
 def test_the_doctor_finds_what_is_wrong(start_server: StartServer, run: Run) -> None:
     """A healthy node has nothing wrong; open modes, missing programs and stranded rows are found, with a remedy."""
     node = start_server()

@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
-from app.state import migrations
+from app.bootstrap.keyring import open_keyring
+from app.cli import database
+from app.config import load
+from app.state import audit_log, migrations
 from swarmhold import Job, SwarmholdClient
 from swarmhold.models.enums import Status
 from swarmhold.models.shapes import JsonValue
@@ -76,6 +79,21 @@ async def test_what_waited_goes_on(past: dict[str, Any], node: ServerProcess) ->
             (Status.PASS, "begun"),
         ]
         assert await server.admin(node.root_key()).webhooks() == []
+
+
+def test_the_audit_log_of_before_is_sealed(node: ServerProcess) -> None:
+    """Rows from before there were keys for them are sealed by one row, once; the whole log verifies."""
+    node.restart()
+    settings = load(environ={"SWARMHOLD_DATA_DIR": str(node.data_dir)}).settings
+    ring = open_keyring(settings.keys_path)
+    rows, broken = database.read(
+        settings, lambda state: (audit_log.page(state.db, 0), audit_log.verify(state.db, ring.seal()))
+    )
+
+    assert broken is None
+    assert ring.audit_sealed
+    unsealed = [row.seq for row in rows if row.seal_key is None]
+    assert [row.seq for row in rows if row.action == audit_log.SEALED] == [len(unsealed) + 1] * bool(unsealed)
 
 
 def test_the_newest_schema_is_preserved() -> None:

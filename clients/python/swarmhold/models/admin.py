@@ -13,6 +13,8 @@ from swarmhold.models.shapes import Request, Shape, integral, null_as
 
 __all__ = [
     "ApiKey",
+    "CommandAction",
+    "CommandRequest",
     "CreatedKey",
     "CreatedWebhook",
     "KeyRequest",
@@ -24,6 +26,9 @@ __all__ = [
     "Webhook",
     "WebhookRequest",
 ]
+
+Cursor = Annotated[int, Field(strict=True, ge=0, le=2**53 - 1), integral]
+CommandAction = Literal["audit_exported", "backup_made", "signing_key_rotated"]
 
 
 class KeyRequest(Request):
@@ -37,6 +42,20 @@ class KeyRequest(Request):
     ttl: Seconds | None = None
     person: Annotated[bool, null_as(False)] = False
     email: Name | None = None
+
+
+class CommandRequest(Request):
+    """A row of the audit log about what a command does beside the server.
+
+    `user` is the user of that machine, `file` where a backup goes, `after` the row behind which an export begins, `kid`
+    the new signing key.
+    """
+
+    action: CommandAction
+    user: Name
+    file: Annotated[str, StringConstraints(min_length=1, max_length=4096)] | None = None
+    after: Cursor | None = None
+    kid: Name | None = None
 
 
 class CreatedKey(Shape):
@@ -60,7 +79,6 @@ class ApiKey(Shape):
     revoked_at: Instant | None = None
 
 
-Cursor = Annotated[int, Field(strict=True, ge=0, le=2**53 - 1), integral]
 Url = Annotated[
     str,
     StringConstraints(min_length=1, max_length=4096),

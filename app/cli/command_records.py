@@ -1,0 +1,73 @@
+"""Rows of the audit log about what commands do beside the server: exports, backups, rotations of keys."""
+
+from __future__ import annotations
+
+import getpass
+from typing import Any
+
+from app.bootstrap.errors import StartFailed
+from app.bootstrap.keyring import given_root_key
+from app.cli import database
+from app.cli.endpoint import Endpoint, run_call, running_server
+from app.cli.exits import CommandFailed
+from app.cli.output import errors
+from app.config import Settings
+from app.domain.errors import EngineError
+from swarmhold.models.admin import CommandAction, CommandRequest
+
+
+def record(settings: Settings, action: CommandAction, **about: str | int) -> None:
+    """Record what a command does, by the running server where there is one.
+
+    What happens to a log that cannot be written has no row; a warning on standard error says so.
+    """
+    row = CommandRequest.model_validate({"action": action, "user": _user(), **about})
+    try:
+        _record(settings, row)
+    except (CommandFailed, StartFailed, EngineError) as failure:
+        message = f"The audit log has no row about this: {failure}"
+        errors.print(message, style="yellow", soft_wrap=True, markup=False, highlight=False)
+
+
+def _record(settings: Settings, row: CommandRequest) -> None:
+    here = running_server(settings)
+    if here is None:
+        _record_here(settings, row)
+        return
+    root = given_root_key(settings)
+    if root is None:
+        raise CommandFailed(
+            f"a server has the database, and {settings.root_key_path} does not exist. Set SWARMHOLD_ROOT_KEY_FILE."
+        )
+    endpoint = Endpoint(url=here.url, key=root.text)
+
+    async def call() -> None:
+        async with endpoint.connect() as server:
+            await server.admin(endpoint.key).record_command(row)
+
+    run_call(call)
+
+
+def _record_here(settings: Settings, row: CommandRequest) -> None:
+    from app.engine.ops import audit
+    from app.state import migrations
+
+    if not settings.keys_path.exists():
+        raise CommandFailed(f"it is chained with a key of {settings.keys_path}, which does not exist.")
+    with database.connected(settings) as link:
+        found = migrations.version(link)
+    if found != migrations.head():
+        raise CommandFailed(f"the database is at version {found or 'none'}, this command's is {migrations.head()}.")
+    about: dict[str, Any] = row.model_dump(exclude={"action", "user"}, exclude_none=True)
+    database.change(
+        settings,
+        "record_command",
+        lambda state: audit.record(state, f"command:{row.user}", row.action, **about),
+    )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
