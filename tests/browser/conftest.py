@@ -63,6 +63,7 @@ def open_console(browser: Browser, node: ServerProcess) -> Iterator[OpenConsole]
         width, height = viewport
         context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)  # pyright: ignore[reportArgumentType] - one of Playwright's names
         context.set_default_timeout(10_000)
+        context.set_default_navigation_timeout(30_000)
         page: Page = context.new_page()
         console = Console(page, url or node.url, offline_is_fine=offline_is_fine)
         opened.append(console)

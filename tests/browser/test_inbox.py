@@ -303,3 +303,37 @@ def test_a_form_sends_the_digits_that_were_typed(console: Console, swarm: Swarm)
     console.page.get_by_role("button", name="Send").click()
 
     assert answered(swarm, asked["key"]) == {"account": 20000000000000000001}
+
+
+def test_who_answered_through_which_key_is_told(console: Console, swarm: Swarm) -> None:
+    """Beside the answer stand role, key and door; what a deadline gave was nobody's answer."""
+    made = swarm.call(swarm.root_key, "POST", "/v1/admin/keys", {"name": "night desk", "roles": ["senior"]})
+    body = {"operator_id": "mo", "role": "senior", "ttl": 600}
+    token = swarm.call(made["key"], "POST", "/v1/operator/sessions", body)["token"]
+    asked = swarm.ask("Who answers?")
+    swarm.call(token, "POST", f"/v1/senior/questions/{asked['key']}/answer", {"value": "me"})
+    console.go("inbox", asked["key"])
+
+    settlement = console.page.get_by_role("region", name="How it was answered")
+    expect(settlement).to_contain_text("Answered by mo")
+    expect(settlement).to_contain_text("as senior, with the key night desk, over HTTP")
+
+    task_id, _ = swarm.worker()
+    silent = {"question": "Silent?", "deadline": in_seconds(1), "on_deadline": "default", "default": "no"}
+    expired = swarm.call(swarm.operator, "POST", f"/v1/operator/tasks/{task_id}/questions", silent)
+    assert answered(swarm, expired["key"]) == "no"
+    console.go("inbox", expired["key"])
+    expect(settlement).to_contain_text("Nobody answered in time: the default was given")
+
+
+def test_what_silence_does_is_said_in_words(console: Console, swarm: Swarm) -> None:
+    """The deadline, what happens at it, and whom the asker wants to answer."""
+    fields = {"deadline": in_seconds(3600), "on_deadline": "escalate", "escalate_to": "cto", "bridge_id": "desk"}
+    asked = swarm.ask("Escalates?", **fields)
+    console.go("inbox", asked["key"])
+
+    header = console.page.locator(".question header")
+    expect(header).to_contain_text("the asker wants desk to answer")
+    expect(header).to_contain_text(
+        re.compile(r"when nobody answers until .+, it goes to cto\. That is the asker’s choice")
+    )

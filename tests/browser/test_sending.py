@@ -117,3 +117,27 @@ def test_a_tab_moves_the_selection(console: Console, swarm: Swarm) -> None:
     console.page.get_by_role("button", name=re.compile("^Open")).click()
     expect(console.page.locator(".listing li.selected .badge")).to_have_count(0)
     expect(console.page.locator(".answer")).to_have_count(1)
+
+
+@pytest.mark.parametrize(("name", "status"), [("dana", "answered"), ("mo", "open")])
+def test_an_answer_outlives_its_session_and_goes_out_under_its_own_name_alone(
+    open_console: OpenConsole, swarm: Swarm, name: str, status: str
+) -> None:
+    """Whose key is revoked in the five seconds signs in again; somebody else who does sends nothing of theirs."""
+    made = swarm.call(swarm.root_key, "POST", "/v1/admin/keys", {"name": f"short for {name}", "roles": ["senior"]})
+    asked = swarm.ask(f"Revoked before {name}?", choices=["go"])
+    console = open_console()
+    console.sign_in(made["key"], name="dana")
+    console.row(f"Revoked before {name}?").click()
+    console.button("go").click()
+    expect(console.page.locator(".outbox")).to_contain_text("Sent: go")
+    swarm.call(swarm.root_key, "DELETE", f"/v1/admin/keys/{made['id']}")
+    expect(console.page.get_by_text("The session ended")).to_be_visible(timeout=30_000)
+    console.sign_in(swarm.root_key, name=name)
+
+    if status == "answered":
+        assert answered(swarm, asked["key"]) == "go"
+    else:
+        expect(console.page.get_by_role("log", name="Notices")).to_contain_text("An answer of dana was not sent.")
+        expect(console.page.locator(".outbox .notice")).to_have_count(0)
+    assert swarm.question(asked["key"])["status"] == status

@@ -1,6 +1,6 @@
 // The page of one question: the question, its context, and the answer.
 import { html, useEffect } from "../../vendor/preact.js";
-import { Age, Left } from "../parts/age.js";
+import { Age, Left, Moment } from "../parts/age.js";
 import { Badge } from "../parts/badge.js";
 import { useFetched } from "../parts/busy.js";
 import { Icon } from "../parts/icon.js";
@@ -15,13 +15,6 @@ import { line } from "../text/visible.js";
 import { Answer } from "./answer.js";
 import { Context } from "./context.js";
 import { Settlement } from "./settlement.js";
-
-const SILENCE = {
-  keep_waiting: "Silence changes nothing: the task goes on waiting.",
-  default: "At the deadline the default answer is given.",
-  escalate: "At the deadline it goes to another inbox.",
-  block: "At the deadline the task is blocked.",
-};
 
 export function QuestionView({ id, onDone }) {
   const known = questionOf(id);
@@ -45,11 +38,9 @@ export function QuestionView({ id, onDone }) {
         <${Age} at=${question.asked_at} suffix=" ago" />
         <span>attempt ${question.attempt}</span>
         <a href=${addressOf("task", question.task_id)}>${question.task_id}</a>
-        ${question.bridge_id && html`<span>for ${line(question.bridge_id, 40)}</span>`}
+        ${question.bridge_id && html`<span>the asker wants <b>${line(question.bridge_id, 40)}</b> to answer</span>`}
       </p>
-      ${isOpen && question.deadline && html`<p class="deadline"><${Left} at=${question.deadline} /> ${SILENCE[question.on_deadline] ?? ""}
-        ${question.on_deadline === "default" && "default" in question && html` <code>${line(literal(question.default), 120)}</code>`}
-        ${question.on_deadline === "escalate" && question.escalate_to && html` <b>${line(question.escalate_to, 60)}</b>`}</p>`}
+      ${isOpen && question.deadline && html`<${Deadline} question=${question} />`}
     </header>
     <div class="columns">
       <div class="column">
@@ -68,4 +59,15 @@ export function QuestionView({ id, onDone }) {
 function OnItsWay({ id, entry }) {
   return html`<section class="will-send" aria-label="Your answer, on its way"><h2>${entry.state === "waiting" ? "Sent in a moment" : "Sending…"}</h2><${Value} value=${entry.value} label="Your answer" />
     ${entry.state === "waiting" && html`<button type="button" class="small" onClick=${() => undo(id)}>Undo</button>`}</section>`;
+}
+
+/** What happens when nobody answers, as the asker chose. */
+function Deadline({ question: { deadline, on_deadline: policy, default: value, escalate_to: other } }) {
+  const then = {
+    keep_waiting: "nothing happens, and the task goes on waiting",
+    default: html`the answer is <code>${line(literal(value), 120)}</code>`,
+    escalate: html`it goes to <b>${line(other ?? "", 60)}</b>`,
+    block: "the task is blocked",
+  };
+  return html`<p class="deadline"><${Left} at=${deadline} />: when nobody answers until <${Moment} at=${deadline} />, ${then[policy]}. That is the asker’s choice.</p>`;
 }
