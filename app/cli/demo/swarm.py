@@ -66,7 +66,8 @@ class Swarm:
             server = await stack.enter_async_context(SwarmholdClient(self._processes.url, call_retry=CALL_RETRY))
             operator = await self._prepare(server)
             observer = await server.attach_observer(self._processes.root_key, "demo-progress")
-            senior = await server.attach_senior(self._processes.root_key, "demo-senior")
+            # A key of its own: nobody answers what was asked with the same key.
+            senior = await server.attach_senior(await self._key(server, "demo senior", Role.SENIOR))
             watching = asyncio.create_task(self._watch(observer), name="watch the feed")
             answering = asyncio.create_task(self._answer(senior), name="answer questions")
             try:
@@ -79,11 +80,14 @@ class Swarm:
         return self.outcome
 
     async def _prepare(self, server: SwarmholdClient) -> Operator:
-        key = await server.admin(self._processes.root_key).create_key("demo readers", [Role.WORKER])
+        readers = await self._key(server, "demo readers", Role.WORKER)
         for _ in range(READERS):
-            self._processes.start_worker("queue_worker", {"SWARMHOLD_KEY": key.key})
+            self._processes.start_worker("queue_worker", {"SWARMHOLD_KEY": readers})
         self._progress.say(f"{READERS} worker processes claim from the queue")
-        return await server.attach_operator(self._processes.root_key, "demo")
+        return await server.attach_operator(await self._key(server, "demo", Role.OPERATOR))
+
+    async def _key(self, server: SwarmholdClient, name: str, role: Role) -> str:
+        return (await server.admin(self._processes.root_key).create_key(name, [role])).key
 
     async def _go(self, operator: Operator) -> None:
         """Start all tasks, kill the server when half of them have passed, restart it, and wait for the rest."""
