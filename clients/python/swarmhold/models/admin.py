@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints
 
 from swarmhold.models.enums import Role, Verb, WebhookStatus
 from swarmhold.models.instants import Instant, Seconds
-from swarmhold.models.names import Name, TaskId
+from swarmhold.models.names import Name, NewName, TaskId
 from swarmhold.models.shapes import Request, Shape, integral, null_as
 
 __all__ = [
@@ -37,11 +37,11 @@ class KeyRequest(Request):
     With `person` it is a person's: it may answer in a session of its own what it asked. No agent may hold such a key.
     """
 
-    name: Name
+    name: NewName
     roles: Annotated[tuple[Role, ...], Field(min_length=1, max_length=4)]
     ttl: Seconds | None = None
     person: Annotated[bool, null_as(False)] = False
-    email: Name | None = None
+    email: NewName | None = None
 
 
 class CommandRequest(Request):
@@ -90,7 +90,7 @@ class WebhookRequest(Request):
     """Send events of these kinds (all without `events`) to `url`, beginning after the cursor `after` or now."""
 
     url: Url
-    name: Name = "webhook"
+    name: NewName = "webhook"
     events: Annotated[list[Name], Field(min_length=1, max_length=100)] | None = None
     after: Cursor | None = None
 
@@ -136,7 +136,7 @@ MintableRole = Literal[Role.WORKER, Role.OBSERVER]
 class MintRequest(Request):
     """A token for a worker or an observer; it dies with the token that minted it."""
 
-    agent_id: Name
+    agent_id: NewName
     role: MintableRole
     ttl: Seconds
     max_uses: Annotated[int, Field(strict=True, ge=1, le=2**31 - 1), integral] | None = None

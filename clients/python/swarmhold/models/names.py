@@ -11,6 +11,7 @@ from pydantic_core import CoreSchema
 __all__ = [
     "Labels",
     "Name",
+    "NewName",
     "OnlyTheseKeys",
     "PageLimit",
     "QuestionKey",
@@ -40,14 +41,51 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_N
 The server refuses invisible characters and spaces at the ends of new names as well.
 """
 
+
+def _ranges(*pairs: tuple[int, int]) -> str:
+    return "".join(f"{chr(first)}-{chr(last)}" for first, last in pairs)
+
+
+_INVISIBLE = (
+    r"\x00-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u180e\u200b\u200e-\u200f\u2028-\u202e"
+    r"\u2060-\u2064\u2066-\u206f\ue000-\uf8ff\ufeff\ufff9-\ufffb"
+) + _ranges(
+    (0x110BD, 0x110BD),
+    (0x110CD, 0x110CD),
+    (0x13430, 0x1343F),
+    (0x1BCA0, 0x1BCA3),
+    (0x1D173, 0x1D17A),
+    (0xE0001, 0xE0001),
+    (0xE0020, 0xE007F),
+    (0xF0000, 0xFFFFD),
+    (0x100000, 0x10FFFD),
+)
+"""Unicode's categories Cc, Cf (but the joiners U+200C and U+200D), Co, Zl and Zp."""
+
+
+class _Visible:
+    """Annotation of a new name: its JSON Schema excludes what the server refuses, with an error of its own."""
+
+    def __init__(self, also: str = "") -> None:
+        bad = also + _INVISIBLE
+        self._pattern = f"^[^ {bad}](?:[^{bad}]*[^ {bad}])?$"
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(schema), "pattern": self._pattern}
+
+
+NewName = Annotated[Name, _Visible()]
+"""A name that is given now. One that was given before may have invisible characters."""
+
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
 """Any text of any length but for the NUL character, which PostgreSQL cannot store as text."""
 
 _LabelKey = Annotated[
     str,
     StringConstraints(min_length=1, max_length=200, pattern=r"^[^:\x00-\x1f\x7f-\x9f]*$"),
+    _Visible(":"),
 ]
-_LabelValue = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_NO_CONTROLS)]
+_LabelValue = NewName
 
 Labels = Annotated[dict[_LabelKey, _LabelValue], Field(max_length=64), OnlyTheseKeys()]
 """At most 64 pairs and 16 KiB. A key holds no colon, because a filter is written `key:value`."""

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from swarmhold.models.enums import OnDeadline, QuestionStatus, Role
 from swarmhold.models.instants import Instant
-from swarmhold.models.names import Name
+from swarmhold.models.names import NewName
 from swarmhold.models.shapes import JsonObject, JsonValue, Request, Shape, null_as
 
 __all__ = [
@@ -37,11 +37,11 @@ class QuestionRequest(Request):
     question: JsonValue
     answer_schema: JsonObject | None = None
     choices: Annotated[list[JsonValue], Field(min_length=1, max_length=1000)] | None = None
-    bridge_id: Name | None = None
+    bridge_id: NewName | None = None
     deadline: Instant | None = None
     on_deadline: Annotated[OnDeadline, null_as(OnDeadline.KEEP_WAITING)] = OnDeadline.KEEP_WAITING
     default: JsonValue = None
-    escalate_to: Name | None = None
+    escalate_to: NewName | None = None
 
     model_config = ConfigDict(
         json_schema_extra={

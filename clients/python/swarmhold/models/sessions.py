@@ -8,14 +8,14 @@ from pydantic import Field
 
 from swarmhold.models.enums import OperatorKind, Role
 from swarmhold.models.instants import Instant, SessionTtl
-from swarmhold.models.names import Name, OnlyTheseKeys
+from swarmhold.models.names import NewName, OnlyTheseKeys
 from swarmhold.models.shapes import Request, Shape, null_as
 
 __all__ = ["AttachRequest", "Attached", "Registry", "Session"]
 
 SessionRole = Literal[Role.OPERATOR, Role.OBSERVER, Role.SENIOR]
 
-Kinds = Annotated[dict[Name, OperatorKind], Field(max_length=1000), OnlyTheseKeys()]
+Kinds = Annotated[dict[NewName, OperatorKind], Field(max_length=1000), OnlyTheseKeys()]
 
 
 class AttachRequest(Request):
@@ -25,13 +25,13 @@ class AttachRequest(Request):
     over the `bp_` ones; an explicit `automate` counts.
     """
 
-    operator_id: Name | None = None
+    operator_id: NewName | None = None
     role: Annotated[SessionRole, null_as(Role.OPERATOR)] = Role.OPERATOR
     ttl: SessionTtl
     kind: OperatorKind | None = None
-    bridge_id: Name | None = None
-    hook_id: Name | None = None
-    operator_backend_id: Name | None = None
+    bridge_id: NewName | None = None
+    hook_id: NewName | None = None
+    operator_backend_id: NewName | None = None
     operator_kind_overrides: Annotated[Kinds, null_as({})] = Field(default_factory=dict)
     bp_agent_kinds: Annotated[Kinds, null_as({})] = Field(default_factory=dict)
     bp_global_kind: OperatorKind | None = None

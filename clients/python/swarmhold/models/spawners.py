@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import ConfigDict, Discriminator, Field, StringConstraints, Tag
 
-from swarmhold.models.names import Name, Text
+from swarmhold.models.names import Name, NewName, Text
 from swarmhold.models.shapes import Request, integral, null_as
 
 __all__ = [
@@ -49,7 +49,7 @@ class QueueSpawner(Request):
     """Workers that claim from a queue. Attempts with a higher priority are claimed first."""
 
     kind: Literal["queue"] = "queue"
-    queue: Name
+    queue: NewName
     priority: Annotated[int, Field(strict=True, ge=-(2**31), le=2**31 - 1), integral, null_as(0)] = 0
 
 
@@ -57,7 +57,7 @@ class OperatorSpawner(Request):
     """A backend connected, now or later, under `backend_id`."""
 
     kind: Literal["operator"] = "operator"
-    backend_id: Name
+    backend_id: NewName
 
 
 class HttpSpawner(Request):

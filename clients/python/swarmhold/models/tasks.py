@@ -9,7 +9,7 @@ from pydantic import Field, StrictBool
 from swarmhold.models.attempts import Retry
 from swarmhold.models.enums import SETTLED, OnDeadline, Outcome, Phase, Status
 from swarmhold.models.instants import Instant, Seconds
-from swarmhold.models.names import Labels, Name, TaskId, Text
+from swarmhold.models.names import Labels, NewName, TaskId, Text
 from swarmhold.models.shapes import JsonValue, Request, Shape, integral, null_as
 
 __all__ = [
@@ -65,7 +65,7 @@ class Task(Shape):
 class StartTaskRequest(Request):
     """A new task. `attempt_timeout` is in seconds; without it an attempt may take for ever."""
 
-    agent: Name
+    agent: NewName
     initial_directive: Text
     labels: Annotated[Labels, null_as({})] = Field(default_factory=dict)
     retry: Retry | None = None

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from swarmhold.models.instants import Hold, Instant
-from swarmhold.models.names import Name
+from swarmhold.models.names import Name, NewName
 from swarmhold.models.questions import AnsweredThrough
 from swarmhold.models.shapes import JsonValue, Request, Shape
 
@@ -49,10 +49,10 @@ class ClaimRequest(Request):
     `hold` is in seconds; without it the server's default holds.
     """
 
-    queue: Name
+    queue: NewName
     agents: Annotated[tuple[Name, ...], Field(max_length=200)] | None = None
     hold: Hold | None = None
-    worker_name: Name | None = None
+    worker_name: NewName | None = None
 
 
 class ClaimedJob(WorkerPrompt):
