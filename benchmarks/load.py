@@ -31,7 +31,8 @@ class Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
-        self._buffer = b""
+        self._buffer = bytearray()
+        self._whole = 0
         self._waiter: asyncio.Future[Reply] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -45,24 +46,23 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Buffer data until a reply is complete."""
-        buffer = self._buffer + data if self._buffer else data
-        end = buffer.find(b"\r\n\r\n")
+        self._buffer += data
+        if len(self._buffer) < self._whole:
+            return
+        end = self._buffer.find(b"\r\n\r\n", 0, 8192)
         if end < 0:
-            self._buffer = buffer
             return
-        length = 0
-        head = buffer[:end].lower()
+        head = bytes(self._buffer[:end]).lower()
         mark = head.find(b"content-length:")
-        if mark >= 0:
-            stop = head.find(b"\r", mark)
-            length = int(head[mark + 15 : stop if stop > 0 else None])
-        if len(buffer) < end + 4 + length:
-            self._buffer = buffer
+        length = int(head[mark + 15 :].partition(b"\r")[0]) if mark >= 0 else 0
+        self._whole = end + 4 + length
+        if len(self._buffer) < self._whole:
             return
-        self._buffer = b""
+        reply = int(head[9:12]), bytes(self._buffer[end + 4 :])
+        self._buffer, self._whole = bytearray(), 0
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
-            waiter.set_result((int(buffer[9:12]), buffer[end + 4 :]))
+            waiter.set_result(reply)
 
     def send(self, data: Request) -> asyncio.Future[Reply]:
         """Send a request and return a future of its reply."""

@@ -39,6 +39,9 @@ from app.ws.sockets import Sockets
 _log = structlog.get_logger(__name__)
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SWITCH_S = 0.001
+"""How long a thread that decodes a large body keeps the interpreter while the event loop waits for it, again and again
+within one request."""
 _DRAIN_S = 1.0
 """How long parked requests and WebSockets have to finish before their connections are closed."""
 _CLOSE_MARGIN_S = 0.5
@@ -228,6 +231,7 @@ def quiet_garbage_collector() -> None:
 
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises StartFailed."""
+    sys.setswitchinterval(_SWITCH_S)
     bound = bind(settings.host, settings.port)
     try:
         port = int(bound.getsockname()[1])

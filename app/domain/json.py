@@ -122,7 +122,7 @@ def _exact(data: bytes | bytearray, numbers: ExactNumbers) -> Any:
             raise
         orjson.loads(_TOKEN.sub(_without_digits, data))  # finds what orjson refuses and json accepts
     else:
-        if _keeps_numbers(value, data):
+        if isinstance(value, str) or _keeps_numbers(value, data):
             return value
     return _decode(data, numbers.real, numbers.integer)
 

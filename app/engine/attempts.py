@@ -16,13 +16,11 @@ from app.engine.ops.attempts import final_ok, require_attempt, require_task_id
 from app.engine.ops.outputs import LongOutput
 from app.engine.ops.pages import Page
 from app.engine.ops.queries import OUTPUTS_OF_ATTEMPT
-from app.engine.ops.rules import EngineCfg
+from app.engine.ops.rules import BESIDE_THE_LOOP_BYTES, EngineCfg
 from app.engine.transactions import Transactions
 from app.state.state import State
 from app.state.tables import LATE_RESULTS
 
-_BESIDE_THE_LOOP_BYTES = 256 * 1024
-"""A longer output is read on another thread."""
 _TRACE = (Verb.READ_TRACE, Verb.READ_TASK_STATE)
 
 
@@ -75,7 +73,7 @@ class Attempts:
 
         size = await self._transactions.read_as(bearer, _TRACE, run)
         return await self._transactions.read(
-            lambda state: outputs.find(state, task_id, attempt, seq), bulk=size > _BESIDE_THE_LOOP_BYTES
+            lambda state: outputs.find(state, task_id, attempt, seq), bulk=size > BESIDE_THE_LOOP_BYTES
         )
 
     async def tail(self, task_id: str, attempt: int) -> Sequence[Output]:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from app.domain.access import Caller, Role, Verb
 from app.domain.errors import PollTimeout, TaskNotFound
 from app.domain.json import Json
-from app.domain.tasks import AWAITED, Status, Task, TaskSpec, TaskState
+from app.domain.tasks import Status, Task, TaskSpec, TaskState
 from app.domain.tokens import Bearer, CapToken
 from app.engine.cancellations import Cancellations
 from app.engine.ops import cancelling, pages, reports, tasks, verdicts
@@ -16,6 +16,7 @@ from app.engine.ops.access import authenticate, require_access, revocation_of
 from app.engine.ops.idempotency import Idempotency, once, scope_of
 from app.engine.ops.pages import Page, TaskFilter
 from app.engine.ops.rules import EngineCfg
+from app.engine.ops.tasks import Glance
 from app.engine.transactions import Expiry, Transactions
 from app.state.state import State
 from app.state.tables import TASKS
@@ -114,25 +115,33 @@ class Tasks:
         Raises TaskNotFound; TokenRevoked or TokenExpired as soon as the credential is revoked or has expired.
         """
         seconds = self._transactions.hold_seconds(hold)
-        first, jti = await self._transactions.read_as(
-            bearer, Verb.POLL_TASK, lambda s, c: (_owned(s, c, task_id, Verb.POLL_TASK), c.jti)
-        )
-        if seconds == 0 or _is_news(first.task, since):
-            return first, _is_news(first.task, since)
+
+        def begin(state: State, caller: Caller) -> tuple[Glance, str | None]:
+            require_access(state, caller, task_id, Verb.POLL_TASK)
+            return tasks.glance(state, task_id, since, end=seconds == 0), caller.jti
+
+        seen, jti = await self._transactions.read_as(bearer, Verb.POLL_TASK, begin)
+        if seconds == 0 or seen.is_news:
+            return await self._seen(seen, task_id), seen.is_news
         presented = self._transactions.authenticate(bearer, Verb.POLL_TASK)
         expiry = Expiry()
 
-        def look(state: State) -> TaskState | None:
+        def look(state: State) -> Glance | None:
+            nonlocal seen
             # A credential that was revoked or has expired meanwhile learns nothing more.
             expiry.note(state, authenticate(state, presented, consume=False).expires_at)
-            task = TASKS.get(state.db, task_id)
-            return None if task is not None and not _is_news(task, since) else _found(state, task_id)
+            seen = tasks.glance(state, task_id, since)
+            return seen if seen.is_news else None
 
         topics = (f"task:{task_id}", revocation_of(jti))
         found = await self._transactions.wait(topics, lambda: self._transactions.read(look), seconds, expiry)
-        if found is not None:
-            return found, True
-        return await self._transactions.read(lambda state: _found(state, task_id)), False
+        if found is None:
+            seen = await self._transactions.read(lambda state: tasks.glance(state, task_id, since, end=True))
+        return await self._seen(seen, task_id), found is not None
+
+    async def _seen(self, seen: Glance, task_id: str) -> TaskState:
+        """Return the task that was looked at; a large one is read beside the event loop, one after another."""
+        return seen.state or await self._transactions.read(lambda state: _found(state, task_id), bulk=True)
 
     async def find(self, task_id: str) -> Task:
         """Return the task's row, for code of this process that has checked a credential. Raises TaskNotFound."""
@@ -196,10 +205,6 @@ class Tasks:
             Verb.INJECT_DIRECTIVE,
             lambda s, c: tasks.inject(s, self._cfg.limits, c, task_id, prompt),
         )
-
-
-def _is_news(task: Task | None, since: int | None) -> bool:
-    return task is not None and (task.status in AWAITED or (since is not None and task.version > since))
 
 
 def _found(state: State, task_id: str) -> TaskState:

@@ -165,6 +165,11 @@ async def json_of(body: bytes, limits: Limits) -> Json:
     return await off_loop(body, lambda: Json.of(decoded(body, limits)))
 
 
+async def encoded_value(body: bytes, value: Any) -> Json:
+    """Return a value of a decoded body as `Json`; of a large body it is encoded in a thread."""
+    return await off_loop(body, lambda: Json.of(value))
+
+
 def validated(model: type[Model], value: Any) -> Model:
     """Return the validated model of a decoded body. Raises InvalidBody."""
     checked, left = _with_fewer_members(model, value)

@@ -23,6 +23,7 @@ from app.domain.events import Event, EventKind
 from app.domain.questions import ASKED, SETTLED, Question, QuestionStatus
 from app.engine.feed import EventStream
 from app.http import views
+from app.http.bodies import off_loop
 from app.http.context import ServerContext
 from app.http.problems import FAILED_CREDENTIAL
 from app.spawning.backends.protocols import BackendGone
@@ -198,7 +199,8 @@ class Connection:
             if message["type"] == "websocket.disconnect":
                 return LEFT
             data = message.get("text")
-            received = self.protocol.receive(data if data is not None else message.get("bytes") or b"")
+            raw = (message.get("bytes") or b"") if data is None else data.encode(errors="replace")
+            received = await off_loop(raw, lambda raw=raw: self.protocol.receive(raw))
             match received:
                 case OutgoingFrame():
                     self.send(received)

@@ -13,6 +13,8 @@ SECOND = 1000
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
+BESIDE_THE_LOOP_BYTES = 256 * 1024
+"""Size of a value beyond which it is read beside the event loop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from app.domain import names
 from app.domain.access import Caller, Role, Verb
-from app.domain.errors import InvalidRequest, InvalidTransition, PayloadTooLarge, QuotaExceeded, SpawnDepthExceeded
+from app.domain.errors import (
+    InvalidRequest,
+    InvalidTransition,
+    PayloadTooLarge,
+    QuotaExceeded,
+    SpawnDepthExceeded,
+    TaskNotFound,
+)
 from app.domain.events import EventKind
 from app.domain.json import Json
 from app.domain.limits import Limits
 from app.domain.questions import QuestionStatus
-from app.domain.tasks import TERMINAL, Status, Task, TaskSpec, TaskState
+from app.domain.tasks import AWAITED, TERMINAL, Status, Task, TaskSpec, TaskState
 from app.engine.ops import audit
 from app.engine.ops.access import bound_rows, lock_credential, require_access, require_live, session_of
-from app.engine.ops.queries import lock_task
-from app.engine.ops.rules import EngineCfg
+from app.engine.ops.queries import lock_task, require_task
+from app.engine.ops.rules import BESIDE_THE_LOOP_BYTES, EngineCfg
 from app.state import schema
 from app.state.state import State
 from app.state.statements import Statement
@@ -44,6 +51,20 @@ def _counting(column: sa.Column[Any]) -> Statement:
 
 _UNSETTLED_CHILDREN = _counting(_T.parent_task_id)
 _UNSETTLED_BELOW = _counting(_T.root_task_id)
+_GLANCE = Statement(
+    sa.select(
+        _T.status,
+        _T.version,
+        sa.func.octet_length(_T.directive) + sa.func.coalesce(sa.func.octet_length(_T.last_result), 0),
+    ).where(_T.id == sa.bindparam("of_task"))
+)
+
+
+class Glance(NamedTuple):
+    """A look at a task by a poll: whether it is what was waited for, and the task unless it is large."""
+
+    is_news: bool
+    state: TaskState | None
 
 
 def check_spec(spec: TaskSpec) -> None:
@@ -155,6 +176,17 @@ def view(state: State, task: Task) -> TaskState:
     if not task.open_questions:
         return TaskState(task, ())
     return TaskState(task, tuple(key for (key,) in _OPEN_KEYS.query(state.db, task_id=task.id)))
+
+
+def glance(state: State, task_id: str, since: int | None, *, end: bool = False) -> Glance:
+    """Look at a task, and read it if it is news or `end`, unless it is large."""
+    rows = _GLANCE.query(state.db, of_task=task_id)
+    if not rows:
+        raise TaskNotFound(task_id)
+    status, version, size = rows[0]
+    is_news = Status(status) in AWAITED or (since is not None and version > since)
+    wanted = (is_news or end) and size <= BESIDE_THE_LOOP_BYTES
+    return Glance(is_news, view(state, require_task(state, task_id)) if wanted else None)
 
 
 def post_interim(state: State, caller: Caller, task_id: str, value: Json) -> Task:

@@ -7,7 +7,6 @@ from datetime import timedelta
 from fastapi import Request
 
 from app.domain.access import Role, Verb
-from app.domain.json import Json
 from app.domain.tasks import Status as DomainStatus
 from app.domain.tokens import CapToken
 from app.http import bodies, conversions, replies, views
@@ -32,7 +31,7 @@ from app.http.parameters import (
 )
 from app.http.replies import Reply
 from app.http.routers.questions import asked_of, watched
-from app.http.routers.tasks import json_body, shown
+from app.http.routers.tasks import body_of, shown
 from app.http.routes import documented, model_router, requires
 from swarmhold.models.admin import MintedToken, MintRequest, TokenVerdict, VerifyRequest
 from swarmhold.models.enums import Status
@@ -154,16 +153,21 @@ async def why(context: ContextDep, token: Token, task_id: TaskPath) -> Reply:
 
 
 @router.post("/tasks/{task_id}/result", status_code=204, openapi_extra=requires(Verb.POST_RESULT))
-async def post_result(context: ContextDep, token: Token, task_id: TaskPath, body: PostResultRequest) -> Reply:
+async def post_result(
+    request: Request, context: ContextDep, token: Token, task_id: TaskPath, body: PostResultRequest
+) -> Reply:
     """Record an interim result; the status is unchanged."""
-    await context.engine.tasks.post_result(token, task_id, Json.of(body.value))
+    value = await bodies.encoded_value(await request.body(), body.value)
+    await context.engine.tasks.post_result(token, task_id, value)
     return replies.nothing()
 
 
 @router.post("/tasks/{task_id}/verdict", response_model=Task, openapi_extra=requires(Verb.MARK_PASS, Verb.MARK_BLOCKED))
-async def verdict(context: ContextDep, token: Token, task_id: TaskPath, body: VerdictRequest) -> Reply:
+async def verdict(
+    request: Request, context: ContextDep, token: Token, task_id: TaskPath, body: VerdictRequest
+) -> Reply:
     """Mark the task pass or blocked; a live attempt is ended."""
-    value = Json.of(body.value) if body.has("value") else None
+    value = await bodies.encoded_value(await request.body(), body.value) if body.has("value") else None
     return shown(await context.engine.tasks.mark(token, task_id, ok=body.ok, value=value))
 
 
@@ -198,7 +202,7 @@ async def question(request: Request, context: ContextDep, token: Token, key: Que
 )
 async def put_resource(request: Request, context: ContextDep, token: Token, key: NewNamePath) -> Reply:
     """Set a named value to the body."""
-    value = Json.of((await json_body(request, context))[1])
+    value = await bodies.json_of(await body_of(request, context), context.settings.limits)
     await context.engine.resources.put(token, key, value)
     return replies.nothing()
 

@@ -109,9 +109,11 @@ async def result(request: Request) -> Reply:
     """Submit the attempt's result; `task_id`, and `attempt` if given, must be the worker's own."""
     context, scope = context_of(request), request.scope
     bearer = auth.bearer(scope)
-    body = bodies.validated(WorkerResultRequest, (await json_body(request, context))[1])
+    raw, decoded = await json_body(request, context)
+    body = bodies.validated(WorkerResultRequest, decoded)
+    value = await bodies.encoded_value(raw, body.value)
     await context.engine.workers.submit(
-        bearer, Json.of(body.value), ok=body.ok, task_id=body.task_id, attempt=body.attempt, verb=Verb.POST_RESULT
+        bearer, value, ok=body.ok, task_id=body.task_id, attempt=body.attempt, verb=Verb.POST_RESULT
     )
     return replies.NO_CONTENT
 
@@ -129,7 +131,7 @@ async def output(request: Request) -> Reply:
     kind = bodies.validated_union(_OUTPUTS, value).type
     # A list reads the short fields from the beginning of a long output.
     body = {name: value[name] for name in sorted(value, key=_LONG_FIELDS.__contains__) if name != "type"}
-    event = OutputEvent(type=OutputType(kind), body=Json.of(body))
+    event = OutputEvent(type=OutputType(kind), body=await bodies.encoded_value(raw, body))
     await context.engine.workers.emit(bearer, event, idempotency=await idempotency_of(scope, raw))
     return replies.NO_CONTENT
 
