@@ -19,7 +19,9 @@ from app.cli.stdin_lines import StdinLines
 from swarmhold.console import Console
 from swarmhold.encoding import decode
 from swarmhold.errors import AnswerRejected
+from swarmhold.models.enums import QuestionStatus
 from swarmhold.models.frames import Ask
+from swarmhold.models.questions import Question
 from swarmhold.senior import Senior
 
 CHECK_INTERVAL_S = 0.3
@@ -70,6 +72,19 @@ def senior(
     run_call(call)
 
 
+def _how_it_ended(question: Question) -> str:
+    """Return who answered a question and through what, or that nobody waits for it any more."""
+    through = question.answered_through
+    if question.status is not QuestionStatus.ANSWERED:
+        return "Nobody waits for an answer any more."
+    if through is not None and through.door == "deadline":
+        return "Nobody answered in time: its default is the answer."
+    who = inert(question.answered_by or "Somebody else", lines=False)
+    if through is None or through.key_name is None:
+        return f"{who} answered it."
+    return f"{who} answered it, through {through.door} with the key {inert(through.key_name, lines=False)}."
+
+
 class AnsweringSession:
     """One senior who answers questions at a console."""
 
@@ -88,7 +103,7 @@ class AnsweringSession:
             except Skip:
                 self._put_off.append(ask)
             except Gone:
-                console.print(Text("  Somebody else answered it, or nobody waits for it any more.", style="yellow"))
+                console.print(Text(f"  {_how_it_ended(await self._seat.question(ask.key))}", style="yellow"))
 
     async def _next(self) -> Ask:
         """Return the next question; an empty line brings back one that was put off. Raises Quit."""

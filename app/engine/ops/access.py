@@ -39,6 +39,8 @@ from app.state.tables import ATTEMPTS, SESSIONS, TASKS, TOKENS
 READY = frozenset({Phase.SPAWNING, Phase.RUNNING})
 """Phases in which a worker may act."""
 
+_NO_KEYS = frozenset[str]()
+
 ALLOWED_ON_DESCENDANTS = frozenset({Verb.READ_TASK_STATE, Verb.POLL_TASK, Verb.CANCEL_TASK})
 """What a worker may do to descendants of its own task, if its scope has the verb."""
 
@@ -187,7 +189,7 @@ def _bound(state: State, attempt: Attempt, via: str) -> Caller:
         namespace=attempt.namespace,
         key_id=attempt.key_id,
         claimed_key_id=attempt.claimed_key_id,
-        further_keys=frozenset((attempt.further_keys or "").split()),
+        further_keys=frozenset(attempt.further_keys.split()) if attempt.further_keys else _NO_KEYS,
         jti=attempt.jti,
         session_id=attempt.session_id,
         task_id=attempt.task_id,

@@ -156,7 +156,7 @@ async def test_what_was_asked_before_is_there_and_what_others_answer_goes(
         with await asyncio.to_thread(_senior, node, "--bridge", "late") as terminal:
             await asyncio.to_thread(terminal.see, "Early?")
             await senior.answer(question.key, "first")
-            await asyncio.to_thread(terminal.see, "Somebody else answered it")
+            await asyncio.to_thread(terminal.see, "faster answered it, through rest with the key root.")
 
 
 async def test_agents_text_does_nothing_to_the_terminal(node: ServerProcess, operator: Operator) -> None:

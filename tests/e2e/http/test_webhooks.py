@@ -42,6 +42,15 @@ async def tasks(operator: httpx.AsyncClient, count: int) -> list[str]:
     return [reply.json()["id"] for reply in replies]
 
 
+async def test_a_webhook_has_a_name_that_people_can_see() -> None:
+    """422, and nothing is made."""
+    async with receiving() as receiver, node_that_tells(receiver) as node:
+        for name in ("a\u202eb", " a", "\ufeff"):
+            reply = await node.as_(ROOT_KEY).post(HOOKS, json={"url": receiver.url, "name": name})
+            assert (reply.status_code, reply.json()["code"]) == (422, "invalid-name")
+        assert (await node.as_(ROOT_KEY).get(HOOKS)).json()["items"] == []
+
+
 async def test_events_arrive_signed_in_order_and_once() -> None:
     """A receiver that is well gets every chosen event one time, in the feed's order, signed with its own secret."""
     async with receiving() as receiver, node_that_tells(receiver) as node:
