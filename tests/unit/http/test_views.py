@@ -52,6 +52,9 @@ SPECIAL: dict[str, Any] = {
     "delivered_to": Json('["b"]'),
     "choices": Json("[1]"),
     "answer_schema": Json("{}"),
+    "answered_through": Json(
+        '{"door": "rest", "role": "senior", "key_id": "K-1", "key_name": "k", "session_id": "S-1"}'
+    ),
     "kinds": Json('["task_pass"]'),
     "directive": TEXT,
     "prompt": TEXT,
