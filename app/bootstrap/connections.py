@@ -10,8 +10,8 @@ import structlog
 
 from app.bootstrap import descriptors
 
-MAX_RESERVE = 256
-"""Descriptors that are kept for the database, child processes, and calls to others; a quarter of a low limit."""
+MIN_RESERVE, MAX_RESERVE = 48, 256
+"""Descriptors that are kept for the database, child processes, and calls to others: a quarter of the limit between."""
 LOG_INTERVAL_S = 1.0
 
 _log = structlog.get_logger(__name__)
@@ -68,4 +68,4 @@ class ConnectionLimits:
 def attainable_connections() -> int:
     """Return how many connections leave enough descriptors of this process for everything else."""
     limit = descriptors.raise_limit()
-    return limit - min(MAX_RESERVE, limit // 4)
+    return max(1, limit - min(MAX_RESERVE, max(MIN_RESERVE, limit // 4)))

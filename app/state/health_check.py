@@ -11,6 +11,7 @@ from app.domain.clock import Instant
 from app.domain.errors import StoreUnavailable
 from app.state.port import Store
 from app.state.state import State
+from app.state.statements import Connection
 from app.state.tables import get_meta, set_meta
 
 WRITE_INTERVAL_SECONDS = 10.0
@@ -62,7 +63,7 @@ def _write_timestamp(state: State) -> None:
     set_meta(state.db, _NAME, str(state.now))
 
 
-def last_checked_at(state: State) -> Instant | None:
+def last_checked_at(db: Connection) -> Instant | None:
     """Return when a health check last wrote; while a server runs, that is at most about ten seconds ago."""
-    text = get_meta(state.db, _NAME)
+    text = get_meta(db, _NAME)
     return None if text is None else int(text)

@@ -27,13 +27,15 @@ from tests.support.pipes import full_pipe
 from tests.support.postgres import PostgresCluster, PostgresFailedError, running_postgres
 from tests.support.processes import ServerFailedError, ServerProcess
 from tests.support.receiver import Receiver, receiving
-from tests.support.waiting import eventually
+from tests.support.waiting import DeadlinePassedError, eventually
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(0 if MINUTES else 240)]
 
 STRIKES = 16 if MINUTES else 3
 """In one season, after which a new node begins with an empty database."""
 REFUSALS = 5
+FULL_START_S = 15
+"""How long a server may try to start on a full disk, which need not succeed."""
 LEASE_S = LEASE.total_seconds()
 FILE_DISK = 64 * 1024**2
 POSTGRES_DISK = 512 * 1024**2
@@ -151,8 +153,8 @@ class Strikes:
 
 def _try_to_start(node: ServerProcess) -> None:
     try:
-        node.start()
-    except ServerFailedError:
+        node.start(within=FULL_START_S)
+    except (ServerFailedError, DeadlinePassedError):
         assert not node.running
 
 

@@ -1,6 +1,7 @@
 """PostgreSQL goes away under a node in full work, and comes back: the node says so meanwhile, and goes on by itself."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, aclosing
 from datetime import timedelta
@@ -11,7 +12,7 @@ import pytest
 from swarmhold import Observer, SwarmholdClient
 from swarmhold.models.events import Event
 from swarmhold.models.spawners import ExternalSpawner
-from tests.chaos.lives import CALL_RETRY, PROGRAMS
+from tests.chaos.lives import CALL_RETRY, LEASE, PROGRAMS, RETRY
 from tests.chaos.survival import LONG, ROUNDS, SEED, diagnose, survive
 from tests.conftest import StartServer
 from tests.support.cutting import cutting_proxy
@@ -150,6 +151,32 @@ async def test_who_waits_goes_on_waiting_through_an_outage(start_server: StartSe
     cursors = [int(event.cursor) for event in followed]
     assert cursors == sorted(set(cursors))
     assert [event.kind for event in followed].count("senior_answered") == 1
+
+
+@pytest.mark.parametrize("how", ["killed", "standing still"])
+async def test_a_live_worker_outlives_an_outage_that_is_longer_than_its_lease(
+    start_server: StartServer, cluster: PostgresCluster, how: str
+) -> None:
+    """Its heartbeats are refused, or wait, for three leases; afterwards it goes on, and its attempt is the only one."""
+    node = await asyncio.to_thread(start_server, settings={"SWARMHOLD_DATABASE_URL": cluster.create_database()})
+    begin, end = (cluster.kill, cluster.start) if how == "killed" else (cluster.pause, cluster.resume)
+    async with SwarmholdClient(node.url, call_retry=CALL_RETRY) as server:
+        operator = await server.attach_operator(node.root_key(), "o")
+        task = await operator.start_task("a", "d", retry=RETRY)
+        attempt = await operator.dispatch(task.id, ExternalSpawner(), lease=LEASE)
+        assert attempt.worker_handle is not None
+        worker = server.worker(attempt.worker_handle)
+        await worker.heartbeat()
+        await asyncio.to_thread(begin)
+        beating = asyncio.create_task(worker.heartbeat())
+        back_at = time.monotonic() + 3 * LEASE.total_seconds()
+        await eventually(lambda: time.monotonic() >= back_at)
+        await asyncio.to_thread(end)
+
+        assert not (await asyncio.wait_for(beating, 60)).cancelled
+        await worker.submit("done")
+        settled = await operator.task(task.id)
+        assert (settled.last_result, settled.attempt) == ("done", 1)
 
 
 def let_in(start_server: StartServer, node: ServerProcess, url: str) -> ServerProcess | None:

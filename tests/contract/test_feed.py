@@ -1,4 +1,5 @@
 import asyncio
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +16,9 @@ from app.state.postgres.store import PostgresStore
 from app.state.sqlite import files as sqlite_files
 from app.state.sqlite.store import SqliteStore
 from app.state.state import State
-from app.state.tables import set_meta
+from app.state.tables import get_meta, set_meta
 from tests.contract.conftest import PATIENT
+from tests.support.clocks import HandClock
 
 
 def tell(label: str, count: int = 1):
@@ -171,3 +173,72 @@ async def test_a_restored_copy_goes_on_above_every_cursor_issued_since(postgres_
         await store.transact("tell", tell("after"))
         assert await labels_behind(store, head) == ["after.0"]
         await store.close()
+
+
+AWAY_S = 3600
+
+
+async def test_an_older_file_that_was_put_back_goes_on_above_every_cursor_issued_since(tmp_path: Path) -> None:
+    """Nothing marks it as a copy: that no server had it open for long is enough."""
+    clock, file, copy = HandClock(), tmp_path / "node.db", tmp_path / "copy.db"
+    store = SqliteStore(str(file), clock=clock)
+    await store.open()
+    await store.transact("tell", tell("before"))
+    await store.check()
+    await store.close()
+    shutil.copy(file, copy)
+    await store.open()
+    for number in range(5):
+        await store.transact("tell", tell(f"lost {number}", 100))
+    issued = await store.read(lambda state: feed.head(state.db))
+    await store.close()
+    copy.replace(file)
+    clock.advance(AWAY_S)
+
+    await store.open()
+    assert await store.read(lambda state: feed.head(state.db)) > issued
+    await store.transact("tell", tell("after"))
+    assert await labels_behind(store, issued) == ["after.0"]
+    await store.close()
+
+
+async def test_a_short_absence_leaves_the_cursors_alone(tmp_path: Path) -> None:
+    """A server that is started again goes on without a jump."""
+    clock = HandClock()
+    store = SqliteStore(str(tmp_path / "node.db"), clock=clock)
+    await store.open()
+    await store.transact("tell", tell("before"))
+    await store.check()
+    issued = await store.read(lambda state: feed.head(state.db))
+    await store.close()
+    clock.advance(30)
+    await store.open()
+    assert await store.read(lambda state: feed.head(state.db)) == issued
+    await store.close()
+
+
+async def test_a_database_of_another_history_goes_on_above_every_cursor_issued_since(postgres_url: str) -> None:
+    """After a recovery to a point in time, say: the cluster has another timeline than the database remembers."""
+    clock = HandClock()
+    store = PostgresStore(postgres_url, clock=clock)
+    await store.open()
+    await store.transact("tell", tell("before"))
+    await store.check()
+    head = await store.read(lambda state: feed.head(state.db))
+    history = await store.read(lambda state: get_meta(state.db, "feed_history"))
+    assert history is not None
+    assert history.endswith("/00000001")
+    await store.transact("note", lambda state: set_meta(state.db, "feed_history", history[:-1] + "0"))
+    await store.close()
+    clock.advance(AWAY_S)
+
+    await store.open()
+    leapt = await store.read(lambda state: feed.head(state.db))
+    assert leapt > head + AWAY_S * feed.TRANSACTIONS_PER_S * SLOTS_PER_TRANSACTION
+    await store.transact("tell", tell("after"))
+    assert await labels_behind(store, head) == ["after.0"]
+    await store.close()
+
+    await store.open()
+    assert await store.read(lambda state: feed.head(state.db)) < leapt + 10**6 * SLOTS_PER_TRANSACTION
+    await store.close()

@@ -106,6 +106,42 @@ def test_postgres_attempts_of_before_get_their_spawners_properties(empty_postgre
         raw.rollback()
 
 
+def _task(task_id: str, parent: str | None) -> str:
+    """Insert a task as schema 0003 has it."""
+    cells = {
+        str(column.name): "0" if isinstance(column.type, (sa.BigInteger, sa.SmallInteger)) else "'x'"
+        for column in schema.tasks.columns
+        if column.server_default is None and not column.nullable
+    } | {"id": f"'{task_id}'", "parent_task_id": "NULL" if parent is None else f"'{parent}'"}
+    return f"INSERT INTO tasks ({', '.join(cells)}) VALUES ({', '.join(cells.values())})"  # noqa: S608 - constants
+
+
+BEFORE_0004 = (*BEFORE_0003, "0003")
+# Children come before their parents as well, and one has none any more.
+TREE = [("a", "r"), ("b", "a"), ("c", "b"), ("other", None), ("below", "other"), ("r", None), ("stray", "gone")]
+ROOTS = [("a", "r"), ("b", "r"), ("below", "other"), ("c", "r"), ("other", None), ("r", None), ("stray", None)]
+FOUND_ROOTS = "SELECT id, root_task_id FROM tasks ORDER BY id"
+
+
+def test_sqlite_tasks_of_before_get_their_roots() -> None:
+    """Limits of trees of tasks count by the root, which was not recorded until schema 0004."""
+    raw = apsw.Connection(":memory:")
+    before = [*migrations.statements("sqlite", BEFORE_0004), *(_task(*one) for one in TREE)]
+    for statement in (*before, *migrations.statements("sqlite", ("0004",))):
+        raw.execute(statement)
+    assert raw.execute(FOUND_ROOTS).fetchall() == ROOTS
+
+
+def test_postgres_tasks_of_before_get_their_roots(empty_postgres_url: str) -> None:
+    """The other database finds the same roots."""
+    before = [*migrations.statements("postgresql", BEFORE_0004), *(_task(*one) for one in TREE)]
+    with psycopg.connect(empty_postgres_url) as raw:
+        for statement in (*before, *migrations.statements("postgresql", ("0004",))):
+            raw.execute(statement.encode())
+        assert raw.execute(FOUND_ROOTS).fetchall() == ROOTS
+        raw.rollback()
+
+
 def test_revisions_are_those_that_alembic_finds() -> None:
     """Alembic's own tools see the same line of revisions, each after the one before."""
     config = Config()

@@ -27,9 +27,9 @@ class ServerProcess:
     """A node with its own data directory and port.
 
     `settings` are `SWARMHOLD_*` variables; those of the tests' own environment do not reach it. It writes to the
-    descriptor `output` where one is given, else to a log file. Every method blocks
-    its caller: use `asyncio.to_thread` inside a running loop. Not safe for concurrent use. Leaving it as a context
-    stops it.
+    descriptor `output` where one is given, else to a log file, and has `max_descriptors` of its own at most. Every
+    method blocks its caller: use `asyncio.to_thread` inside a running loop. Not safe for concurrent use. Leaving it as
+    a context stops it.
     """
 
     data_dir: Path
@@ -38,6 +38,7 @@ class ServerProcess:
     arguments: tuple[str, ...] = ()
     log_file: Path | None = None
     output: int | None = None
+    max_descriptors: int | None = None
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -128,11 +129,16 @@ class ServerProcess:
         }
         return {**own, "PYTHONUNBUFFERED": "1", **place, **self.settings}
 
+    def _command(self) -> list[str]:
+        limited = ["/bin/sh", "-c", f'ulimit -n {self.max_descriptors}; exec "$@"', "sh"]
+        serve = [str(Path(sys.executable).with_name("swarmhold")), "serve", *self.arguments]
+        return serve if self.max_descriptors is None else limited + serve
+
     def _launch(self, *, within: float) -> None:
         self._log_file.parent.mkdir(parents=True, exist_ok=True)
         with self._log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [str(Path(sys.executable).with_name("swarmhold")), "serve", *self.arguments],
+                self._command(),
                 stdin=subprocess.DEVNULL,
                 stdout=log if self.output is None else self.output,
                 stderr=log if self.output is None else self.output,

@@ -130,5 +130,5 @@ def shift_sessions(state: State, shift: Shift) -> int:
 
 def downtime(state: State) -> tuple[Instant, Instant] | None:
     """Return from when to when no server process had this database open; None for a new database."""
-    since = last_checked_at(state)
+    since = last_checked_at(state.db)
     return None if since is None or since >= state.now else (since, state.now)

@@ -240,7 +240,7 @@ class PostgresStore:
         """Migrate the database and settle the offset of its cursors, in one transaction."""
         db.begin()
         migrations.migrate(db)
-        self._offset = settle_feed_offset(db)
+        self._offset = settle_feed_offset(db, self._clock())
         db.commit()
 
     def _close_idle(self) -> None:

@@ -9,9 +9,14 @@ from typing import Any
 
 import apsw
 
+from app.domain.clock import Instant
 from app.domain.errors import StoreUnavailable
 from app.state import feed, private_file
+from app.state.health_check import WRITE_INTERVAL_SECONDS, last_checked_at
 from app.state.sqlite.connection import UNUSABLE, unavailable
+from app.state.statements import Connection
+
+LONG_ABSENCE_MS = 60_000
 
 
 class FileLock:
@@ -50,6 +55,18 @@ class FileLock:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
+
+
+def leap_after_absence(db: Connection, now: Instant) -> None:
+    """Leap cursors when no server had this file open for long, since it may be an older copy that was put back.
+
+    Readers may know cursors that were issued after the copy was made. Called in a transaction.
+    """
+    checked_at = last_checked_at(db)
+    if checked_at is not None and now - checked_at > LONG_ABSENCE_MS:
+        absence_s = (now - checked_at) // 1000 + round(WRITE_INTERVAL_SECONDS)
+        by = absence_s * feed.EVENTS_PER_S
+        db.change("UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'events'", (by,))
 
 
 def leap_cursors(path: Path, age_s: float) -> None:

@@ -16,7 +16,7 @@ from typing import TypeVar
 import apsw
 
 from app.domain.audit import AuditSeal
-from app.domain.clock import Clock, system_clock
+from app.domain.clock import Clock, Instant, system_clock
 from app.domain.errors import StoreUnavailable
 from app.domain.ids import IdSource
 from app.state import migrations, private_file
@@ -34,7 +34,7 @@ from app.state.sqlite.connection import (
     open_raw,
     unavailable,
 )
-from app.state.sqlite.files import FileLock, copy_database
+from app.state.sqlite.files import FileLock, copy_database, leap_after_absence
 from app.state.sqlite.writer import SqliteWriter
 from app.state.state import State, even_jitter
 from app.state.worker_threads import WorkerThreads
@@ -102,7 +102,7 @@ class SqliteStore:
         try:
             if not self._memory:
                 self._lock.acquire()
-            await writer.open(_migrate)
+            await writer.open(partial(_prepare, now=self._clock()))
         except BaseException as error:
             await self._release()
             if isinstance(error, UNUSABLE):
@@ -232,11 +232,12 @@ def _create_privately(path: Path) -> None:
         raise StoreUnavailable(f"cannot open the database file {path}: {error.strerror}") from error
 
 
-def _migrate(db: SqliteConnection) -> None:
+def _prepare(db: SqliteConnection, now: Instant) -> None:
     db.begin()
     try:
         db.start_operation()
         migrations.migrate(db)
+        leap_after_absence(db, now)
         db.commit()
     finally:
         db.rollback()

@@ -5,8 +5,10 @@ import json
 import os
 import re
 import resource
+import socket
 import stat
 import subprocess
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,6 +23,8 @@ from swarmhold.models.enums import Role
 from swarmhold.models.spawners import ExternalSpawner
 from tests.conftest import StartServer
 from tests.e2e.cli.conftest import SWARMHOLD
+from tests.support.ports import LOOPBACK
+from tests.support.processes import ServerProcess
 from tests.support.waiting import eventually, wait_until
 
 
@@ -56,6 +60,47 @@ def test_it_serves_more_connections_than_its_shell_would_let_it(start_server: St
     (limit,) = re.findall(r"Max open files +(\d+)", Path(f"/proc/{node.pid}/limits").read_text())
 
     assert int(limit) == min(hard, descriptors.MAX_LIMIT)
+
+
+@pytest.mark.parametrize("limit", [64, 128])
+def test_strangers_cannot_take_every_descriptor(start_server: StartServer, limit: int) -> None:
+    """Connections beyond the reserve are closed, logged and counted; a task, a child process too, goes as ever."""
+    node = start_server(max_descriptors=limit, settings={"SWARMHOLD_SPAWN__PROGRAMS": '{"cat": "/bin/cat"}'})
+    root = {"Authorization": f"Bearer {node.root_key()}"}
+    with ExitStack() as stack:
+        client = stack.enter_context(httpx.Client(base_url=node.url, trust_env=False, timeout=60))
+        token = client.post("/v1/operator/sessions", json={"operator_id": "o", "ttl": 600}, headers=root).json()[
+            "token"
+        ]
+        operator = {"Authorization": f"Bearer {token}"}
+        for _ in range(limit):
+            stack.enter_context(socket.create_connection((LOOPBACK, node.port), timeout=60))
+        wait_until(lambda: _metric(client, root, "swarmhold_connections_refused_total") > 0)
+        # The last one is closed without a reply; it would wait for the head of its request otherwise.
+        with socket.create_connection((LOOPBACK, node.port), timeout=60) as refused, suppress(ConnectionResetError):
+            assert refused.recv(1) == b""
+        assert "cause='descriptors'" in node.logs()
+        body = {"agent": "a", "initial_directive": "said"}
+        task = client.post("/v1/operator/tasks", json=body, headers=operator).json()["id"]
+        path, spawner = f"/v1/operator/tasks/{task}", {"kind": "process", "program": "cat"}
+        ended = client.post(f"{path}/dispatch?wait=50", json={"spawner": spawner}, headers=operator).json()
+        assert (ended["outcome"], ended["value"]) == ("pass", "said")
+
+    wait_until(lambda: _is_served(node), awaited="a new connection to be served")
+    assert "Too many open files" not in node.logs()
+    assert node.stop() == 0
+
+
+def _metric(client: httpx.Client, root: dict[str, str], name: str) -> float:
+    text = client.get("/metrics", headers=root).text
+    return next(float(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name} "))
+
+
+def _is_served(node: ServerProcess) -> bool:
+    """Whether a new connection is served."""
+    with suppress(httpx.TransportError):
+        return httpx.get(f"{node.url}/readyz", trust_env=False, timeout=5).status_code == 200
+    return False
 
 
 def test_a_taken_port_and_a_taken_database_are_told(start_server: StartServer) -> None:

@@ -199,6 +199,22 @@ async def test_a_reader_that_fell_behind_is_told_from_where_and_misses_nothing()
     assert cursors == list(range(cursors[0], head + 1))
 
 
+@pytest.mark.parametrize("door", ["after", "last-event-id"])
+async def test_a_reader_that_is_ahead_of_the_feed_is_notified(node: Node, door: str) -> None:
+    """As after an older copy was put back: it gets `lagged` with the cursor at which it goes on, then new events."""
+    ahead = "9007199254740991"
+    operator = await node.operator()
+    query, headers = (f"?after={ahead}", {}) if door == "after" else ("", {"Last-Event-ID": ahead})
+    async with following(operator, query, **headers) as stream:
+        (first,) = await take(stream, 1)
+        task, _ = await node.worker(operator)
+        (created,) = await take(stream, 1)
+
+    assert (first.event, first.id) == ("lagged", str(data_of(first)["cursor"]))
+    assert data_of(first)["cursor"] < int(ahead)
+    assert (created.event, data_of(created)["task_id"]) == ("task_created", task)
+
+
 async def happen(node: Node, count: int) -> None:
     """That many large events, in one transaction."""
 

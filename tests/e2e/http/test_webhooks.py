@@ -9,6 +9,7 @@ from app.engine.engine import Engine
 from app.engine.ops.rules import EngineCfg
 from app.engine.parts import default_parts
 from app.spawning.outbound.webhooks import SenderSettings, WebhookSender
+from app.state.tables import WEBHOOKS
 from tests.support.receiver import Receiver, receiving
 from tests.support.serving import ROOT_KEY, Node, served
 from tests.support.waiting import eventually
@@ -143,6 +144,25 @@ async def test_a_replay_delivers_again_from_a_cursor() -> None:
 
         future = await root.post(f"{HOOKS}/{made['id']}/replay", json={"after": first[-1] + 1000})
         assert (future.status_code, future.json()["code"]) == (400, "invalid-request")
+
+
+async def test_a_webhook_that_is_ahead_of_the_feed_goes_on_from_its_end() -> None:
+    """As after an older copy was put back: it is not left in silence, and says why."""
+    async with receiving() as receiver, node_that_tells(receiver) as node:
+        operator = await node.operator()
+        made = await hook(node, receiver, events=["task_created"])
+        await node.as_(ROOT_KEY).post(f"{HOOKS}/{made['id']}/pause")
+        ahead = 2**53 - 1
+        await node.engine.store.transact("ahead", lambda state: WEBHOOKS.update(state.db, made["id"], cursor=ahead))
+        await node.as_(ROOT_KEY).post(f"{HOOKS}/{made['id']}/resume")
+
+        async def rewound() -> bool:
+            seen = (await node.as_(ROOT_KEY).get(f"{HOOKS}/{made['id']}")).json()
+            return seen["cursor"] < ahead and "ahead of the feed" in seen["last_error"]
+
+        await eventually(rewound)
+        (task_id,) = await tasks(operator, 1)
+        await eventually(lambda: [event["task_id"] for event in receiver.events] == [task_id])
 
 
 async def test_a_pause_holds_events_back_and_keeps_the_place() -> None:
