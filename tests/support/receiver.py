@@ -28,6 +28,7 @@ class Receiver:
     replies: list[int] = field(default_factory=list[int])
     headers: dict[str, str] = field(default_factory=dict[str, str])
     bodies: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    texts: list[bytes] = field(default_factory=list[bytes])
     tries: int = 0
 
     @property
@@ -54,6 +55,7 @@ class Receiver:
             verify([self.secret.encode()], request.headers, body)
         if status < 300:
             self.bodies.append(orjson.loads(body))
+            self.texts.append(body)
         await Response(status_code=status, headers=self.headers)(scope, receive, send)
 
 

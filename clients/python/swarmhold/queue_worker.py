@@ -157,8 +157,8 @@ async def _watch(job: Job, working: asyncio.Task[tuple[JsonValue, bool]]) -> Non
             log.debug("watch broke off", extra={"task_id": job.task_id, "reason": str(error)})
         await asyncio.sleep(_WATCH_AGAIN_S)
     if cancelled:
-        log.info("task was cancelled", extra={"task_id": job.task_id, "attempt": job.attempt})
         working.cancel()
+        log.info("task was cancelled", extra={"task_id": job.task_id, "attempt": job.attempt})
 
 
 async def _invoke(work: Callable[[Job], Awaitable[JsonValue]], job: Job) -> tuple[JsonValue, bool]:

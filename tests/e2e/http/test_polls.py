@@ -9,12 +9,16 @@ import httpx
 import pytest
 
 from app.domain.access import Role
+from swarmhold import Job, SwarmholdClient
+from swarmhold.models.spawners import QueueSpawner
 from tests.conftest import StartServer
 from tests.support.serving import ROOT_KEY, Node, served
 from tests.support.waiting import eventually
 
 OP, WORK, SENIOR = "/v1/operator", "/v1/worker", "/v1/senior"
 HOLD_S = 3
+SOON_S = 5
+"""A second, and what a busy machine needs."""
 
 
 @pytest.fixture
@@ -203,3 +207,31 @@ async def test_a_claim_is_answered_by_a_dispatch(node: Node) -> None:
     assert job["base_url"].startswith("http")
     assert job["lease_expires_at"].endswith("Z")
     assert (await node.as_(job["worker_handle"]).post(f"{WORK}/submit", content="done")).status_code == 204
+
+
+async def test_a_cancelled_queue_worker_hears_of_it_at_once() -> None:
+    """Long before its next heartbeat, which is 20 seconds away: its function is cancelled while it waits."""
+    begun, stopped = asyncio.Event(), asyncio.Event()
+
+    async def work(job: Job) -> None:
+        del job
+        begun.set()
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            stopped.set()
+
+    async with served() as node, SwarmholdClient(node.url) as client:
+        operator = client.operator(await node.attach())
+        task = await operator.start_task("coder", "x")
+        await operator.dispatch(task.id, QueueSpawner(queue="q"))
+        loop = client.queue_worker(ROOT_KEY, "q", work, heartbeat=timedelta(seconds=20))
+        running = asyncio.create_task(loop.run())
+        async with asyncio.timeout(60):
+            await begun.wait()
+        await operator.cancel(task.id)
+        async with asyncio.timeout(SOON_S):
+            await stopped.wait()
+        loop.stop()
+        async with asyncio.timeout(60):
+            await running

@@ -5,6 +5,8 @@ from typing import Any
 
 import httpx
 
+from app.domain.events import EventKind
+from app.domain.numbers import ExactFloat
 from app.engine.engine import Engine
 from app.engine.ops.rules import EngineCfg
 from app.engine.parts import default_parts
@@ -234,3 +236,20 @@ async def test_a_server_without_the_setting_refuses_all() -> None:
 
         assert refused.status_code == 400
         assert "webhooks.allow" in refused.json()["detail"]
+
+
+async def test_numbers_of_events_keep_their_digits() -> None:
+    """In what a receiver gets, and in the stream of events."""
+    number = 20000000000000000001
+    async with receiving() as receiver, node_that_tells(receiver) as node:
+        await hook(node, receiver, events=["worker_output"])
+        await node.engine.with_state(
+            "emit", lambda state: state.emit(EventKind.WORKER_OUTPUT, namespace=1, n=[number, ExactFloat("1.10")])
+        )
+        await eventually(lambda: len(receiver.texts) == 1)
+
+        operator = await node.operator()
+        async with operator.stream("GET", "/v1/operator/events?after=0&types=worker_output") as stream:
+            line = await anext(line async for line in stream.aiter_lines() if line.startswith("data: "))
+        for text in (receiver.texts[0].decode(), line):
+            assert f'"n":[{number},1.10]' in text

@@ -79,6 +79,42 @@ async def test_an_answer_is_accepted_and_the_task_goes_on(node: Node) -> None:
     assert question["delivered_to"] == ["desk"]
 
 
+async def test_numbers_of_frames_keep_their_digits(node: Node) -> None:
+    """In what is asked and in the answer; the second of two choices beyond 2**53 is recorded as the second."""
+    operator, digits = await node.operator(), "[20000000000000000001,0.1234567890123456789,1.10,1e5,-0]"
+    _, worker = await node.worker(operator)
+    body = f'{{"question":{digits},"choices":[9007199254740992,9007199254740993]}}'
+    asked = await worker.post(f"{WORK}/questions", content=body, headers={"Content-Type": "application/json"})
+    other = await ask(node)
+    async with speaking(node, DESK, await node.attach(Role.SENIOR)) as desk, asyncio.timeout(60):
+        await desk.receive()
+        shown = await desk.socket.recv(decode=True)
+        assert f'"question":{digits},"choices":[9007199254740992,9007199254740993]' in shown
+        await desk.receive()
+        for key, value in ((asked.json()["key"], "9007199254740993"), (other, digits)):
+            await desk.socket.send(f'{{"type":"answer","key":"{key}","value":{value}}}')
+            assert (await desk.receive())["type"] == "accepted"
+            assert f'"answer":{value}' in (await operator.get(f"{OP}/questions/{key}?hold=0")).text
+
+
+async def test_a_large_inbox_comes_in_frames_of_their_own(node: Node) -> None:
+    """Hundreds of open questions, each in one frame within the limit, oldest first."""
+    operator = await node.operator()
+    keys: list[str] = []
+    for _ in range(13):
+        _, worker = await node.worker(operator)
+        for _ in range(32):
+            reply = await worker.post(f"{WORK}/questions", json={"question": "x" * 10_000})
+            keys.append(reply.json()["key"])
+    async with speaking(node, DESK, await node.attach(Role.SENIOR)) as desk, asyncio.timeout(60):
+        assert (await desk.receive())["open"] == len(keys)
+        texts = [str(await desk.socket.recv()) for _ in keys]
+
+        assert max(map(len, texts)) <= Limits().frame_bytes
+        assert [json.loads(text)["key"] for text in texts] == keys
+        assert await desk.silent()
+
+
 async def test_an_answer_that_breaks_the_schema_leaves_the_question_open(node: Node) -> None:
     """It is rejected, and a better one is accepted."""
     key = await ask(node, answer_schema={"type": "integer"})

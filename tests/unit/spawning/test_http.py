@@ -273,6 +273,15 @@ def test_weak_settings_are_refused_at_start() -> None:
         HttpWorkers(HttpWorkerSettings(allow=("nonsense",), secrets=(SECRET,)))
 
 
+async def test_numbers_of_a_reply_keep_their_digits() -> None:
+    """Integers and decimals alike."""
+    digits = "[20000000000000000001,0.1234567890123456789,1.10,1e5,-0]"
+    async with serving(lambda _: reply(200, f'{{"value":{digits}}}'.encode())) as server:
+        exit = await given(server)
+    assert exit.final is not None
+    assert exit.final.value.text == digits
+
+
 async def test_a_reply_of_too_many_values_fails_the_spawn() -> None:
     """Nothing is built from it."""
     async with serving(lambda _: reply(200, {"value": [1] * 100_000})) as server:

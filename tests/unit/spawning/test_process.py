@@ -96,6 +96,15 @@ async def test_more_values_than_the_limit_are_no_result(programs: ProgramList) -
     assert exit.final == Final(value=Json.of("1,2,3," * 200_000), ok=True)
 
 
+@pytest.mark.parametrize("written", ["{}", '{{"type":"final","content":{{"kind":"inline","value":{}}}}}'])
+async def test_numbers_keep_their_digits(programs: ProgramList, written: str) -> None:
+    """Of a document and of a final event."""
+    digits = "[20000000000000000001,0.1234567890123456789,1.10,1e5,-0]"
+    exit = await run(programs, "sh", "cat", prompt=written.format(digits))
+    assert exit.final is not None
+    assert exit.final.value.text == digits
+
+
 async def test_all_three_pipes_at_once(programs: ProgramList) -> None:
     """A megabyte to standard error before anything is read does not stop the rest."""
     script = "import sys; sys.stderr.write('e' * 2**20); sys.stdout.write(str(len(sys.stdin.read())))"
