@@ -44,6 +44,8 @@ def check_optional(text: str | None, field: str) -> None:
 
 def check_labels(labels: Mapping[str, str]) -> None:
     """Raise InvalidName unless these may be the labels of a task."""
+    if not labels:
+        return
     for name, value in labels.items():
         check_name(name, "labels")
         check_name(value, "labels")

@@ -59,7 +59,7 @@ def task(state: TaskState, cut: Sequence[str] = ()) -> View:
     shown: View = {
         "id": row.id,
         "spec": {"agent": row.agent, "initial_directive": row.directive.fragment},
-        "status": row.status.value,
+        "status": str(row.status),
         "attempt": row.attempt,
         "suspended_on": state.suspended_on,
         "last_result": fragment(row.last_result),

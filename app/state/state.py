@@ -139,7 +139,7 @@ class State:
         body = Json.of(data).text if data else None
         if body is not None and len(body) > LONG_EVENT:
             body = Json.of({name: _cut(value) for name, value in data.items()}).text
-        self._events.append((kind.value, self.now, task_id, session_id, attempt, body, namespace))
+        self._events.append((str(kind), self.now, task_id, session_id, attempt, body, namespace))
 
     def audit(self, row: AuditRow) -> None:
         """Append a row to the audit log in this transaction; its number and digest are given when it is written."""

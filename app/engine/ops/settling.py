@@ -11,7 +11,7 @@ from app.domain.outputs import Final
 from app.domain.questions import QuestionStatus
 from app.domain.tasks import SETTLED, RetryOn, Status, Step, Task, step
 from app.engine.ops.queries import OPEN_QUESTIONS, lock_task
-from app.engine.ops.tasks import change
+from app.engine.ops.tasks import change, write
 from app.state.state import State
 from app.state.tables import ATTEMPTS, QUESTIONS
 
@@ -82,8 +82,8 @@ def end_attempt(
         task_id=attempt.task_id,
         attempt=attempt.attempt,
         session_id=attempt.session_id,
-        outcome=outcome.value,
-        reason=reason.value,
+        outcome=outcome,
+        reason=reason,
         **({"detail": detail} if detail else {}),
     )
     state.wake(f"attempt:{attempt.task_id}")
@@ -171,8 +171,18 @@ def _why_lost(state: State, attempt: Attempt) -> str:
 # Tasks
 
 
-def settle_task(state: State, task: Task, status: Status, *, result: Json | None, **data: Any) -> Task:
+def settle_task(state: State, task: Task, status: Status, *, result: Json | None, **data: Any) -> None:
     """Bring the task to a settled status: open questions are withdrawn, waiters woken, the event emitted."""
+    write(state, task, **_settled(state, task, status, result, data))
+
+
+def settled_task(state: State, task: Task, status: Status, *, result: Json | None, **data: Any) -> Task:
+    """Settle the task as `settle_task` does, and return it."""
+    return change(state, task, **_settled(state, task, status, result, data))
+
+
+def _settled(state: State, task: Task, status: Status, result: Json | None, data: dict[str, Any]) -> dict[str, Any]:
+    """Do what goes with settling a task, and return the fields that its row gets."""
     assert status in SETTLED  # noqa: S101 - every caller passes a constant
     if task.open_questions:
         withdraw_questions(state, task, f"the task is {status.value}")
@@ -184,16 +194,14 @@ def settle_task(state: State, task: Task, status: Status, *, result: Json | None
         attempt=task.attempt,
         **data,
     )
-    return change(
-        state,
-        task,
-        status=status,
-        live=False,
-        last_result=result,
-        open_questions=0,
-        retry_at=None,
-        settled_at=state.now,
-    )
+    return {
+        "status": status,
+        "live": False,
+        "last_result": result,
+        "open_questions": 0,
+        "retry_at": None,
+        "settled_at": state.now,
+    }
 
 
 def settle_after_answer(state: State, task: Task, attempt: Attempt) -> None:

@@ -77,7 +77,8 @@ def check_spec(spec: TaskSpec) -> None:
 
 def check_directive(limits: Limits, text: str, *, subject: str = "What was sent") -> None:
     """Raise PayloadTooLarge, whose message names the `subject`, for a directive or prompt beyond the limit."""
-    if len(text) > limits.directive_bytes or len(text.encode(errors="replace")) > limits.directive_bytes:
+    # A character has 4 bytes at most: of short texts no bytes are made.
+    if len(text) > limits.directive_bytes // 4 and len(text.encode(errors="replace")) > limits.directive_bytes:
         raise PayloadTooLarge("directive", limits.directive_bytes, subject=subject)
 
 

@@ -15,7 +15,7 @@ from app.domain.tasks import Status, Step, Task, step
 from app.engine.ops import audit
 from app.engine.ops.principals import require_may_pass
 from app.engine.ops.queries import lock_task
-from app.engine.ops.settling import end_live, settle_task
+from app.engine.ops.settling import end_live, settled_task
 from app.state.state import State
 from app.state.tables import LATE_RESULTS
 
@@ -82,7 +82,7 @@ def _judge(
         detail |= {"verdict": what.name.lower(), "attempt": late.attempt, "index": late.index}
     audit.record(state, caller, action, target=task.id, namespace=task.namespace, **detail)
     result = value if value is not None else task.last_result
-    return settle_task(state, task, after, result=result, by=caller.subject, verdict=what.value)
+    return settled_task(state, task, after, result=result, by=caller.subject, verdict=what.value)
 
 
 def adopt(
