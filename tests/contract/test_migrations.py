@@ -139,6 +139,105 @@ def test_postgres_tasks_of_before_get_their_roots(empty_postgres_url: str) -> No
         for statement in (*before, *migrations.statements("postgresql", ("0004",))):
             raw.execute(statement.encode())
         assert raw.execute(FOUND_ROOTS).fetchall() == ROOTS
+
+
+BEFORE_0005 = (*BEFORE_0004, "0004")
+OWNERS = "SELECT id, key_id FROM held_ids ORDER BY id"
+ASKERS = "SELECT key, asker_keys FROM questions ORDER BY key"
+
+
+def _principals_of_before() -> list[str]:
+    """Keys, their sessions with ids, and attempts that asked, as releases before schema 0005 stored them."""
+
+    def row(table: str, **cells: object) -> str:
+        """An insert with what every such row needs."""
+        shown = {name: f"'{value}'" if isinstance(value, str) else str(value) for name, value in cells.items()}
+        return f"INSERT INTO {table} ({', '.join(shown)}) VALUES ({', '.join(shown.values())})"  # noqa: S608 - a test's rows
+
+    made: list[str] = []
+    for number, (name, root) in enumerate((("root", 1), ("a", 0), ("b", 0)), 1):
+        made += [
+            row("api_keys", id=f"K-{name}", name=name, roles="operator", digest=name, root=root, created_at=0),
+            row(
+                "tokens",
+                jti=f"W-{name}",
+                role="operator",
+                subject=name,
+                parent_jti=f"K-{name}",
+                issued_at=0,
+                expires_at=9,
+            ),
+            row(
+                "sessions",
+                id=f"S-{name}",
+                operator_id=name,
+                role="operator",
+                jti=f"W-{name}",
+                bridge_id="desk",
+                hook_id=f"hook-{name}",
+                operator_kind_overrides="{}",
+                bp_agent_kinds="{}",
+                rebuildable=1,
+                attached=1,
+                attached_at=number,
+                last_seen=number,
+                expires_at=9,
+            ),
+        ]
+    attempt = {
+        "agent": "a",
+        "phase": "running",
+        "kind": "queue",
+        "spawner": "{}",
+        "layers": "[]",
+        "steps": 0,
+        "repeatable": 1,
+        "handle_expires_at": 9,
+        "priority": 0,
+        "turn": 0,
+        "epoch": 1,
+        "outputs": 0,
+        "late": 0,
+        "started_at": 0,
+    }
+    question = {
+        "agent": "a",
+        "purpose": "ask",
+        "asked_by": "w",
+        "asker_role": "worker",
+        "question": "1",
+        "on_deadline": "keep_waiting",
+        "asked_at": 0,
+        "delivered_to": "[]",
+    }
+    for task, more in (("T-1", {}), ("T-2", {"queue": "q", "process": '{"key":"K-b"}'})):
+        made.append(row("attempts", task_id=task, attempt=1, jti=f"W-{task}", parent_jti="W-a", **attempt, **more))
+        for status in ("open", "answered"):
+            key = f"R-{task}-{status}"
+            made.append(row("questions", key=key, task_id=task, attempt=1, status=status, **question))
+    return made
+
+
+OWNED = [("desk", "K-a"), ("hook-a", "K-a"), ("hook-b", "K-b")]
+ASKED = [("R-T-1-answered", "[]"), ("R-T-1-open", '["K-a"]'), ("R-T-2-answered", "[]"), ("R-T-2-open", '["K-a","K-b"]')]
+
+
+def test_sqlite_principals_of_before_are_found() -> None:
+    """The first living key that named an id owns it, root aside; open questions descend from their attempt's keys."""
+    raw = apsw.Connection(":memory:")
+    before = [*migrations.statements("sqlite", BEFORE_0005), *_principals_of_before()]
+    for statement in (*before, *migrations.statements("sqlite", ("0005",))):
+        raw.execute(statement)
+    assert (raw.execute(OWNERS).fetchall(), raw.execute(ASKERS).fetchall()) == (OWNED, ASKED)
+
+
+def test_postgres_principals_of_before_are_found(empty_postgres_url: str) -> None:
+    """The other database finds the same."""
+    before = [*migrations.statements("postgresql", BEFORE_0005), *_principals_of_before()]
+    with psycopg.connect(empty_postgres_url) as raw:
+        for statement in (*before, *migrations.statements("postgresql", ("0005",))):
+            raw.execute(statement.encode())
+        assert (raw.execute(OWNERS).fetchall(), raw.execute(ASKERS).fetchall()) == (OWNED, ASKED)
         raw.rollback()
 
 

@@ -23,6 +23,8 @@ def upgrade() -> None:
     _create_tables()
     _add_columns()
     _fill_in_keys()
+    _fill_in_askers()
+    _fill_in_held_ids()
     _rebuild("resources", "1, key, value, updated_at", (_text("key"), _text("value"), _int("updated_at")), ("key",))
     labels = (_text("name"), _text("value"), _text("task_id"))
     op.drop_index("task_labels_task", "task_labels")
@@ -108,6 +110,31 @@ def _fill_in_keys() -> None:
     op.execute(
         "UPDATE attempts SET claimed_key_id = substr(process, 9, length(process) - 10)"
         ' WHERE queue IS NOT NULL AND substr(process, 1, 10) = \'{"key":"K-\''
+    )
+
+
+def _fill_in_askers() -> None:
+    """Let open questions descend from the keys of the attempt that asked."""
+    claimer = "CASE WHEN claimed_key_id IS NULL THEN '' ELSE '\",\"' || claimed_key_id END"
+    op.execute(
+        f"UPDATE questions SET asker_keys = '[\"' || attempts.key_id || {claimer} || '\"]' FROM attempts"  # noqa: S608 - constants
+        " WHERE questions.status = 'open' AND attempts.key_id IS NOT NULL"
+        " AND attempts.task_id = questions.task_id AND attempts.attempt = questions.attempt"
+    )
+
+
+def _fill_in_held_ids() -> None:
+    """Let each id belong to the living key whose session named it first; the root key owns none."""
+    named = " UNION ALL ".join(
+        f"SELECT {column} AS named, key_id, attached_at, id FROM sessions WHERE {column} IS NOT NULL"  # noqa: S608 - constants
+        for column in ("bridge_id", "hook_id", "operator_backend_id")
+    )
+    op.execute(
+        "INSERT INTO held_ids (namespace, id, key_id, held_at)"  # noqa: S608 - constants
+        " SELECT 1, named, key_id, attached_at FROM (SELECT named, key_id, attached_at,"
+        " row_number() OVER (PARTITION BY named ORDER BY attached_at, ids.id) AS place"
+        f" FROM ({named}) AS ids JOIN api_keys ON api_keys.id = ids.key_id"
+        " WHERE api_keys.root = 0 AND api_keys.revoked_at IS NULL) AS placed WHERE place = 1"
     )
 
 
