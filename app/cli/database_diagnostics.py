@@ -87,11 +87,12 @@ def _file(settings: Settings, *, deep: bool) -> Iterator[Result]:
 
 
 def _facts(state: State, seal: AuditSeal | None) -> dict[str, Any]:
-    from app.engine.ops import reports, scans
+    from app.engine.ops import loop, reports, scans
     from app.state import audit_log
 
     return {
         "stats": reports.stats(state),
+        "paused": loop.paused_namespaces(state),
         "stranded": scans.stranded(state),
         "audit": None if seal is None else audit_log.verify(state.db, seal),
     }
@@ -106,9 +107,12 @@ def _contents(facts: dict[str, Any]) -> Iterator[Result]:
         age = (time.time() * 1000 - since) / 3_600_000
         found = f"{stats['questions']['open']} open, the oldest since {to_rfc3339(since)} ({age:.1f} h)"
         yield ("questions", "info", found, "")
-    if stats["loop"].paused:
-        found = f"paused by {stats['loop'].by}: no attempt starts"
-        yield ("dispatching", "warning", found, "A senior resumes dispatching: POST /v1/senior/loop/resume.")
+    if stats["loop"].all.paused:
+        found = f"paused by {stats['loop'].all.by}: no attempt starts"
+        yield ("dispatching", "warning", found, "The root key resumes dispatching: POST /v1/admin/loop/resume.")
+    for name, by in facts["paused"]:
+        found = f"paused in {name} by {by}: no attempt starts there"
+        yield ("dispatching", "warning", found, "A senior of it resumes dispatching: POST /v1/senior/loop/resume.")
     if facts["stranded"]:
         for row in facts["stranded"][:SHOWN]:
             mend = f"See `swarmhold tasks why {row.task_id}`; cancel it, mark it or dispatch it again."

@@ -190,7 +190,7 @@ class Caller(NamedTuple):
 
     role: Role
     subject: str
-    via: str  # token | handle | trusted | engine
+    via: str  # token | handle | key | trusted | engine
     namespace: int
     key_id: str | None = None
     claimed_key_id: str | None = None

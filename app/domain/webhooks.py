@@ -10,6 +10,7 @@ from app.domain.clock import Instant
 from app.domain.errors import InvalidRequest
 from app.domain.events import Event, EventKind
 from app.domain.json import Json
+from app.domain.namespaces import ALL_ID
 
 _KINDS = frozenset(kind.value for kind in EventKind)
 
@@ -49,7 +50,9 @@ class Webhook(NamedTuple):
     key_id: str | None
 
     def wants(self, event: Event) -> bool:
-        """Return whether the event is of one of its kinds."""
+        """Return whether the event is of its namespace, or everybody's, and of one of its kinds."""
+        if event.namespace not in (self.namespace, ALL_ID):
+            return False
         return self.kinds is None or event.kind in self.kinds.value
 
 

@@ -36,7 +36,7 @@ class Attempts:
 
         def run(state: State, caller: Caller) -> Page[Attempt]:
             require_access(state, caller, task_id, Verb.READ_TASK_STATE)
-            require_task_id(state, task_id)
+            require_task_id(state, task_id, caller)
             return pages.attempts(state, self._cfg.limits, task_id, limit=limit, after=after)
 
         return await self._transactions.read_as(bearer, _TRACE, run)
@@ -46,7 +46,7 @@ class Attempts:
 
         def run(state: State, caller: Caller) -> Attempt:
             require_access(state, caller, task_id, Verb.READ_TASK_STATE)
-            task, row = require_attempt(state, task_id, attempt)
+            task, row = require_attempt(state, task_id, attempt, caller)
             return row if row.prompt is not None else row._replace(prompt=task.directive)
 
         return await self._transactions.read_as(bearer, _TRACE, run)
@@ -58,7 +58,7 @@ class Attempts:
 
         def run(state: State, caller: Caller) -> Page[Output | LongOutput]:
             require_access(state, caller, task_id, Verb.READ_TASK_STATE)
-            ok = final_ok(state, task_id, attempt)
+            ok = final_ok(state, task_id, attempt, caller)
             return outputs.page(state, self._cfg.limits, task_id, attempt, ok=ok, limit=limit, after=after)
 
         return await self._transactions.read_as(bearer, _TRACE, run)
@@ -68,7 +68,7 @@ class Attempts:
 
         def run(state: State, caller: Caller) -> int:
             require_access(state, caller, task_id, Verb.READ_TASK_STATE)
-            final_ok(state, task_id, attempt)
+            final_ok(state, task_id, attempt, caller)
             return outputs.length(state, task_id, attempt, seq)
 
         size = await self._transactions.read_as(bearer, _TRACE, run)
@@ -94,7 +94,7 @@ class Attempts:
 
         def run(state: State, caller: Caller) -> Page[LateResult]:
             require_access(state, caller, task_id, Verb.READ_TASK_STATE)
-            final_ok(state, task_id, attempt)
+            final_ok(state, task_id, attempt, caller)
             return pages.late_results(state, self._cfg.limits, task_id, attempt, limit=limit, after=after)
 
         return await self._transactions.read_as(bearer, _TRACE, run)
@@ -104,7 +104,7 @@ class Attempts:
 
         def run(state: State, caller: Caller) -> LateResult:
             require_access(state, caller, task_id, Verb.READ_TASK_STATE)
-            final_ok(state, task_id, attempt)
+            final_ok(state, task_id, attempt, caller)
             row = LATE_RESULTS.get(state.db, task_id, attempt, index)
             if row is None:
                 raise LateResultNotFound(task_id, attempt, index)

@@ -14,6 +14,7 @@ import structlog
 
 from app.domain.events import Event
 from app.domain.limits import Limits
+from app.domain.namespaces import DEFAULT_ID
 from app.domain.questions import ASKED, SETTLED, Question, QuestionStatus
 from app.domain.redaction import describe
 from app.engine.feed import Feed
@@ -47,21 +48,21 @@ class Couriers:
         self._tasks: dict[Held, asyncio.Task[None]] = {}
         self._leaving: set[asyncio.Task[None]] = set()
 
-    def register(self, id: str, bridge: SeniorBridge, *, carried: bool = True) -> Held:
+    def register(self, id: str, bridge: SeniorBridge, *, namespace: int = DEFAULT_ID, carried: bool = True) -> Held:
         """Register a bridge under an id; it is shown every question that is addressed to it, or to any bridge.
 
         Delivery is at least once, first the open questions, then new ones, while the engine runs and the bridge holds
         the id. A bridge that is not `carried` gets no courier: it reads the feed itself.
         """
-        registration = self._bridges.register(id, bridge)
+        registration = self._bridges.register(id, bridge, namespace=namespace)
         if carried:
             self._held.append(registration)
         self._refresh()
         return registration
 
-    def unregister(self, id: str, registration: Held | None = None) -> None:
+    def unregister(self, id: str, registration: Held | None = None, *, namespace: int = DEFAULT_ID) -> None:
         """Remove a bridge; with its registration, only if that is still the current one. A missing id is a no-op."""
-        self._bridges.unregister(id, registration)
+        self._bridges.unregister(id, registration, namespace=namespace)
         self._refresh()
 
     def _refresh(self) -> None:
@@ -103,6 +104,7 @@ class _Courier:
         self._store = store
         self._feed = feed
         self._id = registration.id
+        self._namespace = registration.namespace
         self._bridge = registration.value
         self._shown: set[str] = set()
 
@@ -120,7 +122,7 @@ class _Courier:
 
     async def _serve(self) -> None:
         """Show the open questions, then new ones. The stream starts first, so that no question is missed in between."""
-        async with self._feed.follow(after=None, kinds=ASKED | SETTLED.keys()) as stream:
+        async with self._feed.follow(after=None, kinds=ASKED | SETTLED.keys(), namespace=self._namespace) as stream:
             await stream.open()
             await self._show_open()
             async for item in stream:
@@ -131,7 +133,9 @@ class _Courier:
         after = ""
         while True:
             rows = await self._store.read(
-                lambda state, after=after: addressed_questions(state, self._limits, self._id, after=after, limit=PAGE)
+                lambda state, after=after: addressed_questions(
+                    state, self._limits, self._namespace, self._id, after=after, limit=PAGE
+                )
             )
             for row in rows:
                 await self._show(row)

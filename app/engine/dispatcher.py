@@ -210,7 +210,10 @@ class Dispatcher:
                 idempotency,
                 make,
                 name=lambda made: [made[0].task_id, made[0].attempt],
-                again=lambda made: (dispatches.dispatched(state, mint, require_attempt(state, *made)[1]), None),
+                again=lambda made: (
+                    dispatches.dispatched(state, mint, require_attempt(state, made[0], made[1], caller)[1]),
+                    None,
+                ),
             )
 
         return await self._transactions.call("dispatch", bearer, Verb.DISPATCH_ATTEMPT, run)

@@ -35,6 +35,7 @@ from app.engine.deliveries import Deliveries
 from app.engine.dispatcher import Dispatcher, cancel_and_wait
 from app.engine.feed import EventStream, Feed
 from app.engine.gaps import GapMonitor
+from app.engine.namespaces import Namespaces
 from app.engine.ops import audit
 from app.engine.ops.rules import EngineCfg
 from app.engine.parts import Parts, default_parts
@@ -91,9 +92,11 @@ class Engine:
         self.keys = keys = ApiKeys(transactions, mint=mint, gate=parts.gate)
         self.credentials = Credentials(transactions, signer=signer, bus=bus, clock=parts.clock, cfg=cfg)
         self.refusals = Refusals(transactions, clock=parts.clock)
+        self.namespaces = Namespaces(transactions)
         self.sessions = Sessions(
             transactions,
             keys=keys,
+            namespaces=self.namespaces,
             signer=signer,
             registries=parts.registries,
             couriers=self.couriers,
@@ -105,7 +108,7 @@ class Engine:
         self.workers = Workers(transactions, keys=keys, mint=mint, layers=layers, cfg=cfg)
         self.resources = Resources(transactions)
         self.questions = Questions(transactions, layers=layers, limits=cfg.limits, rules=cfg.questions)
-        self.switch = DispatchSwitch(transactions)
+        self.switch = DispatchSwitch(transactions, keys=keys)
         self.reports = Reports(transactions, registries=parts.registries, catalog=catalog, layers=layers)
         self.webhooks = Webhooks(transactions, keys=keys, mint=mint, webhook_sender=parts.webhook_sender)
         runner_parts = RunnerParts(
@@ -149,6 +152,7 @@ class Engine:
             self.transactions.open()
             if await self.transactions.run("seal_audit_log", audit.seal_before):
                 _log.info("audit_log_sealed")
+            await self.namespaces.learn()
             await self.gaps.begin()
             recovered = await self.recovery.recover()
             self._own(self.gaps.run())

@@ -10,12 +10,14 @@ import asyncio
 import math
 from bisect import bisect_right
 from collections import deque
+from dataclasses import dataclass
 from types import TracebackType
 
 import structlog
 
 from app.bus.port import HintBus
 from app.domain.events import Event, Lagged
+from app.domain.namespaces import ALL_ID
 from app.engine.retrying import retry_while_busy
 from app.state import feed
 from app.state.port import Store
@@ -67,10 +69,16 @@ class Feed:
         self._beginning.discard(stream)
 
     def follow(
-        self, *, after: int | None = None, kinds: frozenset[str] | None = None, task_id: str | None = None
+        self,
+        *,
+        after: int | None = None,
+        kinds: frozenset[str] | None = None,
+        task_id: str | None = None,
+        namespace: int = ALL_ID,
     ) -> EventStream:
-        """Return a new stream, from `after` or from now."""
-        stream = EventStream(self, after=after, end=self._acknowledged, kinds=kinds, task_id=task_id)
+        """Return a new stream, from `after` or from now: of one namespace, with what everybody sees, or of all."""
+        wanted = Wanted(kinds, task_id, namespace)
+        stream = EventStream(self, after=after, end=self._acknowledged, wanted=wanted)
         self._streams.add(stream)
         if after is None:
             self._beginning.add(stream)
@@ -123,9 +131,12 @@ class Feed:
 
         return await self._store.read(read)
 
-    async def back(self, count: int) -> int:
-        """Return the cursor after which the latest `count` events follow."""
-        return await self._store.read(lambda state: feed.back(state.db, count))
+    async def back(self, count: int, namespace: int = ALL_ID) -> int:
+        """Return the cursor after which the latest `count` events of a namespace (or all) follow.
+
+        Of one namespace it looks through the latest `feed.SEARCHED` events of the server.
+        """
+        return await self._store.read(lambda state: feed.back(state.db, count, namespace), bulk=namespace != ALL_ID)
 
     def recent(self, cursor: int) -> list[Event] | None:
         """Return a page of the ring's events after `cursor`; None when the ring does not reach back so far."""
@@ -166,6 +177,23 @@ class Feed:
             stream.wake()
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which events a stream yields: of these kinds, of this task, of this namespace; None and `ALL_ID` are no limit."""
+
+    kinds: frozenset[str] | None
+    task_id: str | None
+    namespace: int
+
+    def has(self, event: Event) -> bool:
+        """Return whether the stream yields the event."""
+        return (
+            (event.namespace in (self.namespace, ALL_ID) or self.namespace == ALL_ID)
+            and (self.kinds is None or event.kind in self.kinds)
+            and self.task_id in (None, event.task_id)
+        )
+
+
 class EventStream:
     """An async iterator of Event and Lagged; close it, or use it as a context manager.
 
@@ -173,13 +201,10 @@ class EventStream:
     holds one page at most.
     """
 
-    def __init__(
-        self, hub: Feed, *, after: int | None, end: int | None, kinds: frozenset[str] | None, task_id: str | None
-    ) -> None:
+    def __init__(self, hub: Feed, *, after: int | None, end: int | None, wanted: Wanted) -> None:
         self._hub = hub
         self._latest_start = math.inf if end is None else end
-        self._kinds = kinds
-        self._task_id = task_id
+        self._wanted = wanted
         self._read_to = after
         self._cursor = after
         self._on_ring = False
@@ -241,7 +266,7 @@ class EventStream:
         # The first page is the store's: only there shows itself that a cursor lies ahead of the feed.
         events = None if self._first else self._hub.recent(cursor)
         if events is None:
-            events, read_to = await self._hub.page_of(self._task_id, cursor)
+            events, read_to = await self._hub.page_of(self._wanted.task_id, cursor)
             self._first = False
             if read_to < cursor:
                 self._pending.append(Lagged(cursor=read_to))
@@ -257,16 +282,11 @@ class EventStream:
         if read_to == cursor:
             await self._awake.wait()
             return cursor
-        self._pending.extend(event for event in events if self._wants(event))
+        self._pending.extend(event for event in events if self._wanted.has(event))
         self._read_to = read_to
         if not self._pending:
             self._cursor = self._read_to
         return self._read_to
-
-    def _wants(self, event: Event) -> bool:
-        return (self._kinds is None or event.kind in self._kinds) and (
-            self._task_id is None or event.task_id == self._task_id
-        )
 
     async def aclose(self) -> None:
         """Leave the feed. Idempotent."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from app.domain.access import Caller, Role, Verb
+from app.domain.access import ENGINE, Caller, Role, Verb
 from app.domain.errors import PollTimeout, QuestionClosed, ResumeKeyNotFound
 from app.domain.json import Json
 from app.domain.limits import Limits
@@ -16,6 +16,7 @@ from app.engine.ops import pages, questions
 from app.engine.ops.access import Presented, authenticate, require_access, revocation_of
 from app.engine.ops.idempotency import Idempotency, once, scope_of
 from app.engine.ops.pages import Page
+from app.engine.ops.queries import reaches
 from app.engine.transactions import Expiry, Transactions
 from app.spawning.ports import LayerRegistry
 from app.state.state import State
@@ -51,7 +52,7 @@ class Questions:
                 idempotency,
                 lambda: questions.ask(state, self._limits, self._rules, caller, task_id, ask),
                 name=lambda made: made.key,
-                again=lambda key: _found(state, key),
+                again=lambda key: _found(state, key, caller),
             )
 
         return await self._transactions.call("query_senior", bearer, Verb.QUERY_SENIOR, run)
@@ -101,7 +102,7 @@ class Questions:
         presented = self._transactions.authenticate(bearer, _EITHER)
 
         def run(state: State, caller: Caller) -> str | None:
-            question = _found(state, key)
+            question = _found(state, key, caller)
             require_access(state, caller, question.task_id, Verb.QUERY_SENIOR)
             return caller.jti
 
@@ -116,14 +117,14 @@ class Questions:
         def look(state: State) -> Question | None:
             if presented is not None:
                 expiry.note(state, authenticate(state, presented, consume=False).expires_at)
-            question = _found(state, key)
+            question = _found(state, key, ENGINE)
             return question if question.status is not QuestionStatus.OPEN else None
 
         topics = (f"question:{key}",) if jti is None else (f"question:{key}", revocation_of(jti))
         closed = await self._transactions.wait(topics, lambda: self._transactions.read(look), hold_s, expiry)
         if closed is not None:
             return closed, True
-        return await self._transactions.read(lambda state: _found(state, key)), False
+        return await self._transactions.read(lambda state: _found(state, key, ENGINE)), False
 
     async def page(
         self,
@@ -139,9 +140,10 @@ class Questions:
         return await self._transactions.read_as(
             token,
             Verb.ANSWER_QUERY,
-            lambda s, _: pages.questions(
+            lambda s, c: pages.questions(
                 s,
                 self._transactions.limits,
+                c.namespace,
                 status=status,
                 bridge_id=bridge_id,
                 task_id=task_id,
@@ -152,7 +154,7 @@ class Questions:
 
     async def read(self, token: CapToken, key: str) -> Question:
         """Return one question. Raises ResumeKeyNotFound."""
-        return await self._transactions.read_as(token, Verb.ANSWER_QUERY, lambda s, _: _found(s, key))
+        return await self._transactions.read_as(token, Verb.ANSWER_QUERY, lambda s, c: _found(s, key, c))
 
     async def open_for(
         self, token: CapToken, bridge_id: str, *, after: str | None = None, limit: int = 200
@@ -163,9 +165,9 @@ class Questions:
         """
 
         def run(state: State) -> list[Question]:
-            authenticate(state, presented, consume=False)
+            caller = authenticate(state, presented, consume=False)
             return pages.addressed_questions(
-                state, self._transactions.limits, bridge_id, after=after or "", limit=limit
+                state, self._transactions.limits, caller.namespace, bridge_id, after=after or "", limit=limit
             )
 
         presented = self._transactions.authenticate(token, Verb.ANSWER_QUERY)
@@ -175,8 +177,8 @@ class Questions:
         """Count what `open_for` would return in all; with `addressed_only` without those for any bridge."""
 
         def run(state: State) -> int:
-            authenticate(state, presented, consume=False)
-            return questions.count_open(state, bridge_id, addressed_only=addressed_only)
+            caller = authenticate(state, presented, consume=False)
+            return questions.count_open(state, caller.namespace, bridge_id, addressed_only=addressed_only)
 
         presented = self._transactions.authenticate(token, Verb.ANSWER_QUERY)
         return await self._transactions.read(run)
@@ -187,8 +189,8 @@ class Questions:
             await self._transactions.run("mark_delivered", lambda s: questions.mark_delivered(s, list(keys), bridge_id))
 
 
-def _found(state: State, key: str) -> Question:
+def _found(state: State, key: str, caller: Caller) -> Question:
     question = QUESTIONS.get(state.db, key)
-    if question is None:
+    if question is None or not reaches(caller, question.namespace):
         raise ResumeKeyNotFound(key)
     return question

@@ -28,17 +28,17 @@ class Reports:
         self._layers = layers
 
     async def registered(self, token: CapToken) -> dict[str, list[str]]:
-        """Return the ids of everything that is registered in this process, and the names of spawners and layers."""
-        await self._transactions.read_as(token, READERS, lambda _, caller: caller)
+        """Return the ids registered in the caller's namespace, in this process, and all spawners and layers."""
+        caller = await self._transactions.read_as(token, READERS, lambda _, caller: caller)
         return {
-            "senior_bridges": self._registries.bridges.ids(),
-            "spawn_hooks": self._registries.hooks.ids(),
-            "operators": self._registries.operators.ids(),
+            "senior_bridges": self._registries.bridges.ids(namespace=caller.namespace),
+            "spawn_hooks": self._registries.hooks.ids(namespace=caller.namespace),
+            "operators": self._registries.operators.ids(namespace=caller.namespace),
             "spawners": self._catalog.kinds(),
             "layers": self._layers.keys(),
         }
 
     async def stats(self, token: CapToken) -> reports.Stats:
         """Count tasks, attempts, questions and more. Reads much, so it reads off the event loop."""
-        await self._transactions.read_as(token, READERS, lambda _, caller: caller)
-        return await self._transactions.read(reports.stats, bulk=True)
+        caller = await self._transactions.read_as(token, READERS, lambda _, caller: caller)
+        return await self._transactions.read(lambda state: reports.stats(state, caller.namespace), bulk=True)

@@ -12,15 +12,17 @@ import structlog
 
 from app.domain.access import Caller, Role, Verb
 from app.domain.errors import SessionNotFound
-from app.domain.namespaces import DEFAULT_ID
+from app.domain.namespaces import DEFAULT
 from app.domain.sessions import OperatorKind, Session, SessionOptions
 from app.domain.tokens import CapToken, TokenSigner
 from app.engine.api_keys import ApiKeys
 from app.engine.couriers import Couriers
 from app.engine.gaps import GapMonitor
-from app.engine.ops import credentials, held_ids, pages, sessions
+from app.engine.namespaces import Namespaces
+from app.engine.ops import credentials, held_ids, namespaces, pages, sessions
 from app.engine.ops.idempotency import Idempotency, once
 from app.engine.ops.pages import Page
+from app.engine.ops.queries import reaches
 from app.engine.ops.rules import EngineCfg
 from app.engine.ops.sessions import Attach
 from app.engine.retrying import retry_while_busy
@@ -68,6 +70,7 @@ class Sessions:
         transactions: Transactions,
         *,
         keys: ApiKeys,
+        namespaces: Namespaces,
         signer: TokenSigner,
         registries: Registries,
         couriers: Couriers,
@@ -76,6 +79,7 @@ class Sessions:
     ) -> None:
         self._transactions = transactions
         self._keys = keys
+        self._namespaces = namespaces
         self._signer = signer
         self._registries = registries
         self._couriers = couriers
@@ -84,25 +88,31 @@ class Sessions:
 
     # Attaching
 
-    async def attach(self, operator_id: str, role: Role, ttl: timedelta, options: SessionOptions) -> CapToken:
+    async def attach(
+        self, operator_id: str, role: Role, ttl: timedelta, options: SessionOptions, *, namespace: str = DEFAULT
+    ) -> CapToken:
         """Attach a session, for code of this process; return its token. Raises InvalidRequest."""
-        asked = Attach(operator_id=operator_id, role=role, ttl=ttl, options=options)
+        found = await self._namespaces.use(namespace)
+        asked = Attach(operator_id=operator_id, role=role, ttl=ttl, options=options, namespace=found)
         _, record = await self._transactions.run("attach", lambda state: sessions.attach(state, asked))
         return self._signer.sign(record.claims())
 
-    async def attach_inline(self, operator_id: str, role: Role, ttl: timedelta, info: OperatorInfo) -> CapToken:
+    async def attach_inline(
+        self, operator_id: str, role: Role, ttl: timedelta, info: OperatorInfo, *, namespace: str = DEFAULT
+    ) -> CapToken:
         """Attach with inline objects, registered under synthetic ids `br-`, `hk-`, `op-`. Raises InvalidRequest."""
+        found = await self._namespaces.use(namespace)
         options = SessionOptions(
             kind=info.kind,
-            bridge_id=self._inline_bridge(info.bridge),
-            hook_id=_inline(self._registries.hooks, "hk", info.hook),
-            operator_backend_id=_inline(self._registries.operators, "op", info.operator),
+            bridge_id=self._inline_bridge(info.bridge, found),
+            hook_id=_inline(self._registries.hooks, "hk", info.hook, found),
+            operator_backend_id=_inline(self._registries.operators, "op", info.operator, found),
             rebuildable=info.bridge is None and info.hook is None and info.operator is None,
         )
-        return await self.attach(operator_id, role, ttl, options)
+        return await self.attach(operator_id, role, ttl, options, namespace=namespace)
 
-    def _inline_bridge(self, bridge: SeniorBridge | None) -> str | None:
-        return None if bridge is None else self._couriers.register(_synthetic("br"), bridge).id
+    def _inline_bridge(self, bridge: SeniorBridge | None, namespace: int) -> str | None:
+        return None if bridge is None else self._couriers.register(_synthetic("br"), bridge, namespace=namespace).id
 
     async def attach_by_key(
         self,
@@ -112,6 +122,7 @@ class Sessions:
         ttl: timedelta,
         options: SessionOptions,
         *,
+        namespace: str | None = None,
         idempotency: Idempotency | None = None,
     ) -> Attached:
         """Attach a session by an API key, whose revocation ends it too. Its label is the key's name by default.
@@ -131,7 +142,7 @@ class Sessions:
                 role=role,
                 ttl=ttl,
                 options=options,
-                namespace=key.namespace or DEFAULT_ID,
+                namespace=namespaces.of_key(state, key, namespace),
                 key_id=key.id,
                 parent=key.id,
                 expires_at=key.expires_at,
@@ -146,6 +157,7 @@ class Sessions:
             )
 
         session, record = await self._transactions.run("attach", run)
+        await self._namespaces.learn(session.namespace)
         return Attached(self._signer.sign(record.claims()), session)
 
     # The session of a token
@@ -180,15 +192,17 @@ class Sessions:
     async def page(self, token: CapToken, *, limit: int = 50, cursor: str | None = None) -> Page[Session]:
         """Return a page of sessions, newest first."""
         return await self._transactions.read_as(
-            token, READERS, lambda s, _: pages.sessions(s, self._transactions.limits, limit=limit, cursor=cursor)
+            token,
+            READERS,
+            lambda s, c: pages.sessions(s, self._transactions.limits, c.namespace, limit=limit, cursor=cursor),
         )
 
     async def read(self, token: CapToken, session_id: str) -> Session:
         """Return one session. Raises SessionNotFound."""
 
-        def run(state: State, _: Caller) -> Session:
+        def run(state: State, caller: Caller) -> Session:
             session = SESSIONS.get(state.db, session_id)
-            if session is None:
+            if session is None or not reaches(caller, session.namespace):
                 raise SessionNotFound(session_id)
             return session
 
@@ -219,10 +233,10 @@ class Sessions:
             pass
 
 
-def _inline(registry: Registry[Any], prefix: str, value: object | None) -> str | None:
+def _inline(registry: Registry[Any], prefix: str, value: object | None, namespace: int) -> str | None:
     if value is None:
         return None
-    return registry.register(_synthetic(prefix), value).id
+    return registry.register(_synthetic(prefix), value, namespace=namespace).id
 
 
 def _synthetic(prefix: str) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from app.domain.access import Caller, Role, Verb
-from app.domain.errors import PollTimeout, TaskNotFound
+from app.domain.access import ENGINE, Caller, Role, Verb
+from app.domain.errors import PollTimeout
 from app.domain.json import Json
 from app.domain.tasks import Status, Task, TaskSpec, TaskState
 from app.domain.tokens import Bearer, CapToken
@@ -15,11 +15,11 @@ from app.engine.ops import cancelling, pages, reports, tasks, verdicts
 from app.engine.ops.access import authenticate, require_access, revocation_of
 from app.engine.ops.idempotency import Idempotency, once, scope_of
 from app.engine.ops.pages import Page, TaskFilter
+from app.engine.ops.queries import require_task
 from app.engine.ops.rules import EngineCfg
 from app.engine.ops.tasks import Glance
 from app.engine.transactions import Expiry, Transactions
 from app.state.state import State
-from app.state.tables import TASKS
 
 
 class Tasks:
@@ -47,7 +47,7 @@ class Tasks:
                 idempotency,
                 lambda: make(state, caller),
                 name=lambda made: made.task.id,
-                again=lambda task_id: _found(state, task_id),
+                again=lambda task_id: _found(state, task_id, caller),
             )
 
         return await self._transactions.call("start_task", bearer, Verb.START_TASK, run)
@@ -75,10 +75,12 @@ class Tasks:
 
         def run(state: State, caller: Caller) -> Page[TaskState]:
             if caller.role is not Role.WORKER:
-                return pages.tasks(state, self._cfg.limits, wanted, limit=limit, cursor=cursor)
+                return pages.tasks(state, self._cfg.limits, caller.namespace, wanted, limit=limit, cursor=cursor)
             below = parent or caller.task_id or ""
             require_access(state, caller, below, Verb.READ_TASK_STATE)
-            return pages.tasks(state, self._cfg.limits, replace(wanted, parent=below), limit=limit, cursor=cursor)
+            return pages.tasks(
+                state, self._cfg.limits, caller.namespace, replace(wanted, parent=below), limit=limit, cursor=cursor
+            )
 
         return await self._transactions.read_as(token, Verb.READ_TASK_STATE, run)
 
@@ -87,7 +89,7 @@ class Tasks:
 
         def run(state: State, caller: Caller) -> reports.Why:
             require_access(state, caller, task_id, Verb.READ_TASK_STATE)
-            return reports.why(state, task_id)
+            return reports.why(state, caller, task_id)
 
         return await self._transactions.read_as(bearer, Verb.READ_TASK_STATE, run)
 
@@ -118,7 +120,7 @@ class Tasks:
 
         def begin(state: State, caller: Caller) -> tuple[Glance, str | None]:
             require_access(state, caller, task_id, Verb.POLL_TASK)
-            return tasks.glance(state, task_id, since, end=seconds == 0), caller.jti
+            return tasks.glance(state, caller, task_id, since, end=seconds == 0), caller.jti
 
         seen, jti = await self._transactions.read_as(bearer, Verb.POLL_TASK, begin)
         if seconds == 0 or seen.is_news:
@@ -129,23 +131,24 @@ class Tasks:
         def look(state: State) -> Glance | None:
             nonlocal seen
             # A credential that was revoked or has expired meanwhile learns nothing more.
-            expiry.note(state, authenticate(state, presented, consume=False).expires_at)
-            seen = tasks.glance(state, task_id, since)
+            caller = authenticate(state, presented, consume=False)
+            expiry.note(state, caller.expires_at)
+            seen = tasks.glance(state, caller, task_id, since)
             return seen if seen.is_news else None
 
         topics = (f"task:{task_id}", revocation_of(jti))
         found = await self._transactions.wait(topics, lambda: self._transactions.read(look), seconds, expiry)
         if found is None:
-            seen = await self._transactions.read(lambda state: tasks.glance(state, task_id, since, end=True))
+            seen = await self._transactions.read(lambda state: tasks.glance(state, ENGINE, task_id, since, end=True))
         return await self._seen(seen, task_id), found is not None
 
     async def _seen(self, seen: Glance, task_id: str) -> TaskState:
         """Return the task that was looked at; a large one is read beside the event loop, one after another."""
-        return seen.state or await self._transactions.read(lambda state: _found(state, task_id), bulk=True)
+        return seen.state or await self._transactions.read(lambda state: _found(state, task_id, ENGINE), bulk=True)
 
     async def find(self, task_id: str) -> Task:
         """Return the task's row, for code of this process that has checked a credential. Raises TaskNotFound."""
-        return (await self._transactions.read(lambda state: _found(state, task_id))).task
+        return (await self._transactions.read(lambda state: _found(state, task_id, ENGINE))).task
 
     # Changing
 
@@ -207,13 +210,10 @@ class Tasks:
         )
 
 
-def _found(state: State, task_id: str) -> TaskState:
-    task = TASKS.get(state.db, task_id)
-    if task is None:
-        raise TaskNotFound(task_id)
-    return tasks.view(state, task)
+def _found(state: State, task_id: str, caller: Caller) -> TaskState:
+    return tasks.view(state, require_task(state, task_id, caller))
 
 
 def _owned(state: State, caller: Caller, task_id: str, verb: Verb) -> TaskState:
     require_access(state, caller, task_id, verb)
-    return _found(state, task_id)
+    return _found(state, task_id, caller)

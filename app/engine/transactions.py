@@ -266,12 +266,14 @@ class Transactions:
 
     async def wait(
         self,
-        topics: tuple[str, ...],
+        topics: tuple[str, ...] | Callable[[], tuple[str, ...]],
         probe: Callable[[], Awaitable[V | None]],
         hold_s: float,
         expiry: Expiry | None = None,
     ) -> V | None:
         """Await `probe()` after each hint on one of the topics until it returns a value; None when the hold ends first.
+
+        `topics` may be a function, which is called after the first probe.
 
         No wake-up is lost: it subscribes, then reads, then waits, and reads again now and then without a hint, and when
         the credential that the probe noted in `expiry` has expired, which the probe then refuses.
@@ -283,7 +285,7 @@ class Transactions:
         loop = asyncio.get_running_loop()
         end = loop.time() + hold_s
         poll_interval_s = self._cfg.poll_interval_ms / 1000
-        subscription = self._bus.subscribe(*topics)
+        subscription = self._bus.subscribe(*(topics() if callable(topics) else topics))
         try:
             while True:
                 subscription.clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from app.domain.access import Role, Verb
 from app.domain.attempts import Attempt, Reason, WorkerPayload
@@ -12,14 +13,15 @@ from app.domain.errors import EngineError
 from app.domain.handles import HandleMint
 from app.domain.json import Json
 from app.domain.names import check_name, check_optional
-from app.domain.namespaces import DEFAULT_ID
+from app.domain.namespaces import ALL_ID
 from app.domain.outputs import Final, OutputEvent, OutputType
 from app.domain.tasks import Status
 from app.domain.tokens import Bearer
 from app.engine.api_keys import ApiKeys
-from app.engine.ops import attempts, credentials, finals, leases, outputs, queues
-from app.engine.ops.access import WorkerRows, require_live, require_same_task, trusted_rows
+from app.engine.ops import attempts, credentials, finals, leases, loop, namespaces, outputs, queues
+from app.engine.ops.access import WorkerRows, require_live, require_same_task, revocation_of, trusted_rows
 from app.engine.ops.idempotency import Idempotency, once
+from app.engine.ops.queries import queue_topic
 from app.engine.ops.queues import Claim
 from app.engine.ops.rules import EngineCfg
 from app.engine.transactions import Expiry, Transactions
@@ -183,6 +185,7 @@ class Workers:
         hold: timedelta,
         agents: Sequence[str] = (),
         worker_name: str | None = None,
+        namespace: str | None = None,
         idempotency: Idempotency | None = None,
     ) -> Claim | None:
         """Claim the next attempt of a queue, waiting for one up to `hold`; None when nothing came.
@@ -195,18 +198,23 @@ class Workers:
         expiry = Expiry()
         digest = self._keys.digest(key_text)
 
+        topics: tuple[str, ...] = ()
+
         def run(state: State) -> Claim | None:
+            nonlocal topics
             key = credentials.find_key(state, digest)
             expiry.note(state, key.expires_at)
             credentials.require_role(key, Role.WORKER)
             worker, mint = worker_name or f"key:{key.name}", self._mint
+            place = namespaces.of_key(state, key, namespace)
+            topics = (queue_topic(place, queue), loop.topic(place), loop.topic(ALL_ID), revocation_of(key.id))
 
             def make() -> Claim | None:
                 found = queues.claim(
                     state,
                     self._cfg,
                     mint,
-                    namespace=key.namespace or DEFAULT_ID,
+                    namespace=place,
                     queue=queue,
                     agents=agents,
                     worker=worker,
@@ -227,5 +235,5 @@ class Workers:
                 again=lambda made: queues.claimed(state, mint, made[0], made[1], worker) or make(),
             )
 
-        topics = (f"queue:{queue}", "loop")
-        return await self._transactions.wait(topics, lambda: self._transactions.run("claim", run), seconds, expiry)
+        probe = partial(self._transactions.run, "claim", run)
+        return await self._transactions.wait(lambda: topics, probe, seconds, expiry)

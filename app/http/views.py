@@ -21,7 +21,7 @@ from app.domain.tasks import TaskState
 from app.domain.tokens import ApiKey
 from app.domain.webhooks import Webhook
 from app.engine.credentials import Inspection, Minted
-from app.engine.ops.loop import LoopState
+from app.engine.ops.loop import LoopState, Switches
 from app.engine.ops.outputs import LongOutput
 from app.engine.ops.pages import Page
 from app.engine.ops.queues import Claim
@@ -281,8 +281,17 @@ def stats(found: Stats) -> View:
     return {**shown, **present(oldest_open_question_at=oldest)}
 
 
-def loop(row: LoopState) -> View:
-    """Render whether dispatching is paused, and who switched it last and when."""
+def loop(row: Switches) -> View:
+    """Render whether dispatching is paused in a namespace, who switched it last and when, and the switch of all."""
+    return {**_switch(row.own), "all": _switch(row.all)}
+
+
+def switch_of_all(row: Switches) -> View:
+    """Render the switch of all namespaces."""
+    return _switch(row.all)
+
+
+def _switch(row: LoopState) -> View:
     return {"paused": row.paused, "by": row.by, "since": at_or_none(row.since)}
 
 

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from app.domain.attempts import DispatchOutcome, Phase
 from app.domain.json import Json
+from app.domain.namespaces import DEFAULT_ID
 from app.domain.outputs import Final, OutputEvent
 from app.domain.sessions import OperatorKind
 from app.domain.tokens import CapToken
@@ -38,6 +39,7 @@ class Facts(NamedTuple):
     hook_id: str | None
     bridge_id: str | None
     operator_backend_id: str | None
+    namespace: int = DEFAULT_ID
     gates: tuple[str, ...] = ()
 
 

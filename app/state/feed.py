@@ -12,6 +12,7 @@ from typing import Any
 
 from app.domain.events import Event
 from app.domain.json import Json
+from app.domain.namespaces import ALL_ID
 from app.state.statements import Connection
 
 SLOTS_PER_TRANSACTION = 65_536
@@ -28,6 +29,9 @@ _HORIZON = f"(pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %s) * {SLO
 
 Cells = tuple[str, int, str | None, str | None, int | None, str | None, int]
 """An event about to be appended: kind, at, task id, session id, attempt, data, namespace."""
+
+SEARCHED = 100_000
+"""How many of the server's latest events are searched for those of one namespace."""
 
 _MOST_AT_ONCE = 16
 
@@ -84,13 +88,21 @@ def head(db: Connection) -> int:
     return int(db.query(f"SELECT {_HORIZON} - 1", (db.feed_offset,))[0][0])
 
 
-def back(db: Connection, count: int) -> int:
-    """Return the cursor after which the latest `count` events follow, or fewer when there are no more."""
+def back(db: Connection, count: int, namespace: int = ALL_ID) -> int:
+    """Return the cursor after which the latest `count` events follow, or fewer when there are no more.
+
+    Of one namespace, with what everybody sees, it looks through the latest `SEARCHED` events.
+    """
     if count == 0:
         return head(db)
     placeholder = "?" if db.dialect == "sqlite" else "%s"
-    sql = f"SELECT min(cursor) FROM (SELECT cursor FROM events ORDER BY cursor DESC LIMIT {placeholder}) AS latest"  # noqa: S608 - constants
-    found = db.query(sql, (count,))[0][0]
+    latest, args = "SELECT cursor FROM events", (count,)
+    if namespace != ALL_ID:
+        recent = f"SELECT cursor, namespace FROM events ORDER BY cursor DESC LIMIT {SEARCHED}"  # noqa: S608 - constants
+        latest = f"SELECT cursor FROM ({recent}) AS recent WHERE namespace IN ({placeholder}, {ALL_ID})"  # noqa: S608 - constants
+        args = (namespace, count)
+    sql = f"SELECT min(cursor) FROM ({latest} ORDER BY cursor DESC LIMIT {placeholder}) AS latest"  # noqa: S608 - constants
+    found = db.query(sql, args)[0][0]
     return head(db) if found is None else int(found) - 1
 
 

@@ -103,6 +103,14 @@ tasks = sa.Table(
         sqlite_where=sa.text("retry_at IS NOT NULL"),
         postgresql_where=sa.text("retry_at IS NOT NULL"),
     ),
+    # For when dispatching is paused in some namespaces.
+    Index(
+        "tasks_retry_namespace",
+        "namespace",
+        "retry_at",
+        sqlite_where=sa.text("retry_at IS NOT NULL"),
+        postgresql_where=sa.text("retry_at IS NOT NULL"),
+    ),
     Index(
         "tasks_settled",
         "status",

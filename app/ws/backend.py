@@ -33,8 +33,8 @@ class BackendConnection(Connection):
     async def _registered(self):
         registries = self.context.engine.registries
         async with super()._registered():
-            hook = registries.hooks.register(self.id, self)
-            operator = registries.operators.register(self.id, self)
+            hook = registries.hooks.register(self.id, self, namespace=self.namespace)
+            operator = registries.operators.register(self.id, self, namespace=self.namespace)
             try:
                 yield
             finally:

@@ -70,6 +70,7 @@ class Connection:
         self.context = context
         self.id = id
         self.client = client
+        self.namespace = client.caller.namespace
         self.protocol = protocol
         self._socket = socket
         self._settings = settings
@@ -117,7 +118,7 @@ class Connection:
 
     async def serve(self) -> Ending:
         """Serve the connection until something ends it, then close it."""
-        stream = self.context.engine.feed.follow(kinds=_FOLLOWED)
+        stream = self.context.engine.feed.follow(kinds=_FOLLOWED, namespace=self.namespace)
         try:
             await stream.open()
             await self._welcome()
@@ -133,11 +134,11 @@ class Connection:
     @contextlib.asynccontextmanager
     async def _registered(self):
         # The connection shows questions itself, those that its credential may read.
-        registration = self.context.engine.couriers.register(self.id, self, carried=False)
+        registration = self.context.engine.couriers.register(self.id, self, namespace=self.namespace, carried=False)
         try:
             yield
         finally:
-            self.context.engine.couriers.unregister(self.id, registration)
+            self.context.engine.couriers.unregister(self.id, registration, namespace=self.namespace)
 
     async def _welcome(self) -> None:
         count = await self.context.engine.questions.count_open_for(

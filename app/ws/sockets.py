@@ -1,4 +1,4 @@
-"""The WebSocket routes, and the open connections: at most one per id."""
+"""The WebSocket routes, and the open connections: at most one per namespace and id."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ _OPERATORS = frozenset({Role.OPERATOR})
 
 
 class Sockets:
-    """The open connections of one server, at most one per id."""
+    """The open connections of one server, at most one per namespace and id."""
 
     def __init__(self) -> None:
-        self._open: dict[str, Connection] = {}
+        self._open: dict[tuple[int, str], Connection] = {}
 
     @property
     def count(self) -> int:
@@ -103,16 +103,17 @@ class Sockets:
             await _close(socket, ending_of(error))
 
     async def _serve_registered(self, connection: Connection) -> None:
-        older = self._open.get(connection.id)
-        self._open[connection.id] = connection
+        key = connection.namespace, connection.id
+        older = self._open.get(key)
+        self._open[key] = connection
         if older is not None:
             older.end(REPLACED)
         try:
             ending = await connection.serve()
             _log.info("socket_closed", bridge_id=connection.id, code=ending.code)
         finally:
-            if self._open.get(connection.id) is connection:
-                del self._open[connection.id]
+            if self._open.get(key) is connection:
+                del self._open[key]
 
 
 def _unacceptable(scope: Scope, context: ServerContext, id: str) -> HttpError | InvalidName | None:

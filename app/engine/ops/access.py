@@ -230,7 +230,9 @@ def lock_record(state: State, jti: str | None) -> None:
 
 
 def require_access(state: State, caller: Caller, task_id: str, verb: Verb) -> None:
-    """Raise unless the caller may use the verb on the task: workers on their own alone, other roles on any.
+    """Raise unless the caller may use the verb on the task: workers on their own alone, other roles on any in reach.
+
+    Of the other roles nothing is looked up here: what reads or locks the task then takes the caller too.
 
     Raises TokenTaskMismatch, TaskNotFound, and the conflict of a worker whose attempt is over or has not begun.
     """
@@ -240,19 +242,19 @@ def require_access(state: State, caller: Caller, task_id: str, verb: Verb) -> No
         raise TokenTaskMismatch(None)
     require_ready(state, caller)
     if verb is Verb.DISPATCH_ATTEMPT:
-        _require_child(state, caller.task_id, task_id)
+        _require_child(state, caller, task_id)
     elif caller.task_id != task_id and not (
         verb in ALLOWED_ON_DESCENDANTS
         and (caller.scope is None or verb in caller.scope)
         and descends_from(state, task_id, caller.task_id)
     ):
-        require_task(state, task_id)
+        require_task(state, task_id, caller)
         raise TokenTaskMismatch(task_id)
 
 
-def _require_child(state: State, parent_id: str, task_id: str) -> None:
-    task = require_task(state, task_id)
-    if task.parent_task_id != parent_id:
+def _require_child(state: State, caller: Caller, task_id: str) -> None:
+    task = require_task(state, task_id, caller)
+    if task.parent_task_id != caller.task_id:
         raise TokenTaskMismatch(task_id)
 
 
@@ -282,7 +284,7 @@ def bound_rows(state: State, caller: Caller, *, lock: bool = True, attempt: int 
     """
     if caller.task_id is None:
         raise TokenTaskMismatch(None)
-    task = lock_task(state, caller.task_id) if lock else require_task(state, caller.task_id)
+    task = lock_task(state, caller.task_id, caller) if lock else require_task(state, caller.task_id, caller)
     number = caller.attempt if caller.attempt is not None else attempt or task.attempt
     if attempt is not None and attempt != number:
         raise TokenTaskMismatch(task.id)

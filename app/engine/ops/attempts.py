@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from app.domain.access import ENGINE, Caller
 from app.domain.attempts import Attempt, Phase, Reason, WorkerPayload
 from app.domain.errors import AttemptNotFound, AttemptSuperseded, Cancelled, TaskNotFound
 from app.domain.handles import HandleMint
@@ -15,13 +16,13 @@ from app.domain.sessions import OperatorKind
 from app.domain.tasks import Task
 from app.engine.ops import leases
 from app.engine.ops.access import ended_because
-from app.engine.ops.queries import lock_task
+from app.engine.ops.queries import lock_task, queue_topic, reaches, require_task
 from app.engine.ops.rules import EngineCfg
 from app.spawning.ports import Facts, Job
 from app.state import schema
 from app.state.state import State
 from app.state.statements import Statement
-from app.state.tables import ATTEMPTS, QUESTIONS, SESSIONS, TASKS
+from app.state.tables import ATTEMPTS, QUESTIONS, SESSIONS
 
 _Q, _A, _T = schema.questions.c, schema.attempts.c, schema.tasks.c
 _ANSWERED = QUESTIONS.search(
@@ -55,6 +56,7 @@ def facts_of(
         bridge_id=session.bridge_id if session else None,
         operator_backend_id=session.operator_backend_id if session else None,
         gates=gates,
+        namespace=task.namespace,
     )
 
 
@@ -67,7 +69,7 @@ def facts_for(state: State, task: Task, attempt: Attempt) -> Facts:
 
 def load(state: State, task_id: str, number: int, base_url: str) -> tuple[Attempt, Job]:
     """Return an attempt that was prepared before, and its job. Raises TaskNotFound, AttemptNotFound."""
-    task, attempt = require_attempt(state, task_id, number)
+    task, attempt = require_attempt(state, task_id, number, ENGINE)
     return attempt, Job(
         facts=facts_for(state, task, attempt),
         spec=attempt.spawner,
@@ -94,7 +96,7 @@ def require_own_attempt(state: State, task_id: str, number: int, *, epoch: int |
 
     Raises AttemptNotFound, and AttemptSuperseded or Cancelled when the attempt is over or another driver has it.
     """
-    task = lock_task(state, task_id)
+    task = lock_task(state, task_id, ENGINE)
     attempt = ATTEMPTS.get(state.db, task_id, number)
     if attempt is None:
         raise AttemptNotFound(task_id, number)
@@ -126,7 +128,7 @@ def started(state: State, cfg: EngineCfg, attempt: Attempt, *, into: Phase) -> N
         changes |= leases.at_start(state, cfg, attempt)
     ATTEMPTS.update(state.db, attempt.task_id, attempt.attempt, **changes)
     if into is Phase.QUEUED and attempt.queue is not None:
-        state.wake(f"queue:{attempt.queue}")
+        state.wake(queue_topic(attempt.namespace, attempt.queue))
     state.wake(f"attempt:{attempt.task_id}")
 
 
@@ -157,41 +159,42 @@ def payload(state: State, task: Task, attempt: Attempt) -> WorkerPayload:
 
 def bake_system(state: State, task_id: str, number: int, system: str | None) -> None:
     """Set the attempt's system prompt. Raises TaskNotFound, AttemptNotFound."""
-    lock_task(state, task_id)
+    lock_task(state, task_id, ENGINE)
     value = Json.of(system) if system is not None else None
     if not ATTEMPTS.update(state.db, task_id, number, system=value):
         raise AttemptNotFound(task_id, number)
 
 
 _FINAL_OK = Statement(
-    sa.select(_A.final_ok).where(_A.task_id == sa.bindparam("of_task"), _A.attempt == sa.bindparam("of_attempt"))
+    sa.select(_A.final_ok, _A.namespace).where(
+        _A.task_id == sa.bindparam("of_task"), _A.attempt == sa.bindparam("of_attempt")
+    )
 )
-_EXISTS = Statement(sa.select(_T.id).where(_T.id == sa.bindparam("of_task")))
+_NAMESPACE = Statement(sa.select(_T.namespace).where(_T.id == sa.bindparam("of_task")))
 
 
-def require_task_id(state: State, task_id: str) -> None:
-    """Raise TaskNotFound unless the task exists; its row is not read."""
-    if not _EXISTS.query(state.db, of_task=task_id):
+def require_task_id(state: State, task_id: str, caller: Caller) -> None:
+    """Raise TaskNotFound unless the task exists for the caller; its row is not read."""
+    found = _NAMESPACE.query(state.db, of_task=task_id)
+    if not found or not reaches(caller, found[0][0]):
         raise TaskNotFound(task_id)
 
 
-def final_ok(state: State, task_id: str, number: int) -> bool | None:
+def final_ok(state: State, task_id: str, number: int, caller: Caller) -> bool | None:
     """Return the `ok` of the attempt's Final, None without one; the rows are not read.
 
     Raises TaskNotFound, AttemptNotFound.
     """
     found = _FINAL_OK.query(state.db, of_task=task_id, of_attempt=number)
-    if not found:
-        require_task_id(state, task_id)
+    if not found or not reaches(caller, found[0][1]):
+        require_task_id(state, task_id, caller)
         raise AttemptNotFound(task_id, number)
     return None if found[0][0] is None else bool(found[0][0])
 
 
-def require_attempt(state: State, task_id: str, number: int) -> tuple[Task, Attempt]:
+def require_attempt(state: State, task_id: str, number: int, caller: Caller) -> tuple[Task, Attempt]:
     """Return task and attempt, unlocked. Raises TaskNotFound, AttemptNotFound."""
-    task = TASKS.get(state.db, task_id)
-    if task is None:
-        raise TaskNotFound(task_id)
+    task = require_task(state, task_id, caller)
     attempt = ATTEMPTS.get(state.db, task_id, number)
     if attempt is None:
         raise AttemptNotFound(task_id, number)

@@ -64,7 +64,7 @@ def cancel(state: State, caller: Caller, task_id: str, reason: str | None) -> Ta
     passed task).
     """
     require_access(state, caller, task_id, Verb.CANCEL_TASK)
-    task = lock_task(state, task_id)
+    task = lock_task(state, task_id, caller)
     if task.status is Status.CANCELLED:
         return task
     step(task.id, task.status, Step.CANCEL)
@@ -99,7 +99,7 @@ def cancel_more_of(state: State, session_id: str, *, after: str) -> str | None:
     found = _OF_SESSION.all(state.db, session=session_id, before=int(given_up_at or 0), after=after, limit=BATCH)
     room = BATCH
     for row in found:
-        task = lock_task(state, row.id)
+        task = lock_task(state, row.id, ENGINE)
         if task.status not in TERMINAL:
             _cancel_one(state, task, by=ENGINE.subject, reason=f"session {session_id} missed its heartbeats")
             room -= _cancel_below(state, task, by=ENGINE.subject, room=room)
@@ -131,7 +131,7 @@ def left_below(state: State, task_id: str) -> tuple[str | None, list[str], bool]
 def cancel_all(state: State, ids: list[str], *, by: str) -> None:
     """Cancel descendants of a cancelled task. One that passed keeps its result; its tokens are revoked."""
     for id in ids:
-        task = lock_task(state, id)
+        task = lock_task(state, id, ENGINE)
         if task.status in TERMINAL:
             _REVOKE_TOKENS.change(state.db, of_task=task.id, at=state.now)
         else:

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from app.domain.access import Caller, Role, Verb
+from app.domain.access import ENGINE, Caller, Role, Verb
 from app.domain.attempts import Attempt, Phase, Reason
 from app.domain.errors import (
     Cancelled,
@@ -26,7 +26,7 @@ from app.domain.tasks import Status
 from app.domain.tokens import KEY_PREFIX, ApiKey, TokenRecord
 from app.engine.ops import audit, held_ids, sessions
 from app.engine.ops.access import lock_credential, require_no_cancelled_ancestor, revocation_of
-from app.engine.ops.queries import lock_task
+from app.engine.ops.queries import lock_task, reaches
 from app.engine.ops.settling import fail_attempt, lose_attempt
 from app.state import schema
 from app.state.state import State
@@ -204,7 +204,7 @@ def _revoke_key(state: State, key: ApiKey, *, by: ApiKey | str) -> None:
     API_KEYS.update(state.db, key.id, revoked_at=state.now)
     state.emit(EventKind.TOKEN_REVOKED, namespace=key.namespace, key_id=key.id, by=audit.name_of(by))
     audit.record(state, by, "key_revoked", target=key.id, namespace=key.namespace, name=key.name)
-    state.wake("loop")  # claims that wait with this key look again, and are refused
+    state.wake(revocation_of(key.id))  # claims that wait with this key look again, and are refused
     held_ids.release_all(state, key.id)
     _revoke_descendants(state, key.id)
     for found in _CLAIMED.all(state.db, claimed_with=key.id):
@@ -213,7 +213,7 @@ def _revoke_key(state: State, key: ApiKey, *, by: ApiKey | str) -> None:
 
 def _lose_claimed(state: State, found: Attempt) -> None:
     """End a claimed attempt whose worker may not act any more; it may be retried, since its dispatcher still may."""
-    task = lock_task(state, found.task_id)
+    task = lock_task(state, found.task_id, ENGINE)
     attempt = ATTEMPTS.get(state.db, found.task_id, found.attempt)
     if attempt is not None and attempt.phase is Phase.RUNNING:
         lose_attempt(state, task, attempt, "the key that it was claimed with was revoked")
@@ -246,7 +246,7 @@ def mint(state: State, caller: Caller, caller_expires_at: int, asked: Mint) -> T
         raise InvalidRequest("give 1 or more, or leave it out for no limit", "max_uses")
     lock_credential(state, caller)
     if asked.task_id is not None:
-        _require_not_cancelled(state, asked.task_id)
+        _require_not_cancelled(state, caller, asked.task_id)
     scopes = asked.scopes
     if caller.scope is not None:
         scopes = caller.scope if scopes is None else scopes & caller.scope
@@ -271,8 +271,8 @@ def mint(state: State, caller: Caller, caller_expires_at: int, asked: Mint) -> T
     return record
 
 
-def _require_not_cancelled(state: State, task_id: str) -> None:
-    task = lock_task(state, task_id)
+def _require_not_cancelled(state: State, caller: Caller, task_id: str) -> None:
+    task = lock_task(state, task_id, caller)
     if task.status is Status.CANCELLED:
         raise Cancelled(task_id)
     require_no_cancelled_ancestor(state, task)
@@ -290,7 +290,7 @@ def minted(state: State, jti: str) -> TokenRecord:
 def revoke(state: State, caller: Caller, jti: str) -> None:
     """Revoke a token and its descendants. Revoking twice is no error. Raises KeyNotFound."""
     record = TOKENS.lock(state.db, jti)
-    if record is None:
+    if record is None or not reaches(caller, record.namespace):
         raise KeyNotFound(jti)
     if record.revoked_at is None:
         _revoke_one(state, record)
@@ -329,7 +329,7 @@ def _revoke_descendants(state: State, parent: str) -> None:
 
 def _revoke_attempt(state: State, found: Attempt) -> None:
     """End an attempt whose token descends from a revoked one: its worker may not act any more."""
-    task = lock_task(state, found.task_id)
+    task = lock_task(state, found.task_id, ENGINE)
     attempt = ATTEMPTS.get(state.db, found.task_id, found.attempt)
     if attempt is None or not attempt.is_live or task.status not in (Status.RUNNING, Status.SUSPENDED):
         return

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from app.domain.access import Caller, write_scope
+from app.domain.access import ENGINE, Caller, write_scope
 from app.domain.attempts import Attempt, Dispatched, DispatchOutcome, Outcome, Phase
 from app.domain.clock import Instant
 from app.domain.delegation import Asked, Rights, require_alive, rights_of_child
@@ -19,7 +19,7 @@ from app.engine.ops import leases, loop, resources, turns
 from app.engine.ops.access import lock_record, require_no_cancelled_ancestor, session_of
 from app.engine.ops.attempts import facts_for, facts_of, new_handle
 from app.engine.ops.credentials import is_revoked
-from app.engine.ops.queries import lock_task, require_task
+from app.engine.ops.queries import lock_task, queue_topic, require_task
 from app.engine.ops.rules import EngineCfg
 from app.engine.ops.tasks import check_directive, view, write
 from app.spawning.ports import Draft, Job, SpawnerAdapter
@@ -66,7 +66,7 @@ def prepare(state: State, cfg: EngineCfg, caller: Caller, task_id: str, request:
     token), PayloadTooLarge (the prompt that its layers made), and DispatchFailed for a worker that asks for more than
     is open to workers. A refused dispatch changes nothing.
     """
-    task = lock_task(state, task_id)
+    task = lock_task(state, task_id, caller)
     above = request.again or _own_attempt(state, caller)
     parent_jti = _parent_jti(caller, above) or task.creator_jti
     lock_record(state, parent_jti)
@@ -74,7 +74,7 @@ def prepare(state: State, cfg: EngineCfg, caller: Caller, task_id: str, request:
     if task.live:
         raise InvalidTransition(task.id, task.status.value, Step.DISPATCH.value, f"attempt {task.attempt} is live")
     require_no_cancelled_ancestor(state, task)
-    loop.require_running(state)
+    loop.require_running(state, task.namespace)
     number, stack = task.attempt + 1, request.stack
     session_id = session_of(state, caller) or task.session_id
     gates = () if above is None else _gates_of(state, above, stack)
@@ -100,7 +100,7 @@ def prepare(state: State, cfg: EngineCfg, caller: Caller, task_id: str, request:
         **{"spawner": attempt.kind, **dict(draft.notes)},
     )
     if attempt.queue is not None:
-        state.wake(f"queue:{attempt.queue}")
+        state.wake(queue_topic(attempt.namespace, attempt.queue))
     return Prepared(attempt, _job(cfg, attempt, draft), active)
 
 
@@ -231,7 +231,7 @@ def _gates_of(state: State, attempt: Attempt, stack: SpawnerStack) -> tuple[str,
     if attempt.gates is not None:
         return attempt.rights.gates
     # An attempt from before they were recorded went through those that its session still names.
-    return stack.hooks(facts_for(state, require_task(state, attempt.task_id), attempt))
+    return stack.hooks(facts_for(state, require_task(state, attempt.task_id, ENGINE), attempt))
 
 
 def _rights(cfg: EngineCfg, caller: Caller, request: DispatchRequest, active: ActiveStack) -> Rights:

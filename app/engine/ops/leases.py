@@ -10,9 +10,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from app.domain.access import ENGINE
 from app.domain.attempts import Attempt, Phase
 from app.domain.clock import Instant
-from app.engine.ops.queries import lock_task
+from app.engine.ops.queries import lock_task, queue_topic
 from app.engine.ops.rules import EngineCfg
 from app.state import schema
 from app.state.state import State
@@ -161,7 +162,7 @@ def resume(state: State, attempt: Attempt) -> None:
     if due is not None:
         state.due(due)
     if attempt.phase is Phase.QUEUED and attempt.queue is not None:
-        state.wake(f"queue:{attempt.queue}")
+        state.wake(queue_topic(attempt.namespace, attempt.queue))
 
 
 def _shifted(deadline: Instant | None, by_ms: int) -> Instant | None:
@@ -212,7 +213,7 @@ def record_heartbeat(state: State, cfg: EngineCfg, attempt: Attempt, *, always: 
 
 def record_heartbeat_of(state: State, cfg: EngineCfg, task_id: str, number: int, *, epoch: int | None = None) -> None:
     """Lock the attempt and record a heartbeat; nothing when it is gone, over, or driven under another epoch."""
-    lock_task(state, task_id)
+    lock_task(state, task_id, ENGINE)
     attempt = ATTEMPTS.get(state.db, task_id, number)
     if attempt is not None and epoch in (None, attempt.epoch):
         record_heartbeat(state, cfg, attempt)

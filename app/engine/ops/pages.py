@@ -106,27 +106,37 @@ def _check_cursor(cursor: str | None, prefix: str) -> None:
 
 # Tasks
 
+_IN_NAMESPACE = _T.namespace == sa.bindparam("of_namespace")
+_OF_NAMESPACE = _T.namespace + sa.literal_column("0") == sa.bindparam("of_namespace")
+"""Beside an index that is narrower than the namespace, which SQLite would not prefer by itself."""
 _TASK_CONDITIONS = {
     "status": _T.status == sa.bindparam("of_status"),
     "agent": _T.agent == sa.bindparam("of_agent"),
     "parent": _T.parent_task_id == sa.bindparam("of_parent"),
     "session": _T.session_id == sa.bindparam("of_session"),
     "label": _T.id.in_(
-        sa.select(_L.task_id).where(_L.name == sa.bindparam("of_name"), _L.value == sa.bindparam("of_value"))
+        sa.select(_L.task_id).where(
+            _L.namespace == sa.bindparam("of_namespace"),
+            _L.name == sa.bindparam("of_name"),
+            _L.value == sa.bindparam("of_value"),
+        )
     ),
     "cursor": _T.id < sa.bindparam("before"),
 }
 _TASK_SEARCHES: dict[frozenset[str], PageSearch[Task]] = {}
 
 
-def tasks(state: State, limits: Limits, wanted: TaskFilter, *, limit: int, cursor: str | None) -> Page[TaskState]:
+def tasks(
+    state: State, limits: Limits, namespace: int, wanted: TaskFilter, *, limit: int, cursor: str | None
+) -> Page[TaskState]:
     """Return tasks, newest first."""
     _check_cursor(cursor, "T")
     given = {name: getattr(wanted, name) for name in ("status", "agent", "parent", "session", "label")}
     used = frozenset(name for name, value in (given | {"cursor": cursor}).items() if value is not None)
     search = _TASK_SEARCHES.get(used)
     if search is None:
-        where = [_TASK_CONDITIONS[name] for name in sorted(used)]
+        where = [_OF_NAMESPACE if used & {"parent", "session"} else _IN_NAMESPACE]
+        where += [_TASK_CONDITIONS[name] for name in sorted(used)]
         search = _TASK_SEARCHES[used] = PageSearch(
             TASKS, *where, order=(_T.id.desc(),), long=("directive", "last_result"), unread=("next_prompt",)
         )
@@ -134,6 +144,7 @@ def tasks(state: State, limits: Limits, wanted: TaskFilter, *, limit: int, curso
     found = search.page(
         state.db,
         _bounds(limits, limit),
+        of_namespace=namespace,
         of_status=None if wanted.status is None else wanted.status.value,
         of_agent=wanted.agent,
         of_parent=wanted.parent,
@@ -157,6 +168,7 @@ _QUESTION_CONDITIONS = {
 }
 _ADDRESSED = PageSearch(
     QUESTIONS,
+    _Q.namespace == sa.bindparam("of_namespace"),
     _Q.status == QuestionStatus.OPEN.value,
     sa.or_(_Q.bridge_id == sa.bindparam("of_bridge"), _Q.bridge_id.is_(None)),
     _Q.key > sa.bindparam("behind"),
@@ -167,6 +179,7 @@ _ADDRESSED = PageSearch(
 def questions(
     state: State,
     limits: Limits,
+    namespace: int,
     *,
     status: QuestionStatus | None,
     bridge_id: str | None,
@@ -185,11 +198,14 @@ def questions(
     key = frozenset(name for name, value in given.items() if value is not None)
     search = _QUESTION_SEARCHES.get(key)
     if search is None:
-        where = [_QUESTION_CONDITIONS[name] for name in sorted(key)]
+        of_namespace = _Q.namespace if task_id is None else _Q.namespace + sa.literal_column("0")
+        where = [of_namespace == sa.bindparam("of_namespace")]
+        where += [_QUESTION_CONDITIONS[name] for name in sorted(key)]
         search = _QUESTION_SEARCHES[key] = PageSearch(QUESTIONS, *where, order=(_Q.key,), long=("question", "answer"))
     found = search.page(
         state.db,
         _bounds(limits, limit),
+        of_namespace=namespace,
         of_status=given["status"],
         of_bridge=bridge_id,
         of_task=task_id,
@@ -198,15 +214,22 @@ def questions(
     return _cut(found, "key")
 
 
-def addressed_questions(state: State, limits: Limits, bridge_id: str, *, after: str, limit: int) -> list[Question]:
+def addressed_questions(
+    state: State, limits: Limits, namespace: int, bridge_id: str, *, after: str, limit: int
+) -> list[Question]:
     """Return open questions addressed to a bridge or to any, whole, oldest first; none when there are no more."""
-    found = _ADDRESSED.page(state.db, _bounds(limits, limit), of_bridge=bridge_id, behind=after)
+    found = _ADDRESSED.page(state.db, _bounds(limits, limit), of_namespace=namespace, of_bridge=bridge_id, behind=after)
     return [row.row for row in found.rows]
 
 
 # The other lists
 
-_SESSIONS = PageSearch(SESSIONS, _S.id < sa.bindparam("before"), order=(_S.id.desc(),))
+_SESSIONS = PageSearch(
+    SESSIONS,
+    _S.namespace == sa.bindparam("of_namespace"),
+    _S.id < sa.bindparam("before"),
+    order=(_S.id.desc(),),
+)
 _ATTEMPTS = PageSearch(
     ATTEMPTS,
     _A.task_id == sa.bindparam("of_task"),
@@ -224,14 +247,18 @@ _LATE_RESULTS = PageSearch(
     order=(_LATE.index,),
     long=("value",),
 )
-_KEYS = PageSearch(API_KEYS, _K.id > sa.bindparam("behind"), order=(_K.id,))
-_WEBHOOKS = PageSearch(WEBHOOKS, _W.id > sa.bindparam("behind"), order=(_W.id,))
+_KEYS_BEHIND = _K.id > sa.bindparam("behind")
+_KEYS = PageSearch(API_KEYS, _KEYS_BEHIND, order=(_K.id,))
+_KEYS_OF = PageSearch(API_KEYS, _K.namespace == sa.bindparam("of_namespace"), _KEYS_BEHIND, order=(_K.id,))
+_WEBHOOKS_BEHIND = _W.id > sa.bindparam("behind")
+_WEBHOOKS = PageSearch(WEBHOOKS, _WEBHOOKS_BEHIND, order=(_W.id,))
+_WEBHOOKS_OF = PageSearch(WEBHOOKS, _W.namespace == sa.bindparam("of_namespace"), _WEBHOOKS_BEHIND, order=(_W.id,))
 
 
-def sessions(state: State, limits: Limits, *, limit: int, cursor: str | None) -> Page[Session]:
+def sessions(state: State, limits: Limits, namespace: int, *, limit: int, cursor: str | None) -> Page[Session]:
     """Return sessions, newest first, without their tokens."""
     _check_cursor(cursor, "S")
-    return _cut(_SESSIONS.page(state.db, _bounds(limits, limit), before=cursor or "S-~"), "id")
+    return _cut(_SESSIONS.page(state.db, _bounds(limits, limit), of_namespace=namespace, before=cursor or "S-~"), "id")
 
 
 def attempts(state: State, limits: Limits, task_id: str, *, limit: int, after: int) -> Page[Attempt]:
@@ -257,13 +284,17 @@ def late_results(
     return _cut(found, "index")
 
 
-def keys(state: State, limits: Limits, *, limit: int, cursor: str | None) -> Page[ApiKey]:
-    """Return API keys, oldest first, revoked ones included."""
+def keys(state: State, limits: Limits, *, limit: int, cursor: str | None, namespace: int | None = None) -> Page[ApiKey]:
+    """Return API keys, oldest first, revoked ones included: of one namespace, or all."""
     _check_cursor(cursor, "K")
-    return _cut(_KEYS.page(state.db, _bounds(limits, limit), behind=cursor or ""), "id")
+    search = _KEYS if namespace is None else _KEYS_OF
+    return _cut(search.page(state.db, _bounds(limits, limit), of_namespace=namespace, behind=cursor or ""), "id")
 
 
-def webhooks(state: State, limits: Limits, *, limit: int, cursor: str | None) -> Page[Webhook]:
-    """Return webhooks, oldest first."""
+def webhooks(
+    state: State, limits: Limits, *, limit: int, cursor: str | None, namespace: int | None = None
+) -> Page[Webhook]:
+    """Return webhooks, oldest first: of one namespace, or all."""
     _check_cursor(cursor, "H")
-    return _cut(_WEBHOOKS.page(state.db, _bounds(limits, limit), behind=cursor or ""), "id")
+    search = _WEBHOOKS if namespace is None else _WEBHOOKS_OF
+    return _cut(search.page(state.db, _bounds(limits, limit), of_namespace=namespace, behind=cursor or ""), "id")

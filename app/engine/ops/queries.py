@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from app.domain.access import Caller
 from app.domain.errors import TaskNotFound
+from app.domain.namespaces import ALL_ID
 from app.domain.questions import QuestionStatus
 from app.domain.tasks import Task
 from app.state import schema
@@ -35,17 +37,33 @@ LATE_RESULTS_OF_ATTEMPT = LATE_RESULTS.search(
 """The results that came after the attempt was over, in order."""
 
 
-def require_task(state: State, task_id: str) -> Task:
-    """Return the task, for reading. Raises TaskNotFound."""
+def queue_topic(namespace: int, queue: str) -> str:
+    """Return the topic that is woken when something waits in a queue."""
+    return f"queue:{namespace}:{queue}"
+
+
+def reaches(caller: Caller, namespace: int) -> bool:
+    """Return whether what lies in the namespace exists for the caller.
+
+    Whatever looks something up by an id that a caller gave asks this, and answers as for an id that never was.
+    """
+    return namespace == caller.namespace or caller.namespace == ALL_ID
+
+
+def require_task(state: State, task_id: str, caller: Caller) -> Task:
+    """Return the task, for reading. Raises TaskNotFound, also when it lies out of the caller's reach."""
     task = TASKS.get(state.db, task_id)
-    if task is None:
+    if task is None or not reaches(caller, task.namespace):
         raise TaskNotFound(task_id)
     return task
 
 
-def lock_task(state: State, task_id: str) -> Task:
-    """Return the task, locked against every other transaction until this one ends. Raises TaskNotFound."""
+def lock_task(state: State, task_id: str, caller: Caller) -> Task:
+    """Return the task, locked against every other transaction until this one ends.
+
+    Raises TaskNotFound, also when it lies out of the caller's reach.
+    """
     task = TASKS.lock(state.db, task_id)
-    if task is None:
+    if task is None or not reaches(caller, task.namespace):
         raise TaskNotFound(task_id)
     return task

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.domain.access import Caller, Role, Verb
+from app.domain.access import ENGINE, Caller, Role, Verb
 from app.domain.attempts import Attempt, Phase
 from app.domain.doors import Door
 from app.domain.errors import (
@@ -35,7 +35,7 @@ from app.domain.tasks import Step, Task, step
 from app.engine.ops import audit, finals, held_ids, leases, suspension
 from app.engine.ops.access import bound_rows, descends_from, require_access, require_live, session_of
 from app.engine.ops.principals import answered_through, require_no_asker
-from app.engine.ops.queries import lock_task
+from app.engine.ops.queries import lock_task, reaches
 from app.engine.ops.settling import block_at_deadline, settle_after_answer
 from app.engine.ops.tasks import change
 from app.spawning.ports import LayerRegistry
@@ -45,21 +45,18 @@ from app.state.statements import Statement
 from app.state.tables import ATTEMPTS, QUESTIONS, SESSIONS
 
 _Q = schema.questions.c
-_COUNT_ADDRESSED = Statement(
-    sa.select(sa.func.count()).where(_Q.status == QuestionStatus.OPEN.value, _Q.bridge_id == sa.bindparam("of_bridge"))
-)
-_COUNT_UNADDRESSED = Statement(
-    sa.select(sa.func.count()).where(_Q.status == QuestionStatus.OPEN.value, _Q.bridge_id.is_(None))
-)
+_OPEN = (_Q.namespace == sa.bindparam("of_namespace"), _Q.status == QuestionStatus.OPEN.value)
+_COUNT_ADDRESSED = Statement(sa.select(sa.func.count()).where(*_OPEN, _Q.bridge_id == sa.bindparam("of_bridge")))
+_COUNT_UNADDRESSED = Statement(sa.select(sa.func.count()).where(*_OPEN, _Q.bridge_id.is_(None)))
 
 
 BY_DEADLINE = Json.of({"door": Door.DEADLINE.value})
 
 
-def count_open(state: State, bridge_id: str, *, addressed_only: bool) -> int:
+def count_open(state: State, namespace: int, bridge_id: str, *, addressed_only: bool) -> int:
     """Return how many open questions are addressed to the bridge, including those to any unless `addressed_only`."""
-    count = int(_COUNT_ADDRESSED.query(state.db, of_bridge=bridge_id)[0][0])
-    return count if addressed_only else count + int(_COUNT_UNADDRESSED.query(state.db)[0][0])
+    count = int(_COUNT_ADDRESSED.query(state.db, of_namespace=namespace, of_bridge=bridge_id)[0][0])
+    return count if addressed_only else count + int(_COUNT_UNADDRESSED.query(state.db, of_namespace=namespace)[0][0])
 
 
 def ask(
@@ -84,7 +81,7 @@ def ask(
         require_live(worker)
         task, attempt = worker.task, worker.attempt
     else:
-        task = lock_task(state, task_id or "")
+        task = lock_task(state, task_id or "", caller)
         attempt = ATTEMPTS.get(state.db, task.id, task.attempt) if task.attempt else None
     if task.open_questions >= limits.open_questions:
         raise QuotaExceeded("open_questions", limits.open_questions)
@@ -110,12 +107,12 @@ def _bridge_of(state: State, caller: Caller, attempt: Attempt | None) -> str | N
     return session.bridge_id if session else None
 
 
-def _locked(state: State, key: str) -> tuple[Task, Question]:
+def _locked(state: State, caller: Caller, key: str) -> tuple[Task, Question]:
     """Return the question with its task locked; the question is read again under that lock."""
     found = QUESTIONS.get(state.db, key)
-    if found is None:
+    if found is None or not reaches(caller, found.namespace):
         raise ResumeKeyNotFound(key)
-    task = lock_task(state, found.task_id)
+    task = lock_task(state, found.task_id, caller)
     question = QUESTIONS.get(state.db, key)
     if question is None:
         raise ResumeKeyNotFound(key)
@@ -137,7 +134,7 @@ def answer(
     Raises ResumeKeyNotFound, RoleViolation, IdTaken, AskerCannotAnswer, AlreadyAnswered, QuestionClosed, AnswerInvalid
     (the question stays open).
     """
-    task, question = _locked(state, key)
+    task, question = _locked(state, caller, key)
     require_may_answer(state, caller, question, connected_as)
     if question.status is QuestionStatus.ANSWERED:
         if question.answer == value:
@@ -216,7 +213,7 @@ def _resume(state: State, layers: LayerRegistry, task: Task, question: Question)
 
 def expire(state: State, layers: LayerRegistry, key: str) -> None:
     """Do what the question's deadline says. Nothing when it is not due any more."""
-    task, question = _locked(state, key)
+    task, question = _locked(state, ENGINE, key)
     if question.status is not QuestionStatus.OPEN or question.due_at is None or question.due_at > state.now:
         return
     match question.on_deadline:

@@ -62,7 +62,7 @@ def claim(
     None when nothing waits, or while dispatching is paused. Two claims never get the same attempt: its row is held, and
     one that another claim holds is passed over.
     """
-    if loop.read(state).paused:
+    if loop.is_paused(state, namespace):
         return None
     found = _candidate(state, namespace, queue, agents)
     if found is None:

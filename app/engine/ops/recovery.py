@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from app.domain.access import ENGINE
 from app.domain.attempts import Attempt, Phase
 from app.engine.ops.attempts import load
 from app.engine.ops.queries import lock_task
@@ -40,7 +41,7 @@ def position_of(attempt: Attempt) -> Position:
 
 def take_over(state: State, task_id: str, number: int, owner: str, base_url: str) -> tuple[Attempt, Job] | None:
     """Make `owner` the attempt's server process and fence off the one before. None when the attempt is ended."""
-    lock_task(state, task_id)
+    lock_task(state, task_id, ENGINE)
     attempt = ATTEMPTS.get(state.db, task_id, number)
     if attempt is None or attempt.phase is Phase.ENDED:
         return None

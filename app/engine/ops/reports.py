@@ -6,7 +6,9 @@ from typing import Any, Required, TypedDict
 
 import sqlalchemy as sa
 
+from app.domain.access import Caller
 from app.domain.attempts import Attempt, Phase
+from app.domain.namespaces import ALL_ID
 from app.domain.tasks import Status, Task
 from app.engine.ops import loop
 from app.engine.ops.queries import CHILDREN, OPEN_QUESTIONS, require_task
@@ -71,26 +73,41 @@ class Stats(TypedDict):
     attempts: list[AttemptCount]
     queues: dict[str, int]
     webhooks: dict[str, int]
-    loop: loop.LoopState
+    loop: loop.Switches
 
 
 _T, _Q, _S, _A = schema.tasks.c, schema.questions.c, schema.sessions.c, schema.attempts.c
-_BY_STATUS = Statement(sa.select(_T.status, sa.func.count()).group_by(_T.status))
-_QUESTIONS = Statement(sa.select(_Q.status, sa.func.count()).group_by(_Q.status))
-_OLDEST_OPEN = Statement(sa.select(sa.func.min(_Q.asked_at)).where(_Q.status == "open"))
-_ATTACHED = Statement(sa.select(_S.attached, sa.func.count()).group_by(_S.attached))
-_PHASES = Statement(
-    sa.select(_A.kind, _A.phase, sa.func.count()).where(sa.text("phase <> 'ended'")).group_by(_A.kind, _A.phase)
-)
-_WEBHOOKS = Statement(sa.select(schema.webhooks.c.status, sa.func.count()).group_by(schema.webhooks.c.status))
-_QUEUES = Statement(
-    sa.select(_A.queue, sa.func.count()).where(sa.text("phase = 'queued' AND paused_at IS NULL")).group_by(_A.queue)
-)
 
 
-def why(state: State, task_id: str) -> Why:
+class _Counts:
+    """A statement that counts the rows of one namespace, and one that counts all."""
+
+    def __init__(self, namespace: sa.Column[int], *columns: Any, where: tuple[Any, ...] = ()) -> None:
+        found = sa.select(*columns).where(*where)
+        groups: list[Any] = [column for column in columns if hasattr(column, "table")]
+        of = found.where(namespace == sa.bindparam("of_namespace"))
+        self._of, self._all = Statement(of.group_by(*groups)), Statement(found.group_by(*groups))
+
+    def query(self, state: State, namespace: int) -> list[tuple[Any, ...]]:
+        """Return the rows, of all namespaces with `ALL_ID`."""
+        if namespace == ALL_ID:
+            return self._all.query(state.db)
+        return self._of.query(state.db, of_namespace=namespace)
+
+
+_W, _COUNT = schema.webhooks.c, sa.func.count()
+_BY_STATUS = _Counts(_T.namespace, _T.status, _COUNT)
+_QUESTIONS = _Counts(_Q.namespace, _Q.status, _COUNT)
+_OLDEST_OPEN = _Counts(_Q.namespace, sa.func.min(_Q.asked_at), where=(_Q.status == "open",))
+_ATTACHED = _Counts(_S.namespace, _S.attached, _COUNT)
+_PHASES = _Counts(_A.namespace, _A.kind, _A.phase, _COUNT, where=(sa.text("phase <> 'ended'"),))
+_WEBHOOKS = _Counts(_W.namespace, _W.status, _COUNT)
+_QUEUES = _Counts(_A.namespace, _A.queue, _COUNT, where=(sa.text("phase = 'queued' AND paused_at IS NULL"),))
+
+
+def why(state: State, caller: Caller, task_id: str) -> Why:
     """Return the task, a sentence on what it waits for, and the chain of that, nearest first. Raises TaskNotFound."""
-    task = require_task(state, task_id)
+    task = require_task(state, task_id, caller)
     attempt = ATTEMPTS.get(state.db, task.id, task.attempt) if task.attempt else None
     chain: list[WhyLink] = []
     if task.status is Status.SUSPENDED:
@@ -103,8 +120,8 @@ def why(state: State, task_id: str) -> Why:
         chain.append(
             {"kind": "retry", "detail": "the engine dispatches again by the retry policy", "at": task.retry_at}
         )
-    paused = loop.read(state)
-    if paused.paused and task.status in (Status.PENDING, Status.RUNNING):
+    paused = loop.is_paused(state, task.namespace)
+    if paused is not None and task.status in (Status.PENDING, Status.RUNNING):
         chain.append({"kind": "loop", "detail": f"dispatching is paused by {paused.by}", "since": paused.since})
     chain += _children(state, task)
     summary = _summary(task, attempt, chain)
@@ -217,16 +234,17 @@ def _summary(task: Task, attempt: Attempt | None, chain: list[WhyLink]) -> str:
             return f"Attempt {attempt.attempt} is live: {_PHASE_TEXT[attempt.phase]}."
 
 
-def stats(state: State) -> Stats:
-    """Return counts of tasks, questions, sessions, attempts, queues and webhooks."""
-    attached = {bool(flag): count for flag, count in _ATTACHED.query(state.db)}
+def stats(state: State, namespace: int = ALL_ID) -> Stats:
+    """Return counts of a namespace's (or all) tasks, questions, sessions, attempts, queues and webhooks."""
+    attached = {bool(flag): count for flag, count in _ATTACHED.query(state, namespace)}
+    phases = _PHASES.query(state, namespace)
     return {
-        "tasks": dict(_BY_STATUS.query(state.db)),
-        "questions": dict(_QUESTIONS.query(state.db)),
-        "oldest_open_question_at": _OLDEST_OPEN.query(state.db)[0][0],
+        "tasks": dict(_BY_STATUS.query(state, namespace)),
+        "questions": dict(_QUESTIONS.query(state, namespace)),
+        "oldest_open_question_at": _OLDEST_OPEN.query(state, namespace)[0][0],
         "sessions": {"attached": attached.get(True, 0), "detached": attached.get(False, 0)},
-        "attempts": [{"spawner": kind, "phase": phase, "count": n} for kind, phase, n in _PHASES.query(state.db)],
-        "queues": dict(_QUEUES.query(state.db)),
-        "webhooks": dict(_WEBHOOKS.query(state.db)),
-        "loop": loop.read(state),
+        "attempts": [{"spawner": kind, "phase": phase, "count": n} for kind, phase, n in phases],
+        "queues": dict(_QUEUES.query(state, namespace)),
+        "webhooks": dict(_WEBHOOKS.query(state, namespace)),
+        "loop": loop.read(state, namespace),
     }

@@ -85,13 +85,13 @@ _SCANS = (
     ),
     ("a question's deadline is overdue", _of_questions(_IS_OPEN, _Q.due_at < _LATE)),
 )
-_RETRIES = ("a retry is overdue", _of_tasks(_T.retry_at < _LATE))
+_RETRIES = ("a retry is overdue", _of_tasks(_T.retry_at < _LATE, ~loop.IS_PAUSED))
+"""While dispatching is paused, retries are rightly held back."""
 
 
 def stranded(state: State, *, limit: int = 100) -> list[Stranded]:
     """Return stranded rows, at most `limit` of each kind. Reads much: not for the path of a request."""
-    # While dispatching is paused, retries are rightly held back.
-    scans = _SCANS if loop.read(state).paused else (*_SCANS, _RETRIES)
+    scans = _SCANS if loop.all_paused(state) else (*_SCANS, _RETRIES)
     late = state.now - OVERDUE_MS
     return [
         Stranded(task_id=task_id, what=what)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from app.domain.access import ENGINE
 from app.domain.attempts import Attempt, Outcome, Phase, Reason
 from app.domain.events import EventKind
 from app.domain.json import Json
@@ -141,7 +142,7 @@ def lose_attempt(state: State, task: Task, attempt: Attempt, detail: str, *, wor
 
 def lose_orphan(state: State, task_id: str, number: int, detail: str) -> None:
     """End an attempt, if it is live, whose worker died with an earlier server process; it is reaped already."""
-    task = lock_task(state, task_id)
+    task = lock_task(state, task_id, ENGINE)
     attempt = ATTEMPTS.get(state.db, task_id, number)
     if attempt is not None and attempt.is_live and attempt.phase is not Phase.HELD:
         lose_attempt(state, task, attempt, detail, worker_gone=True)
@@ -149,7 +150,7 @@ def lose_orphan(state: State, task_id: str, number: int, detail: str) -> None:
 
 def expire_attempt(state: State, task_id: str, number: int) -> None:
     """End a live attempt whose timeout, lease or handle ran out. Nothing when it is not due any more."""
-    task = lock_task(state, task_id)
+    task = lock_task(state, task_id, ENGINE)
     attempt = ATTEMPTS.get(state.db, task_id, number)
     if attempt is None or not attempt.is_live or attempt.due_at is None or attempt.due_at > state.now:
         return
@@ -227,7 +228,7 @@ def block_at_deadline(state: State, task: Task, key: str) -> None:
 
 def give_up_retry(state: State, task_id: str, reason: Reason, detail: str) -> None:
     """Block a task whose planned attempt cannot be prepared. Nothing when none is planned any more."""
-    task = lock_task(state, task_id)
+    task = lock_task(state, task_id, ENGINE)
     if task.retry_at is not None and task.status is Status.RUNNING:
         after = step(task.id, task.status, Step.SPAWN_FAILED)
         settle_task(state, task, after, result=failure(reason, detail), reason=reason.value)

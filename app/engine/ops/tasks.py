@@ -24,7 +24,7 @@ from app.domain.questions import QuestionStatus
 from app.domain.tasks import AWAITED, TERMINAL, Status, Task, TaskSpec, TaskState
 from app.engine.ops import audit
 from app.engine.ops.access import bound_rows, lock_credential, require_access, require_live, session_of
-from app.engine.ops.queries import lock_task, require_task
+from app.engine.ops.queries import lock_task, reaches, require_task
 from app.engine.ops.rules import BESIDE_THE_LOOP_BYTES, EngineCfg
 from app.state import schema
 from app.state.state import State
@@ -56,6 +56,7 @@ _GLANCE = Statement(
         _T.status,
         _T.version,
         sa.func.octet_length(_T.directive) + sa.func.coalesce(sa.func.octet_length(_T.last_result), 0),
+        _T.namespace,
     ).where(_T.id == sa.bindparam("of_task"))
 )
 
@@ -179,15 +180,15 @@ def view(state: State, task: Task) -> TaskState:
     return TaskState(task, tuple(key for (key,) in _OPEN_KEYS.query(state.db, task_id=task.id)))
 
 
-def glance(state: State, task_id: str, since: int | None, *, end: bool = False) -> Glance:
-    """Look at a task, and read it if it is news or `end`, unless it is large."""
+def glance(state: State, caller: Caller, task_id: str, since: int | None, *, end: bool = False) -> Glance:
+    """Look at a task, and read it if it is news or `end`, unless it is large. Raises TaskNotFound."""
     rows = _GLANCE.query(state.db, of_task=task_id)
-    if not rows:
+    if not rows or not reaches(caller, rows[0][3]):
         raise TaskNotFound(task_id)
-    status, version, size = rows[0]
+    status, version, size, _ = rows[0]
     is_news = Status(status) in AWAITED or (since is not None and version > since)
     wanted = (is_news or end) and size <= BESIDE_THE_LOOP_BYTES
-    return Glance(is_news, view(state, require_task(state, task_id)) if wanted else None)
+    return Glance(is_news, view(state, require_task(state, task_id, caller)) if wanted else None)
 
 
 def post_interim(state: State, caller: Caller, task_id: str, value: Json) -> Task:
@@ -198,7 +199,7 @@ def post_interim(state: State, caller: Caller, task_id: str, value: Json) -> Tas
         require_live(worker)
         task = worker.task
     else:
-        task = lock_task(state, task_id)
+        task = lock_task(state, task_id, caller)
     if task.status in TERMINAL:
         raise InvalidTransition(task.id, task.status.value, Verb.POST_RESULT.value, "its result is final")
     state.emit(
@@ -214,7 +215,7 @@ def post_interim(state: State, caller: Caller, task_id: str, value: Json) -> Tas
 def inject(state: State, limits: Limits, caller: Caller, task_id: str, prompt: str) -> Task:
     """Set the prompt of the next attempt. Raises PayloadTooLarge, and InvalidTransition on a terminal task."""
     check_directive(limits, prompt)
-    task = lock_task(state, task_id)
+    task = lock_task(state, task_id, caller)
     if task.status in TERMINAL:
         raise InvalidTransition(task.id, task.status.value, Verb.INJECT_DIRECTIVE.value, "no attempt follows")
     state.emit(

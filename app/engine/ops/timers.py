@@ -18,9 +18,18 @@ from app.state.tables import ATTEMPTS, QUESTIONS, TASKS
 _A, _T, _Q = schema.attempts.c, schema.tasks.c, schema.questions.c
 _ATTEMPTS_DUE = ATTEMPTS.search(_A.due_at <= sa.bindparam("now"), order=(_A.due_at,), limit=True)
 _RETRIES_DUE = TASKS.search(_T.retry_at <= sa.bindparam("now"), order=(_T.retry_at,), limit=True)
+_RETRIES_DUE_OF = TASKS.search(
+    _T.namespace == sa.bindparam("of_namespace"),
+    _T.retry_at <= sa.bindparam("now"),
+    order=(_T.retry_at,),
+    limit=True,
+)
 _QUESTIONS_DUE = QUESTIONS.search(_Q.due_at <= sa.bindparam("now"), order=(_Q.due_at,), limit=True)
 _NEXT_ATTEMPT = Statement(sa.select(sa.func.min(_A.due_at)).where(_A.due_at.is_not(None)))
 _NEXT_RETRY = Statement(sa.select(sa.func.min(_T.retry_at)).where(_T.retry_at.is_not(None)))
+_NEXT_RETRY_OF = Statement(
+    sa.select(sa.func.min(_T.retry_at)).where(_T.namespace == sa.bindparam("of_namespace"), _T.retry_at.is_not(None))
+)
 _NEXT_QUESTION = Statement(sa.select(sa.func.min(_Q.due_at)).where(_Q.due_at.is_not(None)))
 
 
@@ -36,7 +45,7 @@ def due(state: State, limit: int) -> DueWork:
     """Return what is due now, at most `limit` of each."""
     return DueWork(
         _ATTEMPTS_DUE.all(state.db, now=state.now, limit=limit),
-        _RETRIES_DUE.all(state.db, now=state.now, limit=limit),
+        _retries_due(state, limit),
         _QUESTIONS_DUE.all(state.db, now=state.now, limit=limit),
     )
 
@@ -46,7 +55,29 @@ def next_due(state: State) -> int | None:
 
     While dispatching is paused no retry can.
     """
-    wanted = (
-        [_NEXT_ATTEMPT, _NEXT_QUESTION] if loop.read(state).paused else [_NEXT_ATTEMPT, _NEXT_QUESTION, _NEXT_RETRY]
-    )
-    return min((at for statement in wanted if (at := statement.query(state.db)[0][0]) is not None), default=None)
+    found = [_NEXT_ATTEMPT.query(state.db)[0][0], _NEXT_QUESTION.query(state.db)[0][0]]
+    running = _running(state)
+    if running is None:
+        found.append(_NEXT_RETRY.query(state.db)[0][0])
+    else:
+        found += [_NEXT_RETRY_OF.query(state.db, of_namespace=namespace)[0][0] for namespace in running]
+    return min((at for at in found if at is not None), default=None)
+
+
+def _retries_due(state: State, limit: int) -> list[Task]:
+    """Return retries that are due, but those that a switch holds back."""
+    running = _running(state)
+    if running is None:
+        return _RETRIES_DUE.all(state.db, now=state.now, limit=limit)
+    return [
+        task
+        for namespace in running
+        for task in _RETRIES_DUE_OF.all(state.db, of_namespace=namespace, now=state.now, limit=limit)
+    ][:limit]
+
+
+def _running(state: State) -> list[int] | None:
+    """Return the namespaces in which retries can be carried out; None for all, which is seen at once."""
+    if not loop.any_paused(state):
+        return None
+    return [] if loop.all_paused(state) else loop.running(state)

@@ -70,7 +70,7 @@ def _judge(
     value: Json | None,
     late: LateResult | None,
 ) -> Task:
-    task = lock_task(state, task_id)
+    task = lock_task(state, task_id, caller)
     after = step(task.id, task.status, what)
     if after is Status.PASS:
         require_may_pass(state, rules, caller, task)
@@ -89,7 +89,7 @@ def adopt(
     state: State, rules: QuestionRules, caller: Caller, task_id: str, number: int, index: int, *, senior: bool
 ) -> Task:
     """Make a late result the task's result, as a verdict of the caller. Raises LateResultNotFound."""
-    task = lock_task(state, task_id)
+    task = lock_task(state, task_id, caller)
     late = LATE_RESULTS.get(state.db, task_id, number, index)
     if late is None:
         raise LateResultNotFound(task_id, number, index)

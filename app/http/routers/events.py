@@ -74,10 +74,10 @@ async def events(request: Request) -> Reply:
     after, last = _start(bodies.header(scope, b"last-event-id"), query)
     kinds = _kinds(listed_in(scope, "types"))
     task_id = checked_task_id(query["task"], "task") if "task" in query else None
-    await context.engine.credentials.authorize(bearer, Verb.SUBSCRIBE_EVENTS)
+    caller = await context.engine.credentials.authorize(bearer, Verb.SUBSCRIBE_EVENTS)
     if last is not None:
-        after = await context.engine.feed.back(last)
-    stream = context.engine.feed.follow(after=after, kinds=kinds, task_id=task_id)
+        after = await context.engine.feed.back(last, caller.namespace)
+    stream = context.engine.feed.follow(after=after, kinds=kinds, task_id=task_id, namespace=caller.namespace)
     return EventsReply(context, bearer, stream)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 import structlog
 
@@ -14,6 +15,8 @@ from app.spawning.backends.protocols import OperatorBackend, ReportingBackend
 from app.spawning.backends.registry import Registries, Registry
 from app.spawning.ports import Control, Exit, Job, Worker
 from app.spawning.specs import only_fields, text
+
+R = TypeVar("R")
 
 STARTED = {"operator": "started"}
 """Recorded once the backend has started a worker, so that a restarted server does not start a second one."""
@@ -49,7 +52,7 @@ class OperatorSpawner:
 
     async def spawn(self, job: Job, control: Control) -> Worker:
         """Wait for the backend; it is called when the worker is joined."""
-        await self._operators.wait_for(self.backend_id)
+        await self._operators.wait_for(self.backend_id, namespace=job.facts.namespace)
         return _DelegatedWorker(self.backend_id, self._operators, job, control)
 
     async def rejoin(self, job: Job, control: Control) -> Worker:
@@ -110,19 +113,22 @@ class _DelegatedWorker:
             return
         try:
             async with asyncio.timeout(max(grace_s, self._wait_s)):
-                await self._operators.run(self._backend_id, lambda backend: backend.cancel(self._job))
+                await self._run(lambda backend: backend.cancel(self._job))
         except Exception as error:  # noqa: BLE001 - the attempt is over in any case: its handle is dead
             _log.warning("operator_not_cancelled", backend_id=self._backend_id, error=describe(error))
+
+    async def _run(self, step: Callable[[OperatorBackend], Awaitable[R]]) -> R:
+        return await self._operators.run(self._backend_id, step, namespace=self._job.facts.namespace)
 
     async def _executed(self) -> Exit | None:
         """Return how the backend reports the end; None when it started a worker and will not report."""
         try:
             if not self._started:
-                exit = await self._operators.run(self._backend_id, self._execute)
+                exit = await self._run(self._execute)
                 if exit is not None:
                     return exit
                 await self._remember()
-            return await self._operators.run(self._backend_id, self._finished)
+            return await self._run(self._finished)
         except Exception as error:  # noqa: BLE001 - whatever a backend raises is the attempt's failure, not the server's
             return Exit(detail=f"operator {self._backend_id!r}: {describe(error)}")
 

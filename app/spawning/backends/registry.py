@@ -1,4 +1,4 @@
-"""Objects by id: the last registration wins, and a late unregister never removes a newer one.
+"""Objects by namespace and id: the last registration wins, and a late unregister never removes a newer one.
 
 An id outlives its objects: a caller that needs one may wait until the next is registered, again and again.
 """
@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, Self, TypeVar, runtime_checkable
 
+from app.domain.namespaces import DEFAULT_ID
 from app.spawning.backends.protocols import BackendGone, OperatorBackend, SeniorBridge, SpawnHook
 
 T = TypeVar("T")
@@ -19,10 +20,11 @@ R = TypeVar("R")
 class Registration(Generic[T]):
     """One holder of an id. `number` grows with every registration of its registry."""
 
-    __slots__ = ("_registry", "id", "number", "value")
+    __slots__ = ("_registry", "id", "namespace", "number", "value")
 
-    def __init__(self, registry: Registry[T], id: str, value: T, number: int) -> None:
+    def __init__(self, registry: Registry[T], namespace: int, id: str, value: T, number: int) -> None:
         self._registry = registry
+        self.namespace = namespace
         self.id = id
         self.value = value
         self.number = number
@@ -30,72 +32,79 @@ class Registration(Generic[T]):
     @property
     def current(self) -> bool:
         """Whether nobody has taken the id over, and it was not unregistered."""
-        return self._registry.current(self.id) is self
+        return self._registry.current(self.id, namespace=self.namespace) is self
 
     def unregister(self) -> None:
         """Give the id up. Does nothing once a newer registration holds it."""
-        self._registry.unregister(self.id, self)
+        self._registry.unregister(self.id, self, namespace=self.namespace)
 
 
 class Registry(Generic[T]):
-    """Names to objects. Belongs to one event loop; no method but `wait_for` and `run` waits."""
+    """Names to objects; an id in two namespaces is two ids. No method but `wait_for` and `run` waits.
+
+    Belongs to one event loop.
+    """
 
     def __init__(self) -> None:
-        self._held: dict[str, Registration[T]] = {}
-        self._waiting: dict[str, set[asyncio.Future[None]]] = {}
+        self._held: dict[tuple[int, str], Registration[T]] = {}
+        self._waiting: dict[tuple[int, str], set[asyncio.Future[None]]] = {}
         self._number = 0
 
-    def register(self, id: str, value: T) -> Registration[T]:
-        """Register `value` under `id` in place of any other, and wake the callers that wait for the id."""
+    def register(self, id: str, value: T, *, namespace: int = DEFAULT_ID) -> Registration[T]:
+        """Put `value` under `id`, in place of whatever is there, and wake the waiters for the id."""
         self._number += 1
-        registration = self._held[id] = Registration(self, id, value, self._number)
-        for waiter in self._waiting.pop(id, ()):
+        key = namespace, id
+        registration = self._held[key] = Registration(self, namespace, id, value, self._number)
+        for waiter in self._waiting.pop(key, ()):
             if not waiter.done():
                 waiter.set_result(None)
         return registration
 
-    def unregister(self, id: str, registration: Registration[T] | None = None) -> None:
+    def unregister(self, id: str, registration: Registration[T] | None = None, *, namespace: int = DEFAULT_ID) -> None:
         """Remove what is under `id`; with a registration, only if that still holds it. A missing id is a no-op."""
-        if registration is None or self._held.get(id) is registration:
-            self._held.pop(id, None)
+        if registration is None or self._held.get((namespace, id)) is registration:
+            self._held.pop((namespace, id), None)
 
-    def ids(self) -> list[str]:
-        """The ids that are held now, sorted."""
-        return sorted(self._held)
+    def ids(self, *, namespace: int = DEFAULT_ID) -> list[str]:
+        """The ids that are held now in a namespace, sorted."""
+        return sorted(id for found, id in self._held if found == namespace)
 
-    def current(self, id: str) -> Registration[T] | None:
+    def current(self, id: str, *, namespace: int = DEFAULT_ID) -> Registration[T] | None:
         """Return the registration that holds `id`, or None."""
-        return self._held.get(id)
+        return self._held.get((namespace, id))
 
-    async def wait_for(self, id: str, newer_than: Registration[T] | None = None) -> Registration[T]:
+    async def wait_for(
+        self, id: str, newer_than: Registration[T] | None = None, *, namespace: int = DEFAULT_ID
+    ) -> Registration[T]:
         """Wait until somebody holds `id`, or somebody newer than `newer_than`. Cancelling is safe."""
         oldest = 0 if newer_than is None else newer_than.number + 1
-        while (registration := self._held.get(id)) is None or registration.number < oldest:
-            await self._next(id)
+        key = namespace, id
+        while (registration := self._held.get(key)) is None or registration.number < oldest:
+            await self._next(key)
         return registration
 
-    async def run(self, id: str, step: Callable[[T], Awaitable[R]]) -> R:
+    async def run(self, id: str, step: Callable[[T], Awaitable[R]], *, namespace: int = DEFAULT_ID) -> R:
         """Run `step` on the holder of `id`. Each time it raises BackendGone, wait for the next holder and run it again.
 
         So `step` runs at least once. Cancelling goes through to it.
         """
-        registration = await self.wait_for(id)
+        registration = await self.wait_for(id, namespace=namespace)
         while True:
             try:
                 return await step(registration.value)
             except BackendGone:
-                registration = await self.wait_for(id, newer_than=registration)
+                registration = await self.wait_for(id, newer_than=registration, namespace=namespace)
 
-    async def _next(self, id: str) -> None:
+    async def _next(self, key: tuple[int, str]) -> None:
         waiter = asyncio.get_running_loop().create_future()
-        waiting = self._waiting.setdefault(id, set())
+        waiting = self._waiting.setdefault(key, set())
         waiting.add(waiter)
         try:
             await waiter
         finally:
             waiting.discard(waiter)
-            if not waiting and self._waiting.get(id) is waiting:
-                del self._waiting[id]
+            if not waiting and self._waiting.get(key) is waiting:
+                del self._waiting[key]
 
 
 @dataclass(frozen=True, slots=True)

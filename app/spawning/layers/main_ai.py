@@ -56,13 +56,13 @@ class MainAiLayer(Layer):
 
     async def _notify(self, hook_id: str, job: Job, outcome: DispatchOutcome) -> None:
         try:
-            await self._hooks.run(hook_id, lambda hook: hook.after(job, outcome))
+            await self._hooks.run(hook_id, lambda hook: hook.after(job, outcome), namespace=job.facts.namespace)
         except Exception as error:  # noqa: BLE001 - the hook was notified; what it does with that is its own affair
             _log.warning("spawn_hook_broke", hook_id=hook_id, task_id=job.task_id, error=describe(error))
 
     async def _ask(self, hook_id: str, job: Job) -> None:
         try:
-            await self._hooks.run(hook_id, lambda hook: hook.before(job))
+            await self._hooks.run(hook_id, lambda hook: hook.before(job), namespace=job.facts.namespace)
         except (SpawnRefused, SpawnFailed):
             raise
         except Exception as error:

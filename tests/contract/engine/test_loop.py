@@ -22,7 +22,7 @@ async def test_a_paused_loop_starts_nothing(swarm: Swarm) -> None:
     """A dispatch without wait is refused; one with wait goes on at resume; pausing twice is no error."""
     engine = swarm.engine
     state = await engine.switch.pause(swarm.senior)
-    assert (state.paused, state.by) == (True, "senior")
+    assert (state.own.paused, state.own.by, state.all.paused) == (True, "senior", False)
     assert await engine.switch.pause(swarm.senior) == state == await engine.switch.state(swarm.senior)
     task_id = await swarm.task()
     await unchanged(swarm, LoopPaused, engine.dispatcher.dispatch(swarm.operator, task_id, EXTERNAL))

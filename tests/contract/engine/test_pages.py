@@ -75,7 +75,7 @@ async def test_a_page_of_tasks_reads_and_holds_no_more_than_its_limit(swarm: Swa
     def run(state: State) -> pages.Page[Any]:
         counting = CountingConnection(state.db)
         state.db = counting
-        page = pages.tasks(state, limits, TaskFilter(), limit=200, cursor=None)
+        page = pages.tasks(state, limits, 1, TaskFilter(), limit=200, cursor=None)
         read.append(counting.bytes)
         return page
 

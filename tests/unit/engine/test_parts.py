@@ -41,6 +41,7 @@ from app.engine.deliveries import Deliveries
 from app.engine.dispatcher import Dispatcher
 from app.engine.feed import Feed
 from app.engine.gaps import GapMonitor
+from app.engine.namespaces import Namespaces
 from app.engine.ops.rules import EngineCfg
 from app.engine.ops.sessions import Attach, attach
 from app.engine.questions import Questions
@@ -121,6 +122,7 @@ class Ground:
         return Sessions(
             self.transactions,
             keys=self.keys(),
+            namespaces=Namespaces(self.transactions),
             signer=self.signer,
             registries=self.registries,
             couriers=self.couriers(),
@@ -289,11 +291,11 @@ async def test_questions(ground: Ground) -> None:
 
 async def test_the_switch_and_the_dispatcher(ground: Ground) -> None:
     """Nothing is dispatched while dispatching is paused; a dispatch that may wait starts when it is resumed."""
-    switch, dispatcher = DispatchSwitch(ground.transactions), ground.dispatcher()
+    switch, dispatcher = DispatchSwitch(ground.transactions, keys=ground.keys()), ground.dispatcher()
     token, senior = await ground.token(), await ground.token(Role.SENIOR)
     task_id = await ground.task()
     await switch.pause(senior)
-    assert (await switch.state(senior)).paused
+    assert (await switch.state(senior)).own.paused
     with pytest.raises(LoopPaused):
         await dispatcher.dispatch(token, task_id, EXTERNAL)
     waiting = asyncio.ensure_future(dispatcher.dispatch(token, task_id, EXTERNAL, wait=HOUR))

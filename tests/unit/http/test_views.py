@@ -19,7 +19,7 @@ from app.domain.tasks import Task, TaskState
 from app.domain.tokens import ApiKey, CapToken, TokenRecord
 from app.domain.webhooks import Webhook
 from app.engine.credentials import Inspection, Minted
-from app.engine.ops.loop import LoopState
+from app.engine.ops.loop import RUNNING, LoopState, Switches
 from app.engine.ops.outputs import LongOutput
 from app.engine.ops.pages import Page
 from app.engine.ops.queues import Claim
@@ -113,6 +113,7 @@ LINK: WhyLink = {
     "late_results": 0,
     "name": "lease",
 }
+PAUSED = LoopState(True, "kim", 1)
 COUNTS: Stats = {
     "tasks": {"pass": 1},
     "questions": {"open": 1},
@@ -121,7 +122,7 @@ COUNTS: Stats = {
     "attempts": [{"spawner": "queue", "phase": "running", "count": 1}],
     "queues": {"q": 1},
     "webhooks": {"active": 1},
-    "loop": LoopState(True, "kim", 1),
+    "loop": Switches(PAUSED, RUNNING),
 }
 OPEN = QuestionStatus.OPEN
 TASK = most(Task, retry=Json.of({"max_attempts": 2}))
@@ -164,7 +165,8 @@ VIEWS: dict[str, tuple[type[BaseModel], list[tuple[Any, ...]], list[tuple[Any, .
     "resource": (server.Resource, [("k", TEXT, 1)], []),
     "webhook": (admin.Webhook, [(most(Webhook),)], [(least(Webhook),)]),
     "created_webhook": (admin.CreatedWebhook, [(most(Webhook), "s")], [(least(Webhook), "s")]),
-    "loop": (server.LoopState, [(LoopState(True, "kim", 1),)], [(LoopState(False, None, None),)]),
+    "switch_of_all": (server.LoopSwitch, [(Switches(RUNNING, PAUSED),)], [(Switches(RUNNING, RUNNING),)]),
+    "loop": (server.LoopState, [(Switches(PAUSED, PAUSED),)], [(Switches(RUNNING, RUNNING),)]),
     "why": (tasks.Why, [({"task_id": "T", "status": "pass", "summary": "s", "chain": [LINK]},)], []),
     "why_link": (tasks.WhyLink, [(LINK,)], [({"kind": "clocks", "detail": "d", "since": None},)]),
     "stats": (server.Stats, [(COUNTS,)], [(COUNTS | {"oldest_open_question_at": None},)]),

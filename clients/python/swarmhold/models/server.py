@@ -7,7 +7,7 @@ from pydantic import Field
 from swarmhold.models.instants import Instant
 from swarmhold.models.shapes import JsonValue, Shape
 
-__all__ = ["AttemptCount", "LoopState", "Resource", "Stats"]
+__all__ = ["AttemptCount", "LoopState", "LoopSwitch", "Resource", "Stats"]
 
 
 class AttemptCount(Shape):
@@ -31,12 +31,18 @@ class Stats(Shape):
     loop: LoopState | None = None
 
 
-class LoopState(Shape):
+class LoopSwitch(Shape):
     """`by` and `since` say who paused or resumed dispatching last, and when; null when nobody ever did."""
 
     paused: bool
     by: str | None
     since: Instant | None
+
+
+class LoopState(LoopSwitch):
+    """The switch of the caller's namespace, and that of `all`: dispatching is paused while one of them says so."""
+
+    all: LoopSwitch | None = None
 
 
 class Resource(Shape):
