@@ -57,6 +57,7 @@ TABLE: dict[tuple[str, str], str | tuple[str, ...]] = {
     ("POST", "/v1/admin/keys"): "root",
     ("DELETE", "/v1/admin/keys/{key_id}"): "root",
     ("DELETE", "/v1/admin/ids/{id}"): "root",
+    ("POST", "/v1/admin/audit/commands"): "root",
     ("GET", HOOKS): "root",
     ("POST", HOOKS): "root",
     ("GET", f"{HOOKS}/{{webhook_id}}"): "root",
@@ -117,6 +118,7 @@ BODIES: dict[str, Any] = {
     "/answer": {"value": 1},
     "/directive": {"prompt": "p"},
     "/claim": {"queue": "q", "hold": 0},
+    "/audit/commands": {"action": "audit_exported", "user": "u", "after": 0},
 }
 
 
