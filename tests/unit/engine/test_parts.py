@@ -11,6 +11,7 @@ import pytest
 from app.bus.local import LocalBus
 from app.domain.access import Role, RoleVerbGate, Verb
 from app.domain.attempts import Outcome
+from app.domain.audit import AuditSeal
 from app.domain.errors import (
     Conflict,
     InvalidRequest,
@@ -164,7 +165,7 @@ class Ground:
 @pytest.fixture
 async def ground(clock: HandClock) -> AsyncIterator[Ground]:
     """An open store in memory, and what the parts need beside it."""
-    store = open_store(":memory:", clock=clock, policy=CFG.hold)
+    store = open_store(":memory:", clock=clock, policy=CFG.hold, seal=AuditSeal([SigningKey("test", b"a" * 32)]))
     await store.open()
     yield Ground(store=store, clock=clock)
     await store.close()
