@@ -7,8 +7,9 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
+from swarmhold.call_retry import TRANSIENT_STATUSES
 from swarmhold.calls import Calls, read
-from swarmhold.errors import Error, Unreachable
+from swarmhold.errors import ApiProblem, Error, Unreachable
 from swarmhold.models.sessions import Session
 from swarmhold.traces import TraceCalls
 
@@ -42,9 +43,13 @@ class SessionCalls(Calls):
     async def _beat(self, interval: timedelta) -> None:
         while True:
             await asyncio.sleep(interval.total_seconds())
-            # The next heartbeat makes up for one that failed; a refusal ends them.
+            # The next heartbeat makes up for one that failed; a refusal for good ends them.
             with suppress(Unreachable):
-                await self.heartbeat()
+                try:
+                    await self.heartbeat()
+                except ApiProblem as problem:
+                    if problem.status not in TRANSIENT_STATUSES:
+                        raise
 
 
 class Observer(SessionCalls, TraceCalls):

@@ -235,7 +235,7 @@ async def test_a_session_stays_attached_while_the_block_runs() -> None:
         beaten.set()
         return problem(401, "unauthenticated")
 
-    script = Script(httpx.Response(204), refuse)
+    script = Script(httpx.Response(204), problem(500, "internal"), refuse)
     async with server(script).operator("t").staying_attached(interval=timedelta(milliseconds=1)):
         await asyncio.wait_for(beaten.wait(), 60)
     assert not script.steps
