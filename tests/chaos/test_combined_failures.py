@@ -34,6 +34,8 @@ pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(0 if MINU
 STRIKES = 16 if MINUTES else 3
 """In one season, after which a new node begins with an empty database."""
 REFUSALS = 5
+START_S = 180
+"""How long a start may take on a machine that does much else."""
 FULL_START_S = 15
 """How long a server may try to start on a full disk, which need not succeed."""
 LEASE_S = LEASE.total_seconds()
@@ -90,17 +92,17 @@ class Strikes:
             os.kill(pid, signal.SIGCONT)
 
     async def _kill(self) -> None:
-        await asyncio.to_thread(self.node.restart)
+        await asyncio.to_thread(self.node.restart, within=START_S)
 
     async def _kill_stopped(self) -> None:
         os.kill(self.node.pid, signal.SIGSTOP)
         await _pass(self.random.uniform(0.1, 0.5) * LEASE_S)
-        await asyncio.to_thread(self.node.restart)
+        await asyncio.to_thread(self.node.restart, within=START_S)
 
     async def _restart(self) -> None:
         """End the node in good order, in spite of its log, and start it again."""
         assert await asyncio.to_thread(self.node.stop) == 0
-        await asyncio.to_thread(self.node.start)
+        await asyncio.to_thread(self.node.start, within=START_S)
 
     async def _fill(self) -> None:
         """Leave no room on the database's disk until work was refused often enough."""
@@ -125,7 +127,7 @@ class Strikes:
         finally:
             self.disk.empty()
         if not self.node.running:
-            await asyncio.to_thread(self.node.start)
+            await asyncio.to_thread(self.node.start, within=START_S)
 
     async def _stop_database(self) -> None:
         """Bring PostgreSQL to a halt for longer than a lease."""
@@ -209,7 +211,7 @@ async def _season(
             settings = _settings(receiver) | url
             node = ServerProcess(place / f"node-{number}", settings=settings, output=pipe, log_file=log)
             try:
-                await asyncio.to_thread(node.start)
+                await asyncio.to_thread(node.start, within=START_S)
                 async with Probe(node, ledger) as probe:
                     strikes = Strikes(node, ledger, probe, Random(seed), disk, cluster)
                     _, wrong = await survive(node, strikes, rounds=STRIKES, seed=seed, receiver=receiver, ledger=ledger)
