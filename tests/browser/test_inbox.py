@@ -209,8 +209,9 @@ def test_an_answer_that_comes_second_is_told_so(open_console: OpenConsole, swarm
     choice.click()
     console.page.get_by_role("link", name="Open the question").click(timeout=20_000)
 
-    expect(console.page.get_by_text("Answered by mira")).to_be_visible()
-    expect(console.page.get_by_text("Your draft, not sent")).to_be_visible()
+    settlement = console.page.get_by_role("region", name="How it was answered")
+    expect(settlement).to_contain_text("Answered by mira")
+    expect(settlement).to_contain_text("Your draft, not sent")
 
 
 def test_the_most_urgent_deadline_comes_first_then_the_oldest(

@@ -103,6 +103,8 @@ def test_a_senior_overrules_and_directs(console: Console, swarm: Swarm) -> None:
     console.button("Dispatch again…").click()
     console.button("Start attempt 2").click()
     expect(console.page.get_by_role("dialog")).to_contain_text("wh-")
+    expect(console.page.locator("h1 .badge")).to_have_text("running")
+    expect(console.page.get_by_role("dialog")).to_contain_text("wh-")
     console.button("Close").click()
     attempt = swarm.call(swarm.operator, "GET", f"/v1/operator/tasks/{task_id}/attempts/2")
     assert attempt["prompt"] == "Paint it green."

@@ -27,11 +27,10 @@ function possible({ task, attempts }) {
 export function Actions({ facts, onDone }) {
   const [chosen, setChosen] = useState(null);
   const actions = possible(facts);
-  const Chosen = actions.find(([name]) => name === chosen)?.[2];
+  // The dialog stays when its action is over: it may show what is shown only once.
   const close = () => setChosen(null);
-  if (!actions.length) return null;
-  return html`<div class="buttons" role="group" aria-label="Actions">
-      ${actions.map(([name, label]) => html`<button key=${name} type="button" class=${name === "cancel" ? "danger" : ""} onClick=${() => setChosen(name)}>${label}…</button>`)}
-    </div>
-    ${Chosen && html`<${Chosen} facts=${facts} role=${chosen === "override" ? "senior" : "operator"} onClose=${close} onDone=${() => (close(), onDone())} />`}`;
+  return html`${actions.length > 0 && html`<div class="buttons" role="group" aria-label="Actions">
+      ${actions.map(([name, label, Dialog]) => html`<button key=${name} type="button" class=${name === "cancel" ? "danger" : ""} onClick=${() => setChosen({ name, Dialog })}>${label}…</button>`)}
+    </div>`}
+    ${chosen && html`<${chosen.Dialog} facts=${facts} role=${chosen.name === "override" ? "senior" : "operator"} onClose=${close} onDone=${() => (close(), onDone())} />`}`;
 }
