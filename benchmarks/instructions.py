@@ -115,17 +115,22 @@ async def _run(mark: Mark) -> None:
         quiet_garbage_collector()
         try:
             root = Client(server.application, (Path(folder) / "root.key").read_text().strip())
-            operator, senior = await _attach(server.application, root, "operator", "senior")
+            # Of another key: whoever asked may not answer.
+            key = await root.call(
+                "POST", "/v1/admin/keys", json.dumps({"name": "senior", "roles": ["senior"]}).encode()
+            )
+            operator = await _attach(root, "operator")
+            senior = await _attach(Client(server.application, key["key"]), "senior")
             await _steps(operator, senior, WARM, lambda _: None)
             await _steps(operator, senior, LIVES, mark)
         finally:
             await server.stop()
 
 
-async def _attach(application: App, root: Client, *roles: str) -> list[Client]:
-    bodies = [json.dumps({"operator_id": f"bench-{role}", "role": role, "ttl": 36_000}).encode() for role in roles]
-    replies = [await root.call("POST", "/v1/operator/sessions", body) for body in bodies]
-    return [Client(application, reply["token"]) for reply in replies]
+async def _attach(key: Client, role: str) -> Client:
+    body = json.dumps({"operator_id": f"bench-{role}", "role": role, "ttl": 36_000}).encode()
+    reply = await key.call("POST", "/v1/operator/sessions", body)
+    return Client(key.application, reply["token"])
 
 
 async def _steps(operator: Client, senior: Client, lives: int, mark: Mark) -> None:

@@ -37,7 +37,7 @@ from app.engine.ops.access import bound_rows, descends_from, require_access, req
 from app.engine.ops.principals import answered_through, require_no_asker
 from app.engine.ops.queries import lock_task, reaches
 from app.engine.ops.settling import block_at_deadline, settle_after_answer
-from app.engine.ops.tasks import change
+from app.engine.ops.tasks import change, write
 from app.spawning.ports import LayerRegistry
 from app.state import schema
 from app.state.state import State
@@ -189,15 +189,16 @@ def _settle_answer(
         door=door,
         **detail,
     )
-    task = change(state, task, open_questions=task.open_questions - 1)
-    if task.open_questions == 0:
+    if task.open_questions > 1:
+        write(state, task, open_questions=task.open_questions - 1)
+    else:
         _resume(state, layers, task, question)
     return question._replace(**changes)
 
 
 def _resume(state: State, layers: LayerRegistry, task: Task, question: Question) -> None:
     """Let the task run again, now that its last open question is answered, and do what waited for that."""
-    task = change(state, task, status=step(task.id, task.status, Step.RESUME))
+    task = change(state, task, status=step(task.id, task.status, Step.RESUME), open_questions=0)
     suspension.emit(state, EventKind.TASK_RESUMED, question, task)
     attempt = ATTEMPTS.get(state.db, task.id, task.attempt) if task.attempt else None
     if attempt is None:
