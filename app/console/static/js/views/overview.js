@@ -87,6 +87,7 @@ function Loop({ loop }) {
     await ask("senior", "POST", loop.paused ? "/v1/senior/loop/resume" : "/v1/senior/loop/pause");
     await refreshStats();
   });
-  return html`<span class=${`badge ${loop?.paused ? "blocked" : "pass"}`}><span class="dot" aria-hidden="true"></span>${loop?.paused ? `dispatching paused by ${line(loop.by ?? "somebody", 40)}` : "dispatching"}</span>
+  const paused = [loop?.all?.paused && `of all namespaces by ${line(loop.all.by ?? "root", 40)}`, loop?.paused && `by ${line(loop.by ?? "somebody", 40)}`].filter(Boolean);
+  return html`<span class=${`badge ${paused.length ? "blocked" : "pass"}`}><span class="dot" aria-hidden="true"></span>${paused.length ? `dispatching paused ${paused.join(", and ")}` : "dispatching"}</span>
     ${may("senior") && html`<button type="button" class="small end" disabled=${busy} onClick=${turn}>${loop?.paused ? "Resume dispatching" : "Pause dispatching"}</button>`}<${Trouble} problem=${problem} />`;
 }
