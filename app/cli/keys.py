@@ -32,7 +32,9 @@ from app.config import Settings
 from app.domain import access
 from app.domain.clock import system_clock, to_rfc3339
 from app.domain.handles import HandleMint
+from app.domain.namespaces import DEFAULT
 from app.domain.tokens import ApiKey
+from app.state.state import State
 from swarmhold.models.enums import Role
 
 keys = typer.Typer(help="Make, list and revoke API keys; rotate the key that signs tokens.", no_args_is_help=True)
@@ -42,6 +44,7 @@ Roles = Annotated[list[Role], typer.Option("--role", help="A role that it may ac
 Ttl = Annotated[float | None, typer.Option("--ttl", help="Seconds until it expires; by default never.", min=1)]
 Person = Annotated[bool, typer.Option("--person", help="It is a person's, and no agent may hold it.")]
 Email = Annotated[str | None, typer.Option("--email", help="Where the person is reached.")]
+Namespace = Annotated[str, typer.Option("--namespace", help="The namespace in which all that is made with it lies.")]
 KeyId = Annotated[str, typer.Argument(help="The key's id, K-…; `list` shows it.")]
 
 
@@ -50,6 +53,7 @@ def create(
     name: Name,
     role: Roles,
     ttl: Ttl = None,
+    namespace: Namespace = DEFAULT,
     person: Person = False,
     email: Email = None,
     as_json: AsJson = False,
@@ -63,9 +67,9 @@ def create(
     settings = settings_of(data_dir=data_dir, database_url=database_url, config=config)
     life = timedelta(seconds=ttl) if ttl else None
     if (endpoint := _running(settings, url, key)) is not None:
-        made = _create_remotely(endpoint, name, role, ttl=life, person=person, email=email)
+        made = _create_remotely(endpoint, name, role, ttl=life, namespace=namespace, person=person, email=email)
     else:
-        made = _create_here(settings, name, role, ttl=life, person=person, email=email)
+        made = _create_here(settings, name, role, ttl=life, namespace=namespace, person=person, email=email)
     if as_json:
         print_json(made)
     else:
@@ -81,19 +85,21 @@ def _create_remotely(endpoint: Endpoint, name: str, roles: list[Role], **options
     return run_call(call)
 
 
-def _create_here(settings: Settings, name: str, roles: list[Role], **options: Any) -> dict[str, Any]:
-    from app.engine.ops import credentials
+def _create_here(settings: Settings, name: str, roles: list[Role], *, namespace: str, **options: Any) -> dict[str, Any]:
+    from app.engine.ops import credentials, namespaces
+
+    def create(state: State) -> ApiKey:
+        place = namespaces.use(state, namespace, by="command")
+        return credentials.create_key(
+            state, name=name, roles=granted, digest=digest, namespace=place, by="command", **options
+        )
 
     private_files.open_data_directory(settings)
     digests = HandleMint(open_keyring(settings.keys_path).digests)
     text = credentials.new_key_text()
     granted = frozenset(access.Role(role.value) for role in roles)
     digest = digests.keyed_digest(text)
-    made = database.change(
-        settings,
-        "create_key",
-        lambda state: credentials.create_key(state, name=name, roles=granted, digest=digest, by="command", **options),
-    )
+    made = database.change(settings, "create_key", create)
     return {"id": made.id, "key": text}
 
 

@@ -19,6 +19,7 @@ from app.cli.events import events
 from app.cli.exits import EXIT_FAILED, EXIT_MISUSED, CommandFailed
 from app.cli.keys import keys
 from app.cli.migrate import migrate
+from app.cli.namespaces import namespaces
 from app.cli.output import CheckedOutput
 from app.cli.run import run
 from app.cli.senior import senior
@@ -59,6 +60,7 @@ cli.add_typer(tasks, name="tasks")
 cli.command()(events)
 cli.command()(senior)
 cli.add_typer(keys, name="keys")
+cli.command()(namespaces)
 cli.add_typer(webhooks, name="webhooks")
 cli.command()(doctor)
 cli.command()(migrate)

@@ -59,9 +59,17 @@ class Event:
     data: Json | None
     namespace: int
 
-    def document(self) -> dict[str, Any]:
-        """Return the event as every consumer gets it: the fields of its kind beside the common ones that apply."""
-        named = {"task_id": self.task_id, "session_id": self.session_id, "attempt": self.attempt}
+    def document(self, namespace: str | None) -> dict[str, Any]:
+        """Return the event as every consumer gets it: the fields of its kind beside the common ones that apply.
+
+        `namespace` is the name of its namespace, None for an event that everybody sees.
+        """
+        named = {
+            "namespace": namespace,
+            "task_id": self.task_id,
+            "session_id": self.session_id,
+            "attempt": self.attempt,
+        }
         return {
             **({} if self.data is None else self.data.written),
             "cursor": self.cursor,

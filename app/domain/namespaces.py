@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 
 from app.domain.clock import Instant
-from app.domain.errors import InvalidRequest
+from app.domain.errors import InvalidName
 
 DEFAULT_ID = 1
 DEFAULT = "default"
@@ -28,9 +28,9 @@ class Namespace(NamedTuple):
 
 
 def check_name(name: str) -> None:
-    """Raise InvalidRequest for a text that is no namespace's name."""
+    """Raise InvalidName for a text that is no namespace's name."""
     if not _NAME.fullmatch(name):
         reason = "a namespace has 1 to 63 lower-case letters, digits and hyphens, and begins with no hyphen"
-        raise InvalidRequest(reason, "namespace")
+        raise InvalidName("namespace", reason)
     if name == OTHER:
-        raise InvalidRequest(f"{OTHER!r} stands for many namespaces in metrics; give another name", "namespace")
+        raise InvalidName("namespace", f"{OTHER!r} stands for many namespaces in metrics; give another name")

@@ -10,8 +10,9 @@ from app.domain.access import Role, RoleVerbGate, Verb
 from app.domain.doors import Door
 from app.domain.errors import RoleViolation
 from app.domain.handles import HandleMint
+from app.domain.namespaces import DEFAULT
 from app.domain.tokens import ApiKey
-from app.engine.ops import audit, credentials, held_ids, pages
+from app.engine.ops import audit, credentials, held_ids, namespaces, pages
 from app.engine.ops.idempotency import Idempotency, once
 from app.engine.ops.pages import Page
 from app.engine.transactions import Transactions
@@ -62,6 +63,7 @@ class ApiKeys:
         roles: frozenset[Role],
         ttl: timedelta | None,
         *,
+        namespace: str = DEFAULT,
         person: bool = False,
         email: str | None = None,
         idempotency: Idempotency | None = None,
@@ -89,6 +91,7 @@ class ApiKeys:
                     roles=roles,
                     digest=digest,
                     ttl=ttl,
+                    namespace=namespaces.use(state, namespace, by=key),
                     person=person,
                     email=email,
                     by=key,
@@ -99,11 +102,18 @@ class ApiKeys:
 
         return await self._transactions.run("create_key", run), text
 
-    async def page(self, key_text: str, *, limit: int = 50, cursor: str | None = None) -> Page[ApiKey]:
-        """Return a page of API keys, oldest first, without their texts. Needs the root key."""
+    async def page(
+        self, key_text: str, *, namespace: str | None = None, limit: int = 50, cursor: str | None = None
+    ) -> Page[ApiKey]:
+        """Return a page of API keys (of one namespace), oldest first, without their texts. Needs the root key."""
         await self.check_root(key_text)
         limits = self._transactions.limits
-        return await self._transactions.read(lambda state: pages.keys(state, limits, limit=limit, cursor=cursor))
+
+        def run(state: State) -> Page[ApiKey]:
+            place = namespaces.find_if_named(state, namespace)
+            return pages.keys(state, limits, limit=limit, cursor=cursor, namespace=place)
+
+        return await self._transactions.read(run)
 
     async def revoke(self, key_text: str, key_id: str) -> None:
         """Revoke an API key and all sessions attached with it. Needs the root key. Raises KeyNotFound."""

@@ -23,7 +23,7 @@ from app.engine.feed import Feed
 from app.engine.ops import webhooks
 from app.engine.ops.webhooks import Failure
 from app.engine.retrying import retry_while_busy
-from app.spawning.outbound.webhooks import DeliveryFailed, WebhookSender
+from app.spawning.outbound.webhooks import DeliveryFailed, Names, WebhookSender
 from app.state.port import Store
 from app.state.tables import WEBHOOKS
 
@@ -45,6 +45,7 @@ class Deliveries:
         bus: HintBus,
         webhook_sender: WebhookSender,
         secret_of: Callable[[str], str],
+        names: Names,
         clock: Clock,
         poll_interval_s: float,
     ) -> None:
@@ -53,6 +54,7 @@ class Deliveries:
         self._bus = bus
         self._webhook_sender = webhook_sender
         self._secret_of = secret_of
+        self._names = names
         self._clock = clock
         self._poll_interval_s = poll_interval_s
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -148,7 +150,7 @@ class Deliveries:
 
     async def _sent(self, row: Webhook, events: list[Event]) -> bool:
         try:
-            await self._webhook_sender.send(row.url, self._secret_of(row.id), row.id, events)
+            await self._webhook_sender.send(row.url, self._secret_of(row.id), row.id, events, self._names)
         except DeliveryFailed as error:
             failure = Failure(detail=str(error), pause_ms=self._pause_ms(row, error), final=error.final)
             limit_ms = round(self._webhook_sender.settings.pause_after_s * 1000)

@@ -21,6 +21,7 @@ from app.domain.attempts import DispatchOutcome, WorkerPayload
 from app.domain.errors import Busy
 from app.domain.ids import IdSource
 from app.domain.json import Json
+from app.domain.namespaces import DEFAULT
 from app.domain.outputs import Output, OutputEvent
 from app.domain.questions import Ask
 from app.domain.sessions import OperatorKind, SessionOptions
@@ -110,7 +111,9 @@ class Engine:
         self.questions = Questions(transactions, layers=layers, limits=cfg.limits, rules=cfg.questions)
         self.switch = DispatchSwitch(transactions, keys=keys)
         self.reports = Reports(transactions, registries=parts.registries, catalog=catalog, layers=layers)
-        self.webhooks = Webhooks(transactions, keys=keys, mint=mint, webhook_sender=parts.webhook_sender)
+        self.webhooks = Webhooks(
+            transactions, keys=keys, namespaces=self.namespaces, mint=mint, webhook_sender=parts.webhook_sender
+        )
         runner_parts = RunnerParts(
             transactions=transactions, layers=layers, mint=mint, sign=self.credentials.sign, cfg=cfg
         )
@@ -229,6 +232,7 @@ class Engine:
             bus=self.parts.bus,
             webhook_sender=webhook_sender,
             secret_of=self.webhooks.secret,
+            names=self.namespaces.name,
             clock=self.parts.clock,
             poll_interval_s=self.cfg.poll_interval_ms / 1000,
         )
@@ -293,13 +297,15 @@ class Engine:
 
     # Sessions
 
-    async def attach(self, operator_id: str, role: Role, ttl: timedelta) -> CapToken:
+    async def attach(self, operator_id: str, role: Role, ttl: timedelta, *, namespace: str = DEFAULT) -> CapToken:
         """Attach a session without bridge, hook or backend; return its token. Raises InvalidRequest."""
-        return await self.sessions.attach(operator_id, role, ttl, SessionOptions())
+        return await self.sessions.attach(operator_id, role, ttl, SessionOptions(), namespace=namespace)
 
-    async def attach_with(self, operator_id: str, role: Role, ttl: timedelta, info: OperatorInfo) -> CapToken:
+    async def attach_with(
+        self, operator_id: str, role: Role, ttl: timedelta, info: OperatorInfo, *, namespace: str = DEFAULT
+    ) -> CapToken:
         """Attach a session with inline objects. Raises InvalidRequest."""
-        return await self.sessions.attach_inline(operator_id, role, ttl, info)
+        return await self.sessions.attach_inline(operator_id, role, ttl, info, namespace=namespace)
 
     async def attach_with_ids(
         self,
@@ -313,6 +319,8 @@ class Engine:
         operator_kind_overrides: Mapping[str, OperatorKind] | None = None,
         bp_agent_kinds: Mapping[str, OperatorKind] | None = None,
         bp_global_kind: OperatorKind | None = None,
+        *,
+        namespace: str = DEFAULT,
     ) -> CapToken:
         """Attach a session with ids of objects that are registered now or later; a restart can rebuild it."""
         options = SessionOptions(
@@ -324,7 +332,7 @@ class Engine:
             bp_agent_kinds=bp_agent_kinds,
             bp_global_kind=bp_global_kind,
         )
-        return await self.sessions.attach(operator_id, role, ttl, options)
+        return await self.sessions.attach(operator_id, role, ttl, options, namespace=namespace)
 
     async def detach(self, token: CapToken) -> None:
         """Mark the token's session detached; its tasks stay. Raises SessionNotFound."""

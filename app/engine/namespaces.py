@@ -26,7 +26,7 @@ class Namespaces:
             self._names |= {row.id: row.name for row in rows}
 
     async def use(self, name: str) -> int:
-        """Return the id of a namespace for code of this process; its first use creates it. Raises InvalidRequest."""
+        """Return the id of a namespace for code of this process; its first use creates it. Raises InvalidName."""
         for namespace, known in self._names.items():
             if known == name:
                 return namespace

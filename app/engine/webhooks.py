@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from app.domain.errors import InvalidRequest
 from app.domain.handles import HandleMint
-from app.domain.namespaces import DEFAULT_ID
+from app.domain.namespaces import DEFAULT
 from app.domain.webhooks import Webhook, WebhookSpec
 from app.engine.api_keys import ApiKeys
-from app.engine.ops import credentials, pages, webhooks
+from app.engine.namespaces import Namespaces
+from app.engine.ops import credentials, namespaces, pages, webhooks
 from app.engine.ops.idempotency import Idempotency, once
 from app.engine.ops.pages import Page
 from app.engine.transactions import Transactions
@@ -21,10 +22,17 @@ class Webhooks:
     """Calls about webhooks. `webhook_sender` is None when the settings allow no webhooks."""
 
     def __init__(
-        self, transactions: Transactions, *, keys: ApiKeys, mint: HandleMint, webhook_sender: WebhookSender | None
+        self,
+        transactions: Transactions,
+        *,
+        keys: ApiKeys,
+        namespaces: Namespaces,
+        mint: HandleMint,
+        webhook_sender: WebhookSender | None,
     ) -> None:
         self._transactions = transactions
         self._keys = keys
+        self._namespaces = namespaces
         self._mint = mint
         self._webhook_sender = webhook_sender
 
@@ -33,7 +41,12 @@ class Webhooks:
         return SECRET_PREFIX + self._mint.keyed_digest(f"webhook\0{webhook_id}")
 
     async def create(
-        self, key_text: str, spec: WebhookSpec, *, idempotency: Idempotency | None = None
+        self,
+        key_text: str,
+        spec: WebhookSpec,
+        *,
+        namespace: str = DEFAULT,
+        idempotency: Idempotency | None = None,
     ) -> tuple[Webhook, str]:
         """Create a webhook; return it and its secret. Raises InvalidRequest for a URL that is not allowed."""
         digest = self._keys.digest(key_text)
@@ -49,19 +62,27 @@ class Webhooks:
                 state,
                 f"key:{key.id}:webhook",
                 idempotency,
-                lambda: webhooks.create(state, spec, namespace=DEFAULT_ID, by=key),
+                lambda: webhooks.create(state, spec, namespace=namespaces.use(state, namespace, by=key), by=key),
                 name=lambda made: made.id,
                 again=lambda webhook_id: webhooks.find(state, webhook_id),
             )
 
         row = await self._transactions.run("create_webhook", run)
+        await self._namespaces.learn(row.namespace)
         return row, self.secret(row.id)
 
-    async def page(self, key_text: str, *, limit: int = 50, cursor: str | None = None) -> Page[Webhook]:
-        """Return a page of webhooks, oldest first. Needs the root key."""
+    async def page(
+        self, key_text: str, *, namespace: str | None = None, limit: int = 50, cursor: str | None = None
+    ) -> Page[Webhook]:
+        """Return a page of webhooks (of one namespace), oldest first. Needs the root key."""
         await self._keys.check_root(key_text)
         limits = self._transactions.limits
-        return await self._transactions.read(lambda state: pages.webhooks(state, limits, limit=limit, cursor=cursor))
+
+        def run(state: State) -> Page[Webhook]:
+            place = namespaces.find_if_named(state, namespace)
+            return pages.webhooks(state, limits, limit=limit, cursor=cursor, namespace=place)
+
+        return await self._transactions.read(run)
 
     async def read(self, key_text: str, webhook_id: str) -> Webhook:
         """Return one webhook. Raises WebhookNotFound."""

@@ -33,6 +33,10 @@ class ServerContext:
     metrics: Metrics
     document: Callable[[], bytes]
 
+    def names(self, namespace: int) -> str | None:
+        """Return the name of a namespace, None for all of them."""
+        return self.engine.namespaces.name(namespace)
+
 
 def context_of(request: Request) -> ServerContext:
     """Return the context of the server that received a request."""

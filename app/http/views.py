@@ -22,6 +22,7 @@ from app.domain.tokens import ApiKey
 from app.domain.webhooks import Webhook
 from app.engine.credentials import Inspection, Minted
 from app.engine.ops.loop import LoopState, Switches
+from app.engine.ops.namespaces import NamespaceSummary
 from app.engine.ops.outputs import LongOutput
 from app.engine.ops.pages import Page
 from app.engine.ops.queues import Claim
@@ -30,6 +31,8 @@ from app.engine.sessions import Attached
 from app.engine.workers import WorkerPulse
 
 View = dict[str, Any]
+Names = Callable[[int], str | None]
+"""Returns the name of a namespace, None for all of them."""
 T = TypeVar("T")
 
 
@@ -53,11 +56,12 @@ def _with_cut(view: View, cut: Sequence[str]) -> View:
     return {**view, "cut": cut} if cut else view
 
 
-def task(state: TaskState, cut: Sequence[str] = ()) -> View:
+def task(names: Names, state: TaskState, cut: Sequence[str] = ()) -> View:
     """Render a task. `cut` names the fields of which a list shows a preview."""
     row = state.task
     shown: View = {
         "id": row.id,
+        "namespace": names(row.namespace),
         "spec": {"agent": row.agent, "initial_directive": row.directive.fragment},
         "status": str(row.status),
         "attempt": row.attempt,
@@ -174,10 +178,11 @@ def late(row: LateResult, cut: Sequence[str] = ()) -> View:
     return _with_cut(shown, cut)
 
 
-def question(row: Question, cut: Sequence[str] = ()) -> View:
+def question(names: Names, row: Question, cut: Sequence[str] = ()) -> View:
     """Render a question, with its answer once there is one."""
     shown: View = {
         "key": row.key,
+        "namespace": names(row.namespace),
         "task_id": row.task_id,
         "attempt": row.attempt,
         "agent": row.agent,
@@ -206,10 +211,11 @@ def question(row: Question, cut: Sequence[str] = ()) -> View:
     return _with_cut(shown, cut)
 
 
-def session(row: Session) -> View:
+def session(names: Names, row: Session) -> View:
     """Render a session, without its token."""
     return {
         "id": row.id,
+        "namespace": names(row.namespace),
         "operator_id": row.operator_id,
         "role": row.role.value,
         "kind": row.kind,
@@ -228,11 +234,12 @@ def session(row: Session) -> View:
     }
 
 
-def api_key(row: ApiKey) -> View:
+def api_key(names: Names, row: ApiKey) -> View:
     """Render an API key, without its secret."""
     return {
         "id": row.id,
         "name": row.name,
+        "namespace": names(row.namespace),
         "roles": row.roles.split(),
         "root": row.root,
         "person": row.person,
@@ -281,6 +288,17 @@ def stats(found: Stats) -> View:
     return {**shown, **present(oldest_open_question_at=oldest)}
 
 
+def namespace(row: NamespaceSummary) -> View:
+    """Render what a namespace holds."""
+    return {
+        "name": row.name,
+        "keys": row.keys,
+        "tasks": row.tasks,
+        "open_questions": row.open_questions,
+        "oldest_open_at": at_or_none(row.oldest_open_at),
+    }
+
+
 def loop(row: Switches) -> View:
     """Render whether dispatching is paused in a namespace, who switched it last and when, and the switch of all."""
     return {**_switch(row.own), "all": _switch(row.all)}
@@ -307,9 +325,9 @@ def inspection(row: Inspection) -> View:
     }
 
 
-def attached(row: Attached) -> View:
+def attached(names: Names, row: Attached) -> View:
     """Render a new session with its token, which no other reply shows."""
-    return {"token": row.token.text, "session": session(row.session)}
+    return {"token": row.token.text, "session": session(names, row.session)}
 
 
 def created_key(row: ApiKey, text: str) -> View:
@@ -342,11 +360,12 @@ def claimed_job(row: Claim, base_url: str) -> View:
     }
 
 
-def webhook(row: Webhook) -> View:
+def webhook(names: Names, row: Webhook) -> View:
     """Render a webhook, without its secret."""
     return {
         "id": row.id,
         "name": row.name,
+        "namespace": names(row.namespace),
         "url": row.url,
         "events": fragment(row.kinds),
         "status": row.status.value,
@@ -364,9 +383,9 @@ def webhook(row: Webhook) -> View:
     }
 
 
-def created_webhook(row: Webhook, secret: str) -> View:
+def created_webhook(names: Names, row: Webhook, secret: str) -> View:
     """Render a new webhook with the secret that signs its deliveries, which no other reply shows."""
-    return {**webhook(row), "secret": secret}
+    return {**webhook(names, row), "secret": secret}
 
 
 def page(found: Page[T], render: Callable[..., View | orjson.Fragment]) -> View:

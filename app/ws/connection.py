@@ -108,7 +108,7 @@ class Connection:
 
     async def ask(self, question: Question) -> None:
         """Send a question, unless it was sent already."""
-        self.send(self.protocol.ask(views.question(question)))
+        self.send(self.protocol.ask(views.question(self.context.names, question)))
 
     async def withdrawn(self, key: str, reason: str) -> None:
         """Send that a question was withdrawn or settled."""
@@ -279,7 +279,7 @@ class Connection:
             after = rows[-1].key
 
     async def _show_from_backlog(self, row: Question) -> None:
-        frame = self.protocol.ask(views.question(row))
+        frame = self.protocol.ask(views.question(self.context.names, row))
         if frame is not None:
             await self._outbox.put(frame)
 
@@ -299,7 +299,7 @@ class Connection:
     async def _show_new(self, key: str) -> None:
         row = await self.context.engine.questions.read(self.client.token, key)
         if row.status is QuestionStatus.OPEN:
-            self.send(self.protocol.ask(views.question(row)))
+            self.send(self.protocol.ask(views.question(self.context.names, row)))
 
     # Monitoring the credential
 

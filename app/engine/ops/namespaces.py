@@ -47,14 +47,22 @@ def every(state: State) -> list[Namespace]:
 
 
 def find(state: State, name: str) -> int | None:
-    """Return the id of a namespace; None when it was never used. Raises InvalidRequest for what is no name."""
+    """Return the id of a namespace; None when it was never used. Raises InvalidName for what is no name."""
     check_name(name)
     found = _BY_NAME.first(state.db, of_name=name)
     return None if found is None else found.id
 
 
+def find_if_named(state: State, name: str | None) -> int | None:
+    """Return the namespace to look in: None for all, and none that exists (-1) for a name that was never used."""
+    if name is None:
+        return None
+    found = find(state, name)
+    return -1 if found is None else found
+
+
 def use(state: State, name: str, *, by: ApiKey | str) -> int:
-    """Return the id of a namespace, which is created by its first use. Raises InvalidRequest for what is no name."""
+    """Return the id of a namespace, which is created by its first use. Raises InvalidName for what is no name."""
     known = find(state, name)
     if known is not None:
         return known
@@ -67,7 +75,7 @@ def use(state: State, name: str, *, by: ApiKey | str) -> int:
 def of_key(state: State, key: ApiKey, name: str | None) -> int:
     """Return the namespace in which a key acts: its own, or for a root key the named one (`default` without a name).
 
-    Raises RoleViolation when another key names one that is not its own, InvalidRequest for what is no name.
+    Raises RoleViolation when another key names one that is not its own, InvalidName for what is no name.
     """
     if key.root:
         return use(state, name or DEFAULT, by=key)

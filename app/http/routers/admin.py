@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 
 from app.domain.access import Role
 from app.domain.namespaces import DEFAULT
@@ -11,7 +12,8 @@ from app.http.context import ApiKeyText, ContextDep, Once
 from app.http.parameters import KeyCursor, Limit, NamePath, NameQuery, limit_of
 from app.http.replies import Reply
 from app.http.routes import model_router, requires
-from swarmhold.models.admin import ApiKey, CommandRequest, CreatedKey, KeyRequest
+from swarmhold.models.admin import ApiKey, CommandRequest, CreatedKey, KeyRequest, Namespaces
+from swarmhold.models.server import LoopSwitch
 from swarmhold.models.shapes import Page
 
 router = model_router("/v1/admin", "admin")
@@ -25,16 +27,25 @@ async def create_key(context: ContextDep, key: ApiKeyText, body: KeyRequest, onc
     roles = frozenset(Role(role.value) for role in body.roles)
     ttl = None if body.ttl is None else timedelta(seconds=body.ttl)
     row, text = await context.engine.keys.create(
-        key, body.name, roles, ttl, person=body.person, email=body.email, idempotency=once
+        key, body.name, roles, ttl, namespace=body.namespace, person=body.person, email=body.email, idempotency=once
     )
+    await context.engine.namespaces.learn(row.namespace)
     return replies.json(views.created_key(row, text), status=201)
 
 
 @router.get("/keys", response_model=Page[ApiKey], openapi_extra=requires(credential="root"))
-async def list_keys(context: ContextDep, key: ApiKeyText, limit: Limit = None, cursor: KeyCursor = None) -> Reply:
-    """List API keys, oldest first, without their texts."""
-    page = await context.engine.keys.page(key, limit=limit_of(limit, context.settings), cursor=cursor)
-    return replies.json(views.page(page, views.api_key))
+async def list_keys(
+    context: ContextDep,
+    key: ApiKeyText,
+    namespace: NameQuery = None,
+    limit: Limit = None,
+    cursor: KeyCursor = None,
+) -> Reply:
+    """List API keys, of one namespace or all, oldest first, without their texts."""
+    page = await context.engine.keys.page(
+        key, namespace=namespace, limit=limit_of(limit, context.settings), cursor=cursor
+    )
+    return replies.json(views.page(page, partial(views.api_key, context.names)))
 
 
 @router.delete("/ids/{id:path}", status_code=204, openapi_extra=requires(credential="root"))
@@ -57,3 +68,23 @@ async def record_command(context: ContextDep, key: ApiKeyText, body: CommandRequ
     about = body.model_dump(exclude={"action"}, exclude_none=True)
     await context.engine.keys.record_command(key, body.action, about)
     return replies.nothing()
+
+
+@router.get("/namespaces", response_model=Namespaces, openapi_extra=requires(credential="root"))
+async def list_namespaces(context: ContextDep, key: ApiKeyText) -> Reply:
+    """List all namespaces with what they hold."""
+    await context.engine.keys.check_root(key)
+    found = await context.engine.namespaces.summaries()
+    return replies.json({"items": [views.namespace(row) for row in found]})
+
+
+@router.post("/loop/pause", response_model=LoopSwitch, openapi_extra=requires(credential="root"))
+async def pause_all(context: ContextDep, key: ApiKeyText) -> Reply:
+    """Pause dispatching in all namespaces, whatever their own switches say."""
+    return replies.json(views.switch_of_all(await context.engine.switch.switch_all(key, paused=True)))
+
+
+@router.post("/loop/resume", response_model=LoopSwitch, openapi_extra=requires(credential="root"))
+async def resume_all(context: ContextDep, key: ApiKeyText) -> Reply:
+    """Resume dispatching in all namespaces but those that are paused by themselves."""
+    return replies.json(views.switch_of_all(await context.engine.switch.switch_all(key, paused=False)))

@@ -102,4 +102,4 @@ async def read_late(
 )
 async def adopt(context: ContextDep, token: Token, task_id: TaskPath, number: AttemptPath, index: LateIndex) -> Reply:
     """Adopt a late result as the task's result."""
-    return shown(await context.engine.attempts.adopt_late(token, task_id, number, index))
+    return shown(context, await context.engine.attempts.adopt_late(token, task_id, number, index))

@@ -159,15 +159,19 @@ class EventsReply(Reply):
     async def _next(self, patience_s: float) -> bytes | None:
         try:
             async with asyncio.timeout(patience_s):
-                return _message(await anext(self._stream))
+                return _message(self._context, await anext(self._stream))
         except TimeoutError:
             return _COMMENT
         except StopAsyncIteration:
             return None
 
 
-def _message(item: Event | Lagged) -> bytes:
+def _message(context: ServerContext, item: Event | Lagged) -> bytes:
     if isinstance(item, Lagged):
         data = orjson.dumps({"cursor": item.cursor})
         return b"id: %d\nevent: %s\ndata: %s\n\n" % (item.cursor, LAGGED.encode(), data)
-    return b"id: %d\nevent: %s\ndata: %s\n\n" % (item.cursor, item.kind.encode(), encode(item.document()))
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (
+        item.cursor,
+        item.kind.encode(),
+        encode(item.document(context.names(item.namespace))),
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 
 from fastapi import Request
 
@@ -68,16 +69,17 @@ async def attach(context: ContextDep, key: ApiKeyText, body: AttachRequest, once
         Role(body.role.value),
         life_of(body.ttl, context.settings.limits.session_life_ms),
         conversions.session_options(body),
+        namespace=body.namespace,
         idempotency=once,
     )
-    return replies.json(views.attached(attached), status=201)
+    return replies.json(views.attached(context.names, attached), status=201)
 
 
 @router.get("/sessions", response_model=Page[Session], openapi_extra=requires(Verb.READ_TRACE, Verb.ATTACH_SESSION))
 async def list_sessions(context: ContextDep, token: Token, limit: Limit = None, cursor: SessionCursor = None) -> Reply:
     """List sessions, newest first, without their tokens."""
     page = await context.engine.sessions.page(token, limit=limit_of(limit, context.settings), cursor=cursor)
-    return replies.json(views.page(page, views.session))
+    return replies.json(views.page(page, partial(views.session, context.names)))
 
 
 @router.get(
@@ -85,7 +87,7 @@ async def list_sessions(context: ContextDep, token: Token, limit: Limit = None, 
 )
 async def read_session(context: ContextDep, token: Token, session_id: SessionPath) -> Reply:
     """Read one session."""
-    return replies.json(views.session(await context.engine.sessions.read(token, session_id)))
+    return replies.json(views.session(context.names, await context.engine.sessions.read(token, session_id)))
 
 
 @router.get("/registry", response_model=Registry, openapi_extra=requires(Verb.READ_TRACE, Verb.ATTACH_SESSION))
@@ -103,7 +105,7 @@ async def stats(context: ContextDep, token: Token) -> Reply:
 @router.get("/session", response_model=Session, openapi_extra=requires())
 async def own_session(context: ContextDep, token: Token) -> Reply:
     """Read the caller's own session."""
-    return replies.json(views.session(await context.engine.sessions.read_own(token)))
+    return replies.json(views.session(context.names, await context.engine.sessions.read_own(token)))
 
 
 @router.post("/session/heartbeat", status_code=204, openapi_extra=requires(Verb.HEARTBEAT))
@@ -143,7 +145,7 @@ async def list_tasks(
         limit=limit_of(limit, context.settings),
         cursor=cursor,
     )
-    return replies.json(views.page(page, views.task))
+    return replies.json(views.page(page, partial(views.task, context.names)))
 
 
 @router.get("/tasks/{task_id}/why", response_model=Why, openapi_extra=requires(Verb.READ_TASK_STATE))
@@ -168,7 +170,7 @@ async def verdict(
 ) -> Reply:
     """Mark the task pass or blocked; a live attempt is ended."""
     value = await bodies.encoded_value(await request.body(), body.value) if body.has("value") else None
-    return shown(await context.engine.tasks.mark(token, task_id, ok=body.ok, value=value))
+    return shown(context, await context.engine.tasks.mark(token, task_id, ok=body.ok, value=value))
 
 
 @router.post(
@@ -181,7 +183,7 @@ async def ask(context: ContextDep, token: Token, task_id: TaskPath, body: Questi
     """Ask a senior about the task, which is suspended until the answer."""
     asked = asked_of(context, body)
     row = await context.engine.questions.ask(token, asked, task_id=task_id, idempotency=once)
-    return replies.json(views.question(row), status=201)
+    return replies.json(views.question(context.names, row), status=201)
 
 
 @router.get(

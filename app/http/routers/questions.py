@@ -39,4 +39,4 @@ async def watched(request: Request, context: ServerContext, bearer: Bearer, key:
             row, settled = await context.holds.park(request.receive, context.engine.questions.watch(bearer, key, held))
     except Drained:
         row, settled = await context.engine.questions.watch(bearer, key, NOTHING)
-    return replies.json(views.question(row), status=200 if settled else 202)
+    return replies.json(views.question(context.names, row), status=200 if settled else 202)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from app.domain.access import Verb
 from app.domain.json import Json
 from app.domain.questions import QuestionStatus as DomainStatus
@@ -39,25 +41,27 @@ async def list_questions(
         limit=limit_of(limit, context.settings),
         cursor=cursor,
     )
-    return replies.json(views.page(page, views.question))
+    return replies.json(views.page(page, partial(views.question, context.names)))
 
 
 @router.get("/questions/{key}", response_model=Question, openapi_extra=requires(Verb.ANSWER_QUERY))
 async def read_question(context: ContextDep, token: Token, key: QuestionPath) -> Reply:
     """Read one question."""
-    return replies.json(views.question(await context.engine.questions.read(token, key)))
+    return replies.json(views.question(context.names, await context.engine.questions.read(token, key)))
 
 
 @router.post("/questions/{key}/answer", response_model=Question, openapi_extra=requires(Verb.ANSWER_QUERY))
 async def answer(context: ContextDep, token: Token, key: QuestionPath, body: AnswerRequest) -> Reply:
     """Answer a question. The first answer wins; an identical repeat changes nothing."""
-    return replies.json(views.question(await context.engine.questions.answer(token, key, Json.of(body.value))))
+    return replies.json(
+        views.question(context.names, await context.engine.questions.answer(token, key, Json.of(body.value)))
+    )
 
 
 @router.post("/tasks/{task_id}/verdict", response_model=Task, openapi_extra=requires(Verb.OVERRIDE_VERDICT))
 async def override(context: ContextDep, token: Token, task_id: TaskPath, body: OverrideRequest) -> Reply:
     """Override the result: the task is pass or blocked from now on."""
-    return shown(await context.engine.tasks.override(token, task_id, ok=body.ok, value=Json.of(body.value)))
+    return shown(context, await context.engine.tasks.override(token, task_id, ok=body.ok, value=Json.of(body.value)))
 
 
 @router.post("/tasks/{task_id}/directive", status_code=204, openapi_extra=requires(Verb.INJECT_DIRECTIVE))

@@ -40,9 +40,9 @@ async def json_body(request: Request, context: ServerContext) -> tuple[bytes, An
     return body, await bodies.value_of(body, context.settings.limits)
 
 
-def shown(state: TaskState, *, status: int = 200) -> Reply:
+def shown(context: ServerContext, state: TaskState, *, status: int = 200) -> Reply:
     """Return the reply for a task, with its version as entity tag."""
-    return replies.json(views.task(state), status=status, headers={"ETag": views.etag(state)})
+    return replies.json(views.task(context.names, state), status=status, headers={"ETag": views.etag(state)})
 
 
 async def create(request: Request) -> Reply:
@@ -52,7 +52,7 @@ async def create(request: Request) -> Reply:
     body, value = await json_body(request, context)
     spec = conversions.task_spec(bodies.validated(StartTaskRequest, value))
     state = await context.engine.tasks.start(bearer, spec, idempotency=await idempotency_of(scope, body))
-    reply = shown(state, status=201)
+    reply = shown(context, state, status=201)
     reply.raw_headers.append((b"location", f"{scope['path']}/{state.task.id}".encode()))
     return reply
 
@@ -64,7 +64,7 @@ async def read(request: Request) -> Reply:
     known = bodies.header(scope, b"if-none-match")
     if known is not None and _matches(known, views.etag(state)):
         return replies.nothing(304, {"ETag": views.etag(state)})
-    return shown(state)
+    return shown(context, state)
 
 
 def _matches(header: str, etag: str) -> bool:
@@ -86,7 +86,7 @@ async def poll(request: Request) -> Reply:
             state, done = await context.holds.park(request.receive, waiting)
     except Drained:
         state, done = await context.engine.tasks.watch(bearer, task_id, NOTHING, since=since)
-    return shown(state, status=200 if done else 202)
+    return shown(context, state, status=200 if done else 202)
 
 
 async def dispatch(request: Request) -> Reply:
@@ -126,7 +126,7 @@ async def cancel(request: Request) -> Reply:
     body = await body_of(request, context)
     value = await bodies.value_of(body, context.settings.limits) if body else None
     reason = None if value is None else bodies.validated(CancelRequest, value).reason
-    return shown(await context.engine.tasks.cancel(bearer, task_id, reason=reason))
+    return shown(context, await context.engine.tasks.cancel(bearer, task_id, reason=reason))
 
 
 def routes(prefix: str, tag: str, credential: str) -> APIRouter:

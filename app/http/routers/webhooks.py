@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from app.http import conversions, replies, views
 from app.http.context import ApiKeyText, ContextDep, Once
-from app.http.parameters import Limit, NamePath, WebhookCursor, limit_of
+from app.http.parameters import Limit, NamePath, NameQuery, WebhookCursor, limit_of
 from app.http.replies import Reply
 from app.http.routes import model_router, requires
 from swarmhold.models.admin import CreatedWebhook, ReplayRequest, Webhook, WebhookRequest
@@ -20,23 +22,31 @@ _ROOT = requires(credential="root")
 )
 async def create_webhook(context: ContextDep, key: ApiKeyText, body: WebhookRequest, once: Once) -> Reply:
     """Create a webhook for a URL that the settings allow. Only this reply shows its secret."""
-    row, secret = await context.engine.webhooks.create(key, conversions.webhook_spec(body), idempotency=once)
-    return replies.json(views.created_webhook(row, secret), status=201)
+    row, secret = await context.engine.webhooks.create(
+        key, conversions.webhook_spec(body), namespace=body.namespace, idempotency=once
+    )
+    return replies.json(views.created_webhook(context.names, row, secret), status=201)
 
 
 @router.get("", response_model=Page[Webhook], openapi_extra=_ROOT)
 async def list_webhooks(
-    context: ContextDep, key: ApiKeyText, limit: Limit = None, cursor: WebhookCursor = None
+    context: ContextDep,
+    key: ApiKeyText,
+    namespace: NameQuery = None,
+    limit: Limit = None,
+    cursor: WebhookCursor = None,
 ) -> Reply:
     """List webhooks and their deliveries' state, oldest first."""
-    page = await context.engine.webhooks.page(key, limit=limit_of(limit, context.settings), cursor=cursor)
-    return replies.json(views.page(page, views.webhook))
+    page = await context.engine.webhooks.page(
+        key, namespace=namespace, limit=limit_of(limit, context.settings), cursor=cursor
+    )
+    return replies.json(views.page(page, partial(views.webhook, context.names)))
 
 
 @router.get("/{webhook_id}", response_model=Webhook, openapi_extra=_ROOT)
 async def read_webhook(context: ContextDep, key: ApiKeyText, webhook_id: NamePath) -> Reply:
     """Read one webhook."""
-    return replies.json(views.webhook(await context.engine.webhooks.read(key, webhook_id)))
+    return replies.json(views.webhook(context.names, await context.engine.webhooks.read(key, webhook_id)))
 
 
 @router.delete("/{webhook_id}", status_code=204, openapi_extra=_ROOT)
@@ -49,16 +59,16 @@ async def delete_webhook(context: ContextDep, key: ApiKeyText, webhook_id: NameP
 @router.post("/{webhook_id}/replay", response_model=Webhook, openapi_extra=_ROOT)
 async def replay_webhook(context: ContextDep, key: ApiKeyText, webhook_id: NamePath, body: ReplayRequest) -> Reply:
     """Deliver again the events after a cursor; this resumes a paused webhook."""
-    return replies.json(views.webhook(await context.engine.webhooks.replay(key, webhook_id, body.after)))
+    return replies.json(views.webhook(context.names, await context.engine.webhooks.replay(key, webhook_id, body.after)))
 
 
 @router.post("/{webhook_id}/pause", response_model=Webhook, openapi_extra=_ROOT)
 async def pause_webhook(context: ContextDep, key: ApiKeyText, webhook_id: NamePath) -> Reply:
     """Pause a webhook; its position in the feed is kept."""
-    return replies.json(views.webhook(await context.engine.webhooks.pause(key, webhook_id)))
+    return replies.json(views.webhook(context.names, await context.engine.webhooks.pause(key, webhook_id)))
 
 
 @router.post("/{webhook_id}/resume", response_model=Webhook, openapi_extra=_ROOT)
 async def resume_webhook(context: ContextDep, key: ApiKeyText, webhook_id: NamePath) -> Reply:
     """Resume a webhook at once, from its position in the feed."""
-    return replies.json(views.webhook(await context.engine.webhooks.resume(key, webhook_id)))
+    return replies.json(views.webhook(context.names, await context.engine.webhooks.resume(key, webhook_id)))

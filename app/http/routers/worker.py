@@ -152,7 +152,9 @@ async def heartbeat(request: Request) -> Reply:
 async def ask(context: ContextDep, bearer: Token, body: QuestionRequest, once: Once) -> Reply:
     """Ask a senior about the worker's own task, which is suspended until the answer."""
     asked = asked_of(context, body)
-    return replies.json(views.question(await context.engine.questions.ask(bearer, asked, idempotency=once)), status=201)
+    return replies.json(
+        views.question(context.names, await context.engine.questions.ask(bearer, asked, idempotency=once)), status=201
+    )
 
 
 @router.get(
@@ -191,6 +193,7 @@ async def claim(request: Request, context: ContextDep, key: ApiKeyText, body: Cl
         agents=body.agents or (),
         hold=hold,
         worker_name=body.worker_name,
+        namespace=body.namespace,
         idempotency=once,
     )
     try:

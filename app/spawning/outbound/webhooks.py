@@ -26,6 +26,10 @@ GONE = 410
 _READ_OF_A_REPLY = 2_000
 
 
+Names = Callable[[int], str | None]
+"""Returns the name of a namespace, None for all of them."""
+
+
 class DeliveryFailed(Exception):
     """The receiver did not accept the events. `final`: it wants no more of them."""
 
@@ -78,9 +82,11 @@ class WebhookSender:
         except DispatchFailed as refusal:
             raise InvalidRequest(f"{refusal.reason} (setting webhooks.allow)", "url") from refusal
 
-    async def send(self, url: str, secret: str, webhook_id: str, events: Sequence[Event]) -> None:
+    async def send(self, url: str, secret: str, webhook_id: str, events: Sequence[Event], names: Names) -> None:
         """POST the events once. Raises DeliveryFailed. After a cancellation it is unknown whether they arrived."""
-        body = encode({"webhook_id": webhook_id, "events": [event.document() for event in events]})
+        body = encode(
+            {"webhook_id": webhook_id, "events": [event.document(names(event.namespace)) for event in events]}
+        )
         headers = {
             "Idempotency-Key": f"{webhook_id}.{events[0].cursor}-{events[-1].cursor}",
             **sign([secret.encode()], body, at_s=int(self._clock_s())),

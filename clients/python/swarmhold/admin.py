@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from swarmhold.calls import read
-from swarmhold.models.admin import ApiKey, CommandRequest, CreatedKey, KeyRequest
+from swarmhold.models.admin import ApiKey, CommandRequest, CreatedKey, KeyRequest, Namespace, Namespaces
 from swarmhold.models.enums import Role
+from swarmhold.models.server import LoopSwitch
 from swarmhold.models.shapes import Page, given
 from swarmhold.tasks import seconds
 from swarmhold.transport import segment
 from swarmhold.webhooks import WebhookCalls
 
-_PATH = "/v1/admin/keys"
-_COMMANDS = "/v1/admin/audit/commands"
+_ADMIN = "/v1/admin"
+_PATH = f"{_ADMIN}/keys"
+_COMMANDS = f"{_ADMIN}/audit/commands"
 
 
 class Admin(WebhookCalls):
@@ -26,6 +28,7 @@ class Admin(WebhookCalls):
         roles: Sequence[Role],
         *,
         ttl: timedelta | None = None,
+        namespace: str = "default",
         person: bool = False,
         email: str | None = None,
         idempotency_key: str | None = None,
@@ -35,7 +38,9 @@ class Admin(WebhookCalls):
         Raises:
             ApiProblem: `name-taken` while another key of this name lives.
         """
-        body = KeyRequest(name=name, roles=tuple(roles), person=person, **given(ttl=seconds(ttl), email=email))
+        body = KeyRequest(
+            name=name, roles=tuple(roles), namespace=namespace, person=person, **given(ttl=seconds(ttl), email=email)
+        )
         return read(CreatedKey, await self._transport.create(_PATH, body, key=idempotency_key))
 
     async def keys(self) -> list[ApiKey]:
@@ -46,9 +51,21 @@ class Admin(WebhookCalls):
         """Revoke a key: nothing can attach or claim with it any more."""
         await self._transport.delete(f"{_PATH}/{segment(key_id)}")
 
-    async def release_id(self, id: str) -> None:
+    async def release_id(self, id: str, *, namespace: str = "default") -> None:
         """Release an id of a bridge, hook or backend from the key that owns it, and close its connection."""
-        await self._transport.delete(f"/v1/admin/ids/{segment(id)}")
+        await self._transport.delete(f"{_ADMIN}/ids/{segment(id)}", params={"namespace": namespace})
+
+    async def namespaces(self) -> list[Namespace]:
+        """Return every namespace, by name, with what it holds."""
+        return read(Namespaces, await self._transport.get(f"{_ADMIN}/namespaces")).items
+
+    async def pause_loop(self) -> LoopSwitch:
+        """Pause dispatching in all namespaces, whatever their own switches say."""
+        return read(LoopSwitch, await self._transport.post(f"{_ADMIN}/loop/pause", repeatable=True))
+
+    async def resume_loop(self) -> LoopSwitch:
+        """Resume dispatching in all namespaces but those that are paused by themselves."""
+        return read(LoopSwitch, await self._transport.post(f"{_ADMIN}/loop/resume", repeatable=True))
 
     async def record_command(self, row: CommandRequest) -> None:
         """Put a row on the audit log about what a command does beside the server."""

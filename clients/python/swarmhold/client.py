@@ -79,6 +79,7 @@ class SwarmholdClient:
         operator_kind_overrides: Mapping[str, OperatorKind] | None = None,
         bp_agent_kinds: Mapping[str, OperatorKind] | None = None,
         bp_global_kind: OperatorKind | None = None,
+        namespace: str | None = None,
         idempotency_key: str | None = None,
     ) -> Attached:
         """Attach a new session for as long as `ttl` and return it with its token.
@@ -100,6 +101,7 @@ class SwarmholdClient:
                 hook_id=hook_id,
                 operator_backend_id=operator_backend_id,
                 bp_global_kind=bp_global_kind,
+                namespace=namespace,
             ),
         )
         return read(Attached, await self._transport(api_key).create("/v1/operator/sessions", body, key=idempotency_key))
@@ -111,23 +113,36 @@ class SwarmholdClient:
         *,
         ttl: timedelta = timedelta(hours=12),
         bridge_id: str | None = None,
+        namespace: str | None = None,
     ) -> Operator:
         """Attach a new session and return its operator; `attach` takes more options."""
-        attached = await self.attach(api_key, operator_id, role=Role.OPERATOR, ttl=ttl, bridge_id=bridge_id)
+        attached = await self.attach(
+            api_key, operator_id, role=Role.OPERATOR, ttl=ttl, bridge_id=bridge_id, namespace=namespace
+        )
         return self.operator(attached.token)
 
     async def attach_senior(
-        self, api_key: str, operator_id: str | None = None, *, ttl: timedelta = timedelta(hours=12)
+        self,
+        api_key: str,
+        operator_id: str | None = None,
+        *,
+        ttl: timedelta = timedelta(hours=12),
+        namespace: str | None = None,
     ) -> Senior:
         """Attach a new session and return its senior."""
-        attached = await self.attach(api_key, operator_id, role=Role.SENIOR, ttl=ttl)
+        attached = await self.attach(api_key, operator_id, role=Role.SENIOR, ttl=ttl, namespace=namespace)
         return self.senior(attached.token)
 
     async def attach_observer(
-        self, api_key: str, operator_id: str | None = None, *, ttl: timedelta = timedelta(hours=12)
+        self,
+        api_key: str,
+        operator_id: str | None = None,
+        *,
+        ttl: timedelta = timedelta(hours=12),
+        namespace: str | None = None,
     ) -> Observer:
         """Attach a new session and return its observer."""
-        attached = await self.attach(api_key, operator_id, role=Role.OBSERVER, ttl=ttl)
+        attached = await self.attach(api_key, operator_id, role=Role.OBSERVER, ttl=ttl, namespace=namespace)
         return self.observer(attached.token)
 
     def operator(self, token: str) -> Operator:

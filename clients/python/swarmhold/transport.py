@@ -183,9 +183,9 @@ class Transport:
         """Set a value, repeated as needed."""
         return await self.send(Call(method="PUT", path=path, content=encode(value), repeatable=True))
 
-    async def delete(self, path: str, *, repeatable: bool = True) -> httpx.Response:
+    async def delete(self, path: str, *, params: Params | None = None, repeatable: bool = True) -> httpx.Response:
         """Send a removal."""
-        return await self.send(Call(method="DELETE", path=path, repeatable=repeatable))
+        return await self.send(Call(method="DELETE", path=path, params=params or {}, repeatable=repeatable))
 
 
 def segment(text: str) -> str:

@@ -395,11 +395,15 @@ async def test_webhooks_and_deliveries(ground: Ground) -> None:
     """A webhook is sent what it wants, and is paused and resumed."""
     async with receiving() as receiver:
         sender = WebhookSender(SenderSettings(allow=(receiver.url,)))
-        webhooks = Webhooks(ground.transactions, keys=ground.keys(), mint=ground.mint, webhook_sender=sender)
+        names = Namespaces(ground.transactions)
+        webhooks = Webhooks(
+            ground.transactions, keys=ground.keys(), namespaces=names, mint=ground.mint, webhook_sender=sender
+        )
         await ground.keys().ensure_root(ROOT)
         spec = WebhookSpec(name="w", url=receiver.url, kinds=("task_created",))
         row, receiver.secret = await webhooks.create(ROOT, spec)
         deliveries = Deliveries(
+            names=names.name,
             store=ground.store,
             events=ground.feed,
             bus=ground.bus,

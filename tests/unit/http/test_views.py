@@ -20,6 +20,7 @@ from app.domain.tokens import ApiKey, CapToken, TokenRecord
 from app.domain.webhooks import Webhook
 from app.engine.credentials import Inspection, Minted
 from app.engine.ops.loop import RUNNING, LoopState, Switches
+from app.engine.ops.namespaces import NamespaceSummary
 from app.engine.ops.outputs import LongOutput
 from app.engine.ops.pages import Page
 from app.engine.ops.queues import Claim
@@ -165,6 +166,11 @@ VIEWS: dict[str, tuple[type[BaseModel], list[tuple[Any, ...]], list[tuple[Any, .
     "resource": (server.Resource, [("k", TEXT, 1)], []),
     "webhook": (admin.Webhook, [(most(Webhook),)], [(least(Webhook),)]),
     "created_webhook": (admin.CreatedWebhook, [(most(Webhook), "s")], [(least(Webhook), "s")]),
+    "namespace": (
+        admin.Namespace,
+        [(NamespaceSummary(name="n", keys=1, tasks={"pass": 1}, open_questions=1, oldest_open_at=1),)],
+        [(NamespaceSummary(name="n", keys=0, tasks={}, open_questions=0, oldest_open_at=None),)],
+    ),
     "switch_of_all": (server.LoopSwitch, [(Switches(RUNNING, PAUSED),)], [(Switches(RUNNING, RUNNING),)]),
     "loop": (server.LoopState, [(Switches(PAUSED, PAUSED),)], [(Switches(RUNNING, RUNNING),)]),
     "why": (tasks.Why, [({"task_id": "T", "status": "pass", "summary": "s", "chain": [LINK]},)], []),
@@ -182,7 +188,10 @@ OUTPUTS = [
 
 def rendered(name: str, *arguments: Any) -> dict[str, Any]:
     """A view as its reader gets it."""
-    return orjson.loads(orjson.dumps(getattr(views, name)(*arguments)))
+    view = getattr(views, name)
+    if "names" in inspect.signature(view).parameters:
+        arguments = (lambda namespace: f"namespace {namespace}", *arguments)
+    return orjson.loads(orjson.dumps(view(*arguments)))
 
 
 def undeclared(model: BaseModel) -> Iterator[str]:
@@ -244,5 +253,5 @@ def test_an_event_has_the_common_fields_and_those_of_its_kind() -> None:
     )
     bare = Event(cursor=1, kind=kind, at=0, task_id=None, session_id=None, attempt=None, data=None, namespace=1)
 
-    assert full.document().keys() == EventModel.model_fields.keys() | {"ok"}
-    assert bare.document() == {"cursor": 1, "kind": kind, "at": "1970-01-01T00:00:00.000Z"}
+    assert full.document("default").keys() == EventModel.model_fields.keys() | {"ok"}
+    assert bare.document(None) == {"cursor": 1, "kind": kind, "at": "1970-01-01T00:00:00.000Z"}

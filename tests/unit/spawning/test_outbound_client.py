@@ -135,5 +135,5 @@ async def test_a_webhook_that_drips_fails_its_delivery() -> None:
     async with serving(drip_head) as url, asyncio.timeout(30):
         sender = WebhookSender(SenderSettings(allow=(url,), total_timeout_s=0.2))
         with pytest.raises(DeliveryFailed, match="no whole reply"):
-            await sender.send(url, "whs_secret", "H-1", [EVENT])
+            await sender.send(url, "whs_secret", "H-1", [EVENT], str)
         await sender.aclose()

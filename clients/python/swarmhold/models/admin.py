@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints
 
 from swarmhold.models.enums import Role, Verb, WebhookStatus
 from swarmhold.models.instants import Instant, Seconds
-from swarmhold.models.names import Name, NewName, TaskId
+from swarmhold.models.names import Name, NamespaceName, NewName, TaskId
 from swarmhold.models.shapes import Request, Shape, integral, null_as
 
 __all__ = [
@@ -20,6 +20,8 @@ __all__ = [
     "KeyRequest",
     "MintRequest",
     "MintedToken",
+    "Namespace",
+    "Namespaces",
     "ReplayRequest",
     "TokenVerdict",
     "VerifyRequest",
@@ -40,6 +42,7 @@ class KeyRequest(Request):
     name: NewName
     roles: Annotated[tuple[Role, ...], Field(min_length=1, max_length=4)]
     ttl: Seconds | None = None
+    namespace: Annotated[NamespaceName, null_as("default")] = "default"
     person: Annotated[bool, null_as(False)] = False
     email: NewName | None = None
 
@@ -70,6 +73,7 @@ class ApiKey(Shape):
 
     id: str
     name: str
+    namespace: str | None = None
     roles: list[str]
     root: bool | None = None
     person: bool | None = None
@@ -93,6 +97,7 @@ class WebhookRequest(Request):
     name: NewName = "webhook"
     events: Annotated[list[Name], Field(min_length=1, max_length=100)] | None = None
     after: Cursor | None = None
+    namespace: Annotated[NamespaceName, null_as("default")] = "default"
 
 
 class ReplayRequest(Request):
@@ -110,6 +115,7 @@ class Webhook(Shape):
 
     id: str
     name: str
+    namespace: str | None = None
     url: str
     events: list[str] | None
     status: WebhookStatus
@@ -169,3 +175,19 @@ class TokenVerdict(Shape):
     sub: str | None
     expires_at: Instant | None
     uses_left: int | None
+
+
+class Namespace(Shape):
+    """The contents of a namespace: keys that are not revoked, tasks by status, open questions and since when."""
+
+    name: str
+    keys: int
+    tasks: dict[str, int]
+    open_questions: int
+    oldest_open_at: Instant | None
+
+
+class Namespaces(Shape):
+    """All namespaces, by name."""
+
+    items: list[Namespace]

@@ -20,6 +20,7 @@ class Event(Shape):
     cursor: int | str
     kind: str
     at: Instant
+    namespace: str | None = None
     task_id: str | None = None
     session_id: str | None = None
     attempt: int | None = None

@@ -11,6 +11,7 @@ from pydantic_core import CoreSchema
 __all__ = [
     "Labels",
     "Name",
+    "NamespaceName",
     "NewName",
     "OnlyTheseKeys",
     "PageLimit",
@@ -76,6 +77,9 @@ class _Visible:
 
 NewName = Annotated[Name, _Visible()]
 """A name that is given now. One that was given before may have invisible characters."""
+
+NamespaceName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+"""The name of a namespace. `other` is none: it stands for many in metrics."""
 
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
 """Any text of any length but for the NUL character, which PostgreSQL cannot store as text."""

@@ -93,6 +93,7 @@ class Question(Shape):
     """
 
     key: str
+    namespace: str | None = None
     task_id: str
     attempt: int
     agent: str

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from swarmhold.models.enums import OperatorKind, Role
 from swarmhold.models.instants import Instant, SessionTtl
-from swarmhold.models.names import NewName, OnlyTheseKeys
+from swarmhold.models.names import NamespaceName, NewName, OnlyTheseKeys
 from swarmhold.models.shapes import Request, Shape, null_as
 
 __all__ = ["AttachRequest", "Attached", "Registry", "Session"]
@@ -21,11 +21,14 @@ Kinds = Annotated[dict[NewName, OperatorKind], Field(max_length=1000), OnlyThese
 class AttachRequest(Request):
     """Attach for `ttl` seconds under the label `operator_id`, by default the key's name.
 
+    `namespace` is for the root key, which belongs to none: `default` without one. For other keys it is their own.
+
     `kind` and `operator_kind_overrides` are the runtime tiers of the kind cascade and win
     over the `bp_` ones; an explicit `automate` counts.
     """
 
     operator_id: NewName | None = None
+    namespace: NamespaceName | None = None
     role: Annotated[SessionRole, null_as(Role.OPERATOR)] = Role.OPERATOR
     ttl: SessionTtl
     kind: OperatorKind | None = None
@@ -44,6 +47,7 @@ class Session(Shape):
     """
 
     id: str
+    namespace: str | None = None
     operator_id: str
     role: SessionRole
     kind: OperatorKind | None

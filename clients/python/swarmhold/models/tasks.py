@@ -41,6 +41,7 @@ class Task(Shape):
     """
 
     id: str
+    namespace: str | None = None
     spec: TaskSpec
     status: Status
     attempt: int

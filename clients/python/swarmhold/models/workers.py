@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from swarmhold.models.instants import Hold, Instant
-from swarmhold.models.names import Name, NewName
+from swarmhold.models.names import Name, NamespaceName, NewName
 from swarmhold.models.questions import AnsweredThrough
 from swarmhold.models.shapes import JsonValue, Request, Shape
 
@@ -53,6 +53,7 @@ class ClaimRequest(Request):
     agents: Annotated[tuple[Name, ...], Field(max_length=200)] | None = None
     hold: Hold | None = None
     worker_name: NewName | None = None
+    namespace: NamespaceName | None = None
 
 
 class ClaimedJob(WorkerPrompt):

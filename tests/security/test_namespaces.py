@@ -1,0 +1,178 @@
+"""Every route of the document × two namespaces: what lies in the other one never was, and is in no list.
+
+The routes come from the document, so that one that is added later is walked too.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+
+from app.domain.access import Role
+from app.http.openapi import document
+from app.http.settings import AuthRateLimitSettings, HttpSettings
+from tests.security.test_access import OP, ROOT_KEY, SENIOR, WORK, body_of, may
+from tests.support.serving import Node, served
+
+NEVER = "0" * 26
+ROLES = [Role.OPERATOR, Role.SENIOR, Role.OBSERVER]
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """One namespace with one of everything: its API key, its credentials by role, and the ids of what lies in it."""
+
+    key: str
+    tokens: dict[Role, str]
+    ids: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Two:
+    """A server with two tenants."""
+
+    node: Node
+    here: Tenant
+    there: Tenant
+
+    async def call(self, method: str, path: str, credential: str, ids: dict[str, str]) -> httpx.Response:
+        """One call with these ids; of an event stream the events so far."""
+        content = body_of(path, ids) if method in ("POST", "PUT") else {}
+        headers = {"Authorization": f"Bearer {credential}", **content.pop("headers", {})}
+        params = {"hold": 0} if path.endswith("/poll") or "/questions/{key}" in path else {}
+        client = self.node.as_(None)
+        async with client.stream(method, path.format(**ids), headers=headers, params=params, **content) as reply:
+            if not reply.headers.get("content-type", "").startswith("text/event-stream"):
+                await reply.aread()
+            return reply
+
+
+@pytest.fixture
+async def two() -> AsyncIterator[Two]:
+    """Two tenants, each with one of everything."""
+    patient = AuthRateLimitSettings(burst_per_source=1e9, burst_overall=1e9)
+    async with served(HttpSettings(auth_rate_limit=patient)) as node:
+        yield Two(node, await _tenant(node, "here"), await _tenant(node, "there"))
+
+
+async def _tenant(node: Node, namespace: str) -> Tenant:
+    root = node.as_(ROOT_KEY)
+    asked = {"name": "k", "roles": [role.value for role in Role], "namespace": namespace}
+    key = (await root.post("/v1/admin/keys", json=asked)).json()["key"]
+
+    async def attach(role: Role) -> str:
+        body = {"operator_id": f"{namespace}-{role}", "role": role.value, "ttl": 600}
+        return str((await node.as_(key).post(f"{OP}/sessions", json=body)).json()["token"])
+
+    tokens = {role: await attach(role) for role in ROLES}
+    operator = node.as_(tokens[Role.OPERATOR])
+    task_id, worker = await node.worker(operator)
+    tokens[Role.WORKER] = worker.headers["Authorization"].removeprefix("Bearer ")
+    await worker.post(f"{WORK}/output", json={"type": "progress", "stage": "s"})
+    asked = {"question": f"secret of {namespace}"}
+    question = (await operator.post(f"{OP}/tasks/{task_id}/questions", json=asked)).json()["key"]
+    await operator.put(f"{OP}/resources/{question}", json=f"secret of {namespace}")
+    minted = (await operator.post(f"{OP}/tokens", json={"agent_id": "w", "role": "observer", "ttl": 600})).json()
+    session_id = (await operator.get(f"{OP}/session")).json()["id"]
+    ids = {"task_id": task_id, "session_id": session_id, "key": question, "jti": minted["jti"]}
+    return Tenant(key, tokens, {**ids, "number": "1", "seq": "1", "index": "0"})
+
+
+def routes(*, named: bool) -> list[tuple[str, str, dict[str, Any]]]:
+    """The routes of tokens and workers that name (or do not name) something by its id."""
+    described = orjson.loads(document())["paths"]
+    return [
+        (method.upper(), path, operation)
+        for path, operations in described.items()
+        for method, operation in operations.items()
+        if operation.get("x-credential") in ("token", "worker") and ("{" in path) is named
+    ]
+
+
+def role_for(path: str, operation: dict[str, Any]) -> Role:
+    """A role that may call the route."""
+    if path.startswith(WORK):
+        return Role.WORKER
+    return next(role for role in ROLES if may(tuple(operation["x-verbs"]), role))
+
+
+def never(ids: dict[str, str]) -> dict[str, str]:
+    """Ids of the same form that never were."""
+    return {name: f"{id[:2]}{NEVER}" if id[1:2] == "-" else id for name, id in ids.items()}
+
+
+def without_ids(text: str, ids: dict[str, str]) -> str:
+    """The text with these ids replaced by their names."""
+    for name, id in ids.items():
+        if len(id) > 2:
+            text = text.replace(id, name)
+    return text
+
+
+async def test_a_foreign_id_answers_as_one_that_never_was(two: Two) -> None:
+    """The same status and the same body, for every route that names something."""
+    foreign, unknown = two.here.ids, never(two.here.ids)
+    for method, path, operation in routes(named=True):
+        credential = two.there.tokens[role_for(path, operation)]
+        reply = await two.call(method, path, credential, foreign)
+        expected = await two.call(method, path, credential, unknown)
+        assert reply.status_code == expected.status_code, (method, path, reply.text)
+        if reply.is_error:
+            assert without_ids(reply.text, foreign) == without_ids(expected.text, unknown), (method, path)
+        else:
+            assert method in ("PUT", "GET"), (method, path)
+    mine = two.node.as_(two.here.tokens[Role.OPERATOR])
+    assert (await mine.get(f"{OP}/tasks/{foreign['task_id']}")).json()["status"] == "suspended"
+    assert (await mine.get(f"{OP}/resources/{foreign['key']}")).json()["value"] == "secret of here"
+
+
+async def test_no_list_count_or_metric_shows_another_namespace(two: Two) -> None:
+    """Whatever a route without ids shows has nothing of the other namespace in it."""
+    for method, path, operation in routes(named=False):
+        if method != "GET" or path.endswith("/events"):
+            continue
+        reply = await two.call(method, path, two.there.tokens[role_for(path, operation)], {})
+        assert "secret of here" not in reply.text, path
+        assert not [id for id in two.here.ids.values() if len(id) > 2 and id in reply.text], path
+
+
+async def test_another_key_may_not_name_a_foreign_namespace(two: Two) -> None:
+    """Attaching and claiming elsewhere is 403, also in a namespace that does not exist; its own is fine."""
+    client = two.node.as_(two.here.key)
+    for namespace, status in (("there", 403), ("nowhere", 403), ("here", 201)):
+        body = {"operator_id": "x", "ttl": 60, "namespace": namespace}
+        assert (await client.post(f"{OP}/sessions", json=body)).status_code == status
+    refused = await client.post(f"{WORK}/claim", json={"queue": "q", "hold": 0, "namespace": "there"})
+    assert (refused.status_code, refused.json()["code"]) == (403, "role-violation")
+
+
+async def test_root_chooses_filters_and_lists_namespaces(two: Two) -> None:
+    """Root attaches into the one that it names, and sees what each holds."""
+    root = two.node.as_(ROOT_KEY)
+    for named, shown in (({}, "default"), ({"namespace": "here"}, "here")):
+        made = (await root.post(f"{OP}/sessions", json={"operator_id": "r", "ttl": 60, **named})).json()
+        assert made["session"]["namespace"] == shown
+    listed = (await root.get("/v1/admin/namespaces")).json()["items"]
+    assert [row["name"] for row in listed] == ["default", "here", "there"]
+    assert [row["open_questions"] for row in listed] == [0, 1, 1]
+    assert [row["keys"] for row in listed] == [0, 1, 1]
+    keys = (await root.get("/v1/admin/keys", params={"namespace": "there"})).json()["items"]
+    assert [key["namespace"] for key in keys] == ["there"]
+    assert (await root.get("/v1/admin/keys", params={"namespace": "nowhere"})).json()["items"] == []
+    for bad in ("Here", "-x", "other", "x" * 64):
+        made = await root.post("/v1/admin/keys", json={"name": "b", "roles": ["worker"], "namespace": bad})
+        assert made.status_code == 422, bad
+
+
+async def test_root_stops_all(two: Two) -> None:
+    """Each namespace sees its own switch and that of all."""
+    root, seniors = two.node.as_(ROOT_KEY), [two.node.as_(t.tokens[Role.SENIOR]) for t in (two.here, two.there)]
+    await seniors[0].post(f"{SENIOR}/loop/pause")
+    assert (await root.post("/v1/admin/loop/pause")).json()["paused"] is True
+    found = [(await senior.get(f"{SENIOR}/loop")).json() for senior in seniors]
+    assert [(state["paused"], state["all"]["paused"]) for state in found] == [(True, True), (False, True)]
+    assert found[1]["all"]["by"] == "root"
+    assert (await root.post("/v1/admin/loop/resume")).json()["paused"] is False
