@@ -20,7 +20,7 @@ from app.domain.sessions import SessionOptions
 from app.domain.tokens import CapToken
 from app.domain.webhooks import WebhookSpec
 from app.engine import ops
-from app.engine.ops import audit
+from app.engine.ops import audit, namespaces
 from app.engine.ops.audit import LONG_VALUE
 from app.engine.ops.idempotency import Idempotency
 from app.engine.refusals import MAX_COUNTS, MAX_FINGERPRINTS
@@ -288,6 +288,13 @@ async def id_released(stage: Stage) -> Expected:
     return stage.by_root(target="b", detail=None)
 
 
+@decision
+async def namespace_used(stage: Stage) -> Expected:
+    await stage.rows()
+    await stage.swarm.engine.with_state("use", lambda state: namespaces.use(state, "blue", by="engine"))
+    return stage.by_engine(target="blue", namespace="blue", detail=None)
+
+
 async def _webhook(stage: Stage, change: Callable[[str], Awaitable[object]]) -> Expected:
     made, _ = await stage.swarm.engine.webhooks.create(ROOT, WebhookSpec(name="w", url=URL))
     await stage.rows()
@@ -407,6 +414,17 @@ async def test_the_root_key_is_made_restored_and_replaced_by_the_server(stage: S
         ("key_revoked", "configuration", "engine"),
         ("key_restored", "configuration", "engine"),
     ]
+
+
+async def test_the_switch_of_all_namespaces_is_of_none(stage: Stage) -> None:
+    """The root key throws it, for every namespace."""
+    await stage.rows()
+    for paused in (True, False):
+        await stage.swarm.engine.switch.switch_all(ROOT, paused=paused)
+
+    rows = await stage.rows()
+    assert [row.action for row in rows] == ["loop_paused", "loop_resumed"]
+    assert {(row.key_name, row.namespace, row.door) for row in rows} == {("root", None, "rest")}
 
 
 # Workers
