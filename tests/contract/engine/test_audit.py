@@ -1,6 +1,7 @@
 """Who decided what, by which key, session and door: every decision leaves exactly the row that it should."""
 
 import ast
+import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from app.domain.access import Role, Verb
@@ -17,6 +19,7 @@ from app.domain.errors import AlreadyAnswered, InvalidTransition, LateResultNotF
 from app.domain.json import Json
 from app.domain.questions import Ask, OnDeadline
 from app.domain.sessions import SessionOptions
+from app.domain.tasks import Status
 from app.domain.tokens import CapToken
 from app.domain.webhooks import WebhookSpec
 from app.engine import ops
@@ -496,6 +499,25 @@ async def test_a_long_value_is_named_by_its_digest(stage: Stage) -> None:
     assert row.detail is not None
     assert set(row.detail.value) == {"value_sha256"}
     assert row.detail.value == audit.value(long)
+
+
+async def test_work_does_not_wait_for_the_log(stage: Stage) -> None:
+    """While another transaction has the log's head, tasks are created, dispatched, worked on and submitted."""
+    url = stage.swarm.plan.store_url
+    if not url.startswith("postgresql://"):
+        pytest.skip("SQLite has one writer")
+    swarm, key = stage.swarm, await stage.ask()
+    with psycopg.connect(url) as other:
+        other.execute("SELECT value FROM meta WHERE name = 'audit_head' FOR UPDATE")
+        work = await swarm.external()
+        await swarm.engine.fetch_prompt(work.handle, work.task_id)
+        await swarm.submit(work)
+        assert await swarm.status(work.task_id) is Status.PASS
+        deciding = asyncio.ensure_future(swarm.engine.questions.answer(swarm.senior, key, Json("1")))
+        await swarm.submit(await swarm.external())
+        assert not deciding.done()
+        other.rollback()
+    await deciding
 
 
 # Refusals
