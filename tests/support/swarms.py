@@ -22,6 +22,7 @@ from app.domain.events import Event, Lagged
 from app.domain.handles import HandleMint
 from app.domain.ids import IdSource
 from app.domain.json import Json
+from app.domain.questions import QuestionRules
 from app.domain.tasks import Status, Task, TaskSpec
 from app.domain.tokens import CapToken, Handle, SigningKey, TokenSigner
 from app.engine.engine import Engine
@@ -45,6 +46,9 @@ PATIENT = HoldPolicy(max_hold_ms=60_000, max_retry=100)
 
 OPEN = WorkerRules(functions=frozenset({"identity", "scripted"}))
 """Workers may dispatch to the functions of tests."""
+
+LENIENT = QuestionRules(worker_default=True)
+"""Workers may ask what silence answers."""
 
 ROOT_KEY = "shk_" + "root0" * 8
 DAY = timedelta(days=1)
@@ -76,7 +80,9 @@ class Plan:
 
     store_url: str
     clock: Clock
-    cfg: EngineCfg = field(default_factory=lambda: EngineCfg(hold=PATIENT, stop_grace_ms=500, workers=OPEN))
+    cfg: EngineCfg = field(
+        default_factory=lambda: EngineCfg(hold=PATIENT, stop_grace_ms=500, workers=OPEN, questions=LENIENT)
+    )
     functions: FunctionRegistry = field(default_factory=FunctionRegistry)
     layers: Sequence[Layer] = ()
     gate: RoleVerbGate = field(default_factory=RoleVerbGate)

@@ -11,7 +11,7 @@ from app.domain.access import Role, Verb
 from app.domain.errors import (
     AttemptSuperseded,
     IdempotencyMismatch,
-    InvalidRequest,
+    InvalidName,
     KeyNotFound,
     SpawnDepthExceeded,
 )
@@ -158,7 +158,7 @@ async def test_a_refusal_is_not_remembered(swarm: Swarm, pending: str) -> None:
     """The same key may be used again after a call that made nothing."""
     key = Idempotency("k", "request")
     wrong = TaskSpec(agent="", initial_directive="b")
-    await unchanged(swarm, InvalidRequest, swarm.engine.tasks.start(swarm.operator, wrong, idempotency=key))
+    await unchanged(swarm, InvalidName, swarm.engine.tasks.start(swarm.operator, wrong, idempotency=key))
     await task(swarm, pending, key)
     work = await swarm.external()
     for _ in range(4):

@@ -16,7 +16,7 @@ from app.engine.ops.outputs import LongOutput
 from app.engine.ops.pages import TaskFilter, preview
 from app.state.state import State
 from app.state.statements import Connection, Dialect
-from tests.support.swarms import Plan, Swarm
+from tests.support.swarms import Plan, Swarm, with_cfg
 
 KIB = 1024
 BIG = "ä" * 300 * KIB
@@ -100,13 +100,15 @@ async def test_a_page_of_tasks_reads_and_holds_no_more_than_its_limit(swarm: Swa
     assert (await swarm.engine.tasks.read(swarm.operator, ids[1])).task.last_result == Json.of("x" * 9 * KIB)
 
 
-async def test_one_item_always_comes(swarm: Swarm) -> None:
+async def test_one_item_always_comes(plan: Plan) -> None:
     """Even if it is longer than a page: the next page goes on after it."""
-    first = await swarm.task(labels={f"l{n}": "v" * 1000 for n in range(50)})
-    second = await swarm.task(labels={f"l{n}": "v" * 1000 for n in range(50)})
+    labels = {f"l{n}": "v" * 200 for n in range(50)}
+    async with with_cfg(plan, limits=replace(plan.cfg.limits, page_bytes=8 * KIB)).engine() as engine:
+        swarm = await Swarm.over(engine, plan)
+        first, second = await swarm.task(labels=labels), await swarm.task(labels=labels)
 
-    page = await swarm.engine.tasks.page(swarm.operator, limit=200)
-    behind = await swarm.engine.tasks.page(swarm.operator, limit=200, cursor=page.next_cursor)
+        page = await engine.tasks.page(swarm.operator, limit=200)
+        behind = await engine.tasks.page(swarm.operator, limit=200, cursor=page.next_cursor)
 
     assert [item.task.id for item in page.items + behind.items] == [second, first]
     assert behind.next_cursor is None

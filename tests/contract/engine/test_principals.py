@@ -310,24 +310,21 @@ async def test_an_operator_at_the_bridge_is_an_asker_too(crew: Crew) -> None:
     assert (await engine.questions.answer(gate, question.key, YES)).answered_by == "gate"
 
 
-async def test_a_worker_does_not_settle_its_question_by_silence(plan: Plan, crew: Crew) -> None:
+async def test_a_worker_does_not_settle_its_question_by_silence(plan: Plan) -> None:
     """Neither with a handle nor with a token that was minted; operators may, and a setting opens it."""
-    swarm, work = crew.swarm, await crew.external("a")
-    operator = await crew.attach("a", Role.OPERATOR)
-    made = await swarm.engine.credentials.mint(operator, agent_id="w", role=Role.WORKER, ttl=HOUR, task_id=work.task_id)
-    silence: dict[str, Any] = {
-        "deadline": swarm.clock() + 1000,
-        "on_deadline": OnDeadline.DEFAULT,
-        "default_answer": YES,
-    }
-    for bearer in (work.handle, made.token):
-        await unchanged(swarm, DefaultRefused, crew.ask(bearer, work.task_id, **silence))
-        escalated = silence | {"on_deadline": OnDeadline.ESCALATE, "default_answer": None, "escalate_to": "desk"}
-        await crew.ask(bearer, work.task_id, bridge_id="other", **escalated)
-    await crew.ask(operator, work.task_id, **silence)
-    await swarm.engine.stop()
+    silence: dict[str, Any] = {"on_deadline": OnDeadline.DEFAULT, "default_answer": YES}
+    async with with_cfg(plan, questions=QuestionRules()).engine() as engine:
+        crew = Crew(await Swarm.over(engine, plan), {}, {})
+        silence["deadline"] = crew.swarm.clock() + 1000
+        operator, work = await crew.attach("a", Role.OPERATOR), await crew.external("a")
+        made = await engine.credentials.mint(operator, agent_id="w", role=Role.WORKER, ttl=HOUR, task_id=work.task_id)
+        for bearer in (work.handle, made.token):
+            await unchanged(crew.swarm, DefaultRefused, crew.ask(bearer, work.task_id, **silence))
+            escalated = silence | {"on_deadline": OnDeadline.ESCALATE, "default_answer": None, "escalate_to": "desk"}
+            await crew.ask(bearer, work.task_id, bridge_id="other", **escalated)
+        await crew.ask(operator, work.task_id, **silence)
     async with with_cfg(plan, questions=QuestionRules(worker_default=True)).engine() as engine:
-        crew.swarm = replace(swarm, engine=engine)
+        crew.swarm = replace(crew.swarm, engine=engine)
         await crew.ask(work.handle, work.task_id, **silence)
 
 

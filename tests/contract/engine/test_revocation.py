@@ -8,6 +8,7 @@ from app.domain.access import ENGINE, Role, Verb
 from app.domain.attempts import Outcome, Reason
 from app.domain.errors import (
     AttemptSuperseded,
+    InvalidName,
     InvalidRequest,
     KeyNotFound,
     RoleViolation,
@@ -390,8 +391,8 @@ async def test_keys_are_checked_when_they_are_made(swarm: Swarm) -> None:
     """A name, a role, a positive time."""
     engine, top = swarm.engine, await root(swarm)
     worker = frozenset({Role.WORKER})
-    await refused(InvalidRequest, engine.keys.create(top, "", worker, None))
-    await refused(InvalidRequest, engine.keys.create(top, "k" * 201, worker, None))
+    await refused(InvalidName, engine.keys.create(top, "", worker, None))
+    await refused(InvalidName, engine.keys.create(top, "k" * 201, worker, None))
     await refused(InvalidRequest, engine.keys.create(top, "k", frozenset(), None))
     await refused(InvalidRequest, engine.keys.create(top, "k", worker, timedelta(0)))
 

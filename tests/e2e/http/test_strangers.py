@@ -204,8 +204,8 @@ HANDSHAKE = (
         (f"{SENIOR}/bridges/desk/ws", ("Host: localhost", "Host: localhost"), 400, "malformed-request"),
         (f"{SENIOR}/bridges/desk/ws?token=x", ("Host: localhost",), 400, "invalid-request"),
         (f"{SENIOR}/bridges/{{bridge_id}}/ws", ("Host: localhost",), 400, "invalid-request"),
-        (f"{SENIOR}/bridges/a%00b/ws", ("Host: localhost",), 400, "invalid-request"),
-        (f"{OP}/backends/{'x' * 201}/ws", ("Host: localhost",), 400, "invalid-request"),
+        (f"{SENIOR}/bridges/a%00b/ws", ("Host: localhost",), 422, "invalid-name"),
+        (f"{OP}/backends/{'x' * 201}/ws", ("Host: localhost",), 422, "invalid-name"),
         ("/v1/nowhere/ws", ("Host: localhost",), 404, "not-found"),
     ],
 )
