@@ -92,7 +92,7 @@ async def test_old_task_goes_with_all_its_rows(store: Store) -> None:
         )
         await change(
             store,
-            f"INSERT INTO task_labels VALUES ('a', 'b', '{task_id}')",  # noqa: S608 - names of this test
+            f"INSERT INTO task_labels VALUES (1, 'a', 'b', '{task_id}')",  # noqa: S608 - names of this test
             f"INSERT INTO handles VALUES ('h-{task_id}', '{task_id}', 1, {NOW})",  # noqa: S608
         )
     assert sum(await sweep_all(store)) == 1

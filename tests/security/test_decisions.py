@@ -25,6 +25,8 @@ DECIDING: dict[tuple[str, str], tuple[str, ...]] = {
     ("POST", f"{ADMIN}/keys"): ("key_created", "key_renewed"),
     ("DELETE", f"{ADMIN}/keys/{{key_id}}"): ("key_revoked",),
     ("DELETE", f"{ADMIN}/ids/{{id:path}}"): ("id_released",),
+    ("POST", f"{ADMIN}/loop/pause"): ("loop_paused",),
+    ("POST", f"{ADMIN}/loop/resume"): ("loop_resumed",),
     ("POST", f"{ADMIN}/audit/commands"): ("audit_exported", "backup_made", "signing_key_rotated"),
     ("POST", f"{ADMIN}/webhooks"): ("webhook_created",),
     ("DELETE", f"{ADMIN}/webhooks/{{webhook_id}}"): ("webhook_deleted",),
