@@ -181,7 +181,7 @@ async def test_parked_waits_end_when_their_credential_is_revoked(swarm: Swarm) -
     parked = [asyncio.ensure_future(call) for call in waits]
     claiming = asyncio.ensure_future(engine.workers.claim(text, queue="q", hold=HOUR))
     bystander = asyncio.ensure_future(engine.tasks.watch(swarm.operator, child, HOUR))
-    await eventually(lambda: len(engine.parts.bus._subscriptions.get("queue:q", ())) == 1)  # pyright: ignore[reportAttributeAccessIssue] - the bus of one process
+    await eventually(lambda: len(engine.parts.bus._subscriptions.get("queue:1:q", ())) == 1)  # pyright: ignore[reportAttributeAccessIssue] - the bus of one process
 
     await engine.keys.revoke(ROOT, key_id)
 
@@ -204,7 +204,7 @@ async def test_parked_waits_end_when_their_credential_expires(swarm: Swarm) -> N
     polls = [engine.tasks.watch(session.token, task_id, HOUR), engine.questions.watch(session.token, asked, HOUR)]
     parked = [asyncio.ensure_future(call) for call in polls]
     claiming = asyncio.ensure_future(engine.workers.claim(text, queue="q", hold=HOUR))
-    await eventually(lambda: len(engine.parts.bus._subscriptions.get("queue:q", ())) == 1)  # pyright: ignore[reportAttributeAccessIssue] - the bus of one process
+    await eventually(lambda: len(engine.parts.bus._subscriptions.get("queue:1:q", ())) == 1)  # pyright: ignore[reportAttributeAccessIssue] - the bus of one process
 
     swarm.clock.advance(0.3)
 
