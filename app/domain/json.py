@@ -228,3 +228,5 @@ def same_json(a: Any, b: Any) -> bool:
 
 
 NULL = Json("null")
+NO_ITEMS = Json("[]")
+NO_MEMBERS = Json("{}")

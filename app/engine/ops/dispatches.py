@@ -13,7 +13,7 @@ from app.domain.delegation import Asked, Rights, require_alive, rights_of_child
 from app.domain.errors import InvalidTransition, TaskNotFound, TokenRevoked
 from app.domain.events import EventKind
 from app.domain.handles import HandleMint
-from app.domain.json import Json
+from app.domain.json import NO_ITEMS, Json
 from app.domain.tasks import SETTLED, Status, Step, Task, step
 from app.engine.ops import leases, loop, resources, turns
 from app.engine.ops.access import lock_record, require_no_cancelled_ancestor, session_of
@@ -132,7 +132,7 @@ def _new_attempt(
         system=Json.of(draft.system) if draft.system is not None else None,
         kind=spawner.kind,
         spawner=Json.of(request.stack.router.spec),
-        layers=Json.of(list(request.stack.hints)),
+        layers=Json.of(list(request.stack.hints)) if request.stack.hints else NO_ITEMS,
         steps=steps,
         repeatable=request.repeatable and not hands_out,
         session_id=active.facts.session_id,

@@ -45,7 +45,7 @@ _EXTEND_ALL = Statement(
 
 def next_deadline(lease: Instant | None, timeout: Instant | None, handle: Instant) -> Instant:
     """Return the earliest of the three."""
-    return min(instant for instant in (lease, timeout, handle) if instant is not None)
+    return min([instant for instant in (lease, timeout, handle) if instant is not None])
 
 
 def unclaimed_deadline(timeout: Instant | None, end: Instant | None) -> Instant | None:

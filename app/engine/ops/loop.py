@@ -23,7 +23,10 @@ _NAME = "loop:"
 _PAUSED = "paused:"
 """Prefix of the copy that is there only while dispatching is paused: all that a dispatch asks."""
 _M = schema.meta.c
-_FOUND = Statement(sa.select(_M.name, _M.value).where(_M.name.in_([sa.bindparam("own"), sa.bindparam("of_all")])))
+# Two searches: to test a name against a list, SQLite builds a table of it.
+_FOUND = Statement(
+    sa.union_all(*(sa.select(_M.name, _M.value).where(_M.name == sa.bindparam(name)) for name in ("own", "of_all")))
+)
 
 
 def _marker(namespace: sa.Column[int]) -> Any:

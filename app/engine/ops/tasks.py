@@ -18,7 +18,7 @@ from app.domain.errors import (
     TaskNotFound,
 )
 from app.domain.events import EventKind
-from app.domain.json import Json
+from app.domain.json import NO_MEMBERS, Json
 from app.domain.limits import Limits
 from app.domain.questions import QuestionStatus
 from app.domain.tasks import AWAITED, TERMINAL, Status, Task, TaskSpec, TaskState
@@ -105,7 +105,7 @@ def start(state: State, cfg: EngineCfg, caller: Caller, spec: TaskSpec, *, expan
         parent_task_id=parent.id if parent else None,
         session_id=parent.session_id if parent else session_of(state, caller),
         creator_jti=caller.jti,
-        labels=Json.of(spec.labels or {}),
+        labels=Json.of(spec.labels) if spec.labels else NO_MEMBERS,
         retry=Json.of(asdict(spec.retry)) if spec.retry else None,
         attempt_timeout_ms=spec.attempt_timeout_ms or cfg.attempt_timeout_ms,
         asked=0,

@@ -42,7 +42,9 @@ async def json_body(request: Request, context: ServerContext) -> tuple[bytes, An
 
 def shown(context: ServerContext, state: TaskState, *, status: int = 200) -> Reply:
     """Return the reply for a task, with its version as entity tag."""
-    return replies.json(views.task(context.names, state), status=status, headers={"ETag": views.etag(state)})
+    reply = replies.json(views.task(context.names, state), status=status)
+    reply.raw_headers.append((b"etag", views.etag(state).encode()))
+    return reply
 
 
 async def create(request: Request) -> Reply:
