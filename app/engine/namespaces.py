@@ -34,6 +34,9 @@ class Namespaces:
         await self.learn(found)
         return found
 
-    async def summaries(self) -> list[NamespaceSummary]:
-        """Return what every namespace holds, by name."""
-        return await self._transactions.read(namespaces.summaries, bulk=True)
+    async def summaries(self, namespace: int = ALL_ID) -> list[NamespaceSummary]:
+        """Return what a namespace (or each, by name) holds."""
+        if namespace == ALL_ID:
+            return await self._transactions.read(namespaces.summaries, bulk=True)
+        found = await self._transactions.read(lambda state: namespaces.summary(state, namespace), bulk=True)
+        return [] if found is None else [found]

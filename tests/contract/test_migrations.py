@@ -241,6 +241,54 @@ def test_postgres_principals_of_before_are_found(empty_postgres_url: str) -> Non
         raw.rollback()
 
 
+BEFORE_0005 = ("0001", "0002", "0003", "0004")
+OF_BEFORE = (
+    "INSERT INTO api_keys (id, name, roles, digest, root, created_at) VALUES ('K-r', 'root', 'operator', 'r', 1, 0)",
+    "INSERT INTO api_keys (id, name, roles, digest, root, created_at) VALUES ('K-1', 'k', 'operator', 'd', 0, 0)",
+    *(
+        "INSERT INTO tokens (jti, role, subject, parent_jti, issued_at, expires_at)"  # noqa: S608 - constants
+        f" VALUES ('{jti}', 'operator', 'o', '{parent}', 0, 0)"
+        for jti, parent in (("W-1", "K-1"), ("W-2", "W-1"), ("W-9", "W-8"))
+    ),
+    "INSERT INTO resources (key, value, updated_at) VALUES ('r', '1', 0)",
+    "INSERT INTO task_labels (name, value, task_id) VALUES ('a', 'b', 'T-1')",
+    """INSERT INTO meta (name, value) VALUES ('loop', '{"paused":true,"by":"kim","since":1}')""",
+)
+FOUND = (
+    ("SELECT name FROM namespaces WHERE id = 1", [("default",)]),
+    ("SELECT id, namespace FROM api_keys ORDER BY id", [("K-1", 1), ("K-r", 0)]),
+    (
+        "SELECT jti, namespace, key_id FROM tokens ORDER BY jti",
+        [("W-1", 1, "K-1"), ("W-2", 1, "K-1"), ("W-9", 1, None)],
+    ),
+    ("SELECT namespace, key, value FROM resources", [(1, "r", "1")]),
+    ("SELECT namespace, name, value, task_id FROM task_labels", [(1, "a", "b", "T-1")]),
+    ("SELECT name FROM meta WHERE name LIKE '%:1' ORDER BY name", [("loop:1",), ("paused:1",)]),
+)
+
+
+def _statements_around_0005(dialect: Dialect) -> list[str]:
+    later = tuple(revision for revision in migrations.revisions() if revision not in BEFORE_0005)
+    return [*migrations.statements(dialect, BEFORE_0005), *OF_BEFORE, *migrations.statements(dialect, later)]
+
+
+def test_sqlite_rows_of_before_lie_in_the_default_namespace() -> None:
+    """With the key that they descend from; root's key has no namespace, and the switch is that of the namespace."""
+    raw = apsw.Connection(":memory:")
+    for statement in _statements_around_0005("sqlite"):
+        raw.execute(statement)
+    assert [raw.execute(query).fetchall() for query, _ in FOUND] == [rows for _, rows in FOUND]
+
+
+def test_postgres_rows_of_before_lie_in_the_default_namespace(empty_postgres_url: str) -> None:
+    """The other database moves them by the same statements."""
+    with psycopg.connect(empty_postgres_url) as raw:
+        for statement in _statements_around_0005("postgresql"):
+            raw.execute(statement.encode())
+        assert [raw.execute(query.encode()).fetchall() for query, _ in FOUND] == [rows for _, rows in FOUND]
+        raw.rollback()
+
+
 def test_revisions_are_those_that_alembic_finds() -> None:
     """Alembic's own tools see the same line of revisions, each after the one before."""
     config = Config()

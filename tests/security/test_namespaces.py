@@ -3,6 +3,7 @@
 The routes come from the document, so that one that is added later is walked too.
 """
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,8 @@ import orjson
 import pytest
 
 from app.domain.access import Role
+from app.engine.ops.namespaces import NamespaceSummary
+from app.http import namespace_metrics
 from app.http.openapi import document
 from app.http.settings import AuthRateLimitSettings, HttpSettings
 from tests.security.test_access import OP, ROOT_KEY, SENIOR, WORK, body_of, may
@@ -176,3 +179,28 @@ async def test_root_stops_all(two: Two) -> None:
     assert [(state["paused"], state["all"]["paused"]) for state in found] == [(True, True), (False, True)]
     assert found[1]["all"]["by"] == "root"
     assert (await root.post("/v1/admin/loop/resume")).json()["paused"] is False
+
+
+async def test_a_scrape_shows_the_series_of_its_namespace(two: Two) -> None:
+    """A key's and a token's scrape have those of their own, root's those of all; the process's are in each."""
+    for credential, shown in (
+        (two.here.key, {"here"}),
+        (two.there.tokens[Role.OBSERVER], {"there"}),
+        (ROOT_KEY, {"default", "here", "there"}),
+    ):
+        text = (await two.node.as_(credential).get("/metrics")).text
+        assert set(re.findall(r'namespace="([^"]+)"', text)) == shown
+        assert "swarmhold_http_parked" in text
+
+
+def test_the_busiest_namespaces_have_a_label_of_their_own() -> None:
+    """The rest share `other`, and nothing is lost in the sum."""
+    rows = [
+        NamespaceSummary(name=f"n{n}", keys=1, tasks={"running": n, "pass": 1}, open_questions=n, oldest_open_at=None)
+        for n in range(150)
+    ]
+    text = namespace_metrics.text(rows).decode()
+    assert 'swarmhold_open_questions{namespace="n50"} 50.0' in text
+    assert f'swarmhold_open_questions{{namespace="other"}} {float(sum(range(50)))}' in text
+    assert 'swarmhold_tasks{namespace="other",status="pass"} 50.0' in text
+    assert '"n49"' not in text

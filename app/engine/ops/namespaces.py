@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import sqlalchemy as sa
 
@@ -28,6 +29,14 @@ _OPEN = Statement(
     .group_by(_Q.namespace)
 )
 _KEYS = Statement(sa.select(_K.namespace, sa.func.count()).where(_K.revoked_at.is_(None)).group_by(_K.namespace))
+_OF = cast(Any, sa.bindparam("of_namespace"))
+_TASKS_OF = Statement(sa.select(_T.status, sa.func.count()).where(_T.namespace == _OF).group_by(_T.status))
+_OPEN_OF = Statement(
+    sa.select(sa.func.count(), sa.func.min(_Q.asked_at)).where(
+        _Q.namespace == _OF, _Q.status == QuestionStatus.OPEN.value
+    )
+)
+_KEYS_OF = Statement(sa.select(sa.func.count()).where(_K.namespace == _OF, _K.revoked_at.is_(None)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +91,22 @@ def of_key(state: State, key: ApiKey, name: str | None) -> int:
     if name is not None and find(state, name) != key.namespace:
         raise RoleViolation("this API key", "act in another namespace")
     return key.namespace
+
+
+def summary(state: State, namespace: int) -> NamespaceSummary | None:
+    """Return what one namespace holds, by its own rows alone."""
+    row = NAMESPACES.get(state.db, namespace)
+    if row is None:
+        return None
+    of = {"of_namespace": namespace}
+    [(asked, oldest)] = _OPEN_OF.query(state.db, **of)
+    return NamespaceSummary(
+        name=row.name,
+        keys=_KEYS_OF.query(state.db, **of)[0][0],
+        tasks=dict(_TASKS_OF.query(state.db, **of)),
+        open_questions=asked,
+        oldest_open_at=oldest,
+    )
 
 
 def summaries(state: State) -> list[NamespaceSummary]:

@@ -6,11 +6,12 @@ from functools import cache
 from pathlib import Path
 
 from starlette.requests import Request
+from starlette.types import Scope
 
 from app.domain.access import Verb
 from app.domain.identity import CHALLENGE, LONGEST_CHALLENGE, PROOF, proof
-from app.http import auth, replies
-from app.http.context import context_of
+from app.http import auth, namespace_metrics, replies
+from app.http.context import ServerContext, context_of
 from app.http.metrics import CONTENT_TYPE_LATEST
 from app.http.replies import Reply
 from app.http.routes import documented, plain_router, requires
@@ -50,15 +51,22 @@ async def readyz(request: Request) -> Reply:
 @router.get("/metrics", openapi_extra=requires(Verb.READ_TRACE) | documented(reply={"text/plain": {"type": "string"}}))
 async def metrics(request: Request) -> Reply:
     """Metrics for Prometheus. Unless the server opens them: for a token that may read traces, or an API key that may
-    attach as a role that may, since a scraper keeps its credential for long.
+    attach as a role that may, since a scraper keeps its credential for long. They are those of the process and of the
+    credential's namespace; for the root key of all namespaces, without a credential of none.
     """
-    context, scope = context_of(request), request.scope
+    context = context_of(request)
+    shown = context.metrics.text()
     if not context.settings.metrics_open:
-        if auth.is_key(auth.credential_text(scope)):
-            await context.engine.keys.check_verb(auth.api_key(scope), Verb.READ_TRACE)
-        else:
-            await context.engine.credentials.authorize(auth.bearer(scope), Verb.READ_TRACE)
-    return replies.content(context.metrics.text(), CONTENT_TYPE_LATEST)
+        namespace = await _scraped(context, request.scope)
+        shown += namespace_metrics.text(await context.engine.namespaces.summaries(namespace))
+    return replies.content(shown, CONTENT_TYPE_LATEST)
+
+
+async def _scraped(context: ServerContext, scope: Scope) -> int:
+    """Return the namespace of the scraper's credential, `ALL_ID` for the root key."""
+    if auth.is_key(auth.credential_text(scope)):
+        return (await context.engine.keys.check_verb(auth.api_key(scope), Verb.READ_TRACE)).namespace
+    return (await context.engine.credentials.authorize(auth.bearer(scope), Verb.READ_TRACE)).namespace
 
 
 @router.get("/openapi.json", include_in_schema=False)

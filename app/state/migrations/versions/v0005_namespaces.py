@@ -32,11 +32,6 @@ def upgrade() -> None:
     _index("task_labels_task", "task_labels", "task_id")
     _rescope_idempotency()
     _index_anew()
-    op.execute("UPDATE meta SET name = 'loop:1' WHERE name = 'loop'")
-    op.execute(
-        "INSERT INTO meta (name, value) SELECT 'paused:1', value FROM meta"
-        " WHERE name = 'loop:1' AND substr(value, 1, 14) = '{\"paused\":true'"
-    )
 
 
 def _text(name: str, *, null: bool = False, default: str | None = None) -> sa.Column[Any]:
@@ -190,7 +185,6 @@ def _index_anew() -> None:
     ):
         op.drop_index(name, "attempts")
         _index(name, "attempts", "namespace", "queue", *columns, where=where)
-    _index("tasks_retry_namespace", "tasks", "namespace", "retry_at", where="retry_at IS NOT NULL")
     _index("tasks_namespace", "tasks", "namespace", "id")
     _index("questions_namespace", "questions", "namespace", "key")
     _index("sessions_namespace", "sessions", "namespace", "id")
