@@ -7,7 +7,7 @@ from datetime import timedelta
 from math import inf
 
 from app.bus.port import HintBus
-from app.domain.access import Caller, Role, Verb
+from app.domain.access import ENGINE, Caller, Role, Verb
 from app.domain.attempts import Attempt
 from app.domain.clock import Clock
 from app.domain.delegation import OWN_TASK
@@ -16,6 +16,7 @@ from app.domain.tokens import Bearer, CapToken, Claims, Handle, TokenRecord, Tok
 from app.engine.ops import credentials
 from app.engine.ops.access import authenticate, descends_from, require_access, require_ready, revocation_of
 from app.engine.ops.idempotency import Idempotency, once, scope_of
+from app.engine.ops.queries import reaches
 from app.engine.ops.rules import EngineCfg
 from app.engine.transactions import Transactions
 from app.state.state import State
@@ -77,9 +78,17 @@ class Credentials:
         Raises BadSignature, TokenExpired, RoleViolation, TokenNotFound, TokenRevoked, TokenUsesExhausted; with a task
         TokenTaskMismatch and TaskNotFound; at last the conflict of an attempt's token whose attempt is over.
         """
+        return await self._authorize(bearer, verb, task_id, ENGINE)
+
+    async def _authorize(
+        self, bearer: Bearer, verb: Verb | tuple[Verb, ...], task_id: str | None, by: Caller
+    ) -> Caller:
+        """Return the caller behind a credential that exists for `by`. Raises what `authorize` raises."""
         first = verb if isinstance(verb, Verb) else verb[0]
 
         def check(state: State, caller: Caller) -> Caller:
+            if not reaches(by, caller.namespace):
+                raise TokenNotFound  # a use that was spent in this transaction is given back
             if task_id is not None:
                 _require_access(state, caller, task_id, first)
             require_ready(state, caller)
@@ -177,20 +186,22 @@ class Credentials:
 
         Raises TaskNotFound, and the errors of `token` itself.
         """
-        await self.authorize(token, Verb.VERIFY_TOKEN)
+        by = await self.authorize(token, Verb.VERIFY_TOKEN)
         code: str | None = None
         try:
-            await self.authorize(subject, verb, task_id)
+            await self._authorize(subject, verb, task_id, by)
         except (AccessDenied, Conflict) as refusal:
             code = refusal.code
-        return await self._describe(subject, code)
+        return await self._describe(subject, code, by)
 
-    async def _describe(self, subject: CapToken, code: str | None) -> Inspection:
+    async def _describe(self, subject: CapToken, code: str | None, by: Caller) -> Inspection:
         try:
             claims = self._signer.verify(subject)
         except AccessDenied:
             return Inspection(valid=False, code=code, role=None, subject=None, expires_at=None, uses_left=None)
         record = await self._transactions.read(lambda state: TOKENS.get(state.db, claims.jti))
+        if record is not None and not reaches(by, record.namespace):
+            record = None
         return Inspection(
             valid=code is None,
             code=code,

@@ -344,29 +344,41 @@ class Engine:
 
     # Registered objects: the last registration wins; a late unregister never removes a newer one.
 
-    async def register_senior_bridge(self, id: str, bridge: SeniorBridge) -> Registration[SeniorBridge]:
+    async def register_senior_bridge(
+        self, id: str, bridge: SeniorBridge, *, namespace: str = DEFAULT
+    ) -> Registration[SeniorBridge]:
         """Put a bridge under an id; it is shown every question that is addressed to it, or to any bridge."""
-        return self.couriers.register(id, bridge)
+        return self.couriers.register(id, bridge, namespace=await self.namespaces.use(namespace))
 
-    async def register_spawn_hook(self, id: str, hook: SpawnHook) -> Registration[SpawnHook]:
+    async def register_spawn_hook(
+        self, id: str, hook: SpawnHook, *, namespace: str = DEFAULT
+    ) -> Registration[SpawnHook]:
         """Put a spawn hook under an id; attempts that wait for it go on."""
-        return self.registries.hooks.register(id, hook)
+        return self.registries.hooks.register(id, hook, namespace=await self.namespaces.use(namespace))
 
-    async def register_operator(self, id: str, operator: OperatorBackend) -> Registration[OperatorBackend]:
+    async def register_operator(
+        self, id: str, operator: OperatorBackend, *, namespace: str = DEFAULT
+    ) -> Registration[OperatorBackend]:
         """Put an operator backend under an id; attempts that wait for it go on."""
-        return self.registries.operators.register(id, operator)
+        return self.registries.operators.register(id, operator, namespace=await self.namespaces.use(namespace))
 
-    async def unregister_senior_bridge(self, id: str, registration: Registration[SeniorBridge] | None = None) -> None:
+    async def unregister_senior_bridge(
+        self, id: str, registration: Registration[SeniorBridge] | None = None, *, namespace: str = DEFAULT
+    ) -> None:
         """Remove a bridge; with its registration, only if that is still the current one. A missing id is a no-op."""
-        self.couriers.unregister(id, registration)
+        self.couriers.unregister(id, registration, namespace=await self.namespaces.use(namespace))
 
-    async def unregister_spawn_hook(self, id: str, registration: Registration[SpawnHook] | None = None) -> None:
+    async def unregister_spawn_hook(
+        self, id: str, registration: Registration[SpawnHook] | None = None, *, namespace: str = DEFAULT
+    ) -> None:
         """Remove a spawn hook; with its registration, only if that is still the current one."""
-        self.registries.hooks.unregister(id, registration)
+        self.registries.hooks.unregister(id, registration, namespace=await self.namespaces.use(namespace))
 
-    async def unregister_operator(self, id: str, registration: Registration[OperatorBackend] | None = None) -> None:
+    async def unregister_operator(
+        self, id: str, registration: Registration[OperatorBackend] | None = None, *, namespace: str = DEFAULT
+    ) -> None:
         """Remove an operator backend; with its registration, only if that is still the current one."""
-        self.registries.operators.unregister(id, registration)
+        self.registries.operators.unregister(id, registration, namespace=await self.namespaces.use(namespace))
 
     async def list_senior_bridge_ids(self) -> list[str]:
         """Return the ids of registered senior bridges."""
@@ -452,9 +464,9 @@ class Engine:
 
     # Resources
 
-    async def set_resource(self, key: str, value: Any) -> None:
+    async def set_resource(self, key: str, value: Any, *, namespace: str = DEFAULT) -> None:
         """Store a named value. Raises InvalidRequest."""
-        await self.resources.put_trusted(key, _json(value))
+        await self.resources.put_trusted(key, _json(value), await self.namespaces.use(namespace))
 
     async def fetch_data(self, bearer: Bearer, key: str) -> Any:
         """Return a named value. Raises ResourceNotFound."""

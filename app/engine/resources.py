@@ -19,10 +19,10 @@ class Resources:
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
 
-    async def put_trusted(self, key: str, value: Json) -> None:
+    async def put_trusted(self, key: str, value: Json, namespace: int = DEFAULT_ID) -> None:
         """Store a named value, for code of this process. Raises InvalidRequest."""
         await self._transactions.run(
-            "set_resource", lambda state: resources.put(state, DEFAULT_ID, key, value, by="engine")
+            "set_resource", lambda state: resources.put(state, namespace, key, value, by="engine")
         )
 
     async def put(self, token: CapToken, key: str, value: Json) -> None:

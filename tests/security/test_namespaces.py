@@ -142,6 +142,18 @@ async def test_no_list_count_or_metric_shows_another_namespace(two: Two) -> None
         assert not [id for id in two.here.ids.values() if len(id) > 2 and id in reply.text], path
 
 
+async def test_a_foreign_token_is_none(two: Two) -> None:
+    """Verifying it says what is said of a token without a record, and spends none of its uses."""
+    asked = {"agent_id": "w", "role": "observer", "ttl": 600, "max_uses": 1}
+    mine = two.node.as_(two.here.tokens[Role.OPERATOR])
+    token = (await mine.post(f"{OP}/tokens", json=asked)).json()["token"]
+    question = {"token": token, "verb": "read_task_state"}
+    stranger = two.node.as_(two.there.tokens[Role.OPERATOR])
+    verdict = (await stranger.post(f"{OP}/tokens/verify", json=question)).json()
+    assert (verdict["valid"], verdict["code"], verdict["uses_left"]) == (False, "token-not-found", None)
+    assert (await mine.post(f"{OP}/tokens/verify", json=question)).json()["valid"] is True
+
+
 async def test_another_key_may_not_name_a_foreign_namespace(two: Two) -> None:
     """Attaching and claiming elsewhere is 403, also in a namespace that does not exist; its own is fine."""
     client = two.node.as_(two.here.key)

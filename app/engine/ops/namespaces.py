@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from app.domain.clock import Instant
 from app.domain.errors import RoleViolation
-from app.domain.namespaces import DEFAULT, Namespace, check_name
+from app.domain.namespaces import DEFAULT, DEFAULT_ID, Namespace, check_name
 from app.domain.questions import QuestionStatus
 from app.domain.tokens import ApiKey
 from app.engine.ops import audit
@@ -87,7 +87,7 @@ def of_key(state: State, key: ApiKey, name: str | None) -> int:
     Raises RoleViolation when another key names one that is not its own, InvalidName for what is no name.
     """
     if key.root:
-        return use(state, name or DEFAULT, by=key)
+        return DEFAULT_ID if name in (None, DEFAULT) else use(state, name or DEFAULT, by=key)
     if name is not None and find(state, name) != key.namespace:
         raise RoleViolation("this API key", "act in another namespace")
     return key.namespace
