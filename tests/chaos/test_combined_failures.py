@@ -29,7 +29,7 @@ from tests.support.processes import ServerFailedError, ServerProcess
 from tests.support.receiver import Receiver, receiving
 from tests.support.waiting import DeadlinePassedError, eventually
 
-pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(0 if MINUTES else 240)]
+pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(0 if MINUTES else 480)]
 
 STRIKES = 16 if MINUTES else 3
 """In one season, after which a new node begins with an empty database."""
