@@ -19,11 +19,13 @@ def upgrade() -> None:
     op.execute(
         "INSERT INTO meta (name, value) SELECT 'paused:1', value FROM meta"
         " WHERE name = 'loop:1' AND substr(value, 1, 14) = '{\"paused\":true'"
+        " AND NOT EXISTS (SELECT 1 FROM meta WHERE name = 'paused:1')"
     )
     op.create_index(
         "tasks_retry_namespace",
         "tasks",
         ["namespace", "retry_at"],
+        if_not_exists=True,
         sqlite_where=_RETRIED,
         postgresql_where=_RETRIED,
     )
