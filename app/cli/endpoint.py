@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -39,6 +39,14 @@ Key = Annotated[
     # The value is in nobody's history or list of processes when it comes from the environment.
     typer.Option("--key", envvar="SWARMHOLD_KEY", help="An API key; by default the root key of the data directory."),
 ]
+InNamespace = Annotated[
+    str | None,
+    typer.Option(
+        "--namespace",
+        envvar="SWARMHOLD_NAMESPACE",
+        help="The namespace to work in, for the root key; any other key has its own.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 CALL_RETRY = CallRetry(timeout=timedelta(seconds=5))
@@ -65,10 +73,11 @@ def loaded(*, data_dir: Path | None = None, database_url: str | None = None, con
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """A server and the API key to call it with."""
+    """A server, the API key to call it with, and the namespace to attach into where the key leaves a choice."""
 
     url: str
     key: str
+    namespace: str | None = None
 
     @asynccontextmanager
     async def connect(self, *, call_retry: CallRetry = CALL_RETRY) -> AsyncGenerator[SwarmholdClient]:
@@ -156,9 +165,12 @@ def _checked_key(text: str) -> str:
     return text
 
 
-def endpoint_of(url: str | None, key: str | None, data_dir: Path | None, config: Path | None) -> Endpoint:
+def endpoint_of(
+    url: str | None, key: str | None, data_dir: Path | None, config: Path | None, namespace: str | None = None
+) -> Endpoint:
     """Return the server that a command's options name. Raises CommandFailed, ConfigurationError, StartFailed."""
-    return find_endpoint(settings_of(data_dir=data_dir, config=config), url=url, key=key)
+    found = find_endpoint(settings_of(data_dir=data_dir, config=config), url=url, key=key)
+    return replace(found, namespace=namespace)
 
 
 def run_call(call: Callable[[], Coroutine[Any, Any, R]]) -> R:

@@ -119,15 +119,16 @@ def list_keys(
     if as_json:
         print_json(found)
         return
-    shown = table("id", "name", "roles", "created", "expires", "state")
+    shown = table("id", "name", "namespace", "roles", "created", "expires", "state")
     for row in found:
         roles = ", ".join(row["roles"]) + (" (root)" if row["root"] else " (person)" if row["person"] else "")
-        cells = (row["id"], row["name"], roles, row["created_at"], row["expires_at"] or "never", _state(row))
+        place, expires = row["namespace"] or "", row["expires_at"] or "never"
+        cells = (row["id"], row["name"], place, roles, row["created_at"], expires, _state(row))
         add_row(shown, cells, style="dim" if row["revoked_at"] else None)
     console.print(shown)
 
 
-_NOTHING: dict[str, Any] = {"expires_at": None, "revoked_at": None, "root": False, "person": False}
+_NOTHING: dict[str, Any] = {"namespace": None, "expires_at": None, "revoked_at": None, "root": False, "person": False}
 
 
 def _list_remotely(endpoint: Endpoint) -> list[dict[str, Any]]:
@@ -139,16 +140,18 @@ def _list_remotely(endpoint: Endpoint) -> list[dict[str, Any]]:
 
 
 def _list_here(settings: Settings) -> list[dict[str, Any]]:
-    from app.engine.ops import credentials
+    from app.engine.ops import credentials, namespaces
 
-    return [_plain(key) for key in database.read(settings, credentials.list_keys)]
+    names = {each.id: each.name for each in database.read(settings, namespaces.every)}
+    return [_plain(key, names.get(key.namespace)) for key in database.read(settings, credentials.list_keys)]
 
 
-def _plain(key: ApiKey) -> dict[str, Any]:
+def _plain(key: ApiKey, namespace: str | None) -> dict[str, Any]:
     times = {name: getattr(key, name) for name in ("created_at", "expires_at", "revoked_at")}
     return {
         "id": key.id,
         "name": key.name,
+        "namespace": namespace,
         "roles": key.roles.split(),
         "root": bool(key.root),
         "person": bool(key.person),

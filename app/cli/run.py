@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.text import Text
 
-from app.cli.endpoint import AsJson, ConfigFile, DataDir, Key, Url, endpoint_of, run_call
+from app.cli.endpoint import AsJson, ConfigFile, DataDir, InNamespace, Key, Url, endpoint_of, run_call
 from app.cli.exits import EXIT_MISUSED, CommandFailed
 from app.cli.output import console, document, errors, inert, print_json
 from app.cli.sessions import operator_session
@@ -65,12 +65,13 @@ def run(
     key: Key = None,
     data_dir: DataDir = None,
     config: ConfigFile = None,
+    namespace: InNamespace = None,
 ) -> None:
     """Start a task, dispatch it and wait. Ends with 0 for pass, 1 for blocked, 3 for cancelled.
 
     Ctrl-C leaves the task as it is. With --json, progress goes to standard error.
     """
-    endpoint = endpoint_of(url, key, data_dir, config)
+    endpoint = endpoint_of(url, key, data_dir, config, namespace)
     chosen = _spawner(queue=queue, program=program, function=function, external=external, text=spawner)
     labels = dict(_pair(text) for text in label or ())
     text = _standard_input() if prompt == "-" else prompt

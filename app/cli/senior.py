@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 
 from app.cli.answer_fields import Field, InvalidAnswer, assemble, decoded, fields_of, left_out
-from app.cli.endpoint import AsJson, ConfigFile, DataDir, Key, Url, endpoint_of, run_call
+from app.cli.endpoint import AsJson, ConfigFile, DataDir, InNamespace, Key, Url, endpoint_of, run_call
 from app.cli.exits import CommandFailed
 from app.cli.output import console, document, inert, literal, print_json
 from app.cli.sessions import senior_session, user
@@ -50,13 +50,14 @@ def senior(
     key: Key = None,
     data_dir: DataDir = None,
     config: ConfigFile = None,
+    namespace: InNamespace = None,
 ) -> None:
     """Answer questions as they arrive, until Ctrl-C or :q.
 
     With --json every question is a line on standard output, and every line of standard input,
     {"key": …, "value": …}, an answer; each gets a line {"accepted": key} or {"rejected": key, "code": …, "detail": …}.
     """
-    endpoint = endpoint_of(url, key, data_dir, config)
+    endpoint = endpoint_of(url, key, data_dir, config, namespace)
     bridge_id = bridge or f"terminal-{user()}"
 
     async def call() -> None:

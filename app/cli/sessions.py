@@ -69,7 +69,7 @@ async def senior_session(endpoint: Endpoint) -> AsyncGenerator[Senior]:
 
 
 async def _token(server: SwarmholdClient, endpoint: Endpoint, role: SessionRole) -> str:
-    return (await server.attach(endpoint.key, f"cli:{user()}", role=role, ttl=TTL)).token
+    return (await server.attach(endpoint.key, f"cli:{user()}", role=role, ttl=TTL, namespace=endpoint.namespace)).token
 
 
 @asynccontextmanager

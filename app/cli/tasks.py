@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from app.cli.endpoint import AsJson, ConfigFile, DataDir, Key, Url, endpoint_of, run_call
+from app.cli.endpoint import AsJson, ConfigFile, DataDir, InNamespace, Key, Url, endpoint_of, run_call
 from app.cli.output import add_row, console, inert, print_json, short, table
 from app.cli.sessions import operator_session, reader_session
 from app.cli.task_table import STATUS_STYLES, task_list
@@ -41,9 +41,10 @@ def list_tasks(
     key: Key = None,
     data_dir: DataDir = None,
     config: ConfigFile = None,
+    namespace: InNamespace = None,
 ) -> None:
     """List tasks, newest first."""
-    endpoint = endpoint_of(url, key, data_dir, config)
+    endpoint = endpoint_of(url, key, data_dir, config, namespace)
 
     async def call() -> list[Task]:
         found: list[Task] = []
@@ -69,9 +70,10 @@ def show(
     key: Key = None,
     data_dir: DataDir = None,
     config: ConfigFile = None,
+    namespace: InNamespace = None,
 ) -> None:
     """Show a task with its attempts and the outputs of the last one."""
-    endpoint = endpoint_of(url, key, data_dir, config)
+    endpoint = endpoint_of(url, key, data_dir, config, namespace)
 
     async def call() -> tuple[Task, list[Attempt], list[OutputRecord]]:
         async with reader_session(endpoint) as seat:
@@ -128,9 +130,10 @@ def watch(
     key: Key = None,
     data_dir: DataDir = None,
     config: ConfigFile = None,
+    namespace: InNamespace = None,
 ) -> None:
     """Watch one task to its end, or the list of all until Ctrl-C. With --json, each change is a line."""
-    endpoint = endpoint_of(url, key, data_dir, config)
+    endpoint = endpoint_of(url, key, data_dir, config, namespace)
 
     async def call() -> Task | None:
         async with reader_session(endpoint) as seat:
@@ -152,9 +155,10 @@ def why(
     key: Key = None,
     data_dir: DataDir = None,
     config: ConfigFile = None,
+    namespace: InNamespace = None,
 ) -> None:
     """Say what a task waits for, nearest first."""
-    endpoint = endpoint_of(url, key, data_dir, config)
+    endpoint = endpoint_of(url, key, data_dir, config, namespace)
 
     async def call() -> dict[str, Any]:
         async with reader_session(endpoint) as seat:
@@ -184,9 +188,10 @@ def cancel(
     key: Key = None,
     data_dir: DataDir = None,
     config: ConfigFile = None,
+    namespace: InNamespace = None,
 ) -> None:
     """Cancel a task, its worker, its questions and its child tasks."""
-    endpoint = endpoint_of(url, key, data_dir, config)
+    endpoint = endpoint_of(url, key, data_dir, config, namespace)
 
     async def call() -> Task:
         async with operator_session(endpoint) as operator:

@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from app.cli.endpoint import AsJson, ConfigFile, DataDir, Key, Url, endpoint_of, run_call
+from app.cli.endpoint import AsJson, ConfigFile, DataDir, InNamespace, Key, Url, endpoint_of, run_call
 from app.cli.output import add_row, console, print_json, short, table
 from swarmhold.admin import Admin
 from swarmhold.models.admin import Webhook
@@ -57,10 +57,11 @@ def create(
     key: Key = None,
     data_dir: DataDir = None,
     config: ConfigFile = None,
+    namespace: InNamespace = None,
 ) -> None:
     """Send events to a URL. The secret that signs the deliveries is shown this once."""
     made = _administer(
-        lambda admin: admin.create_webhook(target, name=name, events=event, after=after),
+        lambda admin: admin.create_webhook(target, name=name, events=event, after=after, namespace=namespace),
         url=url,
         key=key,
         data_dir=data_dir,
@@ -79,17 +80,20 @@ def list_webhooks(
     key: Key = None,
     data_dir: DataDir = None,
     config: ConfigFile = None,
+    namespace: InNamespace = None,
 ) -> None:
     """List webhooks and their state, without their secrets."""
-    found = _administer(lambda admin: admin.webhooks(), url=url, key=key, data_dir=data_dir, config=config)
+    found = _administer(
+        lambda admin: admin.webhooks(namespace=namespace), url=url, key=key, data_dir=data_dir, config=config
+    )
     if as_json:
         print_json([one.as_json() for one in found])
         return
-    shown = table("id", "name", "url", "events", "cursor", "delivered", "state")
+    shown = table("id", "name", "namespace", "url", "events", "cursor", "delivered", "state")
     for one in found:
         events = "all" if one.events is None else ", ".join(one.events)
-        cells = (one.id, one.name, short(one.url), short(events), one.cursor, one.delivered, _state(one))
-        add_row(shown, cells, style="dim" if one.status is WebhookStatus.PAUSED else None)
+        cells = (one.id, one.name, one.namespace or "", short(one.url), short(events), one.cursor, one.delivered)
+        add_row(shown, (*cells, _state(one)), style="dim" if one.status is WebhookStatus.PAUSED else None)
     console.print(shown)
 
 

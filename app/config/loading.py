@@ -24,7 +24,9 @@ from app.config.values import decoded, written
 PREFIX = "SWARMHOLD_"
 CONFIG_VARIABLE = "SWARMHOLD_CONFIG"
 
-NOT_SETTINGS = frozenset({"HANDLE", "BASE_URL", "TASK_ID", "ATTEMPT", "AGENT", "URL", "KEY", "CONFIG", "PUBLISH"})
+NOT_SETTINGS = frozenset(
+    {"HANDLE", "BASE_URL", "TASK_ID", "ATTEMPT", "AGENT", "URL", "KEY", "NAMESPACE", "CONFIG", "PUBLISH"}
+)
 """Variables of workers, of commands that call a server, and of the compose file: they may stand beside a server's."""
 
 _ADDRESS = r"[0-9a-fA-F.:]+"

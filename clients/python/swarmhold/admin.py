@@ -43,9 +43,9 @@ class Admin(WebhookCalls):
         )
         return read(CreatedKey, await self._transport.create(_PATH, body, key=idempotency_key))
 
-    async def keys(self) -> list[ApiKey]:
-        """Return every key without its secret."""
-        return await self._all(_PATH, Page[ApiKey])
+    async def keys(self, *, namespace: str | None = None) -> list[ApiKey]:
+        """Return every key (of one namespace) without its secret."""
+        return await self._all(_PATH, Page[ApiKey], {"namespace": namespace})
 
     async def revoke_key(self, key_id: str) -> None:
         """Revoke a key: nothing can attach or claim with it any more."""

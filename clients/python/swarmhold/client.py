@@ -176,8 +176,12 @@ class SwarmholdClient:
         hold: timedelta = timedelta(seconds=10),
         heartbeat: timedelta = timedelta(seconds=20),
         name: str | None = None,
+        namespace: str | None = None,
     ) -> QueueWorker:
-        """Return a loop that claims from `queue` with a worker's API key; call its `run`."""
+        """Return a loop that claims from `queue` with a worker's API key; call its `run`.
+
+        `namespace` is where the root key claims; every other key has its own.
+        """
         return QueueWorker(
             self._transport(api_key),
             queue,
@@ -187,6 +191,7 @@ class SwarmholdClient:
             hold=hold,
             heartbeat=heartbeat,
             name=name,
+            namespace=namespace,
         )
 
     def _transport(self, credential: str) -> Transport:

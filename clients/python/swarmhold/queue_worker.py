@@ -43,6 +43,7 @@ class QueueWorker:
         hold: timedelta = timedelta(seconds=10),
         heartbeat: timedelta = timedelta(seconds=20),
         name: str | None = None,
+        namespace: str | None = None,
     ) -> None:
         if concurrency < 1:
             raise InvalidArgument("concurrency is at least 1: a queue worker runs at least one job at a time")
@@ -54,7 +55,7 @@ class QueueWorker:
         self._claim_body = ClaimRequest(
             queue=queue,
             hold=hold.total_seconds(),
-            **given(agents=None if agents is None else tuple(agents), worker_name=name),
+            **given(agents=None if agents is None else tuple(agents), worker_name=name, namespace=namespace),
         )
         self._stopping = asyncio.Event()
 

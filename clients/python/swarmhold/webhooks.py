@@ -22,21 +22,25 @@ class WebhookCalls(Calls):
         name: str = "webhook",
         events: Sequence[str] | None = None,
         after: int | None = None,
+        namespace: str | None = None,
         idempotency_key: str | None = None,
     ) -> CreatedWebhook:
         """Create a webhook: events of these kinds (None: all) go to `url`, from the cursor `after` or from now on.
+
+        They are the events of one namespace, by default `default`.
 
         This reply is the only one that shows the secret with which deliveries are signed.
 
         Raises:
             ApiProblem: the server's settings (`webhooks.allow`) do not have the URL, or there is no such kind.
         """
-        body = WebhookRequest(url=url, name=name, **given(events=None if events is None else list(events), after=after))
+        kinds = None if events is None else list(events)
+        body = WebhookRequest(url=url, name=name, **given(events=kinds, after=after, namespace=namespace))
         return read(CreatedWebhook, await self._transport.create(_PATH, body, key=idempotency_key))
 
-    async def webhooks(self) -> list[Webhook]:
-        """Return every webhook and its state."""
-        return await self._all(_PATH, Page[Webhook])
+    async def webhooks(self, *, namespace: str | None = None) -> list[Webhook]:
+        """Return every webhook (of one namespace) and its state."""
+        return await self._all(_PATH, Page[Webhook], {"namespace": namespace})
 
     async def webhook(self, webhook_id: str) -> Webhook:
         """Return one webhook."""
