@@ -1,5 +1,5 @@
-# `make pin-image` puts the digest of today's image here: NAME:TAG@sha256:…. Both stages are built from it.
-ARG PYTHON_IMAGE=python:3.13-slim
+# Both stages are built from this image. `make pin-image` replaces the digest by that which the tag has today.
+ARG PYTHON_IMAGE=python:3.13-slim@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b
 
 FROM ${PYTHON_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_INPUT=1
