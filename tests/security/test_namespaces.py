@@ -19,8 +19,11 @@ from app.http.openapi import document
 from app.http.settings import AuthRateLimitSettings, HttpSettings
 from tests.security.test_access import OP, ROOT_KEY, SENIOR, WORK, body_of, may
 from tests.support.serving import Node, served
+from tests.support.speaking import speaking
 
 NEVER = "0" * 26
+BY_KEY = {("POST", f"{OP}/sessions"), ("POST", f"{WORK}/claim")}
+"""Routes of API keys, which name the namespace or have one of their own; the tests of keys here call them."""
 ROLES = [Role.OPERATOR, Role.SENIOR, Role.OBSERVER]
 
 
@@ -130,6 +133,63 @@ async def test_a_foreign_id_answers_as_one_that_never_was(two: Two) -> None:
     mine = two.node.as_(two.here.tokens[Role.OPERATOR])
     assert (await mine.get(f"{OP}/tasks/{foreign['task_id']}")).json()["status"] == "suspended"
     assert (await mine.get(f"{OP}/resources/{foreign['key']}")).json()["value"] == "secret of here"
+
+
+def test_every_route_is_walked_or_is_of_keys() -> None:
+    """A route with another kind of credential is the root key's, of keys, or shows nothing of anybody."""
+    described = orjson.loads(document())["paths"]
+    others = {
+        (method.upper(), path, operation.get("x-credential"))
+        for path, operations in described.items()
+        for method, operation in operations.items()
+        if operation.get("x-credential") not in ("token", "worker")
+    }
+    open_to_all = {(method, path) for method, path, credential in others if credential is None}
+    assert {(method, path) for method, path, credential in others if credential == "key"} == BY_KEY
+    assert all(path.startswith("/v1/admin/") for _, path, credential in others if credential == "root")
+    assert open_to_all == {("GET", "/healthz"), ("GET", "/readyz")}
+
+
+async def test_a_foreign_id_in_a_body_answers_as_one_that_never_was(two: Two) -> None:
+    """What names a task in its body or in a filter finds none of another namespace."""
+    stranger = two.node.as_(two.there.tokens[Role.OPERATOR])
+    foreign, unknown = two.here.ids, never(two.here.ids)
+    for path, body in (
+        (f"{OP}/tokens", {"agent_id": "w", "role": "worker", "ttl": 60}),
+        (f"{OP}/tokens/verify", {"token": two.there.tokens[Role.OBSERVER], "verb": "read_task_state"}),
+    ):
+        replies = [await stranger.post(path, json={**body, "task_id": ids["task_id"]}) for ids in (foreign, unknown)]
+        texts = [without_ids(reply.text, ids) for reply, ids in zip(replies, (foreign, unknown), strict=True)]
+        assert replies[0].status_code == replies[1].status_code
+        assert texts[0] == texts[1], path
+    for name, value in (("parent", foreign["task_id"]), ("session", foreign["session_id"])):
+        assert (await stranger.get(f"{OP}/tasks", params={name: value})).json()["items"] == []
+
+
+async def test_no_stream_shows_another_namespace(two: Two) -> None:
+    """Neither the feed from its beginning, nor the feed of a foreign task, nor a senior's bridge."""
+    secrets = [id for id in two.here.ids.values() if len(id) > 2]
+    for role in (Role.OPERATOR, Role.OBSERVER, Role.SENIOR):
+        own = two.there.ids["task_id"]
+        seen = await _events_until(two.node.as_(two.there.tokens[role]), own, after=0)
+        assert not [id for id in secrets if id in seen], role
+    async with speaking(two.node, f"{SENIOR}/bridges/desk/ws", two.there.tokens[Role.SENIOR]) as desk:
+        welcome, asked = await desk.receive_all(2)
+        assert (welcome["open"], asked["key"]) == (1, two.there.ids["key"])
+        _, worker = await two.node.worker(two.node.as_(two.here.tokens[Role.OPERATOR]))
+        assert (await worker.post(f"{WORK}/questions", json={"question": "go?"})).status_code == 201
+        assert await desk.silent()
+
+
+async def _events_until(client: httpx.AsyncClient, own: str, **params: int) -> str:
+    """The stream up to the event that the reader's own task was suspended, the last that is known to be there."""
+    read = ""
+    async with client.stream("GET", f"{OP}/events", params=params) as reply:
+        async for line in reply.aiter_lines():
+            read += line
+            if own in line and "event: task_suspended" in read:
+                break
+    return read
 
 
 async def test_no_list_count_or_metric_shows_another_namespace(two: Two) -> None:
