@@ -19,7 +19,7 @@ from app.domain.ids import is_id
 from app.http.queries import pairs_of
 from app.http.routes import parameter
 from app.http.settings import HttpSettings
-from swarmhold.models.names import Name, QuestionKey, SessionId, TaskId
+from swarmhold.models.names import Name, NamespaceName, QuestionKey, SessionId, TaskId
 
 _NUMBER = re.compile(r"[0-9][0-9.eE+-]{0,30}", re.ASCII)
 _WHOLE = re.compile(r"[0-9]{1,18}", re.ASCII)
@@ -94,6 +94,7 @@ BehindOutput = Annotated[
 OutputPath = Annotated[int, Field(ge=1, le=2**31 - 1), _DECIMAL, Path(description="An output's number, from 1.")]
 QuestionCursor = Annotated[str | None, WithJsonSchema(_id_schema("R")), _PAGE_CURSOR]
 NameQuery = Annotated[Name | None, Query()]
+NamespaceQuery = Annotated[NamespaceName | None, Query()]
 TaskQuery = Annotated[TaskId | None, Query()]
 SessionQuery = Annotated[SessionId | None, Query()]
 LabelFilter = Annotated[

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -105,7 +106,7 @@ class Histories(RuleBasedStateMachine):
         """An engine with a few operators."""
         shutil.copy(_template(), self.home / "history.db")
         self.plan = Plan(store_url=str(self.home / "history.db"), clock=self.clock)
-        self.plan.cfg = type(self.plan.cfg)(hold=self.plan.cfg.hold, max_spawn_depth=MAX_DEPTH)
+        self.plan.cfg = replace(self.plan.cfg, max_spawn_depth=MAX_DEPTH)
         self.run(self._begin())
 
     async def _begin(self) -> None:

@@ -56,8 +56,7 @@ def every(state: State) -> list[Namespace]:
 
 
 def find(state: State, name: str) -> int | None:
-    """Return the id of a namespace; None when it was never used. Raises InvalidName for what is no name."""
-    check_name(name)
+    """Return the id of a namespace; None when it was never used."""
     found = _BY_NAME.first(state.db, of_name=name)
     return None if found is None else found.id
 
@@ -72,6 +71,7 @@ def find_if_named(state: State, name: str | None) -> int | None:
 
 def use(state: State, name: str, *, by: ApiKey | str) -> int:
     """Return the id of a namespace, which is created by its first use. Raises InvalidName for what is no name."""
+    check_name(name)
     known = find(state, name)
     if known is not None:
         return known
@@ -84,7 +84,7 @@ def use(state: State, name: str, *, by: ApiKey | str) -> int:
 def of_key(state: State, key: ApiKey, name: str | None) -> int:
     """Return the namespace in which a key acts: its own, or for a root key the named one (`default` without a name).
 
-    Raises RoleViolation when another key names one that is not its own, InvalidName for what is no name.
+    Raises RoleViolation when another key names one that is not its own, InvalidName when root names an impossible one.
     """
     if key.root:
         return DEFAULT_ID if name in (None, DEFAULT) else use(state, name or DEFAULT, by=key)

@@ -9,7 +9,7 @@ from app.domain.access import Role
 from app.domain.namespaces import DEFAULT
 from app.http import replies, views
 from app.http.context import ApiKeyText, ContextDep, Once
-from app.http.parameters import KeyCursor, Limit, NamePath, NameQuery, limit_of
+from app.http.parameters import KeyCursor, Limit, NamePath, NamespaceQuery, limit_of
 from app.http.replies import Reply
 from app.http.routes import model_router, requires
 from swarmhold.models.admin import ApiKey, CommandRequest, CreatedKey, KeyRequest, Namespaces
@@ -37,7 +37,7 @@ async def create_key(context: ContextDep, key: ApiKeyText, body: KeyRequest, onc
 async def list_keys(
     context: ContextDep,
     key: ApiKeyText,
-    namespace: NameQuery = None,
+    namespace: NamespaceQuery = None,
     limit: Limit = None,
     cursor: KeyCursor = None,
 ) -> Reply:
@@ -49,7 +49,7 @@ async def list_keys(
 
 
 @router.delete("/ids/{id:path}", status_code=204, openapi_extra=requires(credential="root"))
-async def release_id(context: ContextDep, key: ApiKeyText, id: NamePath, namespace: NameQuery = None) -> Reply:
+async def release_id(context: ContextDep, key: ApiKeyText, id: NamePath, namespace: NamespaceQuery = None) -> Reply:
     """Release an id of a bridge, hook or backend from the API key that owns it, and close its WebSocket."""
     await context.engine.keys.release_id(key, id, namespace=namespace or DEFAULT)
     return replies.nothing()

@@ -6,7 +6,7 @@ from functools import partial
 
 from app.http import conversions, replies, views
 from app.http.context import ApiKeyText, ContextDep, Once
-from app.http.parameters import Limit, NamePath, NameQuery, WebhookCursor, limit_of
+from app.http.parameters import Limit, NamePath, NamespaceQuery, WebhookCursor, limit_of
 from app.http.replies import Reply
 from app.http.routes import model_router, requires
 from swarmhold.models.admin import CreatedWebhook, ReplayRequest, Webhook, WebhookRequest
@@ -32,7 +32,7 @@ async def create_webhook(context: ContextDep, key: ApiKeyText, body: WebhookRequ
 async def list_webhooks(
     context: ContextDep,
     key: ApiKeyText,
-    namespace: NameQuery = None,
+    namespace: NamespaceQuery = None,
     limit: Limit = None,
     cursor: WebhookCursor = None,
 ) -> Reply:

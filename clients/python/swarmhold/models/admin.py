@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StrictBool, StringConstraints
 
 from swarmhold.models.enums import Role, Verb, WebhookStatus
 from swarmhold.models.instants import Instant, Seconds
@@ -43,7 +43,7 @@ class KeyRequest(Request):
     roles: Annotated[tuple[Role, ...], Field(min_length=1, max_length=4)]
     ttl: Seconds | None = None
     namespace: Annotated[NamespaceName, null_as("default")] = "default"
-    person: Annotated[bool, null_as(False)] = False
+    person: Annotated[StrictBool, null_as(False)] = False
     email: NewName | None = None
 
 
