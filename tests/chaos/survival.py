@@ -11,7 +11,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from swarmhold import Observer, SwarmholdClient
+from swarmhold import Observer, Operator, SwarmholdClient
+from swarmhold.models.enums import Status
 from swarmhold.models.events import Event, Lagged
 from tests.chaos.books import ENDS, Books, faults
 from tests.chaos.ledger import Ledger
@@ -29,6 +30,7 @@ WORKERS = 4
 FEWEST, MOST = 20, 240
 LAST_LIVES_S = 300
 """How long the lives that have begun may go on when no more begin."""
+UNSETTLED = (Status.PENDING, Status.RUNNING, Status.SUSPENDED)
 
 Strike = Callable[[int], Awaitable[None]]
 """Hit the node, or what it stands on, for the so-manieth time; return when it works again."""
@@ -84,8 +86,7 @@ async def survive(
             watching = group.create_task(ledger.watch_stalls())
             await _strike_now_and_then(strike, ledger, rounds, seed)
             load.stop()
-            async with asyncio.timeout(LAST_LIVES_S):
-                await living
+            await _ended(living, operator)
             books = await Books.open(operator, senior, observer, ledger)
             await eventually(lambda: len(followed) >= len(books.feed), awaited="the follower to catch up")
             if receiver is not None:
@@ -95,6 +96,17 @@ async def survive(
             for task in (following, working, watching):
                 task.cancel()
     return ledger, faults(books, ledger, followed)
+
+
+async def _ended(living: asyncio.Task[None], operator: Operator) -> None:
+    """Await the end of every life. Raises AssertionError with why the tasks of those that go on are not settled."""
+    done, _ = await asyncio.wait((living,), timeout=LAST_LIVES_S)
+    if not done:
+        unsettled = [task for status in UNSETTLED async for task in operator.all_tasks(status=status)]
+        reasons = [f"{task.spec.agent}: {(await operator.why(task.id)).as_json()}" for task in unsettled]
+        living.cancel()
+        raise AssertionError("lives that do not end:\n" + "\n".join(reasons))
+    await living
 
 
 def diagnose(node: ServerProcess) -> list[dict[str, Any]]:
