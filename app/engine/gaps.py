@@ -115,6 +115,14 @@ class GapMonitor:
                 self._recent = [*self._recent[1 - _REMEMBERED :], self._pending.pop(0)]
             return moved
 
+    def is_current(self) -> bool:
+        """Return whether no gap can have come since the last check; otherwise nothing may be judged before the next.
+
+        The process may be stopped, or the store refuse a heartbeat, between the check and the judging transaction.
+        """
+        passed_ms = max(now - last for now, last in zip(self._clocks(), self._last, strict=True))
+        return passed_ms <= round(TICK_S * 1000) + TOLERANCE_MS and self._store.failures == self._failures
+
     def postponed_until(self, due_at: Instant, now: Instant) -> Instant | None:
         """Return until when work that fell due at `due_at` is postponed; None when it may be carried out."""
         ends = (gap.grace_until for gap in self._recent if gap.started_at <= due_at <= gap.ended_at)

@@ -227,6 +227,8 @@ class Sessions:
         batch = _BATCH if keep else 1
 
         def run(state: State) -> int:
+            if not self._gaps.is_current():
+                return 0
             return sessions.detach_unresponsive(state, state.now - allowed, batch, keep_tasks=keep)
 
         while await self._transactions.run("detach_unresponsive", run) == batch:

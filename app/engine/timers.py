@@ -97,14 +97,14 @@ class Timers:
     async def carry_out_due(self) -> int:
         """Carry out what is due now, each in a transaction of its own; return how many are to be tried again soon.
 
-        These are the ones that failed, and those that a gap postpones.
+        These are the ones that failed, and those that a gap postpones or may have made due.
         """
-        await self._gaps.catch_up()
         postponed = 0
         while True:
+            await self._gaps.catch_up()
             work = await self._transactions.read(lambda state: timers.due(state, BATCH))
             for attempt in work.attempts:
-                expire = partial(settling.expire_attempt, task_id=attempt.task_id, number=attempt.attempt)
+                expire = partial(self._expire_attempt, task_id=attempt.task_id, number=attempt.attempt)
                 postponed += self._deferred(attempt.timeout_at) or not await self._carry_out("expire_attempt", expire)
             for question in work.questions:
                 expire = partial(questions.expire, layers=self._layers, key=question.key)
@@ -121,10 +121,17 @@ class Timers:
         """Return whether this fell due within a gap and still has to wait for late calls."""
         return due_at is not None and self._gaps.postponed_until(due_at, self._clock()) is not None
 
-    async def _carry_out(self, op: str, fn: Callable[[State], None]) -> bool:
+    def _expire_attempt(self, state: State, task_id: str, number: int) -> bool:
+        """Expire an attempt; return False, with nothing done, if a gap may have come since the last check."""
+        if not self._gaps.is_current():
+            return False
+        settling.expire_attempt(state, task_id, number)
+        return True
+
+    async def _carry_out(self, op: str, fn: Callable[[State], bool | None]) -> bool:
         """Return whether it is done, by this call or by an earlier one."""
         try:
-            await self._transactions.run(op, fn)
+            return await self._transactions.run(op, fn) is not False
         except (Conflict, NotFound) as error:
             _log.info("due_step_overtaken", op=op, reason=str(error))
         except Busy:

@@ -1,6 +1,6 @@
 """Gaps: no lease or session expires because the server itself could not record heartbeats."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import pytest
@@ -24,13 +24,17 @@ GRACE_S = MAX_GRACE_MS / 1000
 
 @dataclass
 class Machine:
-    """The machine's two clocks, moved by the test."""
+    """The machine's two clocks, moved by the test; `stalls` are seconds that pass right after they are read."""
 
     clock: HandClock
     running_ms: int = 0
+    stalls: list[float] = field(default_factory=list[float])
 
     def __call__(self) -> tuple[int, int]:
-        return self.clock(), self.running_ms
+        now = self.clock(), self.running_ms
+        if self.stalls:
+            self.stall(self.stalls.pop())
+        return now
 
     def stall(self, seconds: float) -> None:
         """Let time pass in which the server does nothing."""
@@ -93,6 +97,18 @@ async def test_a_silence_that_the_server_caused_costs_no_worker_its_lease(
     assert (await swarm.attempt(work.task_id)).is_live
 
     await listen(swarm, machine, 4)
+    assert (await swarm.attempt(work.task_id)).reason is Reason.LOST
+
+
+async def test_a_gap_right_after_the_check_costs_no_worker_its_lease(swarm: Swarm, machine: Machine) -> None:
+    """The process is stopped between the check and the judging transaction, which leaves the lease to the next one."""
+    work = await leased(swarm)
+    for _ in range(2):
+        machine.stalls = [GAP_S]
+        await swarm.engine.timers.carry_out_due()
+        assert (await swarm.attempt(work.task_id)).is_live
+    assert await swarm.engine.timers.carry_out_due() == 0
+    await listen(swarm, machine, LEASE_S + 1)
     assert (await swarm.attempt(work.task_id)).reason is Reason.LOST
 
 
