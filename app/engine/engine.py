@@ -108,7 +108,7 @@ class Engine:
         self.attempts = Attempts(transactions, cfg)
         self.workers = Workers(transactions, keys=keys, mint=mint, layers=layers, cfg=cfg)
         self.resources = Resources(transactions)
-        self.questions = Questions(transactions, layers=layers, limits=cfg.limits, rules=cfg.questions)
+        self.questions = Questions(transactions, layers=layers, cfg=cfg)
         self.switch = DispatchSwitch(transactions, keys=keys)
         self.reports = Reports(transactions, registries=parts.registries, catalog=catalog, layers=layers)
         self.webhooks = Webhooks(

@@ -8,15 +8,15 @@ from datetime import timedelta
 from app.domain.access import ENGINE, Caller, Role, Verb
 from app.domain.errors import PollTimeout, QuestionClosed, ResumeKeyNotFound
 from app.domain.json import Json
-from app.domain.limits import Limits
 from app.domain.namespaces import ALL_ID
-from app.domain.questions import Ask, Question, QuestionRules, QuestionStatus
+from app.domain.questions import Ask, Question, QuestionStatus
 from app.domain.tokens import Bearer, CapToken
 from app.engine.ops import pages, questions
 from app.engine.ops.access import Presented, authenticate, require_access, revocation_of
 from app.engine.ops.idempotency import Idempotency, once, scope_of
 from app.engine.ops.pages import Page
 from app.engine.ops.queries import reaches
+from app.engine.ops.rules import EngineCfg
 from app.engine.transactions import Expiry, Transactions
 from app.spawning.ports import LayerRegistry
 from app.state.state import State
@@ -28,13 +28,10 @@ _EITHER = (Verb.QUERY_SENIOR, Verb.ANSWER_QUERY)
 class Questions:
     """Calls about questions."""
 
-    def __init__(
-        self, transactions: Transactions, *, layers: LayerRegistry, limits: Limits, rules: QuestionRules
-    ) -> None:
+    def __init__(self, transactions: Transactions, *, layers: LayerRegistry, cfg: EngineCfg) -> None:
         self._transactions = transactions
         self._layers = layers
-        self._limits = limits
-        self._rules = rules
+        self._cfg = cfg
 
     async def ask(
         self, bearer: Bearer, ask: Ask, *, task_id: str | None = None, idempotency: Idempotency | None = None
@@ -50,7 +47,7 @@ class Questions:
                 state,
                 scope_of(caller, "question"),
                 idempotency,
-                lambda: questions.ask(state, self._limits, self._rules, caller, task_id, ask),
+                lambda: questions.ask(state, self._cfg, caller, task_id, ask),
                 name=lambda made: made.key,
                 again=lambda key: _found(state, key, caller),
             )
@@ -64,7 +61,7 @@ class Questions:
         """
         caller = Caller(role=Role.SENIOR, subject=by, via="trusted", namespace=ALL_ID)
         await self._transactions.run(
-            "resume", lambda s: questions.answer(s, self._layers, self._rules, caller, key, value)
+            "resume", lambda s: questions.answer(s, self._layers, self._cfg.questions, caller, key, value)
         )
 
     async def answer(self, token: CapToken, key: str, value: Json, *, connected_as: str | None = None) -> Question:
@@ -77,7 +74,9 @@ class Questions:
             "resume",
             token,
             Verb.ANSWER_QUERY,
-            lambda s, c: questions.answer(s, self._layers, self._rules, c, key, value, connected_as=connected_as),
+            lambda s, c: questions.answer(
+                s, self._layers, self._cfg.questions, c, key, value, connected_as=connected_as
+            ),
         )
 
     async def await_answer(self, key: str, timeout: timedelta) -> Json:

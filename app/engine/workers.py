@@ -164,7 +164,8 @@ class Workers:
             if found.task.status is Status.CANCELLED or found.attempt.reason is Reason.CANCELLED:
                 return WorkerPulse(None, True)
             require_live(found)
-            return WorkerPulse(leases.record_heartbeat(state, self._cfg, found.attempt, always=True), False)
+            attempt = leases.record_heartbeat(state, self._cfg, found.attempt, always=True)
+            return WorkerPulse(leases.expires_at(attempt, state.now), False)
 
         return await self._transactions.call_worker("worker_heartbeat", bearer, Verb.EMIT_OUTPUT, run)
 

@@ -134,9 +134,17 @@ def at_claim(state: State, cfg: EngineCfg, attempt: Attempt, *, timeout_ms: int 
 
 
 def pause(state: State, attempt: Attempt) -> None:
-    """Pause the clocks of a live attempt."""
-    if attempt.is_live and attempt.paused_at is None:
-        ATTEMPTS.update(state.db, attempt.task_id, attempt.attempt, paused_at=state.now, due_at=None)
+    """Pause the clocks of a live attempt.
+
+    A lease that is over and was not judged has its whole length left: the time may have been a gap.
+    """
+    if not attempt.is_live or attempt.paused_at is not None:
+        return
+    changes: Columns = {"paused_at": state.now, "due_at": None}
+    lease, lease_ms = attempt.lease_expires_at, attempt.lease_ms
+    if lease is not None and lease_ms is not None and lease <= state.now:
+        changes["lease_expires_at"] = state.now + lease_ms
+    ATTEMPTS.update(state.db, attempt.task_id, attempt.attempt, **changes)
 
 
 def resume(state: State, attempt: Attempt) -> None:
@@ -202,13 +210,32 @@ def renewal(cfg: EngineCfg, attempt: Attempt, now: Instant, *, always: bool = Fa
     }
 
 
-def record_heartbeat(state: State, cfg: EngineCfg, attempt: Attempt, *, always: bool = False) -> Instant:
-    """Renew lease and handle when that is due, or `always`. Returns when the lease (or else the handle) expires."""
-    columns = renewal(cfg, attempt, state.now, always=always) if attempt.paused_at is None else {}
-    if columns:
-        ATTEMPTS.update(state.db, attempt.task_id, attempt.attempt, **columns)
-        attempt = attempt._replace(**columns)
-    return attempt.lease_expires_at or attempt.handle_expires_at
+def record_heartbeat(state: State, cfg: EngineCfg, attempt: Attempt, *, always: bool = False) -> Attempt:
+    """Renew lease and handle when that is due, or `always`; return the attempt with them."""
+    if attempt.paused_at is None:
+        columns = renewal(cfg, attempt, state.now, always=always)
+    else:
+        columns = _renewal_in_pause(cfg, attempt, attempt.paused_at)
+    if not columns:
+        return attempt
+    ATTEMPTS.update(state.db, attempt.task_id, attempt.attempt, **columns)
+    return attempt._replace(**columns)
+
+
+def _renewal_in_pause(cfg: EngineCfg, attempt: Attempt, paused_at: Instant) -> Columns:
+    """Return the columns that a heartbeat sets while the clocks are paused: the whole lease is left when they resume.
+
+    None after the first heartbeat of a pause.
+    """
+    renewed = renewal(cfg, attempt, paused_at, always=True)
+    columns = {name: renewed[name] for name in ("lease_expires_at", "handle_expires_at")}
+    return columns if any(getattr(attempt, name) != value for name, value in columns.items()) else {}
+
+
+def expires_at(attempt: Attempt, now: Instant) -> Instant:
+    """Return when the lease (or else the handle) expires; of a paused one, if its clocks resumed now."""
+    expires = attempt.lease_expires_at or attempt.handle_expires_at
+    return expires if attempt.paused_at is None else expires + now - attempt.paused_at
 
 
 def record_heartbeat_of(state: State, cfg: EngineCfg, task_id: str, number: int, *, epoch: int | None = None) -> None:

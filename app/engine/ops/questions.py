@@ -20,7 +20,6 @@ from app.domain.errors import (
 )
 from app.domain.events import EventKind
 from app.domain.json import NULL, Json
-from app.domain.limits import Limits
 from app.domain.names import check_optional
 from app.domain.questions import (
     Ask,
@@ -36,6 +35,7 @@ from app.engine.ops import audit, finals, held_ids, leases, suspension
 from app.engine.ops.access import bound_rows, descends_from, require_access, require_live, session_of
 from app.engine.ops.principals import answered_through, require_no_asker
 from app.engine.ops.queries import lock_task, reaches
+from app.engine.ops.rules import EngineCfg
 from app.engine.ops.settling import block_at_deadline, settle_after_answer
 from app.engine.ops.tasks import change, write
 from app.spawning.ports import LayerRegistry
@@ -59,32 +59,30 @@ def count_open(state: State, namespace: int, bridge_id: str, *, addressed_only: 
     return count if addressed_only else count + int(_COUNT_UNADDRESSED.query(state.db, of_namespace=namespace)[0][0])
 
 
-def ask(
-    state: State, limits: Limits, rules: QuestionRules, caller: Caller, task_id: str | None, asked: Ask
-) -> Question:
-    """Create a question and suspend the task. A worker asks about its own task only.
+def ask(state: State, cfg: EngineCfg, caller: Caller, task_id: str | None, asked: Ask) -> Question:
+    """Create a question and suspend the task. A worker asks about its own task only, which is a heartbeat.
 
     Raises TokenTaskMismatch, TaskNotFound, InvalidTransition, InvalidName, InvalidRequest, DefaultRefused,
     PayloadTooLarge, QuotaExceeded, and the conflicts of a spent credential.
     """
-    asked.check_size(limits.question_bytes)
+    asked.check_size(cfg.limits.question_bytes)
     asked.check()
     check_optional(asked.bridge_id, "bridge_id")
     check_optional(asked.escalate_to, "escalate_to")
     if caller.role is Role.WORKER:
-        if asked.on_deadline is OnDeadline.DEFAULT and not rules.worker_default:
+        if asked.on_deadline is OnDeadline.DEFAULT and not cfg.questions.worker_default:
             raise DefaultRefused
         worker = bound_rows(state, caller)
         if task_id is not None and task_id != worker.task.id:
             require_access(state, caller, task_id, Verb.QUERY_SENIOR)
             raise TokenTaskMismatch(task_id)
         require_live(worker)
-        task, attempt = worker.task, worker.attempt
+        task, attempt = worker.task, leases.record_heartbeat(state, cfg, worker.attempt, always=True)
     else:
         task = lock_task(state, task_id or "", caller)
         attempt = ATTEMPTS.get(state.db, task.id, task.attempt) if task.attempt else None
-    if task.open_questions >= limits.open_questions:
-        raise QuotaExceeded("open_questions", limits.open_questions)
+    if task.open_questions >= cfg.limits.open_questions:
+        raise QuotaExceeded("open_questions", cfg.limits.open_questions)
     return suspension.suspend(
         state,
         task,

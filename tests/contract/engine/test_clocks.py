@@ -131,6 +131,32 @@ async def test_clocks_stand_still_while_suspended(swarm: Swarm) -> None:
     assert (await swarm.attempt(task_id)).reason is Reason.TIMEOUT
 
 
+async def test_a_worker_that_asks_has_its_whole_lease_left(swarm: Swarm) -> None:
+    """Asking is a heartbeat, however late in the lease it comes."""
+    work = await swarm.external(lease=LEASE)
+    await swarm.pass_time(LEASE.total_seconds() - 0.5)
+    key = await swarm.engine.query_senior(work.handle, work.task_id, "?")
+    await swarm.pass_time(86400)
+    await swarm.engine.resume(key, "yes")
+    await swarm.pass_time(LEASE.total_seconds() - 0.5)
+    assert (await swarm.attempt(work.task_id)).is_live
+    await swarm.pass_time(1)
+    assert (await swarm.attempt(work.task_id)).reason is Reason.LOST
+
+
+async def test_heartbeats_count_while_others_have_asked(swarm: Swarm) -> None:
+    """A worker that is suspended by an operator's question late in its lease, and goes on sending heartbeats, lives."""
+    work = await swarm.external(lease=LEASE)
+    await swarm.pass_time(LEASE.total_seconds() - 0.5)
+    key = await swarm.engine.query_senior(swarm.operator, work.task_id, "?")
+    await swarm.pass_time(86400)
+    pulse = await swarm.engine.workers.heartbeat(work.handle)
+    assert pulse.expires_at == swarm.clock() + LEASE.total_seconds() * 1000
+    await swarm.engine.resume(key, "yes")
+    await swarm.pass_time(LEASE.total_seconds() - 0.5)
+    assert (await swarm.attempt(work.task_id)).is_live
+
+
 async def poll_own(swarm: Swarm, work: Work, child: str) -> None:
     await swarm.engine.tasks.watch(work.handle, work.task_id, timedelta(0))
 
@@ -196,7 +222,7 @@ async def test_a_clock_set_back_harms_nothing(swarm: Swarm) -> None:
     """Time that goes backwards ends no attempt, and what was left of its clocks before a question is left after it."""
     engine, work = swarm.engine, await swarm.external(await swarm.task(attempt_timeout_ms=30_000), lease=LEASE)
     await swarm.pass_time(4)
-    key = await engine.query_senior(work.handle, work.task_id, "?")
+    key = await engine.query_senior(swarm.operator, work.task_id, "?")
     await swarm.pass_time(-3600)
     await engine.resume(key, 1)
     await swarm.pass_time(0)

@@ -112,6 +112,22 @@ async def test_a_gap_right_after_the_check_costs_no_worker_its_lease(swarm: Swar
     assert (await swarm.attempt(work.task_id)).reason is Reason.LOST
 
 
+async def test_a_question_right_after_the_gap_costs_no_worker_its_lease(swarm: Swarm, machine: Machine) -> None:
+    """Asked by the worker or an operator, and answered, before anything else has noticed the gap."""
+    asking, asked_about = await leased(swarm), await leased(swarm)
+    machine.stall(GAP_S)
+    keys = [
+        await swarm.engine.query_senior(asking.handle, asking.task_id, "?"),
+        await swarm.engine.query_senior(swarm.operator, asked_about.task_id, "?"),
+    ]
+    assert await swarm.engine.timers.carry_out_due() == 0
+    for key in keys:
+        await swarm.engine.resume(key, "yes")
+    await listen(swarm, machine, LEASE_S / 2)
+    assert (await swarm.attempt(asking.task_id)).is_live
+    assert (await swarm.attempt(asked_about.task_id)).is_live
+
+
 async def test_a_worker_that_is_heard_after_the_gap_goes_on(swarm: Swarm, machine: Machine) -> None:
     """Its heartbeat renews the lease as ever."""
     work = await leased(swarm)

@@ -26,9 +26,8 @@ from app.domain.errors import (
 from app.domain.events import Event
 from app.domain.handles import HandleMint
 from app.domain.json import Json
-from app.domain.limits import Limits
 from app.domain.outputs import OutputEvent
-from app.domain.questions import Ask, Question, QuestionRules, QuestionStatus
+from app.domain.questions import Ask, Question, QuestionStatus
 from app.domain.sessions import SessionOptions
 from app.domain.tasks import Status, TaskSpec
 from app.domain.tokens import CapToken, Handle, SigningKey, TokenSigner
@@ -281,7 +280,7 @@ async def test_resources(ground: Ground) -> None:
 
 async def test_questions(ground: Ground) -> None:
     """A worker asks, a senior answers, and the waiter gets the answer."""
-    questions = Questions(ground.transactions, layers=ground.layers, limits=Limits(), rules=QuestionRules())
+    questions = Questions(ground.transactions, layers=ground.layers, cfg=EngineCfg())
     _, handle = await ground.work()
     asked = await questions.ask(handle, Ask(question=Json.of("?")))
     with pytest.raises(PollTimeout):
@@ -375,7 +374,7 @@ class Bridge:
 async def test_couriers(ground: Ground) -> None:
     """A registered bridge is shown open and new questions, and notified when one is answered."""
     questions, couriers, bridge = (
-        Questions(ground.transactions, layers=ground.layers, limits=Limits(), rules=QuestionRules()),
+        Questions(ground.transactions, layers=ground.layers, cfg=EngineCfg()),
         ground.couriers(),
         Bridge(),
     )
