@@ -12,7 +12,7 @@ from app.domain.attempts import Attempt, Reason, WorkerPayload
 from app.domain.errors import EngineError
 from app.domain.handles import HandleMint
 from app.domain.json import Json
-from app.domain.names import check_name, check_optional
+from app.domain.names import check_optional
 from app.domain.namespaces import ALL_ID
 from app.domain.outputs import Final, OutputEvent, OutputType
 from app.domain.tasks import Status
@@ -209,24 +209,9 @@ class Workers:
             worker, mint = worker_name or f"key:{key.name}", self._mint
             place = namespaces.of_key(state, key, namespace)
             topics = (queue_topic(place, queue), loop.topic(place), loop.topic(ALL_ID), revocation_of(key.id))
-
-            def make() -> Claim | None:
-                found = queues.claim(
-                    state,
-                    self._cfg,
-                    mint,
-                    namespace=place,
-                    queue=queue,
-                    agents=agents,
-                    worker=worker,
-                    key_id=key.id,
-                )
-                if found is None:
-                    check_name(queue, "queue")  # one that was named before is emptied first
-                else:
-                    credentials.lock_key(state, key)
-                return found
-
+            make = partial(
+                queues.claim, state, self._cfg, mint, key, namespace=place, queue=queue, agents=agents, worker=worker
+            )
             return once(
                 state,
                 f"key:{key.id}:claim",

@@ -10,8 +10,11 @@ import sqlalchemy as sa
 from app.domain.attempts import Phase, WorkerPayload
 from app.domain.events import EventKind
 from app.domain.handles import HandleMint
+from app.domain.names import check_name
+from app.domain.tokens import ApiKey
 from app.engine.ops import leases, loop
 from app.engine.ops.attempts import new_handle, payload
+from app.engine.ops.credentials import lock_key
 from app.engine.ops.rules import EngineCfg
 from app.state import schema
 from app.state.state import State
@@ -50,22 +53,22 @@ def claim(
     state: State,
     cfg: EngineCfg,
     mint: HandleMint,
+    key: ApiKey,
     *,
     namespace: int,
     queue: str,
     agents: Sequence[str],
     worker: str,
-    key_id: str,
 ) -> Claim | None:
-    """Give the worker the next attempt of the queue: highest priority first, then agent by agent in turn.
+    """Give the worker of an API key the next attempt of the queue: highest priority first, then agent by agent in turn.
 
-    None when nothing waits, or while dispatching is paused. Two claims never get the same attempt: its row is held, and
-    one that another claim holds is passed over.
+    None when nothing waits, or while dispatching is paused. Two claims never get the same attempt: its row is locked,
+    and one that another claim has locked is passed over. Raises InvalidName for a queue that cannot be named now,
+    once what was queued under such a name before is claimed, and Unauthenticated when the key was revoked meanwhile.
     """
-    if loop.is_paused(state, namespace):
-        return None
-    found = _candidate(state, namespace, queue, agents)
+    found = None if loop.is_paused(state, namespace) else _candidate(state, namespace, queue, agents)
     if found is None:
+        check_name(queue, "queue")
         return None
     task = TASKS.get(state.db, found[0])
     attempt = ATTEMPTS.get(state.db, *found)
@@ -78,7 +81,7 @@ def claim(
         attempt.attempt,
         phase=Phase.RUNNING,
         worker_id=worker,
-        claimed_key_id=key_id,
+        claimed_key_id=key.id,
         **deadlines,
     )
     state.emit(
@@ -90,6 +93,7 @@ def claim(
         queue=queue,
     )
     state.wake(f"attempt:{task.id}")
+    lock_key(state, key)
     handle = new_handle(state, mint, task.id, attempt.attempt)
     expires_at = deadlines["lease_expires_at"]
     return Claim(handle=handle, payload=payload(state, task, attempt), lease_expires_at=expires_at)

@@ -28,7 +28,7 @@ class OutputTooLong(Exception):
 class Transcript:
     """Decodes standard output piece by piece; does no I/O. Not to be used after OutputTooLong or `close`.
 
-    JSON beyond the limits of values and digits is not decoded; `malformed` tells of it.
+    JSON beyond the limits of values and digits is not decoded, and `malformed` says why.
     """
 
     def __init__(self, *, limit_bytes: int, limits: Limits | None = None) -> None:
