@@ -129,9 +129,10 @@ def test_what_is_typed_is_shown_as_it_will_be_sent(console: Console, swarm: Swar
     """An invisible character that was pasted, and the last of two members of one name."""
     text = swarm.ask("In words, please?")
     console.go("inbox", text["key"])
-    console.page.get_by_label("Your answer").last.fill("plain")
+    answer = console.page.get_by_role("textbox", name="Your answer")
+    answer.fill("plain")
     expect(preview(console)).to_have_count(0)
-    console.page.get_by_label("Your answer").last.fill("de\u200bploy")
+    answer.fill("de\u200bploy")
     expect(preview(console)).to_contain_text(r'"de\u200bploy"')
 
     console.button("JSON").click()

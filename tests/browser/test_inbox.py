@@ -63,16 +63,16 @@ def test_click_and_keystroke_with_a_reload_and_a_killed_server_between(
     second = swarm.ask("Second: which one?", choices=["left", "right"])
     third = swarm.ask("Third: in your words?")
     console.row("Third").click()
-    console.page.get_by_label("Your answer").last.fill("half an answ")
+    console.page.get_by_role("textbox", name="Your answer").fill("half an answ")
 
     server.kill()
     expect(console.page.get_by_text("Offline, retrying")).to_be_visible()
-    console.page.get_by_label("Your answer").last.press_sequentially("er")
+    console.page.get_by_role("textbox", name="Your answer").press_sequentially("er")
     server.start()
     console.page.reload()
     console.expect_live()
 
-    expect(console.page.get_by_label("Your answer").last).to_have_value("half an answer")
+    expect(console.page.get_by_role("textbox", name="Your answer")).to_have_value("half an answer")
     console.press("Control+Enter")
     assert answered(swarm, third["key"]) == "half an answer"
     console.row("First").click()
@@ -182,7 +182,7 @@ def test_what_somebody_else_answered_is_shown_and_the_draft_kept(console: Consol
     """The other's answer and name stand beside what was being written, also after a reload."""
     asked = swarm.ask("Who is first?")
     console.row("Who is first?").click()
-    console.page.get_by_label("Your answer").last.fill("me, nearly")
+    console.page.get_by_role("textbox", name="Your answer").fill("me, nearly")
     swarm.answer(asked["key"], "Mira was")
 
     settlement = console.page.get_by_role("region", name="How it was answered")

@@ -430,6 +430,7 @@ class Histories(RuleBasedStateMachine):
             default_answer=Json.of(default) if on is OnDeadline.DEFAULT else None,
             escalate_to="chief" if on is OnDeadline.ESCALATE else None,
         )
+        attempt = None
         if by_worker and self.workers:
             handle, attempt = self.worker(pick)
             task, expected = attempt.task, self.model.worker_refusal(attempt)
@@ -442,7 +443,7 @@ class Histories(RuleBasedStateMachine):
         if made is not None:
             due = None if on is OnDeadline.KEEP_WAITING else deadline
             question = ModelQuestion(made.key, task, False, on.value, default, due)
-            self.model.ask(question, self.clock())
+            self.model.ask(question, self.clock(), by=attempt)
 
     @has_questions
     @rule(pick=PICK, value=VALUES)

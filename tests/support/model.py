@@ -76,17 +76,26 @@ class ModelAttempt:
         self.handle_at = now + self.life_ms()
 
     def renew(self, now: int) -> None:
-        """Record a heartbeat."""
-        if self.phase != "running" or self.paused_at is not None:
+        """Record a heartbeat; while the clocks are stopped, the whole lease is left of it when they go on."""
+        if self.phase != "running":
             return
-        self.seen_at = now
+        if self.paused_at is None:
+            self.seen_at = now
+        else:
+            now = self.paused_at
         self.lease_at = now + self.lease_ms if self.lease_ms is not None else None
         self.handle_at = max(self.handle_at or 0, now + self.life_ms())
+
+    def pause(self, now: int) -> None:
+        """Stop the clocks; a lease that is over but was not judged is given its whole length."""
+        self.paused_at = now
+        if self.lease_ms is not None and self.lease_at is not None and self.lease_at <= now:
+            self.lease_at = now + self.lease_ms
 
     def renew_by_traffic(self, now: int) -> None:
         """One that is only written when it is worth it."""
         age = now - (self.seen_at or self.started_at)
-        if age >= min(SEEN_EVERY_MS, (self.lease_ms or HANDLE_LIFE_MS) // 10):
+        if self.paused_at is None and age >= min(SEEN_EVERY_MS, (self.lease_ms or HANDLE_LIFE_MS) // 10):
             self.renew(now)
 
 
@@ -301,13 +310,15 @@ class Model:
         """The table of states."""
         return None if task.status in ("pending", "running", "suspended") else "InvalidTransition"
 
-    def ask(self, question: ModelQuestion, now: int) -> None:
-        """Suspend the task; its attempt's clocks are stopped."""
+    def ask(self, question: ModelQuestion, now: int, *, by: ModelAttempt | None = None) -> None:
+        """Suspend the task; its attempt's clocks are stopped. For the worker who asks it is a heartbeat."""
+        if by is not None:
+            by.renew(now)
         task = question.task
         task.questions.append(question)
         task.status, task.retry_at = "suspended", None
         if task.last is not None and task.last.phase in ("running", "queued") and task.last.paused_at is None:
-            task.last.paused_at = now
+            task.last.pause(now)
 
     def answer(self, question: ModelQuestion, value: Any, now: int) -> str | None:
         """The first answer wins."""
