@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from benchmarks import grown, hot, lives, servers, stalls, store, wakes
+from benchmarks import grown, hot, lives, servers, stalls, store, wakes, written
 from benchmarks.report import Row, table, write
 
 SUITES: dict[str, Callable[[], list[Row]]] = {
     "hot": hot.main,
     "lives": lives.main,
+    "written": written.main,
     "wakes": wakes.main,
     "store": store.main,
     "grown": grown.main,

@@ -16,13 +16,19 @@ LIVES = 5_000
 ROUNDS = 3
 
 
-async def _live(url: str, token: str, left: list[int]) -> None:
+async def many(url: str, token: str, count: int, final: bytes = b"done") -> None:
+    """Run `count` lives that end with this Final, by `CLIENTS` clients. Raises RuntimeError unless all pass."""
+    left = list(range(count))
+    await asyncio.gather(*(_live(url, token, left, final) for _ in range(CLIENTS)))
+
+
+async def _live(url: str, token: str, left: list[int], final: bytes) -> None:
     line = await connect(url)
     while left:
         left.pop()
         task_id, handle = await start(line, token)
         await line.send(request("GET", "/v1/worker/prompt", handle))
-        await line.send(request("POST", "/v1/worker/submit", handle, b"done", "text/plain"))
+        await line.send(request("POST", "/v1/worker/submit", handle, final, "text/plain"))
         reply = await line.send(request("GET", f"/v1/operator/tasks/{task_id}/poll?hold=5", token))
         if reply[0] != 200 or decoded(reply)["status"] != "pass":
             raise RuntimeError(f"poll: {reply}")
@@ -36,9 +42,8 @@ async def measure() -> list[Row]:
     with servers.swarmhold() as real:
         token = await attach(real.url, real.root_key)
         for _ in range(ROUNDS):
-            left = list(range(LIVES))
             begin, used = time.perf_counter(), real.cpu_seconds()
-            await asyncio.gather(*(_live(real.url, token, left) for _ in range(CLIENTS)))
+            await many(real.url, token, LIVES)
             rates.append(LIVES / (time.perf_counter() - begin))
             cpu.append((real.cpu_seconds() - used) / LIVES)
     measured = f"{median(rates):,.0f}/s, {median(cpu) * 1e6:.0f} µs CPU"

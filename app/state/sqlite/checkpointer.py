@@ -20,13 +20,13 @@ import structlog
 from app.state.sqlite.connection import SqliteConnection
 from app.state.worker_threads import WorkerThreads
 
-CHECKPOINT_PAGES = 4_000
+CHECKPOINT_BYTES = 16_000_000
 """Length of the log at which a checkpoint starts: hot pages are rewritten many times before they are copied once."""
-RETRY_PAGES = 1_000
-"""Pages that are written before the next attempt while a reader keeps the log from starting over."""
-WRITER_PAGES = 256
-"""Pages that the writer may copy between two commits."""
-MAX_PAGES = 16 * CHECKPOINT_PAGES
+RETRY_BYTES = 4_000_000
+"""What is written before the next attempt while a reader keeps the log from starting over."""
+WRITER_BYTES = 1_000_000
+"""What the writer may copy between two commits."""
+MAX_BYTES = 16 * CHECKPOINT_BYTES
 """Length of the log at which the writer checkpoints itself, however long it takes: the disk is finite."""
 
 _log: Any = structlog.get_logger(__name__)
@@ -43,16 +43,16 @@ class Checkpointer:
         self._thread = thread
         self._raw: Any = None
         self._copying = False
-        self._next_at = CHECKPOINT_PAGES
+        self._next_at = CHECKPOINT_BYTES
         self._writer_due = False
 
-    def log_grew(self, pages: int) -> None:
-        """Take note of the log's length after a commit, and start a checkpoint when it is due."""
-        if pages < CHECKPOINT_PAGES:
-            self._next_at = CHECKPOINT_PAGES
-        elif pages >= self._next_at and not self._copying and not self._writer_due:
-            self._next_at = pages + RETRY_PAGES
-            if pages < MAX_PAGES:
+    def log_grew(self, length: int) -> None:
+        """Take note of the log's length in bytes after a commit, and start a checkpoint when it is due."""
+        if length < CHECKPOINT_BYTES:
+            self._next_at = CHECKPOINT_BYTES
+        elif length >= self._next_at and not self._copying and not self._writer_due:
+            self._next_at = length + RETRY_BYTES
+            if length < MAX_BYTES:
                 self._copying = True
                 self._thread.submit(self._copy, self._copied)
             else:
@@ -73,11 +73,11 @@ class Checkpointer:
         await self._thread.stop()
 
     def _copy(self) -> int:
-        """Copy, on the checkpointing thread, what is committed; return how many pages are left."""
+        """Copy, on the checkpointing thread, what is committed; return how many bytes are left."""
         if self._raw is None:
             self._raw = self._connect()
-        length, copied = self._raw.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-        return length - copied
+        pages, copied = self._raw.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        return (pages - copied) * self._raw.pragma("page_size")
 
     def _copied(self, left: int | None, error: BaseException | None) -> None:
         self._copying = False
@@ -85,7 +85,7 @@ class Checkpointer:
             _warn(error)
         elif error is not None:
             raise error
-        elif left is not None and left <= WRITER_PAGES:
+        elif left is not None and left <= WRITER_BYTES:
             self._writer_due = True
         else:
             self._next_at = 0  # much was committed meanwhile: go on after the next commit

@@ -30,6 +30,8 @@ _PRAGMAS = {
     "journal_size_limit": 64 * 1024 * 1024,
     "trusted_schema": 0,
 }
+_PAGE_BYTES = 1024
+"""Of a new database. A commit writes every page that it touched to the log, most of them for one short row each."""
 _CACHED_STATEMENTS = 400
 _EMPTY_LOG_TIMEOUT_MS = 5_000
 
@@ -94,10 +96,11 @@ class SqliteConnection:
         "_execute",
         "_fetch",
         "_needs_full_rollback",
+        "_page_bytes",
         "_saved",
         "_wrote",
         "dirty",
-        "log_pages",
+        "log_bytes",
         "raw",
         "uses_savepoints",
     )
@@ -112,15 +115,17 @@ class SqliteConnection:
         self.dirty = False
         """Whether the transaction has written."""
         self.uses_savepoints = False
-        self.log_pages = 0
-        """Pages in the write-ahead log after the last commit."""
+        self.log_bytes = 0
+        """Length of the write-ahead log after the last commit: that of its pages."""
         self._saved = False
         self._needs_full_rollback = False
         self._wrote = False
         self.raw.set_busy_timeout(0)
+        self.raw.pragma("page_size", _PAGE_BYTES)
         if path != MEMORY and self.raw.pragma("journal_mode", "WAL") != "wal":
             raise StoreUnavailable("the file system of the database cannot hold a write-ahead log; use a local disk")
         _set_up(self.raw)
+        self._page_bytes: int = self.raw.pragma("page_size")
         self.raw.set_wal_hook(self._on_log_growth)
 
     def query(self, sql: str, args: tuple[Any, ...]) -> list[tuple[Any, ...]]:
@@ -218,7 +223,7 @@ class SqliteConnection:
             self.raw.close(True)
 
     def _on_log_growth(self, _raw: Any, _name: str, pages: int) -> int:
-        self.log_pages = pages
+        self.log_bytes = pages * self._page_bytes
         return apsw.SQLITE_OK
 
     def _before_write(self) -> None:

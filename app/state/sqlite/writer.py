@@ -332,7 +332,7 @@ class SqliteWriter:
     def _settle(self, batch: list[Call], error: BaseException | None) -> None:
         """After the commit, or its failure: first the effects, then the callers."""
         if self._checkpointer is not None and self._db is not None:
-            self._checkpointer.log_grew(self._db.log_pages)
+            self._checkpointer.log_grew(self._db.log_bytes)
         if error is None:
             fault = self._announce(batch)
             for call in batch:

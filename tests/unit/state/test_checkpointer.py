@@ -18,16 +18,15 @@ from tests.support import notes
 from tests.support.faulty_disk import faulty_disk
 from tests.support.waiting import eventually
 
-PAGES = 50
-LARGE = PAGES * 4096
+LARGE = 200_000
 _texts = itertools.count()
 
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """A log is long sooner."""
-    monkeypatch.setattr(checkpointer, "CHECKPOINT_PAGES", 400)
-    monkeypatch.setattr(checkpointer, "RETRY_PAGES", 100)
+    monkeypatch.setattr(checkpointer, "CHECKPOINT_BYTES", 8 * LARGE)
+    monkeypatch.setattr(checkpointer, "RETRY_BYTES", 2 * LARGE)
 
 
 @pytest.fixture
@@ -41,7 +40,7 @@ async def store(data_dir: Path) -> AsyncIterator[SqliteStore]:
 
 
 async def write(store: SqliteStore, count: int = 1) -> None:
-    """So many commits of some fifty pages each. What does not differ is not written."""
+    """So many commits of some `LARGE` bytes each. What does not differ is not written."""
     for number in range(count):
         await store.transact("write", notes.write(f"n{number}", f"{next(_texts):08}" * (LARGE // 8)))
 
@@ -87,7 +86,7 @@ async def test_a_log_without_end_is_copied_by_the_writer(data_dir: Path, monkeyp
     def no_other(path: str) -> object:
         raise apsw.CantOpenError(path)
 
-    monkeypatch.setattr(checkpointer, "MAX_PAGES", 0)
+    monkeypatch.setattr(checkpointer, "MAX_BYTES", 0)
     monkeypatch.setattr("app.state.sqlite.store.open_raw", no_other)
     store = SqliteStore(data_dir / "swarmhold.db")
     await store.open()
