@@ -29,6 +29,8 @@ class EventKind(StrEnum):
     TASK_CANCELLED = "task_cancelled"
     SENIOR_QUERIED = "senior_queried"
     SENIOR_ANSWERED = "senior_answered"
+    QUESTION_CLAIMED = "question_claimed"
+    QUESTION_RELEASED = "question_released"
     QUESTION_ESCALATED = "question_escalated"
     QUESTION_EXPIRED = "question_expired"
     QUESTION_WITHDRAWN = "question_withdrawn"

@@ -56,6 +56,8 @@ class Question(NamedTuple):
     """One row of `questions`. `asked_by` and `asker_role` name the asker; `due_at` is set while a deadline runs.
 
     `asker_keys` lists the API keys that the asker descends from, `answered_through` tells by which way it was answered.
+    `choice_words` has what the asker says of each choice; `claim` is that of the senior who is on it, also when it is
+    over. `takes_comment` says whether a comment may go with the answer, which is `answer_comment`.
     """
 
     key: str
@@ -84,6 +86,11 @@ class Question(NamedTuple):
     namespace: int = DEFAULT_ID
     asker_keys: Json = NO_KEYS
     answered_through: Json | None = None
+    title: str | None = None
+    choice_words: Json | None = None
+    takes_comment: bool = False
+    answer_comment: str | None = None
+    claim: Json | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +105,10 @@ class QuestionRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """A question to ask. `default_answer` is None when none was given (a JSON null is `Json("null")`)."""
+    """A question to ask. `default_answer` is None when none was given (a JSON null is `Json("null")`).
+
+    `choices` are the values that may be answered; `choice_words` is what `read_choices` found beside them.
+    """
 
     question: Json
     answer_schema: Json | None = None
@@ -108,10 +118,13 @@ class Ask:
     on_deadline: OnDeadline = OnDeadline.KEEP_WAITING
     default_answer: Json | None = None
     escalate_to: str | None = None
+    title: str | None = None
+    choice_words: Json | None = None
+    takes_comment: bool = False
 
     def check_size(self, limit: int) -> None:
         """Raise PayloadTooLarge when question, schema and choices together have more bytes than the limit."""
-        parts = (self.question, self.answer_schema, self.choices)
+        parts = (self.question, self.answer_schema, self.choices, self.choice_words)
         if sum(len(part.text.encode()) for part in parts if part is not None) > limit:
             raise PayloadTooLarge("question", limit)
 
@@ -137,6 +150,12 @@ class Ask:
             raise InvalidRequest(
                 f"the default answer is invalid by the question's own rules: {error.reason}", "default"
             ) from error
+
+
+def check_comment(question: Question, comment: str | None) -> None:
+    """Raise AnswerInvalid for a comment where the asker allows none."""
+    if comment is not None and not question.takes_comment:
+        raise AnswerInvalid(question.key, "it takes no comment; send the value alone", "comment")
 
 
 def check_answer(key: str, answer: Json, schema: Json | None, choices: Json | None) -> None:

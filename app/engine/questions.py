@@ -11,7 +11,7 @@ from app.domain.json import Json
 from app.domain.namespaces import ALL_ID
 from app.domain.questions import Ask, Question, QuestionStatus
 from app.domain.tokens import Bearer, CapToken
-from app.engine.ops import pages, questions
+from app.engine.ops import claims, pages, questions
 from app.engine.ops.access import Presented, authenticate, require_access, revocation_of
 from app.engine.ops.idempotency import Idempotency, once, scope_of
 from app.engine.ops.pages import Page
@@ -64,7 +64,9 @@ class Questions:
             "resume", lambda s: questions.answer(s, self._layers, self._cfg.questions, caller, key, value)
         )
 
-    async def answer(self, token: CapToken, key: str, value: Json, *, connected_as: str | None = None) -> Question:
+    async def answer(
+        self, token: CapToken, key: str, value: Json, *, comment: str | None = None, connected_as: str | None = None
+    ) -> Question:
         """Answer a question by a credential with `answer_query`; who answered is recorded.
 
         An operator answers what is addressed to an id of its session, or to the one that it is `connected_as`. Raises
@@ -75,8 +77,39 @@ class Questions:
             token,
             Verb.ANSWER_QUERY,
             lambda s, c: questions.answer(
-                s, self._layers, self._cfg.questions, c, key, value, connected_as=connected_as
+                s, self._layers, self._cfg.questions, c, key, value, comment=comment, connected_as=connected_as
             ),
+        )
+
+    async def claim(self, token: CapToken, key: str, ttl: timedelta) -> Question:
+        """Tell others that the caller is on an open question, until `ttl` has passed. It keeps nobody from answering.
+
+        Raises RoleViolation, IdTaken, AskerCannotAnswer, ResumeKeyNotFound, QuestionClosed.
+        """
+        ttl_ms = ttl // timedelta(milliseconds=1)
+        return await self._transactions.call(
+            "claim_question",
+            token,
+            Verb.ANSWER_QUERY,
+            lambda s, c: claims.claim(s, self._cfg.questions, c, key, ttl_ms),
+        )
+
+    async def release(self, token: CapToken, key: str) -> Question:
+        """End the caller's own claim, if there is one. Raises RoleViolation, ResumeKeyNotFound."""
+        return await self._transactions.call(
+            "release_question", token, Verb.ANSWER_QUERY, lambda s, c: claims.release(s, c, key)
+        )
+
+    async def escalate(self, token: CapToken, key: str, to: str) -> Question:
+        """Hand an open question over to another bridge now.
+
+        Raises RoleViolation, IdTaken, AskerCannotAnswer, ResumeKeyNotFound, QuestionClosed, InvalidName.
+        """
+        return await self._transactions.call(
+            "escalate_question",
+            token,
+            Verb.ANSWER_QUERY,
+            lambda s, c: claims.escalate(s, self._cfg.questions, c, key, to),
         )
 
     async def await_answer(self, key: str, timeout: timedelta) -> Json:
@@ -148,6 +181,21 @@ class Questions:
                 task_id=task_id,
                 limit=limit,
                 cursor=cursor,
+            ),
+        )
+
+    async def decided(
+        self, token: CapToken, *, search: str | None = None, limit: int = 50, cursor: str | None = None
+    ) -> Page[Question]:
+        """Return a page of questions that are no longer open, the newest decision first.
+
+        `search` keeps those that hold the text. A page may be empty, with a cursor, when much was searched.
+        """
+        return await self._transactions.read_as(
+            token,
+            Verb.ANSWER_QUERY,
+            lambda s, c: pages.decided_questions(
+                s, self._transactions.limits, c.namespace, search=search, limit=limit, cursor=cursor
             ),
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from app.domain.choices import read_choices
 from app.domain.clock import EPOCH, MILLISECOND
 from app.domain.json import Json
 from app.domain.questions import Ask, OnDeadline
@@ -51,11 +52,15 @@ def retry_policy(retry: Retry) -> RetryPolicy:
 
 
 def question(body: QuestionRequest) -> Ask:
-    """Return a question to be asked. A default of null stays apart from no default."""
+    """Return a question to be asked. A default of null stays apart from no default. Raises InvalidRequest."""
+    choices, words = (None, None) if body.choices is None else read_choices(body.choices)
     return Ask(
         question=Json.of(body.question),
         answer_schema=None if body.answer_schema is None else Json.of(body.answer_schema),
-        choices=None if body.choices is None else Json.of(body.choices),
+        choices=choices,
+        choice_words=words,
+        title=body.title,
+        takes_comment=bool(body.comment),
         bridge_id=body.bridge_id,
         deadline=None if body.deadline is None else (body.deadline - EPOCH) // MILLISECOND,
         on_deadline=OnDeadline(body.on_deadline.value),

@@ -12,6 +12,8 @@ from typing import Any, TypeVar, cast
 import orjson
 
 from app.domain.attempts import Attempt, Dispatched, DispatchOutcome, WorkerPayload
+from app.domain.choices import shown_choices
+from app.domain.clock import system_clock
 from app.domain.clock import to_rfc3339 as at
 from app.domain.json import Json
 from app.domain.outputs import LateResult, Output
@@ -188,8 +190,10 @@ def question(names: Names, row: Question, cut: Sequence[str] = ()) -> View:
         "agent": row.agent,
         "question": row.question.fragment,
         **present(
+            title=row.title,
             answer_schema=fragment(row.answer_schema),
-            choices=fragment(row.choices),
+            choices=None if row.choices is None else shown_choices(row.choices, row.choice_words),
+            comment=row.takes_comment or None,
             bridge_id=row.bridge_id,
             deadline=at_or_none(row.deadline),
             default=fragment(row.default_answer),
@@ -199,6 +203,8 @@ def question(names: Names, row: Question, cut: Sequence[str] = ()) -> View:
         "status": row.status.value,
         "asked_at": at(row.asked_at),
         **present(
+            claim=_claim(row),
+            answer_comment=row.answer_comment,
             answered_by=row.answered_by,
             answered_through=fragment(row.answered_through),
             answered_at=at_or_none(row.answered_at),
@@ -209,6 +215,14 @@ def question(names: Names, row: Question, cut: Sequence[str] = ()) -> View:
     if row.status is QuestionStatus.ANSWERED or row.answer is not None:
         shown["answer"] = fragment(row.answer)
     return _with_cut(shown, cut)
+
+
+def _claim(row: Question) -> View | None:
+    """Render who is on an open question now."""
+    found: View | None = None if row.claim is None else row.claim.value
+    if found is None or row.status is not QuestionStatus.OPEN or found["until"] <= system_clock():
+        return None
+    return {**found, "since": at(found["since"]), "until": at(found["until"])}
 
 
 def session(names: Names, row: Session) -> View:

@@ -35,6 +35,11 @@ def _flag(name: str, *, null: bool = False, default: str | None = None) -> Colum
     return Column(name, SmallInteger, nullable=null, server_default=default)
 
 
+def _index_of(where: str, name: str, *columns: str | sa.TextClause) -> Index:
+    """Return an index of the rows that meet the condition alone."""
+    return Index(name, *columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
+
+
 namespaces = sa.Table(
     "namespaces",
     metadata,
@@ -75,49 +80,24 @@ tasks = sa.Table(
     Index("tasks_namespace", "namespace", "id"),
     Index("tasks_status", "namespace", "status", "id"),
     Index("tasks_agent", "namespace", "agent", "id"),
-    Index(
-        "tasks_parent",
-        "parent_task_id",
-        "id",
-        sqlite_where=sa.text("parent_task_id IS NOT NULL"),
-        postgresql_where=sa.text("parent_task_id IS NOT NULL"),
-    ),
+    _index_of("parent_task_id IS NOT NULL", "tasks_parent", "parent_task_id", "id"),
     Index("tasks_session", "session_id", "id"),
     # What a worker's tree of tasks is counted by when it grows. Most tasks are below no other, and SQLite finds that at
     # once; to test the statuses it builds a table of them.
-    Index(
+    _index_of(
+        "parent_task_id IS NOT NULL AND status IN ('pending', 'running', 'suspended')",
         "tasks_unsettled_children",
         "parent_task_id",
-        sqlite_where=sa.text("parent_task_id IS NOT NULL AND status IN ('pending', 'running', 'suspended')"),
-        postgresql_where=sa.text("parent_task_id IS NOT NULL AND status IN ('pending', 'running', 'suspended')"),
     ),
-    Index(
+    _index_of(
+        "root_task_id IS NOT NULL AND status IN ('pending', 'running', 'suspended')",
         "tasks_unsettled_below",
         "root_task_id",
-        sqlite_where=sa.text("root_task_id IS NOT NULL AND status IN ('pending', 'running', 'suspended')"),
-        postgresql_where=sa.text("root_task_id IS NOT NULL AND status IN ('pending', 'running', 'suspended')"),
     ),
-    Index(
-        "tasks_retry",
-        "retry_at",
-        sqlite_where=sa.text("retry_at IS NOT NULL"),
-        postgresql_where=sa.text("retry_at IS NOT NULL"),
-    ),
+    _index_of("retry_at IS NOT NULL", "tasks_retry", "retry_at"),
     # For when dispatching is paused in some namespaces.
-    Index(
-        "tasks_retry_namespace",
-        "namespace",
-        "retry_at",
-        sqlite_where=sa.text("retry_at IS NOT NULL"),
-        postgresql_where=sa.text("retry_at IS NOT NULL"),
-    ),
-    Index(
-        "tasks_settled",
-        "status",
-        "settled_at",
-        sqlite_where=sa.text("settled_at IS NOT NULL"),
-        postgresql_where=sa.text("settled_at IS NOT NULL"),
-    ),
+    _index_of("retry_at IS NOT NULL", "tasks_retry_namespace", "namespace", "retry_at"),
+    _index_of("settled_at IS NOT NULL", "tasks_settled", "status", "settled_at"),
 )
 
 task_labels = sa.Table(
@@ -184,33 +164,21 @@ attempts = sa.Table(
     _int("credential_ends_at", null=True),
     _text("gates", null=True),
     _text("further_keys", null=True),
-    Index(
-        "attempts_due",
-        "due_at",
-        sqlite_where=sa.text("due_at IS NOT NULL"),
-        postgresql_where=sa.text("due_at IS NOT NULL"),
-    ),
+    _index_of("due_at IS NOT NULL", "attempts_due", "due_at"),
     # What has to be driven, and what is only waited for, in the order of pages.
-    Index(
-        "attempts_open",
-        "detached",
-        "task_id",
-        "attempt",
-        sqlite_where=sa.text("phase <> 'ended'"),
-        postgresql_where=sa.text("phase <> 'ended'"),
-    ),
+    _index_of("phase <> 'ended'", "attempts_open", "detached", "task_id", "attempt"),
     # Queued attempts in the order in which they are claimed: of all agents, and of one.
-    Index(
+    _index_of(
+        "phase = 'queued' AND paused_at IS NULL",
         "attempts_queued",
         "namespace",
         "queue",
         sa.text("priority DESC"),
         "turn",
         "task_id",
-        sqlite_where=sa.text("phase = 'queued' AND paused_at IS NULL"),
-        postgresql_where=sa.text("phase = 'queued' AND paused_at IS NULL"),
     ),
-    Index(
+    _index_of(
+        "phase = 'queued' AND paused_at IS NULL",
         "attempts_queued_agent",
         "namespace",
         "queue",
@@ -218,25 +186,10 @@ attempts = sa.Table(
         sa.text("priority DESC"),
         "turn",
         "task_id",
-        sqlite_where=sa.text("phase = 'queued' AND paused_at IS NULL"),
-        postgresql_where=sa.text("phase = 'queued' AND paused_at IS NULL"),
     ),
     # The latest claim of each priority.
-    Index(
-        "attempts_claimed",
-        "namespace",
-        "queue",
-        "priority",
-        "turn",
-        sqlite_where=sa.text("queue IS NOT NULL AND phase <> 'queued'"),
-        postgresql_where=sa.text("queue IS NOT NULL AND phase <> 'queued'"),
-    ),
-    Index(
-        "attempts_below",
-        "parent_jti",
-        sqlite_where=sa.text("phase <> 'ended'"),
-        postgresql_where=sa.text("phase <> 'ended'"),
-    ),
+    _index_of("queue IS NOT NULL AND phase <> 'queued'", "attempts_claimed", "namespace", "queue", "priority", "turn"),
+    _index_of("phase <> 'ended'", "attempts_below", "parent_jti"),
 )
 
 handles = sa.Table(
@@ -348,16 +301,17 @@ questions = sa.Table(
     _namespace(),
     _text("asker_keys", default="[]"),
     _text("answered_through", null=True),
+    _text("title", null=True),
+    _text("choice_words", null=True),
+    _flag("takes_comment", default="0"),
+    _text("answer_comment", null=True),
+    _text("claim", null=True),
     Index("questions_task", "task_id", "key"),
     Index("questions_namespace", "namespace", "key"),
     Index("questions_status", "namespace", "status", "key"),
     Index("questions_bridge", "namespace", "bridge_id", "status", "key"),
-    Index(
-        "questions_due",
-        "due_at",
-        sqlite_where=sa.text("due_at IS NOT NULL"),
-        postgresql_where=sa.text("due_at IS NOT NULL"),
-    ),
+    _index_of("answered_at IS NOT NULL", "questions_decided", "namespace", "answered_at", "key"),
+    _index_of("due_at IS NOT NULL", "questions_due", "due_at"),
 )
 
 outputs = sa.Table(
@@ -406,13 +360,7 @@ events = sa.Table(
     _int("attempt", null=True),
     _text("data", null=True),
     _namespace(),
-    Index(
-        "events_task",
-        "task_id",
-        "cursor",
-        sqlite_where=sa.text("task_id IS NOT NULL"),
-        postgresql_where=sa.text("task_id IS NOT NULL"),
-    ),
+    _index_of("task_id IS NOT NULL", "events_task", "task_id", "cursor"),
     sqlite_autoincrement=True,
 )
 

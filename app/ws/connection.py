@@ -217,7 +217,11 @@ class Connection:
         self.protocol.answering(answered.key)
         try:
             await self.context.engine.questions.answer(
-                self.client.token, answered.key, answered.value, connected_as=self.id
+                self.client.token,
+                answered.key,
+                answered.value,
+                comment=answered.comment,
+                connected_as=self.id,
             )
         except EngineError as error:
             if error.code in FAILED_CREDENTIAL:

@@ -37,6 +37,7 @@ class Answered:
 
     key: str
     value: Json
+    comment: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ class Protocol:
             return _invalid_frame(refusal, value.get("type"), req_id)
         match frame:
             case Answer():
-                return Answered(frame.key, Json.of(frame.value))
+                return Answered(frame.key, Json.of(frame.value), frame.comment)
             case HookAck() | SpawnAck():
                 return Acknowledged(frame)
             case Ping():
@@ -165,9 +166,11 @@ _ASK_FIELDS = (
     "task_id",
     "attempt",
     "agent",
+    "title",
     "question",
     "answer_schema",
     "choices",
+    "comment",
     "asked_at",
     "deadline",
     "bridge_id",

@@ -85,6 +85,9 @@ TABLE: dict[tuple[str, str], str | tuple[str, ...]] = {
     ("GET", f"{SENIOR}/questions"): ("answer_query",),
     ("GET", f"{SENIOR}/questions/{{key}}"): ("answer_query",),
     ("POST", f"{SENIOR}/questions/{{key}}/answer"): ("answer_query",),
+    ("POST", f"{SENIOR}/questions/{{key}}/claim"): ("answer_query",),
+    ("DELETE", f"{SENIOR}/questions/{{key}}/claim"): ("answer_query",),
+    ("POST", f"{SENIOR}/questions/{{key}}/escalate"): ("answer_query",),
     ("POST", f"{SENIOR}/tasks/{{task_id}}/verdict"): ("override_verdict",),
     ("POST", f"{SENIOR}/tasks/{{task_id}}/directive"): ("inject_directive",),
     ("POST", f"{SENIOR}/loop/pause"): ("pause_loop",),
@@ -119,6 +122,8 @@ BODIES: dict[str, Any] = {
     "/submit": "done",
     "/output": {"type": "progress", "stage": "s"},
     "/answer": {"value": 1},
+    "/questions/{key}/claim": {"ttl": 60},
+    "/escalate": {"to": "desk"},
     "/directive": {"prompt": "p"},
     "/claim": {"queue": "q", "hold": 0},
     "/audit/commands": {"action": "audit_exported", "user": "u", "after": 0},
@@ -307,7 +312,7 @@ def _check_narrower(reply: httpx.Response, path: str, role: Role) -> None:
     if reply.status_code != 403:
         return
     code = reply.json()["code"]
-    if role is Role.OPERATOR and path.endswith("/answer"):
+    if role is Role.OPERATOR and path.startswith(f"{SENIOR}/questions/"):
         assert code == "role-violation"  # the question is of another bridge
     else:
         assert code == "token-task-mismatch", (path, role, reply.content)

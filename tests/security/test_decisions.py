@@ -18,6 +18,7 @@ DECIDING: dict[tuple[str, str], tuple[str, ...]] = {
     ("POST", f"{OP}{TASK}/attempts/{{number}}/late/{{index}}/adopt"): ("late_result_adopted",),
     ("POST", f"{WORK}{TASK}/cancel"): ("task_cancelled",),
     ("POST", f"{SENIOR}/questions/{{key}}/answer"): ("question_answered",),
+    ("POST", f"{SENIOR}/questions/{{key}}/escalate"): ("question_escalated",),
     ("POST", f"{SENIOR}{TASK}/verdict"): VERDICTS[2:],
     ("POST", f"{SENIOR}{TASK}/directive"): ("directive_injected",),
     ("POST", f"{SENIOR}/loop/pause"): ("loop_paused",),
@@ -43,11 +44,14 @@ ORDINARY = {
     ("POST", f"{OP}{TASK}/questions"),
     ("POST", f"{OP}/session/heartbeat"),
     ("POST", f"{OP}/tokens/verify"),
+    ("POST", f"{SENIOR}/questions/{{key}}/claim"),
+    ("DELETE", f"{SENIOR}/questions/{{key}}/claim"),
     ("POST", f"{WORK}/tasks"),
     ("POST", f"{WORK}{TASK}/dispatch"),
     *(("POST", f"{WORK}/{call}") for call in ("submit", "result", "output", "heartbeat", "questions", "claim")),
 }
-"""Routes of work itself, which is on the event feed: they begin, go on with and end it, and ask."""
+"""Routes of work itself, which is on the event feed: they begin, go on with and end it, ask, and
+say who is on a question."""
 
 
 def test_every_route_that_changes_something_is_accounted_for() -> None:

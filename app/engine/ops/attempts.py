@@ -144,6 +144,7 @@ def payload(state: State, task: Task, attempt: Attempt) -> WorkerPayload:
                 "answered_by": question.answered_by,
                 "answered_through": question.answered_through.value if question.answered_through else None,
                 "answered_at": question.answered_at,
+                **({} if question.answer_comment is None else {"comment": question.answer_comment}),
             }
             for question in _ANSWERED.all(state.db, task_id=task.id)
         ]

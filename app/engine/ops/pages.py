@@ -24,6 +24,7 @@ from app.engine.ops.tasks import view
 from app.state import schema
 from app.state.paging import Beginning, FoundPage, FoundRow, PageBounds, PageSearch
 from app.state.state import State
+from app.state.statements import Statement
 from app.state.tables import API_KEYS, ATTEMPTS, LATE_RESULTS, QUESTIONS, SESSIONS, TASKS, WEBHOOKS
 
 T = TypeVar("T")
@@ -220,6 +221,59 @@ def addressed_questions(
     """Return open questions addressed to a bridge or to any, whole, oldest first; none when there are no more."""
     found = _ADDRESSED.page(state.db, _bounds(limits, limit), of_namespace=namespace, of_bridge=bridge_id, behind=after)
     return [row.row for row in found.rows]
+
+
+SEARCHED = 1_000
+"""Decided questions that one page looks at, at most."""
+_SEARCHED_TEXT = 4_096
+"""Characters of a question and of its answer in which a search looks."""
+
+_DECIDED = (_Q.namespace == sa.bindparam("of_namespace"), _Q.answered_at.is_not(None))
+_BEFORE = sa.or_(
+    _Q.answered_at < sa.bindparam("before_at"),
+    sa.and_(_Q.answered_at == sa.bindparam("before_at"), _Q.key < sa.bindparam("before_key")),
+)
+_NEWEST_DECISION = (_Q.answered_at.desc(), _Q.key.desc())
+_LATEST = sa.select(_Q.key).where(*_DECIDED, _BEFORE).order_by(*_NEWEST_DECISION)
+_LAST_SEARCHED = Statement(_LATEST.limit(1).offset(SEARCHED - 1))
+_HOLDS = sa.or_(
+    *(
+        text.ilike(sa.bindparam("pattern"), escape="\\")
+        for text in (
+            *(_Q.agent, _Q.title, _Q.key, _Q.task_id, _Q.answered_by, _Q.answer_comment),
+            *(sa.func.substr(text, 1, _SEARCHED_TEXT) for text in (_Q.question, _Q.answer)),
+        )
+    )
+)
+_DECIDED_PAGE = PageSearch(QUESTIONS, *_DECIDED, _BEFORE, order=_NEWEST_DECISION, long=("question", "answer"))
+_SEARCH_PAGE = PageSearch(
+    QUESTIONS, _Q.key.in_(_LATEST.limit(SEARCHED)), _HOLDS, order=_NEWEST_DECISION, long=("question", "answer")
+)
+_SPECIAL = re.compile(r"[\\%_]")
+
+
+def decided_questions(
+    state: State, limits: Limits, namespace: int, *, search: str | None, limit: int, cursor: str | None
+) -> Page[Question]:
+    """Return questions that are no longer open, the newest decision first; with `search` those that hold the text.
+
+    One page of a search looks at so many questions and no more: it may be empty, with a cursor.
+    """
+    _check_cursor(cursor, "R")
+    last = QUESTIONS.get(state.db, cursor) if cursor else None
+    if cursor and (last is None or last.namespace != namespace):
+        return Page([], None)
+    # Of no later decision than the last of the page before; of the first page, than any.
+    behind: dict[str, Any] = {"of_namespace": namespace, "before_at": 2**62, "before_key": ""}
+    if last is not None and last.answered_at is not None:
+        behind |= {"before_at": last.answered_at, "before_key": last.key}
+    if search is None:
+        return _cut(_DECIDED_PAGE.page(state.db, _bounds(limits, limit), **behind), "key")
+    pattern = "%" + _SPECIAL.sub(r"\\\g<0>", search) + "%"
+    found = _cut(_SEARCH_PAGE.page(state.db, _bounds(limits, limit), **behind, pattern=pattern), "key")
+    if found.next_cursor is None and (end := _LAST_SEARCHED.query(state.db, **behind)):
+        return Page(found.items, end[0][0], found.cut)
+    return found
 
 
 # The other lists

@@ -13,16 +13,20 @@ from app.state.state import State
 from app.state.tables import API_KEYS
 
 
-def require_no_asker(state: State, rules: QuestionRules, caller: Caller, question: Question) -> None:
+def require_no_asker(
+    state: State, rules: QuestionRules, caller: Caller, question: Question, *, decides: bool = True
+) -> None:
     """Raise AskerCannotAnswer when the caller descends from a key that the question descends from.
 
     The root key and a person, each in a session of its own, may decide all the same, and so may everybody where the
-    rules allow it; that is recorded.
+    rules allow it; that is recorded unless the call decides nothing.
     """
     if caller.keys.isdisjoint(question.asker_keys.value):
         return
     if not (rules.self_answer or _is_exempt(state, caller)):
         raise AskerCannotAnswer(question.key)
+    if not decides:
+        return
     audit.record(
         state, caller, "self_answer", target=question.key, namespace=question.namespace, task_id=question.task_id
     )

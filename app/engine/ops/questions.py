@@ -29,6 +29,7 @@ from app.domain.questions import (
     QuestionRules,
     QuestionStatus,
     check_answer,
+    check_comment,
 )
 from app.domain.tasks import Step, Task, step
 from app.engine.ops import audit, finals, held_ids, leases, suspension
@@ -69,6 +70,7 @@ def ask(state: State, cfg: EngineCfg, caller: Caller, task_id: str | None, asked
     asked.check()
     check_optional(asked.bridge_id, "bridge_id")
     check_optional(asked.escalate_to, "escalate_to")
+    check_optional(asked.title, "title")
     if caller.role is Role.WORKER:
         if asked.on_deadline is OnDeadline.DEFAULT and not cfg.questions.worker_default:
             raise DefaultRefused
@@ -105,7 +107,7 @@ def _bridge_of(state: State, caller: Caller, attempt: Attempt | None) -> str | N
     return session.bridge_id if session else None
 
 
-def _locked(state: State, caller: Caller, key: str) -> tuple[Task, Question]:
+def locked(state: State, caller: Caller, key: str) -> tuple[Task, Question]:
     """Return the question with its task locked; the question is read again under that lock."""
     found = QUESTIONS.get(state.db, key)
     if found is None or not reaches(caller, found.namespace):
@@ -125,6 +127,7 @@ def answer(
     key: str,
     value: Json,
     *,
+    comment: str | None = None,
     connected_as: str | None = None,
 ) -> Question:
     """Answer a question by compare-and-set: the first answer wins, an equal one changes nothing.
@@ -132,17 +135,18 @@ def answer(
     Raises ResumeKeyNotFound, RoleViolation, IdTaken, AskerCannotAnswer, AlreadyAnswered, QuestionClosed, AnswerInvalid
     (the question stays open).
     """
-    task, question = _locked(state, caller, key)
+    task, question = locked(state, caller, key)
     require_may_answer(state, caller, question, connected_as)
     if question.status is QuestionStatus.ANSWERED:
-        if question.answer == value:
+        if question.answer == value and comment in (None, question.answer_comment):
             return question
         raise AlreadyAnswered(key, question.answered_by)
     if question.status is not QuestionStatus.OPEN:
         raise QuestionClosed(key, question.status.value)
     require_no_asker(state, rules, caller, question)
     check_answer(key, value, question.answer_schema, question.choices)
-    return _settle_answer(state, layers, task, question, value, caller)
+    check_comment(question, comment)
+    return _settle_answer(state, layers, task, question, value, caller, comment)
 
 
 def require_may_answer(state: State, caller: Caller, question: Question, connected_as: str | None) -> None:
@@ -161,7 +165,13 @@ def require_may_answer(state: State, caller: Caller, question: Question, connect
 
 
 def _settle_answer(
-    state: State, layers: LayerRegistry, task: Task, question: Question, value: Json, caller: Caller | None
+    state: State,
+    layers: LayerRegistry,
+    task: Task,
+    question: Question,
+    value: Json,
+    caller: Caller | None,
+    comment: str | None = None,
 ) -> Question:
     """Store the answer of a caller, or of the deadline without one, and let the task go on."""
     by, through = ("deadline", BY_DEADLINE) if caller is None else (caller.subject, answered_through(state, caller))
@@ -171,12 +181,14 @@ def _settle_answer(
         "answered_by": by,
         "answered_through": through,
         "answered_at": state.now,
+        "answer_comment": comment,
         "due_at": None,
     }
     QUESTIONS.update(state.db, question.key, **changes)
     state.wake(f"question:{question.key}")
     suspension.emit(state, EventKind.SENIOR_ANSWERED, question, task, by=by, answered_through=through.value)
-    detail = {"task_id": question.task_id, "attempt": question.attempt, **audit.value(value)}
+    said = {} if comment is None else {"comment": comment}
+    detail = {"task_id": question.task_id, "attempt": question.attempt, **audit.value(value), **said}
     door = None if caller is not None else Door.DEADLINE
     audit.record(
         state,
@@ -212,7 +224,7 @@ def _resume(state: State, layers: LayerRegistry, task: Task, question: Question)
 
 def expire(state: State, layers: LayerRegistry, key: str) -> None:
     """Do what the question's deadline says. Nothing when it is not due any more."""
-    task, question = _locked(state, ENGINE, key)
+    task, question = locked(state, ENGINE, key)
     if question.status is not QuestionStatus.OPEN or question.due_at is None or question.due_at > state.now:
         return
     match question.on_deadline:

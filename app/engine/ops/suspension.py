@@ -81,6 +81,9 @@ def _question(
         delivered_to=Json("[]"),
         due_at=asked.deadline if asked.on_deadline is not OnDeadline.KEEP_WAITING else None,
         namespace=task.namespace,
+        title=asked.title,
+        choice_words=asked.choice_words,
+        takes_comment=asked.takes_comment,
     )
 
 

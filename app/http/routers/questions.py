@@ -22,9 +22,9 @@ def asked_of(context: ServerContext, body: QuestionRequest) -> Ask:
 
     Raises PayloadTooLarge, and InvalidBody when its fields contradict each other.
     """
-    asked = conversions.question(body)
-    asked.check_size(context.settings.limits.question_bytes)
     try:
+        asked = conversions.question(body)
+        asked.check_size(context.settings.limits.question_bytes)
         asked.check()
     except InvalidRequest as error:
         raise InvalidBody([{"field": error.field or "", "message": error.reason}]) from None

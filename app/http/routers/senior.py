@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import partial
+from typing import Annotated, Literal
+
+from fastapi import Query
 
 from app.domain.access import Verb
+from app.domain.errors import InvalidRequest
 from app.domain.json import Json
 from app.domain.questions import QuestionStatus as DomainStatus
 from app.http import replies, views
@@ -14,12 +19,16 @@ from app.http.replies import Reply
 from app.http.routers.tasks import shown
 from app.http.routes import model_router, requires
 from swarmhold.models.enums import QuestionStatus
-from swarmhold.models.questions import AnswerRequest, Question
+from swarmhold.models.names import Text
+from swarmhold.models.questions import AnswerRequest, EscalateRequest, Question, QuestionClaimRequest
 from swarmhold.models.server import LoopState
 from swarmhold.models.shapes import Page
 from swarmhold.models.tasks import DirectiveRequest, OverrideRequest, Task
 
 router = model_router("/v1/senior", "senior")
+
+Order = Annotated[Literal["asked", "decided"], Query(description="`decided`: the newest decision first.")]
+Search = Annotated[Text | None, Query(min_length=1, max_length=200, description="Text to search for.")]
 
 
 @router.get("/questions", response_model=Page[Question], openapi_extra=requires(Verb.ANSWER_QUERY))
@@ -31,8 +40,23 @@ async def list_questions(
     task_id: TaskQuery = None,
     limit: Limit = None,
     cursor: QuestionCursor = None,
+    order: Order = "asked",
+    q: Search = None,
 ) -> Reply:
-    """List questions, oldest first."""
+    """List questions, oldest first; with `order=decided` those that are no longer open, the newest decision first.
+
+    `q` searches what was decided: agent, title, question, answer, comment, answerer and ids. A page looks at a
+    limited number of questions, and may be empty while `next_cursor` is not.
+    """
+    if order == "decided":
+        if status or bridge_id or task_id:
+            raise InvalidRequest("order=decided takes no status, bridge_id or task_id; leave them out", "order")
+        decided = await context.engine.questions.decided(
+            token, search=q, limit=limit_of(limit, context.settings), cursor=cursor
+        )
+        return replies.json(views.page(decided, partial(views.question, context.names)))
+    if q is not None:
+        raise InvalidRequest("a search needs order=decided", "q")
     page = await context.engine.questions.page(
         token,
         status=None if status is None else DomainStatus(status),
@@ -53,9 +77,30 @@ async def read_question(context: ContextDep, token: Token, key: QuestionPath) ->
 @router.post("/questions/{key}/answer", response_model=Question, openapi_extra=requires(Verb.ANSWER_QUERY))
 async def answer(context: ContextDep, token: Token, key: QuestionPath, body: AnswerRequest) -> Reply:
     """Answer a question. The first answer wins; an identical repeat changes nothing."""
-    return replies.json(
-        views.question(context.names, await context.engine.questions.answer(token, key, Json.of(body.value)))
-    )
+    row = await context.engine.questions.answer(token, key, Json.of(body.value), comment=body.comment)
+    return replies.json(views.question(context.names, row))
+
+
+@router.post("/questions/{key}/claim", response_model=Question, openapi_extra=requires(Verb.ANSWER_QUERY))
+async def claim(context: ContextDep, token: Token, key: QuestionPath, body: QuestionClaimRequest) -> Reply:
+    """Tell others that you are on the question, for `ttl` seconds. It keeps nobody from answering.
+
+    A claim of another is taken over, an own one renewed.
+    """
+    row = await context.engine.questions.claim(token, key, timedelta(seconds=body.ttl))
+    return replies.json(views.question(context.names, row))
+
+
+@router.delete("/questions/{key}/claim", response_model=Question, openapi_extra=requires(Verb.ANSWER_QUERY))
+async def release(context: ContextDep, token: Token, key: QuestionPath) -> Reply:
+    """End your own claim. That of another stays; without one nothing changes."""
+    return replies.json(views.question(context.names, await context.engine.questions.release(token, key)))
+
+
+@router.post("/questions/{key}/escalate", response_model=Question, openapi_extra=requires(Verb.ANSWER_QUERY))
+async def escalate(context: ContextDep, token: Token, key: QuestionPath, body: EscalateRequest) -> Reply:
+    """Hand the question over to the bridge `to` now. A claim ends, the deadline stays."""
+    return replies.json(views.question(context.names, await context.engine.questions.escalate(token, key, body.to)))
 
 
 @router.post("/tasks/{task_id}/verdict", response_model=Task, openapi_extra=requires(Verb.OVERRIDE_VERDICT))

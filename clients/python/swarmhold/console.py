@@ -78,7 +78,7 @@ class Console:
         """
         return await self._inbox.next_ask()
 
-    async def answer(self, key: str, value: JsonValue) -> None:
+    async def answer(self, key: str, value: JsonValue, *, comment: str | None = None) -> None:
         """Answer a question and return once the answer is durable. It is sent again on a new connection as needed.
 
         Cancelled, the answer may count or not.
@@ -88,7 +88,7 @@ class Console:
             InvalidArgument: the value is not JSON.
             Disconnected: as for `next_ask`.
         """
-        text, reply = self._inbox.begin_answer(key, value)
+        text, reply = self._inbox.begin_answer(key, value, comment)
         try:
             await self._socket.send(text)
             await reply

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from swarmhold.encoding import encode
 from swarmhold.errors import AnswerRejected, Error
 from swarmhold.models.frames import Accepted, Answer, Ask, BackendServerFrame, ErrorFrame, Rejected, Welcome, Withdrawn
-from swarmhold.models.shapes import JsonValue
+from swarmhold.models.shapes import JsonValue, given
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class Inbox:
             if ask is not None:
                 return ask
 
-    def begin_answer(self, key: str, value: JsonValue) -> tuple[str, asyncio.Future[None]]:
+    def begin_answer(self, key: str, value: JsonValue, comment: str | None = None) -> tuple[str, asyncio.Future[None]]:
         """Return the frame to send and the reply to await; call `forget` in the end.
 
         Raises:
@@ -88,7 +88,7 @@ class Inbox:
             raise self._end
         if key in self._pending:
             raise AnswerRejected(key, "answer-pending", "another answer waits for its reply; await that one first")
-        pending = _Pending(encode(Answer(key=key, value=value)).decode())
+        pending = _Pending(encode(Answer(key=key, value=value, **given(comment=comment))).decode())
         self._pending[key] = pending
         return pending.text, pending.reply
 

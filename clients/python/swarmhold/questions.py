@@ -18,11 +18,14 @@ from swarmhold.waits import DEFAULT_HOLD, Pace
 class QuestionOptions(TypedDict, total=False):
     """The options of a question.
 
-    `default` is a sequence of no or one answer, because null is an answer, too.
+    `default` is a sequence of no or one answer, because null is an answer, too. A choice is a value, or
+    `{"value", "label", "description", "danger"}` with the value that is answered and words beside it.
     """
 
+    title: str | None
     answer_schema: JsonObject | None
     choices: Sequence[JsonValue] | None
+    comment: bool
     bridge_id: str | None
     deadline: datetime | None
     on_deadline: OnDeadline

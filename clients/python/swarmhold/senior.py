@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from swarmhold.calls import read
 from swarmhold.console import Console
 from swarmhold.models.enums import QuestionStatus
-from swarmhold.models.questions import AnswerRequest, Question
+from swarmhold.models.questions import AnswerRequest, EscalateRequest, Question, QuestionClaimRequest
 from swarmhold.models.server import LoopState
-from swarmhold.models.shapes import JsonValue, Page
+from swarmhold.models.shapes import JsonValue, Page, given
 from swarmhold.models.tasks import DirectiveRequest, OverrideRequest, Task
 from swarmhold.sessions import SessionCalls
 from swarmhold.traces import TraceCalls
@@ -50,14 +52,45 @@ class Senior(SessionCalls, TraceCalls):
         """Return one question."""
         return read(Question, await self._transport.get(f"{_SENIOR}/questions/{segment(key)}"))
 
-    async def answer(self, key: str, value: JsonValue) -> Question:
+    async def decided(
+        self, *, search: str | None = None, limit: int | None = None, cursor: str | None = None
+    ) -> Page[Question]:
+        """Return one page of questions that are no longer open, the newest decision first.
+
+        A page of a search may be empty while its `next_cursor` is not: each looks at a limited number.
+        """
+        params = {"order": "decided", "q": search, "limit": limit, "cursor": cursor}
+        return read(Page[Question], await self._transport.get(f"{_SENIOR}/questions", params=params))
+
+    async def answer(self, key: str, value: JsonValue, *, comment: str | None = None) -> Question:
         """Answer a question. The first answer wins; a repetition is accepted, so the call is repeated as needed.
+
+        A comment goes with it where the question's `comment` is true.
 
         Raises:
             ApiProblem: `already-answered`, `question-closed`, `answer-invalid` (the question is still open).
         """
         path = f"{_SENIOR}/questions/{segment(key)}/answer"
-        return read(Question, await self._transport.post(path, AnswerRequest(value=value), repeatable=True))
+        body = AnswerRequest(value=value, **given(comment=comment))
+        return read(Question, await self._transport.post(path, body, repeatable=True))
+
+    async def claim(self, key: str, *, ttl: timedelta | None = None) -> Question:
+        """Tell others that this senior is on the question, for 15 minutes unless `ttl` is given.
+
+        It keeps nobody from answering. A claim of another is taken over, an own one renewed.
+        """
+        path = f"{_SENIOR}/questions/{segment(key)}/claim"
+        body = QuestionClaimRequest(**given(ttl=None if ttl is None else ttl.total_seconds()))
+        return read(Question, await self._transport.post(path, body, repeatable=True))
+
+    async def release(self, key: str) -> Question:
+        """End this senior's own claim; that of another stays."""
+        return read(Question, await self._transport.delete(f"{_SENIOR}/questions/{segment(key)}/claim"))
+
+    async def escalate(self, key: str, to: str) -> Question:
+        """Hand the question over to the bridge `to` now."""
+        path = f"{_SENIOR}/questions/{segment(key)}/escalate"
+        return read(Question, await self._transport.post(path, EscalateRequest(to=to), repeatable=True))
 
     async def override_verdict(self, task_id: str, *, ok: bool, value: JsonValue) -> Task:
         """Make the task pass or blocked, whatever its worker or an operator said."""

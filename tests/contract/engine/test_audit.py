@@ -201,6 +201,16 @@ async def question_answered(stage: Stage) -> Expected:
 
 
 @decision
+async def question_escalated(stage: Stage) -> Expected:
+    work = await stage.swarm.external()
+    key = await stage.ask(work, bridge_id="desk")
+    await stage.rows()
+    await stage.swarm.engine.questions.escalate(stage.swarm.senior, key, "cto")
+    detail = {"task_id": work.task_id, "to": "cto", "previous": "desk"}
+    return stage.by("mira", Role.SENIOR, target=key, detail=detail)
+
+
+@decision
 async def task_cancelled(stage: Stage) -> Expected:
     parent = await stage.swarm.external()
     await stage.swarm.external_child(parent)

@@ -52,6 +52,8 @@ SPECIAL: dict[str, Any] = {
     "layers": Json("[]"),
     "delivered_to": Json('["b"]'),
     "choices": Json("[1]"),
+    "choice_words": Json("[null]"),
+    "claim": Json('{"by": "mo", "through": {"door": "rest"}, "since": 1, "until": 4102444800000}'),
     "answer_schema": Json("{}"),
     "answered_through": Json(
         '{"door": "rest", "role": "senior", "key_id": "K-1", "key_name": "k", "session_id": "S-1"}'
@@ -145,7 +147,11 @@ VIEWS: dict[str, tuple[type[BaseModel], list[tuple[Any, ...]], list[tuple[Any, .
     ),
     "attempt": (attempts.Attempt, [(most(Attempt), ("final",))], [(least(Attempt, prompt=TEXT),)]),
     "late": (attempts.LateResult, [(most(LateResult), ("value",))], [(least(LateResult),)]),
-    "question": (questions.Question, [(most(Question), ("question",))], [(least(Question, status=OPEN),)]),
+    "question": (
+        questions.Question,
+        [(most(Question, status=OPEN, takes_comment=True), ("question",))],
+        [(least(Question, status=OPEN),)],
+    ),
     "session": (sessions.Session, [(SESSION,)], [(BARE_SESSION,)]),
     "attached": (sessions.Attached, [(Attached(TOKEN, SESSION),)], [(Attached(TOKEN, BARE_SESSION),)]),
     "api_key": (admin.ApiKey, [(most(ApiKey, roles="worker"),)], [(least(ApiKey, roles="worker"),)]),

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, StrictBool, TypeAdapter
 
 from swarmhold.models.instants import Instant
+from swarmhold.models.questions import Comment
 from swarmhold.models.shapes import JsonObject, JsonValue, Shape, WireModel
 
 __all__ = [
@@ -76,9 +77,11 @@ class Ask(Shape):
     task_id: str
     attempt: int
     agent: str
+    title: str | None = None
     question: JsonValue
     answer_schema: JsonObject | None = None
     choices: list[JsonValue] | None = None
+    comment: bool | None = None
     asked_at: Instant
     deadline: Instant | None = None
 
@@ -177,6 +180,7 @@ class Answer(ClientFrame):
     type: Literal["answer"] = "answer"
     key: Annotated[str, Field(max_length=200)]
     value: JsonValue
+    comment: Comment | None = None
 
 
 class Ping(ClientFrame):

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, StrictBool, model_validator
 
 from swarmhold.models.enums import OnDeadline, QuestionStatus, Role
 from swarmhold.models.instants import Instant
-from swarmhold.models.names import NewName
+from swarmhold.models.names import NewName, Text
 from swarmhold.models.shapes import JsonObject, JsonValue, Request, Shape, null_as
 
 __all__ = [
     "AnswerRequest",
     "AnsweredThrough",
+    "Comment",
+    "EscalateRequest",
     "Question",
+    "QuestionClaim",
+    "QuestionClaimRequest",
     "QuestionRequest",
 ]
+
+
+Comment = Annotated[Text, Field(min_length=1, max_length=4000)]
+"""What a senior adds to an answer, for people: its reason, or a note."""
 
 
 def _needs(field: str, schema: JsonValue, *policies: OnDeadline) -> JsonObject:
@@ -31,12 +39,17 @@ def _needs(field: str, schema: JsonValue, *policies: OnDeadline) -> JsonObject:
 class QuestionRequest(Request):
     """A question to a senior. The default policy waits for ever: nothing is approved by itself.
 
-    `default` counts when it is present, even as null: null may be a valid answer.
+    `default` counts when it is present, even as null: null may be a valid answer. A choice is a
+    value, or `{value, label, description?, danger?}`: the value is what is answered, the rest are
+    words beside it, and `danger` makes consoles ask once more. `comment` lets a comment go with
+    the answer.
     """
 
+    title: NewName | None = None
     question: JsonValue
     answer_schema: JsonObject | None = None
     choices: Annotated[list[JsonValue], Field(min_length=1, max_length=1000)] | None = None
+    comment: StrictBool | None = None
     bridge_id: NewName | None = None
     deadline: Instant | None = None
     on_deadline: Annotated[OnDeadline, null_as(OnDeadline.KEEP_WAITING)] = OnDeadline.KEEP_WAITING
@@ -65,9 +78,25 @@ class QuestionRequest(Request):
 
 
 class AnswerRequest(Request):
-    """A senior's answer: any JSON value that fits the question's schema and choices."""
+    """A senior's answer: any JSON value that fits the question's schema and choices.
+
+    A `comment` may go with it where the question's `comment` is true.
+    """
 
     value: JsonValue
+    comment: Comment | None = None
+
+
+class QuestionClaimRequest(Request):
+    """For how many seconds a senior is on a question."""
+
+    ttl: Annotated[float, null_as(900.0), Field(ge=1, le=86_400)] = 900.0
+
+
+class EscalateRequest(Request):
+    """The bridge id to hand a question over to."""
+
+    to: NewName
 
 
 class AnsweredThrough(Shape):
@@ -83,13 +112,24 @@ class AnsweredThrough(Shape):
     session_id: str | None = None
 
 
+class QuestionClaim(Shape):
+    """A senior who is on an open question, and until when. Others may answer it all the same."""
+
+    by: str
+    through: AnsweredThrough | None = None
+    since: Instant
+    until: Instant
+
+
 class Question(Shape):
     """One senior query, with a life of its own.
 
-    `answer` is present once there is one (`has("answer")`); `delivered_to` lists the
-    bridges that have been shown it, `reason` says why it was closed without an answer. In a
-    list, `cut` names the fields (`question`, `answer`) of which this is a preview: the
-    beginning of a text, null for other JSON.
+    `answer` is present once there is one (`has("answer")`), with `answer_comment` if a comment went
+    with it, which `comment` allows. `choices` are as they were asked: values, or
+    `{value, label, description?, danger?}`. `claim` is there while somebody is on it, `delivered_to`
+    lists the bridges that have been shown it, `reason` says why it was closed without an answer. In
+    a list, `cut` names the fields (`question`, `answer`) of which this is a preview: the beginning
+    of a text, null for other JSON.
     """
 
     key: str
@@ -97,16 +137,20 @@ class Question(Shape):
     task_id: str
     attempt: int
     agent: str
+    title: str | None = None
     question: JsonValue
     answer_schema: JsonObject | None = None
     choices: list[JsonValue] | None = None
+    comment: bool | None = None
     bridge_id: str | None = None
     deadline: Instant | None = None
     on_deadline: OnDeadline
     default: JsonValue = None
     escalate_to: str | None = None
     status: QuestionStatus
+    claim: QuestionClaim | None = None
     answer: JsonValue = None
+    answer_comment: str | None = None
     answered_by: str | None = None
     answered_through: AnsweredThrough | None = None
     asked_at: Instant

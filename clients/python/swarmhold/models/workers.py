@@ -23,6 +23,7 @@ class AnsweredQuestion(Shape):
     answered_by: str | None = None
     answered_through: AnsweredThrough | None = None
     answered_at: Instant | None = None
+    comment: str | None = None
 
 
 class WorkerPrompt(Shape):
