@@ -41,6 +41,7 @@ def build_engine(settings: Settings, keyring: Keyring, *, base_url: str | None =
         limits=settings.limits,
         workers=settings.spawn.workers,
         questions=settings.questions,
+        cluster=settings.cluster,
     )
     registries = Registries()
     extra, problems = load_layers() if settings.spawn.plugins else ([], [])

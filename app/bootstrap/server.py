@@ -149,11 +149,13 @@ class Server:
         """End parked requests, and wait briefly until streams and WebSockets have closed."""
         self._stop_by = asyncio.get_running_loop().time() + self.settings.shutdown_grace.total_seconds()
         self.application.drain()
+        marking = asyncio.create_task(self.engine.nodes.drain())
         with suppress(TimeoutError):
             async with asyncio.timeout(min(_DRAIN_S, _connections_grace(self.settings) / 2)):
                 # These counts have no event to wait for; this runs once, for milliseconds.
                 while self.application.context.holds.parked or self.sockets.count:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
+                await marking
 
     def reload_keys(self) -> None:
         """Read the key ring from its file again, after a rotation."""

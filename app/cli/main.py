@@ -20,6 +20,7 @@ from app.cli.exits import EXIT_FAILED, EXIT_MISUSED, CommandFailed
 from app.cli.keys import keys
 from app.cli.migrate import migrate
 from app.cli.namespaces import namespaces
+from app.cli.nodes import nodes
 from app.cli.output import CheckedOutput
 from app.cli.run import run
 from app.cli.senior import senior
@@ -61,6 +62,7 @@ cli.command()(events)
 cli.command()(senior)
 cli.add_typer(keys, name="keys")
 cli.command()(namespaces)
+cli.command()(nodes)
 cli.add_typer(webhooks, name="webhooks")
 cli.command()(doctor)
 cli.command()(migrate)

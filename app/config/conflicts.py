@@ -27,6 +27,11 @@ def conflicts(settings: Settings, origins: Mapping[str, str]) -> Iterator[str]:
         )
     if settings.bus_url is not None and settings.bus_url.get_secret_value() != "local":
         yield f"{at('bus_url')}: one server works alone and needs no bus; leave it out, or give 'local'."
+    if settings.cluster.lease_ms < 2 * settings.cluster.heartbeat_ms:
+        yield (
+            f"{at('cluster.lease')}: one missed heartbeat would end it; give at least twice cluster.heartbeat "
+            f"({settings.cluster.heartbeat_ms / 1000:g})."
+        )
     if settings.root_key is not None:
         yield from _root_key_conflicts(settings.root_key.get_secret_value(), settings.host, at("root_key"))
     if not is_loopback(settings.host) and settings.handle_length < SAFE_LENGTH:

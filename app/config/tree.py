@@ -15,7 +15,7 @@ from app.domain.delegation import WorkerRules
 from app.domain.handles import DEFAULT_LENGTH, MIN_LENGTH
 from app.domain.limits import Limits
 from app.domain.questions import QuestionRules
-from app.engine.ops.rules import EngineCfg
+from app.engine.ops.rules import ClusterRules, EngineCfg
 from app.http.settings import HttpSettings, WebSocketSettings
 from app.spawning.adapters.http import HttpWorkerSettings
 from app.spawning.outbound.webhooks import SenderSettings
@@ -95,6 +95,7 @@ class Settings:
     """How long a stop may take in all; `docker stop` kills after 10 seconds unless configured otherwise. Requests and
     connections have what `engine.stop_grace` leaves of it."""
     engine: EngineCfg = field(default_factory=EngineCfg)
+    cluster: ClusterRules = field(default_factory=ClusterRules)
     questions: QuestionRules = field(default_factory=QuestionRules)
     spawn: SpawnSettings = field(default_factory=SpawnSettings)
     webhooks: SenderSettings = field(default_factory=SenderSettings)
@@ -153,9 +154,16 @@ SCHEMA = Schema(
             }
         ),
         EngineCfg: Exposure(
-            hidden=frozenset({"base_url", "limits", "workers", "questions"}),
+            hidden=frozenset({"base_url", "limits", "workers", "questions", "cluster"}),
             inline={"hold": ""},
             presets={"hold": {"strict": HoldPolicy.strict(), "default": HoldPolicy(), "relaxed": HoldPolicy.relaxed()}},
+        ),
+        ClusterRules: Exposure(
+            bounds={
+                "heartbeat_ms": Field(ge=0.1, le=300),
+                "lease_ms": Field(ge=0.2, le=600),
+                "node_url": _URL,
+            }
         ),
         HoldPolicy: Exposure(bounds={"max_retry": Field(ge=0)}),
         SpawnSettings: Exposure(inline={"http": "http_", "workers": "worker_"}),

@@ -37,6 +37,7 @@ from app.engine.dispatcher import Dispatcher, cancel_and_wait
 from app.engine.feed import EventStream, Feed
 from app.engine.gaps import GapMonitor
 from app.engine.namespaces import Namespaces
+from app.engine.nodes import Nodes
 from app.engine.ops import audit
 from app.engine.ops.rules import EngineCfg
 from app.engine.parts import Parts, default_parts
@@ -76,7 +77,6 @@ class Engine:
     def __init__(self, parts: Parts) -> None:
         cfg, bus, mint, signer = parts.cfg, parts.bus, parts.mint, parts.signer
         self.parts = parts
-        self._node = IdSource(clock=parts.clock).new("N")
         self._loops: set[asyncio.Task[None]] = set()
         self._running = False
         self._layers = layers = parts.layers.mapped(lambda layer: bind(layer, parts.registries))
@@ -94,6 +94,7 @@ class Engine:
         self.credentials = Credentials(transactions, signer=signer, bus=bus, clock=parts.clock, cfg=cfg)
         self.refusals = Refusals(transactions, clock=parts.clock)
         self.namespaces = Namespaces(transactions)
+        self.nodes = Nodes(transactions, own_id=IdSource(clock=parts.clock).new("N"), cfg=cfg)
         self.sessions = Sessions(
             transactions,
             keys=keys,
@@ -104,7 +105,7 @@ class Engine:
             gaps=self.gaps,
             cfg=cfg,
         )
-        self.tasks = Tasks(transactions, cfg)
+        self.tasks = Tasks(transactions, cfg, self.nodes.membership)
         self.attempts = Attempts(transactions, cfg)
         self.workers = Workers(transactions, keys=keys, mint=mint, layers=layers, cfg=cfg)
         self.resources = Resources(transactions)
@@ -117,7 +118,7 @@ class Engine:
         runner_parts = RunnerParts(
             transactions=transactions, layers=layers, mint=mint, sign=self.credentials.sign, cfg=cfg
         )
-        self.dispatcher = Dispatcher(runner_parts, catalog=catalog, bus=bus, node=self._node)
+        self.dispatcher = Dispatcher(runner_parts, catalog=catalog, bus=bus, node=self.nodes.own_id)
         self.recovery = Recovery(transactions, dispatcher=self.dispatcher, cfg=cfg)
         self.timers = Timers(transactions, gaps=self.gaps, dispatcher=self.dispatcher, layers=layers, clock=parts.clock)
 
@@ -155,6 +156,8 @@ class Engine:
             self.transactions.open()
             if await self.transactions.run("seal_audit_log", audit.seal_before):
                 _log.info("audit_log_sealed")
+            await self.nodes.join()
+            self._own(self.nodes.keep_alive())
             await self.namespaces.learn()
             await self.gaps.begin()
             recovered = await self.recovery.recover()
@@ -169,7 +172,7 @@ class Engine:
         except BaseException:
             await self.stop()
             raise
-        _log.info("engine_started", node=self._node, recovered=recovered)
+        _log.info("engine_started", node=self.nodes.own_id, recovered=recovered)
 
     async def stop(self) -> None:
         """Stop loops and running attempts, wake all waiters, close the store. Idempotent.
@@ -183,6 +186,7 @@ class Engine:
         await cancel_and_wait(self._loops)
         await self.dispatcher.stop()
         await self._write_refusals()
+        await self.nodes.leave()
         await self.parts.bus.close()
         await self.parts.catalog.aclose()
         if self.parts.webhook_sender is not None:

@@ -14,6 +14,7 @@ from app.engine.cancellations import Cancellations
 from app.engine.ops import cancelling, pages, reports, tasks, verdicts
 from app.engine.ops.access import authenticate, require_access, revocation_of
 from app.engine.ops.idempotency import Idempotency, once, scope_of
+from app.engine.ops.nodes import Membership
 from app.engine.ops.pages import Page, TaskFilter
 from app.engine.ops.queries import require_task
 from app.engine.ops.rules import EngineCfg
@@ -25,10 +26,11 @@ from app.state.state import State
 class Tasks:
     """Calls about tasks."""
 
-    def __init__(self, transactions: Transactions, cfg: EngineCfg) -> None:
+    def __init__(self, transactions: Transactions, cfg: EngineCfg, nodes: Membership) -> None:
         self._transactions = transactions
         self.cancellations = Cancellations(transactions)
         self._cfg = cfg
+        self._nodes = nodes
 
     async def start(self, bearer: Bearer, spec: TaskSpec, *, idempotency: Idempotency | None = None) -> TaskState:
         """Create a pending task; a worker's is a child of its own task.
@@ -89,7 +91,7 @@ class Tasks:
 
         def run(state: State, caller: Caller) -> reports.Why:
             require_access(state, caller, task_id, Verb.READ_TASK_STATE)
-            return reports.why(state, caller, task_id)
+            return reports.why(state, caller, task_id, self._nodes)
 
         return await self._transactions.read_as(bearer, Verb.READ_TASK_STATE, run)
 

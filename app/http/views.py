@@ -16,6 +16,7 @@ from app.domain.choices import shown_choices
 from app.domain.clock import system_clock
 from app.domain.clock import to_rfc3339 as at
 from app.domain.json import Json
+from app.domain.nodes import NodeState
 from app.domain.outputs import LateResult, Output
 from app.domain.questions import Question, QuestionStatus
 from app.domain.sessions import Session
@@ -300,6 +301,20 @@ def stats(found: Stats) -> View:
     shown: View = {**found, "loop": loop(found["loop"])}
     del shown["oldest_open_question_at"]
     return {**shown, **present(oldest_open_question_at=oldest)}
+
+
+def node(row: NodeState) -> View:
+    """Render a node and whether it is alive."""
+    found = row.node
+    return {
+        "id": found.id,
+        "url": found.url,
+        "version": found.version,
+        "started_at": at(found.started_at),
+        "seen_at": at(found.seen_at),
+        "draining": found.draining,
+        "alive": row.alive,
+    }
 
 
 def namespace(row: NamespaceSummary) -> View:

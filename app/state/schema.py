@@ -49,6 +49,17 @@ namespaces = sa.Table(
     Index("namespaces_name", "name", unique=True),
 )
 
+nodes = sa.Table(
+    "nodes",
+    metadata,
+    _text("id", key=True),
+    _text("url"),
+    _text("version"),
+    _int("started_at"),
+    _int("seen_at"),
+    _flag("draining"),
+)
+
 tasks = sa.Table(
     "tasks",
     metadata,

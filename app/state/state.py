@@ -28,6 +28,8 @@ LONG_EVENT = 8192
 LONG_TEXT = 2000
 """Characters to which they are cut."""
 
+_DATABASE_NOW = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+
 
 class Effects:
     """Effects of a commit: topics to wake, the earliest new due instant, and the cursors of the appended events."""
@@ -140,6 +142,10 @@ class State:
         if body is not None and len(body) > LONG_EVENT:
             body = Json.of({name: _cut(value) for name, value in data.items()}).text
         self._events.append((str(kind), self.now, task_id, session_id, attempt, body, namespace))
+
+    def database_now(self) -> Instant:
+        """Return the instant by the database's clock, which nodes have in common; on SQLite, `now`."""
+        return self.now if self.db.dialect == "sqlite" else self.db.query(_DATABASE_NOW, ())[0][0]
 
     def audit(self, row: AuditRow) -> None:
         """Append a row to the audit log in this transaction; its number and digest are given when it is written."""

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from app.domain.attempts import Attempt
 from app.domain.namespaces import Namespace
+from app.domain.nodes import Node
 from app.domain.outputs import LateResult, Output
 from app.domain.questions import Question
 from app.domain.sessions import Session
@@ -17,6 +18,7 @@ from app.state.rows import Rows
 from app.state.statements import Connection, Statement
 
 NAMESPACES = Rows(schema.namespaces, Namespace)
+NODES = Rows(schema.nodes, Node)
 TASKS = Rows(schema.tasks, Task)
 ATTEMPTS = Rows(schema.attempts, Attempt)
 SESSIONS = Rows(schema.sessions, Session)

@@ -177,6 +177,9 @@ def test_the_overview_counts_and_pauses_dispatching(console: Console, swarm: Swa
     expect(console.page.get_by_role("link", name="open questions")).to_be_visible()
     expect(console.page.locator(".plot canvas")).to_have_count(4)
     expect(console.page.get_by_role("img", name="per minute")).to_be_visible()
+    expect(console.page.locator("section", has=console.page.get_by_role("heading", name="Nodes"))).to_contain_text(
+        "alive"
+    )
 
     console.button("Pause dispatching").click()
     expect(console.page.get_by_text("dispatching paused by dana")).to_be_visible()

@@ -25,6 +25,7 @@ TABLE: dict[tuple[str, str], str | tuple[str, ...]] = {
     ("GET", f"{OP}/sessions/{{session_id}}"): ("read_trace", "attach_session"),
     ("GET", f"{OP}/registry"): ("read_trace", "attach_session"),
     ("GET", f"{OP}/stats"): ("read_trace", "attach_session"),
+    ("GET", f"{OP}/nodes"): ("read_trace", "attach_session"),
     ("GET", f"{OP}/session"): (),
     ("POST", f"{OP}/session/heartbeat"): ("heartbeat",),
     ("DELETE", f"{OP}/session"): ("detach_session",),

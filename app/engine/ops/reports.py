@@ -11,6 +11,7 @@ from app.domain.attempts import Attempt, Phase
 from app.domain.namespaces import ALL_ID
 from app.domain.tasks import Status, Task
 from app.engine.ops import loop
+from app.engine.ops.nodes import Membership
 from app.engine.ops.queries import CHILDREN, OPEN_QUESTIONS, require_task
 from app.state import schema
 from app.state.state import State
@@ -105,7 +106,7 @@ _WEBHOOKS = _Counts(_W.namespace, _W.status, _COUNT)
 _QUEUES = _Counts(_A.namespace, _A.queue, _COUNT, where=(sa.text("phase = 'queued' AND paused_at IS NULL"),))
 
 
-def why(state: State, caller: Caller, task_id: str) -> Why:
+def why(state: State, caller: Caller, task_id: str, nodes: Membership) -> Why:
     """Return the task, a sentence on what it waits for, and the chain of that, nearest first. Raises TaskNotFound."""
     task = require_task(state, task_id, caller)
     attempt = ATTEMPTS.get(state.db, task.id, task.attempt) if task.attempt else None
@@ -114,6 +115,7 @@ def why(state: State, caller: Caller, task_id: str) -> Why:
         chain += _questions(state, task)
     if attempt is not None:
         chain.append(_attempt(attempt))
+        chain += _node(state, attempt, nodes)
         chain += _next_try(attempt)
         chain += _timers(attempt)
     if task.retry_at is not None:
@@ -173,6 +175,18 @@ def _attempt(attempt: Attempt) -> WhyLink:
         "reason_detail": attempt.detail,
         "late_results": attempt.late,
     }
+
+
+def _node(state: State, attempt: Attempt, nodes: Membership) -> list[WhyLink]:
+    """Return the node that carries out an attempt which needs one."""
+    if not attempt.needs_driver or attempt.phase is Phase.ENDED or attempt.owner is None:
+        return []
+    found = nodes.find(state, attempt.owner)
+    if found is None:
+        return [{"kind": "node", "detail": "the node that ran it has left", "name": attempt.owner}]
+    detail = "runs on" if found.alive else "ran on a node that gives no heartbeat any more,"
+    row = found.node
+    return [{"kind": "node", "detail": f"{detail} {row.url}", "name": row.id, "last_seen_at": row.seen_at}]
 
 
 def _next_try(attempt: Attempt) -> list[WhyLink]:

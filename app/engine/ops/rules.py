@@ -18,6 +18,19 @@ BESIDE_THE_LOOP_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterRules:
+    """How nodes that share a database know of each other."""
+
+    heartbeat_ms: int = 5 * SECOND
+    """How often a node renews its lease in the database."""
+    lease_ms: int = 15 * SECOND
+    """How long a node counts as alive after its last heartbeat, by the database's clock: at least twice the heartbeat
+    interval."""
+    node_url: str | None = None
+    """URL of this node itself, shown by `swarmhold nodes`; by default the URL under which workers reach the server."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineCfg:
     """Settings of an engine; their units are in their names."""
 
@@ -61,3 +74,5 @@ class EngineCfg:
     """What workers may dispatch; set in the section `spawn`."""
     questions: QuestionRules = field(default_factory=QuestionRules)
     """Who may answer questions, and how; set as a section of their own."""
+    cluster: ClusterRules = field(default_factory=ClusterRules)
+    """How nodes know of each other; set as a section of their own."""

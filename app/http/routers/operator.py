@@ -37,7 +37,7 @@ from app.http.routes import documented, model_router, requires
 from swarmhold.models.admin import MintedToken, MintRequest, TokenVerdict, VerifyRequest
 from swarmhold.models.enums import Status
 from swarmhold.models.questions import Question, QuestionRequest
-from swarmhold.models.server import Resource, Stats
+from swarmhold.models.server import Nodes, Resource, Stats
 from swarmhold.models.sessions import Attached, AttachRequest, Registry, Session
 from swarmhold.models.shapes import Page
 from swarmhold.models.tasks import PostResultRequest, Task, VerdictRequest, Why
@@ -100,6 +100,12 @@ async def registry(context: ContextDep, token: Token) -> Reply:
 async def stats(context: ContextDep, token: Token) -> Reply:
     """Read counts of the whole server."""
     return replies.json(views.stats(await context.engine.reports.stats(token)))
+
+
+@router.get("/nodes", response_model=Nodes, openapi_extra=requires(Verb.READ_TRACE, Verb.ATTACH_SESSION))
+async def list_nodes(context: ContextDep, token: Token) -> Reply:
+    """List the nodes that share the database, in the order of their starts; dead ones for an hour."""
+    return replies.json({"items": [views.node(row) for row in await context.engine.nodes.listed(token)]})
 
 
 @router.get("/session", response_model=Session, openapi_extra=requires())

@@ -11,7 +11,7 @@ from swarmhold.models.attempts import Attempt, LateResult
 from swarmhold.models.enums import Status
 from swarmhold.models.events import Event, Lagged
 from swarmhold.models.outputs import OutputRecord
-from swarmhold.models.server import Stats
+from swarmhold.models.server import Node, Nodes, Stats
 from swarmhold.models.sessions import Registry, Session
 from swarmhold.models.shapes import Page, given
 from swarmhold.models.tasks import Task, Why
@@ -106,6 +106,10 @@ class TraceCalls(WaitCalls):
     async def stats(self) -> Stats:
         """Return counts of the whole server."""
         return read(Stats, await self._transport.get(f"{self._prefix}/stats"))
+
+    async def nodes(self) -> list[Node]:
+        """Return the server processes that share the database, in the order of their starts; dead ones for an hour."""
+        return read(Nodes, await self._transport.get(f"{self._prefix}/nodes")).items
 
     def events(
         self,

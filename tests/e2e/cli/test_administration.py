@@ -111,3 +111,18 @@ def test_a_command_without_a_server_or_key_says_so(tmp_path: Path, run: Run) -> 
     away = run("tasks", "ls", "--url", "http://127.0.0.1:9", "--data-dir", tmp_path, status=1, SWARMHOLD_KEY="shk_x")
     assert re.search(r"cannot be reached: no reply to POST http://127\.0\.0\.1:9/", away.stderr)
     assert "http://host:port" in run("tasks", "ls", "--url", "127.0.0.1:9", status=2, SWARMHOLD_KEY="shk_x").stderr
+
+
+def test_nodes_are_listed_with_their_state(start_server: StartServer, data_dir: Path, run: Run) -> None:
+    """The one that was killed is dead, and the one that was stopped in good order is no more."""
+    start_server(data_dir=data_dir).kill()
+    second = start_server(data_dir=data_dir)
+    found = json.loads(run("nodes", "--json", "--data-dir", data_dir).stdout)
+    assert [(node["alive"], node["draining"]) for node in found] == [(False, False), (True, False)]
+    assert found[1]["url"] == second.url
+    shown = run("nodes", "--data-dir", data_dir).stdout
+    assert re.search(r"dead .*alive ", shown, re.DOTALL)
+    second.stop()
+    start_server(data_dir=data_dir)
+    found = json.loads(run("nodes", "--json", "--data-dir", data_dir).stdout)
+    assert [node["alive"] for node in found] == [False, True]

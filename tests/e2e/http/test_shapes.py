@@ -9,7 +9,7 @@ from swarmhold.models.admin import TokenVerdict
 from swarmhold.models.attempts import Attempt
 from swarmhold.models.outputs import OutputRecord
 from swarmhold.models.questions import Question
-from swarmhold.models.server import Stats
+from swarmhold.models.server import Nodes, Stats
 from swarmhold.models.sessions import Registry, Session
 from swarmhold.models.shapes import Page
 from swarmhold.models.tasks import Task, Why
@@ -166,11 +166,13 @@ async def test_reports_fit_their_models(node: Node) -> None:
     stats = Stats.model_validate_json((await operator.get(f"{OP}/stats")).content)
     questions = Page[Question].model_validate_json((await senior.get(f"{SENIOR}/questions?status=open")).content)
 
+    nodes = Nodes.model_validate_json((await operator.get(f"{OP}/nodes")).content)
     registry = (await operator.get(f"{OP}/registry")).json()
 
     assert registry.keys() == Registry.model_fields.keys()
     assert not [link.model_extra for link in why.chain if link.model_extra]
     assert not stats.model_extra
+    assert [(row.alive, row.draining, row.model_extra) for row in nodes.items] == [(True, False, {})]
     assert why.status == "suspended"
     assert {link.kind for link in why.chain} >= {"question", "attempt"}
     assert attempts.items == [one]

@@ -42,6 +42,7 @@ from app.engine.dispatcher import Dispatcher
 from app.engine.feed import Feed
 from app.engine.gaps import GapMonitor
 from app.engine.namespaces import Namespaces
+from app.engine.ops.nodes import Membership
 from app.engine.ops.rules import EngineCfg
 from app.engine.ops.sessions import Attach, attach
 from app.engine.questions import Questions
@@ -69,6 +70,7 @@ from tests.support.swarms import still_clocks
 from tests.support.waiting import eventually
 
 CFG = EngineCfg(heartbeat_interval_ms=1000, heartbeat_miss_threshold=2)
+ALONE = Membership("N-1", CFG.cluster.lease_ms)
 ROOT = "shk_" + "r" * 40
 HOUR = timedelta(hours=1)
 ZERO = timedelta(0)
@@ -151,7 +153,7 @@ class Ground:
 
     async def task(self) -> str:
         """A pending task."""
-        return (await Tasks(self.transactions, CFG).start(await self.token(), SPEC)).task.id
+        return (await Tasks(self.transactions, CFG, ALONE).start(await self.token(), SPEC)).task.id
 
     async def work(self) -> tuple[str, Handle]:
         """A task whose attempt a worker has claimed."""
@@ -248,7 +250,7 @@ async def test_sessions(ground: Ground) -> None:
 
 async def test_tasks(ground: Ground) -> None:
     """A task is started, awaited and cancelled."""
-    tasks, token = Tasks(ground.transactions, CFG), await ground.token()
+    tasks, token = Tasks(ground.transactions, CFG, ALONE), await ground.token()
     task_id = (await tasks.start(token, SPEC)).task.id
     watching = asyncio.ensure_future(tasks.watch(token, task_id, HOUR))
     await asyncio.sleep(0)
@@ -301,7 +303,7 @@ async def test_the_switch_and_the_dispatcher(ground: Ground) -> None:
     waiting = asyncio.ensure_future(dispatcher.dispatch(token, task_id, EXTERNAL, wait=HOUR))
     await asyncio.sleep(0)
     await switch.resume(senior)
-    tasks = Tasks(ground.transactions, CFG)
+    tasks = Tasks(ground.transactions, CFG, ALONE)
     await eventually(lambda: status_is(tasks, task_id, Status.RUNNING))
     await tasks.cancel(token, task_id)
     async with asyncio.timeout(60):
@@ -330,7 +332,7 @@ async def test_timers_carry_out_what_is_due(ground: Ground) -> None:
         layers=ground.layers,
         clock=ground.clock,
     )
-    tasks, token = Tasks(ground.transactions, CFG), await ground.token()
+    tasks, token = Tasks(ground.transactions, CFG, ALONE), await ground.token()
     task_id = await ground.task()
     await ground.dispatcher().dispatch(token, task_id, EXTERNAL, lease=timedelta(seconds=1))
     running = asyncio.ensure_future(timers.run())
@@ -425,7 +427,7 @@ async def test_a_gap_moves_the_lease_of_whoever_could_not_be_heard(ground: Groun
     """Both clocks are given; a tick that is late by minutes is a gap, and the lease ends that much later."""
     running = [0]
     gaps = GapMonitor(ground.transactions, store=ground.store, clocks=lambda: (ground.clock(), running[0]))
-    tasks, token = Tasks(ground.transactions, CFG), await ground.token()
+    tasks, token = Tasks(ground.transactions, CFG, ALONE), await ground.token()
     task_id = await ground.task()
     await ground.dispatcher().dispatch(token, task_id, EXTERNAL, lease=timedelta(seconds=60))
     await gaps.begin()

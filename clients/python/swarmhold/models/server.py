@@ -7,7 +7,7 @@ from pydantic import Field
 from swarmhold.models.instants import Instant
 from swarmhold.models.shapes import JsonValue, Shape
 
-__all__ = ["AttemptCount", "LoopState", "LoopSwitch", "Resource", "Stats"]
+__all__ = ["AttemptCount", "LoopState", "LoopSwitch", "Node", "Nodes", "Resource", "Stats"]
 
 
 class AttemptCount(Shape):
@@ -43,6 +43,27 @@ class LoopState(LoopSwitch):
     """The switch of the caller's namespace, and that of `all`: dispatching is paused while one of them says so."""
 
     all: LoopSwitch | None = None
+
+
+class Node(Shape):
+    """A server process that shares the database. It is alive while its heartbeats, the last at `seen_at`, arrive.
+
+    A draining node finishes what it has and takes on nothing more.
+    """
+
+    id: str
+    url: str
+    version: str
+    started_at: Instant
+    seen_at: Instant
+    draining: bool
+    alive: bool
+
+
+class Nodes(Shape):
+    """The nodes in the order of their starts; dead ones for an hour."""
+
+    items: list[Node]
 
 
 class Resource(Shape):

@@ -14,6 +14,8 @@ const COUNTED_TO = "rates.cursor";
 export const slots = signal(kept(NAME, []).filter((slot) => slot.at > Date.now() - MOST * SLOT_MS));
 /** The server's latest counts. */
 export const stats = signal(null);
+/** The nodes that share the database. */
+export const nodes = signal([]);
 
 let changed = false;
 let countedTo = kept(COUNTED_TO, 0);
@@ -44,6 +46,7 @@ onEvents((events) => {
 export async function refreshStats() {
   const found = await ask("any", "GET", "/v1/operator/stats");
   stats.value = found;
+  nodes.value = (await ask("any", "GET", "/v1/operator/nodes")).items;
   const oldest = found.oldest_open_question_at;
   Object.assign(slotOf(Date.now()), {
     open: found.questions?.open ?? 0,

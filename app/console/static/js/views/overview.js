@@ -1,5 +1,6 @@
 // The overview: current counts, and plots over time.
 import { html, useEffect, useMemo } from "../../vendor/preact.js";
+import { Age } from "../parts/age.js";
 import { useBusy } from "../parts/busy.js";
 import { Plot } from "../parts/plot.js";
 import { Trouble } from "../parts/problem.js";
@@ -7,7 +8,7 @@ import { now } from "../state/clock.js";
 import { setFilters } from "../state/filters.js";
 import { useKeys } from "../state/keys.js";
 import { open } from "../state/questions.js";
-import { SLOT_MS, refreshStats, slots, stats } from "../state/rates.js";
+import { SLOT_MS, nodes, refreshStats, slots, stats } from "../state/rates.js";
 import { addressOf } from "../state/route.js";
 import { ask, may } from "../state/session.js";
 import { duration } from "../text/times.js";
@@ -35,10 +36,16 @@ export function OverviewPage() {
     <div class="registries">
       <section><h2>Waiting in queues</h2>${queued.length ? html`<dl class="counts">${queued.map(([name, count]) => html`<div key=${name}><dt>${line(name, 60)}</dt><dd>${count}</dd></div>`)}</dl>` : html`<p class="hint">No attempt waits for a worker.</p>`}</section>
       <section><h2>Live attempts</h2>${attempts?.length ? html`<dl class="counts">${attempts.map(({ spawner, phase, count }) => html`<div key=${spawner + phase}><dt>${line(spawner, 40)}, ${phase}</dt><dd>${count}</dd></div>`)}</dl>` : html`<p class="hint">None.</p>`}</section>
+      <section><h2>Nodes</h2><dl class="counts">${nodes.value.map((node) => html`<div key=${node.id}><dt title=${node.id}>${line(node.url, 60)}, version ${line(node.version, 20)}</dt><dd>${stateOf(node)}</dd></div>`)}</dl></section>
       ${may("senior") && html`<${Ages} />`}
       ${stats.value.webhooks?.paused > 0 && html`<section><h2>Webhooks</h2><p class="trouble">${stats.value.webhooks.paused} paused after failing for too long. The holder of the root key can look at them and resume them.</p></section>`}
     </div>
   </div>`;
+}
+
+function stateOf(node) {
+  if (!node.alive) return html`<span class="trouble">dead, last heartbeat <${Age} at=${node.seen_at} suffix=" ago" /></span>`;
+  return node.draining ? "draining" : "alive";
 }
 
 const NOTHING = { created: 0, started: 0, pass: 0, blocked: 0 };

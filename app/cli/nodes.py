@@ -1,0 +1,40 @@
+"""`swarmhold nodes`: the server processes that share the database, and which of them are alive."""
+
+from __future__ import annotations
+
+from app.cli.endpoint import AsJson, ConfigFile, DataDir, Key, Url, endpoint_of, run_call
+from app.cli.output import add_row, console, print_json, table
+from app.cli.sessions import reader_session
+from swarmhold.models.server import Node
+
+
+def nodes(
+    as_json: AsJson = False,
+    url: Url = None,
+    key: Key = None,
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+) -> None:
+    """List the server processes that share the database. One that died is listed for an hour."""
+    endpoint = endpoint_of(url, key, data_dir, config, None)
+
+    async def call() -> list[Node]:
+        async with reader_session(endpoint) as seat:
+            return await seat.nodes()
+
+    found = run_call(call)
+    if as_json:
+        print_json([row.as_json() for row in found])
+        return
+    shown = table("node", "state", "url", "version", "started", "last heartbeat")
+    for row in found:
+        said = row.as_json()
+        add_row(shown, (row.id, state_of(row), row.url, row.version, said["started_at"], said["seen_at"]))
+    console.print(shown)
+
+
+def state_of(node: Node) -> str:
+    """Return one word for people: a node that drained and then died is dead."""
+    if not node.alive:
+        return "dead"
+    return "draining" if node.draining else "alive"
