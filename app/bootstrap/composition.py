@@ -26,7 +26,8 @@ from app.spawning.adapters.in_process import Function, FunctionRegistry
 from app.spawning.backends.registry import Registries
 from app.spawning.catalog import SpawnerCatalog, shipped_catalog
 from app.spawning.layers import load_layers, shipped_layers
-from app.spawning.outbound.webhooks import SenderSettings, WebhookSender
+from app.spawning.outbound.settings import SenderSettings
+from app.spawning.outbound.webhooks import WebhookSender
 from app.spawning.plugins import PluginProblem
 from app.state.opening import open_store
 

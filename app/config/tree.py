@@ -17,8 +17,7 @@ from app.domain.limits import Limits
 from app.domain.questions import QuestionRules
 from app.engine.ops.rules import ClusterRules, EngineCfg
 from app.http.settings import HttpSettings, WebSocketSettings
-from app.spawning.adapters.http import HttpWorkerSettings
-from app.spawning.outbound.webhooks import SenderSettings
+from app.spawning.outbound.settings import HttpWorkerSettings, SenderSettings
 from app.spawning.processes.programs import Program
 from app.state.policies import HoldPolicy, RetentionPolicy
 from app.state.postgres.keepalive import MIN_TIMEOUT, Keepalive

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-import jwt
-
 from app.domain.access import Role, Verb, read_scope
 from app.domain.clock import Clock, Instant, system_clock
 from app.domain.errors import BadSignature, InvalidRequest, TokenExpired
@@ -26,7 +24,6 @@ AUDIENCE = "swarmhold"
 KEY_PREFIX = "shk_"
 """Prefix of every API key."""
 TYPES = {role: f"swarmhold-{role.value}+jwt" for role in Role}
-_jwt: Any = jwt  # its types name an optional dependency that is not installed
 _KID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -138,7 +135,7 @@ class TokenSigner:
         bounds = {"max_uses": claims.max_uses, "tid": claims.task_id, "att": claims.attempt}
         payload |= {name: value for name, value in bounds.items() if value is not None}
         headers = {"kid": self._first.kid, "typ": TYPES[claims.role]}
-        return CapToken(_jwt.encode(payload, self._first.secret, algorithm=ALGORITHM, headers=headers))
+        return CapToken(_jwt().encode(payload, self._first.secret, algorithm=ALGORITHM, headers=headers))
 
     def verify(self, token: CapToken) -> Claims:
         """Return the claims after checking signature, issuer, audience, type and expiry.
@@ -158,10 +155,11 @@ class TokenSigner:
         return claims
 
     def _decode(self, text: str) -> Claims:
+        jwt = _jwt()
         try:
             header = jwt.get_unverified_header(text)
             key = self._ring[header["kid"]]
-            payload: dict[str, Any] = _jwt.decode(
+            payload: dict[str, Any] = jwt.decode(
                 text,
                 key.secret,
                 algorithms=[ALGORITHM],
@@ -183,6 +181,12 @@ class TokenSigner:
             return _claims(payload, role)
         except (jwt.InvalidTokenError, KeyError, ValueError, TypeError, OverflowError) as error:
             raise BadSignature from error
+
+
+def _jwt() -> Any:
+    import jwt  # loaded with the first token: commands see none. Its types name a dependency that is not installed
+
+    return jwt
 
 
 def _claims(payload: dict[str, Any], role: Role) -> Claims:

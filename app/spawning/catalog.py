@@ -9,7 +9,7 @@ from app.domain.errors import DispatchFailed
 from app.domain.limits import Limits
 from app.domain.redaction import describe
 from app.spawning.adapters.external import build_external
-from app.spawning.adapters.http import HttpWorkers, HttpWorkerSettings
+from app.spawning.adapters.http import HttpWorkers
 from app.spawning.adapters.in_process import FunctionRegistry
 from app.spawning.adapters.operator import OperatorSpawners
 from app.spawning.adapters.process import ProgramList
@@ -17,6 +17,7 @@ from app.spawning.adapters.queue import build_queue
 from app.spawning.adapters.withdrawn import WithdrawnHttpSpawner, WithdrawnProcessSpawner, WithdrawnSpawner
 from app.spawning.backends.protocols import OperatorBackend
 from app.spawning.backends.registry import Registries, Registry, bind
+from app.spawning.outbound.settings import HttpWorkerSettings
 from app.spawning.plugins import SPAWNERS, PluginProblem, load
 from app.spawning.ports import SpawnerAdapter
 from app.spawning.processes.programs import Program

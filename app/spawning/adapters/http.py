@@ -17,7 +17,6 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, cast
 
 import httpx
@@ -31,6 +30,7 @@ from app.domain.json_size import decode_within
 from app.domain.limits import Limits
 from app.domain.redaction import printable
 from app.spawning.outbound.client import CallFailed, OutboundClient, Reply, Timeouts
+from app.spawning.outbound.settings import HttpWorkerSettings
 from app.spawning.outbound.signing import SHORTEST_SECRET, sign
 from app.spawning.outbound.urls import UrlPrefix, allowed
 from app.spawning.outputs import read_reply
@@ -46,27 +46,6 @@ RETRIED = frozenset({429, 502, 503, 504})
 _log = structlog.get_logger(__name__)
 _AT_ONCE = 64 * 1024
 """Bytes of a reply that are decoded on the event loop."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpWorkerSettings:
-    """Which URLs may be called, and how."""
-
-    allow: tuple[str, ...] = ()
-    """URL prefixes that the `http` spawner may call."""
-    secrets: tuple[bytes, ...] = ()
-    """Secrets of 32 bytes or more that sign the calls, the current one first; needed where anything is allowed."""
-    timeout_s: float = 30.0
-    """How long connecting to an HTTP worker may take, and each pause within its reply."""
-    total_timeout_s: float = 120.0
-    """How long one call of an HTTP worker may take in all; slower ones reply 202."""
-    tries: int = 5
-    """How often a call is made in all while the worker cannot be reached."""
-    backoff_s: float = 0.5
-    """First pause between tries; it doubles each time."""
-    max_backoff_s: float = 30.0
-    """Longest pause between tries, even if the worker's `Retry-After` is longer."""
-    max_reply_bytes: int = 8 * 1024 * 1024
 
 
 class HttpWorkers:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import httpx
 
@@ -19,6 +18,7 @@ from app.domain.events import Event
 from app.domain.json import encode
 from app.domain.redaction import printable
 from app.spawning.outbound.client import CallFailed, OutboundClient, Reply, Timeouts
+from app.spawning.outbound.settings import SenderSettings
 from app.spawning.outbound.signing import sign
 from app.spawning.outbound.urls import UrlPrefix, allowed
 
@@ -41,26 +41,6 @@ class DeliveryFailed(Exception):
 
     def __str__(self) -> str:
         return self.detail
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SenderSettings:
-    """Where events may be sent, and how."""
-
-    allow: tuple[str, ...] = ()
-    """URL prefixes that events may be sent to; see [webhooks](webhooks.md)."""
-    timeout_s: float = 10.0
-    """How long connecting may take, and each pause within a reply."""
-    total_timeout_s: float = 60.0
-    """How long one delivery may take in all."""
-    backoff_s: float = 1.0
-    """First pause before a failed delivery is tried again; it doubles each time."""
-    max_backoff_s: float = 300.0
-    """Longest pause between tries, even if the receiver's `Retry-After` is longer."""
-    pause_after_s: float = 86_400.0
-    """A webhook whose deliveries have failed for so long is paused."""
-    batch: int = 100
-    """Events of one delivery at most, no more than 500."""
 
 
 class WebhookSender:

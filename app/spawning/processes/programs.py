@@ -6,8 +6,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from app.spawning.ports import Job
+if TYPE_CHECKING:
+    from app.spawning.ports import Job
 
 MAX_OUTPUT_BYTES = 8 * 1024 * 1024
 

@@ -27,7 +27,8 @@ from app.engine.ops import audit, namespaces
 from app.engine.ops.audit import LONG_VALUE
 from app.engine.ops.idempotency import Idempotency
 from app.engine.refusals import MAX_COUNTS, MAX_FINGERPRINTS
-from app.spawning.outbound.webhooks import SenderSettings, WebhookSender
+from app.spawning.outbound.settings import SenderSettings
+from app.spawning.outbound.webhooks import WebhookSender
 from app.state import audit_log
 from tests.support.swarms import DAY, Plan, StillEngine, Swarm, Work
 

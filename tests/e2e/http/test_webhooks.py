@@ -10,7 +10,8 @@ from app.domain.numbers import ExactFloat
 from app.engine.engine import Engine
 from app.engine.ops.rules import EngineCfg
 from app.engine.parts import default_parts
-from app.spawning.outbound.webhooks import SenderSettings, WebhookSender
+from app.spawning.outbound.settings import SenderSettings
+from app.spawning.outbound.webhooks import WebhookSender
 from app.state.tables import WEBHOOKS
 from tests.support.receiver import Receiver, receiving
 from tests.support.serving import ROOT_KEY, Node, served

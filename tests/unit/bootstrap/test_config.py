@@ -11,7 +11,7 @@ from app.config.loading import variable
 from app.config.tree import RENAMED, SCHEMA
 from app.engine.ops.rules import EngineCfg
 from app.http.settings import HttpSettings
-from app.spawning.outbound.webhooks import SenderSettings
+from app.spawning.outbound.settings import SenderSettings
 from app.state.policies import HoldPolicy, RetentionPolicy
 from app.state.postgres.keepalive import MIN_TIMEOUT
 

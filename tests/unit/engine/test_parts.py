@@ -58,7 +58,8 @@ from app.engine.webhooks import Webhooks
 from app.engine.workers import Workers
 from app.spawning.backends.registry import Registries
 from app.spawning.catalog import SpawnerCatalog, shipped_catalog
-from app.spawning.outbound.webhooks import SenderSettings, WebhookSender
+from app.spawning.outbound.settings import SenderSettings
+from app.spawning.outbound.webhooks import WebhookSender
 from app.spawning.ports import LayerRegistry
 from app.state.opening import open_store
 from app.state.port import Store

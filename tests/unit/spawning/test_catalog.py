@@ -11,11 +11,12 @@ import pytest
 
 from app.domain.errors import DispatchFailed
 from app.domain.json import Json
-from app.spawning.adapters.http import ACCEPTED, HttpWorkerSettings
+from app.spawning.adapters.http import ACCEPTED
 from app.spawning.backends.protocols import OperatorBackend, SpawnHook
 from app.spawning.backends.registry import Registry
 from app.spawning.catalog import SpawnerCatalog, shipped_catalog
 from app.spawning.layers import load_layers, shipped_layers
+from app.spawning.outbound.settings import HttpWorkerSettings
 from app.spawning.ports import SpawnerAdapter, SpawnFailed
 from app.spawning.processes.child import Child
 from app.spawning.processes.programs import Program

@@ -13,7 +13,8 @@ import pytest
 from app.domain.errors import DispatchFailed
 from app.domain.json import Json
 from app.domain.outputs import Final
-from app.spawning.adapters.http import ACCEPTED, HttpWorkers, HttpWorkerSettings
+from app.spawning.adapters.http import ACCEPTED, HttpWorkers
+from app.spawning.outbound.settings import HttpWorkerSettings
 from app.spawning.outbound.signing import verify
 from app.spawning.ports import Exit, SpawnerAdapter, SpawnFailed
 from tests.support.control import TASK, RecordedControl, job

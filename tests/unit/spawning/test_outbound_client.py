@@ -10,9 +10,10 @@ import pytest
 
 from app.domain.events import Event
 from app.domain.json import Json
-from app.spawning.adapters.http import HttpWorkers, HttpWorkerSettings
+from app.spawning.adapters.http import HttpWorkers
 from app.spawning.outbound.client import CallFailed, OutboundClient, Timeouts
-from app.spawning.outbound.webhooks import DeliveryFailed, SenderSettings, WebhookSender
+from app.spawning.outbound.settings import HttpWorkerSettings, SenderSettings
+from app.spawning.outbound.webhooks import DeliveryFailed, WebhookSender
 from app.spawning.ports import SpawnFailed
 from tests.support.control import RecordedControl, job
 
