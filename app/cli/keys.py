@@ -187,7 +187,9 @@ def revoke(
     else:
         from app.engine.ops import credentials
 
-        database.change(settings, "revoke_key", lambda state: credentials.revoke_key(state, key_id, by="command"))
+        database.change(
+            settings, "revoke_key", lambda state: credentials.revoke_key_at_once(state, key_id, by="command")
+        )
     print(f"revoked {key_id}")
 
 

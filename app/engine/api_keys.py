@@ -12,6 +12,7 @@ from app.domain.errors import RoleViolation
 from app.domain.handles import HandleMint
 from app.domain.namespaces import DEFAULT
 from app.domain.tokens import ApiKey
+from app.engine.batches import Batches
 from app.engine.ops import audit, credentials, held_ids, namespaces, pages
 from app.engine.ops.idempotency import Idempotency, once
 from app.engine.ops.pages import Page
@@ -23,8 +24,9 @@ from app.state.tables import API_KEYS
 class ApiKeys:
     """Calls about API keys. `key_text` is the caller's own key."""
 
-    def __init__(self, transactions: Transactions, *, mint: HandleMint, gate: RoleVerbGate) -> None:
+    def __init__(self, transactions: Transactions, *, batches: Batches, mint: HandleMint, gate: RoleVerbGate) -> None:
         self._transactions = transactions
+        self._batches = batches
         self._mint = mint
         self._gate = gate
 
@@ -116,9 +118,13 @@ class ApiKeys:
         return await self._transactions.read(run)
 
     async def revoke(self, key_text: str, key_id: str) -> None:
-        """Revoke an API key and all sessions attached with it. Needs the root key. Raises KeyNotFound."""
+        """Revoke an API key and everything that descends from it. Needs the root key. Raises KeyNotFound.
+
+        Afterwards nothing of it can act. Cancelling the call does not stop what has begun.
+        """
         root = await self.check_root(key_text)
-        await self._transactions.run("revoke_key", lambda s: credentials.revoke_key(s, key_id, by=root), bulk=True)
+        await self._transactions.run("revoke_key", lambda s: credentials.revoke_key(s, key_id, by=root))
+        await self._batches.finish(key_id)
 
     async def record_command(self, key_text: str, action: str, about: Mapping[str, Any]) -> None:
         """Record what a command of this machine does beside the server. Needs the root key."""
@@ -140,9 +146,14 @@ class ApiKeys:
         await self._transactions.run("release_id", lambda state: held_ids.release(state, namespace, id, by=root))
 
     async def ensure_root(self, key_text: str) -> bool:
-        """Make this text the root key; return whether that changed anything. For the server's own start."""
+        """Make this text the root key; return whether that changed anything. For the server's own start.
+
+        Afterwards nothing of another root key, nor of any that was being revoked, can act.
+        """
         digest = self.digest(key_text)
-        return await self._transactions.run("ensure_root_key", lambda state: credentials.ensure_root(state, digest))
+        changed = await self._transactions.run("ensure_root_key", lambda state: credentials.ensure_root(state, digest))
+        await self._batches.finish_revocations()
+        return changed
 
     async def has_root(self) -> bool:
         """Return whether a valid root key exists."""

@@ -13,6 +13,7 @@ from app.domain.clock import Clock
 from app.domain.delegation import OWN_TASK
 from app.domain.errors import AccessDenied, Busy, Conflict, EngineError, TokenNotFound, TokenTaskMismatch
 from app.domain.tokens import Bearer, CapToken, Claims, Handle, TokenRecord, TokenSigner
+from app.engine.batches import Batches
 from app.engine.ops import credentials
 from app.engine.ops.access import authenticate, descends_from, require_access, require_ready, revocation_of
 from app.engine.ops.idempotency import Idempotency, once, scope_of
@@ -63,9 +64,17 @@ class Credentials:
     """Calls about tokens and handles."""
 
     def __init__(
-        self, transactions: Transactions, *, signer: TokenSigner, bus: HintBus, clock: Clock, cfg: EngineCfg
+        self,
+        transactions: Transactions,
+        *,
+        batches: Batches,
+        signer: TokenSigner,
+        bus: HintBus,
+        clock: Clock,
+        cfg: EngineCfg,
     ) -> None:
         self._transactions = transactions
+        self._batches = batches
         self._signer = signer
         self._bus = bus
         self._clock = clock
@@ -212,10 +221,14 @@ class Credentials:
         )
 
     async def revoke(self, token: CapToken, jti: str) -> None:
-        """Revoke a token and every credential that descends from it. Raises KeyNotFound."""
+        """Revoke a token and every credential that descends from it: afterwards none of them can act.
+
+        Cancelling the call does not stop what has begun. Raises KeyNotFound.
+        """
         await self._transactions.call(
-            "revoke_token", token, Verb.MINT_WORKER_TOKEN, lambda s, c: credentials.revoke(s, c, jti), bulk=True
+            "revoke_token", token, Verb.MINT_WORKER_TOKEN, lambda s, c: credentials.revoke(s, c, jti)
         )
+        await self._batches.finish(jti)
 
     async def attempt_token(self, task_id: str, attempt: int) -> CapToken:
         """Return the worker token of an attempt, for spawners of this process. Raises TokenNotFound."""

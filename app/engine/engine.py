@@ -30,6 +30,7 @@ from app.domain.tokens import Bearer, CapToken, TokenSigner
 from app.engine.api_keys import ApiKeys
 from app.engine.attempt_runner import RunnerParts
 from app.engine.attempts import Attempts
+from app.engine.batches import Batches
 from app.engine.couriers import Couriers
 from app.engine.credentials import Credentials
 from app.engine.deliveries import Deliveries
@@ -90,8 +91,11 @@ class Engine:
         )
         self.gaps = GapMonitor(transactions, store=store, clocks=parts.machine_clocks)
         transactions.on_expired(self.gaps.catch_up)
-        self.keys = keys = ApiKeys(transactions, mint=mint, gate=parts.gate)
-        self.credentials = Credentials(transactions, signer=signer, bus=bus, clock=parts.clock, cfg=cfg)
+        self.batches = batches = Batches(transactions)
+        self.keys = keys = ApiKeys(transactions, batches=batches, mint=mint, gate=parts.gate)
+        self.credentials = Credentials(
+            transactions, batches=batches, signer=signer, bus=bus, clock=parts.clock, cfg=cfg
+        )
         self.refusals = Refusals(transactions, clock=parts.clock)
         self.namespaces = Namespaces(transactions)
         self.nodes = Nodes(transactions, own_id=IdSource(clock=parts.clock).new("N"), cfg=cfg)
@@ -105,7 +109,7 @@ class Engine:
             gaps=self.gaps,
             cfg=cfg,
         )
-        self.tasks = Tasks(transactions, cfg, self.nodes.membership)
+        self.tasks = Tasks(transactions, batches=batches, nodes=self.nodes.membership, cfg=cfg)
         self.attempts = Attempts(transactions, cfg)
         self.workers = Workers(transactions, keys=keys, mint=mint, layers=layers, cfg=cfg)
         self.resources = Resources(transactions)
@@ -164,7 +168,7 @@ class Engine:
             self._own(self.gaps.run())
             self._own(self.timers.run())
             self._own(self.recovery.keep_searching())
-            self._own(self.tasks.cancellations.run())
+            self._own(self.batches.run())
             self._own(self.refusals.run())
             if self.parts.webhook_sender is not None:
                 self._own(self._deliveries(self.parts.webhook_sender).run())

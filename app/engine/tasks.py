@@ -10,7 +10,7 @@ from app.domain.errors import PollTimeout
 from app.domain.json import Json
 from app.domain.tasks import Status, Task, TaskSpec, TaskState
 from app.domain.tokens import Bearer, CapToken
-from app.engine.cancellations import Cancellations
+from app.engine.batches import Batches
 from app.engine.ops import cancelling, pages, reports, tasks, verdicts
 from app.engine.ops.access import authenticate, require_access, revocation_of
 from app.engine.ops.idempotency import Idempotency, once, scope_of
@@ -26,9 +26,9 @@ from app.state.state import State
 class Tasks:
     """Calls about tasks."""
 
-    def __init__(self, transactions: Transactions, cfg: EngineCfg, nodes: Membership) -> None:
+    def __init__(self, transactions: Transactions, *, batches: Batches, nodes: Membership, cfg: EngineCfg) -> None:
         self._transactions = transactions
-        self.cancellations = Cancellations(transactions)
+        self._batches = batches
         self._cfg = cfg
         self._nodes = nodes
 
@@ -168,7 +168,7 @@ class Tasks:
 
         done, unfinished = await self._transactions.call("cancel_task", bearer, Verb.CANCEL_TASK, run)
         if unfinished:
-            await self.cancellations.finish(task_id)
+            await self._batches.finish(task_id)
         return done
 
     async def post_result(self, bearer: Bearer, task_id: str, value: Json) -> None:

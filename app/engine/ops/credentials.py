@@ -8,8 +8,7 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from app.domain.access import ENGINE, Caller, Role, Verb
-from app.domain.attempts import Attempt, Phase, Reason
+from app.domain.access import Caller, Role, Verb
 from app.domain.errors import (
     Cancelled,
     InvalidRequest,
@@ -24,26 +23,20 @@ from app.domain.names import check_name
 from app.domain.namespaces import ALL_ID, DEFAULT_ID
 from app.domain.tasks import Status
 from app.domain.tokens import KEY_PREFIX, ApiKey, TokenRecord
-from app.engine.ops import audit, held_ids, sessions
+from app.engine.ops import audit, held_ids, revoking
 from app.engine.ops.access import lock_credential, require_no_cancelled_ancestor, revocation_of
 from app.engine.ops.queries import lock_task, reaches
-from app.engine.ops.settling import fail_attempt, lose_attempt
 from app.state import schema
 from app.state.state import State
 from app.state.statements import Statement
-from app.state.tables import API_KEYS, ATTEMPTS, TOKENS
+from app.state.tables import API_KEYS, TOKENS
 
-_K, _T, _A = schema.api_keys.c, schema.tokens.c, schema.attempts.c
+_K = schema.api_keys.c
 _KEY_SHARE = Statement(sa.select(_K.revoked_at).where(_K.id == sa.bindparam("key_id")).with_for_update(read=True))
 _BY_DIGEST = API_KEYS.search(_K.digest == sa.bindparam("digest"))
 _BY_NAME = API_KEYS.search(_K.namespace == sa.bindparam("of_namespace"), _K.name == sa.bindparam("name"))
 _ALL_KEYS = API_KEYS.search(order=(_K.id,))
 _ROOTS = API_KEYS.search(_K.root == 1, _K.revoked_at.is_(None), order=(_K.id,))
-_MINTED_WITH = TOKENS.search(_T.parent_jti == sa.bindparam("parent"), _T.revoked_at.is_(None))
-_CLAIMED = ATTEMPTS.search(
-    sa.text("phase <> 'ended'"), _A.queue.is_not(None), _A.claimed_key_id == sa.bindparam("claimed_with")
-)
-_DISPATCHED_WITH = ATTEMPTS.search(_A.parent_jti == sa.bindparam("parent"), sa.text("phase <> 'ended'"))
 
 
 def new_key_text() -> str:
@@ -187,7 +180,7 @@ def list_keys(state: State) -> list[ApiKey]:
 
 
 def revoke_key(state: State, key_id: str, *, by: ApiKey | str) -> None:
-    """Revoke a key with the sessions attached and the attempts claimed with it.
+    """Revoke a key; the sessions attached and the attempts claimed with it are left to `revoking`.
 
     Raises KeyNotFound; InvalidRequest for the last root key.
     """
@@ -200,23 +193,19 @@ def revoke_key(state: State, key_id: str, *, by: ApiKey | str) -> None:
         _revoke_key(state, key, by=by)
 
 
+def revoke_key_at_once(state: State, key_id: str, *, by: str) -> None:
+    """Revoke a key with everything that descends from it in one transaction. Raises what `revoke_key` raises."""
+    revoke_key(state, key_id, by=by)
+    revoking.revoke_at_once(state, key_id)
+
+
 def _revoke_key(state: State, key: ApiKey, *, by: ApiKey | str) -> None:
     API_KEYS.update(state.db, key.id, revoked_at=state.now)
     state.emit(EventKind.TOKEN_REVOKED, namespace=key.namespace, key_id=key.id, by=audit.name_of(by))
     audit.record(state, by, "key_revoked", target=key.id, namespace=key.namespace, name=key.name)
     state.wake(revocation_of(key.id))  # claims that wait with this key look again, and are refused
     held_ids.release_all(state, key.id)
-    _revoke_descendants(state, key.id)
-    for found in _CLAIMED.all(state.db, claimed_with=key.id):
-        _lose_claimed(state, found)
-
-
-def _lose_claimed(state: State, found: Attempt) -> None:
-    """End a claimed attempt whose worker may not act any more; it may be retried, since its dispatcher still may."""
-    task = lock_task(state, found.task_id, ENGINE)
-    attempt = ATTEMPTS.get(state.db, found.task_id, found.attempt)
-    if attempt is not None and attempt.phase is Phase.RUNNING:
-        lose_attempt(state, task, attempt, "the key that it was claimed with was revoked")
+    revoking.begin(state, key.id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,12 +277,13 @@ def minted(state: State, jti: str) -> TokenRecord:
 
 
 def revoke(state: State, caller: Caller, jti: str) -> None:
-    """Revoke a token and its descendants. Revoking twice is no error. Raises KeyNotFound."""
+    """Revoke a token; its descendants are left to `revoking`. Revoking twice is no error. Raises KeyNotFound."""
     record = TOKENS.lock(state.db, jti)
     if record is None or not reaches(caller, record.namespace):
         raise KeyNotFound(jti)
     if record.revoked_at is None:
-        _revoke_one(state, record)
+        revoking.revoke_one(state, record)
+        revoking.begin(state, jti)
         state.emit(
             EventKind.TOKEN_REVOKED,
             namespace=record.namespace,
@@ -302,36 +292,9 @@ def revoke(state: State, caller: Caller, jti: str) -> None:
             by=caller.subject,
         )
         audit.record(state, caller, "token_revoked", target=jti, namespace=record.namespace)
-    _revoke_descendants(state, jti)
 
 
 def is_revoked(state: State, jti: str | None) -> bool:
     """Return whether the token with this id was revoked."""
     record = TOKENS.get(state.db, jti) if jti is not None else None
     return record is not None and record.revoked_at is not None
-
-
-def _revoke_one(state: State, record: TokenRecord) -> None:
-    TOKENS.update(state.db, record.jti, revoked_at=state.now)
-    state.wake(revocation_of(record.jti))
-    if record.session_id is not None:
-        sessions.detach_revoked(state, record.session_id)
-
-
-def _revoke_descendants(state: State, parent: str) -> None:
-    for record in _MINTED_WITH.all(state.db, parent=parent):
-        _revoke_one(state, record)
-        _revoke_descendants(state, record.jti)
-    for attempt in _DISPATCHED_WITH.all(state.db, parent=parent):
-        _revoke_attempt(state, attempt)
-        _revoke_descendants(state, attempt.jti)
-
-
-def _revoke_attempt(state: State, found: Attempt) -> None:
-    """End an attempt whose token descends from a revoked one: its worker may not act any more."""
-    task = lock_task(state, found.task_id, ENGINE)
-    attempt = ATTEMPTS.get(state.db, found.task_id, found.attempt)
-    if attempt is None or not attempt.is_live or task.status not in (Status.RUNNING, Status.SUSPENDED):
-        return
-    fail_attempt(state, task, attempt, Reason.REVOKED, "the token that dispatched it was revoked")
-    state.wake(revocation_of(attempt.jti))

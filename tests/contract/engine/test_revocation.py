@@ -1,6 +1,7 @@
 """Revoking: everything below a credential dies with it, and nothing beside it."""
 
 import asyncio
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -20,11 +21,11 @@ from app.domain.json import Json
 from app.domain.sessions import SessionOptions
 from app.domain.tasks import RetryPolicy, Status
 from app.domain.tokens import CapToken, Handle
-from app.engine.ops import cancelling, credentials
+from app.engine.ops import cancelling, credentials, revoking
 from app.engine.ops.queues import Claim
 from app.engine.sessions import Attached
 from app.state.state import State
-from tests.support.swarms import DAY, EXTERNAL, Swarm, Work, refused, values
+from tests.support.swarms import DAY, EXTERNAL, Plan, Swarm, Work, crash, refused, values
 from tests.support.waiting import eventually
 
 ROOT = "shk_" + "r" * 40
@@ -422,3 +423,74 @@ async def test_a_late_result_of_a_revoked_attempt_is_refused(swarm: Swarm) -> No
 
     await refused(TokenRevoked, swarm.submit(work))
     assert AttemptSuperseded.code != TokenRevoked.code
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """More credentials below a key than one transaction revokes."""
+
+    key_id: str
+    tokens: list[CapToken]
+    works: list[Work]
+    claim: Handle
+
+    @classmethod
+    async def below_a_key(cls, swarm: Swarm) -> "Crowd":
+        """Sessions, tokens that the last of them minted, attempts, and a claim of another dispatcher's attempt."""
+        key_id, text = await key(swarm)
+        sessions = [await attached(swarm, text) for _ in range(revoking.BATCH + 5)]
+        last, mint = sessions[-1].token, swarm.engine.credentials.mint
+        minted = [await mint(last, agent_id="a", role=Role.OBSERVER, ttl=HOUR) for _ in range(revoking.BATCH)]
+        works = [await dispatched(swarm, last) for _ in range(revoking.BATCH + 5)]
+        await swarm.engine.dispatcher.dispatch(swarm.operator, await swarm.task(), {"kind": "queue", "queue": "crowd"})
+        claim = await swarm.engine.workers.claim(text, queue="crowd", hold=timedelta(0))
+        assert claim is not None
+        tokens = [session.token for session in sessions] + [one.token for one in minted]
+        return cls(key_id, tokens, works, Handle(claim.handle))
+
+    async def refused(self, swarm: Swarm) -> None:
+        """Check that nothing of it can act."""
+        for token in self.tokens:
+            await refused(TokenRevoked, swarm.engine.verify_token(token, Verb.POLL_TASK))
+        for work in self.works:
+            await refused(TokenRevoked, swarm.engine.workers.payload(work.handle))
+            assert (await swarm.attempt(work.task_id)).reason is Reason.REVOKED
+        await refused(AttemptSuperseded, swarm.engine.workers.payload(self.claim))
+
+
+async def test_a_crowd_is_revoked_in_batches_before_the_reply(swarm: Swarm) -> None:
+    """One transaction revokes the key and leaves the rest to others; the reply comes when nothing of it can act."""
+    crowd = await Crowd.below_a_key(swarm)
+
+    def revoke(state: State) -> int:
+        credentials.revoke_key(state, crowd.key_id, by="test")
+        return len(revoking.left_below(state, crowd.key_id) or [])
+
+    left = await swarm.engine.store.transact("revoke", revoke)
+    await swarm.engine.keys.revoke(ROOT, crowd.key_id)
+
+    assert left == len(crowd.tokens) + len(crowd.works) + 1
+    await crowd.refused(swarm)
+    assert await swarm.engine.store.read(revoking.unfinished) == []
+
+
+async def test_the_next_server_finishes_a_revocation_that_a_crash_interrupted(plan: Plan) -> None:
+    """The key is refused at once; the mark beside it survives the crash, and the rest follows before the start ends."""
+    engine = plan.engine()
+    await engine.start()
+    swarm = await Swarm.over(engine, plan)
+    crowd = await Crowd.below_a_key(swarm)
+
+    def begin(state: State) -> int:
+        credentials.revoke_key(state, crowd.key_id, by="test")
+        left = revoking.left_below(state, crowd.key_id) or []
+        revoking.revoke_all(state, left[: revoking.BATCH])
+        return len(left)
+
+    assert await engine.store.transact("revoke", begin) > 2 * revoking.BATCH
+    await crash(engine)
+
+    async with plan.engine() as again:
+        swarm = await Swarm.over(again, plan)
+        await again.keys.ensure_root(ROOT)
+        await crowd.refused(swarm)

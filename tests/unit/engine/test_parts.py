@@ -35,6 +35,7 @@ from app.domain.webhooks import WebhookSpec, WebhookStatus
 from app.engine.api_keys import ApiKeys
 from app.engine.attempt_runner import RunnerParts
 from app.engine.attempts import Attempts
+from app.engine.batches import Batches
 from app.engine.couriers import Couriers
 from app.engine.credentials import Credentials
 from app.engine.deliveries import Deliveries
@@ -92,6 +93,7 @@ class Ground:
     signer: TokenSigner = field(init=False)
     feed: Feed = field(init=False)
     transactions: Transactions = field(init=False)
+    batches: Batches = field(init=False)
 
     def __post_init__(self) -> None:
         self.signer = TokenSigner([SigningKey("k", os.urandom(32))], clock=self.clock)
@@ -105,9 +107,10 @@ class Ground:
             gate=RoleVerbGate(),
             cfg=CFG,
         )
+        self.batches = Batches(self.transactions)
 
     def keys(self) -> ApiKeys:
-        return ApiKeys(self.transactions, mint=self.mint, gate=RoleVerbGate())
+        return ApiKeys(self.transactions, batches=self.batches, mint=self.mint, gate=RoleVerbGate())
 
     def catalog(self) -> SpawnerCatalog:
         return shipped_catalog(operators=self.registries.operators)
@@ -116,7 +119,12 @@ class Ground:
         return Couriers(self.store, self.feed, self.registries.bridges, CFG.limits)
 
     def credentials(self) -> Credentials:
-        return Credentials(self.transactions, signer=self.signer, bus=self.bus, clock=self.clock, cfg=CFG)
+        return Credentials(
+            self.transactions, batches=self.batches, signer=self.signer, bus=self.bus, clock=self.clock, cfg=CFG
+        )
+
+    def tasks(self) -> Tasks:
+        return Tasks(self.transactions, batches=self.batches, nodes=ALONE, cfg=CFG)
 
     def workers(self) -> Workers:
         return Workers(self.transactions, keys=self.keys(), mint=self.mint, layers=self.layers, cfg=CFG)
@@ -154,7 +162,7 @@ class Ground:
 
     async def task(self) -> str:
         """A pending task."""
-        return (await Tasks(self.transactions, CFG, ALONE).start(await self.token(), SPEC)).task.id
+        return (await self.tasks().start(await self.token(), SPEC)).task.id
 
     async def work(self) -> tuple[str, Handle]:
         """A task whose attempt a worker has claimed."""
@@ -251,7 +259,7 @@ async def test_sessions(ground: Ground) -> None:
 
 async def test_tasks(ground: Ground) -> None:
     """A task is started, awaited and cancelled."""
-    tasks, token = Tasks(ground.transactions, CFG, ALONE), await ground.token()
+    tasks, token = ground.tasks(), await ground.token()
     task_id = (await tasks.start(token, SPEC)).task.id
     watching = asyncio.ensure_future(tasks.watch(token, task_id, HOUR))
     await asyncio.sleep(0)
@@ -304,7 +312,7 @@ async def test_the_switch_and_the_dispatcher(ground: Ground) -> None:
     waiting = asyncio.ensure_future(dispatcher.dispatch(token, task_id, EXTERNAL, wait=HOUR))
     await asyncio.sleep(0)
     await switch.resume(senior)
-    tasks = Tasks(ground.transactions, CFG, ALONE)
+    tasks = ground.tasks()
     await eventually(lambda: status_is(tasks, task_id, Status.RUNNING))
     await tasks.cancel(token, task_id)
     async with asyncio.timeout(60):
@@ -333,7 +341,7 @@ async def test_timers_carry_out_what_is_due(ground: Ground) -> None:
         layers=ground.layers,
         clock=ground.clock,
     )
-    tasks, token = Tasks(ground.transactions, CFG, ALONE), await ground.token()
+    tasks, token = ground.tasks(), await ground.token()
     task_id = await ground.task()
     await ground.dispatcher().dispatch(token, task_id, EXTERNAL, lease=timedelta(seconds=1))
     running = asyncio.ensure_future(timers.run())
@@ -428,7 +436,7 @@ async def test_a_gap_moves_the_lease_of_whoever_could_not_be_heard(ground: Groun
     """Both clocks are given; a tick that is late by minutes is a gap, and the lease ends that much later."""
     running = [0]
     gaps = GapMonitor(ground.transactions, store=ground.store, clocks=lambda: (ground.clock(), running[0]))
-    tasks, token = Tasks(ground.transactions, CFG, ALONE), await ground.token()
+    tasks, token = ground.tasks(), await ground.token()
     task_id = await ground.task()
     await ground.dispatcher().dispatch(token, task_id, EXTERNAL, lease=timedelta(seconds=60))
     await gaps.begin()
