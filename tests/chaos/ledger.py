@@ -52,8 +52,10 @@ class Ledger:
 
     async def pause(self, acknowledged: int, *, at_most: timedelta) -> None:
         """Wait until so many more replies came, or for `at_most`."""
+        # Not `wait_for`: before Python 3.12 a cancellation that comes with the result is lost in it.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.until(self.acknowledged + acknowledged), at_most.total_seconds())
+            async with asyncio.timeout(at_most.total_seconds()):
+                await self.until(self.acknowledged + acknowledged)
 
     async def watch_stalls(self) -> None:
         """Record when this process itself stood still, until cancelled."""
