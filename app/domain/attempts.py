@@ -81,6 +81,7 @@ class Attempt(NamedTuple):
     `warned_at` the instant of the warning that it has been held for long. `detached` says whether its worker needs
     nothing of the server but its answers, `hands_out_handle` whether its dispatcher was given the handle; both come
     from its spawner. `output_bytes` and `late_bytes` are the sizes of its outputs, the Final aside, and late results.
+    `final_seq` is the number of its Final among its outputs if the Final is stored here alone.
     `key_id` is the API key that its dispatcher descends from, `claimed_key_id` the one with which it was claimed.
     `scope` lists the verbs that its worker may use, None all of its role; its credential ends at `credential_ends_at`
     whatever is renewed. `gates` lists the spawn hooks that have to agree to it. `further_keys` are the API keys with
@@ -137,6 +138,7 @@ class Attempt(NamedTuple):
     credential_ends_at: Instant | None = None
     gates: Json | None = None
     further_keys: str | None = None
+    final_seq: int | None = None
 
     @property
     def keys(self) -> frozenset[str]:

@@ -56,6 +56,12 @@ class Final:
     value: Json
     ok: bool
 
+    @property
+    def body(self) -> Json:
+        """The body of its output event."""
+        ok = "true" if self.ok else "false"
+        return Json(f'{{"content":{{"kind":"inline","value":{self.value.text}}},"ok":{ok}}}')
+
 
 class Output(NamedTuple):
     """One row of `outputs`: event number `seq` (from 1) of an attempt."""

@@ -12,10 +12,9 @@ from app.domain.tasks import TaskState
 from app.domain.tokens import Bearer, CapToken
 from app.engine.ops import outputs, pages, tasks, verdicts
 from app.engine.ops.access import require_access
-from app.engine.ops.attempts import final_ok, require_attempt, require_task_id
+from app.engine.ops.attempts import glance_at_final, require_attempt, require_task_id
 from app.engine.ops.outputs import LongOutput
 from app.engine.ops.pages import Page
-from app.engine.ops.queries import OUTPUTS_OF_ATTEMPT
 from app.engine.ops.rules import BESIDE_THE_LOOP_BYTES, EngineCfg
 from app.engine.transactions import Transactions
 from app.state.state import State
@@ -58,8 +57,8 @@ class Attempts:
 
         def run(state: State, caller: Caller) -> Page[Output | LongOutput]:
             require_access(state, caller, task_id, Verb.READ_TASK_STATE)
-            ok = final_ok(state, task_id, attempt, caller)
-            return outputs.page(state, self._cfg.limits, task_id, attempt, ok=ok, limit=limit, after=after)
+            final = glance_at_final(state, task_id, attempt, caller)
+            return outputs.page(state, self._cfg.limits, task_id, attempt, final, limit=limit, after=after)
 
         return await self._transactions.read_as(bearer, _TRACE, run)
 
@@ -68,8 +67,8 @@ class Attempts:
 
         def run(state: State, caller: Caller) -> int:
             require_access(state, caller, task_id, Verb.READ_TASK_STATE)
-            final_ok(state, task_id, attempt, caller)
-            return outputs.length(state, task_id, attempt, seq)
+            final = glance_at_final(state, task_id, attempt, caller)
+            return outputs.length(state, task_id, attempt, seq, final)
 
         size = await self._transactions.read_as(bearer, _TRACE, run)
         return await self._transactions.read(
@@ -78,11 +77,7 @@ class Attempts:
 
     async def tail(self, task_id: str, attempt: int) -> Sequence[Output]:
         """Return all output events of an attempt, in order; none for an attempt that does not exist."""
-        return await self._transactions.read(
-            lambda state: OUTPUTS_OF_ATTEMPT.all(
-                state.db, task_id=task_id, number=attempt, after=0, limit=self._cfg.limits.outputs + 1
-            )
-        )
+        return await self._transactions.read(lambda state: outputs.tail(state, self._cfg.limits, task_id, attempt))
 
     async def late(
         self, bearer: Bearer, task_id: str, attempt: int, *, limit: int = 200, after: int = -1
@@ -94,7 +89,7 @@ class Attempts:
 
         def run(state: State, caller: Caller) -> Page[LateResult]:
             require_access(state, caller, task_id, Verb.READ_TASK_STATE)
-            final_ok(state, task_id, attempt, caller)
+            glance_at_final(state, task_id, attempt, caller)
             return pages.late_results(state, self._cfg.limits, task_id, attempt, limit=limit, after=after)
 
         return await self._transactions.read_as(bearer, _TRACE, run)
@@ -104,7 +99,7 @@ class Attempts:
 
         def run(state: State, caller: Caller) -> LateResult:
             require_access(state, caller, task_id, Verb.READ_TASK_STATE)
-            final_ok(state, task_id, attempt, caller)
+            glance_at_final(state, task_id, attempt, caller)
             row = LATE_RESULTS.get(state.db, task_id, attempt, index)
             if row is None:
                 raise LateResultNotFound(task_id, attempt, index)

@@ -54,10 +54,11 @@ class FoundRow(Generic[R]):
 
 @dataclass(frozen=True, slots=True)
 class FoundPage(Generic[R]):
-    """The rows of one page, and whether more follow."""
+    """The rows of one page, their size, and whether more follow."""
 
     rows: list[FoundRow[R]]
     more: bool
+    bytes: int = 0
 
 
 class PageSearch(Generic[R]):
@@ -67,7 +68,7 @@ class PageSearch(Generic[R]):
     `unread` the nullable ones that it does not show. Every page has at least one item, however long that is.
     """
 
-    __slots__ = ("_at", "_long", "_read", "_rows", "_sizes", "_table")
+    __slots__ = ("_at", "_long", "_read", "_referring", "_rows", "_sizes", "_table")
 
     def __init__(
         self,
@@ -78,6 +79,7 @@ class PageSearch(Generic[R]):
         unread: tuple[str, ...] = (),
     ) -> None:
         self._rows, self._table, self._long = rows, rows.table, long
+        self._referring = [name for name in long if name in rows.references]
         self._at = {name: rows.codec.names.index(name) for name in long}
         found = sa.select(self._size(unread)).where(*where).order_by(*order).limit(_LIMIT)
         self._sizes = Statement(found)
@@ -94,7 +96,8 @@ class PageSearch(Generic[R]):
         if not count:
             return FoundPage([], more=False)
         cells = self._read[db.dialect].query(db, **values, **limits, page_limit=count)
-        return FoundPage([self._row(db, bounds, row) for row in cells], more=count < len(sizes))
+        rows = [self._row(db, bounds, row) for row in cells]
+        return FoundPage(rows, more=count < len(sizes), bytes=sum(sizes[:count]))
 
     def _row(self, db: Connection, bounds: PageBounds, cells: tuple[Any, ...]) -> FoundRow[R]:
         width = len(self._rows.codec.names)
@@ -104,16 +107,25 @@ class PageSearch(Generic[R]):
             if size is not None and size > bounds.long_bytes:
                 text = row[self._at[name]]
                 if text is None:
-                    text = db.text_beginning(self._table.name, name, cells[-1], bounds.shown_bytes)
+                    text = db.text_beginning(*self._place(name, cells), bounds.shown_bytes)
                 long[name] = Beginning(_first_bytes(text, bounds.shown_bytes), size)
                 row[self._at[name]] = "null"
         return FoundRow(self._rows.codec.decode(tuple(row)), long)
+
+    def _place(self, name: str, cells: tuple[Any, ...]) -> tuple[str, str, int]:
+        """Return table, column and row id of a value (SQLite)."""
+        reference = self._rows.references.get(name)
+        if reference is not None:
+            referred = cells[len(self._rows.codec.names) + len(self._long) + 1 + self._referring.index(name)]
+            if referred is not None:
+                return reference.table, reference.column, referred
+        return self._table.name, name, cells[len(self._rows.codec.names) + len(self._long)]
 
     def _size(self, unread: tuple[str, ...]) -> ColumnElement[int]:
         parts: list[Any] = [sa.literal_column(str(ITEM_BYTES))]
         for column in self._table.columns:
             if isinstance(column.type, sa.Text) and column.name not in unread:
-                length: Any = sa.func.coalesce(sa.func.octet_length(column), sa.literal_column("0"))
+                length: Any = sa.func.coalesce(self._rows.length(column), sa.literal_column("0"))
                 if column.name in self._long:
                     length = sa.case((length > _LONG, _SHOWN), else_=length)
                 parts.append(length)
@@ -125,13 +137,15 @@ class PageSearch(Generic[R]):
             if column.name in unread:
                 shown.append(sa.null().label(column.name))
             elif column.name in self._long:
-                cut = sa.null() if dialect == "sqlite" else sa.func.left(column, _SHOWN)
-                shown.append(sa.case((sa.func.octet_length(column) <= _LONG, column), else_=cut).label(column.name))
+                value: Any = self._rows.read(column)
+                cut = sa.null() if dialect == "sqlite" else sa.func.left(value, _SHOWN)
+                shown.append(sa.case((self._rows.length(column) <= _LONG, value), else_=cut).label(column.name))
             else:
-                shown.append(column)
-        shown += [sa.func.octet_length(self._table.c[name]) for name in self._long]
+                shown.append(self._rows.read(column))
+        shown += [self._rows.length(self._table.c[name]) for name in self._long]
         if dialect == "sqlite" and self._long:
             shown.append(sa.literal_column(f"{self._table.name}.rowid"))
+            shown += [self._rows.references[name].row_id() for name in self._referring]
         return sa.select(*shown).select_from(self._table)
 
 

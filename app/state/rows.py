@@ -97,17 +97,49 @@ _ENCODE: dict[str, Callable[[Any], Any]] = {
 }
 
 
+class Reference:
+    """A text column whose value is that of a column of another table wherever `refers` is not null.
+
+    `key` has the columns that find the other row, by the names that they have there.
+    """
+
+    __slots__ = ("_found", "_refers", "_source", "column", "table")
+
+    def __init__(self, refers: sa.Column[Any], table: sa.Table, column: str, **key: sa.Column[Any]) -> None:
+        self._refers, self.table, self.column = refers, table.name, column
+        self._source = table.alias("referred")
+        self._found = sa.and_(*(self._source.c[name] == own for name, own in key.items()))
+
+    def value(self, own: ColumnElement[Any]) -> ColumnElement[Any]:
+        """Return the value: that of the column `own`, or the other one."""
+        return self._either(own, self._source.c[self.column])
+
+    def size(self, own: ColumnElement[Any]) -> ColumnElement[Any]:
+        """Return the length of the value in bytes; neither database reads it for that."""
+        return self._either(sa.func.octet_length(own), sa.func.octet_length(self._source.c[self.column]))
+
+    def row_id(self) -> ColumnElement[Any]:
+        """Return the id of the row that is referred to, null without one (SQLite)."""
+        return self._either(sa.null(), sa.literal_column("referred.rowid"))
+
+    def _either(self, own: ColumnElement[Any], other: ColumnElement[Any]) -> ColumnElement[Any]:
+        found = sa.select(other).select_from(self._source).where(self._found).correlate(self._refers.table)
+        return sa.case((self._refers.is_(None), own), else_=found.scalar_subquery())
+
+
 class Rows(Generic[R]):
     """One table: get, lock, insert, update and delete by primary key, and prepared searches.
 
-    Created once per table at import; every call takes the transaction's connection.
+    Created once per table at import; every call takes the transaction's connection. Columns named in `references` are
+    read from where their values are stored.
     """
 
-    def __init__(self, table: sa.Table, row: type[R]) -> None:
+    def __init__(self, table: sa.Table, row: type[R], **references: Reference) -> None:
         self.codec = RowCodec(table, row)
         self.table = table
+        self.references = references
         # Names without the table's: the driver hashes the whole statement at each execution.
-        columns: list[ColumnElement[Any]] = [sa.column(name) for name in self.codec.names]
+        columns = [self.read(sa.column(name)) for name in self.codec.names]
         self._select: sa.Select[Any] = sa.select(*columns).select_from(table)
         self._by_key = sa.and_(*(table.c[name] == sa.bindparam(f"key_{name}") for name in self.codec.key))
         self._get = Statement(self._select.where(self._by_key))
@@ -115,6 +147,16 @@ class Rows(Generic[R]):
         self._insert = Statement(sa.insert(table))
         self._delete = Statement(sa.delete(table).where(self._by_key))
         self._updates: dict[tuple[str, ...], Statement] = {}
+
+    def read(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        """Return what reads a column of the table: the column, unless it is one of the `references`."""
+        reference = self.references.get(column.key or "")
+        return column if reference is None else reference.value(column).label(column.key)
+
+    def length(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        """Return the length of a text column in bytes, null without a value; no value is read for that."""
+        reference = self.references.get(column.key or "")
+        return sa.func.octet_length(column) if reference is None else reference.size(column)
 
     def get(self, connection: Connection, *key: Any) -> R | None:
         """Return the row with a primary key."""

@@ -88,6 +88,7 @@ tasks = sa.Table(
     _text("root_task_id", null=True),
     _namespace(),
     _flag("expands", default="1"),
+    _int("result_of", null=True),
     Index("tasks_namespace", "namespace", "id"),
     Index("tasks_status", "namespace", "status", "id"),
     Index("tasks_agent", "namespace", "agent", "id"),
@@ -175,6 +176,7 @@ attempts = sa.Table(
     _int("credential_ends_at", null=True),
     _text("gates", null=True),
     _text("further_keys", null=True),
+    _int("final_seq", null=True),
     _index_of("due_at IS NOT NULL", "attempts_due", "due_at"),
     # What has to be driven, and what is only waited for, in the order of pages.
     _index_of("phase <> 'ended'", "attempts_open", "detached", "task_id", "attempt"),

@@ -14,12 +14,19 @@ from app.domain.tasks import Task
 from app.domain.tokens import ApiKey, HeldId, TokenRecord
 from app.domain.webhooks import Webhook
 from app.state import schema
-from app.state.rows import Rows
+from app.state.rows import Reference, Rows
 from app.state.statements import Connection, Statement
 
 NAMESPACES = Rows(schema.namespaces, Namespace)
 NODES = Rows(schema.nodes, Node)
-TASKS = Rows(schema.tasks, Task)
+LAST_RESULT = Reference(
+    schema.tasks.c.result_of,
+    schema.attempts,
+    "final",
+    task_id=schema.tasks.c.id,
+    attempt=schema.tasks.c.result_of,
+)
+TASKS = Rows(schema.tasks, Task, last_result=LAST_RESULT)
 ATTEMPTS = Rows(schema.attempts, Attempt)
 SESSIONS = Rows(schema.sessions, Session)
 QUESTIONS = Rows(schema.questions, Question)

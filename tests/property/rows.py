@@ -43,8 +43,8 @@ def same_attempt(attempt: ModelAttempt, row: Attempt, rows: Rows, finals: dict[t
     assert row.outputs == attempt.outputs
     key = (row.task_id, row.attempt)
     found = [x for x in rows.outputs if (x.task_id, x.attempt) == key and x.type.value == "final"]
-    assert len(found) <= 1
-    assert (row.final is not None) == bool(found) == (attempt.final is not None)
+    assert len(found) + (row.final_seq is not None) == (row.final is not None) == (attempt.final is not None)
+    assert row.final_seq in (None, row.outputs)
     if row.final is not None and attempt.final is not None:
         assert same_json(finals.setdefault(key, row.final.value), row.final.value)
         assert (row.final, row.final_ok) == (Json.of(attempt.final[0]), attempt.final[1])

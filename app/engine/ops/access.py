@@ -47,7 +47,7 @@ ALLOWED_ON_DESCENDANTS = frozenset({Verb.READ_TASK_STATE, Verb.POLL_TASK, Verb.C
 _H, _T = schema.handles.c, schema.tokens.c
 _HANDLE = Statement(sa.select(_H.task_id).where(_H.digest == sa.bindparam("key")))
 _ROWS_BY_HANDLE = Statement(
-    sa.select(schema.tasks, schema.attempts).where(
+    sa.select(*map(TASKS.read, schema.tasks.c), schema.attempts).where(
         _H.digest == sa.bindparam("key"),
         schema.tasks.c.id == _H.task_id,
         schema.attempts.c.task_id == _H.task_id,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from app.domain.access import ENGINE, Caller
 from app.domain.attempts import Attempt, Phase, Reason, WorkerPayload
+from app.domain.clock import Instant
 from app.domain.errors import AttemptNotFound, AttemptSuperseded, Cancelled, TaskNotFound
 from app.domain.handles import HandleMint
 from app.domain.json import Json
+from app.domain.outputs import Final
 from app.domain.questions import QuestionStatus
 from app.domain.sessions import OperatorKind
 from app.domain.tasks import Task
@@ -166,8 +168,21 @@ def bake_system(state: State, task_id: str, number: int, system: str | None) -> 
         raise AttemptNotFound(task_id, number)
 
 
-_FINAL_OK = Statement(
-    sa.select(_A.final_ok, _A.namespace).where(
+class FinalGlance(NamedTuple):
+    """A look at an attempt's Final that does not read it.
+
+    `seq` is its number if it is stored with the attempt alone, `bytes` the length of its output's body, `at` the end of
+    the attempt.
+    """
+
+    ok: bool
+    seq: int | None
+    bytes: int
+    at: Instant | None
+
+
+_FINAL = Statement(
+    sa.select(_A.namespace, _A.final_ok, _A.final_seq, sa.func.octet_length(_A.final), _A.ended_at).where(
         _A.task_id == sa.bindparam("of_task"), _A.attempt == sa.bindparam("of_attempt")
     )
 )
@@ -181,16 +196,17 @@ def require_task_id(state: State, task_id: str, caller: Caller) -> None:
         raise TaskNotFound(task_id)
 
 
-def final_ok(state: State, task_id: str, number: int, caller: Caller) -> bool | None:
-    """Return the `ok` of the attempt's Final, None without one; the rows are not read.
-
-    Raises TaskNotFound, AttemptNotFound.
-    """
-    found = _FINAL_OK.query(state.db, of_task=task_id, of_attempt=number)
-    if not found or not reaches(caller, found[0][1]):
+def glance_at_final(state: State, task_id: str, number: int, caller: Caller) -> FinalGlance | None:
+    """Return how the attempt's Final looks, None without one. Raises TaskNotFound, AttemptNotFound."""
+    found = _FINAL.query(state.db, of_task=task_id, of_attempt=number)
+    if not found or not reaches(caller, found[0][0]):
         require_task_id(state, task_id, caller)
         raise AttemptNotFound(task_id, number)
-    return None if found[0][0] is None else bool(found[0][0])
+    _, ok, seq, size, at = found[0]
+    if size is None:
+        return None
+    envelope = len(Final(value=Json(""), ok=bool(ok)).body.text)
+    return FinalGlance(bool(ok), seq, envelope + size, at)
 
 
 def require_attempt(state: State, task_id: str, number: int, caller: Caller) -> tuple[Task, Attempt]:

@@ -19,7 +19,7 @@ from app.domain.tasks import TERMINAL, Status, Step, Task, step
 from app.engine.ops import audit
 from app.engine.ops.access import require_access
 from app.engine.ops.queries import lock_task
-from app.engine.ops.settling import end_live, settled_task
+from app.engine.ops.settling import UNCHANGED, end_live, settled_task
 from app.state import schema
 from app.state.state import State
 from app.state.statements import Statement
@@ -152,4 +152,4 @@ def _cancel_one(state: State, task: Task, *, by: str, reason: str | None) -> Tas
     end_live(state, task, Reason.CANCELLED, Status.CANCELLED, reason)
     _REVOKE_TOKENS.change(state.db, of_task=task.id, at=state.now)
     data = {"by": by} | ({"reason": reason} if reason else {})
-    return settled_task(state, task, Status.CANCELLED, result=task.last_result, **data)
+    return settled_task(state, task, Status.CANCELLED, result=UNCHANGED, **data)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from app.domain.attempts import Attempt, Phase, Reason
 from app.domain.errors import AttemptSuperseded, Cancelled, EngineError, FinalConflict, NotStarted
 from app.domain.events import EventKind
-from app.domain.json import NULL, Json
+from app.domain.json import NULL
 from app.domain.limits import Limits
 from app.domain.outputs import Final, LateResult, OutputType
 from app.domain.questions import Ask, Purpose
@@ -128,14 +128,24 @@ def accept(
     state: State, layers: LayerRegistry, task: Task, attempt: Attempt, final: Final, *, worker_gone: bool = False
 ) -> None:
     """Take the first Final of a live attempt and carry out what its layers decide, in this transaction."""
-    body = Json(f'{{"content":{{"kind":"inline","value":{final.value.text}}},"ok":{"true" if final.ok else "false"}}}')
-    columns = outputs.record(state, attempt, OutputType.FINAL, body)
-    columns |= {"final": final.value, "final_ok": final.ok}
     decision: Final | Escalate = final
     if attempt.layers.text != "[]" or layers.base_settles(detached=attempt.detached):
         facts = facts_for(state, task, attempt)
         decision = active_layers(layers, facts, detached=attempt.detached).settle(final)
+    columns = _record(state, attempt, final, held=isinstance(decision, Escalate))
     _carry_out(state, task, attempt, decision, columns, worker_gone=worker_gone)
+
+
+def _record(state: State, attempt: Attempt, final: Final, *, held: bool) -> dict[str, Any]:
+    """Record the Final; return the columns of the attempt's row that are still to be written.
+
+    It is the last output, and stored with the attempt alone; of a held one, outputs may follow.
+    """
+    columns = {"final": final.value, "final_ok": final.ok}
+    if held:
+        return columns | outputs.record(state, attempt, OutputType.FINAL, final.body)
+    numbered = outputs.announce(state, attempt, OutputType.FINAL)
+    return columns | numbered | {"final_seq": numbered["outputs"]}
 
 
 def release(state: State, layers: LayerRegistry, task: Task, attempt: Attempt) -> None:

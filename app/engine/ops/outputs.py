@@ -1,4 +1,4 @@
-"""Outputs of workers before their Final: each is a row and an event on the feed."""
+"""Outputs of workers: each is a row and an event on the feed; a Final is stored with its attempt, unless it is held."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ import sqlalchemy as sa
 from app.domain.attempts import Attempt
 from app.domain.errors import InvalidRequest, OutputNotFound, PayloadTooLarge, QuotaExceeded
 from app.domain.events import EventKind
-from app.domain.json import Json
+from app.domain.json import NULL, Json
 from app.domain.limits import Limits
-from app.domain.outputs import Output, OutputEvent, OutputType
+from app.domain.outputs import Final, Output, OutputEvent, OutputType
 from app.engine.ops import leases
 from app.engine.ops.access import WorkerRows, require_live
+from app.engine.ops.attempts import FinalGlance
 from app.engine.ops.pages import Page, preview
 from app.engine.ops.rules import EngineCfg
 from app.state import schema
-from app.state.paging import FoundRow, PageBounds, PageSearch
+from app.state.paging import ITEM_BYTES, FoundRow, PageBounds, PageSearch
 from app.state.state import State
 from app.state.statements import Statement
 from app.state.tables import ATTEMPTS, OUTPUTS
@@ -32,6 +33,9 @@ _PAGES = PageSearch(
     _O.seq > sa.bindparam("behind"),
     order=(_O.seq,),
     long=("body",),
+)
+_OF_ATTEMPT = OUTPUTS.search(
+    _O.task_id == sa.bindparam("task_id"), _O.attempt == sa.bindparam("number"), order=(_O.seq,), limit=True
 )
 _LENGTH = Statement(
     sa.select(sa.func.octet_length(_O.body)).where(
@@ -113,11 +117,18 @@ def _size(body: Json) -> int:
 
 def record(state: State, attempt: Attempt, kind: OutputType, body: Json) -> dict[str, Any]:
     """Insert the output and emit its event. Returns the columns of the attempt's row that are still to be written."""
-    seq = attempt.outputs + 1
+    columns = announce(state, attempt, kind)
+    seq = columns["outputs"]
     OUTPUTS.insert(
         state.db,
         Output(task_id=attempt.task_id, attempt=attempt.attempt, seq=seq, type=kind, body=body, at=state.now),
     )
+    return columns
+
+
+def announce(state: State, attempt: Attempt, kind: OutputType) -> dict[str, Any]:
+    """Number the next output and emit its event. Returns the columns of the attempt's row that are to be written."""
+    seq = attempt.outputs + 1
     state.emit(
         EventKind.WORKER_OUTPUT,
         namespace=attempt.namespace,
@@ -131,9 +142,9 @@ def record(state: State, attempt: Attempt, kind: OutputType, body: Json) -> dict
 
 
 def page(
-    state: State, limits: Limits, task_id: str, attempt: int, *, ok: bool | None, limit: int, after: int
+    state: State, limits: Limits, task_id: str, attempt: int, final: FinalGlance | None, *, limit: int, after: int
 ) -> Page[Output | LongOutput]:
-    """Return the outputs of an attempt with numbers above `after`, in order. `ok` is that of its Final."""
+    """Return the outputs of an attempt with numbers above `after`, in order."""
     bounds = PageBounds(
         items=limit,
         bytes=limits.page_bytes,
@@ -141,8 +152,44 @@ def page(
         shown_bytes=_BEGINNING_BYTES,
     )
     found = _PAGES.page(state.db, bounds, of_task=task_id, of_attempt=attempt, behind=after)
+    ok = None if final is None else final.ok
     items = [_long(row, ok) if row.long else row.row for row in found.rows]
-    return Page(items, str(found.rows[-1].row.seq) if found.more else None)
+    if found.more or final is None or final.seq is None or final.seq <= after:
+        return Page(items, str(found.rows[-1].row.seq) if found.more else None)
+    is_long = final.bytes > bounds.long_bytes
+    size = ITEM_BYTES + (bounds.shown_bytes if is_long else final.bytes)
+    if items and (len(items) >= limit or found.bytes + size > bounds.bytes):
+        return Page(items, str(found.rows[-1].row.seq))
+    return Page([*items, _final_item(state, task_id, attempt, final, is_long=is_long)], None)
+
+
+def _final_item(state: State, task_id: str, attempt: int, final: FinalGlance, *, is_long: bool) -> Output | LongOutput:
+    """Return a Final that is stored with its attempt."""
+    if not is_long:
+        return find(state, task_id, attempt, final.seq or 0)
+    row = Output(
+        task_id=task_id, attempt=attempt, seq=final.seq or 0, type=OutputType.FINAL, body=NULL, at=final.at or 0
+    )
+    return LongOutput(row, final.bytes, {"ok": Json.of(final.ok)}, ("content",))
+
+
+def tail(state: State, limits: Limits, task_id: str, attempt: int) -> list[Output]:
+    """Return all outputs of an attempt, in order; none for an attempt that does not exist."""
+    found = _OF_ATTEMPT.all(state.db, task_id=task_id, number=attempt, limit=limits.outputs + 1)
+    row = ATTEMPTS.get(state.db, task_id, attempt)
+    return found if row is None or row.final_seq is None else [*found, _final(row)]
+
+
+def _final(attempt: Attempt) -> Output:
+    """Return the output of a Final that is stored with its attempt alone."""
+    return Output(
+        task_id=attempt.task_id,
+        attempt=attempt.attempt,
+        seq=attempt.final_seq or 0,
+        type=OutputType.FINAL,
+        body=Final(value=attempt.final or NULL, ok=bool(attempt.final_ok)).body,
+        at=attempt.ended_at or 0,
+    )
 
 
 def _long(found: FoundRow[Output], ok: bool | None) -> LongOutput:
@@ -164,8 +211,10 @@ def _long(found: FoundRow[Output], ok: bool | None) -> LongOutput:
             return LongOutput(row, body.bytes, fields, (long,))
 
 
-def length(state: State, task_id: str, attempt: int, seq: int) -> int:
+def length(state: State, task_id: str, attempt: int, seq: int, final: FinalGlance | None) -> int:
     """Return how long an output is, in bytes. Raises OutputNotFound."""
+    if final is not None and final.seq == seq:
+        return final.bytes
     found = _LENGTH.query(state.db, of_task=task_id, of_attempt=attempt, of_seq=seq)
     if not found:
         raise OutputNotFound(task_id, attempt, seq)
@@ -175,6 +224,9 @@ def length(state: State, task_id: str, attempt: int, seq: int) -> int:
 def find(state: State, task_id: str, attempt: int, seq: int) -> Output:
     """Return one output. Raises OutputNotFound."""
     row = OUTPUTS.get(state.db, task_id, attempt, seq)
-    if row is None:
+    if row is not None:
+        return row
+    ended = ATTEMPTS.get(state.db, task_id, attempt)
+    if ended is None or ended.final_seq != seq:
         raise OutputNotFound(task_id, attempt, seq)
-    return row
+    return _final(ended)

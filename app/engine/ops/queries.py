@@ -11,9 +11,9 @@ from app.domain.questions import QuestionStatus
 from app.domain.tasks import Task
 from app.state import schema
 from app.state.state import State
-from app.state.tables import LATE_RESULTS, OUTPUTS, QUESTIONS, TASKS
+from app.state.tables import LATE_RESULTS, QUESTIONS, TASKS
 
-_T, _Q, _O, _L = schema.tasks.c, schema.questions.c, schema.outputs.c, schema.late_results.c
+_T, _Q, _L = schema.tasks.c, schema.questions.c, schema.late_results.c
 _OPEN = _Q.status == QuestionStatus.OPEN.value
 
 CHILDREN = TASKS.search(_T.parent_task_id == sa.bindparam("parent"), order=(_T.id,))
@@ -21,15 +21,6 @@ CHILDREN = TASKS.search(_T.parent_task_id == sa.bindparam("parent"), order=(_T.i
 
 OPEN_QUESTIONS = QUESTIONS.search(_Q.task_id == sa.bindparam("task_id"), _OPEN, order=(_Q.key,))
 """The open questions of one task, oldest first."""
-
-OUTPUTS_OF_ATTEMPT = OUTPUTS.search(
-    _O.task_id == sa.bindparam("task_id"),
-    _O.attempt == sa.bindparam("number"),
-    _O.seq > sa.bindparam("after"),
-    order=(_O.seq,),
-    limit=True,
-)
-"""The outputs of one attempt after a sequence number, in order."""
 
 LATE_RESULTS_OF_ATTEMPT = LATE_RESULTS.search(
     _L.task_id == sa.bindparam("task_id"), _L.attempt == sa.bindparam("number"), order=(_L.index,)
@@ -64,6 +55,9 @@ def lock_task(state: State, task_id: str, caller: Caller) -> Task:
     Raises TaskNotFound, also when it lies out of the caller's reach.
     """
     task = TASKS.lock(state.db, task_id)
+    if task is not None and task.result_of is not None and task.last_result is None:
+        # The statement waited for the row, and sees the attempt as it was before.
+        task = TASKS.get(state.db, task_id)
     if task is None or not reaches(caller, task.namespace):
         raise TaskNotFound(task_id)
     return task

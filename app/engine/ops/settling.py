@@ -113,10 +113,12 @@ def pass_or_block(
     """End a live attempt with its Final, writing these columns too: the task passes, is blocked, or is retried."""
     outcome = Outcome.PASS if final.ok else Outcome.BLOCKED
     end_attempt(state, attempt, outcome=outcome, reason=Reason.FINAL, worker_gone=worker_gone, **columns)
+    is_own = final.value is columns.get("final", attempt.final)
+    result = result_of(attempt) if is_own else stored(final.value)
     if final.ok:
-        settle_task(state, task, step(task.id, task.status, Step.FINAL_OK), result=final.value)
+        settle_task(state, task, step(task.id, task.status, Step.FINAL_OK), result=result)
     else:
-        _block_or_retry(state, task, attempt, reason=Reason.FINAL, result=final.value)
+        _block_or_retry(state, task, attempt, reason=Reason.FINAL, result=result)
 
 
 def fail_attempt(
@@ -171,18 +173,32 @@ def _why_lost(state: State, attempt: Attempt) -> str:
 
 # Tasks
 
+Result = dict[str, Any]
+"""The columns of a task's row that make up its result."""
+UNCHANGED: Result = {}
 
-def settle_task(state: State, task: Task, status: Status, *, result: Json | None, **data: Any) -> None:
+
+def stored(value: Json | None) -> Result:
+    """Return the columns of a result that is stored with the task."""
+    return {"last_result": value, "result_of": None}
+
+
+def result_of(attempt: Attempt) -> Result:
+    """Return the columns of a result that is the attempt's Final, which is not stored again."""
+    return {"last_result": None, "result_of": attempt.attempt}
+
+
+def settle_task(state: State, task: Task, status: Status, *, result: Result, **data: Any) -> None:
     """Bring the task to a settled status: open questions are withdrawn, waiters woken, the event emitted."""
     write(state, task, **_settled(state, task, status, result, data))
 
 
-def settled_task(state: State, task: Task, status: Status, *, result: Json | None, **data: Any) -> Task:
+def settled_task(state: State, task: Task, status: Status, *, result: Result, **data: Any) -> Task:
     """Settle the task as `settle_task` does, and return it."""
     return change(state, task, **_settled(state, task, status, result, data))
 
 
-def _settled(state: State, task: Task, status: Status, result: Json | None, data: dict[str, Any]) -> dict[str, Any]:
+def _settled(state: State, task: Task, status: Status, result: Result, data: dict[str, Any]) -> dict[str, Any]:
     """Do what goes with settling a task, and return the fields that its row gets."""
     assert status in SETTLED  # noqa: S101 - every caller passes a constant
     if task.open_questions:
@@ -198,7 +214,7 @@ def _settled(state: State, task: Task, status: Status, result: Json | None, data
     return {
         "status": status,
         "live": False,
-        "last_result": result,
+        **result,
         "open_questions": 0,
         "retry_at": None,
         "settled_at": state.now,
@@ -211,7 +227,7 @@ def settle_after_answer(state: State, task: Task, attempt: Attempt) -> None:
     It ended badly before or while the senior was asked. The answer is kept for the next attempt.
     """
     reason = attempt.reason or Reason.LOST
-    result = task.last_result if reason is Reason.FINAL else failure(reason, attempt.detail)
+    result = UNCHANGED if reason is Reason.FINAL else failure(reason, attempt.detail)
     _block_or_retry(state, task, attempt, reason=reason, result=result)
 
 
@@ -256,12 +272,12 @@ def withdraw_questions(state: State, task: Task, reason: str) -> None:
         state.wake(f"question:{question.key}")
 
 
-def failure(reason: Reason, detail: str | None) -> Json:
+def failure(reason: Reason, detail: str | None) -> Result:
     """Return the result of a task whose attempt ended without one."""
-    return Json.of({"reason": reason.value, "detail": detail})
+    return stored(Json.of({"reason": reason.value, "detail": detail}))
 
 
-def _block_or_retry(state: State, task: Task, attempt: Attempt, *, reason: Reason, result: Json | None) -> None:
+def _block_or_retry(state: State, task: Task, attempt: Attempt, *, reason: Reason, result: Result) -> None:
     """Block the task, or plan its next attempt if its retry policy covers this end."""
     after = step(task.id, task.status, _STEP.get(reason, Step.WORKER_FAILED))
     policy = task.retry_policy()
@@ -272,7 +288,7 @@ def _block_or_retry(state: State, task: Task, attempt: Attempt, *, reason: Reaso
     _wait_for_retry(state, task, result=result, retry_at=state.now + policy.delay_ms(attempt.attempt, state.jitter()))
 
 
-def _wait_for_retry(state: State, task: Task, *, result: Json | None, retry_at: int) -> None:
+def _wait_for_retry(state: State, task: Task, *, result: Result, retry_at: int) -> None:
     """Keep the task running, without a live attempt, until the engine dispatches it again."""
     if task.open_questions:
         withdraw_questions(state, task, "the attempt that asked is over")
@@ -285,4 +301,4 @@ def _wait_for_retry(state: State, task: Task, *, result: Json | None, retry_at: 
         retry_at=retry_at,
     )
     state.due(retry_at)
-    change(state, task, status=Status.RUNNING, live=False, last_result=result, open_questions=0, retry_at=retry_at)
+    write(state, task, status=Status.RUNNING, live=False, **result, open_questions=0, retry_at=retry_at)

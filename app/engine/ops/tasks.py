@@ -55,7 +55,7 @@ _GLANCE = Statement(
     sa.select(
         _T.status,
         _T.version,
-        sa.func.octet_length(_T.directive) + sa.func.coalesce(sa.func.octet_length(_T.last_result), 0),
+        TASKS.length(_T.directive) + sa.func.coalesce(TASKS.length(_T.last_result), 0),
         _T.namespace,
     ).where(_T.id == sa.bindparam("of_task"))
 )
@@ -209,7 +209,7 @@ def post_interim(state: State, caller: Caller, task_id: str, value: Json) -> Tas
         attempt=task.attempt,
         by=caller.subject,
     )
-    return change(state, task, last_result=value)
+    return change(state, task, last_result=value, result_of=None)
 
 
 def inject(state: State, limits: Limits, caller: Caller, task_id: str, prompt: str) -> Task:

@@ -15,7 +15,7 @@ from app.domain.tasks import Status, Step, Task, step
 from app.engine.ops import audit
 from app.engine.ops.principals import require_may_pass
 from app.engine.ops.queries import lock_task
-from app.engine.ops.settling import end_live, settled_task
+from app.engine.ops.settling import UNCHANGED, end_live, settled_task, stored
 from app.state.state import State
 from app.state.tables import LATE_RESULTS
 
@@ -81,7 +81,7 @@ def _judge(
         action = "late_result_adopted"
         detail |= {"verdict": what.name.lower(), "attempt": late.attempt, "index": late.index}
     audit.record(state, caller, action, target=task.id, namespace=task.namespace, **detail)
-    result = value if value is not None else task.last_result
+    result = stored(value) if value is not None else UNCHANGED
     return settled_task(state, task, after, result=result, by=caller.subject, verdict=what.value)
 
 
