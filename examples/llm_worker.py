@@ -21,6 +21,10 @@ LONGEST_S = 300.0
 MAX_TOKENS = 2048
 
 
+class EndpointFailed(Exception):
+    """The model's endpoint gave no answer; a later attempt may get one."""
+
+
 def request_of(system: str, prompt: str) -> tuple[str, dict[str, str], dict[str, Any]]:
     """URL, headers and body of one completion, for the endpoint that the environment has a key for."""
     messages = [{"role": "user", "content": prompt}]
@@ -45,16 +49,16 @@ def text_of(reply: dict[str, Any]) -> str:
 
 
 async def complete(http: httpx.AsyncClient, system: str, prompt: str) -> str:
-    """The model's text. Raises JobFailed with what the endpoint said, for the retry policy to judge."""
+    """The model's text. Raises EndpointFailed, which the task's retry policy covers by default."""
     url, headers, body = request_of(system, prompt)
     try:
         reply = await http.post(url, headers=headers, json=body)
         reply.raise_for_status()
         return text_of(reply.json())
     except httpx.HTTPStatusError as error:
-        raise JobFailed({"error": f"the endpoint answered {error.response.status_code}"}) from error
+        raise EndpointFailed(f"the endpoint answered {error.response.status_code}") from error
     except (httpx.TransportError, KeyError, IndexError, ValueError) as error:
-        raise JobFailed({"error": f"no usable reply: {type(error).__name__}"}) from error
+        raise EndpointFailed(f"no usable reply: {type(error).__name__}") from error
 
 
 async def work(job: Job, http: httpx.AsyncClient) -> JsonValue:

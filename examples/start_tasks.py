@@ -7,10 +7,10 @@ import asyncio
 
 from settings import QUEUE, URL, api_key
 
-from swarmhold import QueueSpawner, Retry, RetryOn, SwarmholdClient
+from swarmhold import QueueSpawner, Retry, SwarmholdClient
 
 TEXTS = ("the quick brown fox", "the fox und der Hund", "to be or not to be")
-RETRY = Retry(max_attempts=3, backoff=1, on=(RetryOn.FAILED, RetryOn.LOST, RetryOn.TIMEOUT))
+RETRY = Retry(max_attempts=3, backoff=1)
 
 
 async def main() -> None:

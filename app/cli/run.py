@@ -20,7 +20,7 @@ from app.cli.task_watch import printing_events
 from swarmhold.encoding import decode
 from swarmhold.errors import ApiProblem
 from swarmhold.models.attempts import Dispatched, Retry
-from swarmhold.models.enums import RetryOn, Status
+from swarmhold.models.enums import Status
 from swarmhold.models.spawners import ExternalSpawner, InProcessSpawner, ProcessSpawner, QueueSpawner, Spawner
 from swarmhold.models.tasks import Task
 from swarmhold.operator import Operator
@@ -42,7 +42,9 @@ External = Annotated[bool, typer.Option("--external", help="Start nothing: show 
 SpawnerText = Annotated[str | None, typer.Option("--spawner", help="Any other spawner, as JSON.")]
 Layers = Annotated[list[str] | None, typer.Option("--layer", help="A layer; may be repeated, outermost last.")]
 Labels = Annotated[list[str] | None, typer.Option("--label", help="A label, name=value; may be repeated.")]
-Attempts = Annotated[int, typer.Option("--attempts", help="How many attempts to make if it fails.", min=1, max=100)]
+Attempts = Annotated[
+    int, typer.Option("--attempts", help="How many attempts to make while its worker fails.", min=1, max=100)
+]
 Timeout = Annotated[float | None, typer.Option("--timeout", help="Seconds that one attempt may take.", min=0.001)]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the task is done.")]
 
@@ -75,7 +77,7 @@ def run(
     chosen = _spawner(queue=queue, program=program, function=function, external=external, text=spawner)
     labels = dict(_pair(text) for text in label or ())
     text = _standard_input() if prompt == "-" else prompt
-    retry = Retry(max_attempts=attempts, on=tuple(RetryOn)) if attempts > 1 else None
+    retry = Retry(max_attempts=attempts) if attempts > 1 else None
 
     async def call() -> Task | None:
         async with operator_session(endpoint) as operator:

@@ -54,7 +54,7 @@ class Reason(StrEnum):
     REFUSED = "refused"
     """A layer refused to let it start."""
     WORKER_FAILED = "worker-failed"
-    """Its worker ended without a Final."""
+    """Its worker ended without a Final, or its program failed and the Final says how."""
     TIMEOUT = "timeout"
     """The task's attempt timeout passed."""
     LOST = "lost"

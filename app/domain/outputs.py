@@ -51,10 +51,14 @@ class OutputEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Final:
-    """The final result of an attempt: a value, and whether the work succeeded."""
+    """The final result of an attempt: a value, and whether the work succeeded.
+
+    `failed`: not the worker decided so, its program failed; the value says how.
+    """
 
     value: Json
     ok: bool
+    failed: bool = False
 
     @property
     def body(self) -> Json:

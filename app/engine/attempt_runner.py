@@ -265,7 +265,7 @@ class AttemptRunner:
         attempt = await self._control.read()
         if attempt is not None and attempt.is_live and self._outlives:
             return  # another server process has taken over both
-        if attempt is not None and attempt.final is not None and attempt.reason is Reason.FINAL:
+        if attempt is not None and attempt.final is not None and attempt.reason in (Reason.FINAL, Reason.WORKER_FAILED):
             await asyncio.wait({joining}, timeout=self._grace_s)
             if joining.done():
                 return

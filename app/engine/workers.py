@@ -9,7 +9,7 @@ from functools import partial
 
 from app.domain.access import Role, Verb
 from app.domain.attempts import Attempt, Reason, WorkerPayload
-from app.domain.errors import EngineError
+from app.domain.errors import EngineError, InvalidRequest
 from app.domain.handles import HandleMint
 from app.domain.json import Json
 from app.domain.names import check_optional
@@ -114,16 +114,20 @@ class Workers:
         value: Json,
         *,
         ok: bool,
+        failed: bool = False,
         task_id: str | None = None,
         attempt: int | None = None,
         verb: Verb = Verb.EMIT_OUTPUT,
     ) -> None:
         """Submit the final result of the credential's attempt. The first one wins; repeating it changes nothing.
 
-        Raises TokenTaskMismatch, NotStarted, FinalConflict, AttemptSuperseded, Cancelled; a result that
-        comes too late is kept as a late result.
+        `failed`: the worker's program failed, and the attempt ends as one whose worker ended without a result. Raises
+        InvalidRequest where `ok` contradicts that, TokenTaskMismatch, NotStarted, FinalConflict, AttemptSuperseded,
+        Cancelled; a result that comes too late is kept as a late result.
         """
-        final = Final(value=value, ok=ok)
+        if ok and failed:
+            raise InvalidRequest("false when ok is true: a program that failed has no good result", "failed")
+        final = Final(value=value, ok=ok, failed=failed)
 
         def run(state: State, found: WorkerRows) -> CommitThenRaise[EngineError] | None:
             require_same_task(state, found, task_id, verb)

@@ -44,6 +44,11 @@ SINCE = parameter("since", _COUNT, "Return as soon as the version is greater.")
 OK = parameter(
     "ok", {"type": "string", "enum": ["true", "false", "1", "0"], "default": "true"}, "Whether it succeeded."
 )
+FAILED = parameter(
+    "failed",
+    {"type": "string", "enum": ["true", "false", "1", "0"], "default": "false"},
+    "Whether the worker's program failed: retried by policies that cover `failed`. `ok` is false then.",
+)
 AFTER = parameter("after", _COUNT, "Begin after this cursor, 0 from the beginning; live without it.")
 LAST = parameter("last", {**_COUNT, "maximum": 1000}, "Begin with so many of the latest events; `after` wins.")
 TYPES = parameter(

@@ -11,11 +11,10 @@ from typing import Any
 from app.cli.demo.queue_worker import QUEUE
 from swarmhold import SwarmholdClient, Worker
 from swarmhold.models.attempts import Retry
-from swarmhold.models.enums import RetryOn
 from swarmhold.models.shapes import JsonValue
 from swarmhold.models.spawners import QueueSpawner
 
-RETRY = Retry(max_attempts=6, backoff=0.2, max_backoff=2.0, on=tuple(RetryOn))
+RETRY = Retry(max_attempts=6, backoff=0.2, max_backoff=2.0)
 HOLD = timedelta(seconds=20)
 
 

@@ -33,7 +33,7 @@ async def work(job: Job) -> JsonValue:
             return {"path": name, **found}
         case "stumbler":
             if job.attempt == 1:
-                raise JobFailed({"path": name, "error": "stumbled, as it always does at first"})
+                raise RuntimeError(f"stumbled over {name}, as it always does at first")
             return {"path": name, "attempt": job.attempt, **text_analysis.statistics(text)}
         case other:
             raise JobFailed({"error": f"there is no agent {other} here"})

@@ -112,13 +112,14 @@ def pass_or_block(
 ) -> None:
     """End a live attempt with its Final, writing these columns too: the task passes, is blocked, or is retried."""
     outcome = Outcome.PASS if final.ok else Outcome.BLOCKED
-    end_attempt(state, attempt, outcome=outcome, reason=Reason.FINAL, worker_gone=worker_gone, **columns)
+    reason = Reason.WORKER_FAILED if final.failed else Reason.FINAL
+    end_attempt(state, attempt, outcome=outcome, reason=reason, worker_gone=worker_gone, **columns)
     is_own = final.value is columns.get("final", attempt.final)
     result = result_of(attempt) if is_own else stored(final.value)
     if final.ok:
         settle_task(state, task, step(task.id, task.status, Step.FINAL_OK), result=result)
     else:
-        _block_or_retry(state, task, attempt, reason=Reason.FINAL, result=result)
+        _block_or_retry(state, task, attempt, reason=reason, result=result)
 
 
 def fail_attempt(

@@ -16,6 +16,7 @@ from app.http.errors import MalformedBody, UnsupportedMediaType
 from app.http.holds import Drained
 from app.http.idempotency import idempotency_of
 from app.http.parameters import (
+    FAILED,
     OK,
     OPTIONAL_TASK_ID,
     Hold,
@@ -69,17 +70,19 @@ def _asked_task(text: str | None) -> str | None:
     "/submit",
     status_code=204,
     openapi_extra=requires(Verb.EMIT_OUTPUT, credential="worker")
-    | documented(parameters=(OK,), optional=True, content={bodies.JSON_TYPE: {}, TEXT: {"type": "string"}}),
+    | documented(parameters=(OK, FAILED), optional=True, content={bodies.JSON_TYPE: {}, TEXT: {"type": "string"}}),
 )
 async def submit(request: Request) -> Reply:
     """Submit the raw body as the attempt's result. Text loses trailing white space; JSON is decoded."""
     context, scope = context_of(request), request.scope
     bearer = auth.bearer(scope)
-    ok = boolean_of(query_of(scope).get("ok"), "ok", default=True)
+    query = query_of(scope)
+    failed = boolean_of(query.get("failed"), "failed", default=False)
+    ok = boolean_of(query.get("ok"), "ok", default=not failed)
     kind = _submitted_kind(*bodies.media_type(scope))
     body = await bodies.read(scope, request.receive, bodies.size_limit(scope, context.settings.limits))
     value = await bodies.json_of(body, context.settings.limits) if kind == bodies.JSON_TYPE else _text(body)
-    await context.engine.workers.submit(bearer, value, ok=ok, verb=Verb.EMIT_OUTPUT)
+    await context.engine.workers.submit(bearer, value, ok=ok, failed=failed, verb=Verb.EMIT_OUTPUT)
     return replies.NO_CONTENT
 
 
@@ -113,7 +116,7 @@ async def result(request: Request) -> Reply:
     body = bodies.validated(WorkerResultRequest, decoded)
     value = await bodies.encoded_value(raw, body.value)
     await context.engine.workers.submit(
-        bearer, value, ok=body.ok, task_id=body.task_id, attempt=body.attempt, verb=Verb.POST_RESULT
+        bearer, value, ok=body.ok, failed=body.failed, task_id=body.task_id, attempt=body.attempt, verb=Verb.POST_RESULT
     )
     return replies.NO_CONTENT
 

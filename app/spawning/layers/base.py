@@ -47,4 +47,4 @@ class SinkLayer(Layer):
         meant = as_exact_final(final.value.value)
         if meant is None:
             return final
-        return Final(value=meant.value, ok=meant.ok and final.ok)
+        return replace(final, value=meant.value, ok=meant.ok and final.ok)

@@ -145,7 +145,10 @@ class Unanswered(Error):
 
 
 class JobFailed(Error):
-    """Raised by a job's function to end the attempt without success, with `value` as its result."""
+    """Raised by a job's function as its verdict: the attempt ends without success, with `value` as its result.
+
+    No retry policy repeats a verdict unless it covers `blocked`; any other exception is a failure, and is retried.
+    """
 
     def __init__(self, value: JsonValue) -> None:
         super().__init__(value)

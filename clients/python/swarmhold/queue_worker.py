@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from swarmhold.call_retry import TRANSIENT_STATUSES
@@ -23,11 +24,21 @@ _WATCH_AGAIN_S = 1.0
 _UNFIT_RESULT = frozenset({400, 413, 422})
 
 
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """The end of a job; `failed`: by an exception that is no verdict."""
+
+    value: JsonValue
+    ok: bool = True
+    failed: bool = False
+
+
 class QueueWorker:
     """Claims jobs from one queue until it is stopped and runs up to `concurrency` of them at once.
 
-    `work` is called with each `Job`; what it returns is submitted as a pass, `JobFailed` or any other exception as a
-    failure. It is cancelled when its attempt is over for the server: within a second when its task is cancelled, for
+    `work` is called with each `Job`; what it returns is submitted as a pass. `JobFailed` is the worker's own verdict:
+    the task is blocked with its value. Any other exception is a failure of the program, which `Retry(max_attempts=3)`
+    retries. It is cancelled when its attempt is over for the server: within a second when its task is cancelled, for
     which a long poll of the task is parked beside each job; at the next heartbeat in every other case (superseded,
     lease lost). Heartbeats go out in the background every third of the lease, and at least every `heartbeat`.
     """
@@ -117,13 +128,13 @@ class QueueWorker:
             if working.cancelled():
                 log.info("job stopped", extra={"task_id": job.task_id, "attempt": job.attempt})
             else:
-                await _report(job, *working.result())
+                await _report(job, working.result())
         finally:
             for task in (watching, beating, working):
                 task.cancel()
             await asyncio.gather(watching, beating, working, return_exceptions=True)
 
-    async def _keep_lease(self, job: Job, skew: timedelta, working: asyncio.Task[tuple[JsonValue, bool]]) -> None:
+    async def _keep_lease(self, job: Job, skew: timedelta, working: asyncio.Task[_Result]) -> None:
         expires_at = job.claim.lease_expires_at
         while True:
             pause = renewal_pause(expires_at, server_now=datetime.now(UTC) + skew, longest=self._heartbeat)
@@ -144,7 +155,7 @@ class QueueWorker:
             expires_at = beat.expires_at
 
 
-async def _watch(job: Job, working: asyncio.Task[tuple[JsonValue, bool]]) -> None:
+async def _watch(job: Job, working: asyncio.Task[_Result]) -> None:
     """Cancel the job as soon as its task is cancelled. Whatever else ends the attempt is found by the heartbeats."""
     while True:
         try:
@@ -162,36 +173,36 @@ async def _watch(job: Job, working: asyncio.Task[tuple[JsonValue, bool]]) -> Non
         log.info("task was cancelled", extra={"task_id": job.task_id, "attempt": job.attempt})
 
 
-async def _invoke(work: Callable[[Job], Awaitable[JsonValue]], job: Job) -> tuple[JsonValue, bool]:
-    """Return the result to submit, and whether it is a success."""
+async def _invoke(work: Callable[[Job], Awaitable[JsonValue]], job: Job) -> _Result:
+    """Return the result to submit."""
     try:
-        return await work(job), True
+        return _Result(await work(job))
     except JobFailed as failed:
-        return failed.value, False
+        return _Result(failed.value, ok=False)
     except Exception as error:
         # Whatever a job raises is the attempt's failure, and is reported as such.
         log.exception("job failed", extra={"task_id": job.task_id, "attempt": job.attempt})
-        return {"error": type(error).__name__, "detail": str(error)}, False
+        return _Result({"error": type(error).__name__, "detail": str(error)}, ok=False, failed=True)
 
 
-async def _report(job: Job, value: JsonValue, ok: bool) -> None:
+async def _report(job: Job, result: _Result) -> None:
     """Submit the result; one that the server or JSON cannot take becomes a failure that says so."""
     try:
-        await _submit(job, value, ok)
+        await _submit(job, result)
     except InvalidArgument as error:
-        await _submit(job, {"error": "result-not-json", "detail": str(error)}, ok=False)
+        await _submit(job, _Result({"error": "result-not-json", "detail": str(error)}, ok=False, failed=True))
     except ApiProblem as problem:
         if problem.status in _UNFIT_RESULT:
-            await _submit(job, {"error": problem.code, "detail": problem.detail}, ok=False)
+            await _submit(job, _Result({"error": problem.code, "detail": problem.detail}, ok=False, failed=True))
 
 
-async def _submit(job: Job, value: JsonValue, ok: bool) -> None:
+async def _submit(job: Job, result: _Result) -> None:
     """Submit a result. One that does not count any more is only logged: the server keeps late results."""
     try:
-        await job.worker.submit(value, ok=ok)
+        await job.worker.submit(result.value, ok=result.ok, failed=result.failed)
     except InvalidArgument:
         raise
     except Error as error:
         log.warning("result not taken", extra={"task_id": job.task_id, "attempt": job.attempt, "reason": str(error)})
-        if isinstance(error, ApiProblem) and error.status in _UNFIT_RESULT and ok:
+        if isinstance(error, ApiProblem) and error.status in _UNFIT_RESULT and result.ok:
             raise

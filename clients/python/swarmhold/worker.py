@@ -28,25 +28,28 @@ class Worker(TaskCalls, QuestionCalls):
         """Return what is to be done; with `task_id` the server checks that it is this worker's task."""
         return read(WorkerPrompt, await self._transport.get(f"{self._prefix}/prompt", params={"task_id": task_id}))
 
-    async def submit(self, value: JsonValue, *, ok: bool = True) -> None:
+    async def submit(self, value: JsonValue, *, ok: bool = True, failed: bool = False) -> None:
         """End the attempt with a JSON value. A repetition is accepted, so the call is repeated until it succeeds.
+
+        `failed` says that the program failed, and `value` how: such an attempt is retried by a `Retry` that covers
+        `failed`, as every one does by default. `ok=False` alone is the worker's verdict.
 
         Raises:
             ApiProblem: `final-conflict` when another Final stands; 409 when the attempt is over. Such a late value is
                 kept by the server and may be adopted.
         """
-        await self._submit(encode(value), JSON_TYPE, ok=ok)
+        await self._submit(encode(value), JSON_TYPE, ok=ok and not failed, failed=failed)
 
     async def submit_text(self, text: str, *, ok: bool = True) -> None:
         """End the attempt with a text, of which trailing white space is cut; otherwise like `submit`."""
         await self._submit(text.encode(), "text/plain; charset=utf-8", ok=ok)
 
-    async def _submit(self, content: bytes, content_type: str, *, ok: bool) -> None:
+    async def _submit(self, content: bytes, content_type: str, *, ok: bool, failed: bool = False) -> None:
         await self._transport.send(
             Call(
                 method="POST",
                 path=f"{self._prefix}/submit",
-                params={"ok": "true" if ok else "false"},
+                params={"ok": "true" if ok else "false", **({"failed": "true"} if failed else {})},
                 content=content,
                 content_type=content_type,
                 repeatable=True,

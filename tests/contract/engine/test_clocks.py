@@ -363,11 +363,12 @@ async def test_a_policy_ends(swarm: Swarm, function: ScriptedFunction) -> None:
     assert (await swarm.row(task_id)).attempt == 2
 
 
-@pytest.mark.parametrize("ending", ALL)
+@pytest.mark.parametrize("ending", [*ALL, "says that it failed"])
 @pytest.mark.parametrize("covered", [True, False])
 async def test_only_covered_endings_are_tried_again(swarm: Swarm, ending: str, covered: bool) -> None:
-    """Each of the four endings, named by the policy or not."""
-    on = (ending,) if covered else tuple(name for name in ALL if name != ending)
+    """Each of the four endings, named by the policy or not; a program that reports its failure is one that failed."""
+    name_of_it = ending if ending in ALL else "failed"
+    on = (name_of_it,) if covered else tuple(name for name in ALL if name != name_of_it)
     task_id = await swarm.task(retry=policy(on=on), attempt_timeout_ms=120_000)
     if ending == "failed":
         await swarm.engine.dispatcher.dispatch(swarm.operator, task_id, IN_PROCESS)
@@ -377,6 +378,9 @@ async def test_only_covered_endings_are_tried_again(swarm: Swarm, ending: str, c
         handle = await claimed(swarm)
         if ending == "blocked":
             await swarm.engine.workers.submit(handle, Json.of("no"), ok=False)
+        elif ending == "says that it failed":
+            await swarm.engine.workers.submit(handle, Json.of("a bug"), ok=False, failed=True)
+            assert (await swarm.row(task_id)).last_result == Json.of("a bug")
         elif ending == "lost":
             await swarm.pass_time(60)
         else:

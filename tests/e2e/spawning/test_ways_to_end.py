@@ -3,7 +3,7 @@
 | | passes | says not ok | breaks | cannot start | refused | times out | cancelled | no heartbeat | superseded |
 |---|---|---|---|---|---|---|---|---|---|
 | external | by handle | blocked | says so | nothing starts | refused | timeout | heartbeat | lost | fenced |
-| queue | by its loop | blocked | says so | nothing starts | refused | timeout | loop cancels | lost | fenced |
+| queue | by its loop | blocked | worker-failed | nothing starts | refused | timeout | loop cancels | lost | fenced |
 | operator | by handle | blocked | says so | worker-failed | refused | timeout | `cancel` | lost | fenced |
 | operator-replying | by its ack | blocked | worker-failed | (breaks) | refused | timeout | `cancel` | lost | fenced |
 | http | by handle | blocked | says so | spawn-failed | refused | timeout | heartbeat | lost | fenced |

@@ -13,7 +13,7 @@ from swarmhold.models.spawners import ExternalSpawner, HttpSpawner, OperatorSpaw
 from swarmhold.tasks import TaskCalls
 from tests.support.rigs.backend import ID
 from tests.support.rigs.rig import ControlledWorker, Rig
-from tests.support.rigs.stage import FAILED, Stage
+from tests.support.rigs.stage import FAILED, RAISED, Stage
 from tests.support.waiting import eventually, present
 
 
@@ -89,7 +89,7 @@ class QueueRig(Rig):
     """A worker that claims, by the client's own loop. Each task has a queue of its own."""
 
     kind = "queue"
-    broken = FAILED
+    broken = RAISED
 
     def spawner(self, task_id: str) -> Spawner:
         return QueueSpawner(queue=task_id)

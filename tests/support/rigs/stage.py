@@ -41,14 +41,16 @@ CALL_RETRY = CallRetry(
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How an attempt ended."""
+    """How an attempt ended, and whether a Final of its worker stands."""
 
     outcome: Outcome
     reason: Reason
+    final: bool = False
 
 
-PASSED = End(Outcome.PASS, Reason.FINAL)
-FAILED = End(Outcome.BLOCKED, Reason.FINAL)
+PASSED = End(Outcome.PASS, Reason.FINAL, final=True)
+FAILED = End(Outcome.BLOCKED, Reason.FINAL, final=True)
+RAISED = End(Outcome.BLOCKED, Reason.WORKER_FAILED, final=True)
 BROKE = End(Outcome.BLOCKED, Reason.WORKER_FAILED)
 NOT_STARTED = End(Outcome.BLOCKED, Reason.SPAWN_FAILED)
 REFUSED = End(Outcome.BLOCKED, Reason.REFUSED)
@@ -184,7 +186,7 @@ class Stage:
         code = "cancelled" if cancelled else "attempt-superseded"
         await conflict(code, worker.prompt())
         await conflict(code, worker.progress("still here"))
-        await conflict("final-conflict" if end.reason is Reason.FINAL else code, worker.submit("an afterthought"))
+        await conflict("final-conflict" if end.final else code, worker.submit("an afterthought"))
         if cancelled:
             assert (await worker.heartbeat()).cancelled
         else:

@@ -24,6 +24,7 @@ class Jobs(httpx.AsyncBaseTransport):
         self.prompts = list(prompts)
         self.lease = timedelta(milliseconds=lease_ms)
         self.submitted: dict[str, tuple[Any, bool]] = {}
+        self.failed: set[str] = set()
         self.done = asyncio.Event()
         self.beats = 0
         self.cancelled = asyncio.Event()
@@ -64,6 +65,8 @@ class Jobs(httpx.AsyncBaseTransport):
             return self.refuse_submits.pop(0)
         handle = request.headers["authorization"].removeprefix("Bearer ")
         self.submitted[handle] = (orjson.loads(request.content), request.url.params["ok"] == "true")
+        if request.url.params.get("failed") == "true":
+            self.failed.add(handle)
         return httpx.Response(204)
 
 
@@ -125,6 +128,7 @@ async def test_failures_are_submitted_as_such() -> None:
     assert jobs.submitted["wh-verdict"] == ({"missing": 3}, False)
     assert jobs.submitted["wh-crash"] == ({"error": "KeyError", "detail": "'x'"}, False)
     assert jobs.submitted["wh-unfit"][0]["error"] == "result-not-json"
+    assert jobs.failed == {"wh-crash", "wh-unfit"}
 
 
 async def test_a_result_too_large_becomes_a_failure() -> None:

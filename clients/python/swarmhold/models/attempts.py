@@ -119,8 +119,9 @@ class Retry(Request):
     """The n-th retry waits `min(backoff * multiplier**(n-1), max_backoff)` seconds.
 
     `jitter` spreads that wait by up to its fraction either way. `max_attempts` counts the
-    first attempt too, so 1 means that nothing is retried. A Final that is not ok is tried again only if `on` has
-    `blocked`.
+    first attempt too, so 1 means that nothing is retried. `on` says after which ends an attempt is repeated: by
+    default when its worker's program failed or could not be started (`failed`), its time was up or it was lost. A
+    worker's own verdict, such as a `JobFailed`, is a result: it is tried again only if `on` has `blocked`.
     """
 
     max_attempts: Annotated[int, Field(strict=True, ge=1, le=100), integral] = 1

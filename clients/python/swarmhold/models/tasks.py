@@ -106,11 +106,15 @@ class DirectiveRequest(Request):
 
 
 class WorkerResultRequest(Request):
-    """A worker's Final with checks: `task_id`, and `attempt` if given, must be its own."""
+    """A worker's Final with checks: `task_id`, and `attempt` if given, must be its own.
+
+    `failed`: the worker's program failed, so that policies which cover `failed` retry it; `ok` is false then.
+    """
 
     task_id: TaskId
     value: JsonValue
     ok: StrictBool = True
+    failed: StrictBool = False
     attempt: Annotated[int, Field(strict=True, ge=1, le=2**31 - 1), integral] | None = None
 
 
