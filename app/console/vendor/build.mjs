@@ -17,7 +17,7 @@ mkdirSync(target, { recursive: true });
 
 const { metafile } = await build({
   absWorkingDir: here,
-  entryPoints: ["preact", "schemas", "plot"].map((name) => join("entries", `${name}.js`)),
+  entryPoints: ["markdown", "preact", "schemas", "plot"].map((name) => join("entries", `${name}.js`)),
   outdir: target,
   bundle: true,
   splitting: true,

@@ -12,10 +12,10 @@ from app.console.files import STATIC
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="no node is installed")
 
 
-def of(module: str, expression: str) -> Any:
+def of(module: str, expression: str, before: str = "") -> Any:
     """The value of an expression over a module's exports, named `m`."""
     where = json.dumps((STATIC / "js" / module).as_uri())
-    script = f"import * as m from {where};\nconsole.log(JSON.stringify({expression}));"
+    script = f"{before}import * as m from {where};\nconsole.log(JSON.stringify({expression}));"
     done = subprocess.run(
         ["node", "--input-type=module", "-"], input=script, capture_output=True, text=True, check=True, timeout=100
     )
@@ -45,8 +45,26 @@ def test_what_cannot_be_seen_is_named() -> None:
 def test_a_line_is_one_line() -> None:
     """However long and broken the text is."""
     assert of("text/visible.js", 'm.line("a\\n\\n b " + "c".repeat(1e6), 10)') == "a b cccccc…"
-    assert of("text/visible.js", 'm.lineOf({ title: "T", more: 1 })') == "T"
-    assert of("text/visible.js", "m.lineOf([1, null])") == "[1,null]"
+
+
+@pytest.mark.parametrize(
+    ("question", "title"),
+    [
+        ({"title": "T", "more": 1}, "T"),
+        ([1, None], "1, null"),
+        ([{}, {}], "2 items"),
+        ("# Deploy **api**?\n\n> See [the run](https://ci.example/1)", "Deploy api? See the run"),
+        ({"tool": "bash", "arguments": {"command": "rm -rf x"}}, "bash: rm -rf x"),
+        ({"kind": "deploy", "to": {"env": "prod", "n": 2}}, "kind: deploy · to.env: prod · to.n: 2"),
+        ("snake_case_name stays * 2", "snake_case_name stays * 2"),
+        (9007199254740993, "9007199254740993"),
+    ],
+)
+def test_a_question_is_called_by_its_own_words(question: Any, title: str) -> None:
+    """Neither JSON nor the marks of Markdown stand in a list."""
+    script = f"import {{ parse }} from {json.dumps((STATIC / 'js/text/json.js').as_uri())};"
+    read = f"parse({json.dumps(json.dumps(question))})"
+    assert of("text/title.js", f"m.lineOf({read}, 200)", script) == title
 
 
 def test_schemas_are_bounded_before_a_form_is_made() -> None:

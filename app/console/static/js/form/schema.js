@@ -99,6 +99,14 @@ export function optionsOf(schema) {
   return listed.map(({ const: value, title, description }) => ({ value, title, description }));
 }
 
+const WORDED = new Set(["value", "label", "description", "danger"]);
+
+/** Returns a choice as it is drawn: a value, or beside it the asker's words, and whether to ask once more. */
+export function choiceOf(choice) {
+  const worded = isObject(choice) && "value" in choice && typeof choice.label === "string" && Object.keys(choice).every((name) => WORDED.has(name));
+  return worded ? { value: choice.value, title: choice.label, description: choice.description, danger: choice.danger === true } : { value: choice };
+}
+
 /** Returns whether the schema accepts any plain text. */
 export const wantsText = (schema) => !schema || (isObject(schema) && schema.type === "string" && !schema.format && !["enum", "const", "oneOf", "anyOf", "$ref", "allOf"].some((name) => name in schema));
 

@@ -4,20 +4,21 @@ import { computed, signal } from "../../vendor/preact.js";
 import { Backoff, rest } from "../net/backoff.js";
 import { call } from "../net/api.js";
 import { keep, kept } from "./kept.js";
-import { keepDraft } from "./drafts.js";
+import { keepDraft, keepNote } from "./drafts.js";
 import { notify } from "./notices.js";
-import { fetchQuestion, noteAnswered, open } from "./questions.js";
-import { questionLine } from "../text/visible.js";
+import { fetchQuestion, noteNow, open } from "./questions.js";
+import { questionLine } from "../text/title.js";
 import { ask, held, may } from "./session.js";
+import { snooze, snoozed } from "./snoozed.js";
 
 const NAME = "sending";
 const UNDO_MS = 5_000;
 export const PENDING = new Set(["waiting", "sending"]);
 
-/** key → {value, by, about, state: waiting | sending | refused, since, code?, detail?} */
+/** key → {value, comment?, by, about, state: waiting | sending | refused, since, code?, detail?} */
 export const sending = signal(kept(NAME, {}));
-/** The open questions without those whose answer is on its way. */
-export const unanswered = computed(() => open.value.filter((one) => !PENDING.has(sending.value[one.key]?.state)));
+/** The open questions without those whose answer is on its way or that were put off. */
+export const unanswered = computed(() => open.value.filter((one) => !PENDING.has(sending.value[one.key]?.state) && !snoozed.value.has(one.key)));
 
 const timers = new Map();
 
@@ -28,10 +29,11 @@ function put(key, entry) {
 }
 
 /** Takes an answer, which leaves in five seconds unless it is undone. */
-export function answer(question, value) {
+export function answer(question, value, comment = "") {
   const { key } = question;
   if (PENDING.has(sending.value[key]?.state)) return;
-  put(key, { value, by: held.value?.name, about: questionLine(question, 80), state: "waiting", since: Date.now() });
+  snooze(key, 0);
+  put(key, { value, ...(comment.trim() ? { comment: comment.trim() } : {}), by: held.value?.name, about: questionLine(question, 80), state: "waiting", since: Date.now() });
   schedule(key, UNDO_MS);
 }
 
@@ -47,6 +49,7 @@ export function undo(key) {
   return true;
 }
 
+const bodyOf = ({ value, comment }) => ({ value, comment });
 const pathOf = (key) => `/v1/senior/questions/${encodeURIComponent(key)}/answer`;
 
 /** Sends an answer, with retries until the server has decided. */
@@ -58,8 +61,9 @@ async function send(key) {
   for (;;) {
     if (!may("senior")) return undefined;
     try {
-      noteAnswered(await ask("senior", "POST", pathOf(key), { body: { value: entry.value } }));
+      noteNow(await ask("senior", "POST", pathOf(key), { body: bodyOf(entry) }));
       keepDraft(key, null);
+      keepNote(key, "");
       return put(key, null);
     } catch (problem) {
       if (problem.status === 401) return undefined;
@@ -99,5 +103,5 @@ export async function sendWaiting() {
 addEventListener("pagehide", () => {
   const credential = held.value?.tokens.senior;
   for (const [key, entry] of Object.entries(sending.value))
-    if (credential && entry.state === "waiting") call(credential, "POST", pathOf(key), { body: { value: entry.value }, keepalive: true }).catch(() => {});
+    if (credential && entry.state === "waiting") call(credential, "POST", pathOf(key), { body: bodyOf(entry), keepalive: true }).catch(() => {});
 });

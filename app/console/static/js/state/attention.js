@@ -1,6 +1,7 @@
 // Draws attention to new questions: a count in the title, and notifications once they are allowed.
 import { effect, signal } from "../../vendor/preact.js";
-import { line, questionLine } from "../text/visible.js";
+import { questionLine } from "../text/title.js";
+import { line } from "../text/visible.js";
 import { addressOf } from "./route.js";
 import { loaded, open } from "./questions.js";
 

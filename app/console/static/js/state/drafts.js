@@ -19,5 +19,13 @@ export function keepDraft(key, draft) {
   return false;
 }
 
+const NOTE = "note.";
+
+/** The comment that is to go with an answer, as far as it is written. */
+export const noteOf = (key) => kept(NOTE + key, "");
+
+/** Stores a comment; an empty one is deleted. */
+export const keepNote = (key, text) => keep(NOTE + key, text || null);
+
 /** The keys of all questions that have a draft. */
 export const draftedKeys = () => [...large.keys(), ...keptNames(PREFIX).map((name) => name.slice(PREFIX.length))];

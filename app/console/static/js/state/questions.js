@@ -1,4 +1,4 @@
-// The questions known to this console: all open ones, and those settled since it was opened.
+// The questions known to this console: all open ones, and those of the others that it has seen.
 import { batch, computed, signal } from "../../vendor/preact.js";
 import { byUrgency } from "../text/order.js";
 import { draftedKeys } from "./drafts.js";
@@ -10,6 +10,7 @@ const PAGE = 100;
 const LARGE = 8_000;
 const MOST_SETTLED = 200;
 const GATHER_MS = 300;
+const MOVING = new Set(["question_escalated", "question_claimed", "question_released"]);
 const SETTLING = new Set(["senior_answered", "question_withdrawn", "question_expired"]);
 
 const known = signal(new Map());
@@ -18,11 +19,6 @@ export const loaded = signal(false);
 
 /** Open questions, most urgent first. */
 export const open = computed(() => [...known.value.values()].filter((one) => one.status === "open").sort(byUrgency));
-const decidedAt = ({ answered_at: at, seenAt }) => (at ? Date.parse(at) : seenAt);
-/** Those that are done, the latest decision first. */
-export const settled = computed(() =>
-  [...known.value.values()].filter((one) => one.status !== "open").sort((one, other) => decidedAt(other) - decidedAt(one)),
-);
 
 /** Returns the question, or null when it is not known here. */
 export const questionOf = (key) => known.value.get(key) ?? null;
@@ -66,9 +62,12 @@ function slim(question) {
 /** Everything about one question, fetched now. Throws Problem. */
 export async function fetchQuestion(key) {
   const question = await ask(may("senior") ? "senior" : "any", "GET", may("senior") ? `/v1/senior/questions/${key}` : `/v1/operator/questions/${key}?hold=0`);
-  note(question);
+  note(whole(question));
   return question;
 }
+
+/** A question that the server has told whole: without a claim, nobody is on it. */
+const whole = (question) => ({ claim: null, ...question });
 
 /** The questions of one task, oldest first. Throws Problem. */
 export async function questionsOfTask(taskId) {
@@ -76,9 +75,9 @@ export async function questionsOfTask(taskId) {
   return page.items;
 }
 
-/** Stores the server's reply to an answer, at once. */
-export function noteAnswered(question) {
-  note(question);
+/** Stores the server's reply to a change, at once. */
+export function noteNow(question) {
+  note(whole(question));
   flush();
 }
 
@@ -100,7 +99,7 @@ async function readAll() {
     const page = await ask("senior", "GET", "/v1/senior/questions", { query: { status: "open", limit: PAGE, cursor } });
     for (const question of page.items) {
       before.delete(question.key);
-      note(question);
+      note(whole(question));
     }
     cursor = page.next_cursor;
   } while (cursor);
@@ -135,7 +134,7 @@ onEvents((events) => {
   for (const event of events) {
     if (event.kind === "senior_queried" && !known.value.has(event.key)) gather(event.key);
     if (SETTLING.has(event.kind) && known.value.get(event.key)?.status === "open") gather(event.key);
-    if (event.kind === "question_escalated") gather(event.key);
+    if (MOVING.has(event.kind)) gather(event.key);
   }
 });
 

@@ -45,18 +45,3 @@ export function line(text, limit = 200) {
 export function textOf(value) {
   return typeof value === "string" ? value : stringify(value, 2);
 }
-
-/** Returns one line for a question. A list shows no long one that is not text. */
-export function questionLine({ question, cut }, limit) {
-  return question === null && cut?.includes("question") ? "A long question" : lineOf(question, limit);
-}
-
-/** Returns one line for a JSON value: its most likely text property, else the JSON. */
-export function lineOf(value, limit) {
-  if (typeof value === "string") return line(value, limit);
-  if (value && typeof value === "object" && !Array.isArray(value)) {
-    for (const name of ["question", "title", "text", "message", "prompt"])
-      if (typeof value[name] === "string" && value[name]) return line(value[name], limit);
-  }
-  return line(stringify(value), limit);
-}

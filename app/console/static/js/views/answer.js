@@ -2,9 +2,9 @@
 import { html, useEffect, useMemo, useRef, useState } from "../../vendor/preact.js";
 import { Asker } from "../parts/asker.js";
 import { Text } from "../parts/text.js";
-import { formable, leftOut, optionsOf, wantsText } from "../form/schema.js";
+import { choiceOf, formable, leftOut, optionsOf, wantsText } from "../form/schema.js";
 import { answer, forgetRefusal, sending } from "../state/answers.js";
-import { draftOf, keepDraft } from "../state/drafts.js";
+import { draftOf, keepDraft, keepNote, noteOf } from "../state/drafts.js";
 import { useKeys } from "../state/keys.js";
 import { parse, stringify } from "../text/json.js";
 import { literal } from "../text/literal.js";
@@ -17,7 +17,7 @@ const NOTHING = [];
 
 /** The listed answers of a question as they are drawn, null when there are none. */
 function choicesOf({ choices, answer_schema: schema }) {
-  const listed = choices?.map((value) => ({ value })) ?? optionsOf(schema);
+  const listed = choices?.map(choiceOf) ?? optionsOf(schema);
   return listed && (choices || listed.length <= MOST_BUTTONS) ? listed : null;
 }
 
@@ -48,14 +48,27 @@ async function checked(schema, value) {
 
 export function Answer({ question, onDone }) {
   const listed = useMemo(() => choicesOf(question), [question.key, question.choices, question.answer_schema]);
+  const [note, setNote] = useState(() => noteOf(question.key));
+  const write = (text) => (setNote(text), keepNote(question.key, text));
   const send = (value) => {
-    answer(question, value);
+    answer(question, value, question.comment ? note : "");
     onDone(question.key);
   };
   return html`<section class="answer" aria-label="Your answer">
+    ${question.comment && html`<${Note} text=${note} onText=${write} />`}
     ${listed ? html`<${Listed} options=${listed} onChoose=${send} />` : html`<${Written} question=${question} onSend=${send} />`}
     <${Refused} entry=${sending.value[question.key]} />
   </section>`;
+}
+
+const LONGEST_NOTE = 4_000;
+
+/** A comment that goes with any answer. */
+function Note({ text, onText }) {
+  const left = LONGEST_NOTE - [...text].length;
+  return html`<label class="field note-field"><span class="name">Comment</span> <span class="hint">optional, goes with your answer</span>
+    <textarea rows="1" dir="auto" class="short" maxlength=${LONGEST_NOTE} value=${text} onInput=${(event) => onText(event.target.value)}></textarea></label>
+    ${left < 500 && html`<p class="hint number">${left.toLocaleString()} characters left</p>`}`;
 }
 
 function Listed({ options, onChoose }) {
@@ -87,7 +100,7 @@ function Written({ question: { key, answer_schema: schema }, onSend }) {
     setComplaints(against);
     if (!against.length) onSend(found.value);
   };
-  useKeys({ "Control+Enter": submit, a: () => document.querySelector(".answer textarea, .answer input, .answer select")?.focus() });
+  useKeys({ "Control+Enter": submit, a: () => document.querySelector(".answer :is(textarea:not(.short), input, select)")?.focus() });
   return html`
     ${modes.length > 1 && html`<div class="modes" role="group" aria-label="How to answer">${modes.map((one) => html`<button key=${one} type="button" class="small" aria-pressed=${one === mode} onClick=${() => change(turned(draft, mode, one))}>${WORDS[one]}</button>`)}</div>`}
     ${mode === "form"

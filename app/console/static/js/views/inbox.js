@@ -1,21 +1,32 @@
 // The inbox: the list of open questions, and the selected one.
-import { html, useEffect, useMemo, useState } from "../../vendor/preact.js";
+import { computed, html, useEffect, useMemo, useState } from "../../vendor/preact.js";
 import { Age, Left } from "../parts/age.js";
+import { doorOf } from "../parts/answerer.js";
 import { Badge } from "../parts/badge.js";
 import { Icon } from "../parts/icon.js";
 import { Listing } from "../parts/listing.js";
+import { Trouble } from "../parts/problem.js";
 import { PENDING, sending, unanswered } from "../state/answers.js";
+import { claimOf, isOwn } from "../state/claims.js";
+import { decided, find, more, watchDecided } from "../state/decided.js";
 import { allowNotifications, permission } from "../state/attention.js";
 import { draftedKeys } from "../state/drafts.js";
 import { useKeys } from "../state/keys.js";
-import { loaded, questionOf, settled, sync } from "../state/questions.js";
+import { loaded, open, questionOf, sync } from "../state/questions.js";
 import { addressOf, go } from "../state/route.js";
 import { may } from "../state/session.js";
+import { snoozed } from "../state/snoozed.js";
+import { wordsOf } from "../text/literal.js";
 import { byUrgency } from "../text/order.js";
-import { line, questionLine } from "../text/visible.js";
+import { questionLine } from "../text/title.js";
+import { line } from "../text/visible.js";
 import { QuestionView } from "./question.js";
 
 const ROW = 68;
+const DONE_ROW = 84;
+const TYPING_MS = 250;
+
+const putOff = computed(() => open.value.filter((one) => snoozed.value.has(one.key)));
 
 export function InboxPage({ id }) {
   if (!may("senior")) return html`<div class="blank"><h1>Inbox</h1><p>Questions are answered by seniors, and your key has not that role. Sign in with one that has it, or <a href=${addressOf("tasks")}>look at the tasks</a>.</p></div>`;
@@ -24,9 +35,10 @@ export function InboxPage({ id }) {
 
 function Desk({ id }) {
   const [wanted, setWanted] = useState("");
-  const [done, setDone] = useState(false);
-  const questions = done ? settled.value : unanswered.value;
-  const shown = useMemo(() => withCurrent(matching(questions, wanted), questionOf(id), done), [questions, wanted, id, done]);
+  const [mode, setMode] = useState("open");
+  const done = mode === "done";
+  const questions = done ? decided.value.items : listOf(mode);
+  const shown = useMemo(() => withCurrent(done ? questions : matching(questions, wanted), questionOf(id), done), [questions, wanted, id, done]);
   const selected = shown.findIndex((question) => question.key === id);
   const look = (index) => shown[index] && go("inbox", shown[index].key, { quietly: Boolean(id) });
   useEffect(() => {
@@ -36,15 +48,27 @@ function Desk({ id }) {
   useEffect(() => {
     // What was opened from elsewhere is in the list: a filter that hides it ends.
     const current = questionOf(id);
-    if (current && !matching([current], wanted).length) setWanted("");
+    if (!done && current && !matching([current], wanted).length) setWanted("");
   }, [id]);
+  useEffect(() => (done ? watchDecided() : undefined), [done]);
+  useEffect(() => {
+    if (!done) return undefined;
+    const timer = setTimeout(() => void find(wanted), wanted ? TYPING_MS : 0);
+    return () => clearTimeout(timer);
+  }, [done, wanted]);
+  useEffect(() => {
+    // What the search does not find is not selected.
+    const { items, loaded: isRead } = decided.value;
+    if (done && isRead && id && !items.some((one) => one.key === id) && (decided.value.wanted || questionOf(id)?.status === "open")) select(items);
+  }, [decided.value]);
+  const select = (rows) => go("inbox", (isWide() && rows[0]?.key) || "", { quietly: true });
   /** Another list: what is selected is in it, or nothing is. */
-  const narrow = (nextDone, nextWanted) => {
-    setDone(nextDone);
+  const narrow = (nextMode, nextWanted) => {
+    setMode(nextMode);
     setWanted(nextWanted);
-    const rows = matching(nextDone ? settled.value : unanswered.value, nextWanted);
-    if (!id || rows.some((question) => question.key === id)) return;
-    go("inbox", (isWide() && rows[0]?.key) || "", { quietly: true });
+    if (nextMode === "done") return id && questionOf(id)?.status === "open" ? go("inbox", "", { quietly: true }) : undefined;
+    const rows = matching(listOf(nextMode), nextWanted);
+    if (id && !rows.some((question) => question.key === id)) select(rows);
   };
   const enter = (event) => {
     if (event.target.id === "wanted") event.target.blur();
@@ -55,7 +79,7 @@ function Desk({ id }) {
     j: () => look(Math.min(selected + 1, shown.length - 1)),
     k: () => look(Math.max(selected - 1, 0)),
     Enter: enter,
-    r: () => void sync().catch(() => {}),
+    r: () => void (done ? find(wanted) : sync().catch(() => {})),
     "/": () => document.getElementById("wanted").focus(),
     Escape: (event) => (event.target.id === "wanted" ? event.target.blur() : false),
   });
@@ -65,31 +89,38 @@ function Desk({ id }) {
     const rest = shown.filter((question) => question.key !== key && question.status === "open");
     go("inbox", rest[Math.min(place, rest.length - 1)]?.key ?? "", { quietly: true });
   };
+  const tab = (name, words, count) => html`<button class="small" type="button" aria-pressed=${mode === name} onClick=${() => narrow(name, wanted)}>${words}${count !== undefined && html` <span class="number">${count}</span>`}</button>`;
   return html`<div class=${`desk ${id ? "looking" : ""}`}>
     <section class="side" aria-label="Questions">
       <div class="bar">
         ${id ? html`<h2 class="title">Inbox</h2>` : html`<h1 class="title">Inbox</h1>`}
         <div class="modes" role="group" aria-label="Which questions">
-          <button class="small" type="button" aria-pressed=${!done} onClick=${() => narrow(false, wanted)}>Open <span class="number">${unanswered.value.length}</span></button>
-          <button class="small" type="button" aria-pressed=${done} onClick=${() => narrow(true, wanted)}>Done</button>
+          ${tab("open", "Open", unanswered.value.length)}
+          ${(putOff.value.length > 0 || mode === "snoozed") && tab("snoozed", "Snoozed", putOff.value.length)}
+          ${tab("done", "Done")}
         </div>
         <${Bell} />
       </div>
-      <div class="bar"><label class="search"><span class="unseen">Filter by agent or text</span><${Icon} name="search" />
-        <input id="wanted" type="search" placeholder="Agent or text" value=${wanted} onInput=${(event) => narrow(done, event.target.value)} onKeyDown=${(event) => event.key === "Enter" && enter(event)} /></label></div>
-      <${Listing} items=${shown} rowHeight=${ROW} keyOf=${(question) => question.key} label="Questions" selected=${selected}
-        row=${(question) => html`<${Row} question=${question} current=${question.key === id} />`}
-        empty=${html`<p class="empty">${emptyText(done, wanted)}</p>`} />
+      <div class="bar"><label class="search"><span class="unseen">${done ? "Search what was decided" : "Filter by agent or text"}</span><${Icon} name="search" />
+        <input id="wanted" type="search" placeholder=${done ? "Question, answer, person or id" : "Agent or text"} value=${wanted} onInput=${(event) => narrow(mode, event.target.value)} onKeyDown=${(event) => event.key === "Enter" && enter(event)} /></label></div>
+      ${done && html`<${Trouble} problem=${decided.value.problem} />`}
+      <${Listing} items=${shown} rowHeight=${done ? DONE_ROW : ROW} keyOf=${(question) => question.key} label="Questions" selected=${selected} onEnd=${done ? more : undefined}
+        row=${(question) => html`<${done ? DoneRow : Row} question=${question} current=${question.key === id} />`}
+        empty=${html`<p class="empty">${emptyText(mode, wanted)}</p>`} />
     </section>
     <section class="rest" aria-label="The question">
-      ${id ? html`<${QuestionView} key=${id} id=${id} onDone=${onDone} />` : html`<p class="empty">${shown.length ? "Choose a question." : "Nobody waits for an answer."}</p>`}
+      ${id ? html`<${QuestionView} key=${id} id=${id} onDone=${onDone} />` : html`<p class="empty">${shown.length ? "Choose a question." : emptyText(mode, wanted)}</p>`}
     </section>
   </div>`;
 }
 
-function emptyText(done, wanted) {
+const listOf = (mode) => (mode === "snoozed" ? putOff.value : unanswered.value);
+
+function emptyText(mode, wanted) {
+  if (mode === "done" && !decided.value.loaded) return "Reading…";
   if (wanted) return "Nothing fits.";
-  if (done) return "Nothing was answered while this console was open.";
+  if (mode === "done") return "Nothing was decided yet.";
+  if (mode === "snoozed") return "Nothing is put off.";
   return loaded.value ? "Nobody waits for an answer." : "Reading…";
 }
 
@@ -98,7 +129,8 @@ const isWide = () => matchMedia("(min-width: 60rem)").matches;
 /** The question that is shown stands in the list, also when it was answered a moment ago. */
 function withCurrent(questions, current, done) {
   if (!current || questions.some((question) => question.key === current.key)) return questions;
-  return done ? [current, ...questions] : [...questions, current].sort(byUrgency);
+  if (done) return current.status === "open" ? questions : [current, ...questions];
+  return [...questions, current].sort(byUrgency);
 }
 
 function matching(questions, wanted) {
@@ -107,13 +139,26 @@ function matching(questions, wanted) {
   return questions.filter((one) => one.agent.toLowerCase().includes(text) || questionLine(one, 400).toLowerCase().includes(text) || one.task_id.startsWith(text.replace(/^t-/, "T-")));
 }
 
+/** What was decided: the question, the answer, who, through which door, and when. */
+function DoneRow({ question, current }) {
+  const by = question.status === "answered" ? [line(question.answered_by ?? "", 40), doorOf(question)].filter(Boolean).join(", over ") : "";
+  return html`<a class="row question-row" href=${addressOf("inbox", question.key)} aria-current=${current ? "true" : undefined}>
+    <span class="first"><b>${line(question.agent, 60)}</b>${question.answered_at && html`<${Age} at=${question.answered_at} suffix=" ago" />`}</span>
+    <span class="second">${questionLine(question, 100)}</span>
+    ${question.status === "answered"
+      ? html`<span class="third"><b class="word">${question.cut?.includes("answer") && question.answer === null ? "a long answer" : line(wordsOf(question.answer), 120)}</b> <span class="hint">${by}</span></span>`
+      : html`<span class="third"><${Badge} status=${question.status} /></span>`}
+  </a>`;
+}
+
 function Row({ question, current }) {
   const drafted = draftedKeys().includes(question.key);
+  const found = claimOf(question);
   return html`<a class="row question-row" href=${addressOf("inbox", question.key)} aria-current=${current ? "true" : undefined}>
     <span class="first"><b>${line(question.agent, 60)}</b>
       ${question.status !== "open" ? html`<${Badge} status=${question.status} />` : question.deadline ? html`<${Left} at=${question.deadline} />` : html`<${Age} at=${question.asked_at} />`}</span>
     <span class="second">${questionLine(question, 160)}</span>
-    ${PENDING.has(sending.value[question.key]?.state) ? html`<span class="tag">sent</span>` : drafted && html`<span class="tag">draft</span>`}
+    ${PENDING.has(sending.value[question.key]?.state) ? html`<span class="tag">sent</span>` : found ? html`<span class="tag">${isOwn(found) ? "you are on it" : `${line(found.by, 24)} is on it`}</span>` : drafted && html`<span class="tag">draft</span>`}
   </a>`;
 }
 

@@ -5,21 +5,25 @@ import { Badge } from "../parts/badge.js";
 import { useFetched } from "../parts/busy.js";
 import { Icon } from "../parts/icon.js";
 import { Trouble } from "../parts/problem.js";
+import { Id } from "../parts/id.js";
 import { Value } from "../parts/text.js";
+import { Typeset } from "../parts/typeset.js";
 import { PENDING, sending, undo } from "../state/answers.js";
 import { useKeys } from "../state/keys.js";
 import { fetchQuestion, questionOf } from "../state/questions.js";
 import { addressOf, go } from "../state/route.js";
+import { may } from "../state/session.js";
 import { literal } from "../text/literal.js";
 import { line } from "../text/visible.js";
 import { Answer } from "./answer.js";
 import { Context } from "./context.js";
+import { Handling } from "./handling.js";
 import { Settlement } from "./settlement.js";
 
 export function QuestionView({ id, onDone }) {
   const known = questionOf(id);
   const { value: whole, problem } = useFetched(() => fetchQuestion(id), [id, known?.status]);
-  const question = whole ? { ...whole, ...(known && known.status !== "open" ? { status: known.status } : {}) } : known;
+  const question = whole ? { ...whole, ...newer(known) } : known;
   useKeys({
     o: () => question && go("task", question.task_id),
     Escape: (event) => (event.target.matches("textarea, input, select") ? event.target.blur() : go("inbox")),
@@ -33,18 +37,22 @@ export function QuestionView({ id, onDone }) {
   return html`<article class="question">
     <header>
       <a class="back" href=${addressOf("inbox")}><${Icon} name="back" />Inbox</a>
-      <h1><span class="agent">${line(question.agent, 80)}</span> asks <${Badge} status=${question.status} /></h1>
+      <h1>${question.title ? line(question.title, 200) : html`<span class="agent">${line(question.agent, 80)}</span> asks`} <${Badge} status=${question.status} /></h1>
       <p class="facts">
+        ${question.title && html`<span class="agent">${line(question.agent, 80)}</span>`}
         <${Age} at=${question.asked_at} suffix=" ago" />
-        <span>attempt ${question.attempt}</span>
-        <a href=${addressOf("task", question.task_id)}>${question.task_id}</a>
-        ${question.bridge_id && html`<span>the asker wants <b>${line(question.bridge_id, 40)}</b> to answer</span>`}
+        ${question.attempt > 1 && html`<span>attempt ${question.attempt}</span>`}
+        <a href=${addressOf("task", question.task_id)}>Open the task</a>
+        <${Id} id=${question.task_id} what="task’s id" />
+        <${Id} id=${question.key} what="question’s key" />
+        ${question.bridge_id && html`<span>addressed to <b>${line(question.bridge_id, 40)}</b></span>`}
       </p>
       ${isOpen && question.deadline && html`<${Deadline} question=${question} />`}
+      ${isOpen && may("senior") && html`<${Handling} question=${question} onLeft=${onDone} />`}
     </header>
     <div class="columns">
       <div class="column">
-        <section class="asked" aria-label="What is asked">${(question.question !== null || !part) && html`<${Value} value=${question.question} label="The question" />`}</section>
+        <section class="asked" aria-label="What is asked">${(question.question !== null || !part) && html`<${Typeset} value=${question.question} label="The question" />`}</section>
         ${part && html`<p class="hint">Reading the rest…</p>`}
         <${Settlement} question=${question} />
         ${isOpen && PENDING.has(onWay) && html`<${OnItsWay} id=${id} entry=${sending.value[id]} />`}
@@ -56,8 +64,16 @@ export function QuestionView({ id, onDone }) {
   </article>`;
 }
 
+/** What may have changed since the question was read whole. */
+function newer(known) {
+  if (!known) return {};
+  const { status, claim, bridge_id } = known;
+  return { claim, ...(bridge_id ? { bridge_id } : {}), ...(status === "open" ? {} : { status }) };
+}
+
 function OnItsWay({ id, entry }) {
   return html`<section class="will-send" aria-label="Your answer, on its way"><h2>${entry.state === "waiting" ? "Sent in a moment" : "Sending…"}</h2><${Value} value=${entry.value} label="Your answer" />
+    ${entry.comment && html`<p class="hint">With your comment: ${line(entry.comment, 300)}</p>`}
     ${entry.state === "waiting" && html`<button type="button" class="small" onClick=${() => undo(id)}>Undo</button>`}</section>`;
 }
 
@@ -69,5 +85,5 @@ function Deadline({ question: { deadline, on_deadline: policy, default: value, e
     escalate: html`it goes to <b>${line(other ?? "", 60)}</b>`,
     block: "the task is blocked",
   };
-  return html`<p class="deadline"><${Left} at=${deadline} />: when nobody answers until <${Moment} at=${deadline} />, ${then[policy]}. That is the asker’s choice.</p>`;
+  return html`<p class="deadline"><${Left} at=${deadline} />. Nobody answers until <${Moment} at=${deadline} />: ${then[policy]}. That is the asker’s choice.</p>`;
 }
