@@ -1,4 +1,5 @@
-"""Background maintenance: the retention sweep, the scan for stranded rows, and the audit log's heads in the log."""
+"""Background maintenance: the retention sweep, the scan for stranded rows, the audit log's heads in the log, the rows
+of who listens, and the index of tasks."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from app.config import RetentionSettings
 from app.domain.errors import EngineError
 from app.engine.engine import Engine
 from app.engine.ops import scans
+from app.state import audit_log
 from app.state.policies import HoldPolicy
 from app.state.retention import sweep
 
@@ -19,6 +21,7 @@ _log = structlog.get_logger(__name__)
 
 SCAN_INTERVAL_S = 300.0
 HEAD_INTERVAL_S = 3600.0
+LISTENERS_INTERVAL_S = 5.0
 PAUSE_S = 0.02
 """Pause between two batches of a sweep, in which other writes run."""
 
@@ -46,6 +49,10 @@ class Maintenance:
                 self._repeat("retention", self.sweep, self._settings.interval.total_seconds()), name="retention"
             ),
             asyncio.create_task(self._repeat("scan", self.scan, SCAN_INTERVAL_S), name="scan for stranded rows"),
+            asyncio.create_task(
+                self._repeat("listeners", self._engine.listeners.flush, LISTENERS_INTERVAL_S), name="listeners"
+            ),
+            asyncio.create_task(self._engine.indexing.run(), name="index of tasks"),
             asyncio.create_task(self._repeat("heads", self.log_head, HEAD_INTERVAL_S), name="heads of the audit log"),
         ]
 
@@ -64,7 +71,8 @@ class Maintenance:
 
     async def log_head(self) -> None:
         """Log the audit log's newest row, outside the database: `swarmhold audit verify --head` compares the two."""
-        _log.info("audit_head", head=_Unquoted(await self._engine.audit_head()))
+        head = await self._engine.transactions.read(lambda state: audit_log.head(state.db))
+        _log.info("audit_head", head=_Unquoted(head))
 
     async def sweep(self) -> int:
         """Remove what has outlived its retention, batch by batch, and return how many rows that were."""

@@ -41,6 +41,12 @@ def is_id(text: str, prefix: str) -> bool:
     return text.startswith(prefix + "-") and _ID.fullmatch(text) is not None
 
 
+def first_id(prefix: str, at: int) -> str:
+    """Return the smallest id that could have been made at an instant, in milliseconds."""
+    instant = min(max(at, 0), 32 ** (ID_LENGTH - _REST_LENGTH) - 1)
+    return f"{prefix}-{encode_base32(instant, ID_LENGTH - _REST_LENGTH)}{'0' * _REST_LENGTH}"
+
+
 class IdSource:
     """Generates monotonic ids: later calls of one source return greater ids, even when the clock steps back.
 

@@ -38,7 +38,8 @@ def collapse_operator_kind(
 class Session(NamedTuple):
     """One row of `sessions`. `rebuildable` is false with inline objects, which are lost at a restart.
 
-    `key_id` is the API key that it was attached with, None for one that code of this process attached.
+    `key_id` is the API key that it was attached with, None for one that code of this process attached. A `quiet` one
+    leaves no events: it only looks.
     """
 
     id: str
@@ -60,6 +61,7 @@ class Session(NamedTuple):
     expires_at: Instant
     namespace: int
     key_id: str | None
+    quiet: bool
 
     @property
     def backend_ids(self) -> frozenset[str]:
@@ -94,3 +96,4 @@ class SessionOptions:
     bp_agent_kinds: Mapping[str, OperatorKind] | None = None
     bp_global_kind: OperatorKind | None = None
     rebuildable: bool = True
+    quiet: bool = False

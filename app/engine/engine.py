@@ -18,7 +18,6 @@ import structlog
 from app.bus.local import LocalBus
 from app.domain.access import Role, RoleVerbGate, Verb
 from app.domain.attempts import DispatchOutcome, WorkerPayload
-from app.domain.errors import Busy
 from app.domain.ids import IdSource
 from app.domain.json import Json
 from app.domain.namespaces import DEFAULT
@@ -37,6 +36,8 @@ from app.engine.deliveries import Deliveries
 from app.engine.dispatcher import Dispatcher, cancel_and_wait
 from app.engine.feed import EventStream, Feed
 from app.engine.gaps import GapMonitor
+from app.engine.indexing import Indexing
+from app.engine.listening import Listeners
 from app.engine.namespaces import Namespaces
 from app.engine.nodes import Nodes
 from app.engine.ops import audit
@@ -47,6 +48,7 @@ from app.engine.recovery import Recovery
 from app.engine.refusals import Refusals
 from app.engine.reports import Reports
 from app.engine.resources import Resources
+from app.engine.selections import Selections
 from app.engine.sessions import OperatorInfo, Sessions
 from app.engine.switch import DispatchSwitch
 from app.engine.tasks import Tasks
@@ -59,8 +61,6 @@ from app.spawning.backends.registry import Registration, Registries, bind
 from app.spawning.outbound.webhooks import WebhookSender
 from app.spawning.ports import LayerRegistry, SpawnerAdapter
 from app.spawning.stack import SpawnerStack
-from app.state import audit_log
-from app.state.audit_log import Head
 from app.state.policies import HoldPolicy
 
 R = TypeVar("R")
@@ -111,11 +111,14 @@ class Engine:
         )
         self.tasks = Tasks(transactions, batches=batches, nodes=self.nodes.membership, cfg=cfg)
         self.attempts = Attempts(transactions, cfg)
-        self.workers = Workers(transactions, keys=keys, mint=mint, layers=layers, cfg=cfg)
+        self.listeners = listeners = Listeners(transactions, clock=parts.clock, node=self.nodes.own_id)
+        self.workers = Workers(transactions, keys=keys, mint=mint, layers=layers, listeners=listeners, cfg=cfg)
         self.resources = Resources(transactions)
         self.questions = Questions(transactions, layers=layers, cfg=cfg)
         self.switch = DispatchSwitch(transactions, keys=keys)
-        self.reports = Reports(transactions, registries=parts.registries, catalog=catalog, layers=layers)
+        self.reports = Reports(
+            transactions, registries=parts.registries, catalog=catalog, layers=layers, listeners=self.listeners
+        )
         self.webhooks = Webhooks(
             transactions, keys=keys, namespaces=self.namespaces, mint=mint, webhook_sender=parts.webhook_sender
         )
@@ -123,6 +126,8 @@ class Engine:
             transactions=transactions, layers=layers, mint=mint, sign=self.credentials.sign, cfg=cfg
         )
         self.dispatcher = Dispatcher(runner_parts, catalog=catalog, bus=bus, node=self.nodes.own_id)
+        self.selections = Selections(transactions, dispatcher=self.dispatcher, cfg=cfg)
+        self.indexing = Indexing(transactions, bus=bus, clock=parts.clock, poll_interval_s=cfg.poll_interval_ms / 1000)
         self.recovery = Recovery(transactions, dispatcher=self.dispatcher, cfg=cfg)
         self.timers = Timers(transactions, gaps=self.gaps, dispatcher=self.dispatcher, layers=layers, clock=parts.clock)
 
@@ -189,23 +194,13 @@ class Engine:
         await self.couriers.stop()
         await cancel_and_wait(self._loops)
         await self.dispatcher.stop()
-        await self._write_refusals()
+        await self.refusals.stop()
         await self.nodes.leave()
         await self.parts.bus.close()
         await self.parts.catalog.aclose()
         if self.parts.webhook_sender is not None:
             await self.parts.webhook_sender.aclose()
         await self.store.close()
-
-    async def _write_refusals(self) -> None:
-        try:
-            await self.refusals.write_all()
-        except Busy as error:
-            _log.warning("refusals_not_written", reason=str(error))
-
-    async def audit_head(self) -> Head:
-        """Return the audit log's newest row: who keeps it can prove that the log still holds it."""
-        return await self.transactions.read(lambda state: audit_log.head(state.db))
 
     async def __aenter__(self) -> Engine:
         await self.start()

@@ -10,6 +10,7 @@ import structlog
 
 from app.domain.clock import Clock, Instant, to_rfc3339
 from app.domain.doors import Door
+from app.domain.errors import Busy
 from app.engine.ops import audit
 from app.engine.retrying import retry_while_busy
 from app.engine.transactions import Transactions
@@ -66,6 +67,13 @@ class Refusals:
     async def write_all(self) -> None:
         """Write all counts, those of the running minute included."""
         await self._write(None)
+
+    async def stop(self) -> None:
+        """Write all counts if the store lets it."""
+        try:
+            await self.write_all()
+        except Busy as error:
+            _log.warning("refusals_not_written", reason=str(error))
 
     async def _write(self, before: Instant | None) -> None:
         """Write the counts of the minutes before an instant, or all. What cannot be written is kept."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from app.domain.tokens import CapToken
-from app.engine.ops import reports
+from app.engine.listening import Listeners
+from app.engine.ops import listeners, minutes, reports
+from app.engine.ops.listeners import QueueRow, WorkerRow
+from app.engine.ops.minutes import Minute
 from app.engine.sessions import READERS
 from app.engine.transactions import Transactions
 from app.spawning.backends.registry import Registries
@@ -21,11 +24,13 @@ class Reports:
         registries: Registries,
         catalog: SpawnerCatalog,
         layers: LayerRegistry,
+        listeners: Listeners,
     ) -> None:
         self._transactions = transactions
         self._registries = registries
         self._catalog = catalog
         self._layers = layers
+        self._listeners = listeners
 
     async def registered(self, token: CapToken) -> dict[str, list[str]]:
         """Return the ids registered in the caller's namespace, in this process, and all spawners and layers."""
@@ -42,3 +47,18 @@ class Reports:
         """Count tasks, attempts, questions and more. Reads much, so it reads off the event loop."""
         caller = await self._transactions.read_as(token, READERS, lambda _, caller: caller)
         return await self._transactions.read(lambda state: reports.stats(state, caller.namespace), bulk=True)
+
+    async def workers(self, token: CapToken) -> tuple[list[WorkerRow], list[QueueRow]]:
+        """Return the workers of the caller's namespace, what they listen to and hold; and its queues."""
+        caller = await self._transactions.read_as(token, READERS, lambda _, caller: caller)
+        await self._listeners.flush()
+        place = caller.namespace
+        return await self._transactions.read(
+            lambda state: (listeners.workers(state, place), listeners.queues(state, place)), bulk=True
+        )
+
+    async def history(self, token: CapToken, count: int) -> list[Minute]:
+        """Return the latest `count` whole minutes of the caller's namespace, oldest first."""
+        return await self._transactions.read_as(
+            token, READERS, lambda state, caller: minutes.latest(state, caller.namespace, count)
+        )

@@ -189,13 +189,16 @@ class Sessions:
 
     # All sessions
 
-    async def page(self, token: CapToken, *, limit: int = 50, cursor: str | None = None) -> Page[Session]:
-        """Return a page of sessions, newest first."""
-        return await self._transactions.read_as(
-            token,
-            READERS,
-            lambda s, c: pages.sessions(s, self._transactions.limits, c.namespace, limit=limit, cursor=cursor),
-        )
+    async def page(
+        self, token: CapToken, *, attached: bool | None = None, limit: int = 50, cursor: str | None = None
+    ) -> Page[Session]:
+        """Return a page of sessions, newest first: those that are attached now, those that ended, or all."""
+        limits = self._transactions.limits
+
+        def run(state: State, caller: Caller) -> Page[Session]:
+            return pages.sessions(state, limits, caller.namespace, limit=limit, cursor=cursor, attached=attached)
+
+        return await self._transactions.read_as(token, READERS, run)
 
     async def read(self, token: CapToken, session_id: str) -> Session:
         """Return one session. Raises SessionNotFound."""

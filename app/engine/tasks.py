@@ -8,16 +8,17 @@ from datetime import timedelta
 from app.domain.access import ENGINE, Caller, Role, Verb
 from app.domain.errors import PollTimeout
 from app.domain.json import Json
-from app.domain.tasks import Status, Task, TaskSpec, TaskState
+from app.domain.tasks import Task, TaskSpec, TaskState
 from app.domain.tokens import Bearer, CapToken
 from app.engine.batches import Batches
-from app.engine.ops import cancelling, pages, reports, tasks, verdicts
+from app.engine.ops import cancelling, pages, reports, task_filters, tasks, verdicts
 from app.engine.ops.access import authenticate, require_access, revocation_of
 from app.engine.ops.idempotency import Idempotency, once, scope_of
 from app.engine.ops.nodes import Membership
-from app.engine.ops.pages import Page, TaskFilter
+from app.engine.ops.pages import Page
 from app.engine.ops.queries import require_task
 from app.engine.ops.rules import EngineCfg
+from app.engine.ops.task_filters import TaskFilter
 from app.engine.ops.tasks import Glance
 from app.engine.transactions import Expiry, Transactions
 from app.state.state import State
@@ -61,30 +62,24 @@ class Tasks:
         )
 
     async def page(
-        self,
-        token: CapToken,
-        *,
-        status: Status | None = None,
-        agent: str | None = None,
-        label: tuple[str, str] | None = None,
-        parent: str | None = None,
-        session: str | None = None,
-        limit: int = 50,
-        cursor: str | None = None,
+        self, token: CapToken, wanted: TaskFilter | None = None, *, limit: int = 50, cursor: str | None = None
     ) -> Page[TaskState]:
-        """Return a page of tasks, newest first; a worker sees its own children."""
-        wanted = TaskFilter(status=status, agent=agent, label=label, parent=parent, session=session)
+        """Return a page of tasks, newest first; a worker sees its own children. Raises InvalidRequest."""
+        asked = wanted or TaskFilter()
+        task_filters.check(asked)
 
-        def run(state: State, caller: Caller) -> Page[TaskState]:
-            if caller.role is not Role.WORKER:
-                return pages.tasks(state, self._cfg.limits, caller.namespace, wanted, limit=limit, cursor=cursor)
-            below = parent or caller.task_id or ""
-            require_access(state, caller, below, Verb.READ_TASK_STATE)
-            return pages.tasks(
-                state, self._cfg.limits, caller.namespace, replace(wanted, parent=below), limit=limit, cursor=cursor
-            )
+        def read(state: State, caller: Caller) -> Page[TaskState]:
+            found = asked
+            if caller.role is Role.WORKER:
+                below = asked.parent or caller.task_id or ""
+                require_access(state, caller, below, Verb.READ_TASK_STATE)
+                found = replace(asked, parent=below)
+            return pages.tasks(state, self._cfg.limits, caller.namespace, found, limit=limit, cursor=cursor)
 
-        return await self._transactions.read_as(token, Verb.READ_TASK_STATE, run)
+        if not asked.searches:
+            return await self._transactions.read_as(token, Verb.READ_TASK_STATE, read)
+        caller = await self._transactions.read_as(token, Verb.READ_TASK_STATE, lambda _, caller: caller)
+        return await self._transactions.read(lambda state: read(state, caller), bulk=True)
 
     async def why(self, bearer: Bearer, task_id: str) -> reports.Why:
         """Explain what the task waits for: a sentence and the chain of causes. Raises TaskNotFound."""

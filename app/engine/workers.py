@@ -18,6 +18,7 @@ from app.domain.outputs import Final, OutputEvent, OutputType
 from app.domain.tasks import Status
 from app.domain.tokens import Bearer
 from app.engine.api_keys import ApiKeys
+from app.engine.listening import ListenerKey, Listeners
 from app.engine.ops import attempts, credentials, finals, leases, loop, namespaces, outputs, queues
 from app.engine.ops.access import WorkerRows, require_live, require_same_task, revocation_of, trusted_rows
 from app.engine.ops.idempotency import Idempotency, once
@@ -41,12 +42,20 @@ class Workers:
     """Calls of workers; `bearer` is their handle or token."""
 
     def __init__(
-        self, transactions: Transactions, *, keys: ApiKeys, mint: HandleMint, layers: LayerRegistry, cfg: EngineCfg
+        self,
+        transactions: Transactions,
+        *,
+        keys: ApiKeys,
+        mint: HandleMint,
+        layers: LayerRegistry,
+        listeners: Listeners,
+        cfg: EngineCfg,
     ) -> None:
         self._transactions = transactions
         self._keys = keys
         self._mint = mint
         self._layers = layers
+        self._listeners = listeners
         self._cfg = cfg
 
     async def payload(self, bearer: Bearer, *, task_id: str | None = None) -> WorkerPayload:
@@ -204,14 +213,16 @@ class Workers:
         digest = self._keys.digest(key_text)
 
         topics: tuple[str, ...] = ()
+        who: ListenerKey | None = None
 
         def run(state: State) -> Claim | None:
-            nonlocal topics
+            nonlocal topics, who
             key = credentials.find_key(state, digest)
             expiry.note(state, key.expires_at)
             credentials.require_role(key, Role.WORKER)
             worker, mint = worker_name or f"key:{key.name}", self._mint
             place = namespaces.of_key(state, key, namespace)
+            who = (place, queue, key.id, worker)
             topics = (queue_topic(place, queue), loop.topic(place), loop.topic(ALL_ID), revocation_of(key.id))
             make = partial(
                 queues.claim, state, self._cfg, mint, key, namespace=place, queue=queue, agents=agents, worker=worker
@@ -225,5 +236,10 @@ class Workers:
                 again=lambda made: queues.claimed(state, mint, made[0], made[1], worker) or make(),
             )
 
-        probe = partial(self._transactions.run, "claim", run)
-        return await self._transactions.wait(lambda: topics, probe, seconds, expiry)
+        async def probe() -> Claim | None:
+            found = await self._transactions.run("claim", run)
+            waiting.by(who)
+            return found
+
+        with self._listeners.waiting() as waiting:
+            return await self._transactions.wait(lambda: topics, probe, seconds, expiry)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from app.domain.choices import read_choices
@@ -10,15 +11,16 @@ from app.domain.clock import EPOCH, MILLISECOND
 from app.domain.json import Json
 from app.domain.questions import Ask, OnDeadline
 from app.domain.sessions import OperatorKind, SessionOptions
-from app.domain.tasks import RetryPolicy, TaskSpec
+from app.domain.tasks import RetryPolicy, Status, TaskSpec
 from app.domain.webhooks import WebhookSpec
+from app.engine.ops.task_filters import TaskFilter
 from swarmhold.models.admin import WebhookRequest
 from swarmhold.models.attempts import Retry
 from swarmhold.models.enums import OperatorKind as KindName
 from swarmhold.models.questions import QuestionRequest
 from swarmhold.models.sessions import AttachRequest
 from swarmhold.models.spawners import Spawner
-from swarmhold.models.tasks import StartTaskRequest
+from swarmhold.models.tasks import StartTaskRequest, TaskSelection
 
 
 def task_spec(body: StartTaskRequest) -> TaskSpec:
@@ -79,7 +81,28 @@ def session_options(body: AttachRequest) -> SessionOptions:
         operator_kind_overrides=_kinds(body.operator_kind_overrides),
         bp_agent_kinds=_kinds(body.bp_agent_kinds),
         bp_global_kind=_kind(body.bp_global_kind),
+        quiet=body.quiet,
     )
+
+
+def task_filter(body: TaskSelection) -> TaskFilter:
+    """Return the filter that a body spells."""
+    return TaskFilter(
+        query=body.q,
+        status=None if body.status is None else Status(body.status.value),
+        agent=body.agent,
+        labels=tuple(body.labels.items()),
+        parent=body.parent,
+        session=body.session,
+        created_from=instant(body.created_from),
+        created_until=instant(body.created_until),
+        ids=tuple(body.ids),
+    )
+
+
+def instant(at: datetime | None) -> int | None:
+    """Return an instant in milliseconds."""
+    return None if at is None else round(at.timestamp() * 1000)
 
 
 def _kind(kind: KindName | None) -> OperatorKind | None:

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Path, Query
 from pydantic import BeforeValidator, Field, WithJsonSchema
@@ -16,9 +16,13 @@ from starlette.types import Scope
 from app.domain.errors import InvalidRequest
 from app.domain.events import EventKind
 from app.domain.ids import is_id
+from app.domain.search_words import QUERY_LENGTH
+from app.engine.ops.minutes import KEPT_MINUTES
+from app.engine.ops.task_filters import MOST_LABELS
 from app.http.queries import pairs_of
 from app.http.routes import parameter
 from app.http.settings import HttpSettings
+from swarmhold.models.instants import from_rfc3339
 from swarmhold.models.names import Name, NamespaceName, QuestionKey, SessionId, TaskId
 
 _NUMBER = re.compile(r"[0-9][0-9.eE+-]{0,30}", re.ASCII)
@@ -102,10 +106,33 @@ NameQuery = Annotated[Name | None, Query()]
 NamespaceQuery = Annotated[NamespaceName | None, Query()]
 TaskQuery = Annotated[TaskId | None, Query()]
 SessionQuery = Annotated[SessionId | None, Query()]
+_LABEL_SCHEMA = {"type": "string", "pattern": "^[^:]+:.*$", "maxLength": 1201}
 LabelFilter = Annotated[
+    list[str] | None,
+    WithJsonSchema({"type": "array", "items": _LABEL_SCHEMA, "maxItems": MOST_LABELS}),
+    Query(description="`key:value`; give it again for tasks that have several."),
+]
+SearchQuery = Annotated[
     str | None,
-    WithJsonSchema({"type": "string", "pattern": "^[^:]+:.*$", "maxLength": 1201}),
-    Query(description="`key:value`"),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": QUERY_LENGTH}),
+    Query(
+        description="Words in directive, result, agent and labels, or the beginning of an id. What is in quotes is "
+        "searched for as it is, a word as the beginning of one. The index behind it may lag by seconds."
+    ),
+]
+_INSTANT = {"type": "string", "format": "date-time"}
+InstantQuery = Annotated[str | None, WithJsonSchema(_INSTANT), Query(max_length=64)]
+Sort = Annotated[Literal["newest", "oldest"] | None, Query(description="Which tasks come first; the newest.")]
+AttachedQuery = Annotated[
+    str | None,
+    WithJsonSchema({"type": "string", "enum": ["true", "false", "1", "0"]}),
+    Query(description="Those that are attached now, or those that ended."),
+]
+Minutes = Annotated[
+    int,
+    Field(ge=1, le=KEPT_MINUTES),
+    _DECIMAL,
+    Query(description="How many of the latest whole minutes."),
 ]
 
 
@@ -175,14 +202,26 @@ def limit_of(limit: int | None, settings: HttpSettings) -> int:
     return limit
 
 
-def label_of(text: str | None) -> tuple[str, str] | None:
-    """Return a label filter, `key:value`. Raises InvalidRequest."""
-    if text is None:
-        return None
+def labels_of(texts: list[str] | None) -> tuple[tuple[str, str], ...]:
+    """Return label filters, each `key:value`. Raises InvalidRequest."""
+    return tuple(_label_of(text) for text in texts or ())
+
+
+def _label_of(text: str) -> tuple[str, str]:
     key, colon, value = text.partition(":")
     if not key or not colon:
         raise InvalidRequest("a label filter is key:value", "label")
     return key, value
+
+
+def instant_of(text: str | None, name: str) -> int | None:
+    """Return an instant in milliseconds, None when missing. Raises InvalidRequest."""
+    if text is None:
+        return None
+    try:
+        return round(from_rfc3339(text).timestamp() * 1000)
+    except ValueError as error:
+        raise InvalidRequest(str(error), name) from None
 
 
 def task_id_of(scope: Scope) -> str:

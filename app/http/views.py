@@ -78,6 +78,7 @@ def task(names: Names, state: TaskState, cut: Sequence[str] = ()) -> View:
         "version": row.version,
         "created_at": at(row.created_at),
         "updated_at": at(row.updated_at),
+        **present(settled_at=at_or_none(row.settled_at)),
     }
     return _with_cut(shown, cut)
 
@@ -244,6 +245,7 @@ def session(names: Names, row: Session) -> View:
         "bp_agent_kinds": row.bp_agent_kinds.fragment,
         "bp_global_kind": row.bp_global_kind,
         "rebuildable": row.rebuildable,
+        "quiet": row.quiet,
         "detached_at": at_or_none(row.detached_at),
         "expires_at": at(row.expires_at),
     }

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import sqlalchemy as sa
 
-from app.state import audit_log, schema
+from app.state import audit_log, schema, task_words
 from app.state.policies import RetentionPolicy
 from app.state.state import State
 from app.state.statements import Statement
@@ -134,6 +134,7 @@ def remove_tasks(state: State, status: str, before: int | None, *, limit: int) -
             return count
         for statement in (*_REMOVE_WITH_TASK, _REMOVE_TASK):
             statement.change(state.db, named=task_id)
+        task_words.remove(state.db, task_id)
     return len(found)
 
 

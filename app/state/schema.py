@@ -279,6 +279,7 @@ sessions = sa.Table(
     _int("expires_at"),
     _namespace(),
     _text("key_id", null=True),
+    _flag("quiet", default="0"),
     Index("sessions_namespace", "namespace", "id"),
     Index("sessions_jti", "jti", unique=True),
     Index("sessions_seen", "attached", "last_seen"),

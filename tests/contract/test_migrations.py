@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from app.domain.errors import StoreUnavailable
-from app.state import migrations, schema
+from app.state import migrations, observed, schema, task_words
 from app.state.opening import open_store
 from app.state.postgres.store import PostgresStore
 from app.state.sqlite.store import SqliteStore
@@ -33,11 +33,11 @@ PG_INDEXES = "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' AND ta
 def created_directly(dialect: Dialect) -> list[str]:
     """The statements that make `app.state.schema` as it stands."""
     found: list[str] = []
-    for table in schema.metadata.sorted_tables:
+    for table in observed.metadata.sorted_tables:
         found.append(str(CreateTable(table).compile(dialect=DIALECTS[dialect])))
         indexes = sorted(table.indexes, key=lambda index: str(index.name))
         found += [str(CreateIndex(index).compile(dialect=DIALECTS[dialect])) for index in indexes]
-    return found
+    return [*found, *task_words.TABLES[dialect]]
 
 
 def sqlite_objects(statements: Iterable[str]) -> dict[str, str]:

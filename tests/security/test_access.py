@@ -26,6 +26,11 @@ TABLE: dict[tuple[str, str], str | tuple[str, ...]] = {
     ("GET", f"{OP}/registry"): ("read_trace", "attach_session"),
     ("GET", f"{OP}/stats"): ("read_trace", "attach_session"),
     ("GET", f"{OP}/nodes"): ("read_trace", "attach_session"),
+    ("GET", f"{OP}/workers"): ("read_trace", "attach_session"),
+    ("GET", f"{OP}/history"): ("read_trace", "attach_session"),
+    ("GET", f"{OP}/task-counts"): ("read_task_state",),
+    ("POST", f"{OP}/tasks/cancel"): ("cancel_task",),
+    ("POST", f"{OP}/tasks/retry"): ("dispatch_attempt",),
     ("GET", f"{OP}/session"): (),
     ("POST", f"{OP}/session/heartbeat"): ("heartbeat",),
     ("DELETE", f"{OP}/session"): ("detach_session",),
@@ -107,6 +112,8 @@ HELD = (f"{OP}/questions/{{key}}", f"{WORK}/questions/{{key}}")
 
 BODIES: dict[str, Any] = {
     "/sessions": {"operator_id": "x", "ttl": 60},
+    "/tasks/cancel": {"filter": {"agent": "nobody"}},
+    "/tasks/retry": {"filter": {"agent": "nobody"}},
     "/tasks": {"agent": "a", "initial_directive": "d"},
     "/dispatch": {"spawner": {"kind": "external"}},
     "/cancel": {},

@@ -9,6 +9,8 @@ VERDICTS = ("mark_pass", "mark_blocked", "override_pass", "override_blocked")
 
 DECIDING: dict[tuple[str, str], tuple[str, ...]] = {
     ("POST", f"{OP}{TASK}/cancel"): ("task_cancelled",),
+    ("POST", f"{OP}/tasks/cancel"): ("tasks_cancelled", "task_cancelled"),
+    ("POST", f"{OP}/tasks/retry"): ("tasks_retried",),
     ("POST", f"{OP}/sessions"): ("session_attached",),
     ("DELETE", f"{OP}/session"): ("session_detached",),
     ("POST", f"{OP}{TASK}/verdict"): VERDICTS[:2],

@@ -162,6 +162,17 @@ async def test_a_foreign_id_in_a_body_answers_as_one_that_never_was(two: Two) ->
         texts = [without_ids(reply.text, ids) for reply, ids in zip(replies, (foreign, unknown), strict=True)]
         assert replies[0].status_code == replies[1].status_code
         assert texts[0] == texts[1], path
+    for what in ("cancel", "retry"):
+        for ids in (foreign, unknown):
+            for dry_run in (True, False):
+                asked = {"filter": {"ids": [ids["task_id"]]}, "dry_run": dry_run}
+                reply = await stranger.post(f"{OP}/tasks/{what}", json=asked)
+                assert (reply.status_code, reply.json()["count"]) == (200, 0)
+    await two.node.engine.indexing.catch_up()
+    for query in (foreign["task_id"], "agent"):
+        for path in ("tasks", "task-counts"):
+            found = await stranger.get(f"{OP}/{path}", params={"q": query})
+            assert foreign["task_id"] not in found.text
     for name, value in (("parent", foreign["task_id"]), ("session", foreign["session_id"])):
         assert (await stranger.get(f"{OP}/tasks", params={name: value})).json()["items"] == []
 

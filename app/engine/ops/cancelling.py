@@ -9,12 +9,14 @@ Of a session with many tasks a mark stays as well. It holds the instant, since t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from app.domain.access import ENGINE, Caller, Verb
 from app.domain.attempts import Reason
+from app.domain.errors import TaskNotFound
 from app.domain.tasks import TERMINAL, Status, Step, Task, step
 from app.engine.ops import audit
 from app.engine.ops.access import require_access
@@ -68,11 +70,33 @@ def cancel(state: State, caller: Caller, task_id: str, reason: str | None) -> Ta
     if task.status is Status.CANCELLED:
         return task
     step(task.id, task.status, Step.CANCEL)
-    why: dict[str, Any] = {"reason": reason} if reason else {}
-    audit.record(state, caller, "task_cancelled", target=task.id, namespace=task.namespace, **why)
-    task = _cancel_one(state, task, by=caller.subject, reason=reason)
+    task = _cancel_asked(state, caller, task, reason)
     _cancel_below(state, task, by=caller.subject, room=BATCH)
     return task
+
+
+def cancel_some(state: State, caller: Caller, ids: Sequence[str], reason: str | None) -> int:
+    """Cancel these tasks and what is below them; return how many were. Those that are over are left.
+
+    A task that is out of the caller's reach is left as well.
+    """
+    done, room = 0, BATCH
+    for id in sorted(ids):
+        try:
+            task = lock_task(state, id, caller)
+        except TaskNotFound:
+            continue
+        if task.status not in TERMINAL:
+            task = _cancel_asked(state, caller, task, reason)
+            room -= _cancel_below(state, task, by=caller.subject, room=room)
+            done += 1
+    return done
+
+
+def _cancel_asked(state: State, caller: Caller, task: Task, reason: str | None) -> Task:
+    why: dict[str, Any] = {"reason": reason} if reason else {}
+    audit.record(state, caller, "task_cancelled", target=task.id, namespace=task.namespace, **why)
+    return _cancel_one(state, task, by=caller.subject, reason=reason)
 
 
 def _cancel_below(state: State, task: Task, *, by: str, room: int) -> int:

@@ -17,9 +17,11 @@ from app.domain.limits import Limits
 from app.domain.outputs import LateResult
 from app.domain.questions import Question, QuestionStatus
 from app.domain.sessions import Session
-from app.domain.tasks import Status, Task, TaskState
+from app.domain.tasks import Task, TaskState
 from app.domain.tokens import ApiKey
 from app.domain.webhooks import Webhook
+from app.engine.ops import task_filters
+from app.engine.ops.task_filters import TaskFilter
 from app.engine.ops.tasks import view
 from app.state import schema
 from app.state.paging import Beginning, FoundPage, FoundRow, PageBounds, PageSearch
@@ -30,7 +32,7 @@ from app.state.tables import API_KEYS, ATTEMPTS, LATE_RESULTS, QUESTIONS, SESSIO
 T = TypeVar("T")
 R = TypeVar("R", bound=tuple[Any, ...])
 
-_T, _Q, _S, _L = schema.tasks.c, schema.questions.c, schema.sessions.c, schema.task_labels.c
+_T, _Q, _S = schema.tasks.c, schema.questions.c, schema.sessions.c
 _A, _LATE, _K, _W = schema.attempts.c, schema.late_results.c, schema.api_keys.c, schema.webhooks.c
 
 
@@ -44,17 +46,6 @@ class Page(Generic[T]):
     items: list[T]
     next_cursor: str | None
     cut: list[tuple[str, ...]] = field(default_factory=list[tuple[str, ...]])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskFilter:
-    """Which tasks to list; a field that is None matches every task."""
-
-    status: Status | None = None
-    agent: str | None = None
-    label: tuple[str, str] | None = None
-    parent: str | None = None
-    session: str | None = None
 
 
 # Previews
@@ -107,55 +98,29 @@ def _check_cursor(cursor: str | None, prefix: str) -> None:
 
 # Tasks
 
-_IN_NAMESPACE = _T.namespace == sa.bindparam("of_namespace")
-_OF_NAMESPACE = _T.namespace + sa.literal_column("0") == sa.bindparam("of_namespace")
-"""Beside an index that is narrower than the namespace, which SQLite would not prefer by itself."""
-_TASK_CONDITIONS = {
-    "status": _T.status == sa.bindparam("of_status"),
-    "agent": _T.agent == sa.bindparam("of_agent"),
-    "parent": _T.parent_task_id == sa.bindparam("of_parent"),
-    "session": _T.session_id == sa.bindparam("of_session"),
-    "label": _T.id.in_(
-        sa.select(_L.task_id).where(
-            _L.namespace == sa.bindparam("of_namespace"),
-            _L.name == sa.bindparam("of_name"),
-            _L.value == sa.bindparam("of_value"),
-        )
-    ),
-    "cursor": _T.id < sa.bindparam("before"),
-}
-_TASK_SEARCHES: dict[frozenset[str], PageSearch[Task]] = {}
+_TASK_PAGES: dict[tuple[frozenset[str], bool], PageSearch[Task]] = {}
 
 
 def tasks(
     state: State, limits: Limits, namespace: int, wanted: TaskFilter, *, limit: int, cursor: str | None
 ) -> Page[TaskState]:
-    """Return tasks, newest first."""
+    """Return tasks, the newest first unless the oldest are wanted first."""
     _check_cursor(cursor, "T")
-    given = {name: getattr(wanted, name) for name in ("status", "agent", "parent", "session", "label")}
-    used = frozenset(name for name, value in (given | {"cursor": cursor}).items() if value is not None)
-    search = _TASK_SEARCHES.get(used)
+    given = task_filters.parameters(state, namespace, wanted)
+    position = {} if cursor is None else {"behind" if wanted.oldest_first else "before": cursor}
+    used = frozenset(given.keys() | position.keys())
+    search = _TASK_PAGES.get((used, wanted.oldest_first))
     if search is None:
-        where = [_OF_NAMESPACE if used & {"parent", "session"} else _IN_NAMESPACE]
-        where += [_TASK_CONDITIONS[name] for name in sorted(used)]
-        search = _TASK_SEARCHES[used] = PageSearch(
-            TASKS, *where, order=(_T.id.desc(),), long=("directive", "last_result"), unread=("next_prompt",)
+        where = [*task_filters.conditions(given), *(_TASK_POSITIONS[name] for name in position)]
+        order = _T.id if wanted.oldest_first else _T.id.desc()
+        search = _TASK_PAGES[used, wanted.oldest_first] = PageSearch(
+            TASKS, *where, order=(order,), long=("directive", "last_result"), unread=("next_prompt",)
         )
-    name, value = wanted.label or ("", "")
-    found = search.page(
-        state.db,
-        _bounds(limits, limit),
-        of_namespace=namespace,
-        of_status=None if wanted.status is None else wanted.status.value,
-        of_agent=wanted.agent,
-        of_parent=wanted.parent,
-        of_session=wanted.session,
-        of_name=name,
-        of_value=value,
-        before=cursor,
-    )
-    page = _cut(found, "id")
+    page = _cut(search.page(state.db, _bounds(limits, limit), **given, **position), "id")
     return Page([view(state, task) for task in page.items], page.next_cursor, page.cut)
+
+
+_TASK_POSITIONS = {"before": _T.id < sa.bindparam("before"), "behind": _T.id > sa.bindparam("behind")}
 
 
 # Questions
@@ -284,6 +249,17 @@ _SESSIONS = PageSearch(
     _S.id < sa.bindparam("before"),
     order=(_S.id.desc(),),
 )
+_IS_ATTACHED = sa.and_(_S.attached == sa.text("1"), _S.expires_at > sa.bindparam("at"))
+_ATTACHED_SESSIONS, _ENDED_SESSIONS = (
+    PageSearch(
+        SESSIONS,
+        _S.namespace == sa.bindparam("of_namespace"),
+        _S.id < sa.bindparam("before"),
+        wanted,
+        order=(_S.id.desc(),),
+    )
+    for wanted in (_IS_ATTACHED, sa.not_(_IS_ATTACHED))
+)
 _ATTEMPTS = PageSearch(
     ATTEMPTS,
     _A.task_id == sa.bindparam("of_task"),
@@ -309,10 +285,16 @@ _WEBHOOKS = PageSearch(WEBHOOKS, _WEBHOOKS_BEHIND, order=(_W.id,))
 _WEBHOOKS_OF = PageSearch(WEBHOOKS, _W.namespace == sa.bindparam("of_namespace"), _WEBHOOKS_BEHIND, order=(_W.id,))
 
 
-def sessions(state: State, limits: Limits, namespace: int, *, limit: int, cursor: str | None) -> Page[Session]:
-    """Return sessions, newest first, without their tokens."""
+def sessions(
+    state: State, limits: Limits, namespace: int, *, limit: int, cursor: str | None, attached: bool | None = None
+) -> Page[Session]:
+    """Return sessions, newest first, without their tokens: those that are attached now, those that ended, or all."""
     _check_cursor(cursor, "S")
-    return _cut(_SESSIONS.page(state.db, _bounds(limits, limit), of_namespace=namespace, before=cursor or "S-~"), "id")
+    bounds, position = _bounds(limits, limit), {"of_namespace": namespace, "before": cursor or "S-~"}
+    if attached is None:
+        return _cut(_SESSIONS.page(state.db, bounds, **position), "id")
+    search = _ATTACHED_SESSIONS if attached else _ENDED_SESSIONS
+    return _cut(search.page(state.db, bounds, **position, at=state.now), "id")
 
 
 def attempts(state: State, limits: Limits, task_id: str, *, limit: int, after: int) -> Page[Attempt]:

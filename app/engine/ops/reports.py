@@ -10,7 +10,7 @@ from app.domain.access import Caller
 from app.domain.attempts import Attempt, Phase
 from app.domain.namespaces import ALL_ID
 from app.domain.tasks import Status, Task
-from app.engine.ops import loop
+from app.engine.ops import listeners, loop
 from app.engine.ops.nodes import Membership
 from app.engine.ops.queries import CHILDREN, OPEN_QUESTIONS, require_task
 from app.state import schema
@@ -116,6 +116,7 @@ def why(state: State, caller: Caller, task_id: str, nodes: Membership) -> Why:
     if attempt is not None:
         chain.append(_attempt(attempt))
         chain += _node(state, attempt, nodes)
+        chain += _workers(state, attempt)
         chain += _next_try(attempt)
         chain += _timers(attempt)
     if task.retry_at is not None:
@@ -147,6 +148,7 @@ def _questions(state: State, task: Task) -> list[WhyLink]:
     ]
 
 
+_OTHER_QUEUES = 5
 _PHASE_TEXT = {
     Phase.WAITING: "its spawn hook has not approved it yet",
     Phase.QUEUED: "no worker has claimed it yet",
@@ -187,6 +189,18 @@ def _node(state: State, attempt: Attempt, nodes: Membership) -> list[WhyLink]:
     detail = "runs on" if found.alive else "ran on a node that gives no heartbeat any more,"
     row = found.node
     return [{"kind": "node", "detail": f"{detail} {row.url}", "name": row.id, "last_seen_at": row.seen_at}]
+
+
+def _workers(state: State, attempt: Attempt) -> list[WhyLink]:
+    """Return who listens to the queue that the attempt waits in, and to the others."""
+    if attempt.phase is not Phase.QUEUED or attempt.queue is None:
+        return []
+    found = listeners.by_queue(state, attempt.namespace)
+    own = found.pop(attempt.queue, 0)
+    others = sorted(found.items(), key=lambda one: (-one[1], one[0]))[:_OTHER_QUEUES]
+    text = f"{own} worker{'s listen' if own != 1 else ' listens'} on `{attempt.queue}`"
+    text += "".join(f"; {count} on `{name}`" for name, count in others)
+    return [{"kind": "workers", "detail": text, "queue": attempt.queue}]
 
 
 def _next_try(attempt: Attempt) -> list[WhyLink]:
@@ -245,7 +259,8 @@ def _summary(task: Task, attempt: Attempt | None, chain: list[WhyLink]) -> str:
             if attempt is None or not attempt.is_live:
                 waits = task.retry_at is not None
                 return "It waits for its next attempt." if waits else "It has no live attempt: dispatch it again."
-            return f"Attempt {attempt.attempt} is live: {_PHASE_TEXT[attempt.phase]}."
+            listening = "".join(f"; {link['detail']}" for link in chain if link["kind"] == "workers")
+            return f"Attempt {attempt.attempt} is live: {_PHASE_TEXT[attempt.phase]}{listening}."
 
 
 def stats(state: State, namespace: int = ALL_ID) -> Stats:

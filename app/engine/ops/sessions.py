@@ -80,13 +80,7 @@ def attach(state: State, asked: Attach) -> tuple[Session, TokenRecord]:
     )
     SESSIONS.insert(state.db, session)
     TOKENS.insert(state.db, record)
-    state.emit(
-        EventKind.SESSION_ATTACHED,
-        namespace=session.namespace,
-        session_id=session.id,
-        operator_id=session.operator_id,
-        role=session.role,
-    )
+    _tell(state, session, EventKind.SESSION_ATTACHED, role=session.role)
     audit.record(state, _attacher(session, asked), "session_attached", target=session.id)
     return session, record
 
@@ -136,6 +130,7 @@ def _session(state: State, asked: Attach, expires_at: int) -> Session:
         expires_at=expires_at,
         namespace=asked.namespace,
         key_id=asked.key_id,
+        quiet=options.quiet,
     )
 
 
@@ -163,13 +158,7 @@ def heartbeat(state: State, caller: Caller) -> None:
     changes: dict[str, Any] = {"last_seen": max(session.last_seen, state.now)}
     if not session.attached:
         changes |= {"attached": True, "attached_at": state.now, "detached_at": None}
-        state.emit(
-            EventKind.SESSION_ATTACHED,
-            namespace=session.namespace,
-            session_id=session.id,
-            operator_id=session.operator_id,
-            again=True,
-        )
+        _tell(state, session, EventKind.SESSION_ATTACHED, again=True)
     SESSIONS.update(state.db, session.id, **changes)
 
 
@@ -191,13 +180,14 @@ def detach_revoked(state: State, session_id: str) -> None:
 def _detach(state: State, session: Session, why: str) -> None:
     if session.attached:
         SESSIONS.update(state.db, session.id, attached=False, detached_at=state.now)
-        state.emit(
-            EventKind.SESSION_DETACHED,
-            namespace=session.namespace,
-            session_id=session.id,
-            operator_id=session.operator_id,
-            why=why,
-        )
+        _tell(state, session, EventKind.SESSION_DETACHED, why=why)
+
+
+def _tell(state: State, session: Session, kind: EventKind, **data: Any) -> None:
+    """Append an event of the session, unless it is a quiet one."""
+    if not session.quiet:
+        who = session.operator_id
+        state.emit(kind, namespace=session.namespace, session_id=session.id, operator_id=who, **data)
 
 
 def detach_unresponsive(state: State, before: int, limit: int, *, keep_tasks: bool = True) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from starlette.routing import BaseRoute
 
-from app.http.routers import admin, attempts, events, health, operator, senior, tasks, webhooks, worker
+from app.http.routers import admin, attempts, events, health, operator, selections, senior, tasks, webhooks, worker
 
 _ROUTERS = (
     tasks.routes("/v1/operator", "operator", "token"),
+    selections.router,
     operator.router,
     attempts.router,
     events.router,

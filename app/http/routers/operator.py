@@ -8,26 +8,22 @@ from functools import partial
 from fastapi import Request
 
 from app.domain.access import Role, Verb
-from app.domain.tasks import Status as DomainStatus
 from app.domain.tokens import CapToken
-from app.http import bodies, conversions, replies, views
+from app.http import bodies, conversions, operating_views, replies, views
 from app.http.context import ApiKeyText, ContextDep, Once, Token
 from app.http.errors import InvalidBody
 from app.http.parameters import (
+    AttachedQuery,
     Hold,
-    LabelFilter,
     Limit,
+    Minutes,
     NamePath,
-    NameQuery,
     NewNamePath,
     QuestionPath,
     SessionCursor,
     SessionPath,
-    SessionQuery,
-    TaskCursor,
     TaskPath,
-    TaskQuery,
-    label_of,
+    boolean_of,
     limit_of,
 )
 from app.http.replies import Reply
@@ -35,9 +31,8 @@ from app.http.routers.questions import asked_of, watched
 from app.http.routers.tasks import body_of, shown
 from app.http.routes import documented, model_router, requires
 from swarmhold.models.admin import MintedToken, MintRequest, TokenVerdict, VerifyRequest
-from swarmhold.models.enums import Status
 from swarmhold.models.questions import Question, QuestionRequest
-from swarmhold.models.server import Nodes, Resource, Stats
+from swarmhold.models.server import History, Nodes, Resource, Stats, Workers
 from swarmhold.models.sessions import Attached, AttachRequest, Registry, Session
 from swarmhold.models.shapes import Page
 from swarmhold.models.tasks import PostResultRequest, Task, VerdictRequest, Why
@@ -76,9 +71,13 @@ async def attach(context: ContextDep, key: ApiKeyText, body: AttachRequest, once
 
 
 @router.get("/sessions", response_model=Page[Session], openapi_extra=requires(Verb.READ_TRACE, Verb.ATTACH_SESSION))
-async def list_sessions(context: ContextDep, token: Token, limit: Limit = None, cursor: SessionCursor = None) -> Reply:
+async def list_sessions(
+    context: ContextDep, token: Token, attached: AttachedQuery = None, limit: Limit = None, cursor: SessionCursor = None
+) -> Reply:
     """List sessions, newest first, without their tokens."""
-    page = await context.engine.sessions.page(token, limit=limit_of(limit, context.settings), cursor=cursor)
+    now = None if attached is None else boolean_of(attached, "attached", default=True)
+    items = limit_of(limit, context.settings)
+    page = await context.engine.sessions.page(token, attached=now, limit=items, cursor=cursor)
     return replies.json(views.page(page, partial(views.session, context.names)))
 
 
@@ -108,6 +107,18 @@ async def list_nodes(context: ContextDep, token: Token) -> Reply:
     return replies.json({"items": [views.node(row) for row in await context.engine.nodes.listed(token)]})
 
 
+@router.get("/workers", response_model=Workers, openapi_extra=requires(Verb.READ_TRACE, Verb.ATTACH_SESSION))
+async def workers(context: ContextDep, token: Token) -> Reply:
+    """List the queue workers: who listens to which queue, since when, and what they hold."""
+    return replies.json(operating_views.workers(await context.engine.reports.workers(token)))
+
+
+@router.get("/history", response_model=History, openapi_extra=requires(Verb.READ_TRACE, Verb.ATTACH_SESSION))
+async def history(context: ContextDep, token: Token, minutes: Minutes = 60) -> Reply:
+    """Read what happened in each of the latest minutes."""
+    return replies.json(operating_views.history(await context.engine.reports.history(token, minutes)))
+
+
 @router.get("/session", response_model=Session, openapi_extra=requires())
 async def own_session(context: ContextDep, token: Token) -> Reply:
     """Read the caller's own session."""
@@ -126,32 +137,6 @@ async def detach(context: ContextDep, token: Token) -> Reply:
     """Detach the session. Its tasks stay."""
     await context.engine.sessions.detach(token)
     return replies.nothing()
-
-
-@router.get("/tasks", response_model=Page[Task], openapi_extra=requires(Verb.READ_TASK_STATE))
-async def list_tasks(
-    context: ContextDep,
-    token: Token,
-    status: Status | None = None,
-    agent: NameQuery = None,
-    label: LabelFilter = None,
-    parent: TaskQuery = None,
-    session: SessionQuery = None,
-    limit: Limit = None,
-    cursor: TaskCursor = None,
-) -> Reply:
-    """List tasks, newest first."""
-    page = await context.engine.tasks.page(
-        token,
-        status=None if status is None else DomainStatus(status),
-        agent=agent,
-        label=label_of(label),
-        parent=parent,
-        session=session,
-        limit=limit_of(limit, context.settings),
-        cursor=cursor,
-    )
-    return replies.json(views.page(page, partial(views.task, context.names)))
 
 
 @router.get("/tasks/{task_id}/why", response_model=Why, openapi_extra=requires(Verb.READ_TASK_STATE))

@@ -80,11 +80,13 @@ class SwarmholdClient:
         bp_agent_kinds: Mapping[str, OperatorKind] | None = None,
         bp_global_kind: OperatorKind | None = None,
         namespace: str | None = None,
+        quiet: bool = False,
         idempotency_key: str | None = None,
     ) -> Attached:
         """Attach a new session for as long as `ttl` and return it with its token.
 
-        `operator_id` is its label, by default the key's name. Keep the token to come back as the same session.
+        `operator_id` is its label, by default the key's name. Keep the token to come back as the same session. A
+        `quiet` session leaves no events: for what only looks.
 
         Raises:
             ApiProblem: `unauthenticated`, or `role-violation` when the key does not carry the role.
@@ -102,6 +104,7 @@ class SwarmholdClient:
                 operator_backend_id=operator_backend_id,
                 bp_global_kind=bp_global_kind,
                 namespace=namespace,
+                quiet=quiet or None,
             ),
         )
         return read(Attached, await self._transport(api_key).create("/v1/operator/sessions", body, key=idempotency_key))

@@ -12,7 +12,16 @@ from swarmhold.models.admin import MintableRole, MintedToken, MintRequest, Token
 from swarmhold.models.enums import Verb
 from swarmhold.models.questions import Question
 from swarmhold.models.shapes import JsonValue, given
-from swarmhold.models.tasks import PostResultRequest, Task, VerdictRequest
+from swarmhold.models.tasks import (
+    CancelTasksRequest,
+    PostResultRequest,
+    RetryTasksRequest,
+    SkippedTask,
+    Task,
+    TasksChanged,
+    TaskSelection,
+    VerdictRequest,
+)
 from swarmhold.questions import QuestionCalls, QuestionOptions
 from swarmhold.requests import BackendHandlers
 from swarmhold.sessions import SessionCalls
@@ -48,6 +57,34 @@ class Operator(SessionCalls, TaskCalls, TraceCalls, QuestionCalls):
         """Mark the task pass or blocked, ending a live attempt; `value` is none or one new result."""
         body = VerdictRequest(ok=ok, value=value[0]) if value else VerdictRequest(ok=ok)
         return read(Task, await self._transport.post(f"{self._prefix}/tasks/{segment(task_id)}/verdict", body))
+
+    async def cancel_tasks(
+        self, selection: TaskSelection, *, reason: str | None = None, dry_run: bool = False
+    ) -> TasksChanged:
+        """Cancel the tasks of a selection and what is below them, call by call; with `dry_run` count them alone.
+
+        Tasks that passed or are cancelled already are left.
+        """
+        body = CancelTasksRequest(filter=selection, dry_run=dry_run, **given(reason=reason))
+        return await self._change_tasks("cancel", body)
+
+    async def retry_tasks(self, selection: TaskSelection, *, dry_run: bool = False) -> TasksChanged:
+        """Dispatch the blocked tasks of a selection again, each as its last attempt was; see `cancel_tasks`.
+
+        A task that cannot be dispatched again is left; `reasons` says why, of the first of them.
+        """
+        return await self._change_tasks("retry", RetryTasksRequest(filter=selection, dry_run=dry_run))
+
+    async def _change_tasks(self, what: str, body: CancelTasksRequest | RetryTasksRequest) -> TasksChanged:
+        count, skipped, reasons = 0, 0, list[SkippedTask]()
+        while True:
+            # A repeat finds what the first call left.
+            path = f"{self._prefix}/tasks/{what}"
+            done = read(TasksChanged, await self._transport.post(path, body, repeatable=True))
+            count, skipped, reasons = count + done.count, skipped + done.skipped, reasons + done.reasons
+            if done.next_cursor is None:
+                return TasksChanged(count=count, skipped=skipped, reasons=reasons)
+            body = body.model_copy(update={"cursor": done.next_cursor})
 
     async def adopt_late_result(self, task_id: str, attempt: int, index: int) -> Task:
         """Make a late result the task's own."""

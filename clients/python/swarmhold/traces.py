@@ -3,30 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from typing import TypedDict, Unpack
+from datetime import datetime
+from typing import Any, Literal, TypedDict, Unpack
 
 from swarmhold.calls import read
 from swarmhold.events import follow
 from swarmhold.models.attempts import Attempt, LateResult
 from swarmhold.models.enums import Status
 from swarmhold.models.events import Event, Lagged
+from swarmhold.models.instants import to_rfc3339
 from swarmhold.models.outputs import OutputRecord
-from swarmhold.models.server import Node, Nodes, Stats
+from swarmhold.models.server import History, Minute, Node, Nodes, Stats, Workers
 from swarmhold.models.sessions import Registry, Session
 from swarmhold.models.shapes import Page, given
-from swarmhold.models.tasks import Task, Why
+from swarmhold.models.tasks import Task, TaskCounts, Why
 from swarmhold.transport import segment
 from swarmhold.waits import WaitCalls
 
 
 class TaskFilters(TypedDict, total=False):
-    """Which tasks to list. `label` is `key:value`, `parent` and `session` are ids; None matches every task."""
+    """Which tasks to list. `label` is `key:value`, `parent` and `session` are ids; None matches every task.
 
+    `q` is searched for in directive, result, agent and labels, or is the beginning of an id. Tasks were created at or
+    after `created_from` and before `created_until`.
+    """
+
+    q: str | None
     status: Status | None
     agent: str | None
-    label: str | None
+    label: str | Sequence[str] | None
     parent: str | None
     session: str | None
+    created_from: datetime | None
+    created_until: datetime | None
+    sort: Literal["newest", "oldest"] | None
+
+
+def _spelled(filters: TaskFilters) -> dict[str, Any]:
+    """Return the filters as parameters have them."""
+    return {name: to_rfc3339(value) if isinstance(value, datetime) else value for name, value in filters.items()}
 
 
 class TraceCalls(WaitCalls):
@@ -39,8 +54,13 @@ class TraceCalls(WaitCalls):
 
         Long directives and results are previews: `cut` names them, `task` returns them whole.
         """
-        params = given(**filters, limit=limit, cursor=cursor)
+        params = given(**_spelled(filters), limit=limit, cursor=cursor)
         return read(Page[Task], await self._transport.get(f"{self._prefix}/tasks", params=params))
+
+    async def count_tasks(self, **filters: Unpack[TaskFilters]) -> dict[str, int]:
+        """Return how many tasks fit every filter, by status."""
+        reply = await self._transport.get(f"{self._prefix}/task-counts", params=given(**_spelled(filters)))
+        return read(TaskCounts, reply).counts
 
     async def all_tasks(self, **filters: Unpack[TaskFilters]) -> AsyncIterator[Task]:
         """Yield every task that fits, page after page. A task that changes meanwhile is seen as it was on its page.
@@ -94,10 +114,19 @@ class TraceCalls(WaitCalls):
         found = await self._all(path, Page[LateResult])
         return [await self._read_at(LateResult, f"{path}/{one.index}") if one.cut and whole else one for one in found]
 
-    async def sessions(self) -> list[Session]:
-        """Return every session."""
+    async def sessions(self, *, attached: bool | None = None) -> list[Session]:
+        """Return every session, newest first: those that are attached now, those that ended, or all."""
         path = f"{self._prefix}/sessions"
-        return await self._all(path, Page[Session])
+        return await self._all(path, Page[Session], given(attached=attached))
+
+    async def workers(self) -> Workers:
+        """Return the queue workers: who listens to which queue, since when, and what they hold."""
+        return read(Workers, await self._transport.get(f"{self._prefix}/workers"))
+
+    async def history(self, *, minutes: int = 60) -> list[Minute]:
+        """Return what happened in each of the latest whole minutes, oldest first."""
+        reply = await self._transport.get(f"{self._prefix}/history", params={"minutes": minutes})
+        return read(History, reply).items
 
     async def registry(self) -> Registry:
         """Return the ids of bridges, hooks, backends, spawners and layers that are registered now."""

@@ -26,6 +26,7 @@ from app.engine import ops
 from app.engine.ops import audit, namespaces
 from app.engine.ops.audit import LONG_VALUE
 from app.engine.ops.idempotency import Idempotency
+from app.engine.ops.task_filters import TaskFilter
 from app.engine.refusals import MAX_COUNTS, MAX_FINGERPRINTS
 from app.spawning.outbound.settings import SenderSettings
 from app.spawning.outbound.webhooks import WebhookSender
@@ -362,6 +363,23 @@ async def backup_made(stage: Stage) -> Expected:
 @decision
 async def signing_key_rotated(stage: Stage) -> Expected:
     return await _command(stage, "signing_key_rotated", {"user": "u", "kid": "k"})
+
+
+@decision
+async def tasks_cancelled(stage: Stage) -> Expected:
+    await stage.rows()
+    await stage.swarm.engine.selections.cancel(stage.swarm.operator, TaskFilter(agent="nobody"))
+    return stage.by("alice", Role.OPERATOR, target=None, detail={"filter": {"agent": "nobody"}})
+
+
+@decision
+async def tasks_retried(stage: Stage) -> Expected:
+    await stage.rows()
+    wanted = TaskFilter(status=Status.BLOCKED, labels=(("team", "a"),))
+    await stage.swarm.engine.selections.retry(stage.swarm.operator, wanted)
+    return stage.by(
+        "alice", Role.OPERATOR, target=None, detail={"filter": {"status": "blocked", "labels": {"team": "a"}}}
+    )
 
 
 @pytest.mark.parametrize("action", DECISIONS)

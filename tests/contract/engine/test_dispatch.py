@@ -22,6 +22,7 @@ from app.domain.outputs import Final, OutputEvent
 from app.domain.tasks import Status
 from app.domain.tokens import Handle
 from app.engine.ops import cancelling
+from app.engine.ops.task_filters import TaskFilter
 from app.spawning.ports import Exit, Job, SpawnFailed, SpawnRefused
 from app.state.state import State
 from tests.support.scripted import (
@@ -312,7 +313,7 @@ async def test_a_dispatcher_that_leaves_at_any_moment_leaves_a_driven_attempt(
         await asyncio.gather(call, return_exceptions=True)
 
     async def all_driven() -> bool:
-        page = await swarm.engine.tasks.page(swarm.operator, status=Status.RUNNING)
+        page = await swarm.engine.tasks.page(swarm.operator, TaskFilter(status=Status.RUNNING))
         return len(page.items) == len(function.calls)
 
     await eventually(all_driven)

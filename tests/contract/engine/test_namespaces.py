@@ -16,6 +16,7 @@ from app.domain.sessions import SessionOptions
 from app.domain.tasks import Status, TaskSpec
 from app.domain.tokens import CapToken
 from app.engine.engine import Engine
+from app.engine.ops.task_filters import TaskFilter
 from tests.support.swarms import EXTERNAL, Swarm
 
 HOUR = timedelta(hours=1)
@@ -118,9 +119,9 @@ async def test_lists_counts_and_resources_are_of_one_namespace(swarm: Swarm) -> 
 
     assert [item.task.id for item in (await engine.tasks.page(here)).items] == [task]
     assert not (await engine.tasks.page(there)).items
-    assert not (await engine.tasks.page(there, agent="coder", status=Status.SUSPENDED)).items
-    assert not (await engine.tasks.page(there, label=("a", "b"))).items
-    assert not (await engine.tasks.page(there, parent=task)).items
+    assert not (await engine.tasks.page(there, TaskFilter(agent="coder", status=Status.SUSPENDED))).items
+    assert not (await engine.tasks.page(there, TaskFilter(labels=(("a", "b"),)))).items
+    assert not (await engine.tasks.page(there, TaskFilter(parent=task))).items
     assert [session.namespace for session in (await engine.sessions.page(there)).items] == [
         (await engine.sessions.read_own(there)).namespace
     ]

@@ -13,7 +13,8 @@ from app.domain.outputs import Output, OutputEvent
 from app.domain.questions import Ask
 from app.engine.ops import pages
 from app.engine.ops.outputs import LongOutput
-from app.engine.ops.pages import TaskFilter, preview
+from app.engine.ops.pages import preview
+from app.engine.ops.task_filters import TaskFilter
 from app.state.state import State
 from app.state.statements import Connection, Dialect
 from tests.support.swarms import Plan, Swarm, with_cfg

@@ -19,6 +19,7 @@ from app.domain.errors import (
 from app.domain.json import Json
 from app.domain.outputs import Final
 from app.domain.tasks import RetryPolicy, Status, TaskSpec
+from app.engine.ops.task_filters import TaskFilter
 from app.spawning.ports import Exit, Job
 from tests.support.scripted import ScriptedSpawner
 from tests.support.swarms import Swarm, Work, refused, unchanged
@@ -284,12 +285,12 @@ async def test_lists_hold_what_was_asked_for(swarm: Swarm) -> None:
     session = (await engine.sessions.read_own(swarm.operator)).id
 
     async def listed(**wanted: object) -> list[str]:
-        page = await engine.tasks.page(swarm.operator, **wanted)  # pyright: ignore[reportArgumentType] - a test's options
+        page = await engine.tasks.page(swarm.operator, TaskFilter(**wanted))  # pyright: ignore[reportArgumentType] - a test's options
         return [state.task.id for state in page.items]
 
     assert await listed() == [child, *reversed(ids)]
     assert await listed(agent="a") == [ids[4], ids[2], ids[0]]
-    assert await listed(agent="a", label=("n", "1")) == [ids[4]]
+    assert await listed(agent="a", labels=(("n", "1"),)) == [ids[4]]
     assert await listed(status=Status.RUNNING) == [ids[0]]
     assert await listed(parent=ids[0]) == [child]
     assert await listed(session=session, status=Status.PENDING, agent="b") == [ids[5], ids[3], ids[1]]

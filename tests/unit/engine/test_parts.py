@@ -42,6 +42,7 @@ from app.engine.deliveries import Deliveries
 from app.engine.dispatcher import Dispatcher
 from app.engine.feed import Feed
 from app.engine.gaps import GapMonitor
+from app.engine.listening import Listeners
 from app.engine.namespaces import Namespaces
 from app.engine.ops.nodes import Membership
 from app.engine.ops.rules import EngineCfg
@@ -127,7 +128,17 @@ class Ground:
         return Tasks(self.transactions, batches=self.batches, nodes=ALONE, cfg=CFG)
 
     def workers(self) -> Workers:
-        return Workers(self.transactions, keys=self.keys(), mint=self.mint, layers=self.layers, cfg=CFG)
+        return Workers(
+            self.transactions,
+            keys=self.keys(),
+            mint=self.mint,
+            layers=self.layers,
+            listeners=self.listeners(),
+            cfg=CFG,
+        )
+
+    def listeners(self) -> Listeners:
+        return Listeners(self.transactions, clock=self.clock, node="N")
 
     def sessions(self) -> Sessions:
         return Sessions(
@@ -354,7 +365,13 @@ async def test_timers_carry_out_what_is_due(ground: Ground) -> None:
 
 async def test_the_feed_and_reports(ground: Ground) -> None:
     """A stream gives what happens from now on; the counts have it too."""
-    reports = Reports(ground.transactions, registries=ground.registries, catalog=ground.catalog(), layers=ground.layers)
+    reports = Reports(
+        ground.transactions,
+        registries=ground.registries,
+        catalog=ground.catalog(),
+        layers=ground.layers,
+        listeners=ground.listeners(),
+    )
     token = await ground.token(Role.OBSERVER)
     await ground.feed.open()
     async with ground.feed.follow() as stream, asyncio.timeout(60):

@@ -17,7 +17,7 @@ from app.http.parameters import (
     boolean_of,
     hold_of,
     integer_of,
-    label_of,
+    labels_of,
     limit_of,
     listed_in,
     query_of,
@@ -184,22 +184,22 @@ def test_defaults() -> None:
     assert hold_of(None, SETTINGS) == timedelta(seconds=50)
     assert hold_of(None, SETTINGS, default=timedelta(0)) == timedelta(0)
     assert limit_of(None, SETTINGS) == 50
-    assert (integer_of(None, "n"), boolean_of(None, "ok", default=True), label_of(None)) == (None, True, None)
+    assert (integer_of(None, "n"), boolean_of(None, "ok", default=True), labels_of(None)) == (None, True, ())
 
 
 def test_parameters_are_read_strictly() -> None:
     """One way to write each."""
     assert (integer_of("0", "n"), integer_of("12", "n")) == (0, 12)
     assert [boolean_of(text, "ok", default=False) for text in ("true", "1", "false", "0")] == [True, True, False, False]
-    assert (label_of("a:b"), label_of("a:b:c"), label_of("a:")) == (("a", "b"), ("a", "b:c"), ("a", ""))
+    assert labels_of(["a:b", "a:b:c", "a:"]) == (("a", "b"), ("a", "b:c"), ("a", ""))
     for call in (
         lambda: integer_of("-1", "n"),
         lambda: integer_of("1.0", "n"),
         lambda: integer_of("9" * 19, "n"),
         lambda: boolean_of("yes", "ok", default=True),
         lambda: boolean_of("", "ok", default=True),
-        lambda: label_of("a"),
-        lambda: label_of(":b"),
+        lambda: labels_of(["a"]),
+        lambda: labels_of([":b"]),
         lambda: limit_of(0, SETTINGS),
         lambda: limit_of(201, SETTINGS),
     ):

@@ -7,7 +7,22 @@ from pydantic import Field
 from swarmhold.models.instants import Instant
 from swarmhold.models.shapes import JsonValue, Shape
 
-__all__ = ["AttemptCount", "LoopState", "LoopSwitch", "Node", "Nodes", "Resource", "Stats"]
+__all__ = [
+    "AttemptCount",
+    "HeldAttempt",
+    "History",
+    "ListeningWorker",
+    "LoopState",
+    "LoopSwitch",
+    "Minute",
+    "Node",
+    "Nodes",
+    "Queue",
+    "Resource",
+    "Stats",
+    "WorkerQueue",
+    "Workers",
+]
 
 
 class AttemptCount(Shape):
@@ -72,3 +87,72 @@ class Resource(Shape):
     key: str
     value: JsonValue
     updated_at: Instant
+
+
+class Minute(Shape):
+    """A minute from the instant `at`: what happened in it, and how things stood at its beginning."""
+
+    at: Instant
+    created: int = 0
+    started: int = 0
+    passed: int = 0
+    blocked: int = 0
+    cancelled: int = 0
+    pending: int = 0
+    running: int = 0
+    suspended: int = 0
+    queued: int = 0
+    open_questions: int = 0
+    oldest_question_at: Instant | None = None
+
+
+class History(Shape):
+    """Whole minutes, oldest first, without the one that is under way. What happened may be added seconds later."""
+
+    items: list[Minute]
+
+
+class WorkerQueue(Shape):
+    """A queue that a worker listens to, or did until lately."""
+
+    queue: str
+    listening: bool
+    since: Instant
+    last_seen: Instant
+
+
+class HeldAttempt(Shape):
+    """An attempt that a worker holds."""
+
+    task_id: str
+    attempt: int
+    agent: str
+    queue: str
+    since: Instant
+    last_seen_at: Instant | None = None
+
+
+class ListeningWorker(Shape):
+    """A queue worker: which queues it listens to, and the first of the `held` attempts that it holds."""
+
+    worker: str
+    key_id: str
+    key_name: str | None = None
+    queues: list[WorkerQueue]
+    held: int
+    holds: list[HeldAttempt]
+
+
+class Queue(Shape):
+    """How many workers listen to a queue, and how many attempts wait in it."""
+
+    queue: str
+    workers: int
+    waiting: int
+
+
+class Workers(Shape):
+    """The queue workers of a namespace by name, 1,000 at most, and its queues."""
+
+    items: list[ListeningWorker]
+    queues: list[Queue]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StrictBool
 
 from swarmhold.models.enums import OperatorKind, Role
 from swarmhold.models.instants import Instant, SessionTtl
@@ -23,6 +23,8 @@ class AttachRequest(Request):
 
     `namespace` is for the root key, which belongs to none: `default` without one. For other keys it is their own.
 
+    A `quiet` session leaves no events when it comes and goes: for those who only look.
+
     `kind` and `operator_kind_overrides` are the runtime tiers of the kind cascade and win
     over the `bp_` ones; an explicit `automate` counts.
     """
@@ -38,6 +40,7 @@ class AttachRequest(Request):
     operator_kind_overrides: Annotated[Kinds, null_as({})] = Field(default_factory=dict)
     bp_agent_kinds: Annotated[Kinds, null_as({})] = Field(default_factory=dict)
     bp_global_kind: OperatorKind | None = None
+    quiet: Annotated[StrictBool, null_as(False)] = False
 
 
 class Session(Shape):
@@ -63,6 +66,7 @@ class Session(Shape):
     rebuildable: bool | None = None
     detached_at: Instant | None = None
     expires_at: Instant | None = None
+    quiet: bool | None = None
 
 
 class Attached(Shape):

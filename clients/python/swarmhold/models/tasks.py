@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, StrictBool
+from pydantic import Field, StrictBool, StringConstraints
 
 from swarmhold.models.attempts import Retry
 from swarmhold.models.enums import SETTLED, OnDeadline, Outcome, Phase, Status
 from swarmhold.models.instants import Instant, Seconds
-from swarmhold.models.names import Labels, NewName, TaskId, Text
+from swarmhold.models.names import Labels, Name, NewName, SessionId, TaskId, Text
 from swarmhold.models.shapes import JsonValue, Request, Shape, integral, null_as
 
 __all__ = [
     "CancelRequest",
+    "CancelTasksRequest",
     "DirectiveRequest",
     "OverrideRequest",
     "PostResultRequest",
+    "RetryTasksRequest",
+    "SkippedTask",
     "StartTaskRequest",
     "Task",
+    "TaskCounts",
+    "TaskSelection",
     "TaskSpec",
+    "TasksChanged",
     "VerdictRequest",
     "Why",
     "WhyLink",
@@ -55,6 +61,7 @@ class Task(Shape):
     version: int
     created_at: Instant
     updated_at: Instant
+    settled_at: Instant | None = None
     cut: list[str] | None = None
 
     @property
@@ -77,6 +84,67 @@ class CancelRequest(Request):
     """Why the task is cancelled; kept with the event."""
 
     reason: Text | None = None
+
+
+class TaskSelection(Request):
+    """Which tasks are meant: those that fit every field that is given. At least one is; `ids` stand alone.
+
+    `q` is searched for in directive, result, agent and labels (what is in quotes as it is, a word as the beginning of
+    one), or is the beginning of an id; the index behind it may lag by seconds. Tasks were created at or after
+    `created_from` and before `created_until`.
+    """
+
+    q: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+    status: Status | None = None
+    agent: Name | None = None
+    labels: Annotated[Labels, null_as({})] = Field(default_factory=dict)
+    parent: TaskId | None = None
+    session: SessionId | None = None
+    created_from: Instant | None = None
+    created_until: Instant | None = None
+    ids: Annotated[tuple[TaskId, ...], null_as(()), Field(max_length=1000)] = ()
+
+
+class CancelTasksRequest(Request):
+    """Cancel the tasks of a filter; with `dry_run` they are counted alone. `cursor` goes on with the next ones."""
+
+    filter: TaskSelection
+    reason: Text | None = None
+    dry_run: Annotated[StrictBool, null_as(False)] = False
+    cursor: TaskId | None = None
+
+
+class RetryTasksRequest(Request):
+    """Dispatch the blocked tasks of a filter again, each as its last attempt was; with `dry_run` count them alone."""
+
+    filter: TaskSelection
+    dry_run: Annotated[StrictBool, null_as(False)] = False
+    cursor: TaskId | None = None
+
+
+class SkippedTask(Shape):
+    """A task that was left as it is, and why."""
+
+    task_id: str
+    detail: str
+
+
+class TasksChanged(Shape):
+    """How many tasks were changed (or would be), how many were left, and the first of those.
+
+    `next_cursor` says that more are to come: repeat the call with it.
+    """
+
+    count: int
+    skipped: int = 0
+    reasons: list[SkippedTask] = Field(default_factory=list[SkippedTask])
+    next_cursor: str | None = None
+
+
+class TaskCounts(Shape):
+    """How many tasks there are by status; a status without tasks is left out."""
+
+    counts: dict[str, int]
 
 
 class PostResultRequest(Request):
