@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from benchmarks import grown, hot, lives, servers, stalls, store, wakes, written
+from benchmarks import grown, hints, hot, lives, servers, stalls, store, wakes, written
 from benchmarks.report import Row, table, write
 
 SUITES: dict[str, Callable[[], list[Row]]] = {
@@ -13,6 +13,7 @@ SUITES: dict[str, Callable[[], list[Row]]] = {
     "lives": lives.main,
     "written": written.main,
     "wakes": wakes.main,
+    "hints": hints.main,
     "store": store.main,
     "grown": grown.main,
     "stalls": stalls.main,

@@ -11,7 +11,7 @@ import structlog
 
 from app.bootstrap.errors import StartFailed
 from app.bootstrap.keyring import Keyring
-from app.bus.local import LocalBus
+from app.bus.opening import choose_bus
 from app.config import Settings
 from app.config.conflicts import is_loopback
 from app.domain.access import RoleVerbGate
@@ -30,6 +30,7 @@ from app.spawning.outbound.settings import SenderSettings
 from app.spawning.outbound.webhooks import WebhookSender
 from app.spawning.plugins import PluginProblem
 from app.state.opening import open_store
+from app.state.postgres.keepalive import Keepalive
 
 _log = structlog.get_logger(__name__)
 
@@ -51,11 +52,12 @@ def build_engine(settings: Settings, keyring: Keyring, *, base_url: str | None =
         problems = [*problems, *catalog.load_entry_points()]
     _log_skipped(problems)
     url, keepalive_timeout, seal = settings.store_url, settings.database_keepalive_timeout, keyring.seal()
+    bus_url = None if settings.bus_url is None else settings.bus_url.get_secret_value()
     return Engine(
         Parts(
             cfg=cfg,
             open_store=lambda: open_store(url, policy=cfg.hold, keepalive_timeout=keepalive_timeout, seal=seal),
-            bus=LocalBus(),
+            bus=choose_bus(url, bus_url, Keepalive(keepalive_timeout).options()),
             signer=TokenSigner(keyring.signing),
             mint=HandleMint(keyring.digests, length=settings.handle_length),
             seal=seal,

@@ -33,6 +33,7 @@ from app.console.routes import console_routes
 from app.domain.errors import StoreUnavailable
 from app.engine.engine import Engine
 from app.http.app import Application, create_app
+from app.http.metrics import Metrics
 from app.telemetry import dropped_lines
 from app.ws.sockets import Sockets
 
@@ -123,7 +124,19 @@ class Server:
             "Connections that were closed at once, since their source has too many or descriptors run out.",
             lambda: self.connections.refused,
         )
+        self._measure_hints(metrics)
         metrics.gauge("swarmhold_stranded_rows", "Rows without a next event.", lambda: self.maintenance.stranded)
+
+    def _measure_hints(self, metrics: Metrics) -> None:
+        bus = self.engine.parts.bus
+        for name, text in (
+            ("sent", "Topics of hints sent to other nodes."),
+            ("received", "Topics of hints received from other nodes."),
+            ("lost", "Topics of hints that could not be sent to other nodes."),
+            ("reconnects", "Connections for hints after the first one."),
+        ):
+            metrics.counter(f"swarmhold_hints_{name}", text, partial(getattr, bus.counts, name))
+        metrics.gauge("swarmhold_hints_failing", "1 while hints reach no other node.", lambda: bus.failure is not None)
 
     def _note_audit_sealed(self) -> None:
         """Adopt no more rows of the audit log from before there were keys, now that the engine has sealed them."""

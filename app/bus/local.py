@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
+from app.bus.port import HintCounts
+
 
 class LocalSubscription:
     """A subscription to some topics of a `LocalBus`. Costs a few hundred bytes while it waits."""
@@ -29,9 +31,12 @@ class LocalSubscription:
         self._notified = False
 
     async def wait(self, timeout_s: float | None) -> bool:
-        """Wait for a hint received since `clear`. Return False on a timeout."""
+        """Wait for a hint received since `clear`. Return False when it is time to read without one."""
         if self._notified:
             return True
+        longest_s = self._bus.longest_wait_s
+        if longest_s is not None and (timeout_s is None or longest_s < timeout_s):
+            timeout_s = longest_s
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[bool] = loop.create_future()
         self._waiter = waiter
@@ -55,16 +60,33 @@ def _time_out(waiter: asyncio.Future[bool]) -> None:
 
 
 class LocalBus:
-    """Hints within one process: a dictionary of subscriptions by topic."""
+    """Hints within one process: a dictionary of subscriptions by topic.
+
+    `longest_wait_s` is how long a wait lasts at most before its waiter reads again; None where no hint is ever lost.
+    """
 
     def __init__(self) -> None:
+        self.counts = HintCounts()
+        self.longest_wait_s: float | None = None
         self._subscriptions: dict[str, set[LocalSubscription]] = {}
+
+    @property
+    def failure(self) -> str | None:
+        """None: there is nothing that can fail."""
+        return None
 
     async def open(self) -> None:
         """Do nothing: there is nothing to connect to."""
 
     async def close(self) -> None:
         """Wake every waiter."""
+        self.wake_all()
+
+    def expect_others(self, expected: bool) -> None:
+        """Do nothing: hints stay in this process."""
+
+    def wake_all(self) -> None:
+        """Wake every waiter, whatever its topics."""
         for subscribed in tuple(self._subscriptions.values()):
             for subscription in tuple(subscribed):
                 subscription.notify()

@@ -7,6 +7,7 @@ waits, and reads again now and then without a hint, so that a lost one costs a d
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -18,7 +19,10 @@ class Subscription(Protocol):
         ...
 
     async def wait(self, timeout_s: float | None) -> bool:
-        """Wait for a hint received since `clear`. Return False on a timeout. Cancelling is safe."""
+        """Wait for a hint received since `clear`. Return False when it is time to read without one. Cancelling is safe.
+
+        That is after `timeout_s`, or sooner where hints of other nodes may be lost.
+        """
         ...
 
     def close(self) -> None:
@@ -26,11 +30,28 @@ class Subscription(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class HintCounts:
+    """Counts of topics exchanged with other nodes; `reconnects` counts connections after the first."""
+
+    sent: int = 0
+    received: int = 0
+    lost: int = 0
+    reconnects: int = 0
+
+
 class HintBus(Protocol):
     """Carries hints within a process, or between server processes."""
 
+    counts: HintCounts
+
+    @property
+    def failure(self) -> str | None:
+        """Why hints do not reach other nodes at present; None while they do, or where there are none to reach."""
+        ...
+
     async def open(self) -> None:
-        """Connect."""
+        """Connect, or begin to try: a bus that cannot be reached only delays. Subscriptions work from now on."""
         ...
 
     async def close(self) -> None:
@@ -43,4 +64,8 @@ class HintBus(Protocol):
 
     def subscribe(self, *topics: str) -> Subscription:
         """Subscribe to the topics: hints published after this call are received."""
+        ...
+
+    def expect_others(self, expected: bool) -> None:
+        """Note whether other nodes are known to be alive, from which hints should come."""
         ...

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
+from app.bus.opening import LOCAL, NATS_SCHEMES
 from app.config.tree import Settings
 from app.domain.handles import SAFE_LENGTH
 from app.domain.tokens import KEY_PREFIX, is_key_text
@@ -25,13 +26,7 @@ def conflicts(settings: Settings, origins: Mapping[str, str]) -> Iterator[str]:
             f"{at('database_url')}: {url.partition('://')[0]}:// is not a supported database; "
             "give a file's path, sqlite:///path or postgresql://user@host/name."
         )
-    if settings.bus_url is not None and settings.bus_url.get_secret_value() != "local":
-        yield f"{at('bus_url')}: one server works alone and needs no bus; leave it out, or give 'local'."
-    if settings.cluster.lease_ms < 2 * settings.cluster.heartbeat_ms:
-        yield (
-            f"{at('cluster.lease')}: one missed heartbeat would end it; give at least twice cluster.heartbeat "
-            f"({settings.cluster.heartbeat_ms / 1000:g})."
-        )
+    yield from _cluster_conflicts(settings, at)
     if settings.root_key is not None:
         yield from _root_key_conflicts(settings.root_key.get_secret_value(), settings.host, at("root_key"))
     if not is_loopback(settings.host) and settings.handle_length < SAFE_LENGTH:
@@ -43,6 +38,19 @@ def conflicts(settings: Settings, origins: Mapping[str, str]) -> Iterator[str]:
         yield f"{at('http.page_default')}: a page has at most limits.page_items ({settings.limits.page_items}) items."
     if any(len(secret.get_secret_value().encode()) < 32 for secret in settings.spawn.http_secrets):
         yield f"{at('spawn.http_secrets')}: a secret has 32 bytes or more; make one with `openssl rand -hex 32`."
+
+
+def _cluster_conflicts(settings: Settings, at: Callable[[str], str]) -> Iterator[str]:
+    bus = LOCAL if settings.bus_url is None else settings.bus_url.get_secret_value()
+    if bus != LOCAL and not settings.store_url.startswith(("postgresql://", "postgres://")):
+        yield f"{at('bus_url')}: on SQLite a node is alone and needs no bus; leave it out, or give '{LOCAL}'."
+    elif bus != LOCAL and not bus.startswith(NATS_SCHEMES):
+        yield f"{at('bus_url')}: give nats://host:4222 or tls://host:4222; without it PostgreSQL carries the hints."
+    if settings.cluster.lease_ms < 2 * settings.cluster.heartbeat_ms:
+        yield (
+            f"{at('cluster.lease')}: one missed heartbeat would end it; give at least twice cluster.heartbeat "
+            f"({settings.cluster.heartbeat_ms / 1000:g})."
+        )
 
 
 def _root_key_conflicts(key: str, host: str, where: str) -> Iterator[str]:

@@ -75,7 +75,8 @@ class Settings:
     """How long a connection to PostgreSQL may go without a packet before either end considers it dead, at least 6; see
     [operations](operations.md)."""
     bus_url: SecretStr | None = None
-    """Reserved for several nodes."""
+    """How hints reach other nodes: `nats://host:4222`, or `local` for not at all; by default PostgreSQL carries them.
+    See [scaling](scaling.md)."""
     root_key: SecretStr | None = None
     """The key that makes other keys."""
     root_key_file: Path | None = None

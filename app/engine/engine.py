@@ -98,7 +98,7 @@ class Engine:
         )
         self.refusals = Refusals(transactions, clock=parts.clock)
         self.namespaces = Namespaces(transactions)
-        self.nodes = Nodes(transactions, own_id=IdSource(clock=parts.clock).new("N"), cfg=cfg)
+        self.nodes = Nodes(transactions, own_id=IdSource(clock=parts.clock).new("N"), bus=bus, cfg=cfg)
         self.sessions = Sessions(
             transactions,
             keys=keys,

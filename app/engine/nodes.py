@@ -8,6 +8,7 @@ from contextlib import suppress
 import structlog
 
 from app import __version__
+from app.bus.port import HintBus
 from app.domain.errors import Busy
 from app.domain.nodes import Node, NodeState
 from app.domain.tokens import CapToken
@@ -16,6 +17,7 @@ from app.engine.ops.nodes import Membership
 from app.engine.ops.rules import EngineCfg
 from app.engine.sessions import READERS
 from app.engine.transactions import Transactions
+from app.state.state import State
 from app.state.tables import NODES
 
 RETRY_S = 1.0
@@ -27,9 +29,10 @@ _log = structlog.get_logger(__name__)
 class Nodes:
     """The registry of nodes, and this node's row in it."""
 
-    def __init__(self, transactions: Transactions, *, own_id: str, cfg: EngineCfg) -> None:
+    def __init__(self, transactions: Transactions, *, own_id: str, bus: HintBus, cfg: EngineCfg) -> None:
         self.membership = Membership(own_id, cfg.cluster.lease_ms)
         self._transactions = transactions
+        self._bus = bus
         self._heartbeat_s = cfg.cluster.heartbeat_ms / 1000
         self._url = cfg.cluster.node_url or cfg.base_url
         self._row: Node | None = None
@@ -41,10 +44,13 @@ class Nodes:
 
     async def join(self) -> None:
         """Register this node."""
-        self._row = await self._transactions.run(
-            "register_node",
-            lambda state: nodes.register(state, self.own_id, url=self._url, version=__version__),
-        )
+
+        def run(state: State) -> tuple[Node, bool]:
+            row = nodes.register(state, self.own_id, url=self._url, version=__version__)
+            return row, self.membership.has_others(state)
+
+        self._row, others = await self._transactions.run("register_node", run)
+        self._bus.expect_others(others)
 
     async def keep_alive(self) -> None:
         """Record heartbeats until cancelled."""
@@ -62,10 +68,16 @@ class Nodes:
                 pause_s = self._heartbeat_s
 
     async def record_heartbeat(self) -> None:
-        """Renew the lease of this node. Raises Busy."""
+        """Renew the lease of this node, and note whether it is alone. Raises Busy."""
         row = self._row
-        if row is not None:
-            await self._transactions.run("node_heartbeat", lambda state: nodes.record_heartbeat(state, row))
+        if row is None:
+            return
+
+        def run(state: State) -> bool:
+            nodes.record_heartbeat(state, row)
+            return self.membership.has_others(state)
+
+        self._bus.expect_others(await self._transactions.run("node_heartbeat", run))
 
     async def drain(self) -> None:
         """Mark this node as draining, for the rest of its life; if the database is away, nobody learns of it."""

@@ -56,6 +56,12 @@ class Membership:
         """
         return node.id == self.own_id if state.db.dialect == "sqlite" else node.seen_at > now - self.lease_ms
 
+    def has_others(self, state: State) -> bool:
+        """Return whether another node is alive."""
+        since = state.database_now() - self.lease_ms
+        seen = _SEEN_SINCE.all(state.db, since=since, limit=2)
+        return any(node.id != self.own_id and self.is_alive(state, node, since + self.lease_ms) for node in seen)
+
     def find(self, state: State, node_id: str) -> NodeState | None:
         """Return a node and whether it is alive; None for one that has left, or is dead for long."""
         node = NODES.get(state.db, node_id)

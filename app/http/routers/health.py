@@ -43,9 +43,11 @@ async def healthz(request: Request) -> Reply:
 
 @router.get("/readyz", openapi_extra=documented(reply=_OBJECT))
 async def readyz(request: Request) -> Reply:
-    """Report whether the store can be read and written."""
-    await context_of(request).engine.check()
-    return replies.json({"status": "ready"})
+    """Report whether the store can be read and written, and as `degraded` that hints reach no other node."""
+    engine = context_of(request).engine
+    await engine.check()
+    failure = engine.parts.bus.failure
+    return replies.json({"status": "ready"} if failure is None else {"status": "degraded", "bus": failure})
 
 
 @router.get("/metrics", openapi_extra=requires(Verb.READ_TRACE) | documented(reply={"text/plain": {"type": "string"}}))

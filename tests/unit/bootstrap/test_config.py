@@ -222,6 +222,9 @@ def test_lists_and_objects_have_several_spellings() -> None:
         ({"SWARMHOLD_HANDLE_LENGTH": "7"}, "SWARMHOLD_HANDLE_LENGTH: "),
         ({"SWARMHOLD_SPAWN__HTTP_SECRETS": "short"}, "32 bytes or more"),
         ({"SWARMHOLD_CONFIG": "/nonexistent.toml"}, "/nonexistent.toml cannot be read"),
+        ({"SWARMHOLD_BUS_URL": "nats://h"}, "on SQLite a node is alone"),
+        ({"SWARMHOLD_DATABASE_URL": "postgresql://h/d", "SWARMHOLD_BUS_URL": "http://h"}, "give nats://host:4222"),
+        ({"SWARMHOLD_CLUSTER__LEASE": "9"}, "twice cluster.heartbeat (5)"),
         ({"SWARMHOLD_HTTP__PAGE_DEFAULT": "500"}, "SWARMHOLD_HTTP__PAGE_DEFAULT: "),
     ],
 )
