@@ -75,8 +75,8 @@ class Copies:
     def _value(self, fresh: str | None, name: str) -> str:
         if fresh is None:
             return f'row."{name}"'
-        if fresh == "random":
-            return "lower(hex(randomblob(32)))"
+        if fresh == "handle":
+            return "substr(row.digest, 1, 3) || substr('000000' || n, -7) || lower(hex(randomblob(32)))"
         return f"'{fresh}-{self._series}' || substr('0000000000000000000000000' || n, -25)"
 
 
@@ -85,7 +85,7 @@ _SERIES = "WITH RECURSIVE copies(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM cop
 _OWN = {
     "tasks": {"id": "T"},
     "attempts": {"task_id": "T", "jti": "W"},
-    "handles": {"digest": "random", "task_id": "T"},
+    "handles": {"digest": "handle", "task_id": "T"},
     "outputs": {"task_id": "T"},
     "questions": {"key": "R", "task_id": "T"},
     "events": {"task_id": "T"},

@@ -90,7 +90,10 @@ class Settings:
     log_level: LogLevel = "info"
     """Least severity that is logged."""
     handle_length: int = DEFAULT_LENGTH
-    """Characters of a handle after `wh-`, its check character included; fewer than 27 only on loopback."""
+    """Characters of a handle's secret, its check character included; fewer than 27 only on loopback.
+
+    From 27 on, nine that tell when it was made stand before them.
+    """
     shutdown_grace: timedelta = timedelta(seconds=8)
     """How long a stop may take in all; `docker stop` kills after 10 seconds unless configured otherwise. Requests and
     connections have what `engine.stop_grace` leaves of it."""

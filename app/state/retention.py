@@ -1,8 +1,8 @@
 """Retention: the deletion of old rows, in batches small enough to run beside everything else.
 
 A task is deleted when it has been finished for long enough, has no child tasks left, and its parent is settled: a tree
-is deleted from its leaves up, and a parent that still works finds its children. Its labels, attempts, handles, outputs,
-late results and questions are deleted with it; events and the audit log have retention periods of their own.
+is deleted from its leaves up, and a parent that still works finds its children. Its labels, attempts, outputs, late
+results and questions are deleted with it; credentials, events and the audit log have retention periods of their own.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import sqlalchemy as sa
 
+from app.domain.handles import first_digest_of
 from app.state import audit_log, schema, task_words
 from app.state.policies import RetentionPolicy
 from app.state.state import State
@@ -117,7 +118,7 @@ _REMOVE_OUTPUTS = Statement(
 )
 _REMOVE_WITH_TASK = tuple(
     Statement(sa.delete(table).where(table.c.task_id == _NAMED))
-    for table in (schema.late_results, schema.questions, schema.handles, schema.attempts, schema.task_labels)
+    for table in (schema.late_results, schema.questions, schema.attempts, schema.task_labels)
 )
 _REMOVE_TASK = Statement(sa.delete(schema.tasks).where(_T.id == _NAMED))
 
@@ -147,16 +148,20 @@ def _remove_outputs(state: State, task_id: str, room: int) -> int:
     return len(found)
 
 
+_NO_ATTEMPT = ~sa.exists().where(
+    _A.task_id == _H.task_id,
+    _A.attempt == _H.attempt,
+    sa.or_(_A.ended_at.is_(None), _A.ended_at > _BEFORE),
+)
 _OLD_HANDLES = Statement(
     sa.select(_H.digest)
-    .where(
-        _H.created_at <= _BEFORE,
-        ~sa.exists().where(
-            _A.task_id == _H.task_id,
-            _A.attempt == _H.attempt,
-            sa.or_(_A.ended_at.is_(None), _A.ended_at > _BEFORE),
-        ),
-    )
+    .where(_H.digest >= first_digest_of(0), _H.digest < _parameter("end"), _NO_ATTEMPT)
+    .order_by(_H.digest)
+    .limit(_LIMIT)
+)
+_OLD_UNTIMED_HANDLES = Statement(
+    sa.select(_H.digest)
+    .where(sa.text("length(digest) = 64"), _H.created_at <= _BEFORE, _NO_ATTEMPT)
     .order_by(_H.created_at)
     .limit(_LIMIT)
 )
@@ -164,8 +169,13 @@ _REMOVE_HANDLE = Statement(sa.delete(schema.handles).where(_H.digest == _NAMED))
 
 
 def remove_handles(state: State, before: int | None, *, limit: int) -> int:
-    """Delete the handles of attempts that ended before an instant; from then on they are unknown."""
-    return _remove_each(state, _OLD_HANDLES, _REMOVE_HANDLE, before, limit)
+    """Delete the handles of attempts that ended before an instant, or are gone; from then on they are unknown."""
+    if before is None:
+        return 0
+    end = first_digest_of(max(0, before + 1))
+    return _remove_each(state, _OLD_HANDLES, _REMOVE_HANDLE, before, limit, end=end) + _remove_each(
+        state, _OLD_UNTIMED_HANDLES, _REMOVE_HANDLE, before, limit
+    )
 
 
 _OLD_TOKENS = Statement(
@@ -229,10 +239,10 @@ def remove_events(state: State, before: int | None, *, limit: int) -> int:
     return 0 if last is None else _REMOVE_EVENTS.change(state.db, before=last)
 
 
-def _remove_each(state: State, old: Statement, remove: Statement, before: int | None, limit: int) -> int:
+def _remove_each(state: State, old: Statement, remove: Statement, before: int | None, limit: int, **values: Any) -> int:
     if before is None:
         return 0
-    found: list[tuple[Any, ...]] = old.query(state.db, before=before, limit=limit)
+    found: list[tuple[Any, ...]] = old.query(state.db, before=before, limit=limit, **values)
     for (name,) in found:
         remove.change(state.db, named=name)
     return len(found)

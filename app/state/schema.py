@@ -212,8 +212,8 @@ handles = sa.Table(
     _text("task_id"),
     _int("attempt"),
     _int("created_at"),
-    Index("handles_attempt", "task_id", "attempt"),
-    Index("handles_age", "created_at"),
+    # The others begin with their time.
+    _index_of("length(digest) = 64", "handles_untimed", "created_at"),
     sqlite_with_rowid=False,
 )
 

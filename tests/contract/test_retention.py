@@ -7,6 +7,7 @@ import pytest
 
 from app.domain.attempts import Attempt, Phase
 from app.domain.events import EventKind
+from app.domain.handles import first_digest_of
 from app.domain.outputs import LateResult, Output
 from app.domain.questions import Question
 from app.domain.sessions import Session
@@ -93,11 +94,10 @@ async def test_old_task_goes_with_all_its_rows(store: Store) -> None:
         await change(
             store,
             f"INSERT INTO task_labels VALUES (1, 'a', 'b', '{task_id}')",  # noqa: S608 - names of this test
-            f"INSERT INTO handles VALUES ('h-{task_id}', '{task_id}', 1, {NOW})",  # noqa: S608
         )
     assert sum(await sweep_all(store)) == 1
     assert await left(store, "id", "tasks") == ["T-young"]
-    for table in ("attempts", "outputs", "late_results", "questions", "task_labels", "handles"):
+    for table in ("attempts", "outputs", "late_results", "questions", "task_labels"):
         assert set(await left(store, "task_id", table)) == {"T-young"}, table
 
 
@@ -150,7 +150,7 @@ async def test_batches_are_small(store: Store) -> None:
 
 
 async def test_handles_of_ended_attempts_go(store: Store) -> None:
-    """A handle is forgotten some days after its attempt's end, never while the attempt lives."""
+    """A handle is forgotten some days after its attempt's end, or when that is gone, never while the attempt lives."""
     old, young = NOW - 8 * DAY, NOW - 6 * DAY
     await put(
         store,
@@ -159,9 +159,13 @@ async def test_handles_of_ended_attempts_go(store: Store) -> None:
         rows.attempt("T-1", 2, ended_at=young),
         rows.attempt("T-1", 3, phase=Phase.RUNNING, ended_at=None),
     )
-    await change(store, *(f"INSERT INTO handles VALUES ('h{n}', 'T-1', {n}, 0)" for n in range(1, 5)))  # noqa: S608
-    assert await sweep_all(store) == [2]
-    assert await left(store, "digest", "handles") == ["h2", "h3"]
+    timed = [first_digest_of(old) + str(n) for n in range(1, 5)]
+    plain = [str(n) * 64 for n in range(1, 5)]
+    made = [(digest, n) for digests in (timed, plain) for n, digest in enumerate(digests, 1)]
+    await change(store, *(f"INSERT INTO handles VALUES ('{digest}', 'T-1', {n}, {old})" for digest, n in made))  # noqa: S608
+    await change(store, f"INSERT INTO handles VALUES ('{first_digest_of(young)}4', 'T-1', 4, {young})")  # noqa: S608
+    assert await sweep_all(store, limit=1) == [2, 2]
+    assert set(await left(store, "digest", "handles")) == {*timed[1:3], *plain[1:3], f"{first_digest_of(young)}4"}
 
 
 async def test_dead_tokens_go_from_the_ends(store: Store) -> None:

@@ -241,7 +241,7 @@ async def _dead(node: Node, operator: httpx.AsyncClient) -> dict[str, str | None
         "revoked": revoked["token"],
         "spent": spent,
         "unknown key": "shk_" + "0" * 40,
-        "unknown handle": node.engine.parts.mint.new(),
+        "unknown handle": node.engine.parts.mint.new(0),
     }
 
 
@@ -420,7 +420,7 @@ async def test_a_handle_outside_of_its_routes_is_checked_before_it_is_refused(st
     mistyped = handle[:-1] + ("a" if handle[-1] != "a" else "b")
     replies = [
         await stage.node.as_(credential).get(f"{OP}/tasks")
-        for credential in (mistyped, stage.node.engine.parts.mint.new(), handle)
+        for credential in (mistyped, stage.node.engine.parts.mint.new(0), handle)
     ]
 
     assert [(reply.status_code, reply.json()["code"]) for reply in replies] == [

@@ -50,7 +50,7 @@ async def begin(node: Node, path: str, credential: str | None, *, kind: str = "a
 async def test_a_large_body_is_refused_before_it_is_read(node: Node, path: str) -> None:
     """Without a credential, and with one of each kind that never was: 401 while most of the body is still to come."""
     forged = (await node.attach())[:-4] + "AAAA"
-    for credential in (None, "shk_" + "0" * 40, node.engine.parts.mint.new(), forged):
+    for credential in (None, "shk_" + "0" * 40, node.engine.parts.mint.new(0), forged):
         kind = "text/plain" if path.endswith("submit") else "application/json"
         assert await begin(node, path, credential, kind=kind) == (401, "unauthenticated")
 
@@ -90,7 +90,7 @@ async def test_what_may_be_started_is_told_to_those_who_may_start_it(node: Node,
 
     assert await code(node.as_(None), f"/v1/operator/tasks/{task_id}") == "unauthenticated"
     assert await code(node.as_("x.y.z"), f"/v1/operator/tasks/{task_id}") == "unauthenticated"
-    assert await code(node.as_(node.engine.parts.mint.new()), f"/v1/worker/tasks/{task_id}") == "unauthenticated"
+    assert await code(node.as_(node.engine.parts.mint.new(0)), f"/v1/worker/tasks/{task_id}") == "unauthenticated"
     assert await code(await node.operator(Role.OBSERVER), f"/v1/operator/tasks/{task_id}") == "role-violation"
     assert await code(worker, f"/v1/worker/tasks/{task_id}") == "token-task-mismatch"
     refused = await worker.post(f"/v1/worker/tasks/{child}/dispatch", json=order)

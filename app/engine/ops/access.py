@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -26,6 +26,7 @@ from app.domain.errors import (
     TokenTaskMismatch,
     TokenUsesExhausted,
 )
+from app.domain.handles import key_of, untimed
 from app.domain.namespaces import ALL_ID
 from app.domain.tasks import Status, Task
 from app.domain.tokens import Claims
@@ -123,11 +124,11 @@ def authenticate(state: State, presented: Presented, *, consume: bool = True) ->
 def _rows_by_handle(state: State, presented: Digest, *, lock: bool) -> WorkerRows:
     """Return the handle's caller, task and attempt, read under the task's lock if `lock`."""
     if lock and state.db.dialect != "sqlite":
-        found = _HANDLE.query(state.db, key=presented.text)
+        found = _by_digest(state, _HANDLE, presented.text)
         if found:
             TASKS.lock(state.db, found[0][0])
     # Behind the lock: a statement that waits for one row may show the others as they were before.
-    rows = _ROWS_BY_HANDLE.query(state.db, key=presented.text)
+    rows = _by_digest(state, _ROWS_BY_HANDLE, presented.text)
     if not rows:
         raise TokenNotFound
     task, attempt = TASKS.codec.decode(rows[0][:_TASK_COLUMNS]), ATTEMPTS.codec.decode(rows[0][_TASK_COLUMNS:])
@@ -135,6 +136,14 @@ def _rows_by_handle(state: State, presented: Digest, *, lock: bool) -> WorkerRow
     if caller.scope is not None:
         _check_scope(caller.scope | OWN_TASK, presented.verbs)
     return WorkerRows(caller, task, attempt)
+
+
+def _by_digest(state: State, statement: Statement, digest: str) -> list[tuple[Any, ...]]:
+    """Return the rows that a handle's digest finds."""
+    found = statement.query(state.db, key=key_of(digest))
+    if not found and (former := untimed(digest)) is not None:
+        return statement.query(state.db, key=former)
+    return found
 
 
 def _check_scope(scope: frozenset[Verb], verbs: Verb | Sequence[Verb]) -> None:

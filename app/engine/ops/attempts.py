@@ -10,7 +10,7 @@ from app.domain.access import ENGINE, Caller
 from app.domain.attempts import Attempt, Phase, Reason, WorkerPayload
 from app.domain.clock import Instant
 from app.domain.errors import AttemptNotFound, AttemptSuperseded, Cancelled, TaskNotFound
-from app.domain.handles import HandleMint
+from app.domain.handles import HandleMint, key_of
 from app.domain.json import Json
 from app.domain.outputs import Final
 from app.domain.questions import QuestionStatus
@@ -86,10 +86,9 @@ def load(state: State, task_id: str, number: int, base_url: str) -> tuple[Attemp
 
 def new_handle(state: State, mint: HandleMint, task_id: str, number: int) -> str:
     """Return a fresh handle for the attempt; only its digest is stored. Earlier handles stay valid."""
-    handle = mint.new()
-    _INSERT_HANDLE.change(
-        state.db, digest=mint.keyed_digest(handle), task_id=task_id, attempt=number, created_at=state.now
-    )
+    handle = mint.new(state.now)
+    key = key_of(mint.timed_digest(handle))
+    _INSERT_HANDLE.change(state.db, digest=key, task_id=task_id, attempt=number, created_at=state.now)
     return handle
 
 

@@ -23,6 +23,7 @@ from app.domain.errors import (
     TokenUsesExhausted,
     Unauthenticated,
 )
+from app.domain.handles import untimed
 from app.domain.json import Json
 from app.domain.tasks import TaskSpec
 from app.domain.tokens import CapToken, Claims, Handle, SigningKey, TokenSigner
@@ -371,7 +372,7 @@ async def test_a_handle_is_distinguished_from_other_texts(swarm: Swarm) -> None:
 
     await refused(HandleMistyped, engine.task_id_from_handle(mistyped))
     await refused(HandleMistyped, engine.workers.payload(Handle("wh-")))
-    await refused(TokenNotFound, engine.task_id_from_handle(engine.parts.mint.new()))
+    await refused(TokenNotFound, engine.task_id_from_handle(engine.parts.mint.new(swarm.clock())))
     swarm.clock.advance(engine.cfg.worker_token_life_ms / 1000)
     await refused(TokenExpired, engine.task_id_from_handle(text))
     assert await engine.timers.carry_out_due() == 0
@@ -418,6 +419,20 @@ async def test_a_spent_credential_earns_a_conflict_everywhere(swarm: Swarm) -> N
             await unchanged(swarm, AttemptSuperseded, call)
     await refused(AttemptSuperseded, engine.verify_token(token, Verb.FETCH_DATA))
     await refused(AttemptSuperseded, engine.verify_token_for_task(token, Verb.FETCH_PROMPT, work.task_id))
+
+
+@pytest.mark.parametrize("timed", [True, False])
+async def test_a_long_handle_of_an_earlier_release_is_valid(swarm: Swarm, timed: bool) -> None:
+    """It has no time, so that its plain digest is stored; one that nobody made is unknown either way."""
+    work, mint = await swarm.external(), swarm.engine.parts.mint
+    digest = mint.digest(work.handle.text)
+    if not timed:
+        plain = untimed(digest)
+        await swarm.engine.with_state("age", lambda s: s.db.change(f"UPDATE handles SET digest = '{plain}'", ()))  # noqa: S608
+
+    assert (await swarm.engine.workers.payload(work.handle)).task_id == work.task_id
+    await swarm.submit(work)
+    await refused(TokenNotFound, swarm.engine.workers.payload(Handle(mint.new(swarm.clock()))))
 
 
 async def test_handles_are_stored_as_digests_only(swarm: Swarm) -> None:

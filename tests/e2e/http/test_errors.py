@@ -186,7 +186,7 @@ async def test_a_mistyped_handle_gets_an_error_of_its_own(node: Node) -> None:
 
     problem(await node.as_(slip).get(f"{WORK}/prompt"), 400, "handle-mistyped")
     problem(await node.as_("wh-short").get(f"{WORK}/prompt"), 400, "handle-mistyped")
-    problem(await node.as_(node.engine.parts.mint.new()).get(f"{WORK}/prompt"), 401, "unauthenticated")
+    problem(await node.as_(node.engine.parts.mint.new(0)).get(f"{WORK}/prompt"), 401, "unauthenticated")
     assert (await node.as_(handle.upper()).get(f"{WORK}/prompt")).status_code == 200
 
 
