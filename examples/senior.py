@@ -20,7 +20,7 @@ async def main() -> None:
         async with senior.console("example-desk") as console:
             print("waiting for questions", flush=True)
             async for ask in console:
-                answer = ask.choices[-1] if ask.choices else "I do not know."
+                answer = ask.options[-1].value if ask.options else "I do not know."
                 print(f"{ask.agent} asks {ask.question!r}: {answer!r}", flush=True)
                 try:
                     await console.answer(ask.key, answer)

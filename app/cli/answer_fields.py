@@ -9,6 +9,7 @@ from typing import Any, cast
 from app.cli.output import asker, inert, shown
 from app.domain.json import same_json
 from swarmhold.encoding import decode
+from swarmhold.models.questions import Choice, choices_of
 
 _YES = frozenset({"y", "yes", "true", "1"})
 _ANYTHING: Mapping[str, Any] = {}
@@ -22,10 +23,11 @@ class InvalidAnswer(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One listed value, and what the asker says about it."""
+    """One listed value, and what the asker says about it; `danger` when the asker calls it dangerous."""
 
     value: Any
     about: str = ""
+    danger: bool = False
 
     def __str__(self) -> str:
         return f"{shown(self.value)} {self.about}".rstrip()
@@ -39,6 +41,14 @@ class Option:
         about = [asker(listed.get(name)) for name in ("title", "description")]
         return cls(listed["const"], " ".join(part for part in about if part))
 
+    @classmethod
+    def of_choice(cls, choice: Choice) -> Option:
+        """Return the option of a question's choice."""
+        about = [asker(words) for words in (choice.label, choice.description)]
+        if choice.danger:
+            about.append("(the asker calls this dangerous)")
+        return cls(choice.value, " ".join(part for part in about if part), choice.danger)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
@@ -47,6 +57,7 @@ class Field:
     name: str | None
     schema: Mapping[str, Any]
     required: bool = True
+    choices: Sequence[Choice] | None = None
 
     @property
     def hint(self) -> str:
@@ -71,7 +82,9 @@ class Field:
 
     @property
     def options(self) -> list[Option] | None:
-        """The values that the schema lists; None when it lists none."""
+        """The values that may be chosen; None when none are listed."""
+        if self.choices is not None:
+            return [Option.of_choice(choice) for choice in self.choices]
         if "const" in self.schema:
             return [Option(self.schema["const"])]
         if isinstance(listed := self.schema.get("enum"), list):
@@ -108,7 +121,7 @@ class Field:
 def fields_of(choices: Sequence[Any] | None, schema: Mapping[str, Any] | None) -> list[Field]:
     """Return the fields of an answer: one for each property of an object, else a single one."""
     if choices is not None:
-        return [Field(name=None, schema={"enum": list(choices)})]
+        return [Field(name=None, schema={}, choices=choices_of(choices))]
     if schema is None:
         return [Field(name=None, schema={})]
     properties = schema.get("properties")
@@ -129,6 +142,12 @@ def assemble(fields: Sequence[Field], values: Sequence[Any]) -> Any:
     if len(fields) == 1 and fields[0].name is None:
         return values[0][0]
     return {str(field.name): value[0] for field, value in zip(fields, values, strict=True) if value}
+
+
+def is_dangerous(fields: Sequence[Field], value: Any) -> bool:
+    """Return whether the asker marked the answer as dangerous."""
+    options = fields[0].options if len(fields) == 1 else None
+    return any(option.danger and same_json(option.value, value) for option in options or ())
 
 
 def left_out(fields: Sequence[Field], value: Any) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from app.cli.answer_fields import Field, InvalidAnswer, assemble, decoded, fields_of, left_out
+from app.cli.answer_fields import Field, InvalidAnswer, assemble, decoded, fields_of, is_dangerous, left_out
 from app.cli.endpoint import AsJson, ConfigFile, DataDir, InNamespace, Key, Url, endpoint_of, run_call
 from app.cli.exits import CommandFailed
 from app.cli.output import console, document, inert, literal, print_json
@@ -55,7 +55,8 @@ def senior(
     """Answer questions as they arrive, until Ctrl-C or :q.
 
     With --json every question is a line on standard output, and every line of standard input,
-    {"key": …, "value": …}, an answer; each gets a line {"accepted": key} or {"rejected": key, "code": …, "detail": …}.
+    {"key": …, "value": …, "comment": …}, an answer; each gets a line {"accepted": key} or
+    {"rejected": key, "code": …, "detail": …}.
     """
     endpoint = endpoint_of(url, key, data_dir, config, namespace)
     bridge_id = bridge or f"terminal-{user()}"
@@ -136,8 +137,9 @@ class AnsweringSession:
             value = await self._fill(ask, fields)
             if not await self._confirms(ask, fields, value):
                 continue
+            comment = await self._comment(ask)
             try:
-                await self._desk.answer(ask.key, value)
+                await self._desk.answer(ask.key, value, comment=comment)
             except AnswerRejected as rejected:
                 console.print(Text(f"  {inert(rejected.detail)}", style="red"), soft_wrap=True)
                 if rejected.code != "answer-invalid":
@@ -151,6 +153,8 @@ class AnsweringSession:
         console.print()
         head = f"{ask.agent} asks ({ask.task_id}, attempt {ask.attempt}, {asked_at})"
         console.print(Text(inert(head, lines=False), style="bold"), soft_wrap=True)
+        if ask.title:
+            console.print(Text(f"  {inert(ask.title, lines=False)}", style="bold"), soft_wrap=True)
         question = ask.question
         text = question if isinstance(question, str) else document(question, indent=True)
         for line in inert(text).splitlines():
@@ -190,7 +194,16 @@ class AnsweringSession:
         if missing := left_out(fields, value):
             names = ", ".join(inert(name, lines=False) for name in missing)
             console.print(Text(f"  Not touched by you, and not sent: {names}", style="dim"), soft_wrap=True)
+        if is_dangerous(fields, value):
+            line = await self._line(ask, "  The asker calls this dangerous. yes sends it, anything else changes it > ")
+            return line.strip().lower() == "yes"
         return (await self._line(ask, "  Enter sends it, n changes it > ")).strip().lower() in ("", "y", "yes")
+
+    async def _comment(self, ask: Ask) -> str | None:
+        """Read the comment that goes with an answer where the asker allows one. Raises Skip, Gone, Quit."""
+        if not ask.comment:
+            return None
+        return (await self._line(ask, "  comment [text, or nothing] > ")).strip() or None
 
     async def _line(self, ask: Ask, prompt: str) -> str:
         """Read a line, and run those that are commands. Raises Skip, Gone, Quit."""
@@ -256,11 +269,11 @@ async def _pipe(desk: Console, lines: StdinLines) -> None:
 async def _answer(desk: Console, line: str) -> dict[str, Any]:
     try:
         given: Any = decode(line)
-        key, value = str(given["key"]), given["value"]
-    except (ValueError, KeyError, TypeError) as error:
+        key, value, comment = str(given["key"]), given["value"], given.get("comment")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CommandFailed(f'An answer is a line {{"key": …, "value": …}}: {error}') from error
     try:
-        await desk.answer(key, value)
+        await desk.answer(key, value, comment=comment)
     except AnswerRejected as rejected:
         return {"rejected": key, "code": rejected.code, "detail": rejected.detail}
     return {"accepted": key}

@@ -141,7 +141,7 @@ class Swarm:
             async for ask in console:
                 self._progress.say(f"the worker of {ask.agent} asks a senior; the answer comes after the restart")
                 await self._restarted.wait()
-                choices = [str(choice) for choice in ask.choices or []]
+                choices = [str(choice.value) for choice in ask.options]
                 self.outcome.answered[ask.key] = answer = max(choices, key=self._size)
                 await console.answer(ask.key, answer)
                 self._progress.say(f"answered over the WebSocket: {answer}")

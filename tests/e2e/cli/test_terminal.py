@@ -61,6 +61,34 @@ async def test_a_choice_is_answered_by_its_number(node: ServerProcess, operator:
         assert await asyncio.to_thread(terminal.wait) == 0
 
 
+async def test_words_stand_beside_a_choice_and_a_dangerous_one_is_asked_once(
+    node: ServerProcess, operator: Operator
+) -> None:
+    """What is sent is the value; only yes sends what the asker calls dangerous, and a comment goes with it."""
+    worker = await _asker(node, operator)
+    drop = {"value": "drop", "label": "No, keep it", "danger": True}
+    with await asyncio.to_thread(_senior, node, "--bridge", "danger") as terminal:
+        question = await worker.ask(
+            "Drop it?", title="The table", choices=["keep", drop], comment=True, bridge_id="danger"
+        )
+        for text in ("The table", "Drop it?", "No, keep it", "calls this dangerous", " > "):
+            await asyncio.to_thread(terminal.see, text)
+        for line, seen in (
+            ("2", "yes sends it"),
+            ("", "a number from 1 to 2"),
+            ("2", "yes sends it"),
+            ("yes", "comment"),
+        ):
+            terminal.press(f"{line}\n")
+            await asyncio.to_thread(terminal.see, seen)
+        terminal.press("backed up\n")
+        await asyncio.to_thread(terminal.see, "Answered.")
+        found = await worker.question(question.key)
+        assert (found.answer, found.answer_comment) == ("drop", "backed up")
+        terminal.press(":q\n")
+        assert await asyncio.to_thread(terminal.wait) == 0
+
+
 async def test_a_schema_is_asked_for_field_by_field(node: ServerProcess, operator: Operator) -> None:
     """Truth, numbers and texts are read as such; what may be left out is; the server has the last word."""
     schema = {

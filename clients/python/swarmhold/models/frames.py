@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, StrictBool, TypeAdapter
 
 from swarmhold.models.instants import Instant
-from swarmhold.models.questions import Comment
+from swarmhold.models.questions import Choice, Comment, choices_of
 from swarmhold.models.shapes import JsonObject, JsonValue, Shape, WireModel
 
 __all__ = [
@@ -84,6 +84,11 @@ class Ask(Shape):
     comment: bool | None = None
     asked_at: Instant
     deadline: Instant | None = None
+
+    @property
+    def options(self) -> list[Choice]:
+        """The choices with the values that are answered, none without choices."""
+        return choices_of(self.choices)
 
 
 class Accepted(Shape):

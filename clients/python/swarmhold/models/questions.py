@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, cast
 
 from pydantic import ConfigDict, Field, StrictBool, model_validator
 
@@ -14,12 +15,14 @@ from swarmhold.models.shapes import JsonObject, JsonValue, Request, Shape, null_
 __all__ = [
     "AnswerRequest",
     "AnsweredThrough",
+    "Choice",
     "Comment",
     "EscalateRequest",
     "Question",
     "QuestionClaim",
     "QuestionClaimRequest",
     "QuestionRequest",
+    "choices_of",
 ]
 
 
@@ -121,6 +124,31 @@ class QuestionClaim(Shape):
     until: Instant
 
 
+class Choice(Shape):
+    """A value that may be answered, and the asker's words about it, which are never the value."""
+
+    value: JsonValue
+    label: str | None = None
+    description: str | None = None
+    danger: bool = False
+
+
+_WORDS = frozenset({"label", "description", "danger"})
+
+
+def choices_of(choices: Sequence[JsonValue] | None) -> list[Choice]:
+    """Return the choices of a question as they are answered: an object of value and label is that value."""
+    return [_choice_of(choice) for choice in choices or ()]
+
+
+def _choice_of(choice: JsonValue) -> Choice:
+    if isinstance(choice, dict):
+        words = cast("JsonObject", choice)
+        if {"value", "label"} <= words.keys() <= _WORDS | {"value"}:
+            return Choice.model_validate(words)
+    return Choice(value=choice)
+
+
 class Question(Shape):
     """One senior query, with a life of its own.
 
@@ -158,6 +186,11 @@ class Question(Shape):
     reason: str | None = None
     delivered_to: list[str]
     cut: list[str] | None = None
+
+    @property
+    def options(self) -> list[Choice]:
+        """The choices with the values that are answered, none without choices."""
+        return choices_of(self.choices)
 
     @property
     def is_open(self) -> bool:

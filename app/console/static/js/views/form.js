@@ -86,15 +86,18 @@ const FORMATS = { "date-time": "an instant, as 2026-01-31T12:00:00Z", date: "a d
 
 /** What a value has to be, in words. */
 function rulesOf({ type, minimum, maximum, exclusiveMinimum, exclusiveMaximum, multipleOf, minLength, maxLength, minItems, maxItems, format, pattern }) {
-  const range = (low, high, unit = "") => (low !== undefined && high !== undefined ? `${low} to ${high}${unit}` : low !== undefined ? `at least ${low}${unit}` : high !== undefined ? `at most ${high}${unit}` : "");
+  const range = (low, high, unit = "") => {
+    const units = unit && ` ${unit}${(high ?? low) === 1 ? "" : "s"}`;
+    return low !== undefined && high !== undefined ? `${low} to ${high}${units}` : low !== undefined ? `at least ${low}${units}` : high !== undefined ? `at most ${high}${units}` : "";
+  };
   return [
     type === "integer" ? "a whole number" : "",
     range(minimum, maximum),
     exclusiveMinimum === undefined ? "" : `more than ${exclusiveMinimum}`,
     exclusiveMaximum === undefined ? "" : `less than ${exclusiveMaximum}`,
     multipleOf === undefined ? "" : `a multiple of ${multipleOf}`,
-    range(minLength, maxLength, " characters"),
-    range(minItems, maxItems, " items"),
+    range(minLength, maxLength, "character"),
+    range(minItems, maxItems, "item"),
     typeof format === "string" ? (FORMATS[format] ?? visible(format)) : "",
     typeof pattern === "string" ? `matches ${visible(pattern)}` : "",
   ].filter(Boolean);

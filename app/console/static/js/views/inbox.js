@@ -23,7 +23,7 @@ import { line } from "../text/visible.js";
 import { QuestionView } from "./question.js";
 
 const ROW = 68;
-const DONE_ROW = 84;
+const DONE_ROW = 72;
 const TYPING_MS = 250;
 
 const putOff = computed(() => open.value.filter((one) => snoozed.value.has(one.key)));
@@ -48,7 +48,8 @@ function Desk({ id }) {
   useEffect(() => {
     // What was opened from elsewhere is in the list: a filter that hides it ends.
     const current = questionOf(id);
-    if (!done && current && !matching([current], wanted).length) setWanted("");
+    if (done && current?.status === "open") setMode("open"), setWanted("");
+    else if (!done && current && !matching([current], wanted).length) setWanted("");
   }, [id]);
   useEffect(() => (done ? watchDecided() : undefined), [done]);
   useEffect(() => {
@@ -59,7 +60,7 @@ function Desk({ id }) {
   useEffect(() => {
     // What the search does not find is not selected.
     const { items, loaded: isRead } = decided.value;
-    if (done && isRead && id && !items.some((one) => one.key === id) && (decided.value.wanted || questionOf(id)?.status === "open")) select(items);
+    if (done && isRead && id && decided.value.wanted && !items.some((one) => one.key === id)) select(items);
   }, [decided.value]);
   const select = (rows) => go("inbox", (isWide() && rows[0]?.key) || "", { quietly: true });
   /** Another list: what is selected is in it, or nothing is. */

@@ -44,7 +44,7 @@ export function QuestionView({ id, onDone }) {
         ${question.attempt > 1 && html`<span>attempt ${question.attempt}</span>`}
         <a href=${addressOf("task", question.task_id)}>Open the task</a>
         <${Id} id=${question.task_id} what="task’s id" />
-        <${Id} id=${question.key} what="question’s key" />
+        <span class="key"><${Id} id=${question.key} what="question’s key" /></span>
         ${question.bridge_id && html`<span>addressed to <b>${line(question.bridge_id, 40)}</b></span>`}
       </p>
       ${isOpen && question.deadline && html`<${Deadline} question=${question} />`}
