@@ -14,6 +14,7 @@ from app.bootstrap.keyring import open_keyring
 from app.cli import command_records, database
 from app.cli.endpoint import AsJson, ConfigFile, DatabaseUrl, DataDir, settings_of
 from app.cli.exits import EXIT_MISUSED, CommandFailed
+from app.cli.instants import instant
 from app.cli.output import print_json
 from app.config import Settings
 from app.domain.clock import to_rfc3339
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 audit = typer.Typer(help="Export the audit log, or verify that nothing in it was changed.", no_args_is_help=True)
 
 After = Annotated[int, typer.Option("--after", help="Begin after this row.", min=0)]
+Since = Annotated[
+    str | None, typer.Option("--since", help="Begin at this instant, as '2h ago', 'yesterday 14:00' or 2026-12-01.")
+]
 ExpectedHead = Annotated[
     str | None,
     typer.Option("--head", help="A head that the server logged, <seq>:<hex>: the log must still hold that row."),
@@ -35,15 +39,22 @@ ExpectedHead = Annotated[
 
 @audit.command()
 def export(
-    after: After = 0, data_dir: DataDir = None, database_url: DatabaseUrl = None, config: ConfigFile = None
+    after: After = 0,
+    since: Since = None,
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    config: ConfigFile = None,
 ) -> None:
     """Write the log to standard output, one JSON object a line, oldest first. Works beside a running server.
 
     The export is a row of the log itself, unless the log cannot be written.
     """
     settings = settings_of(data_dir=data_dir, database_url=database_url, config=config)
+    begin = 0 if since is None else int(instant(since).timestamp() * 1000)
     command_records.record(settings, "audit_exported", after=after)
     for row in _rows(settings, after):
+        if row.at < begin:
+            continue
         sys.stdout.buffer.write(encode(_plain(row), option=orjson.OPT_APPEND_NEWLINE))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
@@ -27,6 +27,7 @@ from app.cli.endpoint import (
     settings_of,
 )
 from app.cli.exits import EXIT_MISUSED, CommandFailed
+from app.cli.instants import duration, instant
 from app.cli.output import add_row, console, print_json, table
 from app.config import Settings
 from app.domain import access
@@ -41,7 +42,10 @@ keys = typer.Typer(help="Make, list and revoke API keys; rotate the key that sig
 
 Name = Annotated[str, typer.Argument(help="A name for people, such as whose key it is.")]
 Roles = Annotated[list[Role], typer.Option("--role", help="A role that it may act as; may be repeated.")]
-Ttl = Annotated[float | None, typer.Option("--ttl", help="Seconds until it expires; by default never.", min=1)]
+Ttl = Annotated[
+    str | None, typer.Option("--ttl", help="Time until it expires, as 3600, 12h or 30d; by default it never does.")
+]
+Expires = Annotated[str | None, typer.Option("--expires", help="When it expires, as 'in 30d' or 2026-12-31.")]
 Person = Annotated[bool, typer.Option("--person", help="It is a person's, and no agent may hold it.")]
 Email = Annotated[str | None, typer.Option("--email", help="Where the person is reached.")]
 Namespace = Annotated[str, typer.Option("--namespace", help="The namespace in which all that is made with it lies.")]
@@ -53,6 +57,7 @@ def create(
     name: Name,
     role: Roles,
     ttl: Ttl = None,
+    expires: Expires = None,
     namespace: Namespace = DEFAULT,
     person: Person = False,
     email: Email = None,
@@ -65,7 +70,7 @@ def create(
 ) -> None:
     """Create a key. Its text is shown only this once."""
     settings = settings_of(data_dir=data_dir, database_url=database_url, config=config)
-    life = timedelta(seconds=ttl) if ttl else None
+    life = _life(ttl, expires)
     if (endpoint := _running(settings, url, key)) is not None:
         made = _create_remotely(endpoint, name, role, ttl=life, namespace=namespace, person=person, email=email)
     else:
@@ -74,6 +79,21 @@ def create(
         print_json(made)
     else:
         print(f"{made['id']}  {', '.join(sorted(role))}  {name}\n{made['key']}")
+
+
+def _life(ttl: str | None, expires: str | None) -> timedelta | None:
+    """Return how long a key lives, None for ever. Raises CommandFailed."""
+    if ttl is not None and expires is not None:
+        raise CommandFailed("Name --ttl or --expires, not both.", status=EXIT_MISUSED)
+    if expires is not None:
+        life = instant(expires) - datetime.now(UTC)
+    elif ttl is not None:
+        life = duration(ttl)
+    else:
+        return None
+    if life < timedelta(seconds=1):
+        raise CommandFailed("A key lives for a second at least.", status=EXIT_MISUSED)
+    return life
 
 
 def _create_remotely(endpoint: Endpoint, name: str, roles: list[Role], **options: Any) -> dict[str, Any]:

@@ -18,10 +18,17 @@ COMMANDS = {
     "run": ("app.cli.run:run", "Start a task, dispatch it and wait."),
     "tasks": (
         "app.cli.tasks:tasks",
-        "List, show, watch and cancel tasks, and say why one does not move.",
+        "List, show, retry and cancel tasks, and say why one does not move.",
     ),
     "events": ("app.cli.events:events", "Show the latest events, and with -f those to come."),
+    "questions": ("app.cli.questions:questions", "List, show and answer questions."),
     "senior": ("app.cli.senior:senior", "Answer questions as they arrive, until Ctrl-C or :q."),
+    "loop": ("app.cli.loop:loop", "Pause dispatching, resume it, and show whether it is paused."),
+    "sessions": ("app.cli.session_list:sessions", "List the sessions that are attached, newest first."),
+    "workers": (
+        "app.cli.workers:workers",
+        "List the workers of queues with what they hold, and the queues with what waits in them.",
+    ),
     "keys": ("app.cli.keys:keys", "Make, list and revoke API keys; rotate the key that signs tokens."),
     "namespaces": ("app.cli.namespaces:namespaces", "List all namespaces: their keys, tasks and open questions."),
     "nodes": ("app.cli.nodes:nodes", "List the server processes that share the database."),
@@ -29,6 +36,7 @@ COMMANDS = {
         "app.cli.webhooks:webhooks",
         "Send events to other systems: make, watch, pause and move webhooks.",
     ),
+    "config": ("app.cli.config:config", "Check the settings, and show them with where each comes from."),
     "doctor": (
         "app.cli.doctor:doctor",
         "Check settings, files, database and server; fail when something is wrong.",

@@ -33,14 +33,14 @@ def user() -> str:
 
 @asynccontextmanager
 async def reader_session(endpoint: Endpoint) -> AsyncGenerator[Observer | Operator]:
-    """Attach a session that can read: as observer, or as operator where the key allows nothing else."""
+    """Attach a session that can read, and leaves no events: as observer, else as operator."""
     async with endpoint.connect() as server:
         try:
-            token = await _token(server, endpoint, Role.OBSERVER)
+            token = await _token(server, endpoint, Role.OBSERVER, quiet=True)
         except ApiProblem as problem:
             if problem.code != "role-violation":
                 raise
-            token = await _token(server, endpoint, Role.OPERATOR)
+            token = await _token(server, endpoint, Role.OPERATOR, quiet=True)
             async with _attached(server.operator(token)) as session:
                 yield session
             return
@@ -59,17 +59,20 @@ async def operator_session(endpoint: Endpoint) -> AsyncGenerator[Operator]:
 
 
 @asynccontextmanager
-async def senior_session(endpoint: Endpoint) -> AsyncGenerator[Senior]:
-    """Attach a session as senior."""
+async def senior_session(endpoint: Endpoint, *, quiet: bool = False) -> AsyncGenerator[Senior]:
+    """Attach a session as senior; a `quiet` one, which only looks, leaves no events."""
     async with (
         endpoint.connect() as server,
-        _attached(server.senior(await _token(server, endpoint, Role.SENIOR))) as session,
+        _attached(server.senior(await _token(server, endpoint, Role.SENIOR, quiet=quiet))) as session,
     ):
         yield session
 
 
-async def _token(server: SwarmholdClient, endpoint: Endpoint, role: SessionRole) -> str:
-    return (await server.attach(endpoint.key, f"cli:{user()}", role=role, ttl=TTL, namespace=endpoint.namespace)).token
+async def _token(server: SwarmholdClient, endpoint: Endpoint, role: SessionRole, *, quiet: bool = False) -> str:
+    attached = await server.attach(
+        endpoint.key, f"cli:{user()}", role=role, ttl=TTL, namespace=endpoint.namespace, quiet=quiet
+    )
+    return attached.token
 
 
 @asynccontextmanager

@@ -8,11 +8,12 @@ from contextlib import aclosing, asynccontextmanager
 
 from rich.console import Console
 from rich.live import Live
+from rich.text import Text
 
 from app.cli.events import line_of
-from app.cli.output import console, print_json, short, table
+from app.cli.output import console, document, inert, print_json, short, table
 from app.cli.task_table import task_list
-from swarmhold.models.enums import Status
+from swarmhold.models.enums import OutputType, Status
 from swarmhold.models.events import Event
 from swarmhold.models.tasks import Task
 from swarmhold.operator import Operator
@@ -39,10 +40,14 @@ async def watch_one(seat: Reader, task_id: str, *, as_json: bool) -> Task:
 
 @asynccontextmanager
 async def printing_events(
-    seat: Reader, task_id: str, *, as_json: bool = False, stream: Console = console
+    seat: Reader, task_id: str, *, as_json: bool = False, outputs: bool = False, stream: Console = console
 ) -> AsyncGenerator[None]:
-    """Print the events of a task while the block waits for its end, its last ones included."""
-    running = asyncio.create_task(_print_events(seat, task_id, as_json=as_json, stream=stream), name="print events")
+    """Print the events of a task while the block waits for its end, its last ones included.
+
+    With `outputs`, what its workers put out is printed as it comes, in place of the events about it.
+    """
+    printing = _print_events(seat, task_id, as_json=as_json, outputs=outputs, stream=stream)
+    running = asyncio.create_task(printing, name="print events")
     try:
         yield
         # The last events arrive after the end is known.
@@ -52,18 +57,37 @@ async def printing_events(
         await asyncio.gather(running, return_exceptions=True)
 
 
-async def _print_events(seat: Reader, task_id: str, *, as_json: bool, stream: Console) -> None:
+async def _print_events(seat: Reader, task_id: str, *, as_json: bool, outputs: bool, stream: Console) -> None:
     """Print every event of a task from its beginning, until the task is done."""
+    printed: dict[int, int] = {}
     async with aclosing(seat.events(after=0, task=task_id)) as events:
         async for event in events:
             if not isinstance(event, Event):
                 continue
             if as_json:
                 print_json(event.as_json(), indent=False)
+            elif outputs and event.kind == "worker_output" and event.attempt is not None:
+                await _print_outputs(seat, task_id, event.attempt, printed, stream)
             else:
                 stream.print(line_of(event), soft_wrap=True)
             if event.kind in _ENDS and (await seat.task(task_id)).settled:
                 return
+
+
+async def _print_outputs(seat: Reader, task_id: str, attempt: int, printed: dict[int, int], stream: Console) -> None:
+    """Print the outputs of an attempt behind the last one that was printed. Its Final is the task's result."""
+    async for output in seat.outputs(task_id, attempt, after=printed.get(attempt, 0)):
+        printed[attempt] = output.seq or 0
+        match output.type:
+            case OutputType.PROGRESS:
+                line = f"{output.stage}: {output.note}" if output.note else str(output.stage)
+            case OutputType.PARTIAL:
+                line = output.chunk if isinstance(output.chunk, str) else document(output.chunk)
+            case OutputType.ARTIFACT:
+                line = f"[{output.name}] {short((output.content or {}).get('value', output.content), 500)}"
+            case _:
+                continue
+        stream.print(Text(inert(line)), soft_wrap=True)
 
 
 _ENDS = frozenset({"task_pass", "task_blocked", "task_cancelled"})
@@ -74,7 +98,7 @@ async def watch_many(
     *,
     status: Status | None,
     agent: str | None,
-    label: str | None,
+    label: list[str],
     as_json: bool,
 ) -> None:
     """Show the newest tasks, again after every change, until cancelled."""

@@ -1,31 +1,41 @@
-"""`swarmhold tasks`: list, show, watch and cancel tasks, and say why one does not move."""
+"""`swarmhold tasks`: list, show and watch tasks, act on them, and say why one does not move."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
 from app.cli.endpoint import AsJson, ConfigFile, DataDir, InNamespace, Key, Url, endpoint_of, run_call
+from app.cli.exits import CommandFailed
+from app.cli.instants import instant
+from app.cli.labels import OfLabel, filter_of
 from app.cli.output import add_row, console, inert, print_json, short, table
-from app.cli.sessions import operator_session, reader_session
+from app.cli.questions import print_question
+from app.cli.sessions import reader_session, senior_session
+from app.cli.task_actions import cancel, dispatch, mark, retry
 from app.cli.task_table import STATUS_STYLES, task_list
 from app.cli.task_watch import watch_many, watch_one
+from swarmhold.errors import ApiProblem
 from swarmhold.models.attempts import Attempt
 from swarmhold.models.enums import Status
 from swarmhold.models.outputs import OutputRecord
+from swarmhold.models.questions import Question
 from swarmhold.models.tasks import Task
+from swarmhold.traces import TaskFilters
 
-tasks = typer.Typer(help="List, show, watch and cancel tasks, and say why one does not move.", no_args_is_help=True)
+tasks = typer.Typer(help="List, show, retry and cancel tasks, and say why one does not move.", no_args_is_help=True)
 
 TaskId = Annotated[str, typer.Argument(help="The task's id, T-…")]
 OfStatus = Annotated[Status | None, typer.Option("--status", help="Only tasks with this status.")]
 OfAgent = Annotated[str | None, typer.Option("--agent", help="Only tasks of this agent.")]
-OfLabel = Annotated[str | None, typer.Option("--label", help="Only tasks with this label, name:value.")]
 OfParent = Annotated[str | None, typer.Option("--parent", help="Only the children of this task.")]
+Search = Annotated[str | None, typer.Option("-q", "--search", help="Text in directive, result, agent or labels.")]
+Since = Annotated[str | None, typer.Option("--since", help="Only tasks made since, as '2h ago' or 2026-12-01.")]
+Until = Annotated[str | None, typer.Option("--until", help="Only tasks made before, as 'today 12:00'.")]
 Most = Annotated[int, typer.Option("-n", "--most", help="How many tasks to show at most.", min=1, max=10_000)]
-Reason = Annotated[str | None, typer.Option("--reason", help="The reason; kept with the event.")]
 
 
 @tasks.command("list", hidden=True)
@@ -35,6 +45,9 @@ def list_tasks(
     agent: OfAgent = None,
     label: OfLabel = None,
     parent: OfParent = None,
+    search: Search = None,
+    since: Since = None,
+    until: Until = None,
     most: Most = 50,
     as_json: AsJson = False,
     url: Url = None,
@@ -45,11 +58,14 @@ def list_tasks(
 ) -> None:
     """List tasks, newest first."""
     endpoint = endpoint_of(url, key, data_dir, config, namespace)
+    filters: TaskFilters = {"status": status, "agent": agent, "parent": parent, "label": filter_of(label), "q": search}
+    filters["created_from"] = None if since is None else instant(since)
+    filters["created_until"] = None if until is None else instant(until)
 
     async def call() -> list[Task]:
         found: list[Task] = []
         async with reader_session(endpoint) as seat:
-            async for task in seat.all_tasks(status=status, agent=agent, label=label, parent=parent):
+            async for task in seat.all_tasks(**filters):
                 found.append(task)
                 if len(found) == most:
                     break
@@ -72,7 +88,7 @@ def show(
     config: ConfigFile = None,
     namespace: InNamespace = None,
 ) -> None:
-    """Show a task with its attempts and the outputs of the last one."""
+    """Show a task with its attempts, the outputs of the last one, and its questions with their answers."""
     endpoint = endpoint_of(url, key, data_dir, config, namespace)
 
     async def call() -> tuple[Task, list[Attempt], list[OutputRecord]]:
@@ -81,17 +97,35 @@ def show(
             outputs = await seat.output(task_id, task.attempt, whole=as_json) if task.attempt else []
             return task, await seat.attempts(task_id, whole=as_json), outputs
 
+    async def ask() -> list[Question]:
+        async with senior_session(endpoint, quiet=True) as senior:
+            return (await senior.questions(task_id=task_id)).items
+
     task, attempts, outputs = run_call(call)
+    questions = _unless_refused(ask)
     if as_json:
         print_json(
             {
                 "task": task.as_json(),
                 "attempts": [attempt.as_json() for attempt in attempts],
                 "outputs": [output.as_json() for output in outputs],
+                "questions": [question.as_json() for question in questions],
             }
         )
         return
     _show(task, attempts, outputs)
+    for question in questions:
+        print_question(question)
+
+
+def _unless_refused(call: Callable[[], Coroutine[Any, Any, list[Question]]]) -> list[Question]:
+    """Return the questions, none with a key that may not read questions."""
+    try:
+        return run_call(call)
+    except CommandFailed as failed:
+        if isinstance(failed.__cause__, ApiProblem) and failed.__cause__.code == "role-violation":
+            return []
+        raise
 
 
 def _show(task: Task, attempts: list[Attempt], outputs: list[OutputRecord]) -> None:
@@ -134,12 +168,13 @@ def watch(
 ) -> None:
     """Watch one task to its end, or the list of all until Ctrl-C. With --json, each change is a line."""
     endpoint = endpoint_of(url, key, data_dir, config, namespace)
+    named = filter_of(label)
 
     async def call() -> Task | None:
         async with reader_session(endpoint) as seat:
             if task_id is not None:
                 return await watch_one(seat, task_id, as_json=as_json)
-            await watch_many(seat, status=status, agent=agent, label=label, as_json=as_json)
+            await watch_many(seat, status=status, agent=agent, label=named, as_json=as_json)
             return None
 
     finished = run_call(call)
@@ -179,26 +214,5 @@ def why(
         )
 
 
-@tasks.command()
-def cancel(
-    task_id: TaskId,
-    reason: Reason = None,
-    as_json: AsJson = False,
-    url: Url = None,
-    key: Key = None,
-    data_dir: DataDir = None,
-    config: ConfigFile = None,
-    namespace: InNamespace = None,
-) -> None:
-    """Cancel a task, its worker, its questions and its child tasks."""
-    endpoint = endpoint_of(url, key, data_dir, config, namespace)
-
-    async def call() -> Task:
-        async with operator_session(endpoint) as operator:
-            return await operator.cancel(task_id, reason=reason)
-
-    task = run_call(call)
-    if as_json:
-        print_json(task.as_json())
-    else:
-        print(f"{task.id} is {task.status}.")
+for action in (retry, dispatch, mark, cancel):
+    tasks.command()(action)

@@ -30,15 +30,22 @@ class Senior(SessionCalls, TraceCalls):
         *,
         status: QuestionStatus | None = None,
         bridge_id: str | None = None,
+        task_id: str | None = None,
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Page[Question]:
-        """Return one page of questions. Long ones are previews: `cut` names what `question` returns whole."""
+        """Return one page of questions, oldest first. Long ones are previews: `cut` names what was left out."""
         return read(
             Page[Question],
             await self._transport.get(
                 f"{_SENIOR}/questions",
-                params={"status": status, "bridge_id": bridge_id, "limit": limit, "cursor": cursor},
+                params={
+                    "status": status,
+                    "bridge_id": bridge_id,
+                    "task_id": task_id,
+                    "limit": limit,
+                    "cursor": cursor,
+                },
             ),
         )
 

@@ -235,7 +235,7 @@ def test_run_waits_and_ends_as_the_task_does(swarmhold: Command) -> None:
 
     refused = swarmhold("run", "echo", "x", "--program", "none", "--label", "of=run", status=1)
     assert "allow no program 'none'" in refused.stderr
-    listed = json.loads(swarmhold("tasks", "ls", "--label", "of:run", "--json").stdout)
+    listed = json.loads(swarmhold("tasks", "ls", "--label", "of=run", "--json").stdout)
     assert [task["status"] for task in listed] == ["cancelled", "pass"]
 
 
@@ -296,7 +296,7 @@ def test_events_are_shown_and_followed(swarmhold: Command, node: ServerProcess) 
     assert {json.loads(line)["kind"] for line in lines} == {"task_pass"}
 
     with Terminal([SWARMHOLD, "events", "-f", "-n", "1"], env=surroundings(node)) as terminal:
-        terminal.see("session_attached")
+        terminal.see("session_detached")
         swarmhold("run", "followed-agent", "again", "--function", "identity")
         terminal.see("followed-agent")
         terminal.see("task_pass")

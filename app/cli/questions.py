@@ -1,0 +1,156 @@
+"""`swarmhold questions`: list, show and answer questions, one command each."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from app.cli.answer_fields import InvalidAnswer, decoded, fields_of
+from app.cli.endpoint import AsJson, ConfigFile, DataDir, InNamespace, Key, Url, endpoint_of, run_call
+from app.cli.exits import EXIT_MISUSED, CommandFailed
+from app.cli.output import add_row, console, document, inert, print_json, short, table
+from app.cli.sessions import senior_session
+from swarmhold.models.enums import QuestionStatus
+from swarmhold.models.questions import Question
+from swarmhold.senior import Senior
+
+questions = typer.Typer(help="List, show and answer questions.", no_args_is_help=True)
+
+QuestionKey = Annotated[str, typer.Argument(help="The question's key, R-…; `ls` shows it.")]
+OfStatus = Annotated[QuestionStatus, typer.Option("--status", help="Only questions with this status.")]
+OfBridge = Annotated[str | None, typer.Option("--bridge", help="Only questions that this bridge is shown.")]
+Most = Annotated[int, typer.Option("-n", "--most", help="How many to show at most.", min=1, max=10_000)]
+Answer = Annotated[
+    str,
+    typer.Argument(help="A choice or its number, a text, or := and any JSON; - reads JSON from standard input."),
+]
+Comment = Annotated[str | None, typer.Option("--comment", help="A reason or note, where the asker takes one.")]
+
+
+@questions.command("list", hidden=True)
+@questions.command("ls")
+def list_questions(
+    status: OfStatus = QuestionStatus.OPEN,
+    bridge: OfBridge = None,
+    most: Most = 50,
+    as_json: AsJson = False,
+    url: Url = None,
+    key: Key = None,
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+    namespace: InNamespace = None,
+) -> None:
+    """List questions, oldest first: by default those that wait for an answer."""
+    endpoint = endpoint_of(url, key, data_dir, config, namespace)
+
+    async def call() -> list[Question]:
+        async with senior_session(endpoint, quiet=True) as senior:
+            return await _first(senior, most, status=status, bridge_id=bridge)
+
+    found = run_call(call)
+    if as_json:
+        print_json([one.as_json() for one in found])
+        return
+    shown = table("key", "agent", "task", "asked", "question")
+    for one in found:
+        asked = str(one.as_json()["asked_at"])[:19].replace("T", " ")
+        add_row(shown, (one.key, one.agent, one.task_id, asked, short(one.title or one.question, 80)))
+    console.print(shown)
+
+
+async def _first(senior: Senior, most: int, **filters: Any) -> list[Question]:
+    found: list[Question] = []
+    cursor: str | None = None
+    while len(found) < most:
+        page = await senior.questions(cursor=cursor, **filters)
+        found += page.items
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    return found[:most]
+
+
+@questions.command()
+def show(
+    question: QuestionKey,
+    as_json: AsJson = False,
+    url: Url = None,
+    key: Key = None,
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+    namespace: InNamespace = None,
+) -> None:
+    """Show a question whole: what is asked, what may be answered, and what was."""
+    endpoint = endpoint_of(url, key, data_dir, config, namespace)
+
+    async def call() -> Question:
+        async with senior_session(endpoint, quiet=True) as senior:
+            return await senior.question(question)
+
+    found = run_call(call)
+    if as_json:
+        print_json(found.as_json())
+    else:
+        print_question(found)
+
+
+def print_question(found: Question) -> None:
+    """Print a question and its answer for people."""
+    facts: dict[str, Any] = found.as_json()
+    console.print(Text(f"{found.key} is {found.status}", style="bold"), soft_wrap=True)
+    asked = found.question if isinstance(found.question, str) else document(found.question, indent=True)
+    for line in inert(asked).splitlines():
+        console.print(Text(f"  {line}"), soft_wrap=True)
+    for number, choice in enumerate(found.choices or (), 1):
+        console.print(Text(f"  {number}  {short(choice, 200)}"), soft_wrap=True)
+    shown = table("", "")
+    shown.show_header = False
+    names = ("agent", "task_id", "bridge_id", "asked_at", "deadline", "on_deadline", "answer_schema")
+    for name in (*names, "answer", "answered_by", "answered_at"):
+        if facts.get(name) not in (None, [], {}):
+            add_row(shown, (name.removesuffix("_id").replace("_", " "), short(facts[name], 2000)))
+    console.print(shown)
+
+
+@questions.command()
+def answer(
+    question: QuestionKey,
+    value: Answer,
+    comment: Comment = None,
+    as_json: AsJson = False,
+    url: Url = None,
+    key: Key = None,
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+    namespace: InNamespace = None,
+) -> None:
+    """Answer a question. The first answer wins; one that breaks its schema leaves it open."""
+    endpoint = endpoint_of(url, key, data_dir, config, namespace)
+    line = f":={sys.stdin.read()}" if value == "-" else value
+
+    async def call() -> Question:
+        async with senior_session(endpoint) as senior:
+            asked = await senior.question(question)
+            return await senior.answer(question, _answer_of(asked, line), comment=comment)
+
+    answered = run_call(call)
+    if as_json:
+        print_json(answered.as_json())
+    else:
+        console.print(Text(f"{answered.key} is answered: {short(answered.answer, 200)}"), soft_wrap=True)
+
+
+def _answer_of(asked: Question, line: str) -> Any:
+    """Return the answer that a line stands for. Raises CommandFailed."""
+    fields = fields_of(asked.choices, asked.answer_schema)
+    try:
+        if line.startswith(":="):
+            return decoded(line[2:])
+        if fields[0].name is not None:
+            raise InvalidAnswer("write := and a JSON object: its schema has named fields")
+        return fields[0].read(line)
+    except InvalidAnswer as wrong:
+        raise CommandFailed(f"This answers {asked.key} not: {wrong}.", status=EXIT_MISUSED) from wrong

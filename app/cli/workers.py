@@ -1,0 +1,46 @@
+"""`swarmhold workers`: who listens on which queue, and what they hold."""
+
+from __future__ import annotations
+
+from app.cli.endpoint import AsJson, ConfigFile, DataDir, InNamespace, Key, Url, endpoint_of, run_call
+from app.cli.output import add_row, console, print_json, short, table
+from app.cli.sessions import reader_session
+from swarmhold.models.server import Workers
+
+
+def workers(
+    as_json: AsJson = False,
+    url: Url = None,
+    key: Key = None,
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+    namespace: InNamespace = None,
+) -> None:
+    """List the workers of queues with what they hold, and the queues with what waits in them."""
+    endpoint = endpoint_of(url, key, data_dir, config, namespace)
+
+    async def call() -> Workers:
+        async with reader_session(endpoint) as seat:
+            return await seat.workers()
+
+    found = run_call(call)
+    if as_json:
+        print_json(found.as_json())
+        return
+    people = table("worker", "queues", "key", "last seen", "holds")
+    for one in found.items:
+        queues = ", ".join(at.queue if at.listening else f"{at.queue} (gone)" for at in one.queues)
+        seen = max((str(listened.as_json()["last_seen"]) for listened in one.queues), default="")
+        holds = ", ".join(held.task_id for held in one.holds)
+        more = f" and {one.held - len(one.holds)} more" if one.held > len(one.holds) else ""
+        add_row(people, (one.worker, short(queues), one.key_name or one.key_id, _shown(seen), f"{holds}{more}"))
+    console.print(people)
+    console.print()
+    places = table("queue", "workers", "waiting")
+    for queue in found.queues:
+        add_row(places, (queue.queue, queue.workers, queue.waiting))
+    console.print(places)
+
+
+def _shown(instant: str) -> str:
+    return instant[:19].replace("T", " ")
