@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from fastapi import Depends
@@ -17,6 +17,7 @@ from app.http.auth_rate_limit import AuthFailures
 from app.http.holds import Holds
 from app.http.idempotency import idempotency_of
 from app.http.metrics import Metrics
+from app.http.presence import Presence
 from app.http.settings import HttpSettings
 
 SCOPE_KEY = "swarmhold"
@@ -32,6 +33,7 @@ class ServerContext:
     auth_failures: AuthFailures
     metrics: Metrics
     document: Callable[[], bytes]
+    presence: Presence = field(default_factory=Presence)
 
     def names(self, namespace: int) -> str | None:
         """Return the name of a namespace, None for all of them."""

@@ -29,7 +29,7 @@ from app.http.problems import FAILED_CREDENTIAL
 from app.spawning.backends.protocols import BackendGone
 from app.ws.handshake import SocketClient
 from app.ws.outbox import Outbox, SlowReader
-from app.ws.protocol import Acknowledged, Answered, OutgoingFrame, Protocol, View
+from app.ws.protocol import Acknowledged, Answered, OutgoingFrame, Protocol, View, Viewed
 from swarmhold.models.frames import CloseCode
 
 _log = structlog.get_logger(__name__)
@@ -110,6 +110,16 @@ class Connection:
         """Send a question, unless it was sent already."""
         self.send(self.protocol.ask(views.question(self.context.names, question)))
 
+    @property
+    def name(self) -> str:
+        """The label of the session."""
+        return self.client.caller.subject
+
+    def show_viewers(self, key: str, names: list[str]) -> None:
+        """Send who else looks at a question."""
+        with contextlib.suppress(BackendGone):
+            self.send(self.protocol.viewers(key, names))
+
     async def withdrawn(self, key: str, reason: str) -> None:
         """Send that a question was withdrawn or settled."""
         self.send(self.protocol.withdrawn(key, reason))
@@ -161,6 +171,7 @@ class Connection:
             return await self._ending
         finally:
             self.end(LEFT)
+            self.context.presence.leave(self)
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
@@ -209,6 +220,8 @@ class Connection:
                     await self._answer(received)
                 case Acknowledged():
                     self.acknowledged(received)
+                case Viewed():
+                    self.context.presence.view(self, received.key)
 
     def acknowledged(self, received: Acknowledged) -> None:
         """Do nothing: a senior console is sent no requests that it could acknowledge."""

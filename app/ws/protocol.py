@@ -16,7 +16,7 @@ from app.domain.json import Json, encode
 from app.domain.limits import Limits
 from app.http.bodies import decoded, invalid_body
 from app.http.errors import MalformedBody
-from swarmhold.models.frames import Answer, HookAck, Ping, SpawnAck
+from swarmhold.models.frames import Answer, HookAck, Ping, SpawnAck, Viewing
 
 View = dict[str, Any]
 
@@ -47,7 +47,14 @@ class Acknowledged:
     ack: HookAck | SpawnAck
 
 
-Incoming = OutgoingFrame | Answered | Acknowledged
+@dataclass(frozen=True, slots=True)
+class Viewed:
+    """The question that the client's person looks at now; None for none."""
+
+    key: str | None
+
+
+Incoming = OutgoingFrame | Answered | Acknowledged | Viewed
 
 PONG = OutgoingFrame(b'{"type":"pong"}')
 
@@ -99,6 +106,8 @@ class Protocol:
         match frame:
             case Answer():
                 return Answered(frame.key, Json.of(frame.value), frame.comment)
+            case Viewing():
+                return Viewed(frame.key)
             case HookAck() | SpawnAck():
                 return Acknowledged(frame)
             case Ping():
@@ -137,6 +146,10 @@ class Protocol:
             return None
         self._shown.discard(key)
         return frame
+
+    def viewers(self, key: str, names: list[str]) -> OutgoingFrame:
+        """Return the frame that says who else looks at a question."""
+        return _frame_of("viewers", key=key, viewers=names)
 
     def answering(self, key: str) -> None:
         """Hold back frames about the question until the engine has decided on its answer."""

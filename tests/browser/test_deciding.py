@@ -103,6 +103,8 @@ def test_a_claim_is_seen_by_others_and_handed_over(open_console: OpenConsole, sw
     for console in (mine, other):
         console.go("inbox", asked["key"])
         console.expect_live()
+    expect(mine.page.get_by_role("group", name="Handling")).to_contain_text("bob looks at this, too")
+    expect(other.page.get_by_role("group", name="Handling")).to_contain_text("ann looks at this, too")
     mine.button("I’m on this").click()
     expect(mine.main).to_contain_text("You are on this until")
     expect(other.page.get_by_role("group", name="Handling")).to_contain_text("ann is on this until")

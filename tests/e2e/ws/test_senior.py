@@ -393,3 +393,30 @@ async def test_one_token_has_so_many_sockets() -> None:
         await eventually(lambda: not node.application.context.holds.streams.taken)
         async with speaking(node, DESK, token) as desk:
             assert (await desk.receive())["type"] == "welcome"
+
+
+async def test_those_who_look_at_a_question_see_each_other(node: Node) -> None:
+    """By their labels, while they look; the same person twice is one, and another namespace is nobody."""
+    key, other = await ask(node), await ask(node)
+    root = node.as_(ROOT_KEY)
+    made = await root.post("/v1/admin/keys", json={"name": "k", "roles": ["senior"], "namespace": "elsewhere"})
+    body = {"operator_id": "eve", "role": "senior", "ttl": 600}
+    foreign = (await node.as_(made.json()["key"]).post(f"{OP}/sessions", json=body)).json()["token"]
+    ann, bob = await node.attach(Role.SENIOR, name="ann"), await node.attach(Role.SENIOR, name="bob")
+    async with speaking(node, DESK, ann) as first, speaking(node, f"{SENIOR}/bridges/eve/ws", foreign) as eve:
+        await first.receive_all(3)
+        await eve.receive()
+        assert await eve.ask_and_receive(type="viewing", key=key) == {"type": "viewers", "key": key, "viewers": []}
+        assert (await first.ask_and_receive(type="viewing", key=key))["viewers"] == []
+        async with speaking(node, f"{SENIOR}/bridges/two/ws", bob) as second:
+            await second.receive_all(3)
+            assert (await second.ask_and_receive(type="viewing", key=key))["viewers"] == ["ann"]
+            assert await first.receive() == {"type": "viewers", "key": key, "viewers": ["bob"]}
+            await second.say(type="viewing", key=other)
+            assert (await first.receive())["viewers"] == []
+            await second.say(type="viewing", key=key)
+            assert (await first.receive())["viewers"] == ["bob"]
+        assert (await first.receive())["viewers"] == []
+        await first.say(type="viewing", key=None)
+        assert await first.silent()
+        assert await eve.silent()

@@ -31,6 +31,7 @@ SENIOR_SERVER: list[dict[str, Any]] = [
     {"type": "accepted", "key": "R-0"},
     {"type": "rejected", "key": "R-0", "code": "already-answered", "detail": "d"},
     {"type": "withdrawn", "key": "R-0", "reason": "cancelled"},
+    {"type": "viewers", "key": "R-0", "viewers": ["mo"]},
     {"type": "pong"},
     {"type": "error", "code": "invalid-request", "detail": "d"},
 ]
@@ -50,7 +51,12 @@ BACKEND_SERVER: list[dict[str, Any]] = [
     },
     {"type": "cancel", "req_id": "4", "task_id": "T-0", "attempt": 1},
 ]
-SENIOR_CLIENT: list[dict[str, Any]] = [{"type": "answer", "key": "R-0", "value": None}, {"type": "ping"}]
+SENIOR_CLIENT: list[dict[str, Any]] = [
+    {"type": "answer", "key": "R-0", "value": None},
+    {"type": "viewing", "key": "R-" + "0" * 26},
+    {"type": "viewing", "key": None},
+    {"type": "ping"},
+]
 BACKEND_CLIENT: list[dict[str, Any]] = [
     *SENIOR_CLIENT,
     {"type": "hook_ack", "req_id": "1", "ok": True},

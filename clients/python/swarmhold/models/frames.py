@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, StrictBool, TypeAdapter
 
 from swarmhold.models.instants import Instant
+from swarmhold.models.names import QuestionKey
 from swarmhold.models.questions import Choice, Comment, choices_of
 from swarmhold.models.shapes import JsonObject, JsonValue, Shape, WireModel
 
@@ -37,6 +38,8 @@ __all__ = [
     "SeniorServerFrame",
     "Spawn",
     "SpawnAck",
+    "Viewers",
+    "Viewing",
     "Welcome",
     "Withdrawn",
     "backend_client_frames",
@@ -115,6 +118,14 @@ class Withdrawn(Shape):
     reason: str
 
 
+class Viewers(Shape):
+    """The labels of others who look at the question that this console said it is viewing."""
+
+    type: Literal["viewers"] = "viewers"
+    key: str
+    viewers: list[str]
+
+
 class Pong(Shape):
     """The reply to a ping."""
 
@@ -188,6 +199,13 @@ class Answer(ClientFrame):
     comment: Comment | None = None
 
 
+class Viewing(ClientFrame):
+    """The question that a person looks at now, null for none. Others who look at it see that; it decides nothing."""
+
+    type: Literal["viewing"] = "viewing"
+    key: QuestionKey | None
+
+
 class Ping(ClientFrame):
     """A request for a `pong`, to see whether the connection lives."""
 
@@ -219,15 +237,26 @@ class SpawnAck(ClientFrame):
 
 
 SeniorServerFrame = Annotated[
-    Welcome | Ask | Accepted | Rejected | Withdrawn | Pong | ErrorFrame,
+    Welcome | Ask | Accepted | Rejected | Withdrawn | Viewers | Pong | ErrorFrame,
     Field(discriminator="type"),
 ]
 BackendServerFrame = Annotated[
-    Welcome | Ask | Accepted | Rejected | Withdrawn | Pong | ErrorFrame | HookBefore | HookAfter | Spawn | CancelSpawn,
+    Welcome
+    | Ask
+    | Accepted
+    | Rejected
+    | Withdrawn
+    | Viewers
+    | Pong
+    | ErrorFrame
+    | HookBefore
+    | HookAfter
+    | Spawn
+    | CancelSpawn,
     Field(discriminator="type"),
 ]
-SeniorClientFrame = Annotated[Answer | Ping, Field(discriminator="type")]
-BackendClientFrame = Annotated[Answer | Ping | HookAck | SpawnAck, Field(discriminator="type")]
+SeniorClientFrame = Annotated[Answer | Viewing | Ping, Field(discriminator="type")]
+BackendClientFrame = Annotated[Answer | Viewing | Ping | HookAck | SpawnAck, Field(discriminator="type")]
 
 senior_server_frames: TypeAdapter[SeniorServerFrame] = TypeAdapter(SeniorServerFrame)
 senior_client_frames: TypeAdapter[SeniorClientFrame] = TypeAdapter(SeniorClientFrame)

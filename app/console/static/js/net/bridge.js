@@ -36,6 +36,11 @@ export class Bridge {
     this.#socket?.close(1000);
   }
 
+  /** Send a frame; without a connection it is lost. */
+  send(frame) {
+    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(frame));
+  }
+
   /** Take the id back from the connection that replaced this one. */
   retake() {
     this.stop();

@@ -3,6 +3,7 @@ import { batch, computed, signal } from "../../vendor/preact.js";
 import { byUrgency } from "../text/order.js";
 import { draftedKeys } from "./drafts.js";
 import { onEvents, onFrame } from "./live.js";
+import { lookAgain } from "./presence.js";
 import { ask, held, may } from "./session.js";
 import { stringify } from "../text/json.js";
 
@@ -126,6 +127,7 @@ function gather(key) {
 
 onFrame("welcome", () => {
   sync().catch(() => {});
+  lookAgain();
 });
 onFrame("ask", ({ type: _, ...question }) => note({ ...question, status: "open" }));
 onFrame("withdrawn", ({ key }) => gather(key));

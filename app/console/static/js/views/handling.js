@@ -7,6 +7,7 @@ import { Trouble } from "../parts/problem.js";
 import { claim, claimOf, handOver, isOwn, release } from "../state/claims.js";
 import { useKeys } from "../state/keys.js";
 import { notify } from "../state/notices.js";
+import { look, others } from "../state/presence.js";
 import { ask, may } from "../state/session.js";
 import { backAt, snooze, untilTomorrow } from "../state/snoozed.js";
 import { moment } from "../text/times.js";
@@ -27,6 +28,10 @@ export function Handling({ question, onLeft }) {
   const found = claimOf(question);
   const turn = () => run(() => (found && isOwn(found) ? release(question.key) : claim(question.key)));
   const { escalate_to: next, bridge_id: now } = question;
+  useEffect(() => {
+    look(question.key);
+    return () => look(null);
+  }, [question.key]);
   useKeys({ c: turn, e: () => setTo(next ?? "") });
   return html`<div class="handling" role="group" aria-label="Handling">
     <${Claim} found=${found} />
@@ -34,6 +39,7 @@ export function Handling({ question, onLeft }) {
     ${next && next !== now && html`<button type="button" class="small" onClick=${() => setTo(next)}>Escalate to ${line(next, 30)}…</button>`}
     <button type="button" class="small" onClick=${() => setTo("")}>Hand over…</button>
     <${Snooze} id=${question.key} onLeft=${onLeft} />
+    <${Others} id=${question.key} />
     <${Trouble} problem=${problem} />
     ${to !== null && html`<${HandOver} question=${question} proposed=${to} onClose=${() => setTo(null)} />`}
   </div>`;
@@ -42,6 +48,14 @@ export function Handling({ question, onLeft }) {
 /** Always in the document, so that screen readers announce who comes and goes. */
 function Claim({ found }) {
   return html`<span class="claim" role="status">${found && (isOwn(found) ? html`You are on this until <${Moment} at=${found.until} />` : html`<b>${line(found.by, 40)}</b> is on this until <${Moment} at=${found.until} />`)}</span>`;
+}
+
+/** Who else has the question open now. */
+function Others({ id }) {
+  const { key, names } = others.value;
+  const here = key === id ? names.map((name) => line(name, 30)) : [];
+  const shown = here.length > 3 ? [...here.slice(0, 2), `${here.length - 2} more`] : here;
+  return html`<span class="others" role="status">${shown.length > 0 && `${shown.join(", ")} ${here.length === 1 ? "looks" : "look"} at this, too`}</span>`;
 }
 
 function Snooze({ id, onLeft }) {
