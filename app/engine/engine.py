@@ -37,6 +37,7 @@ from app.engine.dispatcher import Dispatcher, cancel_and_wait
 from app.engine.feed import EventStream, Feed
 from app.engine.gaps import GapMonitor
 from app.engine.indexing import Indexing
+from app.engine.large_reads import LargeReads
 from app.engine.listening import Listeners
 from app.engine.namespaces import Namespaces
 from app.engine.nodes import Nodes
@@ -92,6 +93,7 @@ class Engine:
         self.gaps = GapMonitor(transactions, store=store, clocks=parts.machine_clocks)
         transactions.on_expired(self.gaps.catch_up)
         self.batches = batches = Batches(transactions)
+        large = LargeReads(transactions)
         self.keys = keys = ApiKeys(transactions, batches=batches, mint=mint, gate=parts.gate)
         self.credentials = Credentials(
             transactions, batches=batches, signer=signer, bus=bus, clock=parts.clock, cfg=cfg
@@ -109,11 +111,11 @@ class Engine:
             gaps=self.gaps,
             cfg=cfg,
         )
-        self.tasks = Tasks(transactions, batches=batches, nodes=self.nodes.membership, cfg=cfg)
+        self.tasks = Tasks(transactions, batches=batches, large=large, nodes=self.nodes.membership, cfg=cfg)
         self.attempts = Attempts(transactions, cfg)
         self.listeners = listeners = Listeners(transactions, clock=parts.clock, node=self.nodes.own_id)
         self.workers = Workers(transactions, keys=keys, mint=mint, layers=layers, listeners=listeners, cfg=cfg)
-        self.resources = Resources(transactions)
+        self.resources = Resources(transactions, large)
         self.questions = Questions(transactions, layers=layers, cfg=cfg)
         self.switch = DispatchSwitch(transactions, keys=keys)
         self.reports = Reports(

@@ -7,8 +7,10 @@ from app.domain.errors import TokenTaskMismatch
 from app.domain.json import Json
 from app.domain.namespaces import DEFAULT_ID
 from app.domain.tokens import Bearer, CapToken
+from app.engine.large_reads import LargeReads
 from app.engine.ops import resources
 from app.engine.ops.access import bound_rows, require_live
+from app.engine.ops.rules import BESIDE_THE_LOOP_BYTES
 from app.engine.transactions import Transactions
 from app.state.state import State
 
@@ -16,8 +18,9 @@ from app.state.state import State
 class Resources:
     """Calls about named values."""
 
-    def __init__(self, transactions: Transactions) -> None:
+    def __init__(self, transactions: Transactions, large: LargeReads) -> None:
         self._transactions = transactions
+        self._large = large
 
     async def put_trusted(self, key: str, value: Json, namespace: int = DEFAULT_ID) -> None:
         """Store a named value, for code of this process. Raises InvalidRequest."""
@@ -41,9 +44,11 @@ class Resources:
         Raises ResourceNotFound; AttemptSuperseded or Cancelled for a worker whose attempt is over.
         """
 
-        def run(state: State, caller: Caller) -> tuple[Json, int]:
+        def run(state: State, caller: Caller) -> tuple[int, tuple[Json, int] | None]:
             if caller.attempt is not None:
                 require_live(bound_rows(state, caller, lock=False))
-            return resources.read(state, caller.namespace, key)
+            is_large = resources.size(state, caller.namespace, key) > BESIDE_THE_LOOP_BYTES
+            return caller.namespace, None if is_large else resources.read(state, caller.namespace, key)
 
-        return await self._transactions.read_as(bearer, Verb.FETCH_DATA, run)
+        namespace, found = await self._transactions.read_as(bearer, Verb.FETCH_DATA, run)
+        return found or await self._large.read(lambda state: resources.read(state, namespace, key))

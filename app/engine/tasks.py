@@ -11,6 +11,7 @@ from app.domain.json import Json
 from app.domain.tasks import Task, TaskSpec, TaskState
 from app.domain.tokens import Bearer, CapToken
 from app.engine.batches import Batches
+from app.engine.large_reads import LargeReads
 from app.engine.ops import cancelling, pages, reports, task_filters, tasks, verdicts
 from app.engine.ops.access import authenticate, require_access, revocation_of
 from app.engine.ops.idempotency import Idempotency, once, scope_of
@@ -27,11 +28,20 @@ from app.state.state import State
 class Tasks:
     """Calls about tasks."""
 
-    def __init__(self, transactions: Transactions, *, batches: Batches, nodes: Membership, cfg: EngineCfg) -> None:
+    def __init__(
+        self,
+        transactions: Transactions,
+        *,
+        batches: Batches,
+        large: LargeReads,
+        nodes: Membership,
+        cfg: EngineCfg,
+    ) -> None:
         self._transactions = transactions
         self._batches = batches
         self._cfg = cfg
         self._nodes = nodes
+        self._large = large
 
     async def start(self, bearer: Bearer, spec: TaskSpec, *, idempotency: Idempotency | None = None) -> TaskState:
         """Create a pending task; a worker's is a child of its own task.
@@ -57,9 +67,12 @@ class Tasks:
 
     async def read(self, bearer: Bearer, task_id: str) -> TaskState:
         """Return the task. Workers read their own and its descendants. Raises TaskNotFound, TokenTaskMismatch."""
-        return await self._transactions.read_as(
-            bearer, Verb.READ_TASK_STATE, lambda s, c: _owned(s, c, task_id, Verb.READ_TASK_STATE)
-        )
+
+        def look(state: State, caller: Caller) -> Glance:
+            require_access(state, caller, task_id, Verb.READ_TASK_STATE)
+            return tasks.glance(state, caller, task_id, None, end=True)
+
+        return await self._seen(await self._transactions.read_as(bearer, Verb.READ_TASK_STATE, look), task_id)
 
     async def page(
         self, token: CapToken, wanted: TaskFilter | None = None, *, limit: int = 50, cursor: str | None = None
@@ -140,8 +153,10 @@ class Tasks:
         return await self._seen(seen, task_id), found is not None
 
     async def _seen(self, seen: Glance, task_id: str) -> TaskState:
-        """Return the task that was looked at; a large one is read beside the event loop, one after another."""
-        return seen.state or await self._transactions.read(lambda state: _found(state, task_id, ENGINE), bulk=True)
+        """Return the task that was looked at; a large one is read beside the event loop, once for all who saw it."""
+        return seen.state or await self._large.read_shared(
+            (task_id, seen.version), lambda state: _found(state, task_id, ENGINE)
+        )
 
     async def find(self, task_id: str) -> Task:
         """Return the task's row, for code of this process that has checked a credential. Raises TaskNotFound."""
@@ -209,8 +224,3 @@ class Tasks:
 
 def _found(state: State, task_id: str, caller: Caller) -> TaskState:
     return tasks.view(state, require_task(state, task_id, caller))
-
-
-def _owned(state: State, caller: Caller, task_id: str, verb: Verb) -> TaskState:
-    require_access(state, caller, task_id, verb)
-    return _found(state, task_id, caller)

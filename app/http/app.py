@@ -38,7 +38,7 @@ from app.http.metrics import Metrics
 from app.http.problems import refuse
 from app.http.queries import KnownParameters
 from app.http.receiving import Receiving
-from app.http.replies import Reply, nothing
+from app.http.replies import Reply, nothing, send_body
 from app.http.routers import all_routes
 from app.http.routes import PlainRoute, methods_of
 from app.http.settings import HttpSettings
@@ -156,7 +156,7 @@ class Application:
             headers = [*reply.raw_headers, (_REQUEST_ID, exchange.request_id)]
             exchange.status = reply.status_code
             await exchange.raw({"type": "http.response.start", "status": reply.status_code, "headers": headers})
-            await exchange.raw({"type": "http.response.body", "body": reply.body})
+            await send_body(exchange.raw, reply.body)
         else:
             await reply(scope, receive, exchange.send)
 

@@ -18,6 +18,7 @@ from app.http.holds import Holds
 from app.http.idempotency import idempotency_of
 from app.http.metrics import Metrics
 from app.http.presence import Presence
+from app.http.replies import SharedBodies
 from app.http.settings import HttpSettings
 
 SCOPE_KEY = "swarmhold"
@@ -34,6 +35,7 @@ class ServerContext:
     metrics: Metrics
     document: Callable[[], bytes]
     presence: Presence = field(default_factory=Presence)
+    bodies: SharedBodies = field(default_factory=SharedBodies)
 
     def names(self, namespace: int) -> str | None:
         """Return the name of a namespace, None for all of them."""

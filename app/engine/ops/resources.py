@@ -15,6 +15,7 @@ from app.state.statements import Statement
 _R = schema.resources.c
 _NAMED = (_R.namespace == sa.bindparam("of_namespace"), _R.key == sa.bindparam("name"))
 _GET = Statement(sa.select(_R.value, _R.updated_at).where(*_NAMED))
+_SIZE = Statement(sa.select(sa.func.octet_length(_R.value)).where(*_NAMED))
 _DELETE = Statement(sa.delete(schema.resources).where(*_NAMED))
 _INSERT = Statement(sa.insert(schema.resources))
 
@@ -31,6 +32,14 @@ def find(state: State, namespace: int, key: str) -> Json | None:
     """Return the value; None when no resource has this name."""
     rows = _GET.query(state.db, of_namespace=namespace, name=key)
     return Json(rows[0][0]) if rows else None
+
+
+def size(state: State, namespace: int, key: str) -> int:
+    """Return the bytes of the value. Raises ResourceNotFound."""
+    rows = _SIZE.query(state.db, of_namespace=namespace, name=key)
+    if not rows:
+        raise ResourceNotFound(key)
+    return int(rows[0][0])
 
 
 def read(state: State, namespace: int, key: str) -> tuple[Json, int]:

@@ -62,8 +62,9 @@ _GLANCE = Statement(
 
 
 class Glance(NamedTuple):
-    """A look at a task by a poll: whether it is what was waited for, and the task unless it is large."""
+    """A look at a task: its version, whether it is what was waited for, and the task unless it is large."""
 
+    version: int
     is_news: bool
     state: TaskState | None
 
@@ -188,7 +189,7 @@ def glance(state: State, caller: Caller, task_id: str, since: int | None, *, end
     status, version, size, _ = rows[0]
     is_news = Status(status) in AWAITED or (since is not None and version > since)
     wanted = (is_news or end) and size <= BESIDE_THE_LOOP_BYTES
-    return Glance(is_news, view(state, require_task(state, task_id, caller)) if wanted else None)
+    return Glance(version, is_news, view(state, require_task(state, task_id, caller)) if wanted else None)
 
 
 def post_interim(state: State, caller: Caller, task_id: str, value: Json) -> Task:

@@ -42,7 +42,12 @@ async def json_body(request: Request, context: ServerContext) -> tuple[bytes, An
 
 def shown(context: ServerContext, state: TaskState, *, status: int = 200) -> Reply:
     """Return the reply for a task, with its version as entity tag."""
-    reply = replies.json(views.task(context.names, state), status=status)
+    row, view = state.task, partial(views.task, context.names, state)
+    size = len(row.directive.text) + (len(row.last_result.text) if row.last_result else 0)
+    if size <= replies.PIECE:
+        reply = replies.json(view(), status=status)
+    else:
+        reply = context.bodies.json((row.id, row.version), view, status=status)
     reply.raw_headers.append((b"etag", views.etag(state).encode()))
     return reply
 

@@ -2,8 +2,10 @@
 
 import asyncio
 import re
+import secrets
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 
@@ -17,6 +19,8 @@ from tests.support.processes import ServerProcess
 OP = "/v1/operator"
 DEADLINE_S = 30.0
 LIMIT = 20
+WATCHING = 40
+"""Polls of one task."""
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +131,66 @@ async def test_one_source_has_so_many_connections(tmp_path: Path) -> None:
     assert f"limit={LIMIT}" in lines[0]
 
 
+async def test_a_trusted_proxy_has_as_many_connections_as_its_clients_need(tmp_path: Path) -> None:
+    """Its own are not counted; other sources are, whoever they say that they forward for."""
+    settings = {"SWARMHOLD_LIMITS__CONNECTIONS": str(LIMIT), "SWARMHOLD_HTTP__TRUSTED_PROXIES": f'["{LOOPBACK}"]'}
+    server = ServerProcess(tmp_path, settings)
+    await asyncio.to_thread(server.start)
+    try:
+        by_proxy = await _answered(server, LOOPBACK, LIMIT + 20)
+        directly = await _answered(server, "127.0.0.2", LIMIT + 20)
+    finally:
+        await asyncio.to_thread(server.stop)
+
+    assert (by_proxy, directly) == (LIMIT + 20, LIMIT)
+
+
+async def _answered(server: ServerProcess, source: str, count: int) -> int:
+    """How many of so many connections from an address are served while all of them are open."""
+    request = written("GET", "/healthz").replace(b"\r\n\r\n", b"\r\nX-Forwarded-For: 10.1.1.1\r\n\r\n")
+    pairs = [await asyncio.open_connection(LOOPBACK, server.port, local_addr=(source, 0)) for _ in range(count)]
+    served = 0
+    for reader, writer in pairs:
+        writer.write(request)
+        async with asyncio.timeout(DEADLINE_S):
+            with suppress(ConnectionError):
+                served += (await reader.read(100)).startswith(b"HTTP/1.1 200 ")
+    for _, writer in pairs:
+        writer.close()
+    return served
+
+
+async def test_failures_count_for_the_client_behind_a_trusted_proxy(tmp_path: Path) -> None:
+    """One client's wrong credentials do not slow down another's; whom others claim to forward for means nothing."""
+    settings = {
+        "SWARMHOLD_HTTP__TRUSTED_PROXIES": f'["{LOOPBACK}"]',
+        "SWARMHOLD_HTTP__AUTH_RATE_LIMIT__BURST_PER_SOURCE": "3",
+        "SWARMHOLD_HTTP__AUTH_RATE_LIMIT__PER_SOURCE_PER_SECOND": "0.001",
+    }
+    server = ServerProcess(tmp_path, settings)
+    await asyncio.to_thread(server.start)
+    try:
+        first = [await _refusal(server, LOOPBACK, "10.1.1.1") for _ in range(4)]
+        second = await _refusal(server, LOOPBACK, "10.1.1.2")
+        pretending = [await _refusal(server, "127.0.0.2", f"10.2.2.{number}") for number in range(4)]
+    finally:
+        await asyncio.to_thread(server.stop)
+
+    assert (first, second) == ([401, 401, 401, 429], 401)
+    assert pretending == [401, 401, 401, 429]
+
+
+async def _refusal(server: ServerProcess, source: str, client: str) -> int:
+    """The status of a call with a wrong credential, from an address that forwards it for a client."""
+    headers = {"X-Forwarded-For": client, "Authorization": f"Bearer shk_{secrets.token_hex(20)}"}
+    transport = httpx.AsyncHTTPTransport(local_address=source)
+    async with httpx.AsyncClient(base_url=server.url, transport=transport, timeout=DEADLINE_S) as caller:
+        return (await caller.get(f"{OP}/session", headers=headers)).status_code
+
+
+Pair = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
 async def _until_end_of_metrics(reader: asyncio.StreamReader) -> bytes:
     """The reply with metrics, or nothing when the connection was closed."""
     try:
@@ -155,3 +219,45 @@ def test_clients_that_do_not_read_do_not_hold_a_stop_up(tmp_path: Path) -> None:
         assert "engine_stopped_late" not in server.logs()
         for client in stuck:
             client.close()
+
+
+async def test_all_who_wait_for_a_large_task_share_one_reply(tmp_path: Path) -> None:
+    """Slow clients of one task cost its size once, and each gets all of it."""
+    with ServerProcess(tmp_path) as server:
+        token, task_id = await asyncio.to_thread(session, server)
+        value = "x" * 8_000_000
+        async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE_S, trust_env=False) as client:
+            headers = {"Authorization": f"Bearer {token}"}
+            await client.post(f"{OP}/tasks/{task_id}/result", json={"value": value}, headers=headers)
+            pairs = [await _slow_connection(server) for _ in range(WATCHING)]
+            for _, writer in pairs:
+                writer.write(written("GET", f"{OP}/tasks/{task_id}/poll?hold=50&since=1000", token))
+            before = _peak_kib(server)
+            await client.post(f"{OP}/tasks/{task_id}/cancel", headers=headers)
+            heads = [await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), DEADLINE_S) for reader, _ in pairs]
+            grown = _peak_kib(server) - before
+        bodies = await asyncio.gather(*(_body(reader, head) for (reader, _), head in zip(pairs, heads, strict=True)))
+        for _, writer in pairs:
+            writer.close()
+
+    assert {orjson.loads(body)["last_result"] for body in bodies} == {value}
+    assert grown < 150_000
+
+
+async def _slow_connection(server: ServerProcess) -> Pair:
+    """A connection of a client that takes little at a time."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+    client.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(client, (LOOPBACK, server.port))
+    return await asyncio.open_connection(sock=client)
+
+
+def _peak_kib(server: ServerProcess) -> int:
+    lines = Path(f"/proc/{server.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+
+
+async def _body(reader: asyncio.StreamReader, head: bytes) -> bytes:
+    async with asyncio.timeout(DEADLINE_S):
+        return await reader.readexactly(int(head.partition(b"content-length: ")[2].split()[0]))

@@ -42,6 +42,7 @@ from app.engine.deliveries import Deliveries
 from app.engine.dispatcher import Dispatcher
 from app.engine.feed import Feed
 from app.engine.gaps import GapMonitor
+from app.engine.large_reads import LargeReads
 from app.engine.listening import Listeners
 from app.engine.namespaces import Namespaces
 from app.engine.ops.nodes import Membership
@@ -125,7 +126,7 @@ class Ground:
         )
 
     def tasks(self) -> Tasks:
-        return Tasks(self.transactions, batches=self.batches, nodes=ALONE, cfg=CFG)
+        return Tasks(self.transactions, batches=self.batches, large=LargeReads(self.transactions), nodes=ALONE, cfg=CFG)
 
     def workers(self) -> Workers:
         return Workers(
@@ -294,7 +295,7 @@ async def test_workers_and_attempts(ground: Ground) -> None:
 
 async def test_resources(ground: Ground) -> None:
     """A named value is stored and read."""
-    resources, token = Resources(ground.transactions), await ground.token()
+    resources, token = Resources(ground.transactions, LargeReads(ground.transactions)), await ground.token()
     await resources.put(token, "a", Json.of([1]))
     await resources.put_trusted("a", Json.of([2]))
     assert (await resources.read(token, "a"))[0] == Json.of([2])
