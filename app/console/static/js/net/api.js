@@ -4,9 +4,9 @@ import { parse, stringify } from "../text/json.js";
 
 const PATIENCE_MS = 30_000;
 
-/** The path with those query parameters that have a value. */
+/** The path with those query parameters that have a value; a list gives one several times. */
 export function withQuery(path, query = {}) {
-  const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== "");
+  const given = Object.entries(query).flatMap(([name, value]) => [value].flat().map((one) => [name, one])).filter(([, value]) => value !== undefined && value !== null && value !== "");
   return given.length ? `${path}?${new URLSearchParams(given)}` : path;
 }
 

@@ -1,7 +1,7 @@
 // Ages and remaining times that update themselves.
 import { html } from "../../vendor/preact.js";
 import { now } from "../state/clock.js";
-import { age, countdown, duration, exact, moment } from "../text/times.js";
+import { age, countdown, duration, exact, moment, span } from "../text/times.js";
 
 const SOON_MS = 5 * 60_000;
 
@@ -13,6 +13,12 @@ export function Age({ at, suffix = "" }) {
 /** The local time, with the instant itself on hover. */
 export function Moment({ at }) {
   return html`<time datetime=${at} title=${exact(at)}>${moment(at, now.value)}</time>`;
+}
+
+/** How long something took, or has taken so far, with both instants on hover. */
+export function Took({ from, to }) {
+  const end = to ? Date.parse(to) : now.value;
+  return html`<span title=${`${exact(from)} – ${to ? exact(to) : "now"}`}>${span(end - Date.parse(from))}</span>`;
 }
 
 /** The remaining time. */

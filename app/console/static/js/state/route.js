@@ -6,10 +6,11 @@ addEventListener("hashchange", () => {
   hash.value = location.hash;
 });
 
-/** {page, id}: `#/tasks/T-…` is page tasks, id T-…; no page is named at first. */
+/** {page, id, query}: `#/tasks/T-…?a=b` is page tasks, id T-…, query a=b; no page is named at first. */
 export const route = computed(() => {
-  const [page, id = ""] = hash.value.replace(/^#\/?/, "").split("/");
-  return { page, id: decoded(id) };
+  const [path, query = ""] = hash.value.replace(/^#\/?/, "").split("?");
+  const [page, id = ""] = path.split("/");
+  return { page, id: decoded(id), query };
 });
 
 function decoded(text) {
@@ -21,11 +22,11 @@ function decoded(text) {
 }
 
 /** The address of a page, or of one thing on it. */
-export const addressOf = (page, id = "") => `#/${page}${id ? `/${encodeURIComponent(id)}` : ""}`;
+export const addressOf = (page, id = "", query = "") => `#/${page}${id ? `/${encodeURIComponent(id)}` : ""}${query ? `?${query}` : ""}`;
 
 /** Navigates to a page; `quietly` adds no history entry. */
-export function go(page, id = "", { quietly = false } = {}) {
-  const address = addressOf(page, id);
+export function go(page, id = "", { quietly = false, query = "" } = {}) {
+  const address = addressOf(page, id, query);
   if (quietly) {
     history.replaceState(null, "", address);
     hash.value = address;

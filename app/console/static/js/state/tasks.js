@@ -1,6 +1,6 @@
 // The list of tasks: read page by page, updated by the feed, with the children of expanded tasks.
 import { signal } from "../../vendor/preact.js";
-import { filters, fits, idPrefix, queryOf } from "./filters.js";
+import { filters, fits, queryOf, selectionOf } from "./filters.js";
 import { onEvents } from "./live.js";
 import { ask } from "./session.js";
 
@@ -15,12 +15,17 @@ const STATUS = {
   task_cancelled: "cancelled",
 };
 
+const SETTLED = new Set(["pass", "blocked", "cancelled"]);
+
 /** {tasks, cursor, loading, error, fresh}: `cursor` null at the end; `fresh` counts new ones not shown yet. */
-export const list = signal({ tasks: [], cursor: null, loading: false, error: null, fresh: 0 });
+export const list = signal({ tasks: [], cursor: null, loading: true, error: null, fresh: 0 });
 /** id → children, for every expanded task. */
 export const children = signal(new Map());
 /** Whether the list is scrolled to its top: only then are new tasks inserted. */
 export const atTop = signal(true);
+
+/** How many tasks fit the filter, by status, whatever status it has; null before the first answer. */
+export const counts = signal(null);
 
 let reading = null;
 let refreshTimer = 0;
@@ -39,6 +44,7 @@ export async function reload() {
   reading?.abort();
   const own = (reading = new AbortController());
   list.value = { ...list.value, loading: true, error: null };
+  void count(own.signal);
   try {
     const page = await readPage(queryOf(filters.value), own.signal);
     list.value = { tasks: page.items, cursor: page.next_cursor, loading: false, error: null, fresh: 0 };
@@ -61,12 +67,17 @@ export async function readOn() {
   }
 }
 
+async function count(signal) {
+  try {
+    counts.value = (await ask("any", "GET", "/v1/operator/task-counts", { query: selectionOf(filters.value), signal })).counts;
+  } catch {
+    // The list says what is wrong.
+  }
+}
+
 async function readPage(query, signal) {
-  if (query.cursor === null) return { items: [], next_cursor: null };
   const page = await ask("any", "GET", "/v1/operator/tasks", { query: { ...query, limit: PAGE }, signal });
-  const prefix = idPrefix(filters.value.id);
-  const items = page.items.filter((task) => task.id.startsWith(prefix)).map(slim);
-  return { items, next_cursor: items.length < page.items.length ? null : page.next_cursor };
+  return { items: page.items.map(slim), next_cursor: page.next_cursor };
 }
 
 /** Keeps the fields that a row shows; the others may be large. */
@@ -107,7 +118,9 @@ function apply(latest) {
   const changed = (task) => {
     const event = latest.get(task.id);
     if (!event || event.at < task.updated_at) return task;
-    return { ...task, status: STATUS[event.kind], attempt: event.attempt ?? task.attempt, updated_at: event.at };
+    const status = STATUS[event.kind];
+    const settled_at = SETTLED.has(status) ? event.at : undefined;
+    return { ...task, status, attempt: event.attempt ?? task.attempt, updated_at: event.at, settled_at };
   };
   list.value = { ...list.value, tasks: list.value.tasks.map(changed) };
   children.value = new Map([...children.value].map(([id, tasks]) => [id, tasks.map(changed)]));
@@ -124,9 +137,12 @@ async function refresh() {
   refreshTimer = 0;
   const { tasks, loading } = list.value;
   if (loading || !watched) return;
+  const asked = filters.value;
+  void count();
   try {
-    const page = await readPage(queryOf(filters.value));
-    if (!atTop.peek()) return update(page.items);
+    const page = await readPage(queryOf(asked));
+    if (asked !== filters.value) return;
+    if (!atTop.peek() || asked.sort === "oldest") return update(page.items);
     const kept = tasks.filter((task) => fits(task, filters.value) && !page.items.some((item) => item.id === task.id));
     const last = page.items.at(-1)?.id ?? "";
     const older = page.next_cursor ? kept.filter((task) => task.id < last) : [];

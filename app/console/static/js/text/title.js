@@ -44,6 +44,9 @@ function membersOf(value, path = "") {
   });
 }
 
+/** What a text is called: its first line that says something. */
+export const titleOf = (text, limit) => line(wordsOf((text.split("\n").find((one) => one.trim()) ?? "").slice(0, LONGEST)).trim(), limit);
+
 /** A text without the marks of Markdown. */
 function wordsOf(text) {
   return text.replace(LINK, "$1").replace(MARKS, "");

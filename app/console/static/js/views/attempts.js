@@ -15,23 +15,27 @@ const MOST_OUTPUTS = 200;
 export function Attempts({ facts, onDone }) {
   const attempts = [...facts.attempts].reverse();
   if (!attempts.length) return null;
-  return html`<section><h2>Attempts</h2>${attempts.map((one, index) => html`<${Attempt} key=${one.attempt} attempt=${one} first=${index === 0}
+  return html`<section><h2>Attempts</h2>${attempts.map((one, index) => html`<${Attempt} key=${one.attempt} attempt=${one} first=${index === 0} task=${facts.task}
     late=${facts.late.get(one.attempt) ?? []} onDone=${onDone} />`)}</section>`;
 }
 
-function Attempt({ attempt, late, first, onDone }) {
+function Attempt({ attempt, task, late, first, onDone }) {
   const [opened, setOpened] = useState(first);
   const whole = () => ask("any", "GET", attemptPath(attempt.task_id, attempt.attempt));
   const cut = attempt.cut ?? [];
   const took = Date.parse(attempt.ended_at ?? new Date().toISOString()) - Date.parse(attempt.started_at);
-  const facts = [attempt.spawner.kind, attempt.layers.join(" "), attempt.worker_id, attempt.reason, attempt.detail].filter(Boolean);
+  const { kind, queue } = attempt.spawner;
+  const facts = [queue ? `queue ${queue}` : kind, attempt.layers.length && `layers ${attempt.layers.join(", ")}`, attempt.worker_id && `worker ${attempt.worker_id}`, attempt.reason?.replaceAll("_", " "), attempt.detail].filter(Boolean);
+  const isOwn = attempt.prompt !== task.spec.initial_directive && !(cut.includes("prompt") && task.spec.initial_directive.startsWith(attempt.prompt ?? ""));
+  // The result of the task stands above.
+  const isNews = attempt.final && JSON.stringify(attempt.final.value) !== JSON.stringify(task.last_result);
   return html`<details class="attempt" open=${first} onToggle=${(event) => event.target.open && setOpened(true)}><summary><b>Attempt ${attempt.attempt}</b> <${Badge} status=${attempt.outcome ?? attempt.phase} />
       <span class="hint"><${Moment} at=${attempt.started_at} />, ${span(took)}</span></summary>
     <p class="facts">${facts.map((fact, index) => html`<span key=${index}>${line(fact, 200)}</span>`)}</p>
-    <h3>Prompt</h3><${Preview} value=${attempt.prompt} cut=${cut.includes("prompt")} whole=${async () => (await whole()).prompt} label="The prompt" />
+    ${isOwn && html`<h3>Prompt</h3><${Preview} value=${attempt.prompt} cut=${cut.includes("prompt")} whole=${async () => (await whole()).prompt} label="The prompt" />`}
     ${attempt.system && html`<h3>System prompt</h3><${Text} text=${attempt.system} label="The system prompt" />`}
     ${opened && attempt.outputs > 0 && html`<${Outputs} attempt=${attempt} />`}
-    ${attempt.final && html`<h3>Final</h3><${Preview} value=${attempt.final.value} cut=${cut.includes("final")} whole=${async () => (await whole()).final.value} label="The final result" />`}
+    ${isNews && html`<h3>Final</h3><${Preview} value=${attempt.final.value} cut=${cut.includes("final")} whole=${async () => (await whole()).final.value} label="The final result" />`}
     ${late.map((one) => html`<${Late} key=${one.index} late=${one} onDone=${onDone} />`)}
   </details>`;
 }
@@ -49,18 +53,31 @@ function Outputs({ attempt }) {
       setItems((before) => [...before, ...found].slice(-MOST_OUTPUTS));
     });
   }, [attempt.outputs, busy]);
-  const shown = items.filter((one) => one.type !== "final");
+  const shown = joined(items.filter((one) => one.type !== "final"));
+  const live = attempt.status === "live";
   return html`<${Trouble} problem=${problem} />
-    ${shown.length > 0 && html`<h3>Outputs</h3><ol class="outputs">${shown.map((one) => html`<${Output} key=${one.seq} attempt=${attempt} output=${one} />`)}</ol>`}`;
+    ${shown.length > 0 && html`<h3>Output${live ? ", as it comes" : ""}</h3><ol class="outputs" aria-live=${live ? "polite" : undefined} aria-relevant="additions">${shown.map((one) => html`<${Output} key=${one.seq} attempt=${attempt} output=${one} />`)}</ol>`}`;
+}
+
+/** The outputs, with pieces of text that follow each other put together. */
+function joined(outputs) {
+  const found = [];
+  for (const one of outputs) {
+    const before = found.at(-1);
+    const isPiece = (part) => part?.type === "partial" && !part.cut && typeof part.chunk === "string";
+    if (isPiece(one) && isPiece(before)) found[found.length - 1] = { ...before, chunk: before.chunk + one.chunk };
+    else found.push(one);
+  }
+  return found;
 }
 
 function Output({ attempt, output }) {
   const { type, at, seq } = output;
-  const head = html`<${Moment} at=${at} /> <b>${type}</b>`;
+  const head = html`<${Moment} at=${at} />`;
   if (type === "progress") return html`<li>${head} ${line([output.stage, output.note].filter(Boolean).join(": "), 400)}</li>`;
   const long = Boolean(output.cut);
   const whole = () => ask("any", "GET", attemptPath(attempt.task_id, attempt.attempt, `/output/${seq}`));
-  return html`<li>${head} ${line(output.name ?? "", 120)} <${Preview} value=${long ? null : bodyOf(output)} cut=${long} size=${(output.chunk ?? output.content)?.bytes}
+  return html`<li>${head} ${type !== "partial" && html`<b>${line(output.name ?? type, 120)}</b>`} <${Preview} value=${long ? null : bodyOf(output)} cut=${long} size=${(output.chunk ?? output.content)?.bytes}
     whole=${async () => bodyOf(await whole())} label=${type === "partial" ? "A piece" : "The content"} /></li>`;
 }
 

@@ -5,7 +5,6 @@ import { useBusy } from "../parts/busy.js";
 import { Plot } from "../parts/plot.js";
 import { Trouble } from "../parts/problem.js";
 import { now } from "../state/clock.js";
-import { setFilters } from "../state/filters.js";
 import { useKeys } from "../state/keys.js";
 import { open } from "../state/questions.js";
 import { SLOT_MS, nodes, refreshStats, slots, stats } from "../state/rates.js";
@@ -28,7 +27,7 @@ export function OverviewPage() {
   return html`<div class="scrolled">
     <div class="bar"><h1>Overview</h1><${Loop} loop=${loop} /></div>
     <ul class="tiles" aria-label="Counts">
-      ${STATUSES.map((status) => html`<li key=${status}><a href=${addressOf("tasks")} onClick=${() => setFilters({ status })} class=${`tile ${status}`}><b>${(tasks[status] ?? 0).toLocaleString()}</b><span>${status}</span></a></li>`)}
+      ${STATUSES.map((status) => html`<li key=${status}><a href=${addressOf("tasks", "", `status=${status}`)} class=${`tile ${status}`}><b>${(tasks[status] ?? 0).toLocaleString()}</b><span>${status}</span></a></li>`)}
       <li><a href=${addressOf("inbox")} class="tile suspended"><b>${(questions?.open ?? 0).toLocaleString()}</b><span>open questions${oldest ? `, oldest ${duration(now.value - Date.parse(oldest))}` : ""}</span></a></li>
       <li><a href=${addressOf("sessions")} class="tile"><b>${sessions?.attached ?? 0}</b><span>sessions attached</span></a></li>
     </ul>
