@@ -82,6 +82,10 @@ class GapMonitor:
         self._pending: list[Gap] = []
         self._recent: list[Gap] = []
         self._catching_up = asyncio.Lock()
+        self.lag_s = 0.0
+        """By how much the latest tick was late: what the event loop was busy with."""
+        self.check_s = 0.0
+        """How long the database took for the latest check: a read, and now and then a write."""
 
     async def begin(self) -> None:
         """Treat the time since the last server process as a gap, except for leases: recovery renews those."""
@@ -96,9 +100,13 @@ class GapMonitor:
     async def run(self) -> None:
         """Look for gaps until cancelled."""
         while True:
+            slept_from = time.perf_counter()
             await asyncio.sleep(TICK_S)
+            woke_at = time.perf_counter()
+            self.lag_s = max(0.0, woke_at - slept_from - TICK_S)
             try:
                 await self.catch_up()
+                self.check_s = time.perf_counter() - woke_at
             except Busy:
                 continue  # the outage is a gap that has not ended; the calls that need the store report it
             except Exception:  # noqa: BLE001 - without this loop workers would lose their leases to an outage

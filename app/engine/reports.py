@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
+
 from app.domain.tokens import CapToken
 from app.engine.listening import Listeners
 from app.engine.ops import listeners, minutes, reports
 from app.engine.ops.listeners import QueueRow, WorkerRow
+from app.engine.ops.measures import Measures, measure
 from app.engine.ops.minutes import Minute
 from app.engine.sessions import READERS
 from app.engine.transactions import Transactions
 from app.spawning.backends.registry import Registries
 from app.spawning.catalog import SpawnerCatalog
 from app.spawning.ports import LayerRegistry
+from app.state.state import Counted
+
+MEASURED_S = 5.0
+"""For how long the measures of the database are remembered, however many scrape."""
 
 
 class Reports:
@@ -31,6 +39,7 @@ class Reports:
         self._catalog = catalog
         self._layers = layers
         self._listeners = listeners
+        self._measured: tuple[float, Measures] | None = None
 
     async def registered(self, token: CapToken) -> dict[str, list[str]]:
         """Return the ids registered in the caller's namespace, in this process, and all spawners and layers."""
@@ -47,6 +56,17 @@ class Reports:
         """Count tasks, attempts, questions and more. Reads much, so it reads off the event loop."""
         caller = await self._transactions.read_as(token, READERS, lambda _, caller: caller)
         return await self._transactions.read(lambda state: reports.stats(state, caller.namespace), bulk=True)
+
+    async def measures(self) -> Measures:
+        """Return what operators alarm on, in all namespaces, as it was at most `MEASURED_S` ago."""
+        now = asyncio.get_running_loop().time()
+        if self._measured is None or now - self._measured[0] > MEASURED_S:
+            self._measured = (now, await self._transactions.read(measure, bulk=True))
+        return self._measured[1]
+
+    def counts(self) -> Mapping[Counted, int]:
+        """Return what this process has committed since its start, of the events that metrics count."""
+        return self._transactions.counts
 
     async def workers(self, token: CapToken) -> tuple[list[WorkerRow], list[QueueRow]]:
         """Return the workers of the caller's namespace, what they listen to and hold; and its queues."""

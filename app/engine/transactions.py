@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from app.engine.ops.access import Digest, Presented, WorkerRows, authenticate, a
 from app.engine.ops.rules import EngineCfg
 from app.state.policies import HoldPolicy
 from app.state.port import Store
-from app.state.state import CommitThenRaise, Effects, State
+from app.state.state import CommitThenRaise, Counted, Effects, State
 
 R = TypeVar("R")
 V = TypeVar("V")
@@ -100,6 +101,8 @@ class Transactions:
         self._on_due: Callable[[int], None] | None = None
         self._on_expired: Callable[[], Awaitable[bool]] | None = None
         self.in_doubt = asyncio.Event()
+        self.counts: Counter[Counted] = Counter()
+        """What this process has committed since its start, of the events that metrics count."""
         store.on_commit(self._committed)
 
     @property
@@ -139,6 +142,8 @@ class Transactions:
             self._bus.publish(effects.wakes)
         if effects.events:
             self._feed.committed(effects.first_event, effects.last_event)
+        if effects.counts:
+            self.counts.update(effects.counts)
         if effects.due is not None and self._on_due is not None:
             self._on_due(effects.due)
 

@@ -32,7 +32,7 @@ from app.http.auth_rate_limit import AuthFailures, AuthRateLimit
 from app.http.context import SCOPE_KEY, ServerContext
 from app.http.error_responses import ErrorResponses
 from app.http.errors import HttpError, PlaceholderInPath, RouteNotFound
-from app.http.holds import Holds
+from app.http.holds import PARKED, Holds
 from app.http.hosts import HostCheck
 from app.http.metrics import Metrics
 from app.http.problems import refuse
@@ -187,7 +187,7 @@ class Application:
 
     def _observe(self, scope: Scope, status: int, seconds: float) -> None:
         path = getattr(scope.get("route"), "path", "other")
-        self.context.metrics.request(scope["method"], path, status, seconds)
+        self.context.metrics.request(scope["method"], path, status, seconds, parked=scope.get(PARKED))
         if self.context.settings.access_log:
             _log.info("request", method=scope["method"], path=scope["path"], status=status, seconds=round(seconds, 6))
 
@@ -238,6 +238,12 @@ def create_app(
         "swarmhold_outputs_dropped",
         "Outputs of child processes and functions that were dropped at the limits of their attempts.",
         lambda: engine.dispatcher.outputs_dropped,
+    )
+    metrics.gauge(
+        "swarmhold_event_loop_lag_seconds", "By how much the latest tick was late.", lambda: engine.gaps.lag_s
+    )
+    metrics.gauge(
+        "swarmhold_database_check_seconds", "What the latest check of the database took.", lambda: engine.gaps.check_s
     )
     context = ServerContext(
         engine=engine,

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive
+from starlette.types import Receive, Scope
 
 from app.domain.errors import QuotaExceeded
 from app.domain.limits import Limits
@@ -21,6 +21,8 @@ R = TypeVar("R")
 
 HALF_CLOSED = "http.half_closed"
 """The type of the message, and the key of the scope, that say that the client sends no more. It may be gone."""
+PARKED = "swarmhold.parked"
+"""The key of the scope that has the seconds for which a request was parked."""
 LISTEN_AFTER_S = 0.05
 """Pause before a waiting request starts to listen for its client's disconnect."""
 
@@ -119,8 +121,10 @@ class Holds:
         for parked in list(self._parked):
             parked.end()
 
-    async def park(self, receive: Receive, waiting: Awaitable[R], *, keep_half_closed: bool = False) -> R:
+    async def park(self, receive: Receive, waiting: Awaitable[R], scope: Scope, *, keep_half_closed: bool = False) -> R:
         """Return the result of `waiting`, which is cancelled when the wait ends for another reason.
+
+        The seconds of the wait are added to `PARKED` of the request's scope.
 
         Raises:
             Drained: the server stops, or the client has closed its sending side, unless
@@ -128,6 +132,7 @@ class Holds:
             ClientDisconnect: nobody is there to be answered.
         """
         loop = asyncio.get_running_loop()
+        since = loop.time()
         async with asyncio.timeout(0 if self.draining else None) as deadline:
             parked = _Parked(deadline, keep_half_closed=keep_half_closed)
             self._parked.add(parked)
@@ -140,6 +145,7 @@ class Holds:
                 raise (ClientDisconnect if parked.client_left else Drained) from None
             finally:
                 timer.cancel()
+                scope[PARKED] = scope.get(PARKED, 0.0) + loop.time() - since
                 self._parked.discard(parked)
                 if parked.listener is not None:
                     parked.listener.cancel()

@@ -24,8 +24,24 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
-        self._requests: dict[tuple[str, str, int], _Durations] = {}
-        self.registry.register(_Requests(self._requests))
+        self._requests: dict[tuple[str | int, ...], _Durations] = {}
+        self._parked: dict[tuple[str | int, ...], _Durations] = {}
+        self.registry.register(
+            _Histogram(
+                "swarmhold_http_request_seconds",
+                "Time from request to reply, without the time for which it was parked.",
+                ("method", "route", "status"),
+                self._requests,
+            )
+        )
+        self.registry.register(
+            _Histogram(
+                "swarmhold_http_parked_seconds",
+                "Time for which a request was parked: a long poll, a claim, a stream.",
+                ("method", "route"),
+                self._parked,
+            )
+        )
 
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
         """Add a gauge whose value `read` returns at each scrape."""
@@ -35,8 +51,14 @@ class Metrics:
         """Add a counter `<name>_total` whose value `read` returns at each scrape."""
         self.registry.register(_Counted(name, text, read))
 
-    def request(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count one request. `route` is the template of its path, so that ids create no time series."""
+    def request(self, method: str, route: str, status: int, seconds: float, *, parked: float | None = None) -> None:
+        """Count one request. `route` is the template of its path, so that ids create no time series.
+
+        `parked` are the seconds of those for which it was parked, None where it never was.
+        """
+        if parked is not None:
+            seconds = max(0.0, seconds - parked)
+            self._parked.setdefault((method, route), _Durations()).add(parked)
         key = (method, route, status)
         durations = self._requests.get(key)
         if durations is None:
@@ -63,20 +85,21 @@ class _Durations:
         self.seconds += seconds
 
 
-class _Requests(Collector):
-    """The histogram of requests. The library's own takes four times as long to count one."""
+class _Histogram(Collector):
+    """A histogram of durations by labels. The library's own takes four times as long to count one."""
 
-    def __init__(self, series: dict[tuple[str, str, int], _Durations]) -> None:
-        self._series = series
+    def __init__(
+        self, name: str, text: str, labels: tuple[str, ...], series: dict[tuple[str | int, ...], _Durations]
+    ) -> None:
+        self._name, self._text, self._labels, self._series = name, text, labels, series
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """Return the metric with its current values."""
-        name, labels = "swarmhold_http_request_seconds", ("method", "route", "status")
-        family = HistogramMetricFamily(name, "Time from request to reply, parked polls included.", labels=labels)
-        for (method, route, status), durations in self._series.items():
-            values = (method, route, str(status))
+        family = HistogramMetricFamily(self._name, self._text, labels=self._labels)
+        for key, durations in self._series.items():
+            values = [str(part) for part in key]
             family.add_metric(values, list(zip(_BOUNDS, accumulate(durations.buckets), strict=True)), durations.seconds)
-            family.add_sample(f"{name}_created", dict(zip(labels, values, strict=True)), durations.created)
+            family.add_sample(f"{self._name}_created", dict(zip(self._labels, values, strict=True)), durations.created)
         yield family
 
 

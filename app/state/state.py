@@ -31,13 +31,32 @@ LONG_TEXT = 2000
 _DATABASE_NOW = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 
 
-class Effects:
-    """Effects of a commit: topics to wake, the earliest new due instant, and the cursors of the appended events."""
+COUNTED: dict[str, tuple[str, ...]] = {
+    EventKind.TASK_ATTEMPT_STARTED: ("spawner",),
+    EventKind.TASK_ATTEMPT_COMPLETED: ("outcome", "reason"),
+    EventKind.TASK_RETRY_SCHEDULED: (),
+    EventKind.LEASE_LOST: (),
+    EventKind.TASK_PASS: (),
+    EventKind.TASK_BLOCKED: (),
+    EventKind.TASK_CANCELLED: (),
+}
+"""The events that metrics count, and the data by which they are distinguished."""
 
-    __slots__ = ("due", "events", "first_event", "last_event", "wakes")
+Counted = tuple[Any, ...]
+"""Namespace and kind of a counted event, and the data that COUNTED names."""
+
+
+class Effects:
+    """Effects of a commit: topics to wake, the earliest new due instant, and the cursors of the appended events.
+
+    `counts` are what metrics count of the events, each with the cells of `Counted`.
+    """
+
+    __slots__ = ("counts", "due", "events", "first_event", "last_event", "wakes")
 
     def __init__(self) -> None:
         self.wakes: set[str] = set()
+        self.counts: list[Counted] = []
         self.due: Instant | None = None
         self.events = 0
         self.first_event = self.last_event = 0
@@ -49,6 +68,7 @@ class Effects:
     def add(self, other: Effects) -> None:
         """Merge the effects of another operation into these."""
         self.wakes |= other.wakes
+        self.counts += other.counts
         if other.events:
             self.appended(other.events, other.first_event, other.last_event)
         if other.due is not None and (self.due is None or other.due < self.due):
@@ -138,6 +158,8 @@ class State:
 
         Readers hold whole pages of events: the texts of a long one are cut.
         """
+        if (names := COUNTED.get(kind)) is not None:
+            self._follow().counts.append((namespace, kind, *[str(data.get(name)) for name in names]))
         body = Json.of(data).text if data else None
         if body is not None and len(body) > LONG_EVENT:
             body = Json.of({name: _cut(value) for name, value in data.items()}).text

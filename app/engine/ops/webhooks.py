@@ -79,6 +79,11 @@ def create(state: State, spec: WebhookSpec, *, namespace: int, by: ApiKey) -> We
     return row
 
 
+def every(state: State) -> list[Webhook]:
+    """Return all webhooks, the oldest first."""
+    return _ALL.all(state.db)
+
+
 def active(state: State) -> list[Webhook]:
     """Return the webhooks that are not paused."""
     return _ACTIVE.all(state.db)

@@ -125,7 +125,7 @@ class EventsReply(Reply):
                     await send({"type": "http.response.body", "body": b""})
                     return
                 await send({"type": "http.response.body", "body": _HELLO, "more_body": True})
-                await self._context.holds.park(receive, self._pump(send), keep_half_closed=True)
+                await self._context.holds.park(receive, self._pump(send), scope, keep_half_closed=True)
                 await send({"type": "http.response.body", "body": b""})
         except Drained:
             await send({"type": "http.response.body", "body": b""})

@@ -10,9 +10,11 @@ from starlette.types import Scope
 
 from app.domain.access import Verb
 from app.domain.identity import CHALLENGE, LONGEST_CHALLENGE, PROOF, proof
+from app.domain.namespaces import ALL_ID
 from app.http import auth, namespace_metrics, replies
 from app.http.context import ServerContext, context_of
 from app.http.metrics import CONTENT_TYPE_LATEST
+from app.http.namespace_metrics import Observed
 from app.http.replies import Reply
 from app.http.routes import documented, plain_router, requires
 
@@ -60,8 +62,19 @@ async def metrics(request: Request) -> Reply:
     shown = context.metrics.text()
     if not context.settings.metrics_open:
         namespace = await _scraped(context, request.scope)
-        shown += namespace_metrics.text(await context.engine.namespaces.summaries(namespace))
+        shown += namespace_metrics.text(
+            await context.engine.namespaces.summaries(namespace),
+            await _observed(context, everything=namespace == ALL_ID),
+        )
     return replies.content(shown, CONTENT_TYPE_LATEST)
+
+
+async def _observed(context: ServerContext, *, everything: bool) -> Observed:
+    reports, namespaces = context.engine.reports, context.engine.namespaces
+    measures, counts = await reports.measures(), reports.counts()
+    for namespace in {row.namespace for row in measures.queues} | {key[0] for key in counts}:
+        await namespaces.learn(namespace)
+    return Observed(measures=measures, counts=counts, name_of=namespaces.name, everything=everything)
 
 
 async def _scraped(context: ServerContext, scope: Scope) -> int:

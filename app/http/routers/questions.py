@@ -36,7 +36,9 @@ async def watched(request: Request, context: ServerContext, bearer: Bearer, key:
     held = hold_of(hold, context.settings)
     try:
         with context.holds.polls.take(bearer.text):
-            row, settled = await context.holds.park(request.receive, context.engine.questions.watch(bearer, key, held))
+            row, settled = await context.holds.park(
+                request.receive, context.engine.questions.watch(bearer, key, held), request.scope
+            )
     except Drained:
         row, settled = await context.engine.questions.watch(bearer, key, NOTHING)
     return replies.json(views.question(context.names, row), status=200 if settled else 202)

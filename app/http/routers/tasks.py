@@ -90,7 +90,7 @@ async def poll(request: Request) -> Reply:
     try:
         with context.holds.polls.take(bearer.text):
             waiting = context.engine.tasks.watch(bearer, task_id, hold, since=since)
-            state, done = await context.holds.park(request.receive, waiting)
+            state, done = await context.holds.park(request.receive, waiting, request.scope)
     except Drained:
         state, done = await context.engine.tasks.watch(bearer, task_id, NOTHING, since=since)
     return shown(context, state, status=200 if done else 202)
@@ -118,7 +118,9 @@ async def dispatch(request: Request) -> Reply:
     else:
         try:
             with context.holds.polls.take(bearer.text):
-                started, outcome = await context.holds.park(request.receive, starting(), keep_half_closed=True)
+                started, outcome = await context.holds.park(
+                    request.receive, starting(), request.scope, keep_half_closed=True
+                )
         except Drained:
             raise ShuttingDown from None
     if outcome is not None:

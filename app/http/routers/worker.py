@@ -201,7 +201,7 @@ async def claim(request: Request, context: ContextDep, key: ApiKeyText, body: Cl
     )
     try:
         with context.holds.claims.take(key):
-            claimed = await context.holds.park(request.receive, claiming())
+            claimed = await context.holds.park(request.receive, claiming(), request.scope)
     except Drained:
         return replies.nothing()
     if claimed is None:

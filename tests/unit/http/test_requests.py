@@ -260,7 +260,7 @@ async def test_a_parked_wait_gives_its_result() -> None:
         await asyncio.sleep(0)
         return 7
 
-    assert await holds.park(never, result()) == 7
+    assert await holds.park(never, result(), {}) == 7
     assert holds.parked == 0
 
 
@@ -272,7 +272,7 @@ async def test_a_parked_wait_ends_when_its_client_leaves() -> None:
         await gone.wait()
         return {"type": "http.disconnect"}
 
-    parked = asyncio.create_task(holds.park(receive, never()))
+    parked = asyncio.create_task(holds.park(receive, never(), {}))
     await eventually(lambda: holds.parked == 1)
     gone.set()
 
@@ -284,7 +284,7 @@ async def test_a_parked_wait_ends_when_its_client_leaves() -> None:
 async def test_draining_ends_every_wait_now_and_later() -> None:
     """A wait that is fulfilled at once still is."""
     holds = Holds()
-    parked = [asyncio.create_task(holds.park(never, never())) for _ in range(3)]
+    parked = [asyncio.create_task(holds.park(never, never(), {})) for _ in range(3)]
     await eventually(lambda: holds.parked == 3)
 
     holds.drain()
@@ -294,18 +294,18 @@ async def test_draining_ends_every_wait_now_and_later() -> None:
         with pytest.raises(Drained):
             await wait
     with pytest.raises(Drained):
-        await holds.park(never, never())
+        await holds.park(never, never(), {})
 
     async def ready() -> int:
         return 1
 
-    assert await holds.park(never, ready()) == 1
+    assert await holds.park(never, ready(), {}) == 1
 
 
 async def test_a_cancelled_request_is_not_mistaken_for_a_drained_one() -> None:
     """Cancelling the request itself raises a cancellation."""
     holds = Holds()
-    parked = asyncio.create_task(holds.park(never, never()))
+    parked = asyncio.create_task(holds.park(never, never(), {}))
     await eventually(lambda: holds.parked == 1)
     parked.cancel()
 
