@@ -14,6 +14,6 @@ export function ActDialog({ title, label, danger = false, act, onDone, onClose, 
   return html`<${Dialog} title=${title} onClose=${onClose}><form onSubmit=${submit}>
     ${children}
     <${Trouble} problem=${problem} />
-    <div class="buttons"><button class=${danger ? "main danger" : "main"} type="submit" disabled=${busy}>${label}</button><button type="button" onClick=${onClose}>Leave it</button></div>
+    <div class="buttons"><button class=${danger ? "main danger" : "main"} type="submit" disabled=${busy}>${label}</button><button type="button" autofocus=${danger} onClick=${onClose}>Leave it</button></div>
   </form><//>`;
 }

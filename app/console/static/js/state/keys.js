@@ -1,5 +1,5 @@
 // Keyboard shortcuts: each view registers its own, the latest first. Letters are ignored while typing into a field.
-import { signal, useEffect, useRef } from "../../vendor/preact.js";
+import { signal, useLayoutEffect, useRef } from "../../vendor/preact.js";
 import { go } from "./route.js";
 
 const PAGES = { i: "inbox", t: "tasks", o: "overview", e: "events", s: "sessions" };
@@ -12,7 +12,7 @@ export const helpShown = signal(false);
 export function useKeys(keys) {
   const latest = useRef(keys);
   latest.current = keys;
-  useEffect(() => {
+  useLayoutEffect(() => {
     layers.push(latest);
     return () => layers.splice(layers.indexOf(latest), 1);
   }, []);

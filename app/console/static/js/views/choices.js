@@ -39,7 +39,7 @@ export function Choices({ options, onChoose }) {
         ? html`<code class="word">${literal(value).slice(0, LONG / 2)}…</code> <span class="hint">Show all ${sizes[index].toLocaleString()} characters before it can be sent</span>`
         : html`<${Word} value=${value} />`}<${Asker} words=${title} /><${Asker} words=${description} />${danger && html`<span class="asker"><span class="tag">asker</span> calls this dangerous: you are asked once more</span>`}</span></button>`)}
     ${risky !== null && html`<${ActDialog} title="Send this answer?" label="Send it" danger=${true} act=${async () => onChoose(options[risky].value)} onDone=${() => setRisky(null)} onClose=${() => setRisky(null)}>
-      <p><${Word} value=${options[risky].value} /></p><p><${Asker} words=${options[risky].title} /></p>
+      <p><b><${Word} value=${options[risky].value} /></b></p><p><${Asker} words=${options[risky].title} /></p>
       <p class="hint">The asker marked this answer as dangerous.</p><//>`}
   </div>`;
 }

@@ -12,6 +12,7 @@ import { decided, find, more, watchDecided } from "../state/decided.js";
 import { allowNotifications, permission } from "../state/attention.js";
 import { draftedKeys } from "../state/drafts.js";
 import { useKeys } from "../state/keys.js";
+import { standing } from "../state/live.js";
 import { loaded, open, questionOf, sync } from "../state/questions.js";
 import { addressOf, go } from "../state/route.js";
 import { may } from "../state/session.js";
@@ -56,7 +57,7 @@ function Desk({ id }) {
     if (!done) return undefined;
     const timer = setTimeout(() => void find(wanted), wanted ? TYPING_MS : 0);
     return () => clearTimeout(timer);
-  }, [done, wanted]);
+  }, [done, wanted, standing.value === "live"]);
   useEffect(() => {
     // What the search does not find is not selected.
     const { items, loaded: isRead } = decided.value;
@@ -110,7 +111,7 @@ function Desk({ id }) {
         empty=${html`<p class="empty">${emptyText(mode, wanted)}</p>`} />
     </section>
     <section class="rest" aria-label="The question">
-      ${id ? html`<${QuestionView} key=${id} id=${id} onDone=${onDone} />` : html`<p class="empty">${shown.length ? "Choose a question." : emptyText(mode, wanted)}</p>`}
+      ${id ? html`<${QuestionView} key=${id} id=${id} onDone=${onDone} />` : html`<p class="empty">${shown.length ? "Choose a question." : paneText(mode, wanted)}</p>`}
     </section>
   </div>`;
 }
@@ -118,11 +119,19 @@ function Desk({ id }) {
 const listOf = (mode) => (mode === "snoozed" ? putOff.value : unanswered.value);
 
 function emptyText(mode, wanted) {
+  if (mode === "done" && decided.value.problem) return "";
   if (mode === "done" && !decided.value.loaded) return "Reading…";
   if (wanted) return "Nothing fits.";
   if (mode === "done") return "Nothing was decided yet.";
   if (mode === "snoozed") return "Nothing is put off.";
   return loaded.value ? "Nobody waits for an answer." : "Reading…";
+}
+
+/** What stands in place of a question while there is none: what will be there. */
+function paneText(mode, wanted) {
+  if (wanted || mode === "snoozed") return "";
+  if (mode === "done") return decided.value.loaded && !decided.value.problem ? "Answers appear here with who gave them, through which door and when." : "";
+  return loaded.value ? "When an agent asks, its question appears here at once. You can leave this page open, or be notified by the bell." : "";
 }
 
 const isWide = () => matchMedia("(min-width: 60rem)").matches;
