@@ -36,6 +36,12 @@ _HEADERS = {
     "X-Frame-Options": "DENY",
     "Vary": "Accept-Encoding",
 }
+_UNKNOWN = f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark"><title>No such page · swarmhold</title></head>
+<body><main><h1>There is no such page</h1><p>The console is one page. <a href="{PATH}">Go to the console</a>.</p></main>
+</body></html>
+"""
 _ALWAYS_ASK = "no-cache"
 _FOR_GOOD = "public, max-age=31536000, immutable"
 
@@ -50,6 +56,9 @@ def console_routes(files: Files | None = None) -> list[BaseRoute]:
     async def page(request: Request) -> Response:
         return _reply(request, served.page, _ALWAYS_ASK)
 
+    async def unknown(_: Request) -> Response:
+        return Response(_UNKNOWN, 404, {**_HEADERS, "Cache-Control": _ALWAYS_ASK}, "text/html; charset=utf-8")
+
     async def asset(request: Request) -> Response:
         file = served.assets.get(request.path_params["name"])
         if file is None:
@@ -63,6 +72,7 @@ def console_routes(files: Files | None = None) -> list[BaseRoute]:
         Route(PATH, page, methods=["GET"], include_in_schema=False),
         Route(f"{PATH}/", page, methods=["GET"], include_in_schema=False),
         Route(f"{ASSETS}{{digest}}/{{name:path}}", asset, methods=["GET"], include_in_schema=False),
+        Route(f"{PATH}/{{rest:path}}", unknown, methods=["GET"], include_in_schema=False),
     ]
 
 

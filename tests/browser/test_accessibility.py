@@ -72,6 +72,7 @@ def test_axe_finds_nothing(
         "tasks": ".task-row a",
         f"task/{task_id}": ".timeline svg",
         "overview": ".plot canvas",
+        "workers": ".scrolled h1",
         "events": ".event-row",
         "sessions": "tbody tr",
     }

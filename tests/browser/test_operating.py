@@ -9,6 +9,7 @@ from tests.browser.conftest import OpenConsole
 from tests.browser.console import Console
 from tests.support.processes import ServerProcess
 from tests.support.swarm import Swarm
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -86,3 +87,97 @@ def test_an_empty_server_teaches_the_next_step(open_console: OpenConsole, node: 
     expect(console.main).to_contain_text("No task fits this filter.")
     console.button("Show all tasks").click()
     expect(console.main.get_by_role("heading", name="No task yet")).to_be_visible()
+
+
+def test_a_blocked_task_says_why_and_is_retried_with_one_click(console: Console, swarm: Swarm) -> None:
+    """The error stands first; Retry dispatches with the last queue; who could take it is counted."""
+    task_id = swarm.start("Ship the crates.\nThe blue ones first.", agent="docker", retry={"max_attempts": 3})
+    swarm.dispatch(task_id, {"kind": "queue", "queue": "harbour"})
+    body = {"ok": False, "value": {"error": "crane 4 is stuck"}}
+    swarm.call(swarm.operator, "POST", f"/v1/operator/tasks/{task_id}/verdict", body)
+    console.go("task", task_id)
+    outcome = console.page.get_by_role("region", name="Outcome")
+    expect(console.page.get_by_role("heading", name="Ship the crates.", level=1)).to_be_visible()
+    expect(outcome).to_contain_text("crane 4 is stuck")
+    expect(console.page.locator("header")).to_contain_text(["", "attempt 1 of at most 3"])
+    outcome.get_by_role("button", name="Retry", exact=True).click()
+    expect(outcome).to_contain_text("0 workers listen on harbour")
+    assert (
+        swarm.call(swarm.operator, "GET", f"/v1/operator/tasks/{task_id}/attempts/2")["spawner"]["queue"] == "harbour"
+    )
+    expect(outcome.get_by_role("heading", name="No worker listens")).to_be_visible()
+    console.page.get_by_text("Details", exact=True).click()
+    expect(console.main).to_contain_text("up to 3 attempts when failed, timeout, lost")
+
+
+def test_output_streams_into_the_page(console: Console, swarm: Swarm) -> None:
+    """Pieces that follow each other are one text, which grows as they come."""
+    task_id, handle = swarm.worker("Recite.")
+    console.go("task", task_id)
+    for piece in ("Tyger ", "tyger, ", "burning bright"):
+        swarm.call(handle, "POST", "/v1/worker/output", {"type": "partial", "chunk": piece})
+    expect(console.page.locator(".outputs li")).to_have_count(1)
+    expect(console.page.locator(".outputs li")).to_contain_text("Tyger tyger, burning bright")
+
+
+def test_workers_are_listed_with_what_they_listen_to_and_hold(console: Console, swarm: Swarm) -> None:
+    """A worker that holds a task leads to it; a queue without workers stands out."""
+    task_id = swarm.start("Carry the box.", agent="carrier")
+    swarm.dispatch(task_id, {"kind": "queue", "queue": "boxes"})
+    key = swarm.key("worker")
+    asked = {"queue": "boxes", "hold": 0, "worker_name": "mule-1"}
+    assert swarm.call(key, "POST", "/v1/worker/claim", asked)["task_id"] == task_id
+    waiting = swarm.start("Nobody carries this.", agent="carrier")
+    swarm.dispatch(waiting, {"kind": "queue", "queue": "left"})
+    console.go("workers")
+    row = console.page.get_by_role("row").filter(has_text="mule-1")
+    expect(row).to_contain_text("boxes")
+    expect(console.main).to_contain_text("0 workers, 1 waiting")
+    row.get_by_role("link", name="carrier").click()
+    expect(console.page.get_by_role("heading", name="Carry the box.", level=1)).to_be_visible()
+
+
+def test_looking_leaves_no_trace_and_a_closed_console_is_not_attached(open_console: OpenConsole, swarm: Swarm) -> None:
+    """No event tells of a console that comes and goes, and its sessions end with its page."""
+
+    def sessions(attached: bool) -> list[str]:
+        path = f"/v1/operator/sessions?attached={str(attached).lower()}&limit=200"
+        return [one["operator_id"] for one in swarm.call(swarm.operator, "GET", path)["items"]]
+
+    console = open_console()
+    console.sign_in(swarm.root_key, name="passer-by")
+    console.go("events")
+    expect(console.main.get_by_role("heading", name="Events")).to_be_visible()
+    assert sessions(attached=True).count("passer-by") == 2
+    console.page.reload()
+    expect(console.main.get_by_role("heading", name="Events")).to_be_visible()
+    wait_until(lambda: sessions(attached=True).count("passer-by") == 2)
+    swarm.start("A landmark.", agent="landmark")
+    expect(console.row("landmark")).to_be_visible()
+    expect(console.row("passer-by")).to_have_count(0)
+    console.page.goto("about:blank")
+    wait_until(lambda: "passer-by" not in sessions(attached=True))
+    assert sessions(attached=False).count("passer-by") == 2
+
+
+def test_the_script_fits_its_budget_and_unknown_pages_say_so(open_console: OpenConsole) -> None:
+    """250 KB of script over the wire at most, however many pages are opened; a wrong address leads on."""
+    console = open_console()
+    sizes: dict[str, int] = {}
+    console.page.on(
+        "response",
+        lambda reply: (
+            sizes.update({reply.url: int(reply.headers.get("content-length", 0))})
+            if reply.url.endswith(".js")
+            else None
+        ),
+    )
+    console.open()
+    expect(console.page.get_by_label("API key")).to_be_visible()
+    assert 0 < sum(sizes.values()) <= 250_000
+    reply = console.page.goto(f"{console.url}/console/nowhere")
+    assert reply is not None
+    assert reply.status == 404
+    expect(console.page.get_by_role("heading", name="There is no such page")).to_be_visible()
+    console.page.get_by_role("link", name="Go to the console").click()
+    expect(console.page.get_by_label("API key")).to_be_visible()

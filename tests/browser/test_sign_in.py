@@ -56,7 +56,7 @@ def test_an_observer_sees_and_cannot_act(open_console: OpenConsole, swarm: Swarm
     expect(console.row("Look at me.")).to_be_visible()
     expect(console.button("New task")).to_have_count(0)
     console.go("task", task_id)
-    expect(console.page.get_by_role("heading", name="Why")).to_be_visible()
+    expect(console.page.get_by_role("heading", name="Look at me.", level=1)).to_be_visible()
     expect(console.page.get_by_role("group", name="Actions")).to_have_count(0)
 
 

@@ -173,7 +173,7 @@ def test_events_flow_stop_and_are_narrowed(console: Console, swarm: Swarm) -> No
 
 
 def test_the_overview_counts_and_pauses_dispatching(console: Console, swarm: Swarm) -> None:
-    """Counts and plots are there, and a senior's pause reaches the server."""
+    """Counts and the server's minutes are there; pausing asks, and every page says so until it is resumed."""
     swarm.ask("How old am I?")
     console.go("overview")
     expect(console.page.get_by_role("link", name="open questions")).to_be_visible()
@@ -183,11 +183,18 @@ def test_the_overview_counts_and_pauses_dispatching(console: Console, swarm: Swa
         "alive"
     )
 
+    console.button("Pause dispatching…").click()
+    expect(console.page.get_by_role("dialog")).to_contain_text("No new attempt starts")
+    assert not swarm.call(swarm.senior, "GET", "/v1/senior/loop")["paused"]
     console.button("Pause dispatching").click()
-    expect(console.page.get_by_text("dispatching paused by dana")).to_be_visible()
+    banner = console.page.get_by_text("Dispatching is paused by dana")
+    for page in ("overview", "tasks", "inbox", "workers", "events", "sessions"):
+        console.go(page)
+        expect(banner).to_be_visible()
     assert swarm.call(swarm.senior, "GET", "/v1/senior/loop")["paused"]
     console.button("Resume dispatching").click()
-    expect(console.page.get_by_text("dispatching", exact=True)).to_be_visible()
+    expect(banner).to_have_count(0)
+    assert not swarm.call(swarm.senior, "GET", "/v1/senior/loop")["paused"]
 
 
 def test_sessions_and_registries_are_listed(console: Console, swarm: Swarm) -> None:

@@ -1,71 +1,69 @@
-// Rates per slot of time, from the feed and the server's counts, while the console is open.
-import { signal } from "../../vendor/preact.js";
-import { keep, kept } from "./kept.js";
+// The server's counts: now, and of each of the latest minutes, which the server keeps.
+import { effect, signal } from "../../vendor/preact.js";
 import { onEvents } from "./live.js";
 import { ask, reader } from "./session.js";
 
-export const SLOT_MS = 10_000;
-const MOST = 360;
-const COUNTED = { task_created: "created", task_pass: "pass", task_blocked: "blocked", task_attempt_started: "started" };
-const NAME = "rates";
-const COUNTED_TO = "rates.cursor";
+const READ_MS = 5_000;
+/** A minute's counts may be added a little after it is over. */
+const SETTLED_MS = 3_000;
 
-/** [{at, created, started, pass, blocked, open, oldest, suspended, running, pending, queued}], oldest first. */
-export const slots = signal(kept(NAME, []).filter((slot) => slot.at > Date.now() - MOST * SLOT_MS));
+/** The latest whole minutes, oldest first; null before the first answer. */
+export const history = signal(null);
+/** How many minutes are shown. */
+export const shownMinutes = signal(60);
 /** The server's latest counts. */
 export const stats = signal(null);
 /** The nodes that share the database. */
 export const nodes = signal([]);
+/** {items, queues}: who listens to which queue; null before the first answer. */
+export const workers = signal(null);
 
-let changed = false;
-let countedTo = kept(COUNTED_TO, 0);
-
-function slotOf(at) {
-  const start = Math.floor(at / SLOT_MS) * SLOT_MS;
-  let slot = slots.value.findLast((one) => one.at === start);
-  if (!slot) {
-    slot = { at: start, created: 0, started: 0, pass: 0, blocked: 0 };
-    slots.value = [...slots.value, slot].sort((one, other) => one.at - other.at).slice(-MOST);
-  }
-  changed = true;
-  return slot;
-}
-
-onEvents((events) => {
-  const earliest = Date.now() - MOST * SLOT_MS;
-  for (const event of events) {
-    if (event.cursor <= countedTo) continue;
-    countedTo = event.cursor;
-    const name = COUNTED[event.kind];
-    const at = Date.parse(event.at);
-    if (name && at > earliest) slotOf(at)[name] += 1;
-  }
-});
-
-/** Read the server's counts now. */
+/** Read the server's counts now. Throws Problem. */
 export async function refreshStats() {
-  const found = await ask("any", "GET", "/v1/operator/stats");
+  const [found, shared] = await Promise.all([ask("any", "GET", "/v1/operator/stats"), ask("any", "GET", "/v1/operator/nodes")]);
   stats.value = found;
-  nodes.value = (await ask("any", "GET", "/v1/operator/nodes")).items;
-  const oldest = found.oldest_open_question_at;
-  Object.assign(slotOf(Date.now()), {
-    open: found.questions?.open ?? 0,
-    oldest: oldest ? (Date.now() - Date.parse(oldest)) / 1000 : 0,
-    suspended: found.tasks.suspended ?? 0,
-    running: found.tasks.running ?? 0,
-    pending: found.tasks.pending ?? 0,
-    queued: Object.values(found.queues ?? {}).reduce((sum, count) => sum + count, 0),
-  });
+  nodes.value = shared.items;
 }
 
-setInterval(() => {
-  if (reader.value && !document.hidden) refreshStats().catch(() => {});
-}, SLOT_MS / 2);
+/** Read who listens now. Throws Problem. */
+export async function refreshWorkers() {
+  workers.value = await ask("any", "GET", "/v1/operator/workers");
+}
 
-setInterval(() => {
-  if (!changed) return;
-  changed = false;
-  slots.value = [...slots.value];
-  keep(NAME, slots.value);
-  keep(COUNTED_TO, countedTo);
-}, 1000);
+async function refreshHistory() {
+  history.value = (await ask("any", "GET", "/v1/operator/history", { query: { minutes: shownMinutes.value } })).items;
+}
+
+/** Keeps these up to date until the returned function is called. */
+export function watch(...readers) {
+  const read = () => {
+    if (reader.value && !document.hidden) for (const one of readers) one().catch(() => {});
+  };
+  read();
+  const timer = setInterval(read, READ_MS);
+  return () => clearInterval(timer);
+}
+
+/** Keeps the minutes up to date: reads them again soon after each has ended. */
+export function watchMinutes() {
+  let timer = 0;
+  const read = () => {
+    refreshHistory().catch(() => {});
+    timer = setTimeout(read, 60_000 - (Date.now() % 60_000) + SETTLED_MS);
+  };
+  const stop = effect(() => {
+    void shownMinutes.value;
+    clearTimeout(timer);
+    read();
+  });
+  return () => (stop(), clearTimeout(timer));
+}
+
+// Whether dispatching is paused is shown on every page.
+effect(() => {
+  if (reader.value) refreshStats().catch(() => {});
+  else stats.value = history.value = workers.value = null;
+});
+onEvents((events) => {
+  if (events.some((event) => event.kind === "loop_paused" || event.kind === "loop_resumed")) refreshStats().catch(() => {});
+});

@@ -7,6 +7,7 @@ import { keep, kept } from "./kept.js";
 const NAME = "session";
 const TTL_S = 12 * 3600;
 const HEARTBEAT_MS = 100_000;
+const AGAIN_MS = 3_000;
 const READING = ["operator", "observer"];
 
 /** {name, namespace?, bridge, tokens: {senior?, operator?, observer?}}, or null. */
@@ -31,7 +32,7 @@ export async function signIn({ key, name, bridge }) {
   const tokens = {};
   let session;
   const attach = async (role) => {
-    const body = { ...(name ? { operator_id: name } : {}), role, ttl: TTL_S, ...(role === "senior" ? { bridge_id: bridge } : {}) };
+    const body = { ...(name ? { operator_id: name } : {}), role, ttl: TTL_S, quiet: true, ...(role === "senior" ? { bridge_id: bridge } : {}) };
     const reply = await call(key, "POST", "/v1/operator/sessions", { body });
     tokens[role] = reply.token;
     session = reply.session;
@@ -88,6 +89,18 @@ export async function ask(role, method, path, options) {
   }
 }
 
-setInterval(() => {
+function beat() {
   for (const role of roles.value) ask(role, "POST", "/v1/operator/session/heartbeat").catch(() => {});
-}, HEARTBEAT_MS);
+}
+
+setInterval(beat, HEARTBEAT_MS);
+
+// A console that is closed is not attached; one that is shown again, after a reload or from the cache, is.
+addEventListener("pagehide", () => {
+  for (const token of Object.values(held.value?.tokens ?? {})) call(token, "DELETE", "/v1/operator/session", { keepalive: true }).catch(() => {});
+});
+addEventListener("pageshow", () => {
+  beat();
+  // The page before may have said goodbye only now.
+  setTimeout(beat, AGAIN_MS);
+});

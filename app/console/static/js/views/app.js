@@ -17,11 +17,13 @@ import { SessionsPage } from "./sessions.js";
 import { SignIn } from "./sign-in.js";
 import { TaskPage } from "./task.js";
 import { TasksPage } from "./tasks.js";
+import { WorkersPage } from "./workers.js";
 
 const PAGES = {
   inbox: ["Inbox", InboxPage],
   tasks: ["Tasks", TasksPage],
   task: ["Task", TaskPage],
+  workers: ["Workers", WorkersPage],
   sessions: ["Sessions", SessionsPage],
   events: ["Events", EventsPage],
   overview: ["Overview", OverviewPage],

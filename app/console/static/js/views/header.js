@@ -8,11 +8,13 @@ import { addressOf } from "../state/route.js";
 import { held, may, roles, signOut } from "../state/session.js";
 import { nextTheme, theme } from "../state/theme.js";
 import { line } from "../text/visible.js";
+import { PausedBanner } from "./pausing.js";
 
 const PAGES = [
   ["inbox", "Inbox"],
   ["tasks", "Tasks"],
   ["overview", "Overview"],
+  ["workers", "Workers"],
   ["events", "Events"],
   ["sessions", "Sessions"],
 ];
@@ -40,6 +42,7 @@ export function Header({ page }) {
       </div>
     </header>
     <${Banner} />
+    <div class="banner" role="status"><${PausedBanner} /></div>
   `;
 }
 
