@@ -134,7 +134,7 @@ bench-instructions: $(VENV)/.dev ## Count the instructions of each operation, be
 schemathesis: $(VENV)/.dev ## Test every operation of the OpenAPI document against its own server
 	@exec $(BIN)/python -m tests.support.schemathesis_runs $(ARGS)
 
-chaos: $(VENV)/.dev ## Stop, kill and starve servers while they work, for minutes on each database
+chaos: $(VENV)/.dev ## Stop, kill and starve servers while they work, for longer than `make test` does
 	@CHAOS_ROUNDS=$(CHAOS_ROUNDS) CHAOS_MINUTES=$(CHAOS_MINUTES) exec $(BIN)/python -m pytest tests/chaos --timeout 0 $(ARGS)
 
 # Exact versions with digests, and nothing that names a package index.

@@ -105,9 +105,9 @@ async def _run(mark: Mark) -> None:
     """Start a server, and carry out every step to warm up and once more between marks."""
     from app.bootstrap.server import Server, quiet_garbage_collector
     from app.config import load
-    from app.engine import gaps
+    from app.engine import gaps, indexing
 
-    gaps.TICK_S = LONG_S
+    gaps.TICK_S = indexing.SHORTEST_PAUSE_S = indexing.LONGEST_PAUSE_S = LONG_S
     with tempfile.TemporaryDirectory(prefix="swarmhold-instructions-") as folder:
         settings = load(flags={"data_dir": Path(folder)}, environ={}).settings
         server = Server.build(settings, port=7777)
@@ -121,8 +121,10 @@ async def _run(mark: Mark) -> None:
             )
             operator = await _attach(root, "operator")
             senior = await _attach(Client(server.application, key["key"]), "senior")
-            await _steps(operator, senior, WARM, lambda _: None)
-            await _steps(operator, senior, LIVES, mark)
+            index = server.engine.indexing.catch_up
+            await _steps(operator, senior, WARM, lambda _: None, index)
+            await index()
+            await _steps(operator, senior, LIVES, mark, index)
         finally:
             await server.stop()
 
@@ -133,8 +135,10 @@ async def _attach(key: Client, role: str) -> Client:
     return Client(key.application, reply["token"])
 
 
-async def _steps(operator: Client, senior: Client, lives: int, mark: Mark) -> None:
-    """Call `mark("")` before each step and `mark(name)` after it."""
+async def _steps(
+    operator: Client, senior: Client, lives: int, mark: Mark, index: Callable[[], Awaitable[None]]
+) -> None:
+    """Call `mark("")` before each step and `mark(name)` after it. `index` does what follows a life in its own time."""
 
     async def step(name: str, items: Sequence[Any], call: Step) -> list[Any]:
         mark("")
@@ -153,6 +157,9 @@ async def _steps(operator: Client, senior: Client, lives: int, mark: Mark) -> No
     await step("prompt", workers, lambda one: one.call("GET", "/v1/worker/prompt"))
     await step("submit", workers, lambda one: one.call("POST", "/v1/worker/submit", b"done", b"text/plain"))
     await step("poll", ids, lambda id: operator.call("GET", f"{tasks}/{id}/poll?hold=5"))
+    mark("")
+    await index()
+    mark("index")
     made = await _each(nothing, lambda _: operator.call("POST", tasks, _TASK))
     asked = await _each(made, lambda task: operator.call("POST", f"{tasks}/{task['id']}/questions", _QUESTION))
     keys = [question["key"] for question in asked]

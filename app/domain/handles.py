@@ -14,7 +14,7 @@ from hashlib import sha256
 
 from app.domain.clock import Instant
 from app.domain.errors import HandleMistyped, InvalidRequest
-from app.domain.ids import ALPHABET, encode_base32
+from app.domain.ids import ALPHABET, LETTERS, encode_base32
 
 PREFIX = "wh-"
 DEFAULT_LENGTH = 27
@@ -31,9 +31,6 @@ _TIME_LENGTH = 9
 _TIMED = "t"
 """What the digests of timed handles begin with: no digest without a time does, and they sort by that time."""
 _KEY_LENGTH = len(_TIMED) + _TIME_LENGTH + 32
-_LETTERS = bytes(ord(ALPHABET[byte & 31]) for byte in range(256))
-"""Maps a random byte to a letter."""
-
 _PLAIN = bytes(max(0, ALPHABET.find(chr(byte))) for byte in range(256))
 """Maps a letter's code to its value."""
 
@@ -73,7 +70,7 @@ class HandleMint:
 
     def new(self, now: Instant) -> str:
         """Return a fresh handle, made at the instant `now`."""
-        body = self._random(self._length - 1).translate(_LETTERS).decode()
+        body = self._random(self._length - 1).translate(LETTERS).decode()
         if self._length >= DEFAULT_LENGTH:
             body = encode_base32(now, _TIME_LENGTH) + body
         return PREFIX + body + _check_character(body)

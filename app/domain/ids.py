@@ -15,12 +15,18 @@ from app.domain.clock import Clock, system_clock
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 """Crockford base32 in lower case: no i, l, o, u."""
 
-ID_LENGTH = 26
 _PAIRS = tuple(a + b for a in ALPHABET for b in ALPHABET)
 _ID = re.compile(rf"(?:T|S|R|K|N|W|H)-[0-7][{ALPHABET}]{{25}}")
 _COUNTER_BITS = 12
-_REST_LENGTH = 16
-"""Characters of an id after its instant: 80 bits."""
+ID_LENGTH = 26
+_INSTANT_LENGTH = 10
+_REST_LENGTH = ID_LENGTH - _INSTANT_LENGTH
+_RANDOM_LETTERS = 12
+"""Letters at the end of an id, 60 of its 62 random bits. The two others are in the four letters before them, behind
+version, counter and variant."""
+
+LETTERS = bytes(ord(ALPHABET[byte & 31]) for byte in range(256))
+"""Maps a random byte to a letter."""
 
 
 def encode_base32(number: int, length: int) -> str:
@@ -43,8 +49,8 @@ def is_id(text: str, prefix: str) -> bool:
 
 def first_id(prefix: str, at: int) -> str:
     """Return the smallest id that could have been made at an instant, in milliseconds."""
-    instant = min(max(at, 0), 32 ** (ID_LENGTH - _REST_LENGTH) - 1)
-    return f"{prefix}-{encode_base32(instant, ID_LENGTH - _REST_LENGTH)}{'0' * _REST_LENGTH}"
+    instant = min(max(at, 0), 32**_INSTANT_LENGTH - 1)
+    return f"{prefix}-{encode_base32(instant, _INSTANT_LENGTH)}{'0' * _REST_LENGTH}"
 
 
 class IdSource:
@@ -72,14 +78,15 @@ class IdSource:
             self._counter += 1
             if self._counter >> _COUNTER_BITS:
                 self._begin(self._last + 1)
-        tail = int.from_bytes(self._random(8), "big") & 0x3FFF_FFFF_FFFF_FFFF
-        rest = (7 << 76) | (self._counter << 64) | (2 << 62) | tail
-        return f"{prefix}-{self._last_text}{encode_base32(rest, _REST_LENGTH)}"
+        random = self._random(_RANDOM_LETTERS + 1)
+        head = (7 << 16) | (self._counter << 4) | (2 << 2) | (random[0] & 3)
+        tail = random[1:].translate(LETTERS).decode()
+        return f"{prefix}-{self._last_text}{_PAIRS[head >> 10]}{_PAIRS[head & 1023]}{tail}"
 
     def _begin(self, millisecond: int) -> None:
         """Count from 0 in another millisecond. Its text is remembered: many ids begin with it."""
         self._last = millisecond
-        self._last_text = encode_base32(millisecond, ID_LENGTH - _REST_LENGTH)
+        self._last_text = encode_base32(millisecond, _INSTANT_LENGTH)
         self._counter = 0
 
     def task(self) -> str:

@@ -32,6 +32,9 @@ _SHAPES = bytes.maketrans(b"123456789eE", b"000000000..")
 _WIDE = b"0" * 19
 """So many digits in a row may be an integer beyond 64 bits."""
 _SPACE = b" \t\r\n"
+_DIGITS = b"0123456789"
+_SHORT = 1024
+"""Bytes of a text up to which it pays to look first whether it has a number at all."""
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|\d[\d.eE+-]*')
 """A text or, outside of texts, a number without its sign."""
 _LONGEST_NUMBER = 4300
@@ -115,6 +118,8 @@ def _numbers_of(digits: int) -> ExactNumbers:
 
 
 def _exact(data: bytes | bytearray, numbers: ExactNumbers) -> Any:
+    if len(data) <= _SHORT and data.translate(None, _DIGITS) == data:
+        return orjson.loads(data)
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:

@@ -70,13 +70,24 @@ class Session(NamedTuple):
 
     def kind_for(self, agent: str) -> OperatorKind | None:
         """Return the kind for one agent by the cascade, None when no tier sets it."""
-        return collapse_operator_kind(
-            agent,
-            runtime_agents=_kinds(self.operator_kind_overrides),
-            runtime_global=self.kind,
-            blueprint_agents=_kinds(self.bp_agent_kinds),
-            blueprint_global=self.bp_global_kind,
-        )
+        return kind_for(agent, self.kind, self.operator_kind_overrides, self.bp_agent_kinds, self.bp_global_kind)
+
+
+def kind_for(
+    agent: str,
+    kind: OperatorKind | None,
+    operator_kind_overrides: Json,
+    bp_agent_kinds: Json,
+    bp_global_kind: OperatorKind | None,
+) -> OperatorKind | None:
+    """Return the kind for one agent by the cascade over these columns of a session, None when no tier sets it."""
+    return collapse_operator_kind(
+        agent,
+        runtime_agents=_kinds(operator_kind_overrides),
+        runtime_global=kind,
+        blueprint_agents=_kinds(bp_agent_kinds),
+        blueprint_global=bp_global_kind,
+    )
 
 
 def _kinds(by_agent: Json) -> Mapping[str, OperatorKind]:

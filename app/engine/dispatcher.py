@@ -180,7 +180,13 @@ class Dispatcher:
         prepare = partial(self._to_the_end, prepare_and_run) if may_drive else prepare_and_run
         loop = asyncio.get_running_loop()
         end = loop.time() + hold_s
-        return await self._when_resumed(prepare, end), max(0.0, end - loop.time())
+        try:
+            dispatched = await prepare()
+        except LoopPaused:
+            if hold_s <= 0:
+                raise
+            dispatched = await self._when_resumed(prepare, end)
+        return dispatched, max(0.0, end - loop.time())
 
     def _request(self, stack: SpawnerStack, layers: Sequence[str], lease: timedelta | None) -> DispatchRequest:
         return DispatchRequest(
@@ -197,18 +203,19 @@ class Dispatcher:
         """Return what the dispatcher gets, and the new attempt; None for a repeated request."""
         cfg, mint = self._cfg, self._parts.mint
 
+        def make(state: State, caller: Caller) -> tuple[Dispatched, Prepared | None]:
+            prepared = dispatches.prepare(state, cfg, caller, task_id, request)
+            return dispatches.dispatched(state, mint, prepared.attempt), prepared
+
         def run(state: State, caller: Caller) -> tuple[Dispatched, Prepared | None]:
             require_access(state, caller, task_id, Verb.DISPATCH_ATTEMPT)
-
-            def make() -> tuple[Dispatched, Prepared | None]:
-                prepared = dispatches.prepare(state, cfg, caller, task_id, request)
-                return dispatches.dispatched(state, mint, prepared.attempt), prepared
-
+            if idempotency is None:
+                return make(state, caller)
             return once(
                 state,
                 scope_of(caller, "dispatch"),
                 idempotency,
-                make,
+                lambda: make(state, caller),
                 name=lambda made: [made[0].task_id, made[0].attempt],
                 again=lambda made: (
                     dispatches.dispatched(state, mint, require_attempt(state, made[0], made[1], caller)[1]),
@@ -226,13 +233,8 @@ class Dispatcher:
             self._cfg.workers.check(_asked(spec, layers))
 
     async def _when_resumed(self, prepare: Callable[[], Awaitable[R]], end: float) -> R:
-        """Prepare now, or as soon as dispatching is resumed while there is time. Raises LoopPaused at `end`."""
+        """Prepare as soon as dispatching is resumed while there is time. Raises LoopPaused at `end`."""
         loop = asyncio.get_running_loop()
-        try:
-            return await prepare()
-        except LoopPaused:
-            if end <= loop.time():
-                raise
         subscription = self._bus.subscribe("loop")
         try:
             while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -23,6 +24,9 @@ from app.engine.ops.task_filters import TaskFilter
 from app.engine.ops.tasks import Glance
 from app.engine.transactions import Expiry, Transactions
 from app.state.state import State
+
+Watched = tuple[TaskState, bool]
+"""A task, and whether what was waited for happened."""
 
 
 class Tasks:
@@ -63,7 +67,8 @@ class Tasks:
                 again=lambda task_id: _found(state, task_id, caller),
             )
 
-        return await self._transactions.call("start_task", bearer, Verb.START_TASK, run)
+        start = make if idempotency is None else run
+        return await self._transactions.call("start_task", bearer, Verb.START_TASK, start)
 
     async def read(self, bearer: Bearer, task_id: str) -> TaskState:
         """Return the task. Workers read their own and its descendants. Raises TaskNotFound, TokenTaskMismatch."""
@@ -120,9 +125,17 @@ class Tasks:
         return state
 
     async def watch(
-        self, bearer: Bearer, task_id: str, hold: timedelta, *, since: int | None = None
-    ) -> tuple[TaskState, bool]:
+        self,
+        bearer: Bearer,
+        task_id: str,
+        hold: timedelta,
+        *,
+        since: int | None = None,
+        park: Callable[[Awaitable[Watched]], Awaitable[Watched]] | None = None,
+    ) -> Watched:
         """Wait as `poll` does; return the task as it is at the end, and whether what was waited for happened.
+
+        `park` awaits what is left to do if it has not happened yet.
 
         Raises TaskNotFound; TokenRevoked or TokenExpired as soon as the credential is revoked or has expired.
         """
@@ -135,6 +148,13 @@ class Tasks:
         seen, jti = await self._transactions.read_as(bearer, Verb.POLL_TASK, begin)
         if seconds == 0 or seen.is_news:
             return await self._seen(seen, task_id), seen.is_news
+        waiting = self._wait(bearer, task_id, seen, jti, seconds, since)
+        return await (waiting if park is None else park(waiting))
+
+    async def _wait(
+        self, bearer: Bearer, task_id: str, seen: Glance, jti: str | None, seconds: float, since: int | None
+    ) -> Watched:
+        """Wait for news of a task that was `seen` without any. Raises what `watch` raises."""
         presented = self._transactions.authenticate(bearer, Verb.POLL_TASK)
         expiry = Expiry()
 

@@ -13,9 +13,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import wraps
 from math import inf
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from app.bus.port import HintBus
 from app.domain.access import Caller, Role, RoleVerbGate, Verb
@@ -34,7 +33,6 @@ from app.state.state import CommitThenRaise, Counted, Effects, State
 
 R = TypeVar("R")
 V = TypeVar("V")
-P = ParamSpec("P")
 
 StateFn = Callable[[State], R]
 CallerFn = Callable[[State, Caller], R | CommitThenRaise[EngineError]]
@@ -43,23 +41,6 @@ WorkerFn = Callable[[State, WorkerRows], R | CommitThenRaise[EngineError]]
 
 _AFTER_EXPIRY_S = 0.005
 """How much later than its credential's end a wait looks again: the clock counts whole milliseconds."""
-
-
-def _repeated_after_gap(
-    method: Callable[Concatenate[Transactions, P], Coroutine[Any, Any, R]],
-) -> Callable[Concatenate[Transactions, P], Coroutine[Any, Any, R]]:
-    """Decorate a method so that it is called once more if a handle expired during a gap (`engine.gaps`)."""
-
-    @wraps(method)
-    async def call(self: Transactions, *args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return await method(self, *args, **kwargs)
-        except TokenExpired:
-            if not any(isinstance(arg, Handle) for arg in args) or not await self.clocks_moved():
-                raise
-        return await method(self, *args, **kwargs)
-
-    return call
 
 
 @dataclass(slots=True)
@@ -179,7 +160,6 @@ class Transactions:
             raise cast(CommitThenRaise[EngineError], result).error
         return result
 
-    @_repeated_after_gap
     async def call(
         self, op: str, bearer: Bearer, verbs: Verb | Sequence[Verb], fn: CallerFn[R], *, bulk: bool = False
     ) -> R:
@@ -193,18 +173,33 @@ class Transactions:
             renewing = self._renewal_due(state, caller)
             return fn(state, caller)
 
-        result = await self.run(op, run, bulk=bulk)
+        result = await self._repeated_after_gap(bearer, lambda: self.run(op, run, bulk=bulk))
         if renewing is not None:
             await self._record_heartbeat(renewing)
         return result
 
-    @_repeated_after_gap
     async def call_worker(
         self, op: str, bearer: Bearer, verb: Verb, fn: WorkerFn[R], *, attempt: int | None = None
     ) -> R:
         """Check a worker's credential and run `fn` with the locked rows of its attempt, in one transaction."""
         presented = self.authenticate(bearer, verb)
-        return await self.run(op, lambda state: fn(state, authenticate_worker(state, presented, attempt=attempt)))
+
+        def run(state: State) -> R | CommitThenRaise[EngineError]:
+            return fn(state, authenticate_worker(state, presented, attempt=attempt))
+
+        return await self._repeated_after_gap(bearer, lambda: self.run(op, run))
+
+    def _repeated_after_gap(self, bearer: Bearer, call: Callable[[], Coroutine[Any, Any, R]]) -> Coroutine[Any, Any, R]:
+        """Return the call, which is made once more if the handle expired during a gap (`engine.gaps`)."""
+        return self._twice(call) if isinstance(bearer, Handle) else call()
+
+    async def _twice(self, call: Callable[[], Coroutine[Any, Any, R]]) -> R:
+        try:
+            return await call()
+        except TokenExpired:
+            if not await self.clocks_moved():
+                raise
+        return await call()
 
     # Reading
 
@@ -212,7 +207,6 @@ class Transactions:
         """Run `fn` on a committed snapshot that includes everything acknowledged before this call."""
         return self._store.read(fn, bulk=bulk)
 
-    @_repeated_after_gap
     async def read_as(self, bearer: Bearer, verbs: Verb | Sequence[Verb], fn: Callable[[State, Caller], R]) -> R:
         """Check the credential and read for its caller. A token with limited uses is spent, in a transaction."""
         presented = self.authenticate(bearer, verbs)
@@ -223,18 +217,21 @@ class Transactions:
             caller = authenticate(state, presented)
             return fn(state, caller), self._renewal_due(state, caller)
 
-        result, renewing = await self._store.read(run)
+        result, renewing = await self._repeated_after_gap(bearer, lambda: self._store.read(run))
         if renewing is not None:
             await self._record_heartbeat(renewing)
         return result
 
-    @_repeated_after_gap
     async def read_as_worker(self, bearer: Bearer, verb: Verb, fn: Callable[[State, WorkerRows], R]) -> R:
         """Check a worker's credential and read with the rows of its attempt; limited uses are spent."""
         presented = self.authenticate(bearer, verb)
         if isinstance(presented, Claims) and presented.max_uses is not None:
             return await self.run("spend", lambda state: fn(state, authenticate_worker(state, presented)))
-        return await self._store.read(lambda state: fn(state, authenticate_worker(state, presented, lock=False)))
+
+        def run(state: State) -> R:
+            return fn(state, authenticate_worker(state, presented, lock=False))
+
+        return await self._repeated_after_gap(bearer, lambda: self._store.read(run))
 
     # Credentials
 
@@ -257,6 +254,8 @@ class Transactions:
 
     def _renewal_due(self, state: State, caller: Caller) -> Caller | None:
         """Return the caller when it is a worker whose lease is due for renewal."""
+        if caller.last_seen_at is None:
+            return None
         due = leases.renewal_due(self._cfg, caller.last_seen_at, caller.lease_ms, state.now)
         return caller if due else None
 

@@ -10,6 +10,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import structlog
@@ -48,6 +49,8 @@ Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 _log = structlog.get_logger(__name__)
 
 _REQUEST_ID = b"x-request-id"
+_BOUND_REQUEST_ID: ContextVar[str] = ContextVar(f"{structlog.contextvars.STRUCTLOG_KEY_PREFIX}request_id")
+"""What `bind_contextvars` of structlog would set, at a tenth of the cost."""
 _LONGEST_REQUEST_ID = 128
 _PLACEHOLDER = re.compile(r"/\{([a-z_]+)\}(?=/|$)")
 _NO_PARAMETERS = KnownParameters(())
@@ -103,7 +106,7 @@ class Application:
             return
         DOOR.set(Door.REST)
         request_id = self._request_id(scope)
-        structlog.contextvars.bind_contextvars(request_id=request_id.decode())
+        _BOUND_REQUEST_ID.set(request_id.decode())
         started = time.perf_counter()
         exchange = _Exchange(send, request_id)
         body = self.receiving.body(scope, receive)

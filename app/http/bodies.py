@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar, cast
 
 import orjson
@@ -25,6 +26,9 @@ MOST_ERRORS = 500
 KEPT_UNKNOWN = 100
 """Unknown members that are validated of a body with very many."""
 LONGEST_MESSAGE = 300
+SHORT = 256
+"""Bytes of a body that is remembered with the model that it was validated as."""
+_SHORT_TYPE = 128
 
 JSON_TYPE = "application/json"
 WORKERS = "/v1/worker/"
@@ -111,19 +115,26 @@ async def read(scope: Scope, receive: Receive, limit: SizeLimit) -> bytes:
 
 def media_type(scope: Scope) -> tuple[str, str]:
     """Return the body's media type in lower case and its charset, each empty when missing. Raises EncodedBody."""
-    said = ""
+    said = b""
     for key, value in reversed(scope["headers"]):
         if key == b"content-type":
-            said = value.decode("latin-1")
+            said = value
         elif key == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
             raise EncodedBody
-    kind, _, rest = said.partition(";")
+    return _short_type(said) if len(said) <= _SHORT_TYPE else _type(said)
+
+
+def _type(said: bytes) -> tuple[str, str]:
+    kind, _, rest = said.decode("latin-1").partition(";")
     charset = ""
     for parameter in rest.split(";"):
         name, _, value = parameter.partition("=")
         if name.strip().lower() == "charset":
             charset = value.strip().strip('"').lower()
     return kind.strip().lower(), charset
+
+
+_short_type = lru_cache(maxsize=256)(_type)
 
 
 def require_json(scope: Scope, accepted: Sequence[str] = (JSON_TYPE,)) -> None:
@@ -172,19 +183,32 @@ async def encoded_value(body: bytes, value: Any) -> Json:
 
 def validated(model: type[Model], value: Any) -> Model:
     """Return the validated model of a decoded body. Raises InvalidBody."""
-    checked, left = _with_fewer_members(model, value)
+    checked, left = value, 0
+    if isinstance(value, dict) and len(cast("dict[str, Any]", value)) > MOST_ERRORS:
+        checked, left = _with_fewer_members(model, cast("dict[str, Any]", value))
     try:
-        return model.model_validate(checked)
+        # What `model_validate` does after it has looked at its options.
+        return model.__pydantic_validator__.validate_python(checked)
     except ValidationError as error:
         raise invalid_body(error, left=left) from None
 
 
-def _with_fewer_members(model: type[BaseModel], value: Any) -> tuple[Any, int]:
+def short_validated(model: type[Model], body: bytes, limits: Limits) -> Model:
+    """Return the validated model of a short body, which is remembered: few different ones are sent.
+
+    Raises InvalidBody, MalformedBody, PayloadTooLarge.
+    """
+    return _remembered(model, body, limits.values, limits.digits)
+
+
+@lru_cache(maxsize=512)
+def _remembered(model: type[Model], body: bytes, values: int, digits: int) -> Model:
+    return validated(model, decoded(body, Limits(values=values, digits=digits)))
+
+
+def _with_fewer_members(model: type[BaseModel], members: dict[str, Any]) -> tuple[Any, int]:
     """Return a body without most of its very many unknown members, each of which is one error, and how many it lost."""
-    if not isinstance(value, dict):
-        return value, 0
-    members = cast("dict[str, Any]", value)
-    if len(members) <= MOST_ERRORS or model.model_config.get("extra") != "forbid":
+    if model.model_config.get("extra") != "forbid":
         return members, 0
     known = {name for field, info in model.model_fields.items() for name in (field, info.alias)}
     lost = set([name for name in members if name not in known][KEPT_UNKNOWN:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from datetime import datetime
 from typing import Any
 
@@ -37,7 +38,8 @@ def task_spec(body: StartTaskRequest) -> TaskSpec:
 
 def spawner_spec(spawner: Spawner) -> dict[str, Any]:
     """Return the spec of a spawner, with the further fields of a custom one as they were sent."""
-    spec: dict[str, Any] = {**vars(spawner), **(spawner.model_extra or {})}
+    # A remembered model stays as it is, whatever a package does to the spec of its spawner.
+    spec: dict[str, Any] = {**vars(spawner), **(deepcopy(spawner.model_extra) or {})}
     return {name: [*value] if isinstance(value, tuple) else value for name, value in spec.items()}
 
 

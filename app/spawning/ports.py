@@ -43,9 +43,9 @@ class Facts(NamedTuple):
     gates: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Draft:
-    """An attempt about to be prepared. `notes` are added to its started event.
+    """An attempt about to be prepared; a layer returns a changed copy. `notes` are added to its started event.
 
     `may_look` tells whether the author of the prompt may read resources.
     """

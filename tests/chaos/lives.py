@@ -80,8 +80,6 @@ class Load:
                 await self._lives[kind](task)
             except (ApiProblem, ExceptionGroup) as error:
                 if not (_superseded(error) and self._ledger.was_silent(began_at, None)):
-                    why = (await self._operator.why(task.id)).as_json()
-                    error.add_note(f"in a life of kind {kind} that began at {began_at:%H:%M:%S}: {why}")
                     raise
                 await self._give_up(task)
 

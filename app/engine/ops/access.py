@@ -33,6 +33,7 @@ from app.domain.tokens import Claims
 from app.engine.ops import leases
 from app.engine.ops.queries import lock_task, require_task
 from app.state import schema
+from app.state.rows import maker
 from app.state.state import State
 from app.state.statements import Statement
 from app.state.tables import ATTEMPTS, SESSIONS, TASKS, TOKENS
@@ -41,21 +42,27 @@ READY = frozenset({Phase.SPAWNING, Phase.RUNNING})
 """Phases in which a worker may act."""
 
 _NO_KEYS = frozenset[str]()
+_caller = maker(Caller)
 
 ALLOWED_ON_DESCENDANTS = frozenset({Verb.READ_TASK_STATE, Verb.POLL_TASK, Verb.CANCEL_TASK})
 """What a worker may do to descendants of its own task, if its scope has the verb."""
 
 _H, _T = schema.handles.c, schema.tokens.c
 _HANDLE = Statement(sa.select(_H.task_id).where(_H.digest == sa.bindparam("key")))
+# Names without their table's where that is possible: the driver hashes the whole statement at each execution.
+_AMBIGUOUS = {*TASKS.codec.names, "digest"} & {*ATTEMPTS.codec.names, "created_at"} | {"task_id"}
+_TASK_AND_ATTEMPT: list[sa.ColumnElement[Any]] = [
+    column if column.name in _AMBIGUOUS else sa.column(column.name) for column in (*schema.tasks.c, *schema.attempts.c)
+]
+_TASK_COLUMNS = len(TASKS.codec.names)
 _ROWS_BY_HANDLE = Statement(
-    sa.select(*map(TASKS.read, schema.tasks.c), schema.attempts).where(
+    sa.select(*map(TASKS.read, _TASK_AND_ATTEMPT[:_TASK_COLUMNS]), *_TASK_AND_ATTEMPT[_TASK_COLUMNS:]).where(
         _H.digest == sa.bindparam("key"),
         schema.tasks.c.id == _H.task_id,
         schema.attempts.c.task_id == _H.task_id,
         schema.attempts.c.attempt == _H.attempt,
     )
 )
-_TASK_COLUMNS = len(TASKS.codec.names)
 _SPEND = Statement(
     sa.update(schema.tokens).where(_T.jti == sa.bindparam("key"), _T.uses_left > 0).values(uses_left=_T.uses_left - 1)
 )
@@ -107,11 +114,11 @@ def authenticate(state: State, presented: Presented, *, consume: bool = True) ->
         raise TokenExpired
     if record.uses_left is not None and consume and not _SPEND.change(state.db, key=record.jti):
         raise TokenUsesExhausted
-    return Caller(
-        role=record.role,
-        subject=record.subject,
-        via="token",
-        namespace=record.namespace,
+    return _caller(
+        record.role,
+        record.subject,
+        "token",
+        record.namespace,
         key_id=record.key_id,
         jti=record.jti,
         session_id=record.session_id,
@@ -191,11 +198,11 @@ def _bound(state: State, attempt: Attempt, via: str) -> Caller:
         raise TokenExpired
     if attempt.is_live and attempt.credential_ends_at is not None and attempt.credential_ends_at <= state.now:
         raise TokenExpired  # it does not stand still
-    return Caller(
-        role=Role.WORKER,
-        subject=attempt.worker_id or f"{attempt.task_id}#{attempt.attempt}",
-        via=via,
-        namespace=attempt.namespace,
+    return _caller(
+        Role.WORKER,
+        attempt.worker_id or f"{attempt.task_id}#{attempt.attempt}",
+        via,
+        attempt.namespace,
         key_id=attempt.key_id,
         claimed_key_id=attempt.claimed_key_id,
         further_keys=frozenset(attempt.further_keys.split()) if attempt.further_keys else _NO_KEYS,

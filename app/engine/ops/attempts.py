@@ -14,7 +14,7 @@ from app.domain.handles import HandleMint, key_of
 from app.domain.json import Json
 from app.domain.outputs import Final
 from app.domain.questions import QuestionStatus
-from app.domain.sessions import OperatorKind
+from app.domain.sessions import OperatorKind, kind_for
 from app.domain.tasks import Task
 from app.engine.ops import leases
 from app.engine.ops.access import ended_because
@@ -22,14 +22,28 @@ from app.engine.ops.queries import lock_task, queue_topic, reaches, require_task
 from app.engine.ops.rules import EngineCfg
 from app.spawning.ports import Facts, Job
 from app.state import schema
+from app.state.rows import maker
 from app.state.state import State
 from app.state.statements import Statement
-from app.state.tables import ATTEMPTS, QUESTIONS, SESSIONS
+from app.state.tables import ATTEMPTS, QUESTIONS
 
 _Q, _A, _T = schema.questions.c, schema.attempts.c, schema.tasks.c
 _ANSWERED = QUESTIONS.search(
     _Q.task_id == sa.bindparam("task_id"), _Q.status == QuestionStatus.ANSWERED.value, order=(_Q.key,)
 )
+_S = schema.sessions.c
+_HOW_AGENTS_RUN = Statement(
+    sa.select(
+        _S.kind,
+        _S.operator_kind_overrides,
+        _S.bp_agent_kinds,
+        _S.bp_global_kind,
+        _S.hook_id,
+        _S.bridge_id,
+        _S.operator_backend_id,
+    ).where(_S.id == sa.bindparam("of_session"))
+)
+_facts = maker(Facts)
 _INSERT_HANDLE = Statement(sa.insert(schema.handles))
 
 
@@ -37,29 +51,37 @@ def facts_of(
     state: State,
     task: Task,
     number: int,
-    kind: str,
+    spawner: str,
     hints: tuple[str, ...],
     session_id: str | None,
     *,
     gates: tuple[str, ...] = (),
 ) -> Facts:
     """Return the facts that every step of the attempt can use, those of its session included."""
-    session = SESSIONS.get(state.db, session_id) if session_id else None
-    operator_kind: OperatorKind | None = session.kind_for(task.agent) if session else None
-    return Facts(
+    rows = _HOW_AGENTS_RUN.query(state.db, of_session=session_id) if session_id else None
+    if rows:
+        kind, overrides, agents, of_all, hook_id, bridge_id, backend_id = rows[0]
+        operator_kind = kind_for(task.agent, _kind(kind), Json(overrides), Json(agents), _kind(of_all))
+    else:
+        operator_kind = hook_id = bridge_id = backend_id = None
+    return _facts(
         task_id=task.id,
         attempt=number,
         agent=task.agent,
-        spawner=kind,
+        spawner=spawner,
         layers=hints,
         session_id=session_id,
         kind=operator_kind,
-        hook_id=session.hook_id if session else None,
-        bridge_id=session.bridge_id if session else None,
-        operator_backend_id=session.operator_backend_id if session else None,
+        hook_id=hook_id,
+        bridge_id=bridge_id,
+        operator_backend_id=backend_id,
         gates=gates,
         namespace=task.namespace,
     )
+
+
+def _kind(text: str | None) -> OperatorKind | None:
+    return None if text is None else OperatorKind(text)
 
 
 def facts_for(state: State, task: Task, attempt: Attempt) -> Facts:

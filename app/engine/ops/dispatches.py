@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from app.domain.access import ENGINE, Caller, write_scope
 from app.domain.attempts import Attempt, Dispatched, DispatchOutcome, Outcome, Phase
@@ -24,8 +24,25 @@ from app.engine.ops.rules import EngineCfg
 from app.engine.ops.tasks import check_directive, view, write
 from app.spawning.ports import Draft, Job, SpawnerAdapter
 from app.spawning.stack import ActiveStack, SpawnerStack
+from app.state.rows import fresh, maker
 from app.state.state import State
 from app.state.tables import ATTEMPTS, TASKS
+
+_make_job = maker(Job)
+_create = fresh(
+    Attempt,
+    (
+        *("task_id", "attempt", "agent", "phase", "prompt", "system", "kind", "spawner", "layers", "steps"),
+        *("repeatable", "session_id", "jti", "parent_jti"),
+        *leases.Deadlines._fields,
+        *("queue", "priority", "turn", "owner", "started_at", "detached", "hands_out_handle", "namespace"),
+        *("key_id", "scope", "credential_ends_at", "gates", "further_keys"),
+    ),
+    epoch=1,
+    outputs=0,
+    late=0,
+)
+"""Creates a new attempt."""
 
 
 class DispatchRequest(NamedTuple):
@@ -123,53 +140,40 @@ def _new_attempt(
 ) -> Attempt:
     spawner, steps, hands_out = active.spawner, active.drives, active.hands_out_handle
     phase = Phase.WAITING if active.gates else Phase.SPAWNING if steps else spawner.first_phase
-    return Attempt(
-        task_id=task.id,
-        attempt=active.facts.attempt,
-        agent=task.agent,
-        phase=phase,
-        prompt=prompt,
-        system=Json.of(draft.system) if draft.system is not None else None,
-        kind=spawner.kind,
-        spawner=Json.of(request.stack.router.spec),
-        layers=Json.of(list(request.stack.hints)) if request.stack.hints else NO_ITEMS,
-        steps=steps,
-        repeatable=request.repeatable and not hands_out,
-        session_id=active.facts.session_id,
-        jti=state.ids.new("W"),
-        parent_jti=descent.parent_jti,
-        worker_id=None,
-        process=None,
-        **_deadlines(state, cfg, task, spawner, phase, request.lease_ms, descent.rights.ends_at),
-        paused_at=None,
-        **_place_in_queue(state, spawner, task),
-        owner=request.owner,
-        epoch=1,
-        last_seen_at=None,
-        final=None,
-        final_ok=None,
-        outcome=None,
-        reason=None,
-        detail=None,
-        held_by=None,
-        warned_at=None,
-        outputs=0,
-        late=0,
-        started_at=state.now,
-        ended_at=None,
-        detached=active.detached,
-        hands_out_handle=hands_out,
-        namespace=task.namespace,
-        key_id=descent.dispatcher.key_id,
-        scope=write_scope(descent.rights.scope),
-        credential_ends_at=descent.rights.ends_at,
-        gates=Json.of(list(active.hooks)),
-        further_keys=" ".join(sorted(descent.dispatcher.keys - {descent.dispatcher.key_id})) or None,
+    deadlines = _deadlines(state, cfg, task, spawner, phase, request.lease_ms, descent.rights.ends_at)
+    # In the order of the fields of `_create`.
+    return _create(
+        task.id,
+        active.facts.attempt,
+        task.agent,
+        phase,
+        prompt,
+        Json.of(draft.system) if draft.system is not None else None,
+        spawner.kind,
+        Json.of(request.stack.router.spec),
+        Json.of(list(request.stack.hints)) if request.stack.hints else NO_ITEMS,
+        steps,
+        request.repeatable and not hands_out,
+        active.facts.session_id,
+        state.ids.new("W"),
+        descent.parent_jti,
+        *deadlines,
+        *_place_in_queue(state, spawner, task),
+        request.owner,
+        state.now,
+        active.detached,
+        hands_out,
+        task.namespace,
+        descent.dispatcher.key_id,
+        write_scope(descent.rights.scope),
+        descent.rights.ends_at,
+        Json.of(list(hooks)) if (hooks := active.hooks) else NO_ITEMS,
+        _further_keys(descent.dispatcher),
     )
 
 
 def _job(cfg: EngineCfg, attempt: Attempt, draft: Draft) -> Job:
-    return Job(
+    return _make_job(
         facts=draft.facts,
         spec=attempt.spawner,
         prompt=attempt.prompt.value if attempt.prompt is not None else draft.prompt,
@@ -181,13 +185,20 @@ def _job(cfg: EngineCfg, attempt: Attempt, draft: Draft) -> Job:
     )
 
 
-def _place_in_queue(state: State, spawner: SpawnerAdapter, task: Task) -> dict[str, Any]:
+def _place_in_queue(state: State, spawner: SpawnerAdapter, task: Task) -> tuple[str | None, int, int]:
     """Return queue, priority and turn of a new attempt, if its spawner has a queue."""
     spec = spawner.spec
     queue = str(spec["queue"]) if spawner.first_phase is Phase.QUEUED else None
     priority = int(spec.get("priority") or 0)
     turn = turns.next_turn(state, task.namespace, queue, priority, task.agent) if queue is not None else 0
-    return {"queue": queue, "priority": priority, "turn": turn}
+    return queue, priority, turn
+
+
+def _further_keys(dispatcher: Caller) -> str | None:
+    """Return the API keys of the dispatcher beside its own, as they are stored."""
+    if dispatcher.claimed_key_id is None and not dispatcher.further_keys:
+        return None
+    return " ".join(sorted(dispatcher.keys - {dispatcher.key_id})) or None
 
 
 def _deadlines(
@@ -198,7 +209,7 @@ def _deadlines(
     phase: Phase,
     lease_ms: int | None,
     ends_at: Instant | None,
-) -> leases.Columns:
+) -> leases.Deadlines:
     """Return the deadlines of a new attempt. One that waits in a queue times out from its claim on."""
     if lease_ms is None and spawner.leased:
         lease_ms = cfg.lease_ms

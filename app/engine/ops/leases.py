@@ -6,7 +6,7 @@ heartbeat, explicit or implied by any call of the worker, renews lease and handl
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -28,6 +28,17 @@ RENEW_AT_MOST_EVERY_MS = 10_000
 
 Columns = dict[str, Any]
 """Columns of an attempt's row that are still to be written."""
+
+
+class Deadlines(NamedTuple):
+    """The columns of a new attempt's deadlines."""
+
+    lease_ms: int | None
+    lease_expires_at: Instant | None
+    timeout_at: Instant | None
+    handle_expires_at: Instant
+    due_at: Instant | None
+
 
 _A = schema.attempts.c
 _WHOLE_LEASE = sa.cast(sa.bindparam("at"), sa.BigInteger) + _A.lease_ms
@@ -75,7 +86,7 @@ def at_dispatch(
     timeout_at: Instant | None,
     ends_at: Instant | None,
     outlives: bool,
-) -> Columns:
+) -> Deadlines:
     """Return the deadlines of a new attempt. `outlives`: its worker runs outside this server.
 
     Its credential ends at `ends_at` at the latest. The lease of such a worker begins when it was started, that of one
@@ -88,13 +99,7 @@ def at_dispatch(
     due_at = next_deadline(lease_at, timeout_at, handle_at) if held else unclaimed_deadline(timeout_at, ends_at)
     if due_at is not None:
         state.due(due_at)
-    return {
-        "lease_ms": lease_ms,
-        "lease_expires_at": lease_at,
-        "timeout_at": timeout_at,
-        "handle_expires_at": handle_at,
-        "due_at": due_at,
-    }
+    return Deadlines(lease_ms, lease_at, timeout_at, handle_at, due_at)
 
 
 def at_start(state: State, cfg: EngineCfg, attempt: Attempt, *, leased: bool = True) -> Columns:

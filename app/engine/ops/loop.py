@@ -77,7 +77,7 @@ def read(state: State, namespace: int) -> Switches:
 
 def is_paused(state: State, namespace: int) -> LoopState | None:
     """Return the switch that keeps attempts of the namespace from starting; None while none does."""
-    return _switches(state, _PAUSED, namespace).paused
+    return _switches(state, _PAUSED, namespace).paused if _found(state, _PAUSED, namespace) else None
 
 
 def all_paused(state: State) -> bool:
@@ -103,9 +103,12 @@ def paused_namespaces(state: State) -> list[tuple[str, str | None]]:
 
 
 def _switches(state: State, prefix: str, namespace: int) -> Switches:
-    own, of_all = f"{prefix}{namespace}", f"{prefix}{ALL_ID}"
-    found = {name: _decoded(text) for name, text in _FOUND.query(state.db, own=own, of_all=of_all)}
-    return Switches(found.get(own, RUNNING), found.get(of_all, RUNNING))
+    found = {name: _decoded(text) for name, text in _found(state, prefix, namespace)}
+    return Switches(found.get(f"{prefix}{namespace}", RUNNING), found.get(f"{prefix}{ALL_ID}", RUNNING))
+
+
+def _found(state: State, prefix: str, namespace: int) -> list[tuple[Any, ...]]:
+    return _FOUND.query(state.db, own=f"{prefix}{namespace}", of_all=f"{prefix}{ALL_ID}")
 
 
 def _decoded(text: str) -> LoopState:

@@ -27,6 +27,7 @@ from app.engine.ops.access import bound_rows, lock_credential, require_access, r
 from app.engine.ops.queries import lock_task, reaches, require_task
 from app.engine.ops.rules import BESIDE_THE_LOOP_BYTES, EngineCfg
 from app.state import schema
+from app.state.rows import changed, fresh
 from app.state.state import State
 from app.state.statements import Statement
 from app.state.tables import TASKS
@@ -59,6 +60,22 @@ _GLANCE = Statement(
         _T.namespace,
     ).where(_T.id == sa.bindparam("of_task"))
 )
+
+
+_create = fresh(
+    Task,
+    (
+        *("id", "agent", "directive", "spawn_depth", "parent_task_id", "session_id", "creator_jti", "labels", "retry"),
+        *("attempt_timeout_ms", "created_at", "updated_at", "root_task_id", "namespace", "expands"),
+    ),
+    status=Status.PENDING,
+    attempt=0,
+    live=False,
+    asked=0,
+    open_questions=0,
+    version=1,
+)
+"""Creates a new task."""
 
 
 class Glance(NamedTuple):
@@ -94,32 +111,23 @@ def start(state: State, cfg: EngineCfg, caller: Caller, spec: TaskSpec, *, expan
     check_spec(spec)
     check_directive(cfg.limits, spec.initial_directive)
     parent = _parent(state, cfg, caller)
-    task = Task(
-        id=state.ids.task(),
-        agent=spec.agent,
-        directive=Json.of(spec.initial_directive),
-        status=Status.PENDING,
-        attempt=0,
-        live=False,
-        last_result=None,
-        spawn_depth=parent.spawn_depth + 1 if parent else 0,
-        parent_task_id=parent.id if parent else None,
-        session_id=parent.session_id if parent else session_of(state, caller),
-        creator_jti=caller.jti,
-        labels=Json.of(spec.labels) if spec.labels else NO_MEMBERS,
-        retry=Json.of(asdict(spec.retry)) if spec.retry else None,
-        attempt_timeout_ms=spec.attempt_timeout_ms or cfg.attempt_timeout_ms,
-        asked=0,
-        open_questions=0,
-        next_prompt=None,
-        retry_at=None,
-        version=1,
-        created_at=state.now,
-        updated_at=state.now,
-        settled_at=None,
-        root_task_id=(parent.root_task_id or parent.id) if parent else None,
-        namespace=caller.namespace,
-        expands=expands,
+    # In the order of the fields of `_create`.
+    task = _create(
+        state.ids.task(),
+        spec.agent,
+        Json.of(spec.initial_directive),
+        parent.spawn_depth + 1 if parent else 0,
+        parent.id if parent else None,
+        parent.session_id if parent else session_of(state, caller),
+        caller.jti,
+        Json.of(spec.labels) if spec.labels else NO_MEMBERS,
+        Json.of(asdict(spec.retry)) if spec.retry else None,
+        spec.attempt_timeout_ms or cfg.attempt_timeout_ms,
+        state.now,
+        state.now,
+        (parent.root_task_id or parent.id) if parent else None,
+        caller.namespace,
+        expands,
     )
     TASKS.insert(state.db, task)
     for name, value in (spec.labels or {}).items():
@@ -171,7 +179,7 @@ def write(state: State, task: Task, **changes: Any) -> None:
 def change(state: State, task: Task, **changes: Any) -> Task:
     """Write these fields of the task as `write` does, and return the changed task."""
     write(state, task, **changes)
-    return task._replace(**changes, version=task.version + 1, updated_at=state.now)
+    return changed(task, **changes, version=task.version + 1, updated_at=state.now)
 
 
 def view(state: State, task: Task) -> TaskState:

@@ -89,8 +89,8 @@ async def poll(request: Request) -> Reply:
     since = integer_of(query.get("since"), "since")
     try:
         with context.holds.polls.take(bearer.text):
-            waiting = context.engine.tasks.watch(bearer, task_id, hold, since=since)
-            state, done = await context.holds.park(request.receive, waiting, request.scope)
+            park = partial(context.holds.park, request.receive, scope=scope)
+            state, done = await context.engine.tasks.watch(bearer, task_id, hold, since=since, park=park)
     except Drained:
         state, done = await context.engine.tasks.watch(bearer, task_id, NOTHING, since=since)
     return shown(context, state, status=200 if done else 202)
@@ -101,8 +101,11 @@ async def dispatch(request: Request) -> Reply:
     context, scope = context_of(request), request.scope
     bearer, task_id = auth.bearer(scope), task_id_of(scope)
     wait = hold_of(query_of(scope).get("wait"), context.settings, name="wait", default=NOTHING)
-    body, value = await json_body(request, context)
-    asked = bodies.validated(DispatchRequest, value)
+    body = await body_of(request, context)
+    if len(body) <= bodies.SHORT:
+        asked = bodies.short_validated(DispatchRequest, body, context.settings.limits)
+    else:
+        asked = bodies.validated(DispatchRequest, await bodies.value_of(body, context.settings.limits))
     starting = partial(
         context.engine.dispatcher.dispatch,
         bearer,

@@ -33,6 +33,8 @@ _PRAGMAS = {
 _PAGE_BYTES = 1024
 """Of a new database. A commit writes every page that it touched to the log, most of them for one short row each."""
 _CACHED_STATEMENTS = 400
+_FLAGS = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOMUTEX
+"""Each connection is used by one thread at a time, so SQLite need not lock it for every column that is read."""
 _EMPTY_LOG_TIMEOUT_MS = 5_000
 
 UNUSABLE = (
@@ -68,7 +70,7 @@ def unavailable(error: apsw.Error) -> StoreUnavailable:
 
 def open_raw(path: str) -> Any:
     """Open another connection to an existing database. Raises apsw.Error."""
-    raw: Any = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE, statementcachesize=_CACHED_STATEMENTS)
+    raw: Any = apsw.Connection(path, flags=_FLAGS, statementcachesize=_CACHED_STATEMENTS)
     _set_up(raw)
     return raw
 
@@ -107,7 +109,8 @@ class SqliteConnection:
 
     def __init__(self, path: str) -> None:
         """Open the file, or a database in memory. Raises apsw.Error."""
-        self.raw: Any = apsw.Connection(path, statementcachesize=_CACHED_STATEMENTS)
+        flags = _FLAGS | apsw.SQLITE_OPEN_CREATE
+        self.raw: Any = apsw.Connection(path, flags=flags, statementcachesize=_CACHED_STATEMENTS)
         cursor = self.raw.cursor()
         self._execute: Callable[..., Any] = cursor.execute
         self._fetch: Callable[[], list[tuple[Any, ...]]] = cursor.fetchall
