@@ -13,6 +13,7 @@ from tests.support.swarm import Swarm
 pytestmark = pytest.mark.browser
 
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
+TYPESET = "# Now?\n\n[it](https://ci.example/1)\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```sh\nmake\n```"
 SCHEMA = {
     "type": "object",
     "required": ["when"],
@@ -46,7 +47,9 @@ def seeded(node: Any) -> tuple[str, str, str, str]:
     swarm.call(handle, "POST", "/v1/worker/tasks", {"agent": "kid", "initial_directive": "below"})
     first = swarm.call(handle, "POST", "/v1/worker/questions", {"question": "Old?"})
     swarm.answer(first["key"], "yes")
-    asked = swarm.call(handle, "POST", "/v1/worker/questions", {"question": "Now?", "choices": ["a", {"b": 1}]})
+    choices = ["a", {"b": 1}, {"value": "c", "label": "See", "danger": True}]
+    body = {"title": "Now", "question": TYPESET, "choices": choices, "comment": True}
+    asked = swarm.call(handle, "POST", "/v1/worker/questions", body)
     form = swarm.ask("A form?", answer_schema=SCHEMA)
     text = swarm.ask("Words?")
     swarm.close()
@@ -65,7 +68,7 @@ def test_axe_finds_nothing(
     console.sign_in(swarm.root_key)
     console.expect_live()
     shown = {
-        f"inbox/{choices}": ".choices",
+        f"inbox/{choices}": ".typeset table",
         f"inbox/{form}": ".form input",
         f"inbox/{text}": ".answer textarea",
         "inbox": ".question-row, .question",
