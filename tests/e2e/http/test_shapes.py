@@ -41,8 +41,8 @@ async def test_a_new_task_is_complete(node: Node) -> None:
     task = reply.json()
     assert reply.headers["Location"] == f"{OP}/tasks/{task['id']}"
     assert reply.headers["ETag"] == '"1"'
-    # Only an item of a list may be a preview.
-    assert task.keys() == Task.model_fields.keys() - {"cut"}
+    # Only an item of a list may be a preview, and only a settled task has the instant.
+    assert task.keys() == Task.model_fields.keys() - {"cut", "settled_at"}
     assert task["spec"] == {"agent": "a", "initial_directive": "d"}
     assert (task["status"], task["attempt"], task["suspended_on"], task["last_result"]) == ("pending", 0, [], None)
     assert task["labels"] == {"team": "x"}

@@ -12,6 +12,7 @@ from app.domain.access import Role
 from app.domain.attempts import Attempt, Dispatched, DispatchOutcome, Outcome, Reason, WorkerPayload
 from app.domain.events import Event, EventKind
 from app.domain.json import Json
+from app.domain.nodes import Node, NodeState
 from app.domain.outputs import LateResult, Output, OutputType
 from app.domain.questions import Question, QuestionStatus
 from app.domain.sessions import OperatorKind, Session
@@ -177,6 +178,7 @@ VIEWS: dict[str, tuple[type[BaseModel], list[tuple[Any, ...]], list[tuple[Any, .
         [(NamespaceSummary(name="n", keys=1, tasks={"pass": 1}, open_questions=1, oldest_open_at=1),)],
         [(NamespaceSummary(name="n", keys=0, tasks={}, open_questions=0, oldest_open_at=None),)],
     ),
+    "node": (server.Node, [(NodeState(most(Node), True),)], [(NodeState(least(Node), False),)]),
     "switch_of_all": (server.LoopSwitch, [(Switches(RUNNING, PAUSED),)], [(Switches(RUNNING, RUNNING),)]),
     "loop": (server.LoopState, [(Switches(PAUSED, PAUSED),)], [(Switches(RUNNING, RUNNING),)]),
     "why": (tasks.Why, [({"task_id": "T", "status": "pass", "summary": "s", "chain": [LINK]},)], []),
