@@ -218,9 +218,9 @@ class _Listener(uvicorn.Server):
         quiet_garbage_collector()
         pidfile.write(self._server.settings.data_dir, self._server.base_url, self._server.identity)
         settings = self._server.settings
-        _log.info("listening", url=self._server.base_url, data=str(settings.data_dir))
         if settings.root_key is None and settings.root_key_path.exists():
             _log.info("console", url=f"{self._server.base_url}/console", key_file=str(settings.root_key_path))
+        _log.info("listening", url=self._server.base_url, data=str(settings.data_dir))
 
     async def on_tick(self, counter: int) -> bool:
         """Return whether to exit, and keep the headers that uvicorn would set to those of this moment."""

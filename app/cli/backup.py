@@ -22,6 +22,7 @@ from app.bootstrap import pidfile, private_files
 from app.cli import command_records, database
 from app.cli.endpoint import ConfigFile, DatabaseUrl, DataDir, settings_of
 from app.cli.exits import EXIT_MISUSED, CommandFailed
+from app.cli.progress import progress
 from app.config import DATABASE_FILE, KEYS_FILE, ROOT_KEY_FILE, Settings
 from app.domain.clock import system_clock, to_rfc3339
 from app.domain.redaction import redact
@@ -52,7 +53,8 @@ def backup(
         # The directory is new and private, so that nobody can have placed a file in it.
         with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=".swarmhold-backup-") as name:
             folder = Path(name)
-            _collect(settings, folder)
+            with progress("Copying the database"):
+                _collect(settings, folder)
             _pack(folder, folder / PARTIAL)
             (folder / PARTIAL).rename(target)
     except OSError as error:
@@ -63,9 +65,11 @@ def backup(
 def _pack(folder: Path, archive_path: Path) -> None:
     members = sorted(folder.iterdir())
     with os.fdopen(private_file.create(archive_path), "wb") as file:
-        with tarfile.open(fileobj=file, mode="w") as archive:
+        total = sum(path.stat().st_size for path in members)
+        with tarfile.open(fileobj=file, mode="w") as archive, progress("Writing the archive", total=total) as advance:
             for path in members:
                 archive.add(path, arcname=path.name, filter=_private_member)
+                advance(path.stat().st_size)
         file.flush()
         os.fsync(file.fileno())
 
@@ -131,9 +135,11 @@ def restore(
     private_files.open_data_directory(settings)
     with tempfile.TemporaryDirectory(dir=settings.data_dir, prefix=".restore-") as made:
         folder = Path(made)
-        age_s = _unpack(source, folder)
+        with progress("Reading the archive"):
+            age_s = _unpack(source, folder)
         if database.is_postgres(settings):
-            _load(settings, folder / DUMP, age_s)
+            with progress("Loading the database"):
+                _load(settings, folder / DUMP, age_s)
         else:
             _leap_cursors(folder / DATABASE_FILE, age_s)
             _place(folder / DATABASE_FILE, database.database_file(settings))

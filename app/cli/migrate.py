@@ -10,6 +10,7 @@ from app.cli import database
 from app.cli.endpoint import AsJson, ConfigFile, DatabaseUrl, DataDir, settings_of
 from app.cli.exits import CommandFailed
 from app.cli.output import print_json
+from app.cli.progress import progress
 from app.config import Settings
 
 Check = Annotated[bool, typer.Option("--check", help="Change nothing; fail when the database is not up to date.")]
@@ -30,7 +31,8 @@ def migrate(
     if check and before != head:
         raise CommandFailed(f"The database is at version {before or 'none'}, the newest is {head}.")
     if before != head:
-        database.change(settings, "migrate", lambda _: None)
+        with progress("Migrating the database"):
+            database.change(settings, "migrate", lambda _: None)
     if as_json:
         print_json({"before": before, "after": head})
     else:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -318,3 +319,12 @@ def test_completion_knows_the_commands(swarmhold: Command, node: ServerProcess, 
 
     assert "swarmhold" in script.stdout
     assert "tasks" in completed.stdout
+
+
+def test_long_work_shows_its_progress_on_a_terminal(swarmhold: Command, node: ServerProcess, tmp_path: Path) -> None:
+    """And nowhere else: a script's standard error stays empty."""
+    with Terminal([SWARMHOLD, "backup", str(tmp_path / "one.tar")], env=surroundings(node)) as terminal:
+        terminal.see("Copying the database")
+        terminal.see("Writing the archive")
+        assert terminal.wait() == 0
+    assert swarmhold("backup", str(tmp_path / "two.tar")).stderr == ""
