@@ -2,8 +2,8 @@
 
 The application runs under `valgrind --tool=callgrind` (Debian's package `valgrind`), called without sockets. Time
 stands nearly still for it, since valgrind is fifty times slower than the machine: otherwise leases would need renewal
-at every call, and every operation would be logged as slow. `--write` makes the counts the committed ones, which the
-next runs are compared with.
+at every call, and every operation would be logged as slow. `--write` makes the counts the committed ones of this
+build of Python, which its next runs are compared with.
 """
 
 from __future__ import annotations
@@ -255,13 +255,14 @@ def main(arguments: Sequence[str]) -> None:
         _child(Path(arguments[1]))
         return
     committed = json.loads(COMMITTED.read_text()) if COMMITTED.exists() else {}
-    counts = measure()
-    print(f"{python_build()}; committed: {committed.get('build', 'nothing')}")
+    build, counts = python_build(), measure()
+    known = committed.get(build, {})
+    print(f"{build}; committed: {', '.join(committed) or 'nothing'}")
     for step, count in counts.items():
-        before = committed.get(step)
+        before = known.get(step)
         print(f"{step:10} {count:>12,}" + (f" {before:>12,} {count / before - 1:+.1%}" if before else ""))
     if "--write" in arguments:
-        COMMITTED.write_text(json.dumps({"build": python_build(), **counts}, indent=2) + "\n")
+        COMMITTED.write_text(json.dumps({**committed, build: counts}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

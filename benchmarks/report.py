@@ -18,7 +18,10 @@ RESULTS = Path(__file__).parent / "results.md"
 
 def python_build() -> str:
     """Return the version of the running Python, and whether it was built with optimisation (some 10 % faster)."""
-    optimised = "--enable-optimizations" in str(sysconfig.get_config_var("CONFIG_ARGS"))
+    configured = "--enable-optimizations" in str(sysconfig.get_config_var("CONFIG_ARGS"))
+    # Debian and Ubuntu optimise theirs by a target of the makefile, which the configuration does not show.
+    packaged = sys.base_prefix == "/usr" and Path("/etc/debian_version").exists()
+    optimised = configured or packaged
     return f"Python {platform.python_version()} ({'optimised' if optimised else 'not optimised'} build)"
 
 
@@ -40,7 +43,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def write(rows: Sequence[Row]) -> None:
-    """Write `results.md` with the machine, the versions and the rows."""
+    """Write `results.md` with the machine, the versions and the rows; the sections behind them stay."""
     libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
     text = f"""# Results
 
@@ -52,5 +55,7 @@ and the counts of `make bench-instructions`.
 
 {table(rows)}
 """
-    RESULTS.write_text(text)
+    before = RESULTS.read_text() if RESULTS.exists() else ""
+    _, heading, rest = before.partition("\n## ")
+    RESULTS.write_text(text + heading + rest)
     sys.stdout.write(text)
