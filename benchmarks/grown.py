@@ -70,6 +70,7 @@ class Copies:
                     f"FROM copies, {table} AS row WHERE row.{owner} = ?"
                 )
                 self._db.execute(sql, (count, task_id))
+            self._db.execute(_INDEXED)
         self._db.close()
 
     def _value(self, fresh: str | None, name: str) -> str:
@@ -81,6 +82,10 @@ class Copies:
 
 
 _SERIES = "WITH RECURSIVE copies(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM copies WHERE n < ?)"
+
+_INDEXED = """UPDATE meta SET value = '{"cursor":' || (SELECT max(cursor) FROM events) || ',"before":null}'
+WHERE name = 'indexed'"""
+"""The copies count as searched for words already: the server would index them while it is measured."""
 
 _OWN = {
     "tasks": {"id": "T"},
@@ -160,7 +165,7 @@ async def measure() -> list[Row]:
         worst = max(slower, key=lambda name: slower[name])
         what = f"hot requests on {FINISHED:,} finished tasks, {FINISHED * 10:,} events and {QUESTIONS:,} open questions"
         each = ", ".join(f"{name} {ratio:.2f}" for name, ratio in slower.items())
-        rows.append(Row(what, f"{slower[worst]:.2f} × ({worst})", f"one of 100 tasks: {each}", "≤ 1.5 ×"))
+        rows.append(Row(what, f"{slower[worst]:.2f} × ({worst})", f"one of 100 tasks: {each}", "≤ 1.2 ×"))
         task_id = await _made(live, _start_one)
         Copies(Path(live, "swarmhold.db"), series="0").make(task_id, LIVE)
         begin = time.perf_counter()

@@ -101,15 +101,18 @@ async def _each(items: Sequence[Any], step: Step) -> list[Any]:
     return [results[index] for index in range(len(items))]
 
 
-async def _run(mark: Mark) -> None:
-    """Start a server, and carry out every step to warm up and once more between marks."""
+async def run(mark: Mark, *, database_url: str | None = None) -> None:
+    """Start a server, by default on SQLite, and carry out every step to warm up and once more between marks."""
     from app.bootstrap.server import Server, quiet_garbage_collector
     from app.config import load
     from app.engine import gaps, indexing
 
     gaps.TICK_S = indexing.SHORTEST_PAUSE_S = indexing.LONGEST_PAUSE_S = LONG_S
     with tempfile.TemporaryDirectory(prefix="swarmhold-instructions-") as folder:
-        settings = load(flags={"data_dir": Path(folder)}, environ={}).settings
+        flags: dict[str, Any] = {"data_dir": Path(folder)}
+        if database_url is not None:
+            flags["database_url"] = database_url
+        settings = load(flags=flags, environ={}).settings
         server = Server.build(settings, port=7777)
         await server.start()
         quiet_garbage_collector()
@@ -188,7 +191,7 @@ def _child(folder: Path) -> None:
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(mark))
+        runner.run(run(mark))
 
 
 def measure() -> dict[str, int]:

@@ -75,7 +75,7 @@ def _running(command: list[str], url: str, probe: str, data_dir: Path, env: dict
 
 
 def _wait_until_up(url: str) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         try:
             urllib.request.urlopen(url, timeout=1)  # noqa: S310 - our own server

@@ -241,11 +241,17 @@ class Rows(Generic[R]):
         *where: ColumnElement[bool] | sa.TextClause,
         order: tuple[Any, ...] = (),
         limit: bool = False,
+        lock: bool = False,
     ) -> Search[R]:
-        """Prepare a search: conditions on `self.table.c` with `sa.bindparam`s; `limit` adds a parameter `limit`."""
+        """Prepare a search: conditions on `self.table.c` with `sa.bindparam`s; `limit` adds a parameter `limit`.
+
+        `lock` locks the rows found until the transaction ends.
+        """
         clause = self._select.where(*where).order_by(*order)
         if limit:
             clause = clause.limit(sa.bindparam("limit"))
+        if lock:
+            clause = clause.with_for_update()
         return Search(self.codec, Statement(clause))
 
     def _one(self, rows: list[tuple[Any, ...]]) -> R | None:

@@ -48,7 +48,11 @@ ALLOWED_ON_DESCENDANTS = frozenset({Verb.READ_TASK_STATE, Verb.POLL_TASK, Verb.C
 """What a worker may do to descendants of its own task, if its scope has the verb."""
 
 _H, _T = schema.handles.c, schema.tokens.c
-_HANDLE = Statement(sa.select(_H.task_id).where(_H.digest == sa.bindparam("key")))
+_LOCK_BY_HANDLE = Statement(
+    sa.select(schema.tasks.c.id)
+    .where(schema.tasks.c.id == sa.select(_H.task_id).where(_H.digest == sa.bindparam("key")).scalar_subquery())
+    .with_for_update()
+)
 # Names without their table's where that is possible: the driver hashes the whole statement at each execution.
 _AMBIGUOUS = {*TASKS.codec.names, "digest"} & {*ATTEMPTS.codec.names, "created_at"} | {"task_id"}
 _TASK_AND_ATTEMPT: list[sa.ColumnElement[Any]] = [
@@ -131,9 +135,7 @@ def authenticate(state: State, presented: Presented, *, consume: bool = True) ->
 def _rows_by_handle(state: State, presented: Digest, *, lock: bool) -> WorkerRows:
     """Return the handle's caller, task and attempt, read under the task's lock if `lock`."""
     if lock and state.db.dialect != "sqlite":
-        found = _by_digest(state, _HANDLE, presented.text)
-        if found:
-            TASKS.lock(state.db, found[0][0])
+        _by_digest(state, _LOCK_BY_HANDLE, presented.text)
     # Behind the lock: a statement that waits for one row may show the others as they were before.
     rows = _by_digest(state, _ROWS_BY_HANDLE, presented.text)
     if not rows:

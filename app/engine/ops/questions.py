@@ -43,9 +43,12 @@ from app.spawning.ports import LayerRegistry
 from app.state import schema
 from app.state.state import State
 from app.state.statements import Statement
-from app.state.tables import ATTEMPTS, QUESTIONS, SESSIONS
+from app.state.tables import ATTEMPTS, QUESTIONS, SESSIONS, TASKS
 
 _Q = schema.questions.c
+_TASK_OF_QUESTION = TASKS.search(
+    schema.tasks.c.id == sa.select(_Q.task_id).where(_Q.key == sa.bindparam("key")).scalar_subquery(), lock=True
+)
 _OPEN = (_Q.namespace == sa.bindparam("of_namespace"), _Q.status == QuestionStatus.OPEN.value)
 _COUNT_ADDRESSED = Statement(sa.select(sa.func.count()).where(*_OPEN, _Q.bridge_id == sa.bindparam("of_bridge")))
 _COUNT_UNADDRESSED = Statement(sa.select(sa.func.count()).where(*_OPEN, _Q.bridge_id.is_(None)))
@@ -108,13 +111,10 @@ def _bridge_of(state: State, caller: Caller, attempt: Attempt | None) -> str | N
 
 
 def locked(state: State, caller: Caller, key: str) -> tuple[Task, Question]:
-    """Return the question with its task locked; the question is read again under that lock."""
-    found = QUESTIONS.get(state.db, key)
-    if found is None or not reaches(caller, found.namespace):
-        raise ResumeKeyNotFound(key)
-    task = lock_task(state, found.task_id, caller)
-    question = QUESTIONS.get(state.db, key)
-    if question is None:
+    """Return the question with its task locked; the question is read under that lock."""
+    task = _TASK_OF_QUESTION.first(state.db, key=key)
+    question = None if task is None or not reaches(caller, task.namespace) else QUESTIONS.get(state.db, key)
+    if task is None or question is None:
         raise ResumeKeyNotFound(key)
     return task, question
 

@@ -1,7 +1,8 @@
 """PostgreSQL connections, driven through psycopg's libpq layer.
 
 Psycopg's cursors cost twice as much per statement as these calls, and its pipeline mode more than it saves on a short
-network path; so each statement is prepared once per connection, and its cells are decoded here.
+network path; so each statement is prepared once per connection, and its cells are decoded here. Each wait for an answer
+costs as much as a small statement, so BEGIN goes out with the first one.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class PostgresConnection:
     dialect: Dialect = "postgresql"
     last_row_id = 0
 
-    __slots__ = ("_driver", "_pg", "_prepared", "feed_offset", "ids", "keepalive", "reading")
+    __slots__ = ("_begin", "_driver", "_escape", "_pg", "_prepared", "feed_offset", "ids", "keepalive", "reading")
 
     def __init__(self, url: str, ids: IdSource, *, lock_timeout_ms: int, keepalive: Keepalive | None = None) -> None:
         """Connect. Raises StoreUnavailable."""
@@ -84,6 +85,8 @@ class PostgresConnection:
         except psycopg.Error as error:
             raise StoreUnavailable(f"PostgreSQL: {_line(str(error))}") from error
         self._pg = self._driver.pgconn
+        self._escape = pq.Escaping(self._pg).escape_literal
+        self._begin = b""  # what goes out with the first statement
         self._prepared: dict[str, tuple[bytes, list[Callable[[bytes], Any]]]] = {}
         self.ids = ids
         self.feed_offset = 0
@@ -117,15 +120,18 @@ class PostgresConnection:
     def begin(self, *, no_wait: bool = False) -> None:
         """Start a transaction that may write; with `no_wait` a locked row is an error at once."""
         self.reading = False
-        self._simple(_BEGIN_NO_WAIT if no_wait else _BEGIN)
+        self._begin = _BEGIN_NO_WAIT if no_wait else _BEGIN
 
     def begin_reading(self) -> None:
         """Start a read-only transaction on a snapshot."""
         self.reading = True
-        self._simple(_BEGIN_READING)
+        self._begin = _BEGIN_READING
 
     def commit(self) -> None:
         """Commit. Raises CommitUnknown when the connection breaks meanwhile, unless the transaction only read."""
+        if self._begin:
+            self._begin = b""  # no statement was run
+            return
         try:
             result = self._simple(b"COMMIT")
         except ConnectionLost as error:
@@ -137,6 +143,7 @@ class PostgresConnection:
 
     def rollback(self) -> None:
         """Roll the transaction back, if there is one. Raises ConnectionLost."""
+        self._begin = b""
         if self._pg.transaction_status != pq.TransactionStatus.IDLE:
             self._simple(b"ROLLBACK")
 
@@ -165,8 +172,12 @@ class PostgresConnection:
     def _run(self, sql: str, args: tuple[Any, ...]) -> tuple[Any, list[Callable[[bytes], Any]]]:
         name, decoders = self._prepared.get(sql) or self._prepare(sql)
         cells: Any = [_encode(arg) for arg in args]
+        begin, self._begin = self._begin, b""
         try:
-            result = self._pg.exec_prepared(name, cells)
+            if begin:
+                result = self._pg.exec_(b"%s; %s" % (begin, self._execution(name, cells)))
+            else:
+                result = self._pg.exec_prepared(name, cells)
         except psycopg.OperationalError as error:
             raise ConnectionLost(_line(str(error))) from error
         if result.status == pq.ExecStatus.TUPLES_OK:
@@ -175,6 +186,11 @@ class PostgresConnection:
         elif result.status != pq.ExecStatus.COMMAND_OK:
             raise self._error_of(result)
         return result, decoders
+
+    def _execution(self, name: bytes, cells: list[bytes | None]) -> bytes:
+        """Return a prepared statement with its parameters as SQL."""
+        values = b", ".join([b"NULL" if cell is None else self._escape(cell) for cell in cells])
+        return b"EXECUTE %s(%s)" % (name, values) if cells else b"EXECUTE " + name
 
     def _prepare(self, sql: str) -> tuple[bytes, list[Callable[[bytes], Any]]]:
         name = b"s%d" % len(self._prepared)

@@ -39,7 +39,7 @@ async def cut(
 
 async def _broken(proxy: CuttingProxy, call: Awaitable[object]) -> None:
     """Commit the call but break its connection before the acknowledgement; reads are not affected."""
-    proxy.cut_at(b"COMMIT", after=True, behind=b"BEGIN\0")
+    proxy.cut_at(b"COMMIT", after=True, behind=b"BEGIN; EXECUTE")
     with pytest.raises(StoreUnavailable) as failure:
         await call
     assert failure.value.unsure
