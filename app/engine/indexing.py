@@ -19,10 +19,10 @@ from app.state.state import State
 
 R = TypeVar("R")
 
-SHORTEST_PAUSE_S = 0.25
-REST = 15
-"""How many times longer than its work it pauses: it takes about a sixteenth of the time, however busy the server is."""
-LONGEST_PAUSE_S = 10.0
+SHORTEST_PAUSE_S = 1.0
+REST = 31
+"""How many times longer than its work it pauses: it takes a thirtieth of the time at most, however busy the server."""
+LONGEST_PAUSE_S = 120.0
 AFTER_FAULT_S = 5.0
 
 _log = structlog.get_logger(__name__)
