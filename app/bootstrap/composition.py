@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any, cast
 
 import structlog
@@ -15,10 +16,10 @@ from app.bus.opening import choose_bus
 from app.config import Settings
 from app.config.conflicts import is_loopback
 from app.domain.access import RoleVerbGate
-from app.domain.clock import system_clock
 from app.domain.handles import HandleMint
 from app.domain.tokens import TokenSigner
 from app.engine.engine import Engine
+from app.engine.gaps import machine_clocks
 from app.engine.parts import Parts
 from app.http.hosts import names_of
 from app.http.settings import HttpSettings
@@ -29,7 +30,7 @@ from app.spawning.layers import load_layers, shipped_layers
 from app.spawning.outbound.settings import SenderSettings
 from app.spawning.outbound.webhooks import WebhookSender
 from app.spawning.plugins import PluginProblem
-from app.state.opening import open_store
+from app.state.opening import clock_of, open_store
 from app.state.postgres.keepalive import Keepalive
 
 _log = structlog.get_logger(__name__)
@@ -52,13 +53,16 @@ def build_engine(settings: Settings, keyring: Keyring, *, base_url: str | None =
         problems = [*problems, *catalog.load_entry_points()]
     _log_skipped(problems)
     url, keepalive_timeout, seal = settings.store_url, settings.database_keepalive_timeout, keyring.seal()
+    clock = clock_of(url)
     bus_url = None if settings.bus_url is None else settings.bus_url.get_secret_value()
     return Engine(
         Parts(
             cfg=cfg,
-            open_store=lambda: open_store(url, policy=cfg.hold, keepalive_timeout=keepalive_timeout, seal=seal),
+            open_store=lambda: open_store(
+                url, clock=clock, policy=cfg.hold, keepalive_timeout=keepalive_timeout, seal=seal
+            ),
             bus=choose_bus(url, bus_url, Keepalive(keepalive_timeout).options()),
-            signer=TokenSigner(keyring.signing),
+            signer=TokenSigner(keyring.signing, clock=clock),
             mint=HandleMint(keyring.digests, length=settings.handle_length),
             seal=seal,
             gate=RoleVerbGate(),
@@ -71,7 +75,8 @@ def build_engine(settings: Settings, keyring: Keyring, *, base_url: str | None =
             ),
             catalog=catalog,
             registries=registries,
-            clock=system_clock,
+            clock=clock,
+            machine_clocks=partial(machine_clocks, clock),
             webhook_sender=_webhook_sender(settings.webhooks),
         )
     )

@@ -45,6 +45,8 @@ _SWITCH_S = 0.001
 within one request."""
 _DRAIN_S = 1.0
 """How long parked requests and WebSockets have to finish before their connections are closed."""
+_MARK_S = 1.0
+"""How long it may take to record that this node is being stopped."""
 _CLOSE_MARGIN_S = 0.5
 _COLLECT_AFTER = 10_000
 """New objects beyond which garbage is collected: a request makes few cycles."""
@@ -162,13 +164,24 @@ class Server:
         """End parked requests, and wait briefly until streams and WebSockets have closed."""
         self._stop_by = asyncio.get_running_loop().time() + self.settings.shutdown_grace.total_seconds()
         self.application.drain()
-        marking = asyncio.create_task(self.engine.nodes.drain())
         with suppress(TimeoutError):
             async with asyncio.timeout(min(_DRAIN_S, _connections_grace(self.settings) / 2)):
                 # These counts have no event to wait for; this runs once, for milliseconds.
                 while self.application.context.holds.parked or self.sockets.count:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
-                await marking
+
+    async def serve_on(self) -> None:
+        """Say that this node is not ready any more, and serve until those who send requests know it.
+
+        Only where there are other nodes to which they can go.
+        """
+        nodes = self.engine.nodes
+        drain_s = self.settings.cluster.drain_ms / 1000 if nodes.has_others else 0.0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_MARK_S + drain_s):
+                await nodes.drain()
+                _log.info("draining", seconds=drain_s)
+                await asyncio.sleep(drain_s)
 
     def reload_keys(self) -> None:
         """Read the key ring from its file again, after a rotation."""
@@ -229,7 +242,8 @@ class _Listener(uvicorn.Server):
         return ends
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop accepting, end parked requests, then close the connections."""
+        """Go on serving for a while, stop accepting, end parked requests, then close the connections."""
+        await self._server.serve_on()
         for listening in self.servers:
             listening.close()
         for listening in sockets or ():

@@ -165,6 +165,7 @@ SCHEMA = Schema(
             bounds={
                 "heartbeat_ms": Field(ge=0.1, le=300),
                 "lease_ms": Field(ge=0.2, le=600),
+                "drain_ms": Field(ge=0, le=600),
                 "node_url": _URL,
             }
         ),

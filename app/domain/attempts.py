@@ -86,6 +86,7 @@ class Attempt(NamedTuple):
     `scope` lists the verbs that its worker may use, None all of its role; its credential ends at `credential_ends_at`
     whatever is renewed. `gates` lists the spawn hooks that have to agree to it. `further_keys` are the API keys with
     which attempts above its own were claimed.
+    `waits_for` names what its next step needs, registered on some node, while it has no owner.
     """
 
     task_id: str
@@ -139,6 +140,7 @@ class Attempt(NamedTuple):
     gates: Json | None = None
     further_keys: str | None = None
     final_seq: int | None = None
+    waits_for: str | None = None
 
     @property
     def keys(self) -> frozenset[str]:

@@ -24,6 +24,12 @@ def system_clock() -> Instant:
     return time.time_ns() // 1_000_000
 
 
+def running_ms() -> int:
+    """Return a monotonic clock in milliseconds, which counts the machine's sleep where the system has such a one."""
+    boot_clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return (time.monotonic_ns() if boot_clock is None else time.clock_gettime_ns(boot_clock)) // 1_000_000
+
+
 def to_datetime(instant: int) -> datetime:
     """Return the aware UTC datetime of `instant`.
 

@@ -26,7 +26,8 @@ class Webhook(NamedTuple):
     """One row of `webhooks`.
 
     Every event up to `cursor` was delivered or filtered out; `kinds` is a list, None means all kinds. `epoch` grows
-    when somebody moves, pauses or resumes it, so that a delivery in progress does not undo that. `failing_since`,
+    when somebody moves, pauses or resumes it, or another node delivers from now on (`node`), so that a delivery in
+    progress does not undo that. `failing_since`,
     `failures`, `next_at` and `last_error` describe the failures since the last success; `delivered` counts events.
     """
 
@@ -48,6 +49,7 @@ class Webhook(NamedTuple):
     created_by: str
     namespace: int
     key_id: str | None
+    node: str | None = None
 
     def wants(self, event: Event) -> bool:
         """Return whether the event is of its namespace, or everybody's, and of one of its kinds."""

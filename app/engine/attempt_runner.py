@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -25,16 +25,20 @@ from app.domain.outputs import OutputEvent, OutputType
 from app.domain.redaction import describe, printable
 from app.domain.tasks import Task
 from app.domain.tokens import CapToken
-from app.engine.ops import attempts, finals, leases, outputs, settling
+from app.engine.ops import attempts, finals, leases, outputs, recovery, settling
 from app.engine.ops.rules import EngineCfg
 from app.engine.retrying import retry_while_busy
 from app.engine.transactions import Transactions
+from app.spawning.backends.protocols import HeldElsewhere, steps_done
 from app.spawning.ports import Exit, Job, LayerRegistry, SpawnFailed, SpawnRefused, Worker
 from app.spawning.stack import ActiveStack
 from app.state.state import State
 from app.state.tables import ATTEMPTS
 
 R = TypeVar("R")
+
+_STOPPED = "stopped"
+"""The name of the step that stops the worker of an attempt which is over."""
 
 _WORKER_IS_GONE = (Reason.FINAL, Reason.WORKER_FAILED, Reason.SPAWN_FAILED, Reason.REFUSED)
 """Reasons after which no worker has to be stopped: it ended by itself, or there was none."""
@@ -151,6 +155,14 @@ class AttemptControl:
 
         await self.transact("held_long", run)
 
+    async def hand_over(self, held: HeldElsewhere) -> None:
+        """Give the attempt up, in whatever phase it is, to the node that has what its next step needs."""
+        key, epoch, done = (self.task_id, self.number), self.epoch, held.done
+        release = partial(recovery.hand_over, epoch=epoch, waits_for=held.name, done=done)
+        call = partial(self._parts.transactions.run, "hand_over", lambda state: release(state, *key))
+        await self.retry(call, doing="hand_over")
+        _log.info("attempt_handed_over", waits_for=held.name)
+
     async def ended(self) -> None:
         """Wait until the attempt is no longer live, or another server process has taken it over."""
         topics, hold_s = (f"attempt:{self.task_id}",), self._parts.cfg.longest_hold_ms / 1000
@@ -180,11 +192,15 @@ class AttemptRunner:
     async def run(self) -> None:
         """Run the attempt to its end. Every way out settles it, but cancelling, which leaves it to the next runner."""
         with structlog.contextvars.bound_contextvars(task_id=self._job.task_id, attempt=self._job.attempt):
-            if self._phase is Phase.FINISHING:
-                await self._stop_orphan()
-            else:
-                await self._run_live()
-            await self._run_steps_after()
+            try:
+                if self._phase is not Phase.FINISHING:
+                    await self._run_live()
+                elif _STOPPED not in steps_done(self._job):
+                    await self._stop_orphan()
+                with _stopped_before():
+                    await self._run_steps_after()
+            except HeldElsewhere as held:
+                await self._control.hand_over(held)
 
     async def _run_live(self) -> None:
         ended = asyncio.ensure_future(self._control.ended())
@@ -336,10 +352,22 @@ class AttemptRunner:
         await self._control.retry(partial(self._parts.transactions.run, "finish", finish), doing="finish")
 
 
+@contextmanager
+def _stopped_before() -> Generator[None]:
+    """Let the next node know that the worker needs not to be stopped again, if there is one."""
+    try:
+        yield
+    except HeldElsewhere as held:
+        held.done.add(_STOPPED)
+        raise
+
+
 def _exit_of(joining: asyncio.Future[Exit]) -> Exit:
     if joining.cancelled():
         return Exit(detail="waiting for the worker was cancelled from within")
     error = joining.exception()
+    if isinstance(error, HeldElsewhere):
+        raise error
     return joining.result() if error is None else Exit(detail=describe(error))
 
 

@@ -17,10 +17,13 @@ from app.engine.ops import cancelling, revoking
 from app.engine.retrying import retry_while_busy
 from app.engine.transactions import Transactions
 from app.state.state import State
+from app.state.tables import try_lock_meta
 
 R = TypeVar("R")
 
 LONGEST_WAIT_S = 3600.0
+WHILE_TAKEN_S = 0.05
+"""Pause while another node carries out a batch of the same work."""
 
 
 class Batches:
@@ -43,7 +46,7 @@ class Batches:
             await self.finish(id)
 
     async def run(self) -> None:
-        """Finish what is unfinished, also of an earlier server process. Runs until cancelled."""
+        """Finish what is unfinished, also of other nodes. Runs until cancelled."""
         topics = (cancelling.TOPIC,)
         try:
             while True:
@@ -73,38 +76,45 @@ class Batches:
     async def _run_session(self, session_id: str) -> None:
         after: str | None = ""
         while after is not None:
-            after = await self._write(
-                "cancel_descendants", partial(cancelling.cancel_more_of, session_id=session_id, after=after)
-            )
+            batch = partial(cancelling.cancel_more_of, session_id=session_id, after=after)
+            after = await self._write("cancel_descendants", cancelling.mark_of(session_id), batch)
 
     async def _run_tree(self, task_id: str) -> None:
         """Cancel batch after batch until no task is left: a worker may have started another child meanwhile."""
-        look = partial(cancelling.left_below, task_id=task_id)
+        look, mark = partial(cancelling.left_below, task_id=task_id), cancelling.mark_of(task_id)
         by, ids, _ = await self._read("cancel_descendants", look)
         while by is not None:
             for at in range(0, len(ids), cancelling.BATCH):
-                await self._write(
-                    "cancel_descendants", partial(cancelling.cancel_all, ids=ids[at : at + cancelling.BATCH], by=by)
-                )
+                batch = partial(cancelling.cancel_all, ids=ids[at : at + cancelling.BATCH], by=by)
+                await self._write("cancel_descendants", mark, batch)
             by, ids, alive = await self._read("cancel_descendants", look)
             if not alive:
-                await self._write("cancel_descendants", partial(cancelling.finish, task_id=task_id))
+                await self._write("cancel_descendants", mark, partial(cancelling.finish, task_id=task_id))
                 return
 
     async def _run_revocation(self, id: str) -> None:
         """Revoke batch after batch until nothing is left: a descendant may have minted or dispatched meanwhile."""
-        before: list[revoking.Credential] = []
+        mark, before = revoking.mark_of(id), list[revoking.Credential]()
         while (left := await self._read("revoke_descendants", partial(revoking.left_below, id=id))) is not None:
             if left == before:
-                await self._write("revoke_descendants", partial(revoking.finish, id=id))
+                await self._write("revoke_descendants", mark, partial(revoking.finish, id=id))
                 return
             for at in range(0, len(left), revoking.BATCH):
-                batch = left[at : at + revoking.BATCH]
-                await self._write("revoke_descendants", partial(revoking.revoke_all, credentials=batch))
+                batch = partial(revoking.revoke_all, credentials=left[at : at + revoking.BATCH])
+                await self._write("revoke_descendants", mark, batch)
             before = left
 
     async def _read(self, doing: str, look: Callable[[State], R]) -> R:
         return await retry_while_busy(lambda: self._transactions.read(look, bulk=True), doing=doing)
 
-    async def _write(self, doing: str, batch: Callable[[State], R]) -> R:
-        return await retry_while_busy(lambda: self._transactions.run(doing, batch), doing=doing)
+    async def _write(self, doing: str, mark: str, batch: Callable[[State], R]) -> R:
+        """Carry out a batch as soon as no other node is at one of the same work."""
+
+        def claim_and_run(state: State) -> tuple[R] | None:
+            return (batch(state),) if try_lock_meta(state.db, mark) else None
+
+        while True:
+            done = await retry_while_busy(lambda: self._transactions.run(doing, claim_and_run), doing=doing)
+            if done is not None:
+                return done[0]
+            await asyncio.sleep(WHILE_TAKEN_S)

@@ -1,7 +1,8 @@
 """Delivery of events to webhooks: one task for each active webhook, in the order of the feed, at least once.
 
 A delivery is done when the receiver said so and the new cursor is committed; a server that dies in between sends the
-same events again. A receiver that fails holds up nobody but itself.
+same events again. A receiver that fails holds up nobody but itself. Of several nodes the one whose turn it is delivers;
+when it stops or dies another one takes the turn from the webhook's row.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from app.state.tables import WEBHOOKS
 _log = structlog.get_logger(__name__)
 
 AFTER_FAULT_S = 1.0
+TURNS_EVERY_S = 5.0
+"""How often a node looks without a hint for webhooks whose node has left."""
 LONGEST_RUN = feed.PAGE
 """How many unwanted events are skipped before the cursor of the last one is recorded."""
 
@@ -48,7 +51,9 @@ class Deliveries:
         names: Names,
         clock: Clock,
         poll_interval_s: float,
+        node: Callable[[], str],
     ) -> None:
+        self._node = node
         self._store = store
         self._events = events
         self._bus = bus
@@ -65,14 +70,15 @@ class Deliveries:
         try:
             while True:
                 subscription.clear()
-                self._begin(await retry_while_busy(self._read_active, doing="read_webhooks"))
-                await subscription.wait(self._poll_interval_s)
+                self._begin(await retry_while_busy(self._to_serve, doing="read_webhooks"))
+                await subscription.wait(min(self._poll_interval_s, TURNS_EVERY_S))
         finally:
             subscription.close()
             await self._end()
 
-    async def _read_active(self) -> list[Webhook]:
-        return await self._store.read(webhooks.active)
+    async def _to_serve(self) -> list[Webhook]:
+        node = self._node()
+        return await self._store.read(lambda state: webhooks.to_serve(state, node))
 
     def _begin(self, active: list[Webhook]) -> None:
         self._tasks = {id: task for id, task in self._tasks.items() if not task.done()}
@@ -89,8 +95,12 @@ class Deliveries:
                 await task
 
     async def _serve(self, webhook_id: str) -> None:
-        """Deliver to one webhook until it is paused or gone."""
+        """Deliver to one webhook until it is paused or gone, or another node does."""
         passed = _Passed()
+        take = partial(webhooks.take_turn, node=self._node(), webhook_id=webhook_id)
+        take_turn = partial(self._store.transact, "webhook_turn", take)
+        if not await retry_while_busy(take_turn, doing="take_webhooks_turn", webhook_id=webhook_id):
+            return
         await retry_while_busy(partial(self._rewind, webhook_id), doing="rewind_webhook", webhook_id=webhook_id)
         while True:
             try:
@@ -110,11 +120,11 @@ class Deliveries:
                 _log.warning("webhook_rewound", webhook_id=webhook_id, cursor=row.cursor)
 
     async def _step(self, webhook_id: str, passed: _Passed) -> bool:
-        """Send new events, or wait until there may be some. False when the webhook is paused or gone."""
+        """Send new events, or wait until there may be some. False when it is not this node's any more."""
         subscription = self._bus.subscribe(feed.TOPIC, webhooks.topic_of(webhook_id))
         try:
             row = await self._store.read(lambda state: WEBHOOKS.get(state.db, webhook_id))
-            if row is None or row.status is not WebhookStatus.ACTIVE:
+            if row is None or row.status is not WebhookStatus.ACTIVE or row.node != self._node():
                 return False
             if row.next_at is not None and row.next_at > self._clock():
                 await self._rest(row, row.next_at)

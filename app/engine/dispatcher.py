@@ -52,9 +52,9 @@ Key = tuple[str, int]
 
 
 class Dispatcher:
-    """Dispatches attempts, and owns those that run in this process. `node` names this process."""
+    """Dispatches attempts, and owns those that run in this process. `node` returns the id of this node."""
 
-    def __init__(self, parts: RunnerParts, *, catalog: SpawnerCatalog, bus: HintBus, node: str) -> None:
+    def __init__(self, parts: RunnerParts, *, catalog: SpawnerCatalog, bus: HintBus, node: Callable[[], str]) -> None:
         self._parts = parts
         self._transactions = parts.transactions
         self._cfg = parts.cfg
@@ -62,7 +62,12 @@ class Dispatcher:
         self._bus = bus
         self._running: dict[Key, asyncio.Task[None]] = {}
         self._preparing: set[asyncio.Task[Any]] = set()
-        self.node = node
+        self._node = node
+
+    @property
+    def node(self) -> str:
+        """The id of this node, which owns what it drives."""
+        return self._node()
 
     @property
     def layer_registry(self) -> LayerRegistry:
@@ -92,6 +97,10 @@ class Dispatcher:
         if self._preparing:
             await asyncio.wait(self._preparing, timeout=self._cfg.stop_grace_ms / 1000)
         await cancel_and_wait(self._preparing)
+        await self.end_running()
+
+    async def end_running(self) -> None:
+        """Cancel every running attempt, which is left to the next node. Workers that outlive the server go on."""
         await cancel_and_wait(self._running.values())
 
     # Dispatch

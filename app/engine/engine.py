@@ -18,7 +18,6 @@ import structlog
 from app.bus.local import LocalBus
 from app.domain.access import Role, RoleVerbGate, Verb
 from app.domain.attempts import DispatchOutcome, WorkerPayload
-from app.domain.ids import IdSource
 from app.domain.json import Json
 from app.domain.namespaces import DEFAULT
 from app.domain.outputs import Output, OutputEvent
@@ -47,6 +46,7 @@ from app.engine.parts import Parts, default_parts
 from app.engine.questions import Questions
 from app.engine.recovery import Recovery
 from app.engine.refusals import Refusals
+from app.engine.registrations import Registrations
 from app.engine.reports import Reports
 from app.engine.resources import Resources
 from app.engine.selections import Selections
@@ -90,8 +90,10 @@ class Engine:
         self.transactions = transactions = Transactions(
             store=store, bus=bus, feed=self.feed, signer=signer, mint=mint, gate=parts.gate, cfg=cfg
         )
-        self.gaps = GapMonitor(transactions, store=store, clocks=parts.machine_clocks)
-        transactions.on_expired(self.gaps.catch_up)
+        self.nodes = nodes = Nodes(transactions, store=store, bus=bus, clock=parts.clock, cfg=cfg)
+        self.gaps = GapMonitor(transactions, store=store, peers=nodes, clocks=parts.machine_clocks)
+        nodes.recorded_for_ms = lambda: self.gaps.recorded_for_ms
+        self.registrations = Registrations(transactions, registries=parts.registries, bus=bus, node=nodes.current)
         self.batches = batches = Batches(transactions)
         large = LargeReads(transactions)
         self.keys = keys = ApiKeys(transactions, batches=batches, mint=mint, gate=parts.gate)
@@ -100,7 +102,6 @@ class Engine:
         )
         self.refusals = Refusals(transactions, clock=parts.clock)
         self.namespaces = Namespaces(transactions)
-        self.nodes = Nodes(transactions, own_id=IdSource(clock=parts.clock).new("N"), bus=bus, cfg=cfg)
         self.sessions = Sessions(
             transactions,
             keys=keys,
@@ -113,7 +114,7 @@ class Engine:
         )
         self.tasks = Tasks(transactions, batches=batches, large=large, nodes=self.nodes.membership, cfg=cfg)
         self.attempts = Attempts(transactions, cfg)
-        self.listeners = listeners = Listeners(transactions, clock=parts.clock, node=self.nodes.own_id)
+        self.listeners = listeners = Listeners(transactions, clock=parts.clock, node=nodes.current)
         self.workers = Workers(transactions, keys=keys, mint=mint, layers=layers, listeners=listeners, cfg=cfg)
         self.resources = Resources(transactions, large)
         self.questions = Questions(transactions, layers=layers, cfg=cfg)
@@ -127,10 +128,10 @@ class Engine:
         runner_parts = RunnerParts(
             transactions=transactions, layers=layers, mint=mint, sign=self.credentials.sign, cfg=cfg
         )
-        self.dispatcher = Dispatcher(runner_parts, catalog=catalog, bus=bus, node=self.nodes.own_id)
+        self.dispatcher = Dispatcher(runner_parts, catalog=catalog, bus=bus, node=nodes.current)
         self.selections = Selections(transactions, dispatcher=self.dispatcher, cfg=cfg)
         self.indexing = Indexing(transactions, bus=bus, clock=parts.clock, poll_interval_s=cfg.poll_interval_ms / 1000)
-        self.recovery = Recovery(transactions, dispatcher=self.dispatcher, cfg=cfg)
+        self.recovery = Recovery(transactions, dispatcher=self.dispatcher, nodes=nodes, bus=bus, cfg=cfg)
         self.timers = Timers(transactions, gaps=self.gaps, dispatcher=self.dispatcher, layers=layers, clock=parts.clock)
 
     @classmethod
@@ -168,14 +169,15 @@ class Engine:
             if await self.transactions.run("seal_audit_log", audit.seal_before):
                 _log.info("audit_log_sealed")
             await self.nodes.join()
-            self._own(self.nodes.keep_alive())
+            self._own(self.nodes.run(self.dispatcher.end_running))
             await self.namespaces.learn()
             await self.gaps.begin()
             recovered = await self.recovery.recover()
             self._own(self.gaps.run())
             self._own(self.timers.run())
-            self._own(self.recovery.keep_searching())
+            self._own(self.recovery.run())
             self._own(self.batches.run())
+            self._own(self.registrations.run())
             self._own(self.refusals.run())
             if self.parts.webhook_sender is not None:
                 self._own(self._deliveries(self.parts.webhook_sender).run())
@@ -240,6 +242,7 @@ class Engine:
             names=self.namespaces.name,
             clock=self.parts.clock,
             poll_interval_s=self.cfg.poll_interval_ms / 1000,
+            node=self.nodes.current,
         )
 
     @property

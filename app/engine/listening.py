@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -35,7 +35,7 @@ class _Seen:
 class Listeners:
     """Counts the claims that wait here, by worker and queue. Nothing of it is part of a claim's transaction."""
 
-    def __init__(self, transactions: Transactions, *, clock: Clock, node: str) -> None:
+    def __init__(self, transactions: Transactions, *, clock: Clock, node: Callable[[], str]) -> None:
         self._transactions = transactions
         self._clock = clock
         self._node = node
@@ -74,7 +74,7 @@ class Listeners:
         changed = [row for row in self._rows(now) if self._is_news(row)]
         for start in range(0, len(changed), _AT_ONCE):
             rows = changed[start : start + _AT_ONCE]
-            await self._transactions.run("write_listeners", partial(listeners.write, node=self._node, rows=rows))
+            await self._transactions.run("write_listeners", partial(listeners.write, node=self._node(), rows=rows))
             for row in rows:
                 if (seen := self._seen.get(row[:4])) is not None:
                     seen.written = row

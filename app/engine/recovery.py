@@ -1,4 +1,4 @@
-"""Recovery: take over the attempts of dead server processes, and find those whose dispatch failed in doubt."""
+"""Recovery: claim the attempts that no living node drives, and find those whose dispatch failed in doubt."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from functools import partial
 
 import structlog
 
+from app.bus.port import HintBus
 from app.domain.attempts import Attempt, Phase
 from app.domain.errors import Busy, Conflict, NotFound
 from app.domain.redaction import describe
 from app.engine.dispatcher import Dispatcher
+from app.engine.nodes import Nodes
 from app.engine.ops import leases, recovery, settling
 from app.engine.ops.rules import EngineCfg
 from app.engine.retrying import retry_while_busy
@@ -22,8 +24,10 @@ SEARCH_AFTER_S = (0.5, 5.0, 60.0)
 """When to look after a commit whose outcome is unknown: the database may commit it until it drops the connection."""
 
 _PAGE = 500
+_BATCH = 50
+"""How many attempts one transaction claims at most."""
 _GOES_ON = (Phase.WAITING, Phase.HELD, Phase.FINISHING)
-"""Phases in which an attempt needs no worker of the dead process: it was not started yet, or has submitted."""
+"""Phases in which an attempt needs no worker of the node before: it was not started yet, or has submitted."""
 
 _log = structlog.get_logger(__name__)
 
@@ -31,21 +35,81 @@ _log = structlog.get_logger(__name__)
 class Recovery:
     """Finds attempts that have to be run and do not run, and has the dispatcher run or settle them."""
 
-    def __init__(self, transactions: Transactions, *, dispatcher: Dispatcher, cfg: EngineCfg) -> None:
+    def __init__(
+        self, transactions: Transactions, *, dispatcher: Dispatcher, nodes: Nodes, bus: HintBus, cfg: EngineCfg
+    ) -> None:
         self._transactions = transactions
         self._dispatcher = dispatcher
+        self._nodes = nodes
+        self._bus = bus
         self._cfg = cfg
+        self._look_every_s = cfg.cluster.heartbeat_ms / 2000
+        self._alone = False
 
     async def recover(self) -> int:
-        """Take over every attempt that a dead server process was running; return how many they were."""
-        await self._transactions.run("extend_leases", leases.extend_all, bulk=True)
-        count, position = 0, recovery.FIRST_PAGE
-        while page := await self._to_run(position):
-            await asyncio.gather(*(self._recover(found.task_id, found.attempt) for found in page))
-            count, position = count + len(page), recovery.position_of(page[-1])
+        """Claim every attempt that no living node drives; return how many they were. At the start of a node."""
+        await self._nodes.declare_gone()
+        await self._extend_if_alone()
+        return await self.claim_all()
+
+    async def _extend_if_alone(self) -> None:
+        """Let every lease begin anew if nobody is left who may have recorded heartbeats before this node did."""
+        was_alone, self._alone = self._alone, not await self._nodes.others_alive()
+        if self._alone and not was_alone:
+            await self._transactions.run("extend_leases", leases.extend_all, bulk=True)
+
+    async def run(self) -> None:
+        """Keep claiming, and searching after commits in doubt. Runs until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_claiming())
+            group.create_task(self._keep_searching())
+
+    async def _keep_claiming(self) -> None:
+        """Declare nodes dead whose lease is over, and claim what nobody drives. Runs for ever."""
+        subscription = self._bus.subscribe(recovery.TOPIC)
+        try:
+            while True:
+                subscription.clear()
+                try:
+                    await retry_while_busy(self._look, doing="claim_attempts")
+                except Exception:  # noqa: BLE001 - one failure must not end a loop that runs as long as the server
+                    _log.exception("claiming_failed")
+                await subscription.wait(self._look_every_s)
+        finally:
+            subscription.close()
+
+    async def _look(self) -> None:
+        if self._nodes.draining or self._nodes.fenced.is_set():
+            return
+        if await self._nodes.declare_dead():
+            await self._extend_if_alone()
+        if await self._transactions.read(lambda state: recovery.may_claim(state, self._dispatcher.node)):
+            await self.claim_all()
+
+    async def claim_all(self) -> int:
+        """Claim what nobody drives, batch after batch, and run it; return how many attempts they were."""
+        count, cfg = 0, self._cfg
+        claim = partial(recovery.claim, base_url=cfg.base_url, limit=_BATCH)
+        while claimed := await self._transactions.run(
+            "claim_attempts", lambda state: claim(state, self._dispatcher.node)
+        ):
+            _log.info("attempts_claimed", count=len(claimed))
+            await asyncio.gather(*(self._begin(attempt, job) for attempt, job in claimed))
+            count += len(claimed)
         return count
 
-    async def keep_searching(self) -> None:
+    async def _begin(self, attempt: Attempt, job: Job) -> None:
+        """Reap what does not outlive a node; then run the attempt, or settle it as lost."""
+        stack = self._dispatcher.rebuild(attempt).resolve(job.facts)
+        if not stack.spawner.outlives_server:
+            await self._reap(job, stack)
+        if stack.spawner.outlives_server or attempt.phase in _GOES_ON:
+            self._dispatcher.run(attempt, job, stack)
+            return
+        await self._lose(job.task_id, job.attempt)
+        await self._dispatcher.run_again(job.task_id, job.attempt)
+
+    async def _keep_searching(self) -> None:
         """After each commit whose outcome is unknown, look for attempts that it may have prepared. Runs for ever."""
         in_doubt = self._transactions.in_doubt
         while True:
@@ -59,36 +123,19 @@ class Recovery:
                     _log.exception("search_failed")
 
     async def run_undriven(self) -> None:
-        """Run attempts of this process that have no driver: their dispatch failed in doubt whether it was committed."""
+        """Run attempts of this node that have no driver: their dispatch failed in doubt whether it was committed."""
         position = recovery.FIRST_PAGE
-        while page := await self._to_run(position):
+        while page := await self._driven_here(position):
             for found in page:
                 await self._dispatcher.run_again(found.task_id, found.attempt)
             position = recovery.position_of(page[-1])
 
-    async def _to_run(self, after: recovery.Position) -> list[Attempt]:
-        return await self._transactions.read(lambda state: recovery.to_drive(state, after, _PAGE), bulk=True)
-
-    async def _recover(self, task_id: str, number: int) -> None:
-        """Reap what does not outlive a server process; then run the attempt, or settle it as lost."""
-        owner, base_url = self._dispatcher.node, self._cfg.base_url
-        taken = await self._transactions.run(
-            "take_over", lambda state: recovery.take_over(state, task_id, number, owner, base_url)
-        )
-        if taken is None:
-            return
-        attempt, job = taken
-        stack = self._dispatcher.rebuild(attempt).resolve(job.facts)
-        if not stack.spawner.outlives_server:
-            await self._reap(job, stack)
-        if stack.spawner.outlives_server or attempt.phase in _GOES_ON:
-            self._dispatcher.run(attempt, job, stack)
-            return
-        await self._lose(task_id, number)
-        await self._dispatcher.run_again(task_id, number)
+    async def _driven_here(self, after: recovery.Position) -> list[Attempt]:
+        look = partial(recovery.driven_by, node=self._dispatcher.node, after=after, limit=_PAGE)
+        return await self._transactions.read(look, bulk=True)
 
     async def _reap(self, job: Job, stack: ActiveStack) -> None:
-        """End what the dead server process left of a worker, whatever happened to the attempt since."""
+        """End what the node before left of a worker, whatever happened to the attempt since."""
         try:
             await stack.reap(job, self._cfg.stop_grace_ms / 1000)
         except Exception as error:  # noqa: BLE001 - a spawner's own fault must not keep the server from starting

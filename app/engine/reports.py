@@ -1,22 +1,24 @@
-"""Reports on the whole swarm: counts, and what is registered in this process."""
+"""Reports on the whole swarm: counts, and what is registered."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from typing import Any
 
+from app.domain.access import Caller
 from app.domain.tokens import CapToken
 from app.engine.listening import Listeners
-from app.engine.ops import listeners, minutes, reports
+from app.engine.ops import listeners, minutes, registrations, reports
 from app.engine.ops.listeners import QueueRow, WorkerRow
 from app.engine.ops.measures import Measures, measure
 from app.engine.ops.minutes import Minute
 from app.engine.sessions import READERS
 from app.engine.transactions import Transactions
-from app.spawning.backends.registry import Registries
+from app.spawning.backends.registry import Registries, Registry
 from app.spawning.catalog import SpawnerCatalog
 from app.spawning.ports import LayerRegistry
-from app.state.state import Counted
+from app.state.state import Counted, State
 
 MEASURED_S = 5.0
 """For how long the measures of the database are remembered, however many scrape."""
@@ -42,12 +44,16 @@ class Reports:
         self._measured: tuple[float, Measures] | None = None
 
     async def registered(self, token: CapToken) -> dict[str, list[str]]:
-        """Return the ids registered in the caller's namespace, in this process, and all spawners and layers."""
-        caller = await self._transactions.read_as(token, READERS, lambda _, caller: caller)
+        """Return the ids registered in the caller's namespace, on any node, and all spawners and layers."""
+
+        def run(state: State, caller: Caller) -> tuple[int, list[str]]:
+            return caller.namespace, registrations.names(state, caller.namespace)
+
+        namespace, names = await self._transactions.read_as(token, READERS, run)
         return {
-            "senior_bridges": self._registries.bridges.ids(namespace=caller.namespace),
-            "spawn_hooks": self._registries.hooks.ids(namespace=caller.namespace),
-            "operators": self._registries.operators.ids(namespace=caller.namespace),
+            "senior_bridges": _ids(self._registries.bridges, namespace, names),
+            "spawn_hooks": _ids(self._registries.hooks, namespace, names),
+            "operators": _ids(self._registries.operators, namespace, names),
             "spawners": self._catalog.kinds(),
             "layers": self._layers.keys(),
         }
@@ -82,3 +88,10 @@ class Reports:
         return await self._transactions.read_as(
             token, READERS, lambda state, caller: minutes.latest(state, caller.namespace, count)
         )
+
+
+def _ids(registry: Registry[Any], namespace: int, names: list[str]) -> list[str]:
+    """Return the ids of a registry: those of all nodes, and those of this one whose rows are still to be written."""
+    kind = f"{registry.kind}:"
+    everywhere = {name.removeprefix(kind) for name in names if name.startswith(kind)}
+    return sorted(everywhere.union(registry.ids(namespace=namespace)))

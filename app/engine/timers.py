@@ -24,7 +24,8 @@ _log = structlog.get_logger(__name__)
 
 BATCH = 200
 SHORTEST_SLEEP_S = 0.005
-LONGEST_SLEEP_S = 30.0
+LONGEST_SLEEP_S = 5.0
+"""What another node made due is carried out so much later at most if that node dies."""
 AFTER_FAULT_S = 1.0
 
 

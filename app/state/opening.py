@@ -19,6 +19,15 @@ _POSTGRES = ("postgresql://", "postgres://")
 _SQLITE = "sqlite://"
 
 
+def clock_of(url: str | Path) -> Clock:
+    """Return the clock that counts for a store: the database's on PostgreSQL, elsewhere the machine's."""
+    if str(url).startswith(_POSTGRES):
+        from app.state.postgres.database_clock import DatabaseClock
+
+        return DatabaseClock()
+    return system_clock
+
+
 def open_store(
     url: str | Path,
     *,

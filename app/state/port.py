@@ -6,9 +6,10 @@ suite runs against all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar
 
+from app.domain.clock import Instant
 from app.state.policies import HoldPolicy
 from app.state.state import Effects, State
 
@@ -22,9 +23,37 @@ class Store(Protocol):
     """The database behind the engine."""
 
     async def open(self) -> None:
-        """Connect, take the exclusive lock, and migrate.
+        """Connect and migrate. A file is locked: SQLite has one node.
 
-        Raises StoreUnavailable when the database cannot be used or another server holds the lock.
+        Raises StoreUnavailable when the database cannot be used.
+        """
+        ...
+
+    async def enter(self, node: str | None) -> None:
+        """Let everything from now on be done by this node, whose row in `nodes` is committed and not marked as dead.
+
+        Once the row is, nothing can be committed until it is called again; None is for the time until there is a row.
+        Raises StoreUnavailable.
+        """
+        ...
+
+    @property
+    def fenced(self) -> bool:
+        """Whether operations are refused because this node was declared dead."""
+        ...
+
+    async def end_sessions_of(self, node: str) -> None:
+        """Return when nothing that a node has under way can be committed any more; its row says that it is dead.
+
+        Raises StoreUnavailable.
+        """
+        ...
+
+    async def without_sessions(self, nodes: Mapping[str, Instant]) -> list[str]:
+        """Return which of these nodes are not connected, so that their processes are most likely gone.
+
+        Each comes with its last heartbeat: a node without one since the database was started may still connect again.
+        Raises StoreUnavailable.
         """
         ...
 

@@ -58,6 +58,20 @@ nodes = sa.Table(
     _int("started_at"),
     _int("seen_at"),
     _flag("draining"),
+    _int("dead_at", null=True),
+    _int("recording_since", default="0"),
+)
+
+registrations = sa.Table(
+    "registrations",
+    metadata,
+    Column("namespace", sa.Integer, primary_key=True, autoincrement=False),
+    _text("name", key=True),
+    _text("node"),
+    _int("epoch"),
+    _int("registered_at"),
+    Index("registrations_node", "node"),
+    sqlite_with_rowid=False,
 )
 
 tasks = sa.Table(
@@ -177,6 +191,9 @@ attempts = sa.Table(
     _text("gates", null=True),
     _text("further_keys", null=True),
     _int("final_seq", null=True),
+    _text("waits_for", null=True),
+    # What nodes drive, for those that look for what nobody drives any more.
+    _index_of("phase <> 'ended' AND (detached = 0 OR steps = 1)", "attempts_driven", "owner", "task_id", "attempt"),
     _index_of("due_at IS NOT NULL", "attempts_due", "due_at"),
     # What has to be driven, and what is only waited for, in the order of pages.
     _index_of("phase <> 'ended'", "attempts_open", "detached", "task_id", "attempt"),
@@ -399,6 +416,7 @@ webhooks = sa.Table(
     _text("created_by"),
     _namespace(),
     _text("key_id", null=True),
+    _text("node", null=True),
 )
 
 held_ids = sa.Table(

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from app.domain.attempts import Attempt
 from app.domain.namespaces import Namespace
-from app.domain.nodes import Node
+from app.domain.nodes import Node, Registered
 from app.domain.outputs import LateResult, Output
 from app.domain.questions import Question
 from app.domain.sessions import Session
@@ -19,6 +19,7 @@ from app.state.statements import Connection, Statement
 
 NAMESPACES = Rows(schema.namespaces, Namespace)
 NODES = Rows(schema.nodes, Node)
+REGISTRATIONS = Rows(schema.registrations, Registered)
 LAST_RESULT = Reference(
     schema.tasks.c.result_of,
     schema.attempts,
@@ -49,6 +50,18 @@ _META_LIST = Statement(
 )
 _META_SET = "INSERT INTO meta (name, value) VALUES ({0}, {0}) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 _META_SETS = {"sqlite": _META_SET.format("?"), "postgresql": _META_SET.format("%s")}
+
+
+_META_TRY = Statement(
+    sa.select(schema.meta.c.value)
+    .where(schema.meta.c.name == sa.bindparam("key_name"))
+    .with_for_update(skip_locked=True)
+)
+
+
+def try_lock_meta(db: Connection, name: str) -> bool:
+    """Lock the row of a setting, if there is one, until this transaction ends; False if another transaction has it."""
+    return bool(_META_TRY.query(db, key_name=name)) or get_meta(db, name) is None
 
 
 def get_meta(db: Connection, name: str, *, lock: bool = False) -> str | None:

@@ -17,7 +17,6 @@ import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from app.domain.access import Role
-from app.domain.clock import system_clock
 from app.domain.errors import Busy, EngineError, SessionNotFound
 from app.domain.events import Event, EventKind
 from app.domain.questions import ASKED, SETTLED, Question, QuestionStatus
@@ -93,6 +92,10 @@ class Connection:
         """Close the connection with this ending. Only the first call counts."""
         if not self._ending.done():
             self._ending.set_result(ending)
+
+    def replaced(self) -> None:
+        """Close the connection: another node has a newer one under its id."""
+        self.end(REPLACED)
 
     def send(self, frame: OutgoingFrame | None) -> None:
         """Queue a frame. Raises BackendGone when the connection is closed, or is closed now as too slow."""
@@ -324,7 +327,7 @@ class Connection:
         """End when the credential expires or is revoked; until then record heartbeats of its session."""
         every_s = self._settings.recheck.total_seconds()
         while True:
-            left_s = (self.client.expires_at - system_clock()) / 1000
+            left_s = (self.client.expires_at - self.context.engine.parts.clock()) / 1000
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, min(every_s, left_s))):
                     await self._may_be_revoked.wait()

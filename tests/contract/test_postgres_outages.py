@@ -1,14 +1,17 @@
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterator
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import psycopg
 import pytest
 
 from app.domain.errors import StoreUnavailable
+from app.domain.nodes import Node
 from app.state.postgres.keepalive import MIN_TIMEOUT, Keepalive
 from app.state.postgres.store import PostgresStore
 from app.state.state import State
+from app.state.tables import NODES
 from tests.contract.conftest import PATIENT
 from tests.support import notes
 from tests.support.cutting import CuttingProxy, cutting_proxy
@@ -17,7 +20,6 @@ from tests.support.postgres import (
     LOCK_HOLDER,
     PostgresCluster,
     PostgresFailedError,
-    lock_held_by_the_dead,
     running_postgres,
 )
 from tests.support.waiting import eventually
@@ -72,8 +74,8 @@ async def test_connection_lost_in_the_commit_is_told(
     assert found in (("0", "1") if arrives else ("0",))
 
 
-async def test_lost_lock_is_taken_again(postgres_url: str) -> None:
-    """When the session of the lock ends the store takes it again by itself, and goes on."""
+async def test_a_lost_session_is_replaced(postgres_url: str) -> None:
+    """When the session that the store watches ends, it opens another one by itself, and goes on."""
     store = PostgresStore(postgres_url, policy=PATIENT)
     await store.open()
     with psycopg.connect(postgres_url, autocommit=True) as other:
@@ -87,137 +89,117 @@ async def test_lost_lock_is_taken_again(postgres_url: str) -> None:
     await store.close()
 
 
-async def test_another_server_that_took_over_keeps_the_database(postgres_url: str) -> None:
-    """A server that lost its lock to another one says so and writes nothing any more."""
+async def test_a_server_from_before_there_were_nodes_is_not_alone_with_them(postgres_url: str) -> None:
+    """It wants the database for itself: nodes wait for its end, and it cannot start while there are nodes."""
     store = PostgresStore(postgres_url, policy=PATIENT)
+    with psycopg.connect(postgres_url, autocommit=True) as earlier:
+        earlier.execute("SELECT pg_advisory_lock(%s)", (EARLIER_LOCK,))
+        with pytest.raises(StoreUnavailable, match="a server of an earlier version is using this database"):
+            await store.open()
+        earlier.execute("SELECT pg_advisory_unlock(%s)", (EARLIER_LOCK,))
+        await store.open()
+        another = PostgresStore(postgres_url, policy=PATIENT)
+        await another.open()
+        assert not has_lock_of_earlier_servers(earlier)
+        await another.close()
+        await store.close()
+        await eventually(lambda: has_lock_of_earlier_servers(earlier))
+
+
+EARLIER_LOCK = 0x5357_4152_4D
+
+
+def has_lock_of_earlier_servers(session: psycopg.Connection) -> bool:
+    """Whether a session has the database for itself now."""
+    return session.execute("SELECT pg_try_advisory_lock(%s)", (EARLIER_LOCK,)).fetchone() == (True,)
+
+
+def registered(name: str) -> Callable[[State], None]:
+    """Write the row of a node."""
+    return lambda state: NODES.insert(state.db, Node(name, "http://node", "1", state.now, state.now, False))
+
+
+def dead(name: str) -> Callable[[State], int]:
+    """Declare a node dead."""
+    return lambda state: NODES.update(state.db, name, dead_at=state.now)
+
+
+async def entered(url: str, name: str) -> PostgresStore:
+    """The store of a node."""
+    store = PostgresStore(url, connections=2, policy=PATIENT)
     await store.open()
-    holder = psycopg.connect(postgres_url, autocommit=True)
-    # The rival queues for the lock, so that it has it the moment the store loses it.
-    rival = psycopg.connect(postgres_url, autocommit=True)
-    key = holder.execute(
-        "SELECT (classid::bigint << 32) + objid::bigint FROM pg_locks WHERE locktype = 'advisory'"
-    ).fetchone()
-    assert key is not None
-    waiting = asyncio.ensure_future(asyncio.to_thread(rival.execute, "SELECT pg_advisory_lock(%s)", key))
-    await eventually(
-        lambda: holder.execute("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").fetchall()
-    )
-    holder.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted")
-    await waiting
+    await store.transact("register", registered(name))
+    await store.enter(name)
+    await store.transact("write", notes.write(name, "here"))
+    return store
 
-    async def told() -> bool:
-        try:
-            await store.transact("write", notes.write("a", "1"))
-        except StoreUnavailable as refusal:
-            return "another server is using this database" in refusal.reason
-        return False
 
-    await eventually(told, within=20)
-    rival.close()
-    await eventually(lambda: works(store), within=20)
-    holder.close()
-    await store.close()
+async def test_a_node_that_was_declared_dead_commits_nothing(postgres_url: str) -> None:
+    """Neither what it has under way nor anything new, however its connections were made; as another node it goes on."""
+    former, other = await entered(postgres_url, "N-1"), await entered(postgres_url, "N-2")
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(state: State) -> None:
+        notes.write("a", "late")(state)
+        begun.set()
+        go_on.wait(60)
+
+    under_way = asyncio.ensure_future(former.transact("slow", slow))
+    assert await asyncio.to_thread(begun.wait, 60)
+    await other.transact("declare_dead", dead("N-1"))
+    await other.end_sessions_of("N-1")
+    go_on.set()
+    with pytest.raises(StoreUnavailable):
+        await under_way
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable):
+            await former.transact("write", notes.write("a", "later"))
+    await eventually(lambda: former.fenced)
+    with pytest.raises(StoreUnavailable, match="was replaced"):
+        await former.read(notes.read("a"))
+    assert await other.read(notes.read("a")) is None
+
+    await former.enter(None)
+    await former.transact("register", registered("N-3"))
+    await former.enter("N-3")
+    await former.transact("write", notes.write("a", "new"))
+    assert await other.read(notes.read("a")) == "new"
+    await former.close()
+    await other.close()
+
+
+async def test_a_node_without_sessions_is_known_to_be_gone(postgres_url: str) -> None:
+    """At once after its process, unless PostgreSQL itself was started since its last heartbeat."""
+    former, other = await entered(postgres_url, "N-1"), await entered(postgres_url, "N-2")
+    now = await other.read(State.database_now)
+    assert await other.without_sessions({"N-1": now}) == []
+    await former.close()
+    await eventually(lambda: is_without_sessions(other, "N-1", now))
+    assert await other.without_sessions({"N-1": 0, "N-2": now}) == []
+    await other.close()
+
+
+async def is_without_sessions(store: PostgresStore, name: str, seen_at: int) -> bool:
+    """Whether a node has no session."""
+    return await store.without_sessions({name: seen_at}) == [name]
 
 
 KEEPALIVE = Keepalive(MIN_TIMEOUT)
 """What the tests of dead hosts wait for."""
 
 
-async def opens(store: PostgresStore) -> bool:
-    """Whether it can be opened now."""
-    try:
-        await store.open()
-    except StoreUnavailable:
-        return False
-    return True
-
-
 @pytest.mark.timeout(120)
-async def test_database_of_a_dead_host_is_free_soon(postgres_url: str, proxied: tuple[CuttingProxy, str]) -> None:
-    """A host that dies without a word gives its database up within the limit; should it wake, it writes nothing."""
-    dead = PostgresStore(proxied[1], policy=PATIENT, keepalive=KEEPALIVE)
-    await dead.open()
-    await dead.transact("write", notes.write("a", "old"))
-    successor = PostgresStore(postgres_url, policy=PATIENT, keepalive=KEEPALIVE)
-    with lock_held_by_the_dead(postgres_url):
-        proxied[0].fall_silent()
-        proxied[0].admitting = False
-        with pytest.raises(StoreUnavailable, match="releases the lock after 6 s"):
-            await successor.open()
-    await eventually(lambda: opens(successor), within=15)
-    await successor.transact("write", notes.write("a", "new"))
-
-    with pytest.raises(StoreUnavailable):
-        await dead.transact("write", notes.write("a", "late"))
-    proxied[0].admitting = True
-
-    async def told() -> bool:
-        with pytest.raises(StoreUnavailable) as refusal:
-            await dead.transact("write", notes.write("a", "later"))
-        return "another server is using this database" in refusal.value.reason
-
-    await eventually(told, within=20)
-    assert await successor.read(notes.read("a")) == "new"
-    await successor.close()
-    await eventually(lambda: works(dead), within=20)
-    assert await dead.read(notes.read("a")) == "new"
-    await dead.close()
-
-
-@pytest.mark.timeout(120)
-async def test_connection_made_after_the_lock_was_lost_is_refused(
+async def test_a_session_that_never_heard_of_its_end_is_replaced(
     postgres_url: str, proxied: tuple[CuttingProxy, str]
 ) -> None:
-    """A server that was replaced learns of it by the first new connection that it opens."""
-    replaced = PostgresStore(proxied[1], policy=PATIENT)
-    await replaced.open()
-    # Nothing was written so far, so the first connection but that of the lock is still to come.
-    proxied[0].fall_silent()
-    successor = PostgresStore(postgres_url, policy=PATIENT)
-    with psycopg.connect(postgres_url, autocommit=True) as operator:
-        operator.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted")
-    await successor.open()
-    with pytest.raises(StoreUnavailable, match="lost its lock"):
-        await replaced.transact("write", notes.write("a", "late"))
-    assert await successor.read(notes.read("a")) is None
-    await successor.close()
-    await eventually(lambda: works(replaced), within=20)
-    await replaced.close()
-
-
-async def test_takeover_ends_what_the_server_before_had_under_way(postgres_url: str) -> None:
-    """A transaction of a server that lost its lock cannot be committed once another server has it."""
-    former = PostgresStore(postgres_url, policy=PATIENT)
-    await former.open()
-    await former.transact("write", notes.write("a", "old"))
-    with psycopg.connect(postgres_url) as leftover:
-        named = leftover.execute(
-            "SELECT application_name FROM pg_stat_activity WHERE application_name LIKE 'swarmhold server %'"
-        ).fetchone()
-        assert named is not None
-        leftover.execute("SELECT set_config('application_name', %s, false)", named)
-        leftover.execute("UPDATE meta SET value = 'late' WHERE name = 'a'")
-        await former.close()
-        successor = PostgresStore(postgres_url, policy=PATIENT)
-        await successor.open()
-        with pytest.raises(psycopg.OperationalError):
-            leftover.commit()
-    assert await successor.read(notes.read("a")) == "old"
-    await successor.close()
-
-
-@pytest.mark.timeout(120)
-async def test_own_lock_is_taken_back_from_a_session_that_never_heard_of_its_end(
-    postgres_url: str, proxied: tuple[CuttingProxy, str]
-) -> None:
-    """A network that broke for the server alone does not keep it from its own database."""
+    """A network that broke for the server alone does not keep it from its database."""
     store = PostgresStore(proxied[1], policy=PATIENT, keepalive=KEEPALIVE)
     await store.open()
     await store.transact("write", notes.write("a", "1"))
     with psycopg.connect(postgres_url, autocommit=True) as other:
-        before = other.execute(LOCK_HOLDER).fetchall()
+        before = set(other.execute(LOCK_HOLDER).fetchall())
         proxied[0].fall_silent(reassuring=True)
-        await eventually(lambda: other.execute(LOCK_HOLDER).fetchall() not in ([], before), within=20)
+        await eventually(lambda: set(other.execute(LOCK_HOLDER).fetchall()) - before, within=20)
     await eventually(lambda: works(store), within=20)
     await store.transact("write", notes.write("a", "2"))
     await store.close()

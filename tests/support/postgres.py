@@ -235,21 +235,6 @@ AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 
 
-@contextlib.contextmanager
-def lock_held_by_the_dead(url: str) -> Iterator[None]:
-    """Keep the session with a database's server lock from noticing that its client is gone, until the end of the block.
-
-    The kernel's keepalive timers run on, however slow the machine is; the session acts on them when it goes on.
-    """
-    with psycopg.connect(url, autocommit=True) as connection:
-        ((pid,),) = connection.execute(LOCK_HOLDER).fetchall()
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
-
-
 def _is_root() -> bool:
     return os.geteuid() == 0
 

@@ -9,6 +9,7 @@ from typing import Any
 import websockets
 from websockets.asyncio.client import ClientConnection
 
+from tests.support.processes import ServerProcess
 from tests.support.serving import Node
 
 Frame = dict[str, Any]
@@ -54,7 +55,7 @@ class Speaker:
 
 
 @asynccontextmanager
-async def speaking(node: Node, path: str, token: str | None, **options: Any) -> AsyncIterator[Speaker]:
+async def speaking(node: Node | ServerProcess, path: str, token: str | None, **options: Any) -> AsyncIterator[Speaker]:
     """A connection with a credential in its header."""
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     async with websockets.connect(

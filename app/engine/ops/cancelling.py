@@ -133,6 +133,11 @@ def cancel_more_of(state: State, session_id: str, *, after: str) -> str | None:
     return None
 
 
+def mark_of(id: str) -> str:
+    """Return the name of the setting that stands in the database while there is something left to do."""
+    return _MARK + id
+
+
 def is_unfinished(state: State, task_id: str) -> bool:
     """Return whether descendants of this cancelled task are still to be cancelled."""
     return get_meta(state.db, _MARK + task_id) is not None

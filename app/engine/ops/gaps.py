@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from app.state import schema
 from app.state.health_check import last_checked_at
 from app.state.state import State
 from app.state.statements import Statement
+from app.state.tables import get_meta, set_meta
 
 _A, _S = schema.attempts.c, schema.sessions.c
 _AFTER = sa.tuple_(_A.task_id, _A.attempt) > sa.tuple_(sa.bindparam("task_id"), sa.bindparam("number"))
@@ -61,6 +63,11 @@ _SHIFT_SESSIONS = Statement(
     .values(last_seen=_S.last_seen + sa.bindparam("by", type_=sa.BigInteger))
 )
 _EVER = 2**62
+_MOVED = "gap_moved"
+"""The gap by which clocks were moved last: its start, its end, and the jump of the clock in it."""
+_ALIKE_MS = 1_000
+_SOON_MS = 60_000
+"""By how much nodes may differ in what they say of one jump of the database's clock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,3 +139,17 @@ def downtime(state: State) -> tuple[Instant, Instant] | None:
     """Return from when to when no server process had this database open; None for a new database."""
     since = last_checked_at(state.db)
     return None if since is None or since >= state.now else (since, state.now)
+
+
+def claim(state: State, *, started_at: Instant, ended_at: Instant, jump_ms: int) -> int:
+    """Let this node move the clocks by a gap; return by how much another node, which had it too, moved them already."""
+    start, end, jumped_ms = json.loads(get_meta(state.db, _MOVED, lock=True) or "[0, 0, 0]")
+    moved_ms = max(0, min(ended_at, end) - max(started_at, start))
+    if moved_ms:
+        set_meta(state.db, _MOVED, json.dumps([min(start, started_at), max(end, ended_at), jump_ms]))
+    else:
+        set_meta(state.db, _MOVED, json.dumps([started_at, ended_at, jump_ms]))
+    if jump_ms:
+        same = abs(jumped_ms - jump_ms) <= _ALIKE_MS and abs(ended_at - end) < _SOON_MS
+        return abs(jump_ms) if same else 0
+    return moved_ms

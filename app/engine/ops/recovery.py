@@ -1,24 +1,48 @@
-"""Attempts that a server process has to drive: found a page at a time, and taken over from a dead one."""
+"""Attempts that a node has to drive: those of this node, those that it may claim, and the hand-over between nodes.
+
+An attempt with a driver belongs to a node (`owner`) under an epoch. Nobody assigns it: a node that stops, is declared
+dead or hands an attempt over leaves rows behind, and any node that can do the next step claims them. What another
+transaction has locked is passed over, so that nodes which claim at once share the work.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
 
 import sqlalchemy as sa
 
 from app.domain.access import ENGINE
 from app.domain.attempts import Attempt, Phase
+from app.domain.json import Json
 from app.engine.ops.attempts import load
 from app.engine.ops.queries import lock_task
 from app.spawning.ports import Job
 from app.state import schema
 from app.state.state import State
+from app.state.statements import Statement
 from app.state.tables import ATTEMPTS
 
-_A = schema.attempts.c
-_OPEN = sa.text("phase <> 'ended'")
+TOPIC = "undriven"
+"""Woken when there may be attempts that a node can claim."""
+
+_A, _T, _N, _R = schema.attempts.c, schema.tasks.c, schema.nodes.c, schema.registrations.c
+_DRIVEN = sa.text("attempts.phase <> 'ended' AND (attempts.detached = 0 OR attempts.steps = 1)")
 _AFTER = sa.tuple_(_A.task_id, _A.attempt) > sa.tuple_(sa.bindparam("task_id"), sa.bindparam("number"))
 _ORDER = (_A.task_id, _A.attempt)
-_ATTACHED = ATTEMPTS.search(_OPEN, sa.text("detached = 0"), _AFTER, order=_ORDER, limit=True)
-_LAYERED = ATTEMPTS.search(_OPEN, sa.text("detached = 1"), sa.text("steps = 1"), _AFTER, order=_ORDER, limit=True)
+_OWN = ATTEMPTS.search(_DRIVEN, _A.owner == sa.bindparam("of_node"), _AFTER, order=_ORDER, limit=True)
+_OWNED = sa.exists().where(_N.id == _A.owner, _N.dead_at.is_(None))
+_NEEDED_ELSEWHERE = sa.exists().where(
+    _R.namespace == _A.namespace, _R.name == _A.waits_for, _R.node != sa.bindparam("of_node")
+)
+_CLAIMABLE = (
+    sa.select(_A.task_id, _A.attempt)
+    .select_from(schema.attempts.join(schema.tasks, _T.id == _A.task_id))
+    .where(_DRIVEN, sa.not_(_OWNED), sa.not_(_NEEDED_ELSEWHERE))
+    .limit(sa.bindparam("limit", type_=sa.Integer))
+)
+_LOOK = Statement(_CLAIMABLE)
+_CLAIM = Statement(_CLAIMABLE.with_for_update(of=schema.tasks, skip_locked=True))
 
 Position = tuple[str, int]
 """Task and number of the attempt at which a page ended."""
@@ -26,12 +50,10 @@ Position = tuple[str, int]
 FIRST_PAGE: Position = ("", 0)
 
 
-def to_drive(state: State, after: Position, limit: int) -> list[Attempt]:
-    """Return open attempts that some server process has to drive, in order, from after a position."""
+def driven_by(state: State, node: str, after: Position, limit: int) -> list[Attempt]:
+    """Return open attempts that a node drives, in order, from after a position."""
     task_id, number = after
-    attached = _ATTACHED.all(state.db, task_id=task_id, number=number, limit=limit)
-    layered = _LAYERED.all(state.db, task_id=task_id, number=number, limit=limit)
-    return sorted(attached + layered, key=position_of)[:limit]
+    return _OWN.all(state.db, of_node=node, task_id=task_id, number=number, limit=limit)
 
 
 def position_of(attempt: Attempt) -> Position:
@@ -39,12 +61,39 @@ def position_of(attempt: Attempt) -> Position:
     return attempt.task_id, attempt.attempt
 
 
-def take_over(state: State, task_id: str, number: int, owner: str, base_url: str) -> tuple[Attempt, Job] | None:
-    """Make `owner` the attempt's server process and fence off the one before. None when the attempt is ended."""
+def may_claim(state: State, node: str) -> bool:
+    """Return whether there is an attempt that the node can claim, unless others are claiming it."""
+    return bool(_LOOK.query(state.db, of_node=node, limit=1))
+
+
+def claim(state: State, node: str, base_url: str, limit: int) -> list[tuple[Attempt, Job]]:
+    """Make `node` the owner of attempts that have none, and fence off those that drove them before.
+
+    An attempt whose next step needs what another node has registered is left to that.
+    """
+    claimed: list[tuple[Attempt, Job]] = []
+    for task_id, number in _CLAIM.query(state.db, of_node=node, limit=limit):
+        # The row as it is now: it may have ended between the look and the lock.
+        attempt = ATTEMPTS.get(state.db, task_id, number)
+        if attempt is None or attempt.phase is Phase.ENDED:
+            continue
+        ATTEMPTS.update(state.db, task_id, number, owner=node, epoch=attempt.epoch + 1, waits_for=None)
+        state.wake(f"attempt:{task_id}")
+        claimed.append(load(state, task_id, number, base_url))
+    return claimed
+
+
+def hand_over(state: State, task_id: str, number: int, *, epoch: int, waits_for: str, done: Iterable[str]) -> None:
+    """Give up an attempt whose next step needs what another node has; nothing when it is over or not ours any more.
+
+    `done` names steps that are not to be repeated.
+    """
     lock_task(state, task_id, ENGINE)
     attempt = ATTEMPTS.get(state.db, task_id, number)
-    if attempt is None or attempt.phase is Phase.ENDED:
-        return None
-    ATTEMPTS.update(state.db, task_id, number, owner=owner, epoch=attempt.epoch + 1)
-    state.wake(f"attempt:{task_id}")
-    return load(state, task_id, number, base_url)
+    if attempt is None or attempt.phase is Phase.ENDED or attempt.epoch != epoch:
+        return
+    record: dict[str, Any] = {} if attempt.process is None else attempt.process.value
+    steps = sorted({*record.get("done", ()), *done})
+    process = Json.of({**record, "done": steps}) if steps else attempt.process
+    ATTEMPTS.update(state.db, task_id, number, owner=None, waits_for=waits_for, process=process)
+    state.wake(TOPIC)

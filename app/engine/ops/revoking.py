@@ -74,6 +74,11 @@ def begin(state: State, id: str) -> None:
     state.wake(cancelling.TOPIC)
 
 
+def mark_of(id: str) -> str:
+    """Return the name of the setting that stands in the database while there is something left to do."""
+    return _MARK + id
+
+
 def unfinished(state: State) -> list[str]:
     """Return the revoked keys and tokens below which credentials are still to be revoked."""
     return [name.removeprefix(_MARK) for name in list_meta(state.db, _MARK)]

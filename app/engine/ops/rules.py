@@ -26,6 +26,9 @@ class ClusterRules:
     lease_ms: int = 15 * SECOND
     """How long a node counts as alive after its last heartbeat, by the database's clock: at least twice the heartbeat
     interval."""
+    drain_ms: int = 5 * SECOND
+    """For how long a node that is stopped serves on, while `/readyz` says 503, before it ends waiting requests and
+    connections; only where there are other nodes."""
     node_url: str | None = None
     """URL of this node itself, shown by `swarmhold nodes`; by default the URL under which workers reach the server."""
 

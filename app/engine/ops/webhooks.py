@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import sqlalchemy as sa
+
 from app.domain.clock import Instant
 from app.domain.errors import InvalidRequest, WebhookNotFound
 from app.domain.events import EventKind
@@ -15,14 +17,19 @@ from app.domain.webhooks import Webhook, WebhookSpec, WebhookStatus
 from app.engine.ops import audit
 from app.state import feed, schema
 from app.state.state import State
-from app.state.tables import WEBHOOKS
+from app.state.tables import NODES, WEBHOOKS
 
 MAX_WEBHOOKS = 100
 TOPIC = "webhooks"
 
 _W = schema.webhooks.c
 _ALL = WEBHOOKS.search(order=(_W.id,))
-_ACTIVE = WEBHOOKS.search(_W.status == WebhookStatus.ACTIVE.value, order=(_W.id,))
+_LIVES = sa.exists().where(schema.nodes.c.id == _W.node, schema.nodes.c.dead_at.is_(None))
+_FREE = WEBHOOKS.search(
+    _W.status == WebhookStatus.ACTIVE.value,
+    sa.or_(_W.node == sa.bindparam("of_node"), sa.not_(_LIVES)),
+    order=(_W.id,),
+)
 
 
 def is_ahead(state: State, webhook_id: str) -> bool:
@@ -84,9 +91,21 @@ def every(state: State) -> list[Webhook]:
     return _ALL.all(state.db)
 
 
-def active(state: State) -> list[Webhook]:
-    """Return the webhooks that are not paused."""
-    return _ACTIVE.all(state.db)
+def to_serve(state: State, node: str) -> list[Webhook]:
+    """Return the webhooks that are not paused and to which a node delivers, or may: no living node does."""
+    return _FREE.all(state.db, of_node=node)
+
+
+def take_turn(state: State, node: str, webhook_id: str) -> bool:
+    """Let a node deliver to a webhook from now on, in place of a node that left; False while a living one does."""
+    row = WEBHOOKS.lock(state.db, webhook_id)
+    if row is None or row.node == node:
+        return row is not None
+    other = None if row.node is None else NODES.get(state.db, row.node)
+    if other is not None and other.dead_at is None:
+        return False
+    WEBHOOKS.update(state.db, row.id, node=node, epoch=row.epoch + 1)
+    return True
 
 
 def find(state: State, webhook_id: str) -> Webhook:

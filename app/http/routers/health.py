@@ -45,8 +45,13 @@ async def healthz(request: Request) -> Reply:
 
 @router.get("/readyz", openapi_extra=documented(reply=_OBJECT))
 async def readyz(request: Request) -> Reply:
-    """Report whether the store can be read and written, and as `degraded` that hints reach no other node."""
+    """Report whether the store can be read and written, and as `degraded` that hints reach no other node.
+
+    A node that is being stopped goes on serving, but is not ready (503).
+    """
     engine = context_of(request).engine
+    if engine.nodes.draining:
+        return replies.json({"status": "draining"}, status=503, headers={"Retry-After": "1"})
     await engine.check()
     failure = engine.parts.bus.failure
     return replies.json({"status": "ready"} if failure is None else {"status": "degraded", "bus": failure})

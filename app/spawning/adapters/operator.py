@@ -57,7 +57,7 @@ class OperatorSpawner:
 
     async def rejoin(self, job: Job, control: Control) -> Worker:
         """Ask the backend again, unless it is recorded that it had started the worker."""
-        started = job.process is not None and job.process.value == STARTED
+        started = job.process is not None and STARTED.items() <= job.process.value.items()
         return _DelegatedWorker(self.backend_id, self._operators, job, control, called=True, started=started)
 
     async def reap(self, job: Job, grace_s: float) -> None:

@@ -17,6 +17,24 @@ class BackendGone(Exception):
     """The connection behind the object is lost, and it is unknown whether the call arrived."""
 
 
+class HeldElsewhere(BaseException):
+    """Another node has the object that a step of an attempt needs: the attempt is left to it.
+
+    No error of the step, so that nothing which catches errors of spawners and layers takes it for one. `name` is the
+    kind and the id of the object, `done` names the steps that the other node has not to repeat (`steps_done`).
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+        self.done: set[str] = set()
+
+
+def steps_done(job: Job) -> frozenset[str]:
+    """Return the steps that were done before the attempt came to this node."""
+    return frozenset() if job.process is None else frozenset(job.process.value.get("done", ()))
+
+
 @runtime_checkable
 class OperatorBackend(Protocol):
     """Executes attempts: a main AI behind a WebSocket, or a Python object."""

@@ -1,6 +1,7 @@
 """Objects by namespace and id: the last registration wins, and a late unregister never removes a newer one.
 
-An id outlives its objects: a caller that needs one may wait until the next is registered, again and again.
+An id outlives its objects: a caller that needs one may wait until the next is registered, again and again, unless
+another node has it: then the caller's attempt is left to that node.
 """
 
 from __future__ import annotations
@@ -8,13 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, Self, TypeVar, runtime_checkable
+from typing import Any, Generic, Protocol, Self, TypeVar, runtime_checkable
 
 from app.domain.namespaces import DEFAULT_ID
-from app.spawning.backends.protocols import BackendGone, OperatorBackend, SeniorBridge, SpawnHook
+from app.spawning.backends.protocols import BackendGone, HeldElsewhere, OperatorBackend, SeniorBridge, SpawnHook
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+Held = tuple[int, str]
+"""Namespace and id."""
 
 
 class Registration(Generic[T]):
@@ -34,6 +38,11 @@ class Registration(Generic[T]):
         """Whether nobody has taken the id over, and it was not unregistered."""
         return self._registry.current(self.id, namespace=self.namespace) is self
 
+    @property
+    def kind(self) -> str:
+        """The kind of what is registered."""
+        return self._registry.kind
+
     def unregister(self) -> None:
         """Give the id up. Does nothing once a newer registration holds it."""
         self._registry.unregister(self.id, self, namespace=self.namespace)
@@ -42,12 +51,16 @@ class Registration(Generic[T]):
 class Registry(Generic[T]):
     """Names to objects; an id in two namespaces is two ids. No method but `wait_for` and `run` waits.
 
-    Belongs to one event loop.
+    Belongs to one event loop. `kind` names what is registered, `elsewhere` returns whether another node has an id that
+    nobody has here, and `changed` is called when something was registered or unregistered.
     """
 
-    def __init__(self) -> None:
-        self._held: dict[tuple[int, str], Registration[T]] = {}
-        self._waiting: dict[tuple[int, str], set[asyncio.Future[None]]] = {}
+    def __init__(self, kind: str = "") -> None:
+        self.kind = kind
+        self.elsewhere: Callable[[str, Held], Awaitable[bool]] | None = None
+        self.changed: Callable[[], None] = _nobody_listens
+        self._held: dict[Held, Registration[T]] = {}
+        self._waiting: dict[Held, set[asyncio.Future[None]]] = {}
         self._number = 0
 
     def register(self, id: str, value: T, *, namespace: int = DEFAULT_ID) -> Registration[T]:
@@ -58,16 +71,33 @@ class Registry(Generic[T]):
         for waiter in self._waiting.pop(key, ()):
             if not waiter.done():
                 waiter.set_result(None)
+        self.changed()
         return registration
 
     def unregister(self, id: str, registration: Registration[T] | None = None, *, namespace: int = DEFAULT_ID) -> None:
         """Remove what is under `id`; with a registration, only if that still holds it. A missing id is a no-op."""
         if registration is None or self._held.get((namespace, id)) is registration:
             self._held.pop((namespace, id), None)
+            self.changed()
 
     def ids(self, *, namespace: int = DEFAULT_ID) -> list[str]:
         """The ids that are held now in a namespace, sorted."""
         return sorted(id for found, id in self._held if found == namespace)
+
+    def registrations(self) -> list[Registration[T]]:
+        """Return what is registered now."""
+        return list(self._held.values())
+
+    @property
+    def awaited(self) -> frozenset[Held]:
+        """The ids that callers wait for now."""
+        return frozenset(self._waiting)
+
+    def hand_over(self, held: Held) -> None:
+        """Let those who wait for an id know that another node has it."""
+        for waiter in self._waiting.pop(held, ()):
+            if not waiter.done():
+                waiter.set_exception(HeldElsewhere(f"{self.kind}:{held[1]}"))
 
     def current(self, id: str, *, namespace: int = DEFAULT_ID) -> Registration[T] | None:
         """Return the registration that holds `id`, or None."""
@@ -76,7 +106,10 @@ class Registry(Generic[T]):
     async def wait_for(
         self, id: str, newer_than: Registration[T] | None = None, *, namespace: int = DEFAULT_ID
     ) -> Registration[T]:
-        """Wait until somebody holds `id`, or somebody newer than `newer_than`. Cancelling is safe."""
+        """Wait until somebody holds `id`, or somebody newer than `newer_than`. Cancelling is safe.
+
+        Raises HeldElsewhere when that is another node.
+        """
         oldest = 0 if newer_than is None else newer_than.number + 1
         key = namespace, id
         while (registration := self._held.get(key)) is None or registration.number < oldest:
@@ -86,7 +119,7 @@ class Registry(Generic[T]):
     async def run(self, id: str, step: Callable[[T], Awaitable[R]], *, namespace: int = DEFAULT_ID) -> R:
         """Run `step` on the holder of `id`. Each time it raises BackendGone, wait for the next holder and run it again.
 
-        So `step` runs at least once. Cancelling goes through to it.
+        So `step` runs at least once. Cancelling goes through to it. Raises HeldElsewhere when another node has it.
         """
         registration = await self.wait_for(id, namespace=namespace)
         while True:
@@ -95,11 +128,13 @@ class Registry(Generic[T]):
             except BackendGone:
                 registration = await self.wait_for(id, newer_than=registration, namespace=namespace)
 
-    async def _next(self, key: tuple[int, str]) -> None:
+    async def _next(self, key: Held) -> None:
         waiter = asyncio.get_running_loop().create_future()
         waiting = self._waiting.setdefault(key, set())
         waiting.add(waiter)
         try:
+            if self.elsewhere is not None and await self.elsewhere(self.kind, key) and not waiter.done():
+                raise HeldElsewhere(f"{self.kind}:{key[1]}")
             await waiter
         finally:
             waiting.discard(waiter)
@@ -107,13 +142,22 @@ class Registry(Generic[T]):
                 del self._waiting[key]
 
 
+def _nobody_listens() -> None:
+    """Do nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Registries:
     """Live objects of one engine by id: senior bridges, spawn hooks, operator backends."""
 
-    bridges: Registry[SeniorBridge] = field(default_factory=Registry[SeniorBridge])
-    hooks: Registry[SpawnHook] = field(default_factory=Registry[SpawnHook])
-    operators: Registry[OperatorBackend] = field(default_factory=Registry[OperatorBackend])
+    bridges: Registry[SeniorBridge] = field(default_factory=lambda: Registry[SeniorBridge]("bridge"))
+    hooks: Registry[SpawnHook] = field(default_factory=lambda: Registry[SpawnHook]("hook"))
+    operators: Registry[OperatorBackend] = field(default_factory=lambda: Registry[OperatorBackend]("operator"))
+
+    @property
+    def all(self) -> tuple[Registry[Any], ...]:
+        """The three of them."""
+        return self.bridges, self.hooks, self.operators
 
 
 @runtime_checkable

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
+
 import structlog
 
 from app.domain.attempts import DispatchOutcome
 from app.domain.redaction import describe
 from app.domain.sessions import OperatorKind
-from app.spawning.backends.protocols import SpawnHook
+from app.spawning.backends.protocols import HeldElsewhere, SpawnHook, steps_done
 from app.spawning.backends.registry import Registries, Registry
 from app.spawning.ports import Control, Facts, Job, Layer, Spawn, SpawnFailed, SpawnRefused, Worker
 
@@ -44,15 +47,21 @@ class MainAiLayer(Layer):
 
     async def spawn(self, job: Job, control: Control, inner: Spawn) -> Worker:
         """Ask the hooks first. Raises SpawnRefused with a hook's reason; a hook that breaks fails the attempt."""
-        for hook_id in self.hooks(job.facts):
-            await self._ask(hook_id, job)
-        return await inner(job, control)
+        with _remembering(job, "before") as agreed:
+            for hook_id in self.hooks(job.facts):
+                if hook_id not in agreed:
+                    await self._ask(hook_id, job)
+                    agreed.add(hook_id)
+            return await inner(job, control)
 
     async def after(self, job: Job, control: Control, outcome: DispatchOutcome) -> None:
         """Notify each hook, or the next one registered under its id, until one has returned."""
         del control
-        for hook_id in self.hooks(job.facts):
-            await self._notify(hook_id, job, outcome)
+        with _remembering(job, "after") as notified:
+            for hook_id in self.hooks(job.facts):
+                if hook_id not in notified:
+                    await self._notify(hook_id, job, outcome)
+                    notified.add(hook_id)
 
     async def _notify(self, hook_id: str, job: Job, outcome: DispatchOutcome) -> None:
         try:
@@ -67,3 +76,15 @@ class MainAiLayer(Layer):
             raise
         except Exception as error:
             raise SpawnFailed(f"spawn hook {hook_id!r}: {describe(error)}") from error
+
+
+@contextmanager
+def _remembering(job: Job, step: str) -> Generator[set[str]]:
+    """Yield the hooks with which this step is done, to be added to; the next node learns them if there is one."""
+    mark = f"{step}:"
+    done = {name.removeprefix(mark) for name in steps_done(job) if name.startswith(mark)}
+    try:
+        yield done
+    except HeldElsewhere as held:
+        held.done |= {mark + hook_id for hook_id in done}
+        raise

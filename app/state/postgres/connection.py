@@ -26,12 +26,14 @@ _SETTINGS = (
     "SET application_name = 'swarmhold'; "
     "SET default_transaction_isolation = 'read committed'; "
     "SET timezone = 'UTC'; "
-    # A server that hangs in the middle of a transaction must not keep its rows locked for ever.
-    "SET idle_in_transaction_session_timeout = 60000"
+    # A node that hangs in the middle of a transaction, or dies during a statement, must not keep its rows locked.
+    "SET idle_in_transaction_session_timeout = 10000; "
+    "SET statement_timeout = 15000"
 )
 _BEGIN = b"BEGIN"
 _BEGIN_NO_WAIT = b"BEGIN; SET LOCAL lock_timeout = 1"
 _BEGIN_READING = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_UNBOUNDED = b"; SET LOCAL statement_timeout = 0"
 
 _CONTENDED = {"40001", "40P01", "55P03"}
 _DUPLICATE = "23505"
@@ -117,15 +119,18 @@ class PostgresConnection:
         """Raise TypeError: statements slice texts themselves."""
         raise TypeError("PostgreSQL slices a text in the statement that reads it")
 
-    def begin(self, *, no_wait: bool = False) -> None:
-        """Start a transaction that may write; with `no_wait` a locked row is an error at once."""
-        self.reading = False
-        self._begin = _BEGIN_NO_WAIT if no_wait else _BEGIN
+    def begin(self, *, no_wait: bool = False, unbounded: bool = False) -> None:
+        """Start a transaction that may write; with `no_wait` a locked row is an error at once.
 
-    def begin_reading(self) -> None:
-        """Start a read-only transaction on a snapshot."""
+        The statements of one that is `unbounded` may take as long as they need.
+        """
+        self.reading = False
+        self._begin = (_BEGIN_NO_WAIT if no_wait else _BEGIN) + (_UNBOUNDED if unbounded else b"")
+
+    def begin_reading(self, *, unbounded: bool = False) -> None:
+        """Start a read-only transaction on a snapshot; see `begin`."""
         self.reading = True
-        self._begin = _BEGIN_READING
+        self._begin = _BEGIN_READING + (_UNBOUNDED if unbounded else b"")
 
     def commit(self) -> None:
         """Commit. Raises CommitUnknown when the connection breaks meanwhile, unless the transaction only read."""

@@ -5,16 +5,16 @@ One that loses a conflict (a deadlock, a row that stays locked, a row that was i
 fresh State as its policy says. So does one whose connection broke, unless it broke in the COMMIT: then nobody knows
 whether the transaction was committed, and the caller gets an error that says so.
 
-Reads run on a REPEATABLE READ snapshot. Bulk work has separate threads. An advisory lock ensures one server per
-database; while it is lost (because PostgreSQL restarts, for example) operations are refused, and the store takes it
-again as soon as possible.
+Reads run on a REPEATABLE READ snapshot. Bulk work has separate threads. Many nodes may use one database. While a node
+has no session of its own (because PostgreSQL restarts, for example) operations are refused, and the store opens one as
+soon as possible; a node that was declared dead is refused until it enters again (`NodeSessions`).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,7 +23,7 @@ import psycopg
 import structlog
 
 from app.domain.audit import AuditSeal
-from app.domain.clock import Clock, system_clock
+from app.domain.clock import Clock, Instant, running_ms, system_clock
 from app.domain.errors import LockBusy, LockBusyAfterRetry, StoreUnavailable
 from app.domain.ids import IdSource
 from app.state import migrations
@@ -33,15 +33,20 @@ from app.state.policies import HoldPolicy
 from app.state.port import CommitListener
 from app.state.postgres.connection import CommitUnknown, ConnectionLost, Contended, PostgresConnection
 from app.state.postgres.cursors import settle_feed_offset
+from app.state.postgres.database_clock import DatabaseClock
 from app.state.postgres.dump import dump
 from app.state.postgres.keepalive import Keepalive
-from app.state.postgres.server_lock import ServerLock
+from app.state.postgres.node_sessions import NodeSessions
 from app.state.state import Effects, State, even_jitter
 from app.state.worker_threads import WorkerThreads, resolve
 
 R = TypeVar("R")
 
 BULK_THREADS = 2
+_MEASURE_INTERVAL_MS = 5_000
+_PREPARE_KEY = 0x5357_4152_4E
+_PREPARE_LOCK_TIMEOUT_MS = "30000"
+"""How long a node waits for another one that migrates, and a migration for the transactions of others."""
 
 _log: Any = structlog.get_logger(__name__)
 
@@ -49,9 +54,9 @@ _log: Any = structlog.get_logger(__name__)
 class PostgresStore:
     """The store on one PostgreSQL database. Belongs to the event loop that opens it.
 
-    Up to `connections` point operations run at once; bulk work has two further connections, the lock one. A statement
-    that waits longer than `lock_timeout_ms` for a row fails, and its operation is retried as the policy says. `ids`
-    creates a source of ids for each connection, `jitter` is the randomness that operations see (called on several
+    Up to `connections` point operations run at once; bulk work has two further connections, the node itself one. A
+    statement that waits longer than `lock_timeout_ms` for a row fails, and its operation is retried as the policy says.
+    `ids` creates a source of ids for each connection, `jitter` is the randomness that operations see (called on several
     threads), `policy` applies where `transact` is given none, `keepalive` is how soon a dead connection is noticed,
     `seal` chains the rows of the audit log.
     """
@@ -83,17 +88,18 @@ class PostgresStore:
         self._health = HealthCheck()
         self._listener: CommitListener | None = None
         self._idle: deque[PostgresConnection] = deque()
-        self._lock = ServerLock(self._connect, prepare=self._prepare, on_regained=self._close_idle)
+        self._sessions = NodeSessions(self._connect, prepare=self._prepare, on_renewed=self._close_idle)
         self._opened = False
+        self._measured_at = 0
         self._offset = 0
         self._active = 0
         self._quiet = asyncio.Event()
 
     async def open(self) -> None:
-        """Connect, take the lock and migrate. Raises StoreUnavailable."""
+        """Connect and migrate. Raises StoreUnavailable."""
         if self._opened:
             return
-        await self._lock.take()
+        await self._sessions.open()
         self._loop = asyncio.get_running_loop()
         self._point_threads = WorkerThreads("swarmhold-postgres", self._loop, size=self._connections)
         self._bulk_threads = WorkerThreads("swarmhold-postgres-bulk", self._loop, size=BULK_THREADS)
@@ -104,11 +110,29 @@ class PostgresStore:
         if not self._opened:
             return
         self._opened = False
-        await self._lock.refuse()
+        await self._sessions.refuse()
         while self._active:
             self._quiet.clear()
             await self._quiet.wait()
         await self._release()
+
+    @property
+    def fenced(self) -> bool:
+        """Whether this node was declared dead: see `Store.fenced`."""
+        return self._sessions.fenced
+
+    async def enter(self, node: str | None) -> None:
+        """Go on as this node: see `Store.enter`. Raises StoreUnavailable."""
+        await self._sessions.enter(node)
+        self._close_idle()
+
+    async def end_sessions_of(self, node: str) -> None:
+        """End what another node has under way: see `Store.end_sessions_of`. Raises StoreUnavailable."""
+        await self._sessions.end_of(node)
+
+    async def without_sessions(self, nodes: Mapping[str, Instant]) -> list[str]:
+        """Return which of these nodes are not connected: see `Store.without_sessions`. Raises StoreUnavailable."""
+        return await self._sessions.without_sessions(nodes) if nodes else []
 
     def on_commit(self, listener: CommitListener) -> None:
         """Set the listener for effects: see `Store.on_commit`."""
@@ -122,7 +146,7 @@ class PostgresStore:
         With `try_only` it is refused when another transaction holds one of its rows.
         """
         policy = policy or (self._bulk_policy if bulk else self._policy)
-        begin = partial(PostgresConnection.begin, no_wait=policy.try_only)
+        begin = partial(PostgresConnection.begin, no_wait=policy.try_only, unbounded=bulk)
         try:
             return await self._retry(op, policy, partial(self._attempt, begin, op, fn, policy), bulk=bulk)
         except StoreUnavailable:
@@ -132,7 +156,8 @@ class PostgresStore:
     async def read(self, fn: Callable[[State], R], *, bulk: bool = False) -> R:
         """Run `fn` on a committed snapshot: see `Store.read`."""
         policy = self._bulk_policy if bulk else self._read_policy
-        attempt = partial(self._attempt, PostgresConnection.begin_reading, "read", fn, policy)
+        begin = partial(PostgresConnection.begin_reading, unbounded=bulk)
+        attempt = partial(self._attempt, begin, "read", fn, policy)
         try:
             return await self._retry("read", policy, attempt, bulk=bulk)
         except StoreUnavailable:
@@ -142,6 +167,8 @@ class PostgresStore:
     async def check(self) -> None:
         """Check that the database can be read and written: see `HealthCheck`. Raises StoreUnavailable."""
         await self._health.run(self)
+        if isinstance(self._clock, DatabaseClock) and running_ms() - self._measured_at >= _MEASURE_INTERVAL_MS:
+            await self._sessions.use(self._measure)
 
     @property
     def failures(self) -> int:
@@ -150,7 +177,7 @@ class PostgresStore:
 
     async def backup(self, target: str) -> None:
         """Write a consistent copy with `pg_dump` while the server runs. Raises StoreUnavailable."""
-        self._lock.check()
+        self._sessions.check()
         await asyncio.to_thread(dump, self._url, Path(target))
 
     async def _retry(
@@ -161,7 +188,7 @@ class PostgresStore:
         tries = 0
         try:
             while True:
-                self._lock.check()
+                self._sessions.check()
                 try:
                     return await self._run_on(self._bulk_threads if bulk else self._point_threads, attempt)
                 except CommitUnknown as error:
@@ -218,7 +245,7 @@ class PostgresStore:
         try:
             db = self._idle.pop()
         except IndexError:
-            db = self._lock.connect()
+            db = self._sessions.connect()
         db.feed_offset = self._offset
         return db
 
@@ -237,11 +264,20 @@ class PostgresStore:
             self._idle.append(db)
 
     def _prepare(self, db: PostgresConnection) -> None:
-        """Migrate the database and settle the offset of its cursors, in one transaction."""
-        db.begin()
+        """Migrate the database and settle the offset of its cursors, in one transaction, one node at a time."""
+        db.begin(unbounded=True)
+        db.query("SELECT set_config('lock_timeout', %s, true)", (_PREPARE_LOCK_TIMEOUT_MS,))
+        db.query("SELECT pg_advisory_xact_lock(%s)::text", (_PREPARE_KEY,))
         migrations.migrate(db)
+        self._measure(db)
         self._offset = settle_feed_offset(db, self._clock())
         db.commit()
+
+    def _measure(self, db: PostgresConnection) -> None:
+        """Set the clock by the database's."""
+        if isinstance(self._clock, DatabaseClock):
+            self._clock.measure(db)
+        self._measured_at = running_ms()
 
     def _close_idle(self) -> None:
         while self._idle:
@@ -251,7 +287,7 @@ class PostgresStore:
         for threads in (self._point_threads, self._bulk_threads):
             await threads.stop()
         self._close_idle()
-        await self._lock.release()
+        await self._sessions.close()
 
 
 def _final_error(op: str, policy: HoldPolicy, error: Contended | ConnectionLost) -> tuple[Exception, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -120,6 +120,21 @@ class SqliteStore:
         if self._reader is not None:
             self._reader.close()
         await self._release()
+
+    @property
+    def fenced(self) -> bool:
+        """Return False: the lock of the file lasts as long as the process."""
+        return False
+
+    async def enter(self, node: str | None) -> None:
+        """Do nothing: the process that holds the lock of the file is the only node."""
+
+    async def end_sessions_of(self, node: str) -> None:
+        """Do nothing: another node's process has ended, since its lock is held by this one."""
+
+    async def without_sessions(self, nodes: Mapping[str, Instant]) -> list[str]:
+        """Return all of them: their processes have ended."""
+        return list(nodes)
 
     def on_commit(self, listener: CommitListener) -> None:
         """Set the listener for effects: see `Store.on_commit`."""

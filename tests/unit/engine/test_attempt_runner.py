@@ -68,8 +68,10 @@ class Stage:
 
     async def take_over(self, prepared: Prepared) -> None:
         """Another server process takes the attempt over."""
-        key = prepared.job.task_id, prepared.job.attempt
-        await self.parts.transactions.run("take", lambda state: recovery.take_over(state, *key, "N-2", CFG.base_url))
+        ((_, job),) = await self.parts.transactions.run(
+            "claim", lambda state: recovery.claim(state, "N-2", CFG.base_url, 10)
+        )
+        assert job.task_id == prepared.job.task_id
 
 
 @pytest.fixture

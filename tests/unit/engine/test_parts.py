@@ -45,6 +45,7 @@ from app.engine.gaps import GapMonitor
 from app.engine.large_reads import LargeReads
 from app.engine.listening import Listeners
 from app.engine.namespaces import Namespaces
+from app.engine.nodes import Nodes
 from app.engine.ops.nodes import Membership
 from app.engine.ops.rules import EngineCfg
 from app.engine.ops.sessions import Attach, attach
@@ -139,7 +140,7 @@ class Ground:
         )
 
     def listeners(self) -> Listeners:
-        return Listeners(self.transactions, clock=self.clock, node="N")
+        return Listeners(self.transactions, clock=self.clock, node=lambda: "N")
 
     def sessions(self) -> Sessions:
         return Sessions(
@@ -153,8 +154,11 @@ class Ground:
             cfg=CFG,
         )
 
+    def nodes(self) -> Nodes:
+        return Nodes(self.transactions, store=self.store, bus=self.bus, clock=self.clock, cfg=CFG)
+
     def gaps(self) -> GapMonitor:
-        return GapMonitor(self.transactions, store=self.store, clocks=still_clocks)
+        return GapMonitor(self.transactions, store=self.store, peers=self.nodes(), clocks=still_clocks)
 
     def dispatcher(self) -> Dispatcher:
         parts = RunnerParts(
@@ -164,7 +168,7 @@ class Ground:
             sign=self.credentials().sign,
             cfg=CFG,
         )
-        return Dispatcher(parts, catalog=self.catalog(), bus=self.bus, node="N-1")
+        return Dispatcher(parts, catalog=self.catalog(), bus=self.bus, node=lambda: "N-1")
 
     async def token(self, role: Role = Role.OPERATOR) -> CapToken:
         """The token of a new session."""
@@ -341,7 +345,10 @@ async def status_is(tasks: Tasks, task_id: str, status: Status) -> bool:
 async def test_recovery_finds_nothing_in_a_new_store(ground: Ground) -> None:
     """Nobody is taken over where nobody was left; an attempt of a worker elsewhere needs no process."""
     await ground.work()
-    assert await Recovery(ground.transactions, dispatcher=ground.dispatcher(), cfg=CFG).recover() == 0
+    recovery = Recovery(
+        ground.transactions, dispatcher=ground.dispatcher(), nodes=ground.nodes(), bus=ground.bus, cfg=CFG
+    )
+    assert await recovery.recover() == 0
 
 
 async def test_timers_carry_out_what_is_due(ground: Ground) -> None:
@@ -439,6 +446,7 @@ async def test_webhooks_and_deliveries(ground: Ground) -> None:
             secret_of=webhooks.secret,
             clock=ground.clock,
             poll_interval_s=1.0,
+            node=lambda: "N-1",
         )
         running = asyncio.ensure_future(deliveries.run())
         task_id = await ground.task()
@@ -453,7 +461,12 @@ async def test_webhooks_and_deliveries(ground: Ground) -> None:
 async def test_a_gap_moves_the_lease_of_whoever_could_not_be_heard(ground: Ground) -> None:
     """Both clocks are given; a tick that is late by minutes is a gap, and the lease ends that much later."""
     running = [0]
-    gaps = GapMonitor(ground.transactions, store=ground.store, clocks=lambda: (ground.clock(), running[0]))
+    gaps = GapMonitor(
+        ground.transactions,
+        store=ground.store,
+        peers=ground.nodes(),
+        clocks=lambda: (ground.clock(), running[0]),
+    )
     tasks, token = ground.tasks(), await ground.token()
     task_id = await ground.task()
     await ground.dispatcher().dispatch(token, task_id, EXTERNAL, lease=timedelta(seconds=60))
