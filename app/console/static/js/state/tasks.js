@@ -6,6 +6,7 @@ import { ask } from "./session.js";
 
 const PAGE = 100;
 const REFRESH_MS = 1_500;
+const SEARCH_MS = 4_000;
 const STATUS = {
   task_attempt_started: "running",
   task_pass: "pass",
@@ -34,7 +35,10 @@ let watched = 0;
 /** Keeps the list up to date; returns a function that stops it. */
 export function watchTasks() {
   watched += 1;
+  // What a search finds follows the tasks by some seconds.
+  const timer = setInterval(() => filters.value.q && !document.hidden && void refresh(), SEARCH_MS);
   return () => {
+    clearInterval(timer);
     watched -= 1;
   };
 }
