@@ -113,7 +113,7 @@ async def run(mark: Mark, *, database_url: str | None = None) -> None:
         if database_url is not None:
             flags["database_url"] = database_url
         settings = load(flags=flags, environ={}).settings
-        server = Server.build(settings, port=7777)
+        server = await Server.build(settings, port=7777)
         await server.start()
         quiet_garbage_collector()
         try:

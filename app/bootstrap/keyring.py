@@ -74,25 +74,26 @@ def open_keyring(path: Path) -> Keyring:
     found = private_files.read(path)
     if found is None:
         made = Keyring.generate()
-        if private_files.create_once(path, _dump(made)):
+        if private_files.create_once(path, dump_ring(made)):
             return made
         found = private_files.read(path) or b""
-    return _load(found, path)
+    return load_ring(found, str(path))
 
 
 def rotate_signing(path: Path) -> Keyring:
     """Add a new signing key before the others. A running server signs with it once it receives SIGHUP."""
     rotated = open_keyring(path).rotated()
-    private_files.replace(path, _dump(rotated))
+    private_files.replace(path, dump_ring(rotated))
     return rotated
 
 
 def note_audit_sealed(path: Path) -> None:
     """Record that the audit log's rows from before there were keys are sealed. Raises StartFailed."""
-    private_files.replace(path, _dump(replace(open_keyring(path), audit_sealed=True)))
+    private_files.replace(path, dump_ring(replace(open_keyring(path), audit_sealed=True)))
 
 
-def _dump(ring: Keyring) -> bytes:
+def dump_ring(ring: Keyring) -> bytes:
+    """Return the ring as text; it is secret."""
     content = {
         "signing": _key_texts(ring.signing),
         "digests": _text(ring.digests),
@@ -103,7 +104,8 @@ def _dump(ring: Keyring) -> bytes:
     return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
-def _load(content: bytes, path: Path) -> Keyring:
+def load_ring(content: bytes, place: str) -> Keyring:
+    """Return the ring of a text from `place`, the name of a file or of what else had it. Raises StartFailed."""
     try:
         read: dict[str, Any] = orjson.loads(content)
         digests = _bytes(read["digests"])
@@ -118,7 +120,7 @@ def _load(content: bytes, path: Path) -> Keyring:
             raise ValueError("it holds no signing key")
     except (ValueError, KeyError, TypeError, binascii.Error) as error:
         raise StartFailed(
-            f"{path} holds no readable keys ({type(error).__name__}). Restore it from a backup; with a new one "
+            f"{place} holds no readable keys ({type(error).__name__}). Restore it from a backup; with a new one "
             "(move it away and start) every token, handle and API key but the root key becomes invalid."
         ) from error
     return ring

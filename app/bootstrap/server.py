@@ -28,6 +28,7 @@ from app.bootstrap.http_writes import BatchingHttpProtocol, WebSocketProtocol
 from app.bootstrap.keyring import Keyring, given_root_key, make_root_key, note_audit_sealed, open_keyring
 from app.bootstrap.listen_socket import BACKLOG, bind
 from app.bootstrap.maintenance import Maintenance
+from app.bootstrap.shared_ring import RingWatch, find_keyring
 from app.config import Settings
 from app.console.routes import console_routes
 from app.domain.errors import StoreUnavailable
@@ -65,14 +66,19 @@ class Server:
     identity: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
     """The secret by which commands of this machine know the server; it stands in the pidfile."""
     connections: ConnectionLimits = field(default_factory=ConnectionLimits)
+    ring_watch: RingWatch | None = None
+    """What keeps the keys those of the database, where they are there."""
     _application: Application | None = None
     _stop_by: float | None = None
 
     @classmethod
-    def build(cls, settings: Settings, *, port: int | None = None) -> Server:
+    async def build(cls, settings: Settings, *, port: int | None = None) -> Server:
         """Create the data directory and the keys, and build everything. `port` is the bound one. Raises StartFailed."""
         private_files.open_data_directory(settings)
-        keyring = open_keyring(settings.keys_path)
+        try:
+            keyring, sealed = await find_keyring(settings)
+        except StoreUnavailable as error:
+            raise StartFailed(f"The database cannot be used: {error.reason}.") from error
         base_url = settings.url(port)
         engine = build_engine(settings, keyring, base_url=base_url)
         maintenance = Maintenance(engine, settings.retention)
@@ -88,6 +94,7 @@ class Server:
             engine=engine,
             maintenance=maintenance,
             connections=connections,
+            ring_watch=None if sealed is None else RingWatch(engine, settings, sealed),
         )
 
     @property
@@ -107,7 +114,9 @@ class Server:
         except BaseException:
             await self.engine.stop()
             raise
-        self._note_audit_sealed()
+        await self._note_audit_sealed()
+        if self.ring_watch is not None:
+            self.ring_watch.start()
         self.engine.start_detach_loop()
         self.maintenance.start()
         self._application = create_app(
@@ -140,14 +149,17 @@ class Server:
             metrics.counter(f"swarmhold_hints_{name}", text, partial(getattr, bus.counts, name))
         metrics.gauge("swarmhold_hints_failing", "1 while hints reach no other node.", lambda: bus.failure is not None)
 
-    def _note_audit_sealed(self) -> None:
+    async def _note_audit_sealed(self) -> None:
         """Adopt no more rows of the audit log from before there were keys, now that the engine has sealed them."""
         if self.keyring.audit_sealed:
             return
         self.engine.parts.seal.unsealed_before = False
         try:
-            note_audit_sealed(self.settings.keys_path)
-        except StartFailed as error:
+            if self.ring_watch is None:
+                note_audit_sealed(self.settings.keys_path)
+            else:
+                await self.ring_watch.note_audit_sealed()
+        except (StartFailed, StoreUnavailable) as error:
             _log.warning("audit_seal_not_noted", reason=str(error))
 
     async def stop(self) -> None:
@@ -156,6 +168,8 @@ class Server:
         try:
             async with asyncio.timeout_at(self._stop_by or asyncio.get_running_loop().time() + grace_s):
                 await self.maintenance.stop()
+                if self.ring_watch is not None:
+                    await self.ring_watch.stop()
                 await self.engine.stop()
         except TimeoutError:
             _log.warning("engine_stopped_late", grace_s=grace_s)
@@ -184,7 +198,10 @@ class Server:
                 await asyncio.sleep(drain_s)
 
     def reload_keys(self) -> None:
-        """Read the key ring from its file again, after a rotation."""
+        """Read the key ring again, after a rotation."""
+        if self.ring_watch is not None:
+            self.ring_watch.look_now()
+            return
         try:
             ring = open_keyring(self.settings.keys_path)
         except StartFailed as error:
@@ -267,7 +284,7 @@ async def serve(settings: Settings) -> None:
     bound = bind(settings.host, settings.port)
     try:
         port = int(bound.getsockname()[1])
-        server = Server.build(settings, port=port)
+        server = await Server.build(settings, port=port)
         await server.start()
     except BaseException:
         bound.close()

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 import typer
 
-from app.bootstrap.keyring import open_keyring
 from app.cli import command_records, database
 from app.cli.endpoint import AsJson, ConfigFile, DatabaseUrl, DataDir, settings_of
 from app.cli.exits import EXIT_MISUSED, CommandFailed
@@ -92,13 +91,14 @@ def verify(
 
     settings = settings_of(data_dir=data_dir, database_url=database_url, config=config)
     expected = None if head is None else _parsed(head)
-    if not settings.keys_path.exists():
+    ring = database.existing_keyring(settings)
+    if ring is None:
         raise CommandFailed(
-            f"There are no keys at {settings.keys_path}, and the log is chained with one of them. Name the server's "
-            "--data-dir.",
+            f"{database.without_keys(settings)}, and the log is chained with one of them. "
+            "Name the server's --data-dir.",
             status=EXIT_MISUSED,
         )
-    seal = open_keyring(settings.keys_path).seal()
+    seal = ring.seal()
     broken, newest = database.read(
         settings, lambda state: (audit_log.verify(state.db, seal, expected=expected), audit_log.head(state.db))
     )

@@ -1,7 +1,8 @@
 """`swarmhold backup` and `restore`: everything that a server needs to continue elsewhere, in one file.
 
 The file is a plain tar archive of the database's copy, the server's own keys, the root key if it is kept in a file, and
-a manifest with digests. It holds secrets, and is made readable for its owner alone.
+a manifest with digests. On PostgreSQL the keys are in the copy, sealed as they are in the database. The archive holds
+secrets, and is made readable for its owner alone.
 """
 
 from __future__ import annotations
@@ -101,8 +102,9 @@ def _collect(settings: Settings, folder: Path) -> None:
         if not source.is_file():
             raise CommandFailed(f"There is no database at {source}.")
         copy_database(str(source), folder / DATABASE_FILE)
+    in_database = database.is_postgres(settings) and database.sealed_ring(settings) is not None
     for path, name in ((settings.keys_path, KEYS_FILE), (settings.root_key_path, ROOT_KEY_FILE)):
-        if path.is_file():
+        if path.is_file() and not (in_database and name == KEYS_FILE):
             _write(folder / name, path.read_bytes())
     manifest = {
         "version": package.__version__,

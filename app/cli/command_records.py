@@ -21,7 +21,7 @@ def record(settings: Settings, action: CommandAction, **about: str | int) -> Non
 
     What happens to a log that cannot be written has no row; a warning on standard error says so.
     """
-    row = CommandRequest.model_validate({"action": action, "user": _user(), **about})
+    row = CommandRequest.model_validate({"action": action, "user": user(), **about})
     try:
         _record(settings, row)
     except (CommandFailed, StartFailed, EngineError) as failure:
@@ -52,8 +52,8 @@ def _record_here(settings: Settings, row: CommandRequest) -> None:
     from app.engine.ops import audit
     from app.state import migrations
 
-    if not settings.keys_path.exists():
-        raise CommandFailed(f"it is chained with a key of {settings.keys_path}, which does not exist.")
+    if database.existing_keyring(settings) is None:
+        raise CommandFailed(f"{database.without_keys(settings)}, and it is chained with one of them.")
     with database.connected(settings) as link:
         found = migrations.version(link)
     if found != migrations.head():
@@ -66,7 +66,8 @@ def _record_here(settings: Settings, row: CommandRequest) -> None:
     )
 
 
-def _user() -> str:
+def user() -> str:
+    """Return the name of the user who runs the command."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

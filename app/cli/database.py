@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from app.bootstrap import private_files
-from app.bootstrap.keyring import open_keyring
+from app.bootstrap.keyring import Keyring, open_keyring
 from app.cli.exits import CommandFailed
 from app.config import Settings
 from app.domain.clock import system_clock
@@ -71,6 +71,63 @@ def connected(settings: Settings) -> Generator[Connection]:
         reader.close()
 
 
+def keyring(settings: Settings) -> Keyring:
+    """Return the server's keys, which are created if need be. Raises StartFailed, StoreUnavailable."""
+    if not is_postgres(settings):
+        return open_keyring(settings.keys_path)
+    from app.bootstrap.shared_ring import find_keyring
+
+    return asyncio.run(find_keyring(settings))[0]
+
+
+def existing_keyring(settings: Settings) -> Keyring | None:
+    """Return the server's keys, or None if there are none yet; takes no lock. Raises StartFailed, StoreUnavailable."""
+    if not is_postgres(settings):
+        return open_keyring(settings.keys_path) if settings.keys_path.exists() else None
+    from app.bootstrap import shared_ring
+    from app.bootstrap.seals import Seals
+
+    found = sealed_ring(settings)
+    return None if found is None else shared_ring.unsealed(found, Seals.of(settings))
+
+
+def sealed_ring(settings: Settings) -> str | None:
+    """Return the sealed keys of a PostgreSQL database, or None if it has none yet. Raises StoreUnavailable."""
+    from app.bootstrap.shared_ring import KEY_RING
+    from app.state import migrations
+    from app.state.tables import get_meta
+
+    with connected(settings) as link:
+        return None if migrations.version(link) is None else get_meta(link, KEY_RING)
+
+
+def without_keys(settings: Settings) -> str:
+    """Return the statement that the server has no keys yet, for errors."""
+    place = "in the database" if is_postgres(settings) else f"at {settings.keys_path}"
+    return f"There are no keys {place}"
+
+
+def change_beside(settings: Settings, fn: Callable[[State], R]) -> R:
+    """Run a function of the state in one transaction on PostgreSQL, whether or not servers run.
+
+    It announces nothing to them. Raises StoreUnavailable, and what `fn` raises.
+    """
+    from app.state.postgres.connection import PostgresConnection
+    from app.state.state import State, even_jitter
+
+    link = PostgresConnection(settings.store_url, IdSource(), lock_timeout_ms=LOCK_TIMEOUT_MS)
+    try:
+        link.begin()
+        state = State(link, now=system_clock(), ids=link.ids, jitter=even_jitter)
+        state.door = Door.CLI
+        result = fn(state)
+        state.flush()
+        link.commit()
+        return result
+    finally:
+        link.close()
+
+
 def read(settings: Settings, fn: Callable[[State], R]) -> R:
     """Run a function of the state on a snapshot.
 
@@ -100,7 +157,7 @@ def change(settings: Settings, op: str, fn: Callable[[State], R]) -> R:
     if not is_postgres(settings):
         private_files.open_data_directory(settings)
 
-    seal = open_keyring(settings.keys_path).seal()
+    seal = keyring(settings).seal()
 
     def run(state: State) -> R:
         state.door = Door.CLI

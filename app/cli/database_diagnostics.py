@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
-from app.bootstrap.keyring import open_keyring
 from app.cli import database
 from app.cli.exits import CommandFailed
 from app.config import Settings
@@ -58,7 +57,8 @@ def _reached(settings: Settings, url: str, *, deep: bool) -> Iterator[Result]:
     yield ("database", "good", f"{url}, version {found}", "")
     if not database.is_postgres(settings):
         yield from _file(settings, deep=deep)
-    seal = open_keyring(settings.keys_path).seal() if deep and settings.keys_path.exists() else None
+    ring = database.existing_keyring(settings) if deep else None
+    seal = None if ring is None else ring.seal()
     facts = database.read(settings, lambda state: _facts(state, seal))
     yield from _contents(facts)
 

@@ -18,10 +18,12 @@ import httpx
 import app as package
 from app.bootstrap import descriptors, pidfile
 from app.bootstrap.errors import StartFailed
-from app.bootstrap.keyring import given_root_key, open_keyring
+from app.bootstrap.keyring import given_root_key
+from app.cli import database
 from app.cli.database_diagnostics import check_database
 from app.cli.endpoint import running_server
 from app.config import Loaded, Settings, is_loopback, shown
+from app.domain.errors import StoreUnavailable
 from app.domain.redaction import redact
 
 LITTLE_DISK = 1024**3
@@ -122,14 +124,18 @@ def _private(path: Path, about: str, mode: int) -> Finding:
 
 
 def _secrets(settings: Settings) -> Iterator[Finding]:
-    if settings.keys_path.exists():
+    if settings.keys_path.exists() and not database.is_postgres(settings):
         yield _private(settings.keys_path, "keys", 0o600)
-        try:
-            ring = open_keyring(settings.keys_path).signing
-        except StartFailed as failure:
-            yield Finding(about="keys", state="wrong", found=str(failure))
-        else:
-            yield Finding(about="keys", state="good", found=f"{ring[0].kid} signs, {len(ring)} verify")
+    try:
+        ring = database.existing_keyring(settings)
+    except StoreUnavailable:
+        pass  # the findings about the database say so
+    except StartFailed as failure:
+        yield Finding(about="keys", state="wrong", found=str(failure))
+    else:
+        if ring is not None:
+            found = f"{ring.signing[0].kid} signs, {len(ring.signing)} verify"
+            yield Finding(about="keys", state="good", found=found)
     try:
         root = given_root_key(settings)
     except StartFailed as failure:

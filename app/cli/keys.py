@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
 
 from app.bootstrap import private_files
-from app.bootstrap.keyring import open_keyring, rotate_signing
+from app.bootstrap.keyring import Keyring, rotate_signing
 from app.cli import command_records, database
 from app.cli.endpoint import (
     AsJson,
@@ -115,7 +115,7 @@ def _create_here(settings: Settings, name: str, roles: list[Role], *, namespace:
         )
 
     private_files.open_data_directory(settings)
-    digests = HandleMint(open_keyring(settings.keys_path).digests)
+    digests = HandleMint(database.keyring(settings).digests)
     text = credentials.new_key_text()
     granted = frozenset(access.Role(role.value) for role in roles)
     digest = digests.keyed_digest(text)
@@ -214,20 +214,57 @@ def revoke(
 
 
 @keys.command("rotate-signing")
-def rotate(data_dir: DataDir = None, config: ConfigFile = None) -> None:
+def rotate(data_dir: DataDir = None, database_url: DatabaseUrl = None, config: ConfigFile = None) -> None:
     """Create a new key for signing tokens. Tokens that were signed before stay valid for two more rotations."""
-    settings = settings_of(data_dir=data_dir, config=config)
+    settings = settings_of(data_dir=data_dir, database_url=database_url, config=config)
+    if database.is_postgres(settings):
+        ring = _change_shared(settings, "signing_key_rotated", Keyring.rotated)
+        since = "on every node within 5 seconds"
+    else:
+        ring, since = _rotate_file(settings)
+    kids = [key.kid for key in ring.signing]
+    print(f"{kids[0]} signs {since}; {', '.join(kids[1:])} still verify.")
+
+
+@keys.command()
+def reseal(data_dir: DataDir = None, database_url: DatabaseUrl = None, config: ConfigFile = None) -> None:
+    """Seal the keys in a PostgreSQL database with the current seal key, or the root key, in place of the one before."""
+    settings = settings_of(data_dir=data_dir, database_url=database_url, config=config)
+    if not database.is_postgres(settings):
+        raise CommandFailed(
+            f"On SQLite the keys are in {settings.keys_path} and not sealed. Name a PostgreSQL --database-url.",
+            status=EXIT_MISUSED,
+        )
+    _change_shared(settings, "key_ring_resealed", lambda ring: ring)
+    print("Sealed. No node needs SWARMHOLD_SEAL_KEY_PREVIOUS any more: unset it where nodes have the current key.")
+
+
+def _change_shared(settings: Settings, action: str, fn: Callable[[Keyring], Keyring]) -> Keyring:
+    """Change the ring in the database, and record that in the same transaction."""
+    from app.bootstrap import shared_ring
+    from app.bootstrap.seals import Seals
+    from app.engine.ops import audit
+
+    def run(state: State) -> Keyring:
+        ring = shared_ring.change(state, Seals.of(settings), fn)
+        state.seal = ring.seal()
+        audit.record(state, f"command:{command_records.user()}", action, kid=ring.signing[0].kid)
+        return ring
+
+    return database.change_beside(settings, run)
+
+
+def _rotate_file(settings: Settings) -> tuple[Keyring, str]:
     if not settings.keys_path.exists():
         raise CommandFailed(
             f"There are no keys at {settings.keys_path}. Name the server's --data-dir.", status=EXIT_MISUSED
         )
-    kids = [key.kid for key in rotate_signing(settings.keys_path).signing]
+    ring = rotate_signing(settings.keys_path)
     here = running_server(settings)
     if here is not None:
         os.kill(here.pid, signal.SIGHUP)
-    command_records.record(settings, "signing_key_rotated", kid=kids[0])
-    since = "from now on" if here is not None else "from the server's next start on"
-    print(f"{kids[0]} signs {since}; {', '.join(kids[1:])} still verify.")
+    command_records.record(settings, "signing_key_rotated", kid=ring.signing[0].kid)
+    return ring, "from now on" if here is not None else "from the server's next start on"
 
 
 def _running(settings: Settings, url: str | None, key: str | None) -> Endpoint | None:

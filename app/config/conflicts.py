@@ -11,6 +11,7 @@ from app.domain.handles import SAFE_LENGTH
 from app.domain.tokens import KEY_PREFIX, is_key_text
 
 SAFE_ROOT_KEY_LENGTH = 32
+SHORTEST_SEAL_KEY = 32
 LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost"})
 
 
@@ -27,6 +28,7 @@ def conflicts(settings: Settings, origins: Mapping[str, str]) -> Iterator[str]:
             "give a file's path, sqlite:///path or postgresql://user@host/name."
         )
     yield from _cluster_conflicts(settings, at)
+    yield from _seal_key_conflicts(settings, at)
     if settings.root_key is not None:
         yield from _root_key_conflicts(settings.root_key.get_secret_value(), settings.host, at("root_key"))
     if not is_loopback(settings.host) and settings.handle_length < SAFE_LENGTH:
@@ -51,6 +53,14 @@ def _cluster_conflicts(settings: Settings, at: Callable[[str], str]) -> Iterator
             f"{at('cluster.lease')}: one missed heartbeat would end it; give at least twice cluster.heartbeat "
             f"({settings.cluster.heartbeat_ms / 1000:g})."
         )
+
+
+def _seal_key_conflicts(settings: Settings, at: Callable[[str], str]) -> Iterator[str]:
+    for name, secret in (("seal_key", settings.seal_key), ("seal_key_previous", settings.seal_key_previous)):
+        given = "" if secret is None else secret.get_secret_value()
+        # What sealed before may have been a root key, which may be shorter.
+        if given and len(given) < SHORTEST_SEAL_KEY and not (name == "seal_key_previous" and is_key_text(given)):
+            yield f"{at(name)}: a seal key has {SHORTEST_SEAL_KEY} characters or more; make one: openssl rand -hex 32."
 
 
 def _root_key_conflicts(key: str, host: str, where: str) -> Iterator[str]:

@@ -81,8 +81,18 @@ class Settings:
     """The key that makes other keys."""
     root_key_file: Path | None = None
     """File of the root key; by default `root.key` in `data_dir`, made at the first start."""
+    seal_key: SecretStr | None = None
+    """A text of 32 characters or more that seals the server's keys in a PostgreSQL database, the same for all nodes; by
+    default the root key does."""
+    seal_key_file: Path | None = None
+    """File of the seal key."""
+    seal_key_previous: SecretStr | None = None
+    """The seal key or root key that sealed before, until `swarmhold keys reseal` has run."""
+    seal_key_previous_file: Path | None = None
+    """File of the key that sealed before."""
     keys_file: Path | None = None
-    """File of the signing keys and the digest key, mode 0600; by default `keys.json` in `data_dir`."""
+    """File of the signing keys and the digest key, mode 0600; by default `keys.json` in `data_dir`. On PostgreSQL they
+    are in the database, and a file of before is taken over at the first start."""
     public_url: Annotated[str, _URL] | None = None
     """Base URL under which workers reach the server; by default the address that it listens on."""
     log_format: Literal["console", "json"] = "console"

@@ -158,7 +158,9 @@ class TokenSigner:
         jwt = _jwt()
         try:
             header = jwt.get_unverified_header(text)
-            key = self._ring[header["kid"]]
+            key = self._ring.get(header["kid"])
+            if key is None:
+                raise BadSignature(unknown_key=True)
             payload: dict[str, Any] = jwt.decode(
                 text,
                 key.secret,

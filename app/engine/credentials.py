@@ -107,7 +107,7 @@ class Credentials:
 
     async def whoami(self, bearer: Bearer) -> Caller:
         """Return the caller that a valid credential authenticates, whatever it may do; spends no use."""
-        presented = self._transactions.authenticate(bearer, ())
+        presented = await self._transactions.presented(bearer, ())
         return await self._transactions.read(lambda state: authenticate(state, presented, consume=False))
 
     async def wait_until_invalid(self, bearer: Bearer, *, poll_interval_s: float) -> None:
@@ -115,7 +115,7 @@ class Credentials:
 
         Checks again after `poll_interval_s` without a hint. Cancelling is safe.
         """
-        presented = self._transactions.authenticate(bearer, ())
+        presented = await self._transactions.presented(bearer, ())
         subscription = self._bus.subscribe(revocation_of(presented.jti if isinstance(presented, Claims) else None))
         try:
             while True:
@@ -171,7 +171,7 @@ class Credentials:
         Raises RoleViolation, TaskNotFound, InvalidRequest.
         """
         # A handle is refused by its role here, before it is parsed as a token and reported as malformed.
-        self._transactions.authenticate(token, Verb.MINT_WORKER_TOKEN)
+        await self._transactions.presented(token, Verb.MINT_WORKER_TOKEN)
         expires_at = self._signer.verify(token).expires_at
         asked = credentials.Mint(
             agent_id=agent_id, role=role, ttl=ttl, max_uses=max_uses, scopes=scopes, task_id=task_id

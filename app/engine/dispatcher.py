@@ -185,7 +185,7 @@ class Dispatcher:
             return dispatched
 
         # An attempt that was prepared has to be run, even if its caller has gone meanwhile.
-        may_drive = request.stack.may_drive or self._transactions.is_worker(bearer)
+        may_drive = request.stack.may_drive or await self._transactions.is_worker(bearer)
         prepare = partial(self._to_the_end, prepare_and_run) if may_drive else prepare_and_run
         loop = asyncio.get_running_loop()
         end = loop.time() + hold_s

@@ -131,7 +131,7 @@ class Questions:
         TokenExpired as soon as the credential is revoked or has expired.
         """
         seconds = self._transactions.hold_seconds(hold)
-        presented = self._transactions.authenticate(bearer, _EITHER)
+        presented = await self._transactions.presented(bearer, _EITHER)
 
         def run(state: State, caller: Caller) -> str | None:
             question = _found(state, key, caller)
@@ -217,7 +217,7 @@ class Questions:
                 state, self._transactions.limits, caller.namespace, bridge_id, after=after or "", limit=limit
             )
 
-        presented = self._transactions.authenticate(token, Verb.ANSWER_QUERY)
+        presented = await self._transactions.presented(token, Verb.ANSWER_QUERY)
         return await self._transactions.read(run)
 
     async def count_open_for(self, token: CapToken, bridge_id: str, *, addressed_only: bool = False) -> int:
@@ -227,7 +227,7 @@ class Questions:
             caller = authenticate(state, presented, consume=False)
             return questions.count_open(state, caller.namespace, bridge_id, addressed_only=addressed_only)
 
-        presented = self._transactions.authenticate(token, Verb.ANSWER_QUERY)
+        presented = await self._transactions.presented(token, Verb.ANSWER_QUERY)
         return await self._transactions.read(run)
 
     async def mark_delivered(self, keys: Sequence[str], bridge_id: str) -> None:

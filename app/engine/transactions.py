@@ -19,7 +19,7 @@ from typing import Any, TypeVar, cast
 from app.bus.port import HintBus
 from app.domain.access import Caller, Role, RoleVerbGate, Verb
 from app.domain.doors import DOOR
-from app.domain.errors import Busy, EngineError, InvalidRequest, NotFound, StoreUnavailable, TokenExpired
+from app.domain.errors import BadSignature, Busy, EngineError, InvalidRequest, NotFound, StoreUnavailable, TokenExpired
 from app.domain.handles import HandleMint
 from app.domain.limits import Limits
 from app.domain.tokens import Bearer, Claims, Handle, TokenSigner
@@ -81,6 +81,7 @@ class Transactions:
         self._stopping = False
         self._on_due: Callable[[int], None] | None = None
         self._on_expired: Callable[[], Awaitable[bool]] | None = None
+        self._on_unknown_key: Callable[[], Awaitable[bool]] | None = None
         self.in_doubt = asyncio.Event()
         self.counts: Counter[Counted] = Counter()
         """What this process has committed since its start, of the events that metrics count."""
@@ -117,6 +118,14 @@ class Transactions:
     async def clocks_moved(self) -> bool:
         """Return whether clocks moved just now because of a time in which no heartbeat could be recorded."""
         return self._on_expired is not None and await self._on_expired()
+
+    def on_unknown_key(self, listener: Callable[[], Awaitable[bool]]) -> None:
+        """Await `listener` before a token is refused whose key is unknown; after True the call is tried once more."""
+        self._on_unknown_key = listener
+
+    async def keys_changed(self) -> bool:
+        """Return whether other keys are in use now than before this call."""
+        return self._on_unknown_key is not None and await self._on_unknown_key()
 
     def _committed(self, effects: Effects) -> None:
         if effects.wakes:
@@ -164,7 +173,10 @@ class Transactions:
         self, op: str, bearer: Bearer, verbs: Verb | Sequence[Verb], fn: CallerFn[R], *, bulk: bool = False
     ) -> R:
         """Check the credential and run `fn` for its caller, in one transaction; a worker's call is a heartbeat."""
-        presented = self.authenticate(bearer, verbs)
+        try:
+            presented = self.authenticate(bearer, verbs)
+        except BadSignature as error:
+            presented = await self._authenticate_again(error, bearer, verbs)
         renewing: Caller | None = None
 
         def run(state: State) -> R | CommitThenRaise[EngineError]:
@@ -182,7 +194,10 @@ class Transactions:
         self, op: str, bearer: Bearer, verb: Verb, fn: WorkerFn[R], *, attempt: int | None = None
     ) -> R:
         """Check a worker's credential and run `fn` with the locked rows of its attempt, in one transaction."""
-        presented = self.authenticate(bearer, verb)
+        try:
+            presented = self.authenticate(bearer, verb)
+        except BadSignature as error:
+            presented = await self._authenticate_again(error, bearer, verb)
 
         def run(state: State) -> R | CommitThenRaise[EngineError]:
             return fn(state, authenticate_worker(state, presented, attempt=attempt))
@@ -209,7 +224,10 @@ class Transactions:
 
     async def read_as(self, bearer: Bearer, verbs: Verb | Sequence[Verb], fn: Callable[[State, Caller], R]) -> R:
         """Check the credential and read for its caller. A token with limited uses is spent, in a transaction."""
-        presented = self.authenticate(bearer, verbs)
+        try:
+            presented = self.authenticate(bearer, verbs)
+        except BadSignature as error:
+            presented = await self._authenticate_again(error, bearer, verbs)
         if isinstance(presented, Claims) and presented.max_uses is not None:
             return await self.run("spend", lambda state: fn(state, authenticate(state, presented)))
 
@@ -224,7 +242,10 @@ class Transactions:
 
     async def read_as_worker(self, bearer: Bearer, verb: Verb, fn: Callable[[State, WorkerRows], R]) -> R:
         """Check a worker's credential and read with the rows of its attempt; limited uses are spent."""
-        presented = self.authenticate(bearer, verb)
+        try:
+            presented = self.authenticate(bearer, verb)
+        except BadSignature as error:
+            presented = await self._authenticate_again(error, bearer, verb)
         if isinstance(presented, Claims) and presented.max_uses is not None:
             return await self.run("spend", lambda state: fn(state, authenticate_worker(state, presented)))
 
@@ -248,9 +269,25 @@ class Transactions:
         self._gate.check(claims.role, verbs, claims.scope, limited_uses=claims.max_uses is not None)
         return claims
 
-    def is_worker(self, bearer: Bearer) -> bool:
+    async def presented(self, bearer: Bearer, verbs: Verb | Sequence[Verb]) -> Presented:
+        """Return what `authenticate` does, also for a token whose key another node has just made."""
+        try:
+            return self.authenticate(bearer, verbs)
+        except BadSignature as error:
+            return await self._authenticate_again(error, bearer, verbs)
+
+    async def _authenticate_again(self, error: BadSignature, bearer: Bearer, verbs: Verb | Sequence[Verb]) -> Presented:
+        """Authenticate once more if the token's key may have become known; otherwise raise its error."""
+        if not error.unknown_key or not await self.keys_changed():
+            raise error
+        return self.authenticate(bearer, verbs)
+
+    async def is_worker(self, bearer: Bearer) -> bool:
         """Return whether a credential is a worker's. Raises BadSignature, TokenExpired."""
-        return isinstance(bearer, Handle) or self._signer.verify(bearer).role is Role.WORKER
+        if isinstance(bearer, Handle):
+            return True
+        presented = await self.presented(bearer, ())
+        return isinstance(presented, Claims) and presented.role is Role.WORKER
 
     def _renewal_due(self, state: State, caller: Caller) -> Caller | None:
         """Return the caller when it is a worker whose lease is due for renewal."""

@@ -51,6 +51,9 @@ _META_LIST = Statement(
 _META_SET = "INSERT INTO meta (name, value) VALUES ({0}, {0}) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 _META_SETS = {"sqlite": _META_SET.format("?"), "postgresql": _META_SET.format("%s")}
 
+_META_CREATE = "INSERT INTO meta (name, value) VALUES ({0}, {0}) ON CONFLICT (name) DO NOTHING"
+_META_CREATES = {"sqlite": _META_CREATE.format("?"), "postgresql": _META_CREATE.format("%s")}
+
 
 _META_TRY = Statement(
     sa.select(schema.meta.c.value)
@@ -74,6 +77,11 @@ def set_meta(db: Connection, name: str, value: str) -> None:
     """Store a setting in the database."""
     # Update the row in place: a transaction that waits for its lock would not see a row inserted instead.
     db.change(_META_SETS[db.dialect], (name, value))
+
+
+def create_meta(db: Connection, name: str, value: str) -> bool:
+    """Store a setting in the database unless it is there already; return whether it was not."""
+    return bool(db.change(_META_CREATES[db.dialect], (name, value)))
 
 
 def delete_meta(db: Connection, name: str) -> None:

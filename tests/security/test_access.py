@@ -231,7 +231,7 @@ async def _dead(node: Node, operator: httpx.AsyncClient) -> dict[str, str | None
     header = jwt.get_unverified_header(good)
     forged = jwt.encode(claims, b"x" * 32, algorithm="HS256", headers={"kid": header["kid"], "typ": header["typ"]})
     expired = await node.engine.attach("brief", Role.OPERATOR, timedelta(milliseconds=1))
-    unsigned = jwt.encode(claims, None, algorithm="none", headers={"kid": header["kid"], "typ": header["typ"]})
+    unsigned = jwt.encode(claims, "", algorithm="none", headers={"kid": header["kid"], "typ": header["typ"]})
     return {
         "missing": None,
         "nonsense": "nonsense",

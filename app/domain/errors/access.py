@@ -25,9 +25,16 @@ class Unauthenticated(AccessDenied):
 
 
 class BadSignature(AccessDenied):
-    """The token was not signed by a key of this server, or is not a token at all."""
+    """The token was not signed by a key of this server, or is not a token at all.
+
+    `unknown_key` says that it names a key which this process does not have: another node may just have made it.
+    """
 
     code = "bad-signature"
+
+    def __init__(self, *, unknown_key: bool = False) -> None:
+        super().__init__()
+        self.unknown_key = unknown_key
 
     def __str__(self) -> str:
         return "The token was not signed by this server. Use a token of this server, or attach or mint again."
