@@ -180,6 +180,17 @@ class GapMonitor:
         passed_ms = max(now - last for now, last in zip(self._clocks(), self._last, strict=True))
         return passed_ms <= round(TICK_S * 1000) + TOLERANCE_MS and self._store.failures == self._failures
 
+    def shift_for(self, lease_expires_at: Instant, now: Instant) -> Shift | None:
+        """Return by how much to move a lease that ends within a gap; None for any other.
+
+        All that were known at the gap's end have moved beyond it. One that ends within was written by a transaction
+        that began before the gap, by the clock as it was then, and was committed after the others had moved.
+        """
+        for gap in reversed(self._recent):
+            if gap.shift.by_ms > 0 and gap.started_at <= lease_expires_at <= gap.ended_at:
+                return Shift(by_ms=gap.shift.by_ms, not_before=now + RETURN_MS)
+        return None
+
     def postponed_until(self, due_at: Instant, now: Instant) -> Instant | None:
         """Return until when work that fell due at `due_at` is postponed; None when it may be carried out."""
         ends = (gap.grace_until for gap in (*self._recent, *self._pending) if gap.started_at <= due_at <= gap.ended_at)

@@ -15,10 +15,12 @@ from app.domain.redaction import describe
 from app.engine.dispatcher import Dispatcher
 from app.engine.gaps import GapMonitor
 from app.engine.ops import questions, settling, timers
+from app.engine.ops.gaps import Shift, shift_attempt
 from app.engine.retrying import retry_while_busy
 from app.engine.transactions import Transactions
 from app.spawning.ports import LayerRegistry
 from app.state.state import State
+from app.state.tables import ATTEMPTS
 
 _log = structlog.get_logger(__name__)
 
@@ -123,11 +125,21 @@ class Timers:
         return due_at is not None and self._gaps.postponed_until(due_at, self._clock()) is not None
 
     def _expire_attempt(self, state: State, task_id: str, number: int) -> bool:
-        """Expire an attempt; return False, with nothing done, if a gap may have come since the last check."""
+        """Expire an attempt; return False if a gap may have come since the last check, or ends its lease wrongly."""
         if not self._gaps.is_current():
             return False
-        settling.expire_attempt(state, task_id, number)
+        shift = self._shift_of(state, task_id, number)
+        if shift is None:
+            settling.expire_attempt(state, task_id, number)
+        else:
+            shift_attempt(state, task_id, number, shift)
         return True
+
+    def _shift_of(self, state: State, task_id: str, number: int) -> Shift | None:
+        attempt = ATTEMPTS.get(state.db, task_id, number)
+        if attempt is None or attempt.lease_expires_at is None:
+            return None
+        return self._gaps.shift_for(attempt.lease_expires_at, state.now)
 
     async def _carry_out(self, op: str, fn: Callable[[State], bool | None]) -> bool:
         """Return whether it is done, by this call or by an earlier one."""

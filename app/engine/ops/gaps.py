@@ -20,21 +20,28 @@ _A, _S = schema.attempts.c, schema.sessions.c
 _AFTER = sa.tuple_(_A.task_id, _A.attempt) > sa.tuple_(sa.bindparam("task_id"), sa.bindparam("number"))
 
 
-def _page(detached: int) -> Statement:
-    columns = (
-        _A.task_id,
-        _A.attempt,
-        _A.lease_expires_at,
-        _A.timeout_at,
-        _A.handle_expires_at,
-        _A.due_at,
-        _A.last_seen_at,
-        _A.started_at,
-        _A.credential_ends_at,
+_COLUMNS = (
+    _A.task_id,
+    _A.attempt,
+    _A.lease_expires_at,
+    _A.timeout_at,
+    _A.handle_expires_at,
+    _A.due_at,
+    _A.last_seen_at,
+    _A.started_at,
+    _A.credential_ends_at,
+)
+_ONE = Statement(
+    sa.select(*_COLUMNS).where(
+        _A.task_id == sa.bindparam("of_task"), _A.attempt == sa.bindparam("of_number"), _A.due_at.is_not(None)
     )
+)
+
+
+def _page(detached: int) -> Statement:
     open_here = sa.text(f"phase <> 'ended' AND detached = {detached}")
     return Statement(
-        sa.select(*columns)
+        sa.select(*_COLUMNS)
         .where(open_here, _A.due_at.is_not(None), _AFTER)
         .order_by(_A.task_id, _A.attempt)
         .limit(sa.bindparam("limit", type_=sa.Integer))
@@ -110,6 +117,12 @@ def shift_attempts(state: State, position: Position, limit: int, shift: Shift) -
     if len(rows) == limit:
         return Position(part, rows[-1][0], rows[-1][1])
     return None if part + 1 == len(_PAGES) else Position(part + 1, "", 0)
+
+
+def shift_attempt(state: State, task_id: str, number: int, shift: Shift) -> None:
+    """Move lease and handle of one attempt."""
+    for row in _ONE.query(state.db, of_task=task_id, of_number=number):
+        _shift_attempt(state, row, shift)
 
 
 def _shift_attempt(state: State, row: tuple[Any, ...], shift: Shift) -> None:

@@ -12,8 +12,9 @@ from app.domain.questions import Ask, OnDeadline, QuestionStatus
 from app.domain.sessions import Session
 from app.domain.tasks import RetryOn, RetryPolicy, Status
 from app.engine.gaps import MAX_GRACE_MS, TICK_S
+from app.engine.ops import leases
 from app.state.state import State
-from app.state.tables import SESSIONS
+from app.state.tables import ATTEMPTS, SESSIONS
 from tests.support.clocks import HandClock
 from tests.support.swarms import Plan, Swarm, Work, refused
 
@@ -126,6 +127,27 @@ async def test_a_question_right_after_the_gap_costs_no_worker_its_lease(swarm: S
     await listen(swarm, machine, LEASE_S / 2)
     assert (await swarm.attempt(asking.task_id)).is_live
     assert (await swarm.attempt(asked_about.task_id)).is_live
+
+
+async def test_a_transaction_that_a_gap_interrupted_costs_no_worker_its_lease(swarm: Swarm, machine: Machine) -> None:
+    """It began before the gap, and was committed when the other leases had moved: its clock stands still meanwhile."""
+    work = await leased(swarm)
+    began_at = machine.clock()
+    stall(swarm, machine, GAP_S)
+    assert await swarm.engine.gaps.catch_up()
+
+    def heartbeat(state: State) -> None:
+        state.now = began_at
+        attempt = ATTEMPTS.get(state.db, work.task_id, work.attempt)
+        assert attempt is not None
+        leases.record_heartbeat(state, swarm.engine.cfg, attempt, always=True)
+
+    await swarm.engine.store.transact("heartbeat", heartbeat)
+    assert await swarm.engine.timers.carry_out_due() == 0
+    await listen(swarm, machine, LEASE_S - 2)
+    assert (await swarm.attempt(work.task_id)).is_live
+    await listen(swarm, machine, 4)
+    assert (await swarm.attempt(work.task_id)).reason is Reason.LOST
 
 
 async def test_a_worker_that_is_heard_after_the_gap_goes_on(swarm: Swarm, machine: Machine) -> None:
