@@ -189,11 +189,12 @@ class Server:
 
         Only where there are other nodes to which they can go.
         """
-        nodes = self.engine.nodes
-        drain_s = self.settings.cluster.drain_ms / 1000 if nodes.has_others else 0.0
-        with suppress(TimeoutError):
+        nodes, drain_s = self.engine.nodes, self.settings.cluster.drain_ms / 1000
+        with suppress(TimeoutError, StoreUnavailable):
             async with asyncio.timeout(_MARK_S + drain_s):
                 await nodes.drain()
+                if not await nodes.others_alive():
+                    return
                 _log.info("draining", seconds=drain_s)
                 await asyncio.sleep(drain_s)
 

@@ -68,11 +68,6 @@ class Nodes:
         """Whether this node takes on nothing more."""
         return self._draining
 
-    @property
-    def has_others(self) -> bool:
-        """Whether there were other nodes at the last heartbeat."""
-        return self._had_others
-
     async def join(self) -> None:
         """Register this node. Raises Busy."""
         self._draining = False

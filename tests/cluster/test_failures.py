@@ -102,7 +102,6 @@ async def test_a_node_that_is_stopped_serves_on_until_others_are_asked_and_hands
     """Not ready any more it takes and finishes work; a parked poll is answered with 202; what it drove goes on."""
     first, second = cluster.start(), cluster.start()
     one, two = await cluster.operator(first), await cluster.operator(second)
-    await cluster.listed(first)
     task = await created(one, "60", retry=AGAIN)
     await dispatched(one, task, **SLEEPER)
     await started(lives, 1)

@@ -49,7 +49,7 @@ async def test_every_step_of_a_task_may_be_on_another_node(cluster: Cluster) -> 
     assert (answered.status_code, answered.json()["answer"]) == (200, "this"), answered.text
 
     polling = asyncio.ensure_future(one.get(f"{OP}/tasks/{task}/poll?hold=30"))
-    assert (await there.post(f"{WORK}/output", json={"type": "progress", "content": {"n": 1}})).status_code < 300
+    assert (await there.post(f"{WORK}/output", json={"type": "progress", "stage": "one"})).status_code < 300
     assert (await there.post(f"{WORK}/submit", content="done")).status_code == 204
     assert (await polling).json()["last_result"] == "done"
     assert (await two.get(f"{OP}/tasks/{task}/attempts/1/output")).json()["items"]

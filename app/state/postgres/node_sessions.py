@@ -95,7 +95,7 @@ class NodeSessions:
         except BaseException:
             await self.close()
             raise
-        self._admit()
+        await self._admit()
 
     async def refuse(self) -> None:
         """Refuse operations from now on, and open no other session."""
@@ -199,6 +199,8 @@ class NodeSessions:
             share_lock(db, timeout_seconds=_OPEN_TIMEOUT_SECONDS)
             self._prepare(db)
             self._fenced = not self._name(db, self._node)
+            if self._fenced:
+                self._name(db, None)  # or the node that declared this one dead would end it again and again
         except (Contended, ConnectionLost, CommitUnknown) as error:
             db.close()
             raise StoreUnavailable(f"PostgreSQL: {error}") from error
@@ -207,12 +209,14 @@ class NodeSessions:
             raise
         self._session = db
 
-    def _admit(self) -> None:
+    async def _admit(self) -> None:
         """Admit operations, and watch the session."""
         assert self._session is not None  # noqa: S101 - `_begin_session` has just succeeded
-        self._outage = None
-        self._watched = self._session.duplicate_socket()
-        self._loop.add_reader(self._watched, self._on_readable, self._session)
+        # Two threads must not read from one connection: a call that waited for the session may use it already.
+        async with self._in_use:
+            self._outage = None
+            self._watched = self._session.duplicate_socket()
+            self._loop.add_reader(self._watched, self._on_readable, self._session)
 
     def _stop_watching(self) -> None:
         if self._watched is not None:
@@ -249,8 +253,8 @@ class NodeSessions:
                 self._outage = error.reason
                 await asyncio.sleep(_RETRY_PAUSE_SECONDS)
         self._on_renewed()
+        await self._admit()
         self._recovery = None
-        self._admit()
         _log.warning("database_session_renewed")
 
 
