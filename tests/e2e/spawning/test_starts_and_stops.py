@@ -44,7 +44,7 @@ async def test_where_nothing_is_started_nothing_fails_to_start(stage: Stage) -> 
     assert (await stage.operator.attempt(outside, 1)).phase is Phase.RUNNING
     attempt = await stage.operator.attempt(queued, 1)
     assert (attempt.phase, attempt.timeout_at) == (Phase.QUEUED, None)
-    assert {link.kind for link in (await stage.operator.why(queued)).chain} == {"attempt"}
+    assert {link.kind for link in (await stage.operator.why(queued)).chain} == {"attempt", "workers"}
     await stage.operator.cancel(outside)
     await stage.operator.cancel(queued)
 
