@@ -133,14 +133,6 @@ def test_a_value_is_checked_before_it_is_sent() -> None:
     assert complaints({"$defs": {"x": {"maxLength": 1}}, "$ref": "#/$defs/x"}, "bb")
 
 
-def test_the_beginning_of_an_id_is_searched_by_the_order_of_ids() -> None:
-    """The cursor is the greatest id with that beginning; an impossible letter finds nothing."""
-    query = "m.queryOf({ ...m.NONE, id: %s })"
-    assert of("state/filters.js", query % '"t-01JD"')["cursor"] == "T-01jd" + "z" * 22
-    assert of("state/filters.js", query % '"01il"')["cursor"] is None
-    assert of("state/filters.js", query % '""')["cursor"] == ""
-
-
 def test_durations_read_well() -> None:
     """One unit, and a second one where it matters."""
     shown = of("text/times.js", "[0, 59e3, 61e3, 3600e3, 5000e3, 90000e3, 20 * 86400e3].map(m.duration)")
