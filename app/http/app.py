@@ -129,6 +129,7 @@ class Application:
         except Exception as error:  # noqa: BLE001 - the one place where a server error becomes a reply and a log entry
             # FastAPI raises the exception again after replying by the handler above.
             if exchange.status != 500:
+                scope.setdefault("app", self._inner)
                 problem = await self._error_responses.problem(error, scope)
                 if not exchange.status:
                     await problem.reply()(scope, receive, exchange.send)

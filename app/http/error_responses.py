@@ -137,6 +137,8 @@ class ErrorResponses:
 
 def _classified(error: Exception, scope: Scope) -> EngineError | HttpError | None:
     """Return the error as one that has a code, or None for an unexpected exception."""
+    if isinstance(error, InvalidRequest) and (allowed := _allowed_methods(scope)) and scope["method"] not in allowed:
+        return MethodNotAllowed(allowed)  # A fixed path, taken for a parametrised one that has this method.
     if isinstance(error, EngineError | HttpError):
         return error
     if isinstance(error, RequestValidationError):

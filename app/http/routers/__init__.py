@@ -7,8 +7,8 @@ from starlette.routing import BaseRoute
 from app.http.routers import admin, attempts, events, health, operator, selections, senior, tasks, webhooks, worker
 
 _ROUTERS = (
-    tasks.routes("/v1/operator", "operator", "token"),
     selections.router,
+    tasks.routes("/v1/operator", "operator", "token"),
     operator.router,
     attempts.router,
     events.router,

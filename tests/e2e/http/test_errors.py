@@ -216,6 +216,8 @@ async def test_missing_things_are_404(node: Node) -> None:
         ("GET", f"{OP}/tasks/{NOBODY}/dispatch", "POST"),
         ("GET", f"{WORK}/submit", "POST"),
         ("POST", "/healthz", "GET, HEAD"),
+        ("GET", f"{OP}/tasks/cancel", "POST"),
+        ("OPTIONS", f"{OP}/tasks/retry", "POST"),
         ("GET", f"{OP}/sessions/x/y", None),
     ],
 )
