@@ -180,15 +180,17 @@ class GapMonitor:
         passed_ms = max(now - last for now, last in zip(self._clocks(), self._last, strict=True))
         return passed_ms <= round(TICK_S * 1000) + TOLERANCE_MS and self._store.failures == self._failures
 
-    def shift_for(self, lease_expires_at: Instant, now: Instant) -> Shift | None:
-        """Return by how much to move a lease that ends within a gap; None for any other.
+    def shift_for(self, heartbeat: Instant, lease_expires_at: Instant, now: Instant) -> Shift | None:
+        """Return by how much to move a lease that its last heartbeat before a gap's end left too short; else None.
 
-        All that were known at the gap's end have moved beyond it. One that ends within was written by a transaction
-        that began before the gap, by the clock as it was then, and was committed after the others had moved.
+        All that were known at the gap's end have moved. One that still ends too soon after it was written by a
+        transaction that began before the gap's end, by the clock as it was then, and was committed after the others
+        had moved.
         """
         for gap in reversed(self._recent):
-            if gap.shift.by_ms > 0 and gap.started_at <= lease_expires_at <= gap.ended_at:
-                return Shift(by_ms=gap.shift.by_ms, not_before=now + RETURN_MS)
+            shift = gap.shift
+            if shift.by_ms > 0 and heartbeat <= gap.ended_at and gap.started_at <= lease_expires_at < shift.not_before:
+                return Shift(by_ms=min(shift.by_ms, gap.ended_at - heartbeat), not_before=now + RETURN_MS)
         return None
 
     def postponed_until(self, due_at: Instant, now: Instant) -> Instant | None:

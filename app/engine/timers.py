@@ -139,7 +139,8 @@ class Timers:
         attempt = ATTEMPTS.get(state.db, task_id, number)
         if attempt is None or attempt.lease_expires_at is None:
             return None
-        return self._gaps.shift_for(attempt.lease_expires_at, state.now)
+        heartbeat = attempt.started_at if attempt.last_seen_at is None else attempt.last_seen_at
+        return self._gaps.shift_for(heartbeat, attempt.lease_expires_at, state.now)
 
     async def _carry_out(self, op: str, fn: Callable[[State], bool | None]) -> bool:
         """Return whether it is done, by this call or by an earlier one."""
