@@ -8,9 +8,10 @@ from typing import Any
 from app.bootstrap.errors import StartFailed
 from app.bootstrap.keyring import given_root_key
 from app.cli import database
-from app.cli.endpoint import Endpoint, run_call, running_server
+from app.cli.endpoint import Endpoint, running_server
 from app.cli.exits import CommandFailed
 from app.cli.output import errors
+from app.cli.sessions import admin_calls, call_in
 from app.config import Settings
 from app.domain.errors import EngineError
 from swarmhold.models.admin import CommandAction, CommandRequest
@@ -39,13 +40,7 @@ def _record(settings: Settings, row: CommandRequest) -> None:
         raise CommandFailed(
             f"a server has the database, and {settings.root_key_path} does not exist. Set SWARMHOLD_ROOT_KEY_FILE."
         )
-    endpoint = Endpoint(url=here.url, key=root.text)
-
-    async def call() -> None:
-        async with endpoint.connect() as server:
-            await server.admin(endpoint.key).record_command(row)
-
-    run_call(call)
+    call_in(admin_calls(Endpoint(url=here.url, key=root.text)), lambda admin: admin.record_command(row))
 
 
 def _record_here(settings: Settings, row: CommandRequest) -> None:

@@ -8,8 +8,10 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import wraps
+from inspect import signature
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Concatenate, TypeVar
 
 import httpx
 import typer
@@ -84,6 +86,9 @@ class Endpoint:
         """Yield a client of the server."""
         async with SwarmholdClient(self.url, call_retry=call_retry) as server:
             yield server
+
+
+ServerCommand = Callable[Concatenate[Endpoint, ...], None]
 
 
 def running_server(settings: Settings, *, url: str | None = None) -> RunningServer | None:
@@ -166,11 +171,41 @@ def _checked_key(text: str) -> str:
 
 
 def endpoint_of(
-    url: str | None, key: str | None, data_dir: Path | None, config: Path | None, namespace: str | None = None
+    url: Url = None,
+    key: Key = None,
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+    namespace: InNamespace = None,
 ) -> Endpoint:
     """Return the server that a command's options name. Raises CommandFailed, ConfigurationError, StartFailed."""
     found = find_endpoint(settings_of(data_dir=data_dir, config=config), url=url, key=key)
     return replace(found, namespace=namespace)
+
+
+_OPTIONS = tuple(signature(endpoint_of, eval_str=True).parameters.values())
+
+
+def calls_server(*, namespace: bool = True) -> Callable[[ServerCommand], Callable[..., None]]:
+    """Give a command the options that name a server, after its own, and the Endpoint as its first argument.
+
+    Without `namespace` the command has no such option.
+    """
+    shared = _OPTIONS if namespace else _OPTIONS[:-1]
+
+    def decorate(command: ServerCommand) -> Callable[..., None]:
+        @wraps(command)
+        def called(**given: Any) -> None:
+            endpoint = endpoint_of(**{option.name: given.pop(option.name) for option in shared})
+            command(endpoint, **given)
+
+        declared = signature(command, eval_str=True)
+        _, *own = declared.parameters.values()
+        # From these Typer takes the parameters and their types.
+        vars(called)["__signature__"] = declared.replace(parameters=[*own, *shared])
+        called.__annotations__ = {each.name: each.annotation for each in (*own, *shared)}
+        return called
+
+    return decorate
 
 
 def run_call(call: Callable[[], Coroutine[Any, Any, R]]) -> R:

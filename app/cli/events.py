@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from app.cli.endpoint import AsJson, ConfigFile, DataDir, InNamespace, Key, Url, endpoint_of, run_call
+from app.cli.endpoint import AsJson, Endpoint, calls_server, run_call
 from app.cli.output import console, inert, print_json, short
 from app.cli.sessions import reader_session
 from swarmhold.models.events import Event, Lagged
@@ -37,21 +37,17 @@ Types = Annotated[str | None, typer.Option("--types", help="Only events of these
 OfTask = Annotated[str | None, typer.Option("--task", help="Only events of this task.")]
 
 
+@calls_server()
 def events(
+    endpoint: Endpoint,
     follow: Follow = False,
     last: Last = 20,
     after: After = None,
     types: Types = None,
     task: OfTask = None,
     as_json: AsJson = False,
-    url: Url = None,
-    key: Key = None,
-    data_dir: DataDir = None,
-    config: ConfigFile = None,
-    namespace: InNamespace = None,
 ) -> None:
     """Show the latest events, and with -f those to come. With --json, each is a line of its own."""
-    endpoint = endpoint_of(url, key, data_dir, config, namespace)
     kinds = [kind.strip() for kind in (types or "").split(",") if kind.strip()]
 
     async def call() -> None:

@@ -22,13 +22,13 @@ from app.cli.endpoint import (
     Key,
     Url,
     find_endpoint,
-    run_call,
     running_server,
     settings_of,
 )
 from app.cli.exits import EXIT_MISUSED, CommandFailed
 from app.cli.instants import duration, instant
 from app.cli.output import add_row, console, print_json, table
+from app.cli.sessions import admin_calls, call_in
 from app.config import Settings
 from app.domain import access
 from app.domain.clock import system_clock, to_rfc3339
@@ -97,12 +97,8 @@ def _life(ttl: str | None, expires: str | None) -> timedelta | None:
 
 
 def _create_remotely(endpoint: Endpoint, name: str, roles: list[Role], **options: Any) -> dict[str, Any]:
-    async def call() -> dict[str, Any]:
-        async with endpoint.connect() as server:
-            made = await server.admin(endpoint.key).create_key(name, roles, **options)
-            return {"id": made.id, "key": made.key}
-
-    return run_call(call)
+    made = call_in(admin_calls(endpoint), lambda admin: admin.create_key(name, roles, **options))
+    return {"id": made.id, "key": made.key}
 
 
 def _create_here(settings: Settings, name: str, roles: list[Role], *, namespace: str, **options: Any) -> dict[str, Any]:
@@ -152,11 +148,7 @@ _NOTHING: dict[str, Any] = {"namespace": None, "expires_at": None, "revoked_at":
 
 
 def _list_remotely(endpoint: Endpoint) -> list[dict[str, Any]]:
-    async def call() -> list[dict[str, Any]]:
-        async with endpoint.connect() as server:
-            return [_NOTHING | key.as_json() for key in await server.admin(endpoint.key).keys()]
-
-    return run_call(call)
+    return [_NOTHING | key.as_json() for key in call_in(admin_calls(endpoint), lambda admin: admin.keys())]
 
 
 def _list_here(settings: Settings) -> list[dict[str, Any]]:
@@ -198,12 +190,7 @@ def revoke(
     """Revoke a key, and with it every session and token that descends from it."""
     settings = settings_of(data_dir=data_dir, database_url=database_url, config=config)
     if (endpoint := _running(settings, url, key)) is not None:
-
-        async def call() -> None:
-            async with endpoint.connect() as server:
-                await server.admin(endpoint.key).revoke_key(key_id)
-
-        run_call(call)
+        call_in(admin_calls(endpoint), lambda admin: admin.revoke_key(key_id))
     else:
         from app.engine.ops import credentials
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
-from app.cli.endpoint import AsJson, ConfigFile, DataDir, Endpoint, InNamespace, Key, Url, endpoint_of, run_call
+from app.cli.endpoint import AsJson, Endpoint, calls_server
 from app.cli.output import console, inert, print_json
-from app.cli.sessions import senior_session
+from app.cli.sessions import admin_calls, call_in, senior_session
 from swarmhold.admin import Admin
-from swarmhold.models.server import LoopState, LoopSwitch
+from swarmhold.models.server import LoopSwitch
 from swarmhold.senior import Senior
 
 loop = typer.Typer(help="Pause dispatching, resume it, and show whether it is paused.", no_args_is_help=True)
@@ -21,69 +21,30 @@ Everywhere = Annotated[bool, typer.Option("--all", help="All namespaces; needs t
 
 
 @loop.command()
-def show(
-    as_json: AsJson = False,
-    url: Url = None,
-    key: Key = None,
-    data_dir: DataDir = None,
-    config: ConfigFile = None,
-    namespace: InNamespace = None,
-) -> None:
+@calls_server()
+def show(endpoint: Endpoint, as_json: AsJson = False) -> None:
     """Show whether dispatching is paused, by whom and since when."""
-    endpoint = endpoint_of(url, key, data_dir, config, namespace)
-    _print(_as_senior(endpoint, lambda senior: senior.loop()), as_json=as_json)
+    _print(call_in(senior_session(endpoint, quiet=True), lambda senior: senior.loop()), as_json=as_json)
 
 
 @loop.command()
-def pause(
-    everywhere: Everywhere = False,
-    as_json: AsJson = False,
-    url: Url = None,
-    key: Key = None,
-    data_dir: DataDir = None,
-    config: ConfigFile = None,
-    namespace: InNamespace = None,
-) -> None:
+@calls_server()
+def pause(endpoint: Endpoint, everywhere: Everywhere = False, as_json: AsJson = False) -> None:
     """Pause dispatching: no new attempt starts until `resume`; what runs goes on."""
-    endpoint = endpoint_of(url, key, data_dir, config, namespace)
-    if everywhere:
-        _print(_as_admin(endpoint, lambda admin: admin.pause_loop()), as_json=as_json)
-    else:
-        _print(_as_senior(endpoint, lambda senior: senior.pause_loop()), as_json=as_json)
+    _print(call_in(_switching(endpoint, everywhere), lambda one: one.pause_loop()), as_json=as_json)
 
 
 @loop.command()
-def resume(
-    everywhere: Everywhere = False,
-    as_json: AsJson = False,
-    url: Url = None,
-    key: Key = None,
-    data_dir: DataDir = None,
-    config: ConfigFile = None,
-    namespace: InNamespace = None,
-) -> None:
+@calls_server()
+def resume(endpoint: Endpoint, everywhere: Everywhere = False, as_json: AsJson = False) -> None:
     """Resume dispatching: what waited starts."""
-    endpoint = endpoint_of(url, key, data_dir, config, namespace)
-    if everywhere:
-        _print(_as_admin(endpoint, lambda admin: admin.resume_loop()), as_json=as_json)
-    else:
-        _print(_as_senior(endpoint, lambda senior: senior.resume_loop()), as_json=as_json)
+    _print(call_in(_switching(endpoint, everywhere), lambda one: one.resume_loop()), as_json=as_json)
 
 
-def _as_senior(endpoint: Endpoint, call: Callable[[Senior], Awaitable[LoopState]]) -> LoopState:
-    async def run() -> LoopState:
-        async with senior_session(endpoint, quiet=True) as senior:
-            return await call(senior)
-
-    return run_call(run)
-
-
-def _as_admin(endpoint: Endpoint, call: Callable[[Admin], Awaitable[LoopSwitch]]) -> LoopSwitch:
-    async def run() -> LoopSwitch:
-        async with endpoint.connect() as server:
-            return await call(server.admin(endpoint.key))
-
-    return run_call(run)
+def _switching(
+    endpoint: Endpoint, everywhere: bool
+) -> AbstractAsyncContextManager[Admin] | AbstractAsyncContextManager[Senior]:
+    return admin_calls(endpoint) if everywhere else senior_session(endpoint, quiet=True)
 
 
 def _print(state: LoopSwitch, *, as_json: bool) -> None:

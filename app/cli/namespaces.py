@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from app.cli.endpoint import AsJson, ConfigFile, DatabaseUrl, DataDir, Key, Url, find_endpoint, run_call, settings_of
+from app.cli.endpoint import AsJson, ConfigFile, DatabaseUrl, DataDir, Key, Url, find_endpoint, settings_of
 from app.cli.output import add_row, console, print_json, table
-from swarmhold.models.admin import Namespace
+from app.cli.sessions import admin_calls, call_in
 
 
 def namespaces(
@@ -18,12 +18,7 @@ def namespaces(
     """List all namespaces: their keys, tasks and open questions. Needs the root key."""
     settings = settings_of(data_dir=data_dir, database_url=database_url, config=config)
     endpoint = find_endpoint(settings, url=url, key=key)
-
-    async def call() -> list[Namespace]:
-        async with endpoint.connect() as server:
-            return await server.admin(endpoint.key).namespaces()
-
-    found = run_call(call)
+    found = call_in(admin_calls(endpoint), lambda admin: admin.namespaces())
     if as_json:
         print_json([row.as_json() for row in found])
         return

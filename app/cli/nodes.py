@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from app.cli.endpoint import AsJson, ConfigFile, DataDir, Key, Url, endpoint_of, run_call
+from app.cli.endpoint import AsJson, Endpoint, calls_server
 from app.cli.output import add_row, console, print_json, table
-from app.cli.sessions import reader_session
+from app.cli.sessions import call_in, reader_session
 from swarmhold.models.server import Node
 
 
-def nodes(
-    as_json: AsJson = False,
-    url: Url = None,
-    key: Key = None,
-    data_dir: DataDir = None,
-    config: ConfigFile = None,
-) -> None:
+@calls_server(namespace=False)
+def nodes(endpoint: Endpoint, as_json: AsJson = False) -> None:
     """List the server processes that share the database. One that died is listed for an hour."""
-    endpoint = endpoint_of(url, key, data_dir, config, None)
 
-    async def call() -> list[Node]:
-        async with reader_session(endpoint) as seat:
-            return await seat.nodes()
-
-    found = run_call(call)
+    found = call_in(reader_session(endpoint), lambda seat: seat.nodes())
     if as_json:
         print_json([row.as_json() for row in found])
         return

@@ -104,6 +104,11 @@ def short(value: Any, longest: int = 60) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
+def to_seconds(instant: object) -> str:
+    """Return an RFC 3339 instant as date and time of day, without fractions of a second and zone."""
+    return str(instant)[:19].replace("T", " ")
+
+
 def document(value: Any, *, indent: bool = False) -> str:
     """Return a value as JSON, its numbers with the digits that they came with."""
     return encode(value, default=str, option=orjson.OPT_INDENT_2 if indent else None).decode()

@@ -9,10 +9,10 @@ import typer
 from rich.text import Text
 
 from app.cli.answer_fields import InvalidAnswer, decoded, fields_of
-from app.cli.endpoint import AsJson, ConfigFile, DataDir, InNamespace, Key, Url, endpoint_of, run_call
+from app.cli.endpoint import AsJson, Endpoint, calls_server, run_call
 from app.cli.exits import EXIT_MISUSED, CommandFailed
-from app.cli.output import add_row, console, document, inert, print_json, short, table
-from app.cli.sessions import senior_session
+from app.cli.output import add_row, console, document, inert, print_json, short, table, to_seconds
+from app.cli.sessions import call_in, senior_session
 from swarmhold.models.enums import QuestionStatus
 from swarmhold.models.questions import Question
 from swarmhold.senior import Senior
@@ -32,31 +32,25 @@ Comment = Annotated[str | None, typer.Option("--comment", help="A reason or note
 
 @questions.command("list", hidden=True)
 @questions.command("ls")
+@calls_server()
 def list_questions(
+    endpoint: Endpoint,
     status: OfStatus = QuestionStatus.OPEN,
     bridge: OfBridge = None,
     most: Most = 50,
     as_json: AsJson = False,
-    url: Url = None,
-    key: Key = None,
-    data_dir: DataDir = None,
-    config: ConfigFile = None,
-    namespace: InNamespace = None,
 ) -> None:
     """List questions, oldest first: by default those that wait for an answer."""
-    endpoint = endpoint_of(url, key, data_dir, config, namespace)
 
-    async def call() -> list[Question]:
-        async with senior_session(endpoint, quiet=True) as senior:
-            return await _first(senior, most, status=status, bridge_id=bridge)
-
-    found = run_call(call)
+    found = call_in(
+        senior_session(endpoint, quiet=True), lambda senior: _first(senior, most, status=status, bridge_id=bridge)
+    )
     if as_json:
         print_json([one.as_json() for one in found])
         return
     shown = table("key", "agent", "task", "asked", "question")
     for one in found:
-        asked = str(one.as_json()["asked_at"])[:19].replace("T", " ")
+        asked = to_seconds(one.as_json()["asked_at"])
         add_row(shown, (one.key, one.agent, one.task_id, asked, short(one.title or one.question, 80)))
     console.print(shown)
 
@@ -74,23 +68,11 @@ async def _first(senior: Senior, most: int, **filters: Any) -> list[Question]:
 
 
 @questions.command()
-def show(
-    question: QuestionKey,
-    as_json: AsJson = False,
-    url: Url = None,
-    key: Key = None,
-    data_dir: DataDir = None,
-    config: ConfigFile = None,
-    namespace: InNamespace = None,
-) -> None:
+@calls_server()
+def show(endpoint: Endpoint, question: QuestionKey, as_json: AsJson = False) -> None:
     """Show a question whole: what is asked, what may be answered, and what was."""
-    endpoint = endpoint_of(url, key, data_dir, config, namespace)
 
-    async def call() -> Question:
-        async with senior_session(endpoint, quiet=True) as senior:
-            return await senior.question(question)
-
-    found = run_call(call)
+    found = call_in(senior_session(endpoint, quiet=True), lambda senior: senior.question(question))
     if as_json:
         print_json(found.as_json())
     else:
@@ -116,19 +98,11 @@ def print_question(found: Question) -> None:
 
 
 @questions.command()
+@calls_server()
 def answer(
-    question: QuestionKey,
-    value: Answer,
-    comment: Comment = None,
-    as_json: AsJson = False,
-    url: Url = None,
-    key: Key = None,
-    data_dir: DataDir = None,
-    config: ConfigFile = None,
-    namespace: InNamespace = None,
+    endpoint: Endpoint, question: QuestionKey, value: Answer, comment: Comment = None, as_json: AsJson = False
 ) -> None:
     """Answer a question. The first answer wins; one that breaks its schema leaves it open."""
-    endpoint = endpoint_of(url, key, data_dir, config, namespace)
     line = f":={sys.stdin.read()}" if value == "-" else value
 
     async def call() -> Question:

@@ -24,7 +24,7 @@ from app.cli.dispatching import (
     announce,
     spawner_of,
 )
-from app.cli.endpoint import AsJson, ConfigFile, DataDir, InNamespace, Key, Url, endpoint_of, run_call
+from app.cli.endpoint import AsJson, Endpoint, calls_server, run_call
 from app.cli.exits import EXIT_MISUSED, CommandFailed
 from app.cli.instants import duration
 from app.cli.labels import labels_of
@@ -51,7 +51,9 @@ Timeout = Annotated[str | None, typer.Option("--timeout", help="How long one att
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the task is done.")]
 
 
+@calls_server()
 def run(
+    endpoint: Endpoint,
     agent: Agent,
     prompt: Prompt,
     queue: Queue = None,
@@ -65,18 +67,12 @@ def run(
     timeout: Timeout = None,
     wait: Wait = True,
     as_json: AsJson = False,
-    url: Url = None,
-    key: Key = None,
-    data_dir: DataDir = None,
-    config: ConfigFile = None,
-    namespace: InNamespace = None,
 ) -> None:
     """Start a task, dispatch it and wait. Ends with 0 for pass, 1 for blocked, 3 for cancelled.
 
     Its outputs are shown as they come. Ctrl-C leaves the task as it is; one that cannot be dispatched is cancelled.
     With --json, progress goes to standard error.
     """
-    endpoint = endpoint_of(url, key, data_dir, config, namespace)
     asked = spawner_of(queue=queue, program=program, function=function, external=external, text=spawner)
     chosen = asked or QueueSpawner(queue=DEFAULT_QUEUE)
     labels = labels_of(label)

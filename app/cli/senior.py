@@ -11,9 +11,9 @@ import typer
 from rich.text import Text
 
 from app.cli.answer_fields import Field, InvalidAnswer, assemble, decoded, fields_of, is_dangerous, left_out
-from app.cli.endpoint import AsJson, ConfigFile, DataDir, InNamespace, Key, Url, endpoint_of, run_call
+from app.cli.endpoint import AsJson, Endpoint, calls_server, run_call
 from app.cli.exits import CommandFailed
-from app.cli.output import console, document, inert, literal, print_json
+from app.cli.output import console, document, inert, literal, print_json, to_seconds
 from app.cli.sessions import senior_session, user
 from app.cli.stdin_lines import StdinLines
 from swarmhold.console import Console
@@ -43,22 +43,14 @@ class Gone(Exception):
     """The question is no longer open."""
 
 
-def senior(
-    bridge: Bridge = None,
-    as_json: AsJson = False,
-    url: Url = None,
-    key: Key = None,
-    data_dir: DataDir = None,
-    config: ConfigFile = None,
-    namespace: InNamespace = None,
-) -> None:
+@calls_server()
+def senior(endpoint: Endpoint, bridge: Bridge = None, as_json: AsJson = False) -> None:
     """Answer questions as they arrive, until Ctrl-C or :q.
 
     With --json every question is a line on standard output, and every line of standard input,
     {"key": …, "value": …, "comment": …}, an answer; each gets a line {"accepted": key} or
     {"rejected": key, "code": …, "detail": …}.
     """
-    endpoint = endpoint_of(url, key, data_dir, config, namespace)
     bridge_id = bridge or f"terminal-{user()}"
 
     async def call() -> None:
@@ -149,7 +141,7 @@ class AnsweringSession:
             return
 
     def _show(self, ask: Ask) -> None:
-        asked_at = str(ask.as_json()["asked_at"])[:19].replace("T", " ")
+        asked_at = to_seconds(ask.as_json()["asked_at"])
         console.print()
         head = f"{ask.agent} asks ({ask.task_id}, attempt {ask.attempt}, {asked_at})"
         console.print(Text(inert(head, lines=False), style="bold"), soft_wrap=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import timedelta
 from typing import TypeVar
 
-from app.cli.endpoint import Endpoint
+from app.cli.endpoint import Endpoint, run_call
+from swarmhold.admin import Admin
 from swarmhold.client import SwarmholdClient
 from swarmhold.errors import ApiProblem, Error
 from swarmhold.models.enums import Role
@@ -17,6 +18,8 @@ from swarmhold.operator import Operator
 from swarmhold.senior import Senior
 from swarmhold.sessions import Observer
 
+R = TypeVar("R")
+Seat = TypeVar("Seat")
 Session = TypeVar("Session", Operator, Senior, Observer)
 
 TTL = timedelta(hours=12)
@@ -66,6 +69,23 @@ async def senior_session(endpoint: Endpoint, *, quiet: bool = False) -> AsyncGen
         _attached(server.senior(await _token(server, endpoint, Role.SENIOR, quiet=quiet))) as session,
     ):
         yield session
+
+
+@asynccontextmanager
+async def admin_calls(endpoint: Endpoint) -> AsyncGenerator[Admin]:
+    """Yield the administration calls, which take the key itself and no session."""
+    async with endpoint.connect() as server:
+        yield server.admin(endpoint.key)
+
+
+def call_in(session: AbstractAsyncContextManager[Seat], call: Callable[[Seat], Awaitable[R]]) -> R:
+    """Run one call in a session of its own, and return the result. Raises CommandFailed."""
+
+    async def run() -> R:
+        async with session as seat:
+            return await call(seat)
+
+    return run_call(run)
 
 
 async def _token(server: SwarmholdClient, endpoint: Endpoint, role: SessionRole, *, quiet: bool = False) -> str:

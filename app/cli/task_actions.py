@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 import typer
 from rich.text import Text
@@ -19,17 +18,15 @@ from app.cli.dispatching import (
     spawner_from,
     spawner_of,
 )
-from app.cli.endpoint import AsJson, ConfigFile, DataDir, Endpoint, InNamespace, Key, Url, endpoint_of, run_call
+from app.cli.endpoint import AsJson, Endpoint, calls_server
 from app.cli.exits import EXIT_MISUSED, CommandFailed
 from app.cli.labels import OfLabel, labels_of
 from app.cli.output import console, inert, print_json
-from app.cli.sessions import operator_session
+from app.cli.sessions import call_in, operator_session
 from swarmhold.encoding import decode
 from swarmhold.models.attempts import Dispatched
 from swarmhold.models.tasks import Task, TasksChanged, TaskSelection
 from swarmhold.operator import Operator
-
-R = TypeVar("R")
 
 TaskId = Annotated[str, typer.Argument(help="The task's id, T-…")]
 OneOrNone = Annotated[str | None, typer.Argument(help="The task's id, T-…; or name tasks with --label.")]
@@ -38,23 +35,16 @@ Verdict = Annotated[Literal["pass", "blocked"], typer.Argument(help="pass or blo
 ValueText = Annotated[str | None, typer.Option("--value", help="The new result: JSON, or any other text as it is.")]
 
 
-def retry(
-    task_id: OneOrNone = None,
-    label: OfLabel = None,
-    as_json: AsJson = False,
-    url: Url = None,
-    key: Key = None,
-    data_dir: DataDir = None,
-    config: ConfigFile = None,
-    namespace: InNamespace = None,
-) -> None:
+@calls_server()
+def retry(endpoint: Endpoint, task_id: OneOrNone = None, label: OfLabel = None, as_json: AsJson = False) -> None:
     """Dispatch a task again as its last attempt was; with --label every blocked task that has the labels."""
-    endpoint = endpoint_of(url, key, data_dir, config, namespace)
     selection = _selection(task_id, label)
     if selection is not None:
-        _report_many(_as_operator(endpoint, lambda one: one.retry_tasks(selection)), "retried", as_json=as_json)
+        _report_many(
+            call_in(operator_session(endpoint), lambda one: one.retry_tasks(selection)), "retried", as_json=as_json
+        )
         return
-    announce(_as_operator(endpoint, lambda one: _retry(one, task_id or "")), as_json=as_json, waits=False)
+    announce(call_in(operator_session(endpoint), lambda one: _retry(one, task_id or "")), as_json=as_json, waits=False)
 
 
 async def _retry(operator: Operator, task_id: str) -> Dispatched:
@@ -65,7 +55,9 @@ async def _retry(operator: Operator, task_id: str) -> Dispatched:
     return await operator.dispatch(task_id, spawner_from(last.spawner), layers=last.layers)
 
 
+@calls_server()
 def dispatch(
+    endpoint: Endpoint,
     task_id: TaskId,
     queue: Queue = None,
     program: Program = None,
@@ -74,59 +66,42 @@ def dispatch(
     spawner: SpawnerText = None,
     layer: Layers = None,
     as_json: AsJson = False,
-    url: Url = None,
-    key: Key = None,
-    data_dir: DataDir = None,
-    config: ConfigFile = None,
-    namespace: InNamespace = None,
 ) -> None:
     """Start an attempt of a task, and do not wait for it."""
-    endpoint = endpoint_of(url, key, data_dir, config, namespace)
     chosen = spawner_of(queue=queue, program=program, function=function, external=external, text=spawner)
     if chosen is None:
         raise CommandFailed(
             "Name who is to do it: --queue, --program, --function, --external or --spawner.", status=EXIT_MISUSED
         )
-    dispatched = _as_operator(endpoint, lambda one: one.dispatch(task_id, chosen, layers=layer or ()))
+    dispatched = call_in(operator_session(endpoint), lambda one: one.dispatch(task_id, chosen, layers=layer or ()))
     announce(dispatched, as_json=as_json, waits=False)
 
 
+@calls_server()
 def mark(
-    task_id: TaskId,
-    verdict: Verdict,
-    value: ValueText = None,
-    as_json: AsJson = False,
-    url: Url = None,
-    key: Key = None,
-    data_dir: DataDir = None,
-    config: ConfigFile = None,
-    namespace: InNamespace = None,
+    endpoint: Endpoint, task_id: TaskId, verdict: Verdict, value: ValueText = None, as_json: AsJson = False
 ) -> None:
     """Mark a task pass or blocked; a live attempt is ended. Without --value its last result stays."""
-    endpoint = endpoint_of(url, key, data_dir, config, namespace)
     result = () if value is None else (_json_or_text(value),)
 
-    _report(_as_operator(endpoint, lambda one: one.mark(task_id, ok=verdict == "pass", value=result)), as_json=as_json)
+    _report(
+        call_in(operator_session(endpoint), lambda one: one.mark(task_id, ok=verdict == "pass", value=result)),
+        as_json=as_json,
+    )
 
 
+@calls_server()
 def cancel(
-    task_id: OneOrNone = None,
-    label: OfLabel = None,
-    reason: Reason = None,
-    as_json: AsJson = False,
-    url: Url = None,
-    key: Key = None,
-    data_dir: DataDir = None,
-    config: ConfigFile = None,
-    namespace: InNamespace = None,
+    endpoint: Endpoint, task_id: OneOrNone = None, label: OfLabel = None, reason: Reason = None, as_json: AsJson = False
 ) -> None:
     """Cancel a task, its worker, its questions and its child tasks; with --label every task that has the labels."""
-    endpoint = endpoint_of(url, key, data_dir, config, namespace)
     selection = _selection(task_id, label)
     if selection is None:
-        _report(_as_operator(endpoint, lambda one: one.cancel(task_id or "", reason=reason)), as_json=as_json)
+        _report(
+            call_in(operator_session(endpoint), lambda one: one.cancel(task_id or "", reason=reason)), as_json=as_json
+        )
         return
-    changed = _as_operator(endpoint, lambda one: one.cancel_tasks(selection, reason=reason))
+    changed = call_in(operator_session(endpoint), lambda one: one.cancel_tasks(selection, reason=reason))
     _report_many(changed, "cancelled", as_json=as_json)
 
 
@@ -135,14 +110,6 @@ def _selection(task_id: str | None, label: list[str] | None) -> TaskSelection | 
     if (task_id is None) is not bool(label):
         raise CommandFailed("Name one task, or tasks with --label name=value.", status=EXIT_MISUSED)
     return TaskSelection(labels=labels_of(label)) if label else None
-
-
-def _as_operator(endpoint: Endpoint, call: Callable[[Operator], Awaitable[R]]) -> R:
-    async def run() -> R:
-        async with operator_session(endpoint) as operator:
-            return await call(operator)
-
-    return run_call(run)
 
 
 def _report(task: Task, *, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from rich.table import Table
 from rich.text import Text
 
-from app.cli.output import add_row, console, short, table
+from app.cli.output import add_row, console, short, table, to_seconds
 from swarmhold.models.enums import Status
 from swarmhold.models.tasks import Task
 
@@ -37,9 +37,9 @@ def task_list(found: Iterable[Task]) -> Table:
 
 def _row(task: Task, width: int) -> tuple[object, ...]:
     state = Text(task.status, style=STATUS_STYLES[task.status])
-    updated = str(task.as_json()["updated_at"])
-    moment = updated[:19] if width >= _WIDE else updated[5:16]
+    updated = to_seconds(task.as_json()["updated_at"])
+    moment = updated if width >= _WIDE else updated[5:16]
     agent = short(task.spec.agent, 30)
     room = width - len(task.id) - len(agent) - len(moment) - len(task.status) - 12
     directive = short(task.spec.initial_directive, max(_DIRECTIVE.start, min(room, _DIRECTIVE.stop - 1)))
-    return (task.id, state, agent, task.attempt, moment.replace("T", " "), directive)
+    return (task.id, state, agent, task.attempt, moment, directive)

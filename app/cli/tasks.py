@@ -8,14 +8,14 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from app.cli.endpoint import AsJson, ConfigFile, DataDir, InNamespace, Key, Url, endpoint_of, run_call
+from app.cli.endpoint import AsJson, Endpoint, calls_server, run_call
 from app.cli.exits import CommandFailed
 from app.cli.instants import instant
 from app.cli.labels import OfLabel, filter_of
 from app.cli.output import add_row, console, inert, print_json, short, table
 from app.cli.questions import print_question
-from app.cli.sessions import reader_session, senior_session
-from app.cli.task_actions import cancel, dispatch, mark, retry
+from app.cli.sessions import call_in, reader_session, senior_session
+from app.cli.task_actions import TaskId, cancel, dispatch, mark, retry
 from app.cli.task_table import STATUS_STYLES, task_list
 from app.cli.task_watch import watch_many, watch_one
 from swarmhold.errors import ApiProblem
@@ -28,7 +28,6 @@ from swarmhold.traces import TaskFilters
 
 tasks = typer.Typer(help="List, show, retry and cancel tasks, and say why one does not move.", no_args_is_help=True)
 
-TaskId = Annotated[str, typer.Argument(help="The task's id, T-…")]
 OfStatus = Annotated[Status | None, typer.Option("--status", help="Only tasks with this status.")]
 OfAgent = Annotated[str | None, typer.Option("--agent", help="Only tasks of this agent.")]
 OfParent = Annotated[str | None, typer.Option("--parent", help="Only the children of this task.")]
@@ -40,7 +39,9 @@ Most = Annotated[int, typer.Option("-n", "--most", help="How many tasks to show 
 
 @tasks.command("list", hidden=True)
 @tasks.command("ls")
+@calls_server()
 def list_tasks(
+    endpoint: Endpoint,
     status: OfStatus = None,
     agent: OfAgent = None,
     label: OfLabel = None,
@@ -50,14 +51,8 @@ def list_tasks(
     until: Until = None,
     most: Most = 50,
     as_json: AsJson = False,
-    url: Url = None,
-    key: Key = None,
-    data_dir: DataDir = None,
-    config: ConfigFile = None,
-    namespace: InNamespace = None,
 ) -> None:
     """List tasks, newest first."""
-    endpoint = endpoint_of(url, key, data_dir, config, namespace)
     filters: TaskFilters = {"status": status, "agent": agent, "parent": parent, "label": filter_of(label), "q": search}
     filters["created_from"] = None if since is None else instant(since)
     filters["created_until"] = None if until is None else instant(until)
@@ -79,17 +74,9 @@ def list_tasks(
 
 
 @tasks.command()
-def show(
-    task_id: TaskId,
-    as_json: AsJson = False,
-    url: Url = None,
-    key: Key = None,
-    data_dir: DataDir = None,
-    config: ConfigFile = None,
-    namespace: InNamespace = None,
-) -> None:
+@calls_server()
+def show(endpoint: Endpoint, task_id: TaskId, as_json: AsJson = False) -> None:
     """Show a task with its attempts, the outputs of the last one, and its questions with their answers."""
-    endpoint = endpoint_of(url, key, data_dir, config, namespace)
 
     async def call() -> tuple[Task, list[Attempt], list[OutputRecord]]:
         async with reader_session(endpoint) as seat:
@@ -154,20 +141,16 @@ def _show(task: Task, attempts: list[Attempt], outputs: list[OutputRecord]) -> N
 
 
 @tasks.command()
+@calls_server()
 def watch(
+    endpoint: Endpoint,
     task_id: Annotated[str | None, typer.Argument(help="Watch this task until it is done; by default all.")] = None,
     status: OfStatus = None,
     agent: OfAgent = None,
     label: OfLabel = None,
     as_json: AsJson = False,
-    url: Url = None,
-    key: Key = None,
-    data_dir: DataDir = None,
-    config: ConfigFile = None,
-    namespace: InNamespace = None,
 ) -> None:
     """Watch one task to its end, or the list of all until Ctrl-C. With --json, each change is a line."""
-    endpoint = endpoint_of(url, key, data_dir, config, namespace)
     named = filter_of(label)
 
     async def call() -> Task | None:
@@ -183,23 +166,11 @@ def watch(
 
 
 @tasks.command()
-def why(
-    task_id: TaskId,
-    as_json: AsJson = False,
-    url: Url = None,
-    key: Key = None,
-    data_dir: DataDir = None,
-    config: ConfigFile = None,
-    namespace: InNamespace = None,
-) -> None:
+@calls_server()
+def why(endpoint: Endpoint, task_id: TaskId, as_json: AsJson = False) -> None:
     """Say what a task waits for, nearest first."""
-    endpoint = endpoint_of(url, key, data_dir, config, namespace)
 
-    async def call() -> dict[str, Any]:
-        async with reader_session(endpoint) as seat:
-            return (await seat.why(task_id)).as_json()
-
-    found = run_call(call)
+    found: dict[str, Any] = call_in(reader_session(endpoint), lambda seat: seat.why(task_id)).as_json()
     if as_json:
         print_json(found)
         return

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 
-from app.cli.endpoint import AsJson, ConfigFile, DataDir, InNamespace, Key, Url, endpoint_of, run_call
+from app.cli.endpoint import AsJson, Endpoint, calls_server
 from app.cli.output import add_row, console, print_json, short, table
-from swarmhold.admin import Admin
+from app.cli.sessions import admin_calls, call_in
 from swarmhold.models.admin import Webhook
 from swarmhold.models.enums import WebhookStatus
-
-R = TypeVar("R")
 
 webhooks = typer.Typer(help="Send events to other systems: make, watch, pause and move webhooks.", no_args_is_help=True)
 
@@ -28,44 +24,20 @@ After = Annotated[
 ReplayAfter = Annotated[int, typer.Option("--after", help="The cursor to go back to; 0 is the beginning.", min=0)]
 
 
-def _administer(
-    call: Callable[[Admin], Awaitable[R]],
-    *,
-    url: str | None,
-    key: str | None,
-    data_dir: Path | None,
-    config: Path | None,
-) -> R:
-    """Call the server with the root key, and return the result. Raises CommandFailed."""
-    endpoint = endpoint_of(url, key, data_dir, config)
-
-    async def run() -> R:
-        async with endpoint.connect() as server:
-            return await call(server.admin(endpoint.key))
-
-    return run_call(run)
-
-
 @webhooks.command()
+@calls_server()
 def create(
+    endpoint: Endpoint,
     target: Target,
     name: Name = "webhook",
     event: Events = None,
     after: After = None,
     as_json: AsJson = False,
-    url: Url = None,
-    key: Key = None,
-    data_dir: DataDir = None,
-    config: ConfigFile = None,
-    namespace: InNamespace = None,
 ) -> None:
     """Send events to a URL. The secret that signs the deliveries is shown this once."""
-    made = _administer(
-        lambda admin: admin.create_webhook(target, name=name, events=event, after=after, namespace=namespace),
-        url=url,
-        key=key,
-        data_dir=data_dir,
-        config=config,
+    made = call_in(
+        admin_calls(endpoint),
+        lambda admin: admin.create_webhook(target, name=name, events=event, after=after, namespace=endpoint.namespace),
     )
     if as_json:
         print_json(made.as_json())
@@ -74,18 +46,10 @@ def create(
 
 
 @webhooks.command("list")
-def list_webhooks(
-    as_json: AsJson = False,
-    url: Url = None,
-    key: Key = None,
-    data_dir: DataDir = None,
-    config: ConfigFile = None,
-    namespace: InNamespace = None,
-) -> None:
+@calls_server()
+def list_webhooks(endpoint: Endpoint, as_json: AsJson = False) -> None:
     """List webhooks and their state, without their secrets."""
-    found = _administer(
-        lambda admin: admin.webhooks(namespace=namespace), url=url, key=key, data_dir=data_dir, config=config
-    )
+    found = call_in(admin_calls(endpoint), lambda admin: admin.webhooks(namespace=endpoint.namespace))
     if as_json:
         print_json([one.as_json() for one in found])
         return
@@ -104,47 +68,32 @@ def _state(one: Webhook) -> str:
 
 
 @webhooks.command()
-def pause(
-    webhook_id: WebhookId, url: Url = None, key: Key = None, data_dir: DataDir = None, config: ConfigFile = None
-) -> None:
+@calls_server(namespace=False)
+def pause(endpoint: Endpoint, webhook_id: WebhookId) -> None:
     """Pause deliveries until the webhook is resumed; its cursor in the feed is kept."""
-    _print_state(
-        _administer(lambda one: one.pause_webhook(webhook_id), url=url, key=key, data_dir=data_dir, config=config)
-    )
+    _print_state(call_in(admin_calls(endpoint), lambda one: one.pause_webhook(webhook_id)))
 
 
 @webhooks.command()
-def resume(
-    webhook_id: WebhookId, url: Url = None, key: Key = None, data_dir: DataDir = None, config: ConfigFile = None
-) -> None:
+@calls_server(namespace=False)
+def resume(endpoint: Endpoint, webhook_id: WebhookId) -> None:
     """Resume deliveries from its cursor, at once."""
-    _print_state(
-        _administer(lambda one: one.resume_webhook(webhook_id), url=url, key=key, data_dir=data_dir, config=config)
-    )
+    _print_state(call_in(admin_calls(endpoint), lambda one: one.resume_webhook(webhook_id)))
 
 
 @webhooks.command()
-def replay(
-    webhook_id: WebhookId,
-    after: ReplayAfter,
-    url: Url = None,
-    key: Key = None,
-    data_dir: DataDir = None,
-    config: ConfigFile = None,
-) -> None:
+@calls_server(namespace=False)
+def replay(endpoint: Endpoint, webhook_id: WebhookId, after: ReplayAfter) -> None:
     """Deliver the events after a cursor again; a paused webhook is resumed."""
-    moved = _administer(
-        lambda admin: admin.replay_webhook(webhook_id, after=after), url=url, key=key, data_dir=data_dir, config=config
-    )
+    moved = call_in(admin_calls(endpoint), lambda admin: admin.replay_webhook(webhook_id, after=after))
     _print_state(moved)
 
 
 @webhooks.command()
-def delete(
-    webhook_id: WebhookId, url: Url = None, key: Key = None, data_dir: DataDir = None, config: ConfigFile = None
-) -> None:
+@calls_server(namespace=False)
+def delete(endpoint: Endpoint, webhook_id: WebhookId) -> None:
     """Delete a webhook. A delivery that is under way may still arrive."""
-    _administer(lambda one: one.delete_webhook(webhook_id), url=url, key=key, data_dir=data_dir, config=config)
+    call_in(admin_calls(endpoint), lambda one: one.delete_webhook(webhook_id))
     print(f"deleted {webhook_id}")
 
 

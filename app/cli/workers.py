@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from app.cli.endpoint import AsJson, ConfigFile, DataDir, InNamespace, Key, Url, endpoint_of, run_call
-from app.cli.output import add_row, console, print_json, short, table
-from app.cli.sessions import reader_session
-from swarmhold.models.server import Workers
+from app.cli.endpoint import AsJson, Endpoint, calls_server
+from app.cli.output import add_row, console, print_json, short, table, to_seconds
+from app.cli.sessions import call_in, reader_session
 
 
-def workers(
-    as_json: AsJson = False,
-    url: Url = None,
-    key: Key = None,
-    data_dir: DataDir = None,
-    config: ConfigFile = None,
-    namespace: InNamespace = None,
-) -> None:
+@calls_server()
+def workers(endpoint: Endpoint, as_json: AsJson = False) -> None:
     """List the workers of queues with what they hold, and the queues with what waits in them."""
-    endpoint = endpoint_of(url, key, data_dir, config, namespace)
 
-    async def call() -> Workers:
-        async with reader_session(endpoint) as seat:
-            return await seat.workers()
-
-    found = run_call(call)
+    found = call_in(reader_session(endpoint), lambda seat: seat.workers())
     if as_json:
         print_json(found.as_json())
         return
@@ -33,14 +21,10 @@ def workers(
         seen = max((str(listened.as_json()["last_seen"]) for listened in one.queues), default="")
         holds = ", ".join(held.task_id for held in one.holds)
         more = f" and {one.held - len(one.holds)} more" if one.held > len(one.holds) else ""
-        add_row(people, (one.worker, short(queues), one.key_name or one.key_id, _shown(seen), f"{holds}{more}"))
+        add_row(people, (one.worker, short(queues), one.key_name or one.key_id, to_seconds(seen), f"{holds}{more}"))
     console.print(people)
     console.print()
     places = table("queue", "workers", "waiting")
     for queue in found.queues:
         add_row(places, (queue.queue, queue.workers, queue.waiting))
     console.print(places)
-
-
-def _shown(instant: str) -> str:
-    return instant[:19].replace("T", " ")
