@@ -13,17 +13,13 @@ from collections import deque
 from dataclasses import dataclass
 from types import TracebackType
 
-import structlog
-
 from app.bus.port import HintBus
 from app.domain.events import Event, Lagged
 from app.domain.namespaces import ALL_ID
-from app.engine.retrying import retry_while_busy
+from app.engine.retrying import try_step
 from app.state import feed
 from app.state.port import Store
 from app.state.state import State
-
-_log = structlog.get_logger(__name__)
 
 RING = 8192
 PAGE = 500
@@ -152,10 +148,7 @@ class Feed:
             soon = iter(SOON_S)
             while True:
                 subscription.clear()
-                try:
-                    await retry_while_busy(self._read_new, doing="read_feed")
-                except Exception:  # noqa: BLE001 - every stream depends on this loop: it tries again with the next hint
-                    _log.exception("feed_reader_failed")
+                await try_step(self._read_new, doing="read_feed", failure="feed_reader_failed")
                 if await subscription.wait(min(next(soon, self._poll_interval_s), self._poll_interval_s)):
                     soon = iter(SOON_S)
         finally:

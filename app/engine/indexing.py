@@ -7,13 +7,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-import structlog
-
 from app.bus.port import HintBus
 from app.domain.clock import Clock
 from app.engine import feed
 from app.engine.ops import indexing, minutes
-from app.engine.retrying import retry_while_busy
+from app.engine.retrying import try_step
 from app.engine.transactions import Transactions
 from app.state.state import State
 
@@ -24,8 +22,6 @@ REST = 31
 """How many times longer than its work it pauses: it takes a thirtieth of the time at most, however busy the server."""
 LONGEST_PAUSE_S = 120.0
 AFTER_FAULT_S = 5.0
-
-_log = structlog.get_logger(__name__)
 
 
 class Indexing:
@@ -49,14 +45,11 @@ class Indexing:
         try:
             while True:
                 subscription.clear()
-                started, worked, least_s = loop.time(), True, SHORTEST_PAUSE_S
-                try:
-                    worked = await retry_while_busy(self.step, doing="index_tasks")
-                except Exception:  # noqa: BLE001 - one batch's fault must not end what goes on as long as the server
-                    least_s = AFTER_FAULT_S
-                    _log.exception("indexing_failed")
+                started = loop.time()
+                worked = await try_step(self.step, doing="index_tasks", failure="indexing_failed")
+                least_s = AFTER_FAULT_S if worked is None else SHORTEST_PAUSE_S
                 await asyncio.sleep(min(LONGEST_PAUSE_S, max(least_s, REST * (loop.time() - started))))
-                if not worked:
+                if worked is False:
                     await subscription.wait(min(self._poll_interval_s, self._until_minute_s()))
         finally:
             subscription.close()

@@ -65,7 +65,7 @@ class Nodes:
 
     @property
     def draining(self) -> bool:
-        """Whether this node takes on nothing more."""
+        """Whether this node is being stopped: it serves on, and claims nothing that others left."""
         return self._draining
 
     async def join(self) -> None:

@@ -15,7 +15,7 @@ from app.engine.dispatcher import Dispatcher
 from app.engine.nodes import Nodes
 from app.engine.ops import leases, recovery, settling
 from app.engine.ops.rules import EngineCfg
-from app.engine.retrying import retry_while_busy
+from app.engine.retrying import repeat_on_hints, try_step
 from app.engine.transactions import Transactions
 from app.spawning.ports import Job
 from app.spawning.stack import ActiveStack
@@ -66,17 +66,14 @@ class Recovery:
 
     async def _keep_claiming(self) -> None:
         """Declare nodes dead whose lease is over, and claim what nobody drives. Runs for ever."""
-        subscription = self._bus.subscribe(recovery.TOPIC)
-        try:
-            while True:
-                subscription.clear()
-                try:
-                    await retry_while_busy(self._look, doing="claim_attempts")
-                except Exception:  # noqa: BLE001 - one failure must not end a loop that runs as long as the server
-                    _log.exception("claiming_failed")
-                await subscription.wait(self._look_every_s)
-        finally:
-            subscription.close()
+        await repeat_on_hints(
+            self._bus,
+            recovery.TOPIC,
+            self._look,
+            every_s=self._look_every_s,
+            doing="claim_attempts",
+            failure="claiming_failed",
+        )
 
     async def _look(self) -> None:
         if self._nodes.draining or self._nodes.fenced.is_set():
@@ -117,10 +114,7 @@ class Recovery:
             in_doubt.clear()
             for pause in SEARCH_AFTER_S:
                 await asyncio.sleep(pause)
-                try:
-                    await retry_while_busy(self.run_undriven, doing="search_undriven_attempts")
-                except Exception:  # noqa: BLE001 - one failure must not end a loop that runs as long as the server
-                    _log.exception("search_failed")
+                await try_step(self.run_undriven, doing="search_undriven_attempts", failure="search_failed")
 
     async def run_undriven(self) -> None:
         """Run attempts of this node that have no driver: their dispatch failed in doubt whether it was committed."""

@@ -12,7 +12,7 @@ from app.domain.clock import Clock, Instant, to_rfc3339
 from app.domain.doors import Door
 from app.domain.errors import Busy
 from app.engine.ops import audit
-from app.engine.retrying import retry_while_busy
+from app.engine.retrying import try_step
 from app.engine.transactions import Transactions
 from app.state.state import State
 
@@ -55,10 +55,7 @@ class Refusals:
         """Write the counts of each minute when it has ended, for ever."""
         while True:
             await asyncio.sleep((MINUTE_MS - self._clock() % MINUTE_MS) / 1000)
-            try:
-                await retry_while_busy(self.write_ended, doing="write_refusals")
-            except Exception:  # noqa: BLE001 - one failure must not end a loop that runs as long as the server
-                _log.exception("refusals_not_written")
+            await try_step(self.write_ended, doing="write_refusals", failure="refusals_not_written")
 
     async def write_ended(self) -> None:
         """Write the counts of the minutes that have ended."""

@@ -15,7 +15,7 @@ import structlog
 from app.bus.port import HintBus
 from app.engine.ops import registrations
 from app.engine.ops.registrations import Place
-from app.engine.retrying import retry_while_busy
+from app.engine.retrying import repeat_on_hints, retry_while_busy
 from app.engine.transactions import Transactions
 from app.spawning.backends.registry import Held, Registration, Registries
 from app.state.state import State
@@ -51,17 +51,14 @@ class Registrations:
 
     async def run(self) -> None:
         """Keep rows and registrations together. Runs until cancelled."""
-        subscription = self._bus.subscribe(registrations.TOPIC)
-        try:
-            while True:
-                subscription.clear()
-                try:
-                    await retry_while_busy(self.reconcile, doing="reconcile_registrations")
-                except Exception:  # noqa: BLE001 - attempts wait for what is registered: the loop has to go on
-                    _log.exception("registrations_failed")
-                await subscription.wait(LOOK_EVERY_S)
-        finally:
-            subscription.close()
+        await repeat_on_hints(
+            self._bus,
+            registrations.TOPIC,
+            self.reconcile,
+            every_s=LOOK_EVERY_S,
+            doing="reconcile_registrations",
+            failure="registrations_failed",
+        )
 
     async def reconcile(self) -> None:
         """Write what was registered here or no more, and give way to what was registered elsewhere. Raises Busy."""

@@ -1,4 +1,4 @@
-"""Retries while the store is unavailable."""
+"""Retries while the store is unavailable, and the steps of loops that run as long as the server."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import structlog
 
+from app.bus.port import HintBus
 from app.domain.errors import Busy, LoopPaused, StoreUnavailable
 
 R = TypeVar("R")
@@ -46,3 +47,32 @@ async def retry_while_busy(call: Callable[[], Awaitable[R]], *, doing: str, once
             return result
         await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter keeps no secret
         pause = min(LONGEST_PAUSE_S, pause * 2)
+
+
+async def try_step(call: Callable[[], Awaitable[R]], *, doing: str, failure: str) -> R | None:
+    """Return the result of `retry_while_busy`; log whatever else `call` raises as `failure`, and return None.
+
+    For loops that have to go on after any error. Cancelling is safe.
+    """
+    try:
+        return await retry_while_busy(call, doing=doing)
+    except Exception:  # noqa: BLE001 - one failure must not end a loop that runs as long as the server
+        _log.exception(failure, doing=doing)
+        return None
+
+
+async def repeat_on_hints(
+    bus: HintBus, topic: str, step: Callable[[], Awaitable[object]], *, every_s: float, doing: str, failure: str
+) -> None:
+    """Take a step at once, after each hint for a topic, and every `every_s` seconds without one. Runs until cancelled.
+
+    Errors are handled as by `try_step`.
+    """
+    subscription = bus.subscribe(topic)
+    try:
+        while True:
+            subscription.clear()
+            await try_step(step, doing=doing, failure=failure)
+            await subscription.wait(every_s)
+    finally:
+        subscription.close()

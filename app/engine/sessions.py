@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-import structlog
-
 from app.domain.access import Caller, Role, Verb
 from app.domain.errors import SessionNotFound
 from app.domain.namespaces import DEFAULT
@@ -25,7 +23,7 @@ from app.engine.ops.pages import Page
 from app.engine.ops.queries import reaches
 from app.engine.ops.rules import EngineCfg
 from app.engine.ops.sessions import Attach
-from app.engine.retrying import retry_while_busy
+from app.engine.retrying import try_step
 from app.engine.transactions import Transactions
 from app.spawning.backends.protocols import OperatorBackend, SeniorBridge, SpawnHook
 from app.spawning.backends.registry import Registries, Registry
@@ -58,8 +56,6 @@ HOLDERS = (Verb.ANSWER_QUERY, Verb.DISPATCH_ATTEMPT)
 """Verbs of which one is enough to connect under an id."""
 
 _BATCH = 200
-
-_log = structlog.get_logger(__name__)
 
 
 class Sessions:
@@ -217,10 +213,7 @@ class Sessions:
         """Run `detach_unresponsive` every heartbeat interval, for ever."""
         while True:
             await asyncio.sleep(self._cfg.heartbeat_interval_ms / 1000)
-            try:
-                await retry_while_busy(self.detach_unresponsive, doing="detach_unresponsive")
-            except Exception:  # noqa: BLE001 - one failure must not end a loop that runs as long as the server
-                _log.exception("detaching_failed")
+            await try_step(self.detach_unresponsive, doing="detach_unresponsive", failure="detaching_failed")
 
     async def detach_unresponsive(self) -> None:
         """Mark sessions detached that missed `heartbeat_miss_threshold` intervals."""

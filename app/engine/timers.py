@@ -16,7 +16,7 @@ from app.engine.dispatcher import Dispatcher
 from app.engine.gaps import GapMonitor
 from app.engine.ops import questions, settling, timers
 from app.engine.ops.gaps import Shift, shift_attempt
-from app.engine.retrying import retry_while_busy
+from app.engine.retrying import try_step
 from app.engine.transactions import Transactions
 from app.spawning.ports import LayerRegistry
 from app.state.state import State
@@ -59,12 +59,8 @@ class Timers:
             while True:
                 self._wake.clear()
                 self._next_look = math.inf  # what falls due meanwhile may bring it forward
-                try:
-                    pause = await retry_while_busy(self._step, doing="carry_out_due")
-                except Exception:  # noqa: BLE001 - every lease, deadline and retry depends on this loop
-                    pause = AFTER_FAULT_S
-                    _log.exception("timers_failed")
-                self._next_look = min(self._next_look, loop.time() + pause)
+                pause = await try_step(self._step, doing="carry_out_due", failure="timers_failed")
+                self._next_look = min(self._next_look, loop.time() + (AFTER_FAULT_S if pause is None else pause))
                 await self._sleep_until_look()
         finally:
             self._transactions.on_due(None)

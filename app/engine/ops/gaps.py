@@ -73,8 +73,9 @@ _EVER = 2**62
 _MOVED = "gap_moved"
 """The gap by which clocks were moved last: its start, its end, and the jump of the clock in it."""
 _ALIKE_MS = 1_000
-_SOON_MS = 60_000
 """By how much nodes may differ in what they say of one jump of the database's clock."""
+_SOON_MS = 60_000
+"""Within what time the ends of two gaps lie for which a jump counts as one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

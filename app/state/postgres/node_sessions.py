@@ -264,14 +264,11 @@ def share_lock(db: PostgresConnection, *, timeout_seconds: float) -> None:
     Blocks up to `timeout_seconds` for a server of an earlier version that is just ending. Raises StoreUnavailable
     naming where it connects from.
     """
-    deadline = time.monotonic() + timeout_seconds
-    while not db.query(_SHARE, (_KEY,))[0][0]:
-        if time.monotonic() >= deadline:
-            raise StoreUnavailable(
-                f"a server of an earlier version is using this database{_describe_holder(db)}; stop it first. If its "
-                f"host has died, PostgreSQL releases its lock after {db.keepalive.timeout.total_seconds():g} s"
-            )
-        time.sleep(_PAUSE_SECONDS)
+    if not _wait_until(lambda: db.query(_SHARE, (_KEY,))[0][0], timeout_seconds):
+        raise StoreUnavailable(
+            f"a server of an earlier version is using this database{_describe_holder(db)}; stop it first. If its "
+            f"host has died, PostgreSQL releases its lock after {db.keepalive.timeout.total_seconds():g} s"
+        )
 
 
 def _describe_holder(db: PostgresConnection) -> str:
@@ -280,8 +277,15 @@ def _describe_holder(db: PostgresConnection) -> str:
 
 
 def _end_sessions(db: PostgresConnection, name: str) -> None:
-    deadline = time.monotonic() + _END_TIMEOUT_SECONDS
-    while db.query(_END, (name,)):
+    if not _wait_until(lambda: not db.query(_END, (name,)), _END_TIMEOUT_SECONDS):
+        raise StoreUnavailable("sessions of a node that died do not end; they are ended again soon")
+
+
+def _wait_until(look: Callable[[], bool], timeout_seconds: float) -> bool:
+    """Look again and again until it is so; return False when it is not after `timeout_seconds`. Blocks."""
+    deadline = time.monotonic() + timeout_seconds
+    while not look():
         if time.monotonic() >= deadline:
-            raise StoreUnavailable("sessions of a node that died do not end; they are ended again soon")
+            return False
         time.sleep(_PAUSE_SECONDS)
+    return True

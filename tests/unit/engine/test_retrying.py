@@ -6,8 +6,9 @@ from collections.abc import Callable
 import pytest
 from structlog.testing import capture_logs
 
+from app.bus.local import LocalBus
 from app.domain.errors import LockBusy, LoopPaused, StoreUnavailable, TaskNotFound
-from app.engine.retrying import retry_while_busy
+from app.engine.retrying import repeat_on_hints, retry_while_busy, try_step
 
 
 def failing(*errors: Exception) -> Callable[[], asyncio.Future[int]]:
@@ -67,3 +68,36 @@ async def test_it_can_be_cancelled_between_two_tries() -> None:
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+async def test_a_step_of_a_loop_logs_what_it_raises() -> None:
+    """An error is logged under the name given and ends nothing; an outage is waited for."""
+    call = failing(StoreUnavailable("away"), TaskNotFound("T-1"))
+    with capture_logs() as logs:
+        assert await try_step(call, doing="test", failure="test_failed") is None
+        assert await try_step(call, doing="test", failure="test_failed") == 3
+    assert [line["event"] for line in logs] == ["waiting_for_store", "test_failed"]
+
+
+async def test_a_loop_goes_on_after_an_error_and_with_each_hint() -> None:
+    """The second step, which a hint brings on, is taken although the first one failed."""
+    bus, first, second = LocalBus(), asyncio.Event(), asyncio.Event()
+
+    async def step() -> None:
+        if not first.is_set():
+            first.set()
+            raise TaskNotFound("T-1")
+        second.set()
+
+    with capture_logs() as logs:
+        loop = asyncio.create_task(
+            repeat_on_hints(bus, "topic", step, every_s=3600, doing="test", failure="test_failed")
+        )
+        async with asyncio.timeout(60):
+            await first.wait()
+            bus.publish(["topic"])
+            await second.wait()
+        loop.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await loop
+    assert [line["event"] for line in logs] == ["test_failed"]
