@@ -100,3 +100,5 @@ class Maintenance:
                 await step()
             except EngineError as error:
                 _log.warning("maintenance_failed", loop=name, reason=str(error))
+            except Exception:  # noqa: BLE001 - one failure must not end a loop that runs as long as the server
+                _log.exception("maintenance_failed", loop=name)

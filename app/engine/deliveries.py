@@ -23,7 +23,7 @@ from app.engine import feed
 from app.engine.feed import Feed
 from app.engine.ops import webhooks
 from app.engine.ops.webhooks import Failure
-from app.engine.retrying import retry_while_busy
+from app.engine.retrying import repeat_on_hints, retry_while_busy
 from app.spawning.outbound.webhooks import DeliveryFailed, Names, WebhookSender
 from app.state.port import Store
 from app.state.tables import WEBHOOKS
@@ -66,21 +66,22 @@ class Deliveries:
 
     async def run(self) -> None:
         """Keep one task running for every active webhook. Runs until cancelled."""
-        subscription = self._bus.subscribe(webhooks.TOPIC)
         try:
-            while True:
-                subscription.clear()
-                self._begin(await retry_while_busy(self._to_serve, doing="read_webhooks"))
-                await subscription.wait(min(self._poll_interval_s, TURNS_EVERY_S))
+            await repeat_on_hints(
+                self._bus,
+                webhooks.TOPIC,
+                self._begin,
+                every_s=min(self._poll_interval_s, TURNS_EVERY_S),
+                doing="read_webhooks",
+                failure="webhooks_not_read",
+            )
         finally:
-            subscription.close()
             await self._end()
 
-    async def _to_serve(self) -> list[Webhook]:
+    async def _begin(self) -> None:
+        """Begin to serve what this node delivers to, or may, and does not serve yet."""
         node = self._node()
-        return await self._store.read(lambda state: webhooks.to_serve(state, node))
-
-    def _begin(self, active: list[Webhook]) -> None:
+        active = await self._store.read(lambda state: webhooks.to_serve(state, node))
         self._tasks = {id: task for id, task in self._tasks.items() if not task.done()}
         for row in active:
             if row.id not in self._tasks:
