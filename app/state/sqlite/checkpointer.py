@@ -23,9 +23,9 @@ from app.state.worker_threads import WorkerThreads
 CHECKPOINT_BYTES = 16_000_000
 """Length of the log at which a checkpoint starts: hot pages are rewritten many times before they are copied once."""
 RETRY_BYTES = 4_000_000
-"""What is written before the next attempt while a reader keeps the log from starting over."""
+"""Bytes that are logged between two attempts while a reader prevents the restart of the log."""
 WRITER_BYTES = 1_000_000
-"""What the writer may copy between two commits."""
+"""Bytes that the writer may copy between two commits."""
 MAX_BYTES = 16 * CHECKPOINT_BYTES
 """Length of the log at which the writer checkpoints itself, however long it takes: the disk is finite."""
 
