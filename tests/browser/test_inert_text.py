@@ -1,7 +1,9 @@
 """What agents write is shown and does nothing: the fixture fails on any dialog, policy violation or foreign request."""
 
+import re
+
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.console import Console
 from tests.support.swarm import Swarm
@@ -94,6 +96,28 @@ def test_a_hostile_schema_makes_a_harmless_form(console: Console, swarm: Swarm) 
     console.page.get_by_label("slow").fill("a" * 60 + "!")
     console.button("Send").click(timeout=5_000)
     expect(console.page.locator(".answer")).to_be_visible()
+
+
+def test_an_unfolded_text_stays_as_it_is_when_someone_else_answers(console: Console, swarm: Swarm) -> None:
+    """What is read anew replaces the text when it has arrived, not before."""
+    asked = swarm.ask("".join(f"line {n}\n" for n in range(2_300)))
+    console.go("inbox", asked["key"])
+    question = console.page.locator(".asked")
+    question.get_by_role("button", name=re.compile(r"Show all \(\d{2},")).click()
+    late: list[Route] = []
+    reads: list[Route] = []
+
+    def second_read_waits(route: Route) -> None:
+        reads.append(route)
+        late.append(route) if len(reads) > 1 else route.continue_()
+
+    console.page.route(f"**/v1/senior/questions/{asked['key']}", second_read_waits)
+    swarm.answer(asked["key"], "done")
+    expect(console.main.get_by_text("answered", exact=True).first).to_be_visible()
+    expect(question.locator(".block").last).to_contain_text("line 2299")
+    for route in late:
+        route.continue_()
+    expect(question.get_by_role("button", name="Show less")).to_be_visible()
 
 
 def test_long_text_is_folded_and_shown_when_asked(console: Console, swarm: Swarm) -> None:

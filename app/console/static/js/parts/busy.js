@@ -22,8 +22,8 @@ export function useBusy() {
   return [run, state.busy, state.problem];
 }
 
-/** Fetches data, again whenever `wanted` changes or the server is back: {value, problem, again}. */
-export function useFetched(fetcher, wanted) {
+/** Fetches data, again whenever `wanted` or `version` changes or the server is back: {value, problem, again}. With another `version` the value stays until the new one is there. */
+export function useFetched(fetcher, wanted, version) {
   const [state, setState] = useState({ value: null, problem: null });
   const count = useRef(0);
   const again = () => {
@@ -33,13 +33,13 @@ export function useFetched(fetcher, wanted) {
       (problem) => own === count.current && setState((before) => ({ ...before, problem })),
     );
   };
+  useEffect(() => setState({ value: null, problem: null }), wanted);
   useEffect(() => {
-    setState({ value: null, problem: null });
     again();
     return () => {
       count.current += 1;
     };
-  }, wanted);
+  }, [...wanted, version]);
   const live = standing.value === "live";
   useEffect(() => {
     if (live && state.problem) again();

@@ -22,7 +22,7 @@ import { Settlement } from "./settlement.js";
 
 export function QuestionView({ id, onDone }) {
   const known = questionOf(id);
-  const { value: whole, problem } = useFetched(() => fetchQuestion(id), [id, known?.status]);
+  const { value: whole, problem } = useFetched(() => fetchQuestion(id), [id], known?.status ?? "open");
   const question = whole ? { ...whole, ...newer(known) } : known;
   useKeys({
     o: () => question && go("task", question.task_id),
