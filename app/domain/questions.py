@@ -57,7 +57,8 @@ class Question(NamedTuple):
 
     `asker_keys` lists the API keys that the asker descends from, `answered_through` tells by which way it was answered.
     `choice_words` has what the asker says of each choice; `claim` is that of the senior who is on it, also when it is
-    over. `takes_comment` says whether a comment may go with the answer, which is `answer_comment`.
+    over. `takes_comment` says whether a comment may go with the answer, which is `answer_comment`. `settles_task`: the
+    task was made for this question alone, and its answer is the task's result.
     """
 
     key: str
@@ -91,6 +92,7 @@ class Question(NamedTuple):
     takes_comment: bool = False
     answer_comment: str | None = None
     claim: Json | None = None
+    settles_task: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from app.domain.access import ENGINE, Caller, Role, Verb
-from app.domain.errors import PollTimeout, QuestionClosed, ResumeKeyNotFound
+from app.domain.errors import PollTimeout, QuestionClosed, ResumeKeyNotFound, RoleViolation
 from app.domain.json import Json
 from app.domain.namespaces import ALL_ID
 from app.domain.questions import Ask, Question, QuestionStatus
@@ -50,9 +50,52 @@ class Questions:
                 lambda: questions.ask(state, self._cfg, caller, task_id, ask),
                 name=lambda made: made.key,
                 again=lambda key: _found(state, key, caller),
+                task_of=lambda made: made.task_id,
             )
 
         return await self._transactions.call("query_senior", bearer, Verb.QUERY_SENIOR, run)
+
+    async def ask_alone(
+        self,
+        bearer: Bearer,
+        ask: Ask,
+        *,
+        agent: str = questions.KIND,
+        labels: Mapping[str, str] | None = None,
+        idempotency: Idempotency | None = None,
+    ) -> Question:
+        """Ask a question that has no task yet: make one that waits for the answer and has it as its result.
+
+        The caller may both ask and start tasks. Raises RoleViolation, InvalidRequest, PayloadTooLarge, QuotaExceeded.
+        """
+        await self._transactions.presented(bearer, Verb.START_TASK)
+
+        def run(state: State, caller: Caller) -> Question:
+            if not caller.may(Verb.START_TASK, self._transactions.gate):
+                raise RoleViolation(caller.role.value, Verb.START_TASK.value)
+            return once(
+                state,
+                scope_of(caller, "question"),
+                idempotency,
+                lambda: questions.ask_alone(state, self._cfg, caller, ask, agent=agent, labels=labels or {}),
+                name=lambda made: made.key,
+                again=lambda key: _found(state, key, caller),
+                task_of=lambda made: made.task_id,
+            )
+
+        return await self._transactions.call("query_senior", bearer, Verb.QUERY_SENIOR, run)
+
+    async def withdraw(self, bearer: Bearer, key: str, *, reason: str | None = None) -> Question:
+        """Withdraw a question, for those who may cancel its task. A task that was made for it is cancelled.
+
+        Idempotent. Raises ResumeKeyNotFound, TokenTaskMismatch, AlreadyAnswered, QuestionClosed, InvalidTransition.
+        """
+        return await self._transactions.call(
+            "withdraw_question",
+            bearer,
+            Verb.CANCEL_TASK,
+            lambda s, c: questions.withdraw(s, self._layers, c, key, reason),
+        )
 
     async def answer_trusted(self, key: str, value: Json, *, by: str = "engine") -> None:
         """Answer a question, for code of this process. The first answer wins; repeating it changes nothing.

@@ -65,6 +65,7 @@ class Tasks:
                 lambda: make(state, caller),
                 name=lambda made: made.task.id,
                 again=lambda task_id: _found(state, task_id, caller),
+                task_of=lambda made: made.task.id,
             )
 
         start = make if idempotency is None else run

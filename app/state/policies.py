@@ -56,6 +56,6 @@ class RetentionPolicy:
     sessions: timedelta | None = timedelta(days=30)
     """How long sessions are kept after their expiry."""
     idempotency: timedelta | None = timedelta(days=1)
-    """How long idempotency keys are kept."""
+    """How long idempotency keys are kept; those of tasks and questions from when their task is deleted."""
     audit: timedelta | None = None
     """How long the audit log is kept; what is removed leaves a mark with which the rest still verifies."""

@@ -121,6 +121,9 @@ _REMOVE_WITH_TASK = tuple(
     for table in (schema.late_results, schema.questions, schema.attempts, schema.task_labels)
 )
 _REMOVE_TASK = Statement(sa.delete(schema.tasks).where(_T.id == _NAMED))
+_RELEASE_KEYS = Statement(
+    sa.update(schema.idempotency).where(_I.task_id == _NAMED).values(task_id=sa.null(), created_at=_parameter("now"))
+)
 
 
 def remove_tasks(state: State, status: str, before: int | None, *, limit: int) -> int:
@@ -135,6 +138,7 @@ def remove_tasks(state: State, status: str, before: int | None, *, limit: int) -
             return count
         for statement in (*_REMOVE_WITH_TASK, _REMOVE_TASK):
             statement.change(state.db, named=task_id)
+        _RELEASE_KEYS.change(state.db, named=task_id, now=state.now)
         task_words.remove(state.db, task_id)
     return len(found)
 
@@ -211,12 +215,14 @@ def remove_sessions(state: State, before: int | None, *, limit: int) -> int:
     return _remove_each(state, _OLD_SESSIONS, _REMOVE_SESSION, before, limit)
 
 
-_OLD_KEYS = Statement(sa.select(_I.created_at).where(_I.created_at <= _BEFORE).order_by(_I.created_at).limit(_LIMIT))
-_REMOVE_KEYS = Statement(sa.delete(schema.idempotency).where(_I.created_at <= _BEFORE))
+_OLD_KEYS = Statement(
+    sa.select(_I.created_at).where(_I.task_id.is_(None), _I.created_at <= _BEFORE).order_by(_I.created_at).limit(_LIMIT)
+)
+_REMOVE_KEYS = Statement(sa.delete(schema.idempotency).where(_I.task_id.is_(None), _I.created_at <= _BEFORE))
 
 
 def remove_idempotency(state: State, before: int | None, *, limit: int) -> int:
-    """Delete idempotency keys that were used before an instant."""
+    """Delete idempotency keys that were used before an instant, or whose task was deleted before it."""
     if before is None:
         return 0
     found = _OLD_KEYS.query(state.db, before=before, limit=limit)

@@ -337,6 +337,7 @@ questions = sa.Table(
     _flag("takes_comment", default="0"),
     _text("answer_comment", null=True),
     _text("claim", null=True),
+    _flag("settles_task", default="0"),
     Index("questions_task", "task_id", "key"),
     Index("questions_namespace", "namespace", "key"),
     Index("questions_status", "namespace", "status", "key"),
@@ -437,7 +438,10 @@ idempotency = sa.Table(
     _text("fingerprint"),
     _text("result"),
     _int("created_at"),
-    Index("idempotency_age", "created_at"),
+    _text("task_id", null=True),
+    # Keys whose task is there wait for its end, the others for their age.
+    _index_of("task_id IS NULL", "idempotency_unheld", "created_at"),
+    _index_of("task_id IS NOT NULL", "idempotency_task", "task_id"),
     sqlite_with_rowid=False,
 )
 

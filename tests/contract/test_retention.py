@@ -204,7 +204,10 @@ async def test_old_sessions_without_tasks_go(store: Store) -> None:
 
 async def test_old_idempotency_keys_go(store: Store) -> None:
     """A key is forgotten after a day."""
-    hours = [f"INSERT INTO idempotency VALUES ('s', 'k{h}', '', '', {NOW - h * 3_600_000})" for h in (1, 23, 25, 48)]  # noqa: S608
+    hours = [
+        f"INSERT INTO idempotency VALUES ('s', 'k{h}', '', '', {NOW - h * 3_600_000}, NULL)"  # noqa: S608
+        for h in (1, 23, 25, 48)
+    ]
     await change(store, *hours)
     assert await sweep_all(store, limit=1) == [1, 1]
     assert await left(store, "key", "idempotency") == ["k1", "k23"]
@@ -230,7 +233,7 @@ async def test_nothing_goes_where_no_age_is_set(store: Store) -> None:
     """None keeps for ever."""
     await put(store, rows.task("T-1"), rows.token("K-1"), rows.session("S-1"))
     await store.transact("tell", lambda state: state.emit(EventKind.TASK_CREATED, namespace=1))
-    await change(store, "INSERT INTO idempotency VALUES ('s', 'k', '', '', 0)")
+    await change(store, "INSERT INTO idempotency VALUES ('s', 'k', '', '', 0, NULL)")
     keep = RetentionPolicy(finished=None, blocked=None, events=None, credentials=None, sessions=None, idempotency=None)
     assert await sweep_all(store, keep) == []
 

@@ -40,11 +40,13 @@ def once(
     *,
     name: Callable[[R], Any],
     again: Callable[[Any], R],
+    task_of: Callable[[R], str] | None = None,
 ) -> R:
     """Return `make()` for the first call with this key, and `again(name(first result))` for a repeated one.
 
-    `scope` keeps the keys of different callers apart. A result of None made nothing and is not recorded. Raises
-    IdempotencyMismatch when the key came with another request before.
+    `scope` keeps the keys of different callers apart. The key is kept for as long as the task that `task_of` names. A
+    result of None made nothing and is not recorded. Raises IdempotencyMismatch when the key came with another request
+    before.
     """
     if idempotency is None:
         return make()
@@ -68,6 +70,7 @@ def once(
         fingerprint=idempotency.fingerprint,
         result=Json.of(name(made)).text,
         created_at=state.now,
+        task_id=None if task_of is None else task_of(made),
     )
     return made
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,6 +13,8 @@ from app.domain.doors import Door
 from app.domain.errors import (
     AlreadyAnswered,
     DefaultRefused,
+    InvalidRequest,
+    InvalidTransition,
     QuestionClosed,
     QuotaExceeded,
     ResumeKeyNotFound,
@@ -31,14 +34,14 @@ from app.domain.questions import (
     check_answer,
     check_comment,
 )
-from app.domain.tasks import Step, Task, step
-from app.engine.ops import audit, finals, held_ids, leases, suspension
+from app.domain.tasks import Step, Task, TaskSpec, step
+from app.engine.ops import audit, cancelling, finals, held_ids, leases, suspension
 from app.engine.ops.access import bound_rows, descends_from, require_access, require_live, session_of
 from app.engine.ops.principals import answered_through, require_no_asker
 from app.engine.ops.queries import lock_task, reaches
 from app.engine.ops.rules import EngineCfg
-from app.engine.ops.settling import block_at_deadline, settle_after_answer
-from app.engine.ops.tasks import change, write
+from app.engine.ops.settling import block_at_deadline, settle_after_answer, settle_task, stored, withdraw_question
+from app.engine.ops.tasks import change, start, write
 from app.spawning.ports import LayerRegistry
 from app.state import schema
 from app.state.state import State
@@ -54,6 +57,14 @@ _COUNT_ADDRESSED = Statement(sa.select(sa.func.count()).where(*_OPEN, _Q.bridge_
 _COUNT_UNADDRESSED = Statement(sa.select(sa.func.count()).where(*_OPEN, _Q.bridge_id.is_(None)))
 
 
+_ANSWERED_ALONE = QUESTIONS.search(
+    _Q.task_id == sa.bindparam("task_id"),
+    _Q.settles_task == sa.text("1"),
+    _Q.status == QuestionStatus.ANSWERED.value,
+)
+
+KIND = "ask"
+"""The value of the label `kind` of tasks that were made for a question, and their agent unless another is named."""
 BY_DEADLINE = Json.of({"door": Door.DEADLINE.value})
 
 
@@ -69,14 +80,8 @@ def ask(state: State, cfg: EngineCfg, caller: Caller, task_id: str | None, asked
     Raises TokenTaskMismatch, TaskNotFound, InvalidTransition, InvalidName, InvalidRequest, DefaultRefused,
     PayloadTooLarge, QuotaExceeded, and the conflicts of a spent credential.
     """
-    asked.check_size(cfg.limits.question_bytes)
-    asked.check()
-    check_optional(asked.bridge_id, "bridge_id")
-    check_optional(asked.escalate_to, "escalate_to")
-    check_optional(asked.title, "title")
+    _check(cfg, caller, asked)
     if caller.role is Role.WORKER:
-        if asked.on_deadline is OnDeadline.DEFAULT and not cfg.questions.worker_default:
-            raise DefaultRefused
         worker = bound_rows(state, caller)
         if task_id is not None and task_id != worker.task.id:
             require_access(state, caller, task_id, Verb.QUERY_SENIOR)
@@ -88,6 +93,42 @@ def ask(state: State, cfg: EngineCfg, caller: Caller, task_id: str | None, asked
         attempt = ATTEMPTS.get(state.db, task.id, task.attempt) if task.attempt else None
     if task.open_questions >= cfg.limits.open_questions:
         raise QuotaExceeded("open_questions", cfg.limits.open_questions)
+    return _suspend(state, caller, task, attempt, asked)
+
+
+def ask_alone(
+    state: State, cfg: EngineCfg, caller: Caller, asked: Ask, *, agent: str, labels: Mapping[str, str]
+) -> Question:
+    """Create a question with a task of its own, which no attempt works on and which the answer passes.
+
+    The task has the label `kind:ask`; a worker's is a child of its own task. Raises what `ask` and `tasks.start` raise.
+    """
+    _check(cfg, caller, asked)
+    if labels.get("kind", KIND) != KIND:
+        raise InvalidRequest(f"the label kind is {KIND} here; leave it out", "labels")
+    said = asked.title or asked.question.value
+    spec = TaskSpec(
+        agent=agent,
+        initial_directive=said if isinstance(said, str) else asked.question.text,
+        labels={**labels, "kind": KIND},
+    )
+    task = start(state, cfg, caller, spec, expands=False)
+    return _suspend(state, caller, task, None, asked, settles_task=True)
+
+
+def _check(cfg: EngineCfg, caller: Caller, asked: Ask) -> None:
+    asked.check_size(cfg.limits.question_bytes)
+    asked.check()
+    check_optional(asked.bridge_id, "bridge_id")
+    check_optional(asked.escalate_to, "escalate_to")
+    check_optional(asked.title, "title")
+    if caller.role is Role.WORKER and asked.on_deadline is OnDeadline.DEFAULT and not cfg.questions.worker_default:
+        raise DefaultRefused
+
+
+def _suspend(
+    state: State, caller: Caller, task: Task, attempt: Attempt | None, asked: Ask, *, settles_task: bool = False
+) -> Question:
     return suspension.suspend(
         state,
         task,
@@ -98,6 +139,7 @@ def ask(state: State, cfg: EngineCfg, caller: Caller, task_id: str | None, asked
         asker_role=caller.role.value,
         asker_keys=caller.keys,
         bridge_id=_bridge_of(state, caller, attempt),
+        settles_task=settles_task,
     )
 
 
@@ -199,15 +241,28 @@ def _settle_answer(
         door=door,
         **detail,
     )
+    _close_one(state, layers, task, question)
+    return question._replace(**changes)
+
+
+def _close_one(state: State, layers: LayerRegistry, task: Task, question: Question) -> None:
+    """Let the task go on unless other questions are open, now that this one is closed."""
     if task.open_questions > 1:
         write(state, task, open_questions=task.open_questions - 1)
     else:
         _resume(state, layers, task, question)
-    return question._replace(**changes)
 
 
 def _resume(state: State, layers: LayerRegistry, task: Task, question: Question) -> None:
-    """Let the task run again, now that its last open question is answered, and do what waited for that."""
+    """Let the task run again, now that its last open question is closed, and do what waited for that.
+
+    A task that was made for a question has the answer as its result.
+    """
+    own = None if task.attempt else _ANSWERED_ALONE.first(state.db, task_id=task.id)
+    if own is not None:
+        after = step(task.id, task.status, Step.FINAL_OK)
+        settle_task(state, task, after, result=stored(own.answer), by=own.answered_by, key=own.key)
+        return
     task = change(state, task, status=step(task.id, task.status, Step.RESUME), open_questions=0)
     suspension.emit(state, EventKind.TASK_RESUMED, question, task)
     attempt = ATTEMPTS.get(state.db, task.id, task.attempt) if task.attempt else None
@@ -220,6 +275,35 @@ def _resume(state: State, layers: LayerRegistry, task: Task, question: Question)
     else:
         settle_after_answer(state, task, attempt)
     state.wake(f"attempt:{task.id}")
+
+
+def withdraw(state: State, layers: LayerRegistry, caller: Caller, key: str, reason: str | None) -> Question:
+    """Close an open question without an answer: its task goes on, or is cancelled if it was made for the question.
+
+    Withdrawing it again changes nothing. Raises ResumeKeyNotFound, TokenTaskMismatch, AlreadyAnswered, QuestionClosed
+    (its deadline has passed), InvalidTransition (a layer asks whether a result stands).
+    """
+    task, question = locked(state, caller, key)
+    require_access(state, caller, task.id, Verb.CANCEL_TASK)
+    if question.status is QuestionStatus.ANSWERED:
+        raise AlreadyAnswered(key, question.answered_by)
+    if question.status is QuestionStatus.WITHDRAWN:
+        return question
+    if question.status is not QuestionStatus.OPEN:
+        raise QuestionClosed(key, question.status.value)
+    if question.purpose is not Purpose.ASK:
+        raise InvalidTransition(
+            task.id, task.status.value, "withdraw", "a result waits for this answer; cancel the task"
+        )
+    said: dict[str, Any] = {} if reason is None else {"reason": reason}
+    audit.record(state, caller, "question_withdrawn", target=key, namespace=question.namespace, task_id=task.id, **said)
+    withdrawn = withdraw_question(state, task, question, reason, by=caller.subject)
+    if question.settles_task:
+        change(state, task, open_questions=task.open_questions - 1)
+        cancelling.cancel(state, caller, task.id, reason)
+    else:
+        _close_one(state, layers, task, question)
+    return withdrawn
 
 
 def expire(state: State, layers: LayerRegistry, key: str) -> None:

@@ -9,10 +9,11 @@ from app.domain.attempts import Attempt, Outcome, Phase, Reason
 from app.domain.events import EventKind
 from app.domain.json import Json
 from app.domain.outputs import Final
-from app.domain.questions import QuestionStatus
+from app.domain.questions import Question, QuestionStatus
 from app.domain.tasks import SETTLED, RetryOn, Status, Step, Task, step
 from app.engine.ops.queries import OPEN_QUESTIONS, lock_task
 from app.engine.ops.tasks import change, write
+from app.state.rows import changed
 from app.state.state import State
 from app.state.tables import ATTEMPTS, QUESTIONS
 
@@ -254,23 +255,25 @@ def give_up_retry(state: State, task_id: str, reason: Reason, detail: str) -> No
 def withdraw_questions(state: State, task: Task, reason: str) -> None:
     """Close every open question of the task. The caller writes the task's count."""
     for question in OPEN_QUESTIONS.all(state.db, task_id=task.id):
-        QUESTIONS.update(
-            state.db,
-            question.key,
-            status=QuestionStatus.WITHDRAWN,
-            reason=reason,
-            answered_at=state.now,
-            due_at=None,
-        )
-        state.emit(
-            EventKind.QUESTION_WITHDRAWN,
-            namespace=task.namespace,
-            task_id=task.id,
-            attempt=question.attempt,
-            key=question.key,
-            reason=reason,
-        )
-        state.wake(f"question:{question.key}")
+        withdraw_question(state, task, question, reason)
+
+
+def withdraw_question(state: State, task: Task, question: Question, reason: str | None, **data: Any) -> Question:
+    """Close an open question without an answer, and return it. The caller writes the task's count."""
+    closed = {"status": QuestionStatus.WITHDRAWN, "reason": reason, "answered_at": state.now, "due_at": None}
+    QUESTIONS.update(state.db, question.key, **closed)
+    why = {} if reason is None else {"reason": reason}
+    state.emit(
+        EventKind.QUESTION_WITHDRAWN,
+        namespace=task.namespace,
+        task_id=task.id,
+        attempt=question.attempt,
+        key=question.key,
+        **why,
+        **data,
+    )
+    state.wake(f"question:{question.key}")
+    return changed(question, **closed)
 
 
 def failure(reason: Reason, detail: str | None) -> Result:

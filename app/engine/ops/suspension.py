@@ -26,6 +26,7 @@ def suspend(
     asker_role: str,
     asker_keys: frozenset[str],
     bridge_id: str | None,
+    settles_task: bool = False,
 ) -> Question:
     """Insert the question, suspend the task and pause its live attempt. Raises InvalidTransition.
 
@@ -36,7 +37,7 @@ def suspend(
         leases.pause(state, attempt)
     to = asked.bridge_id or bridge_id or _bridge_of(state, attempt)
     question = _question(state, task, asked, purpose=purpose, asked_by=asked_by, asker_role=asker_role, bridge_id=to)
-    question = question._replace(asker_keys=Json.of(sorted(asker_keys)))
+    question = question._replace(asker_keys=Json.of(sorted(asker_keys)), settles_task=settles_task)
     QUESTIONS.insert(state.db, question)
     if question.due_at is not None:
         state.due(question.due_at)

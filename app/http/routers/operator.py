@@ -31,7 +31,7 @@ from app.http.routers.questions import asked_of, watched
 from app.http.routers.tasks import body_of, shown
 from app.http.routes import documented, model_router, requires
 from swarmhold.models.admin import MintedToken, MintRequest, TokenVerdict, VerifyRequest
-from swarmhold.models.questions import Question, QuestionRequest
+from swarmhold.models.questions import LoneQuestionRequest, Question, QuestionRequest, WithdrawRequest
 from swarmhold.models.server import History, Nodes, Resource, Stats, Workers
 from swarmhold.models.sessions import Attached, AttachRequest, Registry, Session
 from swarmhold.models.shapes import Page
@@ -177,6 +177,34 @@ async def ask(context: ContextDep, token: Token, task_id: TaskPath, body: Questi
     return replies.json(views.question(context.names, row), status=201)
 
 
+@router.post(
+    "/questions",
+    status_code=201,
+    response_model=Question,
+    openapi_extra=requires(Verb.QUERY_SENIOR, idempotent=True),
+)
+async def ask_alone(context: ContextDep, token: Token, body: LoneQuestionRequest, once: Once) -> Reply:
+    """Ask a senior about something that has no task yet; needs `start_task` too.
+
+    One transaction makes a task with the label `kind:ask` and its question. The answer passes the task and is its
+    result, a deadline with `block` blocks it, withdrawing the question cancels it. This call and
+    `GET /v1/operator/questions/{key}` are all that an approval needs.
+    """
+    asked = asked_of(context, body)
+    row = await context.engine.questions.ask_alone(token, asked, agent=body.agent, labels=body.labels, idempotency=once)
+    return replies.json(views.question(context.names, row), status=201)
+
+
+@router.post("/questions/{key}/withdraw", response_model=Question, openapi_extra=requires(Verb.CANCEL_TASK))
+async def withdraw(context: ContextDep, token: Token, key: QuestionPath, body: WithdrawRequest) -> Reply:
+    """Withdraw a question: its task goes on without an answer, or is cancelled if it was made for the question.
+
+    Who may cancel the task may do it. Withdrawing it again changes nothing; an answered one is refused.
+    """
+    row = await context.engine.questions.withdraw(token, key, reason=body.reason)
+    return replies.json(views.question(context.names, row))
+
+
 @router.get(
     "/questions/{key}",
     response_model=Question,
@@ -184,7 +212,10 @@ async def ask(context: ContextDep, token: Token, task_id: TaskPath, body: Questi
     openapi_extra=requires(Verb.QUERY_SENIOR, Verb.ANSWER_QUERY),
 )
 async def question(request: Request, context: ContextDep, token: Token, key: QuestionPath, hold: Hold = None) -> Reply:
-    """Wait until the question is settled: 200; 202 when `hold` ends first."""
+    """Wait until the question is settled: 200; 202 when `hold` ends first.
+
+    Without `hold` that is after 50 seconds; `hold=0` answers at once.
+    """
     return await watched(request, context, token, key, hold)
 
 

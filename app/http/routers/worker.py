@@ -167,7 +167,10 @@ async def ask(context: ContextDep, bearer: Token, body: QuestionRequest, once: O
     openapi_extra=requires(Verb.QUERY_SENIOR, Verb.ANSWER_QUERY, credential="worker"),
 )
 async def question(request: Request, context: ContextDep, bearer: Token, key: QuestionPath, hold: Hold = None) -> Reply:
-    """Wait until the question is settled: 200; 202 when `hold` ends first."""
+    """Wait until the question is settled: 200; 202 when `hold` ends first.
+
+    Without `hold` that is after 50 seconds; `hold=0` answers at once.
+    """
     return await watched(request, context, bearer, key, hold)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Unpack
 
@@ -10,7 +10,7 @@ from swarmhold.backend import Backend
 from swarmhold.calls import read
 from swarmhold.models.admin import MintableRole, MintedToken, MintRequest, TokenVerdict, VerifyRequest
 from swarmhold.models.enums import Verb
-from swarmhold.models.questions import Question
+from swarmhold.models.questions import LoneQuestionRequest, Question, WithdrawRequest
 from swarmhold.models.shapes import JsonValue, given
 from swarmhold.models.tasks import (
     CancelTasksRequest,
@@ -22,7 +22,7 @@ from swarmhold.models.tasks import (
     TaskSelection,
     VerdictRequest,
 )
-from swarmhold.questions import QuestionCalls, QuestionOptions
+from swarmhold.questions import QuestionCalls, QuestionOptions, compose_question
 from swarmhold.requests import BackendHandlers
 from swarmhold.sessions import SessionCalls
 from swarmhold.tasks import TaskCalls
@@ -47,6 +47,33 @@ class Operator(SessionCalls, TaskCalls, TraceCalls, QuestionCalls):
     ) -> Question:
         """Put a question about the task to a senior and suspend the task; `await_answer(key)` gets the answer."""
         return await self._ask(f"{self._prefix}/tasks/{segment(task_id)}", question, idempotency_key, options)
+
+    async def ask_alone(
+        self,
+        question: JsonValue,
+        *,
+        agent: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        **options: Unpack[QuestionOptions],
+    ) -> Question:
+        """Ask a senior about something without a task; one is made for it, whose result the answer is.
+
+        A repeated idempotency key finds the same question for as long as the task is kept.
+        """
+        more = given(agent=agent, labels=None if labels is None else dict(labels))
+        body = LoneQuestionRequest(**compose_question(question, **options).model_dump(exclude_unset=True), **more)
+        return read(Question, await self._transport.create(f"{self._prefix}/questions", body, key=idempotency_key))
+
+    async def withdraw(self, key: str, *, reason: str | None = None) -> Question:
+        """Withdraw a question; a task that was made for it is cancelled. Again it is the same.
+
+        Raises:
+            ApiProblem: it is answered, or its deadline has passed.
+        """
+        path = f"{self._prefix}/questions/{segment(key)}/withdraw"
+        body = WithdrawRequest(**given(reason=reason))
+        return read(Question, await self._transport.post(path, body, repeatable=True))
 
     async def post_result(self, task_id: str, value: JsonValue) -> None:
         """Record an interim result; the status stays."""

@@ -203,6 +203,15 @@ async def question_answered(stage: Stage) -> Expected:
 
 
 @decision
+async def question_withdrawn(stage: Stage) -> Expected:
+    work = await stage.swarm.external()
+    key = await stage.ask(work)
+    await stage.rows()
+    await stage.swarm.engine.questions.withdraw(stage.swarm.operator, key, reason="no more")
+    return stage.by("alice", Role.OPERATOR, target=key, detail={"task_id": work.task_id, "reason": "no more"})
+
+
+@decision
 async def question_escalated(stage: Stage) -> Expected:
     work = await stage.swarm.external()
     key = await stage.ask(work, bridge_id="desk")

@@ -81,6 +81,19 @@ async def test_a_question_is_listed_shown_and_answered(
         await asyncio.to_thread(commands)
 
 
+def test_a_question_is_asked_once_and_withdrawn(swarmhold: Command, parsed: Callable[..., Any]) -> None:
+    """Without a task; the same `--once` finds it again, and who waits reads the answer."""
+    ask = ("questions", "ask", "Deploy?", "--choice", "yes", "--choice", "no", "--label", "team=blue", "--once", "d-1")
+    asked = parsed(*ask)
+    assert (parsed(*ask)["key"], asked["agent"]) == (asked["key"], "ask")
+    assert parsed("tasks", "show", asked["task_id"])["task"]["labels"] == {"team": "blue", "kind": "ask"}
+    parsed("questions", "answer", asked["key"], "yes")
+    assert parsed(*ask, "--wait") == "yes"
+    other = parsed("questions", "ask", "Now?")["key"]
+    assert "is withdrawn" in swarmhold("questions", "withdraw", other, "--reason", "too late").stdout
+    assert parsed("questions", "show", other)["reason"] == "too late"
+
+
 def test_dispatching_is_paused_and_resumed(swarmhold: Command, parsed: Callable[..., Any]) -> None:
     """In the namespace, and in all; what waits in a task that cannot start is cancelled, not forgotten."""
     assert parsed("loop", "pause")["paused"]

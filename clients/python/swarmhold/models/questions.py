@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, StrictBool, model_validator
 
 from swarmhold.models.enums import OnDeadline, QuestionStatus, Role
 from swarmhold.models.instants import Instant
-from swarmhold.models.names import NewName, Text
+from swarmhold.models.names import Labels, NewName, Text
 from swarmhold.models.shapes import JsonObject, JsonValue, Request, Shape, null_as
 
 __all__ = [
@@ -18,10 +18,12 @@ __all__ = [
     "Choice",
     "Comment",
     "EscalateRequest",
+    "LoneQuestionRequest",
     "Question",
     "QuestionClaim",
     "QuestionClaimRequest",
     "QuestionRequest",
+    "WithdrawRequest",
     "choices_of",
 ]
 
@@ -78,6 +80,19 @@ class QuestionRequest(Request):
         if self.on_deadline is OnDeadline.ESCALATE and self.escalate_to is None:
             raise ValueError("on_deadline escalate needs escalate_to, the bridge to turn to")
         return self
+
+
+class LoneQuestionRequest(QuestionRequest):
+    """A question that has no task yet. One is made that waits for the answer and has it as its result."""
+
+    agent: Annotated[NewName, null_as("ask")] = "ask"
+    labels: Annotated[Labels, null_as({})] = Field(default_factory=dict)
+
+
+class WithdrawRequest(Request):
+    """Why the question is withdrawn; kept with it."""
+
+    reason: Text | None = None
 
 
 class AnswerRequest(Request):
