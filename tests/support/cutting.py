@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit, urlunsplit
 
-from tests.support.ports import LOOPBACK
+from tests.support.ports import LOOPBACK, listen
 
 SO_ATTACH_FILTER = 26  # the socket module does not name it
 RETURN_NOTHING = struct.pack("HBBI", 0x06, 0, 0, 0)
@@ -23,7 +23,7 @@ class CuttingProxy:
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
-        self._listener = socket.create_server((LOOPBACK, 0))
+        self._listener = listen()
         self._armed: tuple[bytes, bool, bytes] | None = None
         self._ends: list[socket.socket] = []
         self._silent: frozenset[socket.socket] = frozenset()

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.spawning.outbound.signing import verify
-from tests.support.ports import LOOPBACK
+from tests.support.ports import LOOPBACK, listen
 from tests.support.serving import QuietServer
 from tests.support.waiting import eventually
 
@@ -63,7 +62,7 @@ class Receiver:
 async def receiving(port: int = 0) -> AsyncIterator[Receiver]:
     """A receiver on a free port of 127.0.0.1, or on this one, until the block ends."""
     receiver = Receiver()
-    bound = socket.create_server((LOOPBACK, port))
+    bound = listen(port)
     receiver.port = bound.getsockname()[1]
     server = QuietServer(uvicorn.Config(receiver, lifespan="off", log_level="warning", access_log=False))
     serving = asyncio.create_task(server.serve(sockets=[bound]))

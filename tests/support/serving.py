@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -16,7 +15,7 @@ from app.engine.parts import default_parts
 from app.http.app import Application, create_app
 from app.http.settings import HttpSettings
 from app.ws.sockets import Sockets
-from tests.support.ports import LOOPBACK, NO_AUTHORITIES
+from tests.support.ports import LOOPBACK, NO_AUTHORITIES, listen
 from tests.support.waiting import eventually
 
 ROOT_KEY = "shk_" + "root0" * 8
@@ -123,7 +122,7 @@ async def served(
             ws_max_size=4 * 1024 * 1024,
         )
         server = QuietServer(config)
-        bound = socket.create_server((LOOPBACK, 0))
+        bound = listen()
         port = bound.getsockname()[1]
         node = Node(engine, application, port, server, asyncio.create_task(server.serve(sockets=[bound])))
         try:
