@@ -28,8 +28,8 @@ SOURCES := app clients tests $(wildcard benchmarks) $(wildcard examples)
 # Keep compiled modules: otherwise each server that a test starts would compile hundreds of them again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help venv venv-run serve demo test test-fast check format-check lint types imports fmt lock openapi openapi-check docs docs-check bench bench-instructions schemathesis \
-	chaos browser-deps audit pin-image clean
+.PHONY: help venv venv-run serve dev demo test test-fast check format-check lint types imports fmt lock openapi openapi-check docs docs-check bench bench-instructions schemathesis \
+	chaos browser-deps proxy-deps audit pin-image clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | while IFS= read -r line; do \
@@ -80,6 +80,9 @@ venv-run: $(VENV)/.run ## Create the environment for running the server only
 
 serve: $(VENV)/.run ## Run a server on 127.0.0.1:7777 with its data in ./data
 	@exec $(BIN)/swarmhold serve $(ARGS)
+
+dev: $(VENV)/.run ## Run a server with a worker that plays an agent, and open the console, for trying things
+	@exec $(BIN)/swarmhold dev $(ARGS)
 
 demo: $(VENV)/.run ## Run a whole swarm against its own server and show the results
 	@exec $(BIN)/swarmhold demo $(ARGS)
@@ -164,6 +167,18 @@ browser-deps: ## Install Chromium for the browser tests, if possible
 		exit 1; \
 	fi; \
 	echo "Chromium is missing and cannot be installed: the browser tests will be skipped"
+
+# They are not started as services: the tests run them with files of their own.
+proxy-deps: ## Install nginx and Caddy for the tests of the files in deploy/, if possible
+	@if command -v nginx >/dev/null && command -v caddy >/dev/null; then echo "found nginx and caddy"; exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
+		for attempt in 1 2 3; do \
+			apt-get update -qq && apt-get install -y -qq --no-install-recommends nginx caddy && exit 0; \
+			echo "attempt $$attempt to install nginx and caddy failed" >&2; sleep 5; \
+		done; \
+	fi; \
+	echo "nginx and caddy are missing and cannot be installed: the tests of deploy/ will be skipped"
 
 # The registry alone knows the digest, so that this needs docker and the network.
 pin-image: ## Pin the image's base in the Dockerfile to the digest that its tag has now

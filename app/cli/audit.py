@@ -40,6 +40,7 @@ ExpectedHead = Annotated[
 def export(
     after: After = 0,
     since: Since = None,
+    as_json: AsJson = False,
     data_dir: DataDir = None,
     database_url: DatabaseUrl = None,
     config: ConfigFile = None,
@@ -48,6 +49,7 @@ def export(
 
     The export is a row of the log itself, unless the log cannot be written.
     """
+    del as_json  # every line is JSON anyway
     settings = settings_of(data_dir=data_dir, database_url=database_url, config=config)
     begin = 0 if since is None else int(instant(since).timestamp() * 1000)
     command_records.record(settings, "audit_exported", after=after)

@@ -21,8 +21,9 @@ import typer
 import app as package
 from app.bootstrap import pidfile, private_files
 from app.cli import command_records, database
-from app.cli.endpoint import ConfigFile, DatabaseUrl, DataDir, settings_of
+from app.cli.endpoint import AsJson, ConfigFile, DatabaseUrl, DataDir, settings_of
 from app.cli.exits import EXIT_MISUSED, CommandFailed
+from app.cli.output import print_json
 from app.cli.progress import progress
 from app.config import DATABASE_FILE, KEYS_FILE, ROOT_KEY_FILE, Settings
 from app.domain.clock import system_clock, to_rfc3339
@@ -43,7 +44,11 @@ Source = Annotated[Path, typer.Argument(help="A file that `swarmhold backup` mad
 
 
 def backup(
-    target: Target, data_dir: DataDir = None, database_url: DatabaseUrl = None, config: ConfigFile = None
+    target: Target,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    config: ConfigFile = None,
 ) -> None:
     """Copy the database and the keys to a new file, whether the server runs or not."""
     settings = settings_of(data_dir=data_dir, database_url=database_url, config=config)
@@ -60,7 +65,11 @@ def backup(
             (folder / PARTIAL).rename(target)
     except OSError as error:
         raise CommandFailed(f"The backup cannot be written: {error.strerror}.") from error
-    print(f"{target}: {target.stat().st_size:,} bytes. It holds the server's keys: keep it as safe as those.")
+    size = target.stat().st_size
+    if as_json:
+        print_json({"file": str(target.absolute()), "bytes": size})
+    else:
+        print(f"{target}: {size:,} bytes. It holds the server's keys: keep it as safe as those.")
 
 
 def _pack(folder: Path, archive_path: Path) -> None:
@@ -129,7 +138,11 @@ def _flush(path: Path) -> None:
 
 
 def restore(
-    source: Source, data_dir: DataDir = None, database_url: DatabaseUrl = None, config: ConfigFile = None
+    source: Source,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    config: ConfigFile = None,
 ) -> None:
     """Put a backup into an empty data directory (and an empty PostgreSQL database), before the server is started."""
     settings = settings_of(data_dir=data_dir, database_url=database_url, config=config)
@@ -148,7 +161,10 @@ def restore(
         for path, name in ((settings.keys_path, KEYS_FILE), (settings.root_key_path, ROOT_KEY_FILE)):
             if (folder / name).is_file():
                 _place(folder / name, path)
-    print(f"Restored into {settings.data_dir}. Start the server: it continues from there.")
+    if as_json:
+        print_json({"data_dir": str(settings.data_dir.absolute())})
+    else:
+        print(f"Restored into {settings.data_dir}. Start the server: it continues from there.")
 
 
 def _require_empty(settings: Settings) -> None:

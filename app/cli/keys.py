@@ -181,6 +181,7 @@ def _state(row: Mapping[str, Any]) -> str:
 @keys.command()
 def revoke(
     key_id: KeyId,
+    as_json: AsJson = False,
     url: Url = None,
     key: Key = None,
     data_dir: DataDir = None,
@@ -197,11 +198,16 @@ def revoke(
         database.change(
             settings, "revoke_key", lambda state: credentials.revoke_key_at_once(state, key_id, by="command")
         )
-    print(f"revoked {key_id}")
+    if as_json:
+        print_json({"revoked": key_id})
+    else:
+        print(f"revoked {key_id}")
 
 
 @keys.command("rotate-signing")
-def rotate(data_dir: DataDir = None, database_url: DatabaseUrl = None, config: ConfigFile = None) -> None:
+def rotate(
+    as_json: AsJson = False, data_dir: DataDir = None, database_url: DatabaseUrl = None, config: ConfigFile = None
+) -> None:
     """Create a new key for signing tokens. Tokens that were signed before stay valid for two more rotations."""
     settings = settings_of(data_dir=data_dir, database_url=database_url, config=config)
     if database.is_postgres(settings):
@@ -210,11 +216,16 @@ def rotate(data_dir: DataDir = None, database_url: DatabaseUrl = None, config: C
     else:
         ring, since = _rotate_file(settings)
     kids = [key.kid for key in ring.signing]
-    print(f"{kids[0]} signs {since}; {', '.join(kids[1:])} still verify.")
+    if as_json:
+        print_json({"signs": kids[0], "since": since, "verify": kids[1:]})
+    else:
+        print(f"{kids[0]} signs {since}; {', '.join(kids[1:])} still verify.")
 
 
 @keys.command()
-def reseal(data_dir: DataDir = None, database_url: DatabaseUrl = None, config: ConfigFile = None) -> None:
+def reseal(
+    as_json: AsJson = False, data_dir: DataDir = None, database_url: DatabaseUrl = None, config: ConfigFile = None
+) -> None:
     """Seal the keys in a PostgreSQL database with the current seal key, or the root key, in place of the one before."""
     settings = settings_of(data_dir=data_dir, database_url=database_url, config=config)
     if not database.is_postgres(settings):
@@ -222,8 +233,11 @@ def reseal(data_dir: DataDir = None, database_url: DatabaseUrl = None, config: C
             f"On SQLite the keys are in {settings.keys_path} and not sealed. Name a PostgreSQL --database-url.",
             status=EXIT_MISUSED,
         )
-    _change_shared(settings, "key_ring_resealed", lambda ring: ring)
-    print("Sealed. No node needs SWARMHOLD_SEAL_KEY_PREVIOUS any more: unset it where nodes have the current key.")
+    ring = _change_shared(settings, "key_ring_resealed", lambda ring: ring)
+    if as_json:
+        print_json({"sealed": [key.kid for key in ring.signing]})
+    else:
+        print("Sealed. No node needs SWARMHOLD_SEAL_KEY_PREVIOUS any more: unset it where nodes have the current key.")
 
 
 def _change_shared(settings: Settings, action: str, fn: Callable[[Keyring], Keyring]) -> Keyring:

@@ -11,6 +11,10 @@ from typer.main import get_group
 
 COMMANDS = {
     "serve": ("app.cli.serve:serve", "Serve until SIGTERM or SIGINT."),
+    "dev": (
+        "app.cli.dev:dev",
+        "Start a server and a demo worker, and open the console, for trying things, until Ctrl-C.",
+    ),
     "demo": (
         "app.cli.demo.command:demo",
         "Let a swarm work on real files, kill its server half-way, and check every result.",

@@ -22,6 +22,7 @@ DatabaseUrl = Annotated[
 BusUrl = Annotated[str | None, typer.Option(help="Reserved for several servers.")]
 PublicUrl = Annotated[str | None, typer.Option(help="Base URL under which workers reach this server.")]
 LogFormat = Annotated[str | None, typer.Option(help="console or json.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Short for --log-format json.")]
 LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="A TOML file of settings.")]
 
@@ -35,6 +36,7 @@ def serve(
     public_url: PublicUrl = None,
     log_format: LogFormat = None,
     log_level: LogLevel = None,
+    as_json: AsJson = False,
     config: ConfigFile = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT.
@@ -49,7 +51,7 @@ def serve(
         "database_url": database_url,
         "bus_url": bus_url,
         "public_url": public_url,
-        "log_format": log_format,
+        "log_format": "json" if as_json and log_format is None else log_format,
         "log_level": log_level,
     }
     loaded = load(flags=flags, file=config)

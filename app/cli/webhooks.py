@@ -69,33 +69,39 @@ def _state(one: Webhook) -> str:
 
 @webhooks.command()
 @calls_server(namespace=False)
-def pause(endpoint: Endpoint, webhook_id: WebhookId) -> None:
+def pause(endpoint: Endpoint, webhook_id: WebhookId, as_json: AsJson = False) -> None:
     """Pause deliveries until the webhook is resumed; its cursor in the feed is kept."""
-    _print_state(call_in(admin_calls(endpoint), lambda one: one.pause_webhook(webhook_id)))
+    _print_state(call_in(admin_calls(endpoint), lambda one: one.pause_webhook(webhook_id)), as_json=as_json)
 
 
 @webhooks.command()
 @calls_server(namespace=False)
-def resume(endpoint: Endpoint, webhook_id: WebhookId) -> None:
+def resume(endpoint: Endpoint, webhook_id: WebhookId, as_json: AsJson = False) -> None:
     """Resume deliveries from its cursor, at once."""
-    _print_state(call_in(admin_calls(endpoint), lambda one: one.resume_webhook(webhook_id)))
+    _print_state(call_in(admin_calls(endpoint), lambda one: one.resume_webhook(webhook_id)), as_json=as_json)
 
 
 @webhooks.command()
 @calls_server(namespace=False)
-def replay(endpoint: Endpoint, webhook_id: WebhookId, after: ReplayAfter) -> None:
+def replay(endpoint: Endpoint, webhook_id: WebhookId, after: ReplayAfter, as_json: AsJson = False) -> None:
     """Deliver the events after a cursor again; a paused webhook is resumed."""
     moved = call_in(admin_calls(endpoint), lambda admin: admin.replay_webhook(webhook_id, after=after))
-    _print_state(moved)
+    _print_state(moved, as_json=as_json)
 
 
 @webhooks.command()
 @calls_server(namespace=False)
-def delete(endpoint: Endpoint, webhook_id: WebhookId) -> None:
+def delete(endpoint: Endpoint, webhook_id: WebhookId, as_json: AsJson = False) -> None:
     """Delete a webhook. A delivery that is under way may still arrive."""
     call_in(admin_calls(endpoint), lambda one: one.delete_webhook(webhook_id))
-    print(f"deleted {webhook_id}")
+    if as_json:
+        print_json({"deleted": webhook_id})
+    else:
+        print(f"deleted {webhook_id}")
 
 
-def _print_state(one: Webhook) -> None:
-    print(f"{one.id} is {one.status}, at cursor {one.cursor}.")
+def _print_state(one: Webhook, *, as_json: bool) -> None:
+    if as_json:
+        print_json(one.as_json())
+    else:
+        print(f"{one.id} is {one.status}, at cursor {one.cursor}.")

@@ -86,6 +86,11 @@ class Processes:
                             return
                 await asyncio.sleep(0.02)
 
+    async def wait(self) -> int:
+        """Wait until the server has ended and return its exit status. A thread waits on after a cancellation."""
+        assert self._server is not None, "the server was not started"  # noqa: S101 - an error of the caller
+        return await asyncio.to_thread(self._server.wait)
+
     async def kill_server(self) -> None:
         """End the server by SIGKILL."""
         assert self._server is not None, "the server was not started"  # noqa: S101 - an error of the caller

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -22,7 +23,6 @@ from tests.support.processes import ServerProcess
 from tests.support.sources import ROOT
 from tests.support.waiting import eventually, wait_until
 
-NGINX = shutil.which("nginx")
 UNIT = ROOT / "deploy" / "systemd" / "swarmhold.service"
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -37,24 +37,39 @@ def _recipe(language: str, beginning: str) -> str:
     return found
 
 
-@pytest.fixture
-def proxy(node: ServerProcess, tmp_path: Path) -> Iterator[str]:
-    """The URL of an nginx with the file that ships, in front of the node."""
-    if NGINX is None:
-        pytest.skip("there is no nginx here")
-    port = free_port()
+def _nginx(node: ServerProcess, port: int, folder: Path) -> list[str]:
+    """The command that runs nginx with the file that ships, in front of the node."""
     shipped = (ROOT / "deploy" / "nginx" / "swarmhold.conf").read_text()
     site = shipped.replace("listen 8080;", f"listen 127.0.0.1:{port};").replace("127.0.0.1:7777", node.url[7:])
-    paths = "".join(f"{name}_temp_path {tmp_path};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-    file = tmp_path / "nginx.conf"
+    paths = "".join(f"{name}_temp_path {folder};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    file = folder / "nginx.conf"
     file.write_text(
-        f"daemon off; master_process off; pid {tmp_path}/pid; error_log stderr; events {{}}\n"
+        f"daemon off; master_process off; pid {folder}/pid; error_log stderr; events {{}}\n"
         f"http {{ access_log off; {paths}\n{site} }}\n"
     )
-    with subprocess.Popen([NGINX, "-c", str(file), "-p", str(tmp_path), "-e", "stderr"]) as process:
+    return ["nginx", "-c", str(file), "-p", str(folder), "-e", "stderr"]
+
+
+def _caddy(node: ServerProcess, port: int, folder: Path) -> list[str]:
+    """The command that runs Caddy with the file that ships, without TLS, in front of the node."""
+    shipped = (ROOT / "deploy" / "caddy" / "Caddyfile").read_text()
+    site = shipped.replace("swarm.example {", f"http://127.0.0.1:{port} {{").replace("127.0.0.1:7777", node.url[7:])
+    file = folder / "Caddyfile"
+    file.write_text(f"{{\n\tadmin off\n}}\n{site}")
+    return ["caddy", "run", "--adapter", "caddyfile", "--config", str(file)]
+
+
+@pytest.fixture(params=[_nginx, _caddy], ids=["nginx", "caddy"])
+def proxy(request: pytest.FixtureRequest, node: ServerProcess, tmp_path: Path) -> Iterator[str]:
+    """The URL of a proxy with the file that ships, in front of the node."""
+    port = free_port()
+    command = request.param(node, port, tmp_path)
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"there is no {command[0]} here; `make proxy-deps` as root installs it")
+    with subprocess.Popen(command, env={**os.environ, "HOME": str(tmp_path)}) as process:
         url = f"http://127.0.0.1:{port}"
         try:
-            wait_until(lambda: process.poll() is not None or _answers(url), awaited="nginx to pass a request on")
+            wait_until(lambda: process.poll() is not None or _answers(url), awaited="the proxy to pass a request on")
             assert process.poll() is None
             yield url
         finally:
@@ -68,7 +83,7 @@ def _answers(url: str) -> bool:
         return False
 
 
-async def test_polls_streams_and_sockets_pass_nginx(node: ServerProcess, proxy: str) -> None:
+async def test_polls_streams_and_sockets_pass_a_proxy(node: ServerProcess, proxy: str) -> None:
     """A long poll ends with its task, an event arrives while the stream goes on, a console gets its question."""
     async with SwarmholdClient(proxy) as server:
         operator = await server.attach_operator(node.root_key(), "behind")

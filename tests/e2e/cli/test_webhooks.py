@@ -27,7 +27,7 @@ async def _command(run: Run, *arguments: str | Path, status: int = 0) -> str:
 
 
 async def test_a_webhook_is_managed_from_the_shell(start_server: StartServer, run: Run) -> None:
-    """Made, listed, paused, resumed, replayed and deleted; what is sent is signed with the secret that was shown."""
+    """Made, listed, paused, resumed, replayed and deleted, also by scripts; deliveries are signed as was shown."""
     async with receiving() as receiver:
         node = await asyncio.to_thread(_node, start_server, receiver)
         here = ("--data-dir", node.data_dir)
@@ -42,7 +42,8 @@ async def test_a_webhook_is_managed_from_the_shell(start_server: StartServer, ru
         assert "paused" in await _command(run, "list", *here)
         assert "is active" in await _command(run, "resume", listed["id"], *here)
         assert "at cursor 0" in await _command(run, "replay", listed["id"], "--after", "0", *here)
-        assert "deleted" in await _command(run, "delete", listed["id"], *here)
+        assert json.loads(await _command(run, "pause", listed["id"], "--json", *here))["status"] == "paused"
+        assert json.loads(await _command(run, "delete", listed["id"], "--json", *here)) == {"deleted": listed["id"]}
         assert json.loads(await _command(run, "list", "--json", *here)) == []
 
 

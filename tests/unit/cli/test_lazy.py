@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -34,3 +36,21 @@ def test_a_command_is_listed_as_it_describes_itself(name: str) -> None:
     """The sentence of the list is the first of the command's own help."""
     own = " ".join(loaded(name).help.split())
     assert own.startswith(COMMANDS[name][1])
+
+
+def _commands(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+    for inner, found in getattr(command, "commands", {}).items():
+        yield from _commands(f"{name} {inner}", found)
+    if not hasattr(command, "commands"):
+        yield name, command
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_answers_scripts_in_json(name: str) -> None:
+    """`--json` is an option of each command, and of each below it."""
+    without = [
+        each
+        for each, command in _commands(name, loaded(name))
+        if not any("--json" in parameter.opts for parameter in command.params)
+    ]
+    assert without == []
