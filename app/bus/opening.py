@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from app.bus.local import LocalBus
-from app.bus.port import HintBus
+from app.bus.port import LOCAL, HintBus
 from app.bus.shared import SharedBus
-
-LOCAL = "local"
-NATS_SCHEMES = ("nats://", "tls://")
 
 
 def choose_bus(store_url: str, bus_url: str | None, options: Mapping[str, int]) -> HintBus:

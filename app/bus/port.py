@@ -10,6 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+LOCAL = "local"
+"""The bus URL of a node that gives no hints to others."""
+NATS_SCHEMES = ("nats://", "tls://")
+
 
 class Subscription(Protocol):
     """One waiter's subscription to some topics. Not shared between coroutines."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from importlib import import_module
 from typing import Any
 
@@ -25,7 +26,7 @@ COMMANDS = {
         "List, show, retry and cancel tasks, and say why one does not move.",
     ),
     "events": ("app.cli.events:events", "Show the latest events, and with -f those to come."),
-    "questions": ("app.cli.questions:questions", "List, show and answer questions."),
+    "questions": ("app.cli.questions:questions", "Ask, list, show, answer and withdraw questions."),
     "senior": ("app.cli.senior:senior", "Answer questions as they arrive, until Ctrl-C or :q."),
     "loop": ("app.cli.loop:loop", "Pause dispatching, resume it, and show whether it is paused."),
     "sessions": ("app.cli.session_list:sessions", "List the sessions that are attached, newest first."),
@@ -77,7 +78,11 @@ class LazyGroup(TyperGroup):
 def loaded(name: str) -> Any:
     """Import a command and return it."""
     module, _, attribute = COMMANDS[name][0].partition(":")
-    found = getattr(import_module(module), attribute)
+    gc.disable()  # modules stay: looking for garbage among them takes a tenth of the time
+    try:
+        found = getattr(import_module(module), attribute)
+    finally:
+        gc.enable()
     holder = typer.Typer(rich_markup_mode=None)
     if isinstance(found, typer.Typer):
         holder.add_typer(found, name=name)

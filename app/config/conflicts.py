@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Iterator, Mapping
 
-from app.bus.opening import LOCAL, NATS_SCHEMES
+from app.bus.port import LOCAL, NATS_SCHEMES
 from app.config.tree import Settings
 from app.domain.handles import SAFE_LENGTH
 from app.domain.tokens import KEY_PREFIX, is_key_text

@@ -9,7 +9,19 @@ import pytest
 
 from app.cli.lazy import COMMANDS, loaded
 
-DEAR = {"alembic", "apsw", "fastapi", "httpx", "jsonschema_rs", "jwt", "psycopg", "pydantic", "rich", "sqlalchemy"}
+DEAR = {
+    "alembic",
+    "apsw",
+    "fastapi",
+    "httpx",
+    "jsonschema_rs",
+    "jwt",
+    "psycopg",
+    "pydantic",
+    "rich",
+    "sqlalchemy",
+    "structlog",
+}
 NEEDED = {"httpx", "jsonschema_rs", "pydantic", "rich"}
 
 

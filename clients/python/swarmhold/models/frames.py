@@ -258,10 +258,11 @@ BackendServerFrame = Annotated[
 SeniorClientFrame = Annotated[Answer | Viewing | Ping, Field(discriminator="type")]
 BackendClientFrame = Annotated[Answer | Viewing | Ping | HookAck | SpawnAck, Field(discriminator="type")]
 
-senior_server_frames: TypeAdapter[SeniorServerFrame] = TypeAdapter(SeniorServerFrame)
-senior_client_frames: TypeAdapter[SeniorClientFrame] = TypeAdapter(SeniorClientFrame)
-backend_server_frames: TypeAdapter[BackendServerFrame] = TypeAdapter(BackendServerFrame)
-backend_client_frames: TypeAdapter[BackendClientFrame] = TypeAdapter(BackendClientFrame)
+_WHEN_USED = ConfigDict(defer_build=True)  # most programs and commands use none of these
+senior_server_frames: TypeAdapter[SeniorServerFrame] = TypeAdapter(SeniorServerFrame, config=_WHEN_USED)
+senior_client_frames: TypeAdapter[SeniorClientFrame] = TypeAdapter(SeniorClientFrame, config=_WHEN_USED)
+backend_server_frames: TypeAdapter[BackendServerFrame] = TypeAdapter(BackendServerFrame, config=_WHEN_USED)
+backend_client_frames: TypeAdapter[BackendClientFrame] = TypeAdapter(BackendClientFrame, config=_WHEN_USED)
 
 
 def frames_document() -> dict[str, Any]:

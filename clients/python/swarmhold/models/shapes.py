@@ -72,7 +72,7 @@ class WireModel(_Model):
     to null is written as null. `has` distinguishes the two when reading.
     """
 
-    model_config = ConfigDict(frozen=True, ser_json_inf_nan="null")
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="null", defer_build=True)
 
     def has(self, field: str) -> bool:
         """Return whether `field` was given, even as null."""
