@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from urllib.parse import urlsplit
 
 from benchmarks import servers
-from benchmarks.load import connect, request, run_async
+from benchmarks.load import Connection, connect, request, run_async
 from benchmarks.report import Row
 from benchmarks.servers import Server
 from benchmarks.swarm import attach, start
@@ -59,7 +59,7 @@ def hostile() -> Mapping[str, tuple[str, bytes]]:
 def large(task_id: str) -> Mapping[str, tuple[str, str, bytes]]:
     """Return method, path and body of each request of an operator that is as large as it may be, by its description."""
     plain, escaped = b'"' + b"x" * LONG_TEXT + b'"', b'"' + b'\\",' * (LONG_TEXT // 3) + b'"'
-    numbers = b"[" + b",".join([b"0." + b"123456789" * 8] * (LONG_TEXT // 84)) + b"]"
+    numbers = _decimals()
     lists = b"[" + b",".join([b"[]"] * FEW) + b',"' + b"x" * 8_000_000 + b'"]'
     strange = "é\\u0001\U0001f980".encode() * (LONG_TEXT // 12)
     at, resource = f"{OPERATOR}/tasks/{task_id}", f"{OPERATOR}/resources/large"
@@ -74,6 +74,10 @@ def large(task_id: str) -> Mapping[str, tuple[str, str, bytes]]:
         "8 MiB of decimals as an interim result": ("POST", f"{at}/result", b'{"value":' + numbers + b"}"),
         "8 MiB of text as an interim result": ("POST", f"{at}/result", b'{"value":' + plain + b"}"),
     }
+
+
+def _decimals() -> bytes:
+    return b"[" + b",".join([b"0." + b"123456789" * 8] * (LONG_TEXT // 84)) + b"]"
 
 
 async def _probe(url: str, token: str) -> None:
@@ -125,7 +129,30 @@ async def _bodies(real: Server, token: str) -> list[Row]:
     for what, (method, path, body) in large(task_id).items():
         data = request(method, path, token, body)
         rows.append(_row(what, await _stall(real.url, token, lambda data=data: _sent(real.url, data))))
-    return [*rows, *await _reads(real, token, task_id)]
+    return [*rows, *await _decisions(real, token, task_id), *await _reads(real, token, task_id)]
+
+
+async def _decisions(real: Server, token: str, task_id: str) -> list[Row]:
+    """Answer a question of a task, and override its verdict, with 8 MiB of exact decimals."""
+    line = await connect(real.url)
+    key = await _made(line, "/v1/admin/keys", real.root_key, b'{"name":"senior","roles":["senior"]}', "key")
+    senior = await attach(real.url, key, "senior")
+    asked = await _made(line, f"{OPERATOR}/tasks/{task_id}/questions", token, b'{"question":"?"}', "key")
+    body = b'{"ok":true,"value":' + _decimals() + b"}"
+    verdict = request("POST", f"/v1/senior/tasks/{task_id}/verdict", senior, body)
+    answer = request("POST", f"/v1/senior/questions/{asked}/answer", senior, body.replace(b'"ok":true,', b""))
+    return [
+        _row("8 MiB of exact decimals as an answer", await _stall(real.url, token, lambda: _sent(real.url, answer))),
+        _row("8 MiB of exact decimals as a verdict", await _stall(real.url, token, lambda: _sent(real.url, verdict))),
+    ]
+
+
+async def _made(line: Connection, path: str, credential: str, body: bytes, name: str) -> str:
+    """Make an object and return one member of it."""
+    status, reply = await line.send(request("POST", path, credential, body))
+    if status != 201:
+        raise RuntimeError(f"POST {path}: {status} {reply[:200]!r}")
+    return str(json.loads(reply)[name])
 
 
 async def _reads(real: Server, token: str, task_id: str) -> list[Row]:

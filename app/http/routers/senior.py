@@ -6,13 +6,12 @@ from datetime import timedelta
 from functools import partial
 from typing import Annotated, Literal
 
-from fastapi import Query
+from fastapi import Query, Request
 
 from app.domain.access import Verb
 from app.domain.errors import InvalidRequest
-from app.domain.json import Json
 from app.domain.questions import QuestionStatus as DomainStatus
-from app.http import replies, views
+from app.http import bodies, replies, views
 from app.http.context import ContextDep, Token
 from app.http.parameters import Limit, NameQuery, QuestionCursor, QuestionPath, TaskPath, TaskQuery, limit_of
 from app.http.replies import Reply
@@ -75,9 +74,10 @@ async def read_question(context: ContextDep, token: Token, key: QuestionPath) ->
 
 
 @router.post("/questions/{key}/answer", response_model=Question, openapi_extra=requires(Verb.ANSWER_QUERY))
-async def answer(context: ContextDep, token: Token, key: QuestionPath, body: AnswerRequest) -> Reply:
+async def answer(request: Request, context: ContextDep, token: Token, key: QuestionPath, body: AnswerRequest) -> Reply:
     """Answer a question. The first answer wins; an identical repeat changes nothing."""
-    row = await context.engine.questions.answer(token, key, Json.of(body.value), comment=body.comment)
+    value = await bodies.encoded_value(await request.body(), body.value)
+    row = await context.engine.questions.answer(token, key, value, comment=body.comment)
     return replies.json(views.question(context.names, row))
 
 
@@ -104,9 +104,12 @@ async def escalate(context: ContextDep, token: Token, key: QuestionPath, body: E
 
 
 @router.post("/tasks/{task_id}/verdict", response_model=Task, openapi_extra=requires(Verb.OVERRIDE_VERDICT))
-async def override(context: ContextDep, token: Token, task_id: TaskPath, body: OverrideRequest) -> Reply:
+async def override(
+    request: Request, context: ContextDep, token: Token, task_id: TaskPath, body: OverrideRequest
+) -> Reply:
     """Override the result: the task is pass or blocked from now on."""
-    return shown(context, await context.engine.tasks.override(token, task_id, ok=body.ok, value=Json.of(body.value)))
+    value = await bodies.encoded_value(await request.body(), body.value)
+    return shown(context, await context.engine.tasks.override(token, task_id, ok=body.ok, value=value))
 
 
 @router.post("/tasks/{task_id}/directive", status_code=204, openapi_extra=requires(Verb.INJECT_DIRECTIVE))
