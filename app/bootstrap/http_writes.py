@@ -18,6 +18,7 @@ from app.bootstrap.http_limits import LimitedHttpProtocol
 STALL_S = 20.0
 """How long a client may read nothing while data waits for it."""
 STALL_AT_STOP_S = 1.0
+CLOSE = (b"connection", b"close")
 _CHECKS = 4
 """Checks of a waiting connection within its stall limit."""
 
@@ -187,6 +188,11 @@ class BatchingHttpProtocol(LimitedHttpProtocol):
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
     """uvicorn's WebSocket protocol on the transport of the HTTP connection that it takes over."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # A connection that becomes a WebSocket does not end with the reply to its handshake.
+        self.default_headers = [header for header in self.default_headers if header != CLOSE]
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop counting and watching the connection."""

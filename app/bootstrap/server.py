@@ -24,7 +24,7 @@ from app.bootstrap import descriptors, pidfile, private_files
 from app.bootstrap.composition import build_engine, http_settings
 from app.bootstrap.connections import ConnectionLimits, attainable_connections
 from app.bootstrap.errors import StartFailed
-from app.bootstrap.http_writes import BatchingHttpProtocol, WebSocketProtocol
+from app.bootstrap.http_writes import CLOSE, BatchingHttpProtocol, WebSocketProtocol
 from app.bootstrap.keyring import Keyring, given_root_key, make_root_key, note_audit_sealed, open_keyring
 from app.bootstrap.listen_socket import BACKLOG, bind
 from app.bootstrap.maintenance import Maintenance
@@ -228,7 +228,7 @@ class _Listener(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, server: Server) -> None:
         super().__init__(config)
         self._server = server
-        self._headers = _DatedHeaders()
+        self._headers = _DefaultHeaders()
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -261,6 +261,7 @@ class _Listener(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Go on serving for a while, stop accepting, end parked requests, then close the connections."""
+        self._headers.closing = True
         await self._server.serve_on()
         for listening in self.servers:
             listening.close()
@@ -297,15 +298,20 @@ async def serve(settings: Settings) -> None:
         _log.info("stopped")
 
 
-class _DatedHeaders(list[tuple[bytes, bytes]]):
-    """The headers that begin each reply: its date, taken when it is sent.
+class _DefaultHeaders(list[tuple[bytes, bytes]]):
+    """The headers that begin each reply: its date, taken when it is sent, and that the connection ends with it.
 
-    uvicorn's own is that of the request, or of a second before a process was stopped; clients would set their clocks
-    by the date of a reply that was parked for a minute.
+    uvicorn's own date is that of the request, or of a second before a process was stopped; clients would set their
+    clocks by the date of a reply that was parked for a minute.
     """
+
+    closing = False
+    """Whether clients are to send their next request on another connection, since this server is being stopped."""
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
         yield b"date", _http_date(int(time.time()))
+        if self.closing:
+            yield CLOSE
 
     def __add__(self, others: Iterable[Any]) -> list[Any]:
         return [*self, *others]

@@ -59,6 +59,8 @@ class PostgresCluster:
     durable: bool = False
     parent: Path | None = None
     port: int = 0
+    more: tuple[str, ...] = ()
+    """Further settings."""
     _home: Path | None = None
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     _binaries: Path | None = None
@@ -99,6 +101,26 @@ class PostgresCluster:
         if self._home is not None:
             shutil.rmtree(self._home, ignore_errors=True)
             self._home = None
+
+    def standby(self, name: str) -> "PostgresCluster":
+        """A server, not started yet, that replicates this one under a name, and may be promoted."""
+        made = PostgresCluster(durable=self.durable, parent=self.parent, more=(f"cluster_name={name}",))
+        home = made.make_home()
+        source = ("-h", LOOPBACK, "-p", str(self.port), "-U", SUPERUSER)
+        copied = _run(
+            *(str(made.binary("pg_basebackup")), *source, "-D", str(home / "data")),
+            *("--write-recovery-conf", "--checkpoint=fast", "--no-sync"),
+            directory=home,
+        )
+        if copied.returncode:
+            made.remove()
+            raise PostgresFailedError(f"pg_basebackup ended with status {copied.returncode}:\n{copied.stderr}")
+        return made
+
+    def promote(self) -> None:
+        """Make a standby a primary, and return when it is one."""
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute("select pg_promote()")
 
     @property
     def pid(self) -> int:
@@ -153,8 +175,14 @@ class PostgresCluster:
 
     def _launch(self, *, within: float) -> None:
         home = self._prepare()
-        settings = (*SETTINGS, *(() if self.durable else HASTY), f"unix_socket_directories={home}", f"port={self.port}")
-        command = [str(self._binary("postgres")), "-D", str(home / "data")]
+        settings = (
+            *SETTINGS,
+            *(() if self.durable else HASTY),
+            *self.more,
+            f"unix_socket_directories={home}",
+            f"port={self.port}",
+        )
+        command = [str(self.binary("postgres")), "-D", str(home / "data")]
         for setting in settings:
             command += ["-c", setting]
         identity = _identity()
@@ -185,12 +213,9 @@ class PostgresCluster:
     def _prepare(self) -> Path:
         if self._home is not None:
             return self._home
-        home = Path(tempfile.mkdtemp(prefix="swarmhold-pg-", dir=self.parent or _reachable_directory()))
-        if _is_root():
-            shutil.chown(home, UNPRIVILEGED)
-        self._home = home
+        home = self.make_home()
         made = _run(
-            *(str(self._binary("initdb")), "-D", str(home / "data"), "-U", SUPERUSER, "--auth=trust"),
+            *(str(self.binary("initdb")), "-D", str(home / "data"), "-U", SUPERUSER, "--auth=trust"),
             *("--encoding=UTF8", "--no-locale", "--no-sync", "--no-instructions"),
             directory=home,
         )
@@ -199,7 +224,15 @@ class PostgresCluster:
             raise PostgresFailedError(f"initdb ended with status {made.returncode}:\n{made.stdout}{made.stderr}")
         return home
 
-    def _binary(self, name: str) -> Path:
+    def make_home(self) -> Path:
+        """Make the directory of data and log."""
+        self._home = home = Path(tempfile.mkdtemp(prefix="swarmhold-pg-", dir=self.parent or _reachable_directory()))
+        if _is_root():
+            shutil.chown(home, UNPRIVILEGED)
+        return home
+
+    def binary(self, name: str) -> Path:
+        """Where a program of PostgreSQL is."""
         if self._binaries is None:
             assert self._home is not None
             self._binaries = _runnable_binaries(copy_to=self._home / "install")
