@@ -40,7 +40,7 @@ def complaints(console: Console) -> list[str]:
 
 @pytest.fixture(scope="module")
 def seeded(node: Any) -> tuple[str, str, str, str]:
-    """A task with everything, and the keys of three questions: choices, a form, text."""
+    """A task with everything, the keys of three questions: choices, a form, text; and a worker that holds a task."""
     swarm = Swarm(node.url, node.root_key())
     task_id, handle = swarm.worker("A prompt.", labels={"a": "b"})
     swarm.call(handle, "POST", "/v1/worker/output", {"type": "progress", "stage": "one"})
@@ -52,6 +52,10 @@ def seeded(node: Any) -> tuple[str, str, str, str]:
     asked = swarm.call(handle, "POST", "/v1/worker/questions", body)
     form = swarm.ask("A form?", answer_schema=SCHEMA)
     text = swarm.ask("Words?")
+    for queue in ("boxes", "left"):
+        swarm.dispatch(swarm.start("Carry it.", agent="carrier"), {"kind": "queue", "queue": queue})
+    claim = {"queue": "boxes", "hold": 0, "worker_name": "mule-1"}
+    swarm.call(swarm.key("worker"), "POST", "/v1/worker/claim", claim)
     swarm.close()
     return task_id, asked["key"], form["key"], text["key"]
 
@@ -75,7 +79,7 @@ def test_axe_finds_nothing(
         "tasks": ".task-row a",
         f"task/{task_id}": ".timeline svg",
         "overview": ".plot canvas",
-        "workers": ".scrolled h1",
+        "workers": "tbody tr",
         "events": ".event-row",
         "sessions": "tbody tr",
     }
