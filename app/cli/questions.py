@@ -88,12 +88,16 @@ def print_question(found: Question) -> None:
     asked = found.question if isinstance(found.question, str) else document(found.question, indent=True)
     for line in inert(asked).splitlines():
         console.print(Text(f"  {line}"), soft_wrap=True)
+    if found.action is not None:
+        console.print(Text(f"  wants to do ({found.action_digest}):", style="bold"), soft_wrap=True)
+        for line in inert(document(found.action, indent=True)).splitlines():
+            console.print(Text(f"  {line}"), soft_wrap=True)
     for number, choice in enumerate(found.choices or (), 1):
         console.print(Text(f"  {number}  {short(choice, 200)}"), soft_wrap=True)
     shown = table("", "")
     shown.show_header = False
     names = ("agent", "task_id", "bridge_id", "asked_at", "deadline", "on_deadline", "answer_schema")
-    for name in (*names, "answer", "answered_by", "answered_at"):
+    for name in (*names, "answer", "answered_by", "answered_at", "consumed_at", "outcome"):
         if facts.get(name) not in (None, [], {}):
             add_row(shown, (name.removesuffix("_id").replace("_", " "), short(facts[name], 2000)))
     console.print(shown)

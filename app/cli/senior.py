@@ -151,6 +151,10 @@ class AnsweringSession:
         text = question if isinstance(question, str) else document(question, indent=True)
         for line in inert(text).splitlines():
             console.print(Text(f"  {line}"), soft_wrap=True)
+        if ask.action is not None:
+            console.print(Text(f"  wants to do ({ask.action_digest}):", style="bold"), soft_wrap=True)
+            for line in inert(document(ask.action, indent=True)).splitlines():
+                console.print(Text(f"  {line}"), soft_wrap=True)
         waiting = len(self._desk.open) - 1
         if waiting > 0:
             console.print(Text(f"  ({waiting} more wait)", style="dim"))

@@ -18,5 +18,10 @@ class Door(StrEnum):
     """Nobody decided: a question's deadline came."""
 
 
+ANSWERING = frozenset(Door) - {Door.ENGINE, Door.CLI, Door.DEADLINE}
+"""Doors of requests, which a question may close to answers."""
+CONSOLE = "console"
+"""What a question calls the doors `rest` and `ws` together, by which the console answers."""
+
 DOOR: ContextVar[Door] = ContextVar("door", default=Door.ENGINE)
 """The door of the request that is being served. The edges set it; each transaction takes it along as `State.door`."""

@@ -34,6 +34,8 @@ class EventKind(StrEnum):
     QUESTION_ESCALATED = "question_escalated"
     QUESTION_EXPIRED = "question_expired"
     QUESTION_WITHDRAWN = "question_withdrawn"
+    APPROVAL_CONSUMED = "approval_consumed"
+    APPROVAL_OUTCOME = "approval_outcome"
     DIRECTIVE_INJECTED = "directive_injected"
     VERDICT_OVERRIDDEN = "verdict_overridden"
     LATE_RESULT = "late_result"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
+from app.domain.actions import USUAL, approval_of, digest_of, schema_of
 from app.domain.answer_schemas import check_schema, first_violation
 from app.domain.clock import Instant
 from app.domain.errors import AnswerInvalid, InvalidRequest, PayloadTooLarge
@@ -59,6 +60,10 @@ class Question(NamedTuple):
     `choice_words` has what the asker says of each choice; `claim` is that of the senior who is on it, also when it is
     over. `takes_comment` says whether a comment may go with the answer, which is `answer_comment`. `settles_task`: the
     task was made for this question alone, and its answer is the task's result.
+
+    `action` is what the asker wants to do, `allowed` what may be decided about it. An approval is consumed within
+    `approval_ttl_ms` of the decision, once (`consumed`), and then has an `outcome`. `doors` limits by which doors the
+    question may be answered; `require` says what an answer needs beside its value.
     """
 
     key: str
@@ -93,6 +98,14 @@ class Question(NamedTuple):
     answer_comment: str | None = None
     claim: Json | None = None
     settles_task: bool = False
+    action: Json | None = None
+    action_digest: str | None = None
+    allowed: Json | None = None
+    doors: Json | None = None
+    require: str | None = None
+    consumed: Json | None = None
+    outcome: Json | None = None
+    approval_ttl_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,15 +136,27 @@ class Ask:
     title: str | None = None
     choice_words: Json | None = None
     takes_comment: bool = False
+    action: Json | None = None
+    allowed: tuple[str, ...] | None = None
+    approval_ttl_ms: int | None = None
+    doors: tuple[str, ...] | None = None
+    require: str | None = None
+
+    def with_schema(self) -> Ask:
+        """Return it with the answer schema of a decision, if it has an action and says not what may be answered."""
+        if self.action is None or self.answer_schema is not None or self.choices is not None:
+            return self
+        return replace(self, answer_schema=schema_of(self.allowed or USUAL))
 
     def check_size(self, limit: int) -> None:
         """Raise PayloadTooLarge when question, schema and choices together have more bytes than the limit."""
-        parts = (self.question, self.answer_schema, self.choices, self.choice_words)
+        parts = (self.question, self.answer_schema, self.choices, self.choice_words, self.action)
         if sum(len(part.text.encode()) for part in parts if part is not None) > limit:
             raise PayloadTooLarge("question", limit)
 
     def check(self) -> None:
         """Raise InvalidRequest when the fields contradict each other, e.g. a default that breaks the schema."""
+        self._check_action()
         if self.answer_schema is not None:
             check_schema(self.answer_schema)
         if self.choices is not None and not self.choices.value:
@@ -145,13 +170,31 @@ class Ask:
                 raise InvalidRequest("on_deadline default needs a default answer", "default")
             self._check_default(self.default_answer)
 
+    def _check_action(self) -> None:
+        if self.action is not None:
+            digest_of(self.action)
+        elif self.allowed is not None or self.approval_ttl_ms is not None:
+            field = "allowed" if self.allowed is not None else "approval_ttl"
+            raise InvalidRequest("this is said of an action; give one, or leave it out", field)
+
     def _check_default(self, default: Json) -> None:
+        if self.action is not None and approval_of(self.action, "", default) is not None:
+            raise InvalidRequest("silence approves no action; give a default that rejects it", "default")
         try:
-            check_answer("", default, self.answer_schema, self.choices)
+            check_answer("", default, self.with_schema().answer_schema, self.choices)
         except AnswerInvalid as error:
             raise InvalidRequest(
                 f"the default answer is invalid by the question's own rules: {error.reason}", "default"
             ) from error
+
+
+def check_decision(question: Question, answer: Json) -> None:
+    """Raise AnswerInvalid for an edited action that has no digest."""
+    if question.action is not None:
+        try:
+            approval_of(question.action, question.action_digest or "", answer)
+        except InvalidRequest as error:
+            raise AnswerInvalid(question.key, error.reason, "$.edited_action") from error
 
 
 def check_comment(question: Question, comment: str | None) -> None:

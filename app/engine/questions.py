@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from app.domain.access import ENGINE, Caller, Role, Verb
+from app.domain.actions import Approval
 from app.domain.errors import PollTimeout, QuestionClosed, ResumeKeyNotFound, RoleViolation
 from app.domain.json import Json
 from app.domain.namespaces import ALL_ID
 from app.domain.questions import Ask, Question, QuestionStatus
 from app.domain.tokens import Bearer, CapToken
-from app.engine.ops import claims, pages, questions
+from app.engine.ops import approvals, claims, pages, questions
 from app.engine.ops.access import Presented, authenticate, require_access, revocation_of
 from app.engine.ops.idempotency import Idempotency, once, scope_of
 from app.engine.ops.pages import Page
@@ -95,6 +96,28 @@ class Questions:
             bearer,
             Verb.CANCEL_TASK,
             lambda s, c: questions.withdraw(s, self._layers, c, key, reason),
+        )
+
+    async def consume(self, bearer: Bearer, key: str, digest: str, once: Idempotency) -> tuple[Question, Approval]:
+        """Consume the approval of an action, for the asker's API keys, exactly once; the same key again is the same.
+
+        Raises ResumeKeyNotFound, TokenTaskMismatch, RoleViolation, NotApproved, ActionMismatch, ApprovalExpired,
+        AlreadyConsumed, IdempotencyMismatch.
+        """
+        return await self._transactions.call(
+            "consume_approval", bearer, Verb.QUERY_SENIOR, lambda s, c: approvals.consume(s, c, key, digest, once)
+        )
+
+    async def record_outcome(self, bearer: Bearer, key: str, status: str, note: str | None = None) -> Question:
+        """Record what came of an action whose approval was consumed. Idempotent.
+
+        Raises ResumeKeyNotFound, TokenTaskMismatch, RoleViolation, NotConsumed, OutcomeRecorded.
+        """
+        return await self._transactions.call(
+            "record_outcome",
+            bearer,
+            Verb.QUERY_SENIOR,
+            lambda s, c: approvals.record_outcome(s, c, key, status, note),
         )
 
     async def answer_trusted(self, key: str, value: Json, *, by: str = "engine") -> None:

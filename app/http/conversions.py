@@ -18,7 +18,7 @@ from app.engine.ops.task_filters import TaskFilter
 from swarmhold.models.admin import WebhookRequest
 from swarmhold.models.attempts import Retry
 from swarmhold.models.enums import OperatorKind as KindName
-from swarmhold.models.questions import QuestionRequest
+from swarmhold.models.questions import Action, QuestionRequest
 from swarmhold.models.sessions import AttachRequest
 from swarmhold.models.spawners import Spawner
 from swarmhold.models.tasks import StartTaskRequest, TaskSelection
@@ -70,7 +70,18 @@ def question(body: QuestionRequest) -> Ask:
         on_deadline=OnDeadline(body.on_deadline.value),
         default_answer=Json.of(body.default) if body.has("default") else None,
         escalate_to=body.escalate_to,
+        action=None if body.action is None else Json.of(action(body.action)),
+        allowed=None if body.allowed is None else tuple(one.value for one in body.allowed),
+        approval_ttl_ms=None if body.approval_ttl is None else round(body.approval_ttl * 1000),
+        doors=None if body.doors is None else tuple(body.doors),
+        require=body.require,
     )
+
+
+def action(body: Action) -> dict[str, Any]:
+    """Return an action without what it does not say."""
+    server = {} if body.server is None else {"server": body.server}
+    return {"name": body.name, "arguments": body.arguments, **server}
 
 
 def session_options(body: AttachRequest) -> SessionOptions:

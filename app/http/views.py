@@ -11,11 +11,12 @@ from typing import Any, TypeVar, cast
 
 import orjson
 
+from app.domain.actions import DAY_MS, Approval
 from app.domain.attempts import Attempt, Dispatched, DispatchOutcome, WorkerPayload
 from app.domain.choices import shown_choices
 from app.domain.clock import system_clock
 from app.domain.clock import to_rfc3339 as at
-from app.domain.json import Json
+from app.domain.json import NULL, Json
 from app.domain.nodes import NodeState
 from app.domain.outputs import LateResult, Output
 from app.domain.questions import Question, QuestionStatus
@@ -200,6 +201,8 @@ def question(names: Names, row: Question, cut: Sequence[str] = ()) -> View:
             deadline=at_or_none(row.deadline),
             default=fragment(row.default_answer),
             escalate_to=row.escalate_to,
+            doors=fragment(row.doors),
+            require=row.require,
         ),
         "on_deadline": row.on_deadline.value,
         "status": row.status.value,
@@ -214,9 +217,35 @@ def question(names: Names, row: Question, cut: Sequence[str] = ()) -> View:
         ),
         "delivered_to": row.delivered_to.fragment,
     }
+    if row.action_digest is not None:
+        shown |= _action(row)
     if row.status is QuestionStatus.ANSWERED or row.answer is not None:
         shown["answer"] = fragment(row.answer)
     return _with_cut(shown, cut)
+
+
+def _action(row: Question) -> View:
+    """Render the action of a question, and what became of its approval."""
+    outcome: View | None = None if row.outcome is None else row.outcome.value
+    return present(
+        action=fragment(row.action),
+        action_digest=row.action_digest,
+        allowed=fragment(row.allowed),
+        approval_ttl=(row.approval_ttl_ms or DAY_MS) / 1000,
+        consumed_at=None if row.consumed is None else at(row.consumed.value["at"]),
+        outcome=None if outcome is None else {**outcome, "at": at(outcome["at"])},
+    )
+
+
+def consumption(row: Question, approval: Approval) -> View:
+    """Render an approval that was consumed."""
+    consumed = NULL if row.consumed is None else row.consumed
+    return {
+        "consumed_at": at(consumed.value["at"]),
+        "decision": approval.decision,
+        "action": approval.action.fragment,
+        "action_digest": approval.digest,
+    }
 
 
 def _claim(row: Question) -> View | None:

@@ -131,7 +131,7 @@ class Protocol:
         shown = _frame_of("ask", key, **fields)
         if len(shown.data) <= self._limit:
             return shown
-        for name in ("answer_schema", "choices"):
+        for name in ("answer_schema", "choices", "action"):
             fields.pop(name, None)
         short = {"truncated": True, "bytes": len(shown.data), "detail": READ_INSTEAD.format(key=key)}
         return _frame_of("ask", key, **{**fields, "question": short})
@@ -187,6 +187,9 @@ _ASK_FIELDS = (
     "asked_at",
     "deadline",
     "bridge_id",
+    "action",
+    "action_digest",
+    "allowed",
 )
 
 

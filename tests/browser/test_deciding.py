@@ -1,5 +1,6 @@
 """What a decider works with: typeset questions, words beside choices, comments, claims, and what was decided."""
 
+import json
 import re
 from datetime import UTC, datetime, timedelta
 
@@ -177,3 +178,28 @@ def test_the_task_stands_beside_the_question(console: Console, swarm: Swarm) -> 
     expect(console.page.locator(".deadline")).to_contain_text(
         re.compile(r"Nobody answers until .+: the task is blocked")
     )
+
+
+def test_an_action_is_shown_and_decided_on(console: Console, swarm: Swarm) -> None:
+    """Name, arguments and digest stand beside the question; what is allowed is offered, and what is shown is sent."""
+    action = {"name": "bash", "arguments": {"command": "make ship", "n": 10}}
+    asked = swarm.ask("May I?", action=action, allowed=["approve", "edit", "reject"])
+    console.go("inbox", asked["key"])
+    shown = console.page.get_by_role("region", name="The action")
+    expect(shown.locator("dt")).to_have_text(["name", "arguments", "command", "n"])
+    expect(shown).to_contain_text(asked["action_digest"][:19])
+    decisions = console.page.get_by_role("group", name="Decisions")
+    expect(decisions.get_by_role("button")).to_have_text(["Approve", "Edit and approve", "Reject"])
+    expect(console.page.get_by_role("button", name="Send")).to_have_count(0)
+
+    decisions.get_by_role("button", name="Edit and approve").click()
+    console.page.get_by_label("Arguments, as JSON").fill('{"command": "make check", "n": 9007199254740992}')
+    console.page.get_by_label("Message").fill("not yet")
+    will_send = console.page.get_by_role("region", name="What will be sent")
+    expect(will_send).to_contain_text('"command": "make check"')
+    sent = json.loads(will_send.get_by_role("group", name="The JSON that will be sent").inner_text())
+    console.page.get_by_role("button", name="Send").click()
+
+    edited = {"name": "bash", "arguments": {"command": "make check", "n": 9007199254740992}}
+    answer = answered(swarm, asked["key"])["answer"]
+    assert answer == sent == {"decision": "edit", "edited_action": edited, "message": "not yet"}

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 import pytest
 
-from app.domain import access, attempts, outputs, questions, sessions, tasks, webhooks
+from app.domain import access, actions, attempts, outputs, questions, sessions, tasks, webhooks
 from swarmhold.models import enums
 
 PAIRS = [
@@ -16,6 +16,7 @@ PAIRS = [
     (attempts.Outcome, enums.Outcome),
     (outputs.OutputType, enums.OutputType),
     (questions.QuestionStatus, enums.QuestionStatus),
+    (actions.Decision, enums.Decision),
     (questions.OnDeadline, enums.OnDeadline),
     (sessions.OperatorKind, enums.OperatorKind),
     (webhooks.WebhookStatus, enums.WebhookStatus),

@@ -21,6 +21,11 @@ DECIDING: dict[tuple[str, str], tuple[str, ...]] = {
     ("POST", f"{WORK}{TASK}/cancel"): ("task_cancelled",),
     ("POST", f"{OP}/questions/{{key}}/withdraw"): ("question_withdrawn", "task_cancelled"),
     ("POST", f"{SENIOR}/questions/{{key}}/answer"): ("question_answered",),
+    **{
+        ("POST", f"{door}/questions/{{key}}/{call}"): (action,)
+        for door in (OP, WORK)
+        for call, action in (("consume", "approval_consumed"), ("outcome", "approval_outcome"))
+    },
     ("POST", f"{SENIOR}/questions/{{key}}/escalate"): ("question_escalated",),
     ("POST", f"{SENIOR}{TASK}/verdict"): VERDICTS[2:],
     ("POST", f"{SENIOR}{TASK}/directive"): ("directive_injected",),

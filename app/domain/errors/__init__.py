@@ -5,12 +5,14 @@
     │                         QuotaExceeded, Overloaded
     ├── AccessDenied          BadSignature, TokenExpired, TokenNotFound, TokenRevoked, TokenUsesExhausted,
     │                         HandleMistyped, RoleViolation, TokenTaskMismatch, Unauthenticated, AuthRateLimited,
-    │                         AskerCannotAnswer, IdTaken
+    │                         AskerCannotAnswer, IdTaken, DoorNotAllowed
     ├── NotFound              TaskNotFound, AttemptNotFound, SessionNotFound, ResumeKeyNotFound,
     │                         ResourceNotFound, LateResultNotFound, OutputNotFound,
     │                         KeyNotFound, WebhookNotFound, HeldIdNotFound
     ├── Conflict              InvalidTransition, FinalConflict, AttemptSuperseded, Cancelled, NotStarted,
-    │                         AlreadyAnswered, QuestionClosed, SpawnDepthExceeded, NameTaken
+    │                         AlreadyAnswered, QuestionClosed, SpawnDepthExceeded, NameTaken,
+    │                         NotApproved, AlreadyConsumed, ApprovalExpired, ActionMismatch, NotConsumed,
+    │                         OutcomeRecorded
     ├── InvalidInput          AnswerInvalid, DefaultRefused, DispatchFailed, IdempotencyMismatch, InvalidName,
     │                         InvalidRequest, PayloadTooLarge
     ├── PollTimeout
@@ -26,6 +28,7 @@ from app.domain.errors.access import (
     AskerCannotAnswer,
     AuthRateLimited,
     BadSignature,
+    DoorNotAllowed,
     HandleMistyped,
     IdTaken,
     RoleViolation,
@@ -56,13 +59,19 @@ from app.domain.errors.base import (
     PollTimeout,
 )
 from app.domain.errors.conflicts import (
+    ActionMismatch,
     AlreadyAnswered,
+    AlreadyConsumed,
+    ApprovalExpired,
     AttemptSuperseded,
     Cancelled,
     FinalConflict,
     InvalidTransition,
     NameTaken,
+    NotApproved,
+    NotConsumed,
     NotStarted,
+    OutcomeRecorded,
     QuestionClosed,
     SpawnDepthExceeded,
 )
@@ -88,8 +97,11 @@ from app.domain.errors.requests import (
 
 __all__ = [
     "AccessDenied",
+    "ActionMismatch",
     "AlreadyAnswered",
+    "AlreadyConsumed",
     "AnswerInvalid",
+    "ApprovalExpired",
     "AskerCannotAnswer",
     "AttemptNotFound",
     "AttemptSuperseded",
@@ -100,6 +112,7 @@ __all__ = [
     "Conflict",
     "DefaultRefused",
     "DispatchFailed",
+    "DoorNotAllowed",
     "EngineError",
     "FinalConflict",
     "HandleMistyped",
@@ -118,8 +131,11 @@ __all__ = [
     "LoopPaused",
     "MaxHoldExceeded",
     "NameTaken",
+    "NotApproved",
+    "NotConsumed",
     "NotFound",
     "NotStarted",
+    "OutcomeRecorded",
     "OutputNotFound",
     "Overloaded",
     "PayloadTooLarge",

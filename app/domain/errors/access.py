@@ -148,3 +148,16 @@ class TokenTaskMismatch(AccessDenied):
         if self.task_id is None:
             return "This worker credential is bound to no task. Use one that was minted for the task."
         return f"This worker credential is not valid for {self.task_id}. Use the one of that task."
+
+
+@dataclass(eq=False)
+class DoorNotAllowed(AccessDenied):
+    """The asker lets the question be answered by other doors alone."""
+
+    code = "door-not-allowed"
+    key: str
+    door: str
+    doors: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"Question {self.key} is not answered by {self.door}. Use one of: {', '.join(self.doors)}."

@@ -131,3 +131,75 @@ class SpawnDepthExceeded(Conflict):
 
     def __str__(self) -> str:
         return f"A task at depth {self.depth} is too deep: the deepest allowed is {self.max_spawn_depth}."
+
+
+@dataclass(eq=False)
+class NotApproved(Conflict):
+    """Nobody approved the action, so that there is nothing to consume. `why` is for the message alone."""
+
+    code = "not-approved"
+    key: str
+    why: str
+
+    def fields(self) -> dict[str, Any]:
+        """Return all fields but `why`."""
+        return {"key": self.key}
+
+    def __str__(self) -> str:
+        return f"Question {self.key} has no approval to consume: {self.why}. Do not act."
+
+
+@dataclass(eq=False)
+class AlreadyConsumed(Conflict):
+    """The approval was consumed before, by a call with another idempotency key."""
+
+    code = "already-consumed"
+    key: str
+
+    def __str__(self) -> str:
+        return f"The approval of question {self.key} was consumed before. Do not act again; ask anew."
+
+
+@dataclass(eq=False)
+class ApprovalExpired(Conflict):
+    """The approval was not consumed within its time."""
+
+    code = "approval-expired"
+    key: str
+
+    def __str__(self) -> str:
+        return f"The approval of question {self.key} has expired. Do not act; ask anew."
+
+
+@dataclass(eq=False)
+class ActionMismatch(Conflict):
+    """The digest is not that of the action that was approved."""
+
+    code = "action-mismatch"
+    key: str
+
+    def __str__(self) -> str:
+        return f"Question {self.key} approves another action. Do not act; consume what was approved."
+
+
+@dataclass(eq=False)
+class NotConsumed(Conflict):
+    """The approval was not consumed, so that nothing can have come of it."""
+
+    code = "not-consumed"
+    key: str
+
+    def __str__(self) -> str:
+        return f"The approval of question {self.key} is not consumed. Consume it first, act, then report."
+
+
+@dataclass(eq=False)
+class OutcomeRecorded(Conflict):
+    """Another outcome is recorded; the first one stands."""
+
+    code = "outcome-recorded"
+    key: str
+    status: str
+
+    def __str__(self) -> str:
+        return f"The action of question {self.key} has {self.status}, noted otherwise. The first outcome stands."

@@ -33,6 +33,8 @@ T = TypeVar("T")
 R = TypeVar("R", bound=tuple[Any, ...])
 
 _T, _Q, _S = schema.tasks.c, schema.questions.c, schema.sessions.c
+_LONG = ("question", "answer", "action")
+"""Fields of a question that a list shows the beginning of."""
 _A, _LATE, _K, _W = schema.attempts.c, schema.late_results.c, schema.api_keys.c, schema.webhooks.c
 
 
@@ -167,7 +169,7 @@ def questions(
         of_namespace = _Q.namespace if task_id is None else _Q.namespace + sa.literal_column("0")
         where = [of_namespace == sa.bindparam("of_namespace")]
         where += [_QUESTION_CONDITIONS[name] for name in sorted(key)]
-        search = _QUESTION_SEARCHES[key] = PageSearch(QUESTIONS, *where, order=(_Q.key,), long=("question", "answer"))
+        search = _QUESTION_SEARCHES[key] = PageSearch(QUESTIONS, *where, order=(_Q.key,), long=_LONG)
     found = search.page(
         state.db,
         _bounds(limits, limit),
@@ -210,9 +212,13 @@ _HOLDS = sa.or_(
         )
     )
 )
-_DECIDED_PAGE = PageSearch(QUESTIONS, *_DECIDED, _BEFORE, order=_NEWEST_DECISION, long=("question", "answer"))
+_DECIDED_PAGE = PageSearch(QUESTIONS, *_DECIDED, _BEFORE, order=_NEWEST_DECISION, long=_LONG)
 _SEARCH_PAGE = PageSearch(
-    QUESTIONS, _Q.key.in_(_LATEST.limit(SEARCHED)), _HOLDS, order=_NEWEST_DECISION, long=("question", "answer")
+    QUESTIONS,
+    _Q.key.in_(_LATEST.limit(SEARCHED)),
+    _HOLDS,
+    order=_NEWEST_DECISION,
+    long=_LONG,
 )
 _SPECIAL = re.compile(r"[\\%_]")
 

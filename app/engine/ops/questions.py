@@ -9,10 +9,11 @@ import sqlalchemy as sa
 
 from app.domain.access import ENGINE, Caller, Role, Verb
 from app.domain.attempts import Attempt, Phase
-from app.domain.doors import Door
+from app.domain.doors import ANSWERING, CONSOLE, Door
 from app.domain.errors import (
     AlreadyAnswered,
     DefaultRefused,
+    DoorNotAllowed,
     InvalidRequest,
     InvalidTransition,
     QuestionClosed,
@@ -33,6 +34,7 @@ from app.domain.questions import (
     QuestionStatus,
     check_answer,
     check_comment,
+    check_decision,
 )
 from app.domain.tasks import Step, Task, TaskSpec, step
 from app.engine.ops import audit, cancelling, finals, held_ids, leases, suspension
@@ -179,6 +181,7 @@ def answer(
     """
     task, question = locked(state, caller, key)
     require_may_answer(state, caller, question, connected_as)
+    _require_door(state, question)
     if question.status is QuestionStatus.ANSWERED:
         if question.answer == value and comment in (None, question.answer_comment):
             return question
@@ -188,6 +191,7 @@ def answer(
     require_no_asker(state, rules, caller, question)
     check_answer(key, value, question.answer_schema, question.choices)
     check_comment(question, comment)
+    check_decision(question, value)
     return _settle_answer(state, layers, task, question, value, caller, comment)
 
 
@@ -204,6 +208,15 @@ def require_may_answer(state: State, caller: Caller, question: Question, connect
         caller.task_id == question.task_id or descends_from(state, caller.task_id, question.task_id)
     ):
         raise RoleViolation(caller.role.value, f"{Verb.ANSWER_QUERY.value} for a question asked above it")
+
+
+def _require_door(state: State, question: Question) -> None:
+    """Raise DoorNotAllowed for a door by which the question is not to be answered."""
+    allowed: list[str] | None = None if question.doors is None else question.doors.value
+    if allowed is None or state.door.value in allowed or state.door not in ANSWERING:
+        return
+    if state.door not in (Door.REST, Door.WS) or CONSOLE not in allowed:
+        raise DoorNotAllowed(question.key, state.door.value, tuple(allowed))
 
 
 def _settle_answer(

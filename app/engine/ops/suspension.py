@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from app.domain.actions import USUAL, digest_of
 from app.domain.attempts import Attempt, Phase
 from app.domain.events import EventKind
 from app.domain.json import Json
@@ -66,7 +67,7 @@ def _question(
         asked_by=asked_by,
         asker_role=asker_role,
         question=asked.question,
-        answer_schema=asked.answer_schema,
+        answer_schema=asked.with_schema().answer_schema,
         choices=asked.choices,
         bridge_id=bridge_id,
         deadline=asked.deadline,
@@ -85,6 +86,12 @@ def _question(
         title=asked.title,
         choice_words=asked.choice_words,
         takes_comment=asked.takes_comment,
+        action=asked.action,
+        action_digest=None if asked.action is None else digest_of(asked.action),
+        allowed=None if asked.action is None else Json.of(list(asked.allowed or USUAL)),
+        doors=None if asked.doors is None else Json.of(list(asked.doors)),
+        require=asked.require,
+        approval_ttl_ms=asked.approval_ttl_ms,
     )
 
 

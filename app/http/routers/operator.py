@@ -27,11 +27,19 @@ from app.http.parameters import (
     limit_of,
 )
 from app.http.replies import Reply
-from app.http.routers.questions import asked_of, watched
+from app.http.routers.questions import asked_of, consumed, watched
 from app.http.routers.tasks import body_of, shown
 from app.http.routes import documented, model_router, requires
 from swarmhold.models.admin import MintedToken, MintRequest, TokenVerdict, VerifyRequest
-from swarmhold.models.questions import LoneQuestionRequest, Question, QuestionRequest, WithdrawRequest
+from swarmhold.models.questions import (
+    ConsumeRequest,
+    Consumption,
+    LoneQuestionRequest,
+    OutcomeRequest,
+    Question,
+    QuestionRequest,
+    WithdrawRequest,
+)
 from swarmhold.models.server import History, Nodes, Resource, Stats, Workers
 from swarmhold.models.sessions import Attached, AttachRequest, Registry, Session
 from swarmhold.models.shapes import Page
@@ -202,6 +210,26 @@ async def withdraw(context: ContextDep, token: Token, key: QuestionPath, body: W
     Who may cancel the task may do it. Withdrawing it again changes nothing; an answered one is refused.
     """
     row = await context.engine.questions.withdraw(token, key, reason=body.reason)
+    return replies.json(views.question(context.names, row))
+
+
+@router.post(
+    "/questions/{key}/consume",
+    response_model=Consumption,
+    openapi_extra=requires(Verb.QUERY_SENIOR, idempotent=True),
+)
+async def consume(context: ContextDep, token: Token, key: QuestionPath, body: ConsumeRequest, once: Once) -> Reply:
+    """Consume the approval of an action, before it is carried out, exactly once.
+
+    For the API keys that asked. The header `Idempotency-Key` is required; the same key again gets the same reply.
+    """
+    return await consumed(context, token, key, body, once)
+
+
+@router.post("/questions/{key}/outcome", response_model=Question, openapi_extra=requires(Verb.QUERY_SENIOR))
+async def outcome(context: ContextDep, token: Token, key: QuestionPath, body: OutcomeRequest) -> Reply:
+    """Record what came of an action whose approval was consumed. The first outcome stands."""
+    row = await context.engine.questions.record_outcome(token, key, body.status, body.note)
     return replies.json(views.question(context.names, row))
 
 

@@ -7,14 +7,16 @@ from starlette.requests import Request
 from app.domain.errors import InvalidRequest
 from app.domain.questions import Ask
 from app.domain.tokens import Bearer
+from app.engine.ops.idempotency import Idempotency
 from app.http import conversions, replies, views
 from app.http.context import ServerContext
 from app.http.errors import InvalidBody
 from app.http.holds import Drained
+from app.http.idempotency import HEADER
 from app.http.parameters import hold_of
 from app.http.replies import Reply
 from app.http.routers.tasks import NOTHING
-from swarmhold.models.questions import QuestionRequest
+from swarmhold.models.questions import ConsumeRequest, QuestionRequest
 
 
 def asked_of(context: ServerContext, body: QuestionRequest) -> Ask:
@@ -29,6 +31,16 @@ def asked_of(context: ServerContext, body: QuestionRequest) -> Ask:
     except InvalidRequest as error:
         raise InvalidBody([{"field": error.field or "", "message": error.reason}]) from None
     return asked
+
+
+async def consumed(
+    context: ServerContext, bearer: Bearer, key: str, body: ConsumeRequest, once: Idempotency | None
+) -> Reply:
+    """Consume an approval. Raises InvalidRequest without an idempotency key."""
+    if once is None:
+        raise InvalidRequest("consuming an approval needs this header: a repeated call must not act twice", HEADER)
+    row, approval = await context.engine.questions.consume(bearer, key, body.action_digest, once)
+    return replies.json(views.consumption(row, approval))
 
 
 async def watched(request: Request, context: ServerContext, bearer: Bearer, key: str, hold: str | None) -> Reply:

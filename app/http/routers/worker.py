@@ -28,11 +28,11 @@ from app.http.parameters import (
     query_of,
 )
 from app.http.replies import Reply
-from app.http.routers.questions import asked_of, watched
+from app.http.routers.questions import asked_of, consumed, watched
 from app.http.routers.tasks import json_body
 from app.http.routes import documented, model_router, plain_router, requires
 from swarmhold.models.outputs import WorkerOutput
-from swarmhold.models.questions import Question, QuestionRequest
+from swarmhold.models.questions import ConsumeRequest, Consumption, OutcomeRequest, Question, QuestionRequest
 from swarmhold.models.server import Resource
 from swarmhold.models.tasks import WorkerResultRequest
 from swarmhold.models.workers import ClaimedJob, ClaimRequest, Heartbeat, WorkerPrompt
@@ -158,6 +158,28 @@ async def ask(context: ContextDep, bearer: Token, body: QuestionRequest, once: O
     return replies.json(
         views.question(context.names, await context.engine.questions.ask(bearer, asked, idempotency=once)), status=201
     )
+
+
+@router.post(
+    "/questions/{key}/consume",
+    response_model=Consumption,
+    openapi_extra=requires(Verb.QUERY_SENIOR, credential="worker", idempotent=True),
+)
+async def consume(context: ContextDep, bearer: Token, key: QuestionPath, body: ConsumeRequest, once: Once) -> Reply:
+    """Consume the approval of an action, before it is carried out, exactly once.
+
+    For the API keys that asked. The header `Idempotency-Key` is required; the same key again gets the same reply.
+    """
+    return await consumed(context, bearer, key, body, once)
+
+
+@router.post(
+    "/questions/{key}/outcome", response_model=Question, openapi_extra=requires(Verb.QUERY_SENIOR, credential="worker")
+)
+async def outcome(context: ContextDep, bearer: Token, key: QuestionPath, body: OutcomeRequest) -> Reply:
+    """Record what came of an action whose approval was consumed. The first outcome stands."""
+    row = await context.engine.questions.record_outcome(bearer, key, body.status, body.note)
+    return replies.json(views.question(context.names, row))
 
 
 @router.get(

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 from swarmhold.calls import Calls, read
 from swarmhold.errors import InvalidArgument, Unanswered, within
-from swarmhold.models.enums import OnDeadline, QuestionStatus
-from swarmhold.models.questions import Question, QuestionRequest
+from swarmhold.models.enums import Decision, OnDeadline, QuestionStatus
+from swarmhold.models.questions import (
+    Action,
+    ConsumeRequest,
+    Consumption,
+    OutcomeRequest,
+    Question,
+    QuestionRequest,
+)
 from swarmhold.models.shapes import JsonObject, JsonValue, given
 from swarmhold.transport import segment
 from swarmhold.waits import DEFAULT_HOLD, Pace
@@ -31,6 +38,11 @@ class QuestionOptions(TypedDict, total=False):
     on_deadline: OnDeadline
     default: Sequence[JsonValue]
     escalate_to: str | None
+    action: Action | None
+    allowed: Sequence[Decision] | None
+    approval_ttl: timedelta | None
+    doors: Sequence[str] | None
+    require: Literal["signed_in"] | None
 
 
 def compose_question(question: JsonValue, **options: Unpack[QuestionOptions]) -> QuestionRequest:
@@ -47,6 +59,11 @@ def compose_question(question: JsonValue, **options: Unpack[QuestionOptions]) ->
         body["default"] = default[0]
     if "choices" in body:
         body["choices"] = list(body["choices"])
+    for name in ("allowed", "doors"):
+        if name in body:
+            body[name] = tuple(body[name])
+    if "approval_ttl" in body:
+        body["approval_ttl"] = body["approval_ttl"].total_seconds()
     return QuestionRequest(question=question, **body)
 
 
@@ -75,6 +92,22 @@ class QuestionCalls(Calls):
         """Return the question once it is closed, or as it is at the end of `hold`. Cancelling is safe."""
         path = f"{self._prefix}/questions/{segment(key)}"
         return read(Question, await self._transport.get(path, params={"hold": hold.total_seconds()}, hold=hold))
+
+    async def consume(self, key: str, action_digest: str, *, idempotency_key: str) -> Consumption:
+        """Consume the approval of an action, before it is carried out. It is given once: to one idempotency key.
+
+        Raises:
+            ApiProblem: `not-approved`, `action-mismatch`, `approval-expired` or `already-consumed`; do not act.
+        """
+        path = f"{self._prefix}/questions/{segment(key)}/consume"
+        body = ConsumeRequest(action_digest=action_digest)
+        return read(Consumption, await self._transport.create(path, body, key=idempotency_key))
+
+    async def record_outcome(self, key: str, *, succeeded: bool, note: str | None = None) -> Question:
+        """Record what came of an action whose approval was consumed. The first outcome stands."""
+        path = f"{self._prefix}/questions/{segment(key)}/outcome"
+        body = OutcomeRequest(status="succeeded" if succeeded else "failed", **given(note=note))
+        return read(Question, await self._transport.post(path, body, repeatable=True))
 
     async def await_answer(
         self, key: str, *, deadline: timedelta | None = None, hold: timedelta = DEFAULT_HOLD

@@ -17,7 +17,7 @@ from app.domain.audit import AuditRow
 from app.domain.doors import DOOR, Door
 from app.domain.errors import AlreadyAnswered, InvalidTransition, LateResultNotFound, RoleViolation
 from app.domain.json import Json
-from app.domain.questions import Ask, OnDeadline
+from app.domain.questions import Ask, OnDeadline, Question
 from app.domain.sessions import SessionOptions
 from app.domain.tasks import Status
 from app.domain.tokens import CapToken
@@ -209,6 +209,34 @@ async def question_withdrawn(stage: Stage) -> Expected:
     await stage.rows()
     await stage.swarm.engine.questions.withdraw(stage.swarm.operator, key, reason="no more")
     return stage.by("alice", Role.OPERATOR, target=key, detail={"task_id": work.task_id, "reason": "no more"})
+
+
+async def consumed(stage: Stage) -> tuple[Question, str]:
+    """An action that was approved, of the operator, and whose approval is consumed."""
+    questions = stage.swarm.engine.questions
+    asked = Ask(question=Json.of("?"), action=Json.of({"name": "rm", "arguments": {}}))
+    question = await questions.ask_alone(stage.swarm.operator, asked)
+    await questions.answer(stage.swarm.senior, question.key, Json.of({"decision": "approve"}))
+    await stage.rows()
+    digest = question.action_digest or ""
+    await questions.consume(stage.swarm.operator, question.key, digest, Idempotency("k", "f"))
+    return question, digest
+
+
+@decision
+async def approval_consumed(stage: Stage) -> Expected:
+    question, digest = await consumed(stage)
+    detail = {"task_id": question.task_id, "decision": "approve", "action_digest": digest}
+    return stage.by("alice", Role.OPERATOR, target=question.key, detail=detail)
+
+
+@decision
+async def approval_outcome(stage: Stage) -> Expected:
+    question, _ = await consumed(stage)
+    await stage.rows()
+    await stage.swarm.engine.questions.record_outcome(stage.swarm.operator, question.key, "failed", "no disk")
+    detail = {"task_id": question.task_id, "status": "failed", "note": "no disk"}
+    return stage.by("alice", Role.OPERATOR, target=question.key, detail=detail)
 
 
 @decision

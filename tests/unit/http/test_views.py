@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from app.domain.access import Role
+from app.domain.actions import Approval
 from app.domain.attempts import Attempt, Dispatched, DispatchOutcome, Outcome, Reason, WorkerPayload
 from app.domain.events import Event, EventKind
 from app.domain.json import Json
@@ -55,6 +56,10 @@ SPECIAL: dict[str, Any] = {
     "choices": Json("[1]"),
     "choice_words": Json("[null]"),
     "claim": Json('{"by": "mo", "through": {"door": "rest"}, "since": 1, "until": 4102444800000}'),
+    "action": Json('{"name": "n", "arguments": {}}'),
+    "allowed": Json('["approve"]'),
+    "doors": Json('["rest"]'),
+    "consumed": Json('{"at": 1}'),
     "answer_schema": Json("{}"),
     "answered_through": Json(
         '{"door": "rest", "role": "senior", "key_id": "K-1", "key_name": "k", "session_id": "S-1"}'
@@ -129,6 +134,8 @@ COUNTS: Stats = {
     "loop": Switches(PAUSED, RUNNING),
 }
 OPEN = QuestionStatus.OPEN
+OUTCOME = Json('{"status": "failed", "note": "n", "at": 1}')
+APPROVED = Approval("approve", Json('{"name": "n", "arguments": {}}'), "sha256:0")
 TASK = most(Task, retry=Json.of({"max_attempts": 2}))
 SESSION, BARE_SESSION = most(Session, role=Role.OPERATOR), least(Session, role=Role.OPERATOR)
 TOKEN = CapToken("a.b.c")
@@ -150,9 +157,10 @@ VIEWS: dict[str, tuple[type[BaseModel], list[tuple[Any, ...]], list[tuple[Any, .
     "late": (attempts.LateResult, [(most(LateResult), ("value",))], [(least(LateResult),)]),
     "question": (
         questions.Question,
-        [(most(Question, status=OPEN, takes_comment=True), ("question",))],
+        [(most(Question, status=OPEN, takes_comment=True, outcome=OUTCOME), ("question",))],
         [(least(Question, status=OPEN),)],
     ),
+    "consumption": (questions.Consumption, [(most(Question, outcome=OUTCOME), APPROVED)], []),
     "session": (sessions.Session, [(SESSION,)], [(BARE_SESSION,)]),
     "attached": (sessions.Attached, [(Attached(TOKEN, SESSION),)], [(Attached(TOKEN, BARE_SESSION),)]),
     "api_key": (admin.ApiKey, [(most(ApiKey, roles="worker"),)], [(least(ApiKey, roles="worker"),)]),

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 __all__ = [
     "SETTLED",
+    "Decision",
     "OnDeadline",
     "OperatorKind",
     "Outcome",
@@ -126,6 +127,15 @@ class QuestionStatus(StrEnum):
     ANSWERED = "answered"
     EXPIRED = "expired"
     WITHDRAWN = "withdrawn"
+
+
+class Decision(StrEnum):
+    """A decision about an action."""
+
+    APPROVE = "approve"
+    EDIT = "edit"
+    REJECT = "reject"
+    RESPOND = "respond"
 
 
 class OnDeadline(StrEnum):

@@ -87,6 +87,9 @@ class Ask(Shape):
     comment: bool | None = None
     asked_at: Instant
     deadline: Instant | None = None
+    action: JsonObject | None = None
+    action_digest: str | None = None
+    allowed: list[str] | None = None
 
     @property
     def options(self) -> list[Choice]:

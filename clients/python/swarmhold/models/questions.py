@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, cast
+from typing import Annotated, Literal, cast
 
-from pydantic import ConfigDict, Field, StrictBool, model_validator
+from pydantic import ConfigDict, Field, StrictBool, StringConstraints, model_validator
 
-from swarmhold.models.enums import OnDeadline, QuestionStatus, Role
+from swarmhold.models.enums import Decision, OnDeadline, QuestionStatus, Role
 from swarmhold.models.instants import Instant
 from swarmhold.models.names import Labels, NewName, Text
 from swarmhold.models.shapes import JsonObject, JsonValue, Request, Shape, null_as
 
 __all__ = [
+    "Action",
+    "ActionOutcome",
     "AnswerRequest",
     "AnsweredThrough",
     "Choice",
     "Comment",
+    "ConsumeRequest",
+    "Consumption",
     "EscalateRequest",
     "LoneQuestionRequest",
+    "OutcomeRequest",
     "Question",
     "QuestionClaim",
     "QuestionClaimRequest",
@@ -28,6 +33,8 @@ __all__ = [
 ]
 
 
+Outcomes = Literal["succeeded", "failed"]
+DoorName = Annotated[str, StringConstraints(pattern="^[a-z0-9-]{1,32}$")]
 Comment = Annotated[Text, Field(min_length=1, max_length=4000)]
 """What a senior adds to an answer, for people: its reason, or a note."""
 
@@ -41,6 +48,14 @@ def _needs(field: str, schema: JsonValue, *policies: OnDeadline) -> JsonObject:
     return {"if": policy, "then": {"properties": {field: schema}, "required": [field]}}
 
 
+class Action(Request):
+    """An action that an asker asks leave for: the name of a tool, its arguments, and the server that has it, if any."""
+
+    name: NewName
+    arguments: JsonObject
+    server: NewName | None = None
+
+
 class QuestionRequest(Request):
     """A question to a senior. The default policy waits for ever: nothing is approved by itself.
 
@@ -48,6 +63,13 @@ class QuestionRequest(Request):
     value, or `{value, label, description?, danger?}`: the value is what is answered, the rest are
     words beside it, and `danger` makes consoles ask once more. `comment` lets a comment go with
     the answer.
+
+    An `action` is shown beside the question, and what may be answered is then a decision about it,
+    `{decision, edited_action?, message?}` with one of `allowed` (by default approve and reject),
+    unless the question brings choices or a schema of its own. Its approval is consumed within
+    `approval_ttl` seconds of the decision, by default a day. `doors` are those by which the
+    question may be answered, `console` for the pages of the console; `require: signed_in` keeps
+    it from people who have a link alone.
     """
 
     title: NewName | None = None
@@ -60,6 +82,11 @@ class QuestionRequest(Request):
     on_deadline: Annotated[OnDeadline, null_as(OnDeadline.KEEP_WAITING)] = OnDeadline.KEEP_WAITING
     default: JsonValue = None
     escalate_to: NewName | None = None
+    action: Action | None = None
+    allowed: Annotated[tuple[Decision, ...], Field(min_length=1, max_length=4)] | None = None
+    approval_ttl: Annotated[float, Field(gt=0, le=31_536_000)] | None = None
+    doors: Annotated[tuple[DoorName, ...], Field(min_length=1, max_length=20)] | None = None
+    require: Literal["signed_in"] | None = None
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -87,6 +114,36 @@ class LoneQuestionRequest(QuestionRequest):
 
     agent: Annotated[NewName, null_as("ask")] = "ask"
     labels: Annotated[Labels, null_as({})] = Field(default_factory=dict)
+
+
+class ConsumeRequest(Request):
+    """The digest of the action that is about to be carried out: SHA-256 of its RFC 8785 form, as `sha256:<hex>`."""
+
+    action_digest: Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+
+
+class Consumption(Shape):
+    """An approval that was consumed: the decision, and the action to be carried out as it was decided."""
+
+    consumed_at: Instant
+    decision: Decision
+    action: JsonObject
+    action_digest: str
+
+
+class OutcomeRequest(Request):
+    """The end of an action that was approved."""
+
+    status: Outcomes
+    note: Comment | None = None
+
+
+class ActionOutcome(Shape):
+    """The end of an action that was approved, and when it was reported."""
+
+    status: Outcomes
+    note: str | None = None
+    at: Instant
 
 
 class WithdrawRequest(Request):
@@ -200,6 +257,14 @@ class Question(Shape):
     answered_at: Instant | None = None
     reason: str | None = None
     delivered_to: list[str]
+    action: JsonObject | None = None
+    action_digest: str | None = None
+    allowed: list[Decision] | None = None
+    approval_ttl: float | None = None
+    doors: list[str] | None = None
+    require: str | None = None
+    consumed_at: Instant | None = None
+    outcome: ActionOutcome | None = None
     cut: list[str] | None = None
 
     @property

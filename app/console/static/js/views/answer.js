@@ -10,6 +10,7 @@ import { parse, stringify } from "../text/json.js";
 import { literal } from "../text/literal.js";
 import { textOf, visible } from "../text/visible.js";
 import { Choices } from "./choices.js";
+import { DecisionForm, takesDecision } from "./decision.js";
 
 const WORDS = { form: "Form", text: "Text", json: "JSON" };
 const MOST_BUTTONS = 50;
@@ -56,7 +57,7 @@ export function Answer({ question, onDone }) {
   };
   return html`<section class="answer" aria-label="Your answer">
     ${question.comment && html`<${Note} text=${note} onText=${write} />`}
-    ${listed ? html`<${Listed} options=${listed} onChoose=${send} />` : html`<${Written} question=${question} onSend=${send} />`}
+    ${takesDecision(question) ? html`<${DecisionForm} key=${question.key} question=${question} onSend=${send} />` : listed ? html`<${Listed} options=${listed} onChoose=${send} />` : html`<${Written} question=${question} onSend=${send} />`}
     <${Refused} entry=${sending.value[question.key]} />
   </section>`;
 }

@@ -54,6 +54,7 @@ export function QuestionView({ id, onDone }) {
       <div class="column">
         <section class="asked" aria-label="What is asked">${(question.question !== null || !part) && html`<${Typeset} value=${question.question} label="The question" />`}</section>
         ${part && html`<p class="hint">Reading the rest…</p>`}
+        ${question.action && html`<${Action} question=${question} />`}
         <${Settlement} question=${question} />
         ${isOpen && PENDING.has(onWay) && html`<${OnItsWay} id=${id} entry=${sending.value[id]} />`}
         ${isOpen && isWhole && !PENDING.has(onWay) && html`<${Answer} question=${question} onDone=${onDone} />`}
@@ -69,6 +70,14 @@ function newer(known) {
   if (!known) return {};
   const { status, claim, bridge_id } = known;
   return { claim, ...(bridge_id ? { bridge_id } : {}), ...(status === "open" ? {} : { status }) };
+}
+
+/** What the asker wants to do, and what became of it. */
+function Action({ question: { action, action_digest: digest, consumed_at: consumed, outcome } }) {
+  return html`<section class="asked" aria-label="The action"><h2>Wants to do</h2><${Typeset} value=${action} label="The action" />
+    <p class="facts"><code title=${digest}>${digest.slice(0, 19)}…</code>
+      ${consumed && html`<span>approval used <${Moment} at=${consumed} /></span>`}
+      ${outcome && html`<span>${outcome.status}${outcome.note && html`: ${line(outcome.note, 300)}`}</span>`}</p></section>`;
 }
 
 function OnItsWay({ id, entry }) {
