@@ -104,7 +104,11 @@ class Server:
         return self._application
 
     async def start(self) -> None:
-        """Open the store, recover, and ensure that there is a root key. Raises StartFailed."""
+        """Open the store, recover, and ensure that there is a root key. Raises StartFailed.
+
+        No lease ends before `hear`.
+        """
+        self.engine.gaps.recording = False
         try:
             await self.engine.start()
         except StoreUnavailable as error:
@@ -161,6 +165,10 @@ class Server:
                 await self.ring_watch.note_audit_sealed()
         except (StartFailed, StoreUnavailable) as error:
             _log.warning("audit_seal_not_noted", reason=str(error))
+
+    def hear(self) -> None:
+        """Let leases end from now on: the server listens, so that heartbeats can arrive."""
+        self.engine.gaps.recording = True
 
     async def stop(self) -> None:
         """Stop the engine within the grace period; attempts that still run then are recovered at the next start."""
@@ -246,6 +254,7 @@ class _Listener(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start listening."""
         await super().startup(sockets=sockets)
+        self._server.hear()
         quiet_garbage_collector()
         pidfile.write(self._server.settings.data_dir, self._server.base_url, self._server.identity)
         settings = self._server.settings

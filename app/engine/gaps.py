@@ -102,6 +102,8 @@ class GapMonitor:
         self._pending: list[Gap] = []
         self._recent: list[Gap] = []
         self._catching_up = asyncio.Lock()
+        self.recording = True
+        """Whether heartbeats can arrive. A server sets it once it listens: the time before is a gap that goes on."""
         self.lag_s = 0.0
         """By how much the latest tick was late: what the event loop was busy with."""
         self.check_s = 0.0
@@ -144,8 +146,11 @@ class GapMonitor:
     async def catch_up(self) -> bool:
         """Move the clocks by every gap until now; return whether there was one. Raises Busy while the store is away.
 
-        While it is unknown whether another node recorded heartbeats in a gap, that gap stays pending.
+        While it is unknown whether another node recorded heartbeats in a gap, that gap stays pending. While no
+        heartbeat can arrive, the gap goes on and nothing moves.
         """
+        if not self.recording:
+            return False
         async with self._catching_up:
             await self._store.check()
             self._notice()
@@ -175,7 +180,7 @@ class GapMonitor:
 
         The process may be stopped, or the store refuse a heartbeat, between the check and the judging transaction.
         """
-        if self._pending:
+        if self._pending or not self.recording:
             return False
         passed_ms = max(now - last for now, last in zip(self._clocks(), self._last, strict=True))
         return passed_ms <= round(TICK_S * 1000) + TOLERANCE_MS and self._store.failures == self._failures
@@ -195,6 +200,8 @@ class GapMonitor:
 
     def postponed_until(self, due_at: Instant, now: Instant) -> Instant | None:
         """Return until when work that fell due at `due_at` is postponed; None when it may be carried out."""
+        if not self.recording:
+            return now + RETURN_MS
         ends = (gap.grace_until for gap in (*self._recent, *self._pending) if gap.started_at <= due_at <= gap.ended_at)
         return max((until for until in ends if until > now), default=None)
 

@@ -113,6 +113,24 @@ async def test_a_gap_right_after_the_check_costs_no_worker_its_lease(swarm: Swar
     assert (await swarm.attempt(work.task_id)).reason is Reason.LOST
 
 
+async def test_no_lease_ends_before_the_server_listens(swarm: Swarm, machine: Machine) -> None:
+    """A start that takes longer than a lease is a gap: afterwards the worker has its lease, and no more."""
+    work, asked = await leased(swarm), await leased(swarm)
+    swarm.engine.gaps.recording = False
+    for _ in range(3):
+        machine.stall(GAP_S)
+        assert await swarm.engine.timers.carry_out_due() == 2
+        assert (await swarm.attempt(work.task_id)).is_live
+    swarm.engine.gaps.recording = True
+    await swarm.engine.query_senior(asked.handle, asked.task_id, "?")
+    await listen(swarm, machine, LEASE_S - 2)
+    assert (await swarm.attempt(work.task_id)).is_live
+    assert (await swarm.attempt(asked.task_id)).is_live
+
+    await listen(swarm, machine, 4)
+    assert (await swarm.attempt(work.task_id)).reason is Reason.LOST
+
+
 async def test_a_question_right_after_the_gap_costs_no_worker_its_lease(swarm: Swarm, machine: Machine) -> None:
     """Asked by the worker or an operator, and answered, before anything else has noticed the gap."""
     asking, asked_about = await leased(swarm), await leased(swarm)

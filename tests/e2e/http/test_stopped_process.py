@@ -34,3 +34,23 @@ def test_workers_outlive_a_server_that_stood_still(start_server: StartServer) ->
         swarm.call(handle, "POST", "/v1/worker/submit?ok=true", "done")
         task = swarm.task(task_id)
         assert (task["status"], task["attempt"]) == ("pass", 1)
+
+
+def test_workers_outlive_a_server_that_was_away(start_server: StartServer) -> None:
+    """Killed and started again after a lease, it takes the heartbeat of a worker, and then loses one that is silent."""
+    node = start_server()
+    with contextlib.closing(Swarm(node.url, node.root_key())) as swarm:
+        task_id = swarm.start()
+        body = {"spawner": {"kind": "external"}, "lease": LEASE_S}
+        path = f"/v1/operator/tasks/{task_id}/dispatch"
+        handle = swarm.call(swarm.operator, "POST", path, body)["worker_handle"]
+        swarm.call(handle, "POST", "/v1/worker/heartbeat")
+        node.kill()
+        continue_at = time.monotonic() + LEASE_S
+        wait_until(lambda: time.monotonic() >= continue_at, within=LEASE_S * 5)
+        node.start()
+
+        assert not swarm.call(handle, "POST", "/v1/worker/heartbeat")["cancelled"]
+        wait_until(
+            lambda: swarm.task(task_id)["status"] == "blocked", within=60, awaited="the silent worker to be lost"
+        )
