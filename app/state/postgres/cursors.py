@@ -17,6 +17,9 @@ from app.state.tables import get_meta, set_meta
 _OFFSET = "feed_offset"
 _HIGHEST = "feed_highest"
 _HISTORY = "feed_history"
+_NEWEST = "SELECT (SELECT max(cursor) FROM events), pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+"""The newest cursor and a transaction id above it, of one snapshot: other nodes append meanwhile, and what they commit
+may be of transactions later than the one that asks."""
 LOCK_TIMEOUT_MS = 5_000
 _MARGIN = 1_000_000
 """Transaction ids that the old cluster may have used after the copy was made; clients may hold their cursors."""
@@ -55,13 +58,12 @@ def settle_feed_offset(db: Connection, now: Instant) -> int:
         _leap(db, max(0, now - checked_at) / 1000)
     set_meta(db, _HISTORY, history)
     offset = int(get_meta(db, _OFFSET, lock=True) or 0)
-    newest = db.query("SELECT max(cursor) FROM events", ())[0][0]
+    newest, next_id = db.query(_NEWEST, ())[0]
     highest = max(int(get_meta(db, _HIGHEST) or 0), (newest or 0) // feed.SLOTS_PER_TRANSACTION)
-    present = int(db.query("SELECT pg_current_xact_id()::text::bigint", ())[0][0])
-    if present + offset <= highest:
-        offset = highest + _MARGIN - present
+    if next_id + offset <= highest:
+        offset = highest + _MARGIN - next_id
         set_meta(db, _OFFSET, str(offset))
-    set_meta(db, _HIGHEST, str(present + offset))
+    set_meta(db, _HIGHEST, str(next_id - 1 + offset))
     return offset
 
 
