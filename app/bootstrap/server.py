@@ -35,6 +35,7 @@ from app.domain.errors import StoreUnavailable
 from app.engine.engine import Engine
 from app.http.app import Application, create_app
 from app.http.metrics import Metrics
+from app.mcp.routes import mcp_routes
 from app.telemetry import dropped_lines
 from app.ws.sockets import Sockets
 
@@ -126,7 +127,7 @@ class Server:
         self._application = create_app(
             self.engine,
             http_settings(self.settings, self.base_url, self.identity),
-            more=[*self.sockets.routes(), *console_routes()],
+            more=[*self.sockets.routes(), *console_routes(), *mcp_routes(self.settings.doors)],
         )
         metrics = self._application.context.metrics
         metrics.gauge("swarmhold_websockets", "WebSocket connections that are open.", lambda: self.sockets.count)

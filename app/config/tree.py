@@ -17,6 +17,7 @@ from app.domain.limits import Limits
 from app.domain.questions import QuestionRules
 from app.engine.ops.rules import ClusterRules, EngineCfg
 from app.http.settings import HttpSettings, WebSocketSettings
+from app.mcp.settings import DoorSettings, McpSettings
 from app.spawning.outbound.settings import HttpWorkerSettings, SenderSettings
 from app.spawning.processes.programs import Program
 from app.state.policies import HoldPolicy, RetentionPolicy
@@ -113,6 +114,7 @@ class Settings:
     spawn: SpawnSettings = field(default_factory=SpawnSettings)
     webhooks: SenderSettings = field(default_factory=SenderSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
+    doors: DoorSettings = field(default_factory=DoorSettings)
     limits: Limits = field(default_factory=Limits)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
 
@@ -198,6 +200,8 @@ SCHEMA = Schema(
             bounds={"default_hold": Field(ge=0, allow_inf_nan=False)},
         ),
         WebSocketSettings: Exposure(hidden=frozenset({"queue_frames", "queue_bytes", "stall", "recheck"})),
+        DoorSettings: Exposure(bounds={"hold": Field(ge=0, le=50)}),
+        McpSettings: Exposure(bounds={"concurrency": Field(ge=1)}),
         Limits: Exposure(
             names={"output_bytes": ("output_bytes",), "late_bytes": ("late_bytes",), "page_bytes": ("page_bytes",)},
             bounds={"digits": Field(ge=400, le=4300)},

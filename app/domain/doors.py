@@ -11,6 +11,7 @@ class Door(StrEnum):
 
     REST = "rest"
     WS = "ws"
+    MCP = "mcp"
     CLI = "cli"
     ENGINE = "engine"
     """Code of this process: the engine itself, and programs that embed it."""

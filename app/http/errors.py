@@ -159,13 +159,13 @@ class PlaceholderInPath(HttpError):
 
 
 class OriginNotAllowed(HttpError):
-    """A page of another site wants to open a WebSocket."""
+    """A page of another site wants to open a WebSocket or to call MCP tools."""
 
     code = "origin-not-allowed"
 
     def __str__(self) -> str:
         return (
-            "Pages of this origin may not open a WebSocket here. Add the origin to the setting "
+            "Pages of this origin may not use this server. For a WebSocket, add the origin to the setting "
             "http.allowed_origins if they may."
         )
 

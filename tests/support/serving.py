@@ -14,6 +14,8 @@ from app.engine.ops.rules import EngineCfg
 from app.engine.parts import default_parts
 from app.http.app import Application, create_app
 from app.http.settings import HttpSettings
+from app.mcp.routes import mcp_routes
+from app.mcp.settings import DoorSettings
 from app.ws.sockets import Sockets
 from tests.support.ports import LOOPBACK, NO_AUTHORITIES, listen
 from tests.support.waiting import eventually
@@ -109,7 +111,7 @@ async def served(
     engine = engine or Engine(default_parts(cfg, store_url=store_url))
     async with engine:
         await engine.keys.ensure_root(ROOT_KEY)
-        application = create_app(engine, settings, more=Sockets().routes())
+        application = create_app(engine, settings, more=[*Sockets().routes(), *mcp_routes(DoorSettings())])
         http, ws = protocols
         config = uvicorn.Config(
             application,

@@ -1,0 +1,60 @@
+"""The route of the MCP door. The SDK is imported with the first request."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
+
+from app.domain.doors import DOOR, Door
+from app.http import bodies
+from app.http.context import SCOPE_KEY, ServerContext
+from app.http.errors import OriginNotAllowed
+from app.http.hosts import LOOPBACK
+from app.mcp.clients import Clients
+from app.mcp.settings import DoorSettings
+
+if TYPE_CHECKING:
+    from app.mcp.serving import McpServer
+
+PATH = "/mcp"
+
+
+def mcp_routes(settings: DoorSettings) -> list[BaseRoute]:
+    """Return the routes to mount next to the API's; none while the door is switched off."""
+    return [Route(PATH, _Endpoint(settings), methods=["POST"], include_in_schema=False)] if settings.mcp.enabled else []
+
+
+class _Endpoint:
+    """Checks origin and credential, then lets the SDK serve the request."""
+
+    def __init__(self, settings: DoorSettings) -> None:
+        self._settings = settings
+        self._clients = Clients()
+        self._server: McpServer | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        context: ServerContext = scope[SCOPE_KEY]
+        DOOR.set(Door.MCP)
+        origin = bodies.header(scope, b"origin")
+        if origin is not None and not _is_own(origin, context.settings.base_url):
+            raise OriginNotAllowed
+        scope["swarmhold.mcp.client"] = await self._clients.identify(context, scope)
+        if self._server is None:
+            from app.mcp.serving import McpServer
+
+            self._server = McpServer(context, self._settings, self._clients)
+        await self._server.serve(scope, receive, send)
+
+
+def _is_own(origin: str, base_url: str) -> bool:
+    """Return whether the origin is this server's public one or on this machine."""
+    try:
+        asked = urlsplit(origin)
+        host = f"[{asked.hostname}]" if ":" in (asked.hostname or "") else asked.hostname
+    except ValueError:
+        return False
+    own = urlsplit(base_url)
+    return host in LOOPBACK or (asked.scheme, asked.netloc.lower()) == (own.scheme, own.netloc.lower())

@@ -1,0 +1,142 @@
+"""The MCP server over the official SDK: without sessions, each request on its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, cast
+
+import orjson
+from mcp import types
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel import Server
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.shared.exceptions import MCPError
+from prometheus_client import Counter
+from starlette.requests import Request
+from starlette.types import Receive, Scope, Send
+
+import app
+from app.http.context import ServerContext
+from app.http.settings import MIB
+from app.mcp.calls import Api, CallFailed, Value
+from app.mcp.clients import Client, Clients
+from app.mcp.settings import DoorSettings
+from app.mcp.tools import Tool, tools_for
+
+# It reports the beginning and the end of each request.
+logging.getLogger("mcp").setLevel(logging.WARNING)
+
+_LIST_TTL_MS = 300_000
+_TOOL_USE = "claudecode/toolUseId"
+_ONCE = "io.swarmhold/once"
+_INSTRUCTIONS = (
+    "swarmhold keeps questions to people and tasks of agents for as long as they take. "
+    "What is open stays open: read it again later instead of asking again."
+)
+
+
+class McpServer:
+    """Serves MCP requests of one application."""
+
+    def __init__(self, context: ServerContext, settings: DoorSettings, clients: Clients) -> None:
+        self._context = context
+        self._settings = settings
+        self._clients = clients
+        self._unheld = asyncio.Semaphore(settings.mcp.concurrency)
+        self._requests = Counter(
+            "swarmhold_door_requests",
+            "Requests of the doors besides REST and WebSocket.",
+            ("door", "method", "code"),
+            registry=context.metrics.registry,
+        )
+        self._server: Server[Any] = Server(
+            "swarmhold",
+            version=app.__version__,
+            instructions=_INSTRUCTIONS,
+            on_list_tools=self._list,
+            on_call_tool=self._call,
+        )
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        manager = StreamableHTTPSessionManager(
+            self._server, json_response=True, stateless=True, max_request_body_size=MIB
+        )
+        async with manager.run():
+            await manager.handle_request(scope, receive, send)
+
+    async def _list(
+        self, context: ServerRequestContext[Any, Request], params: types.PaginatedRequestParams | None
+    ) -> types.ListToolsResult:
+        del params
+        client = _client_of(context)
+        self._requests.labels("mcp", "tools/list", "ok").inc()
+        tools = [_described(tool) for tool, _ in tools_for(client)]
+        return types.ListToolsResult(tools=tools, ttl_ms=_LIST_TTL_MS, cache_scope="private")
+
+    async def _call(
+        self, context: ServerRequestContext[Any, Request], params: types.CallToolRequestParams
+    ) -> types.CallToolResult:
+        client = _client_of(context)
+        offered = {tool.name: (tool, role) for tool, role in tools_for(client)}
+        if params.name not in offered:
+            self._requests.labels("mcp", "tools/call", "unknown-tool").inc()
+            raise MCPError(code=types.INVALID_PARAMS, message="There is no such tool for this credential.")
+        tool, role = offered[params.name]
+        arguments = dict(params.arguments or {})
+        meta = cast("dict[str, Any]", context.meta or {})
+        try:
+            tool.check(arguments)
+            once = arguments.pop("once", None) or meta.get(_ONCE) or meta.get(_TOOL_USE)
+            api = Api(
+                scope=_scope_of(context),
+                credential=await self._clients.token(self._context, client, role),
+                role=role,
+                tool=tool.name,
+                once=None if once is None else str(once),
+            )
+            value = await self._run(tool, api, arguments)
+        except CallFailed as failed:
+            self._requests.labels("mcp", "tools/call", str(failed.problem.get("code"))).inc()
+            return types.CallToolResult(content=[_text(failed.problem)], is_error=True)
+        self._requests.labels("mcp", "tools/call", "ok").inc()
+        return types.CallToolResult(content=[_text(value)], structured_content=value)
+
+    async def _run(self, tool: Tool, api: Api, arguments: Value) -> Value:
+        if tool.holds:
+            return await tool.run(api, {"hold": self._settings.hold.total_seconds(), **arguments})
+        async with self._unheld:
+            return await tool.run(api, arguments)
+
+
+def _client_of(context: ServerRequestContext[Any, Request]) -> Client:
+    client: Client = _scope_of(context)["swarmhold.mcp.client"]
+    return client
+
+
+def _scope_of(context: ServerRequestContext[Any, Request]) -> Scope:
+    """Return the scope of the HTTP request that carried a message."""
+    if context.request is None:
+        raise MCPError(code=types.INVALID_REQUEST, message="This server is reached by HTTP alone.")
+    return context.request.scope
+
+
+def _text(value: Value) -> types.TextContent:
+    return types.TextContent(text=orjson.dumps(value).decode())
+
+
+def _described(tool: Tool) -> types.Tool:
+    reads = "read_only" in tool.hints
+    return types.Tool(
+        name=tool.name,
+        description=tool.text,
+        input_schema=tool.schema,
+        output_schema=tool.gives,
+        annotations=types.ToolAnnotations(
+            read_only_hint=reads,
+            destructive_hint="destructive" in tool.hints,
+            idempotent_hint=reads or "idempotent" in tool.hints,
+            open_world_hint="open_world" in tool.hints,
+        ),
+    )

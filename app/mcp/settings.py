@@ -1,0 +1,25 @@
+"""Settings of the doors besides REST and WebSocket."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class McpSettings:
+    """Settings of the MCP door."""
+
+    enabled: bool = True
+    """Whether `/mcp` serves MCP clients."""
+    concurrency: int = 64
+    """Calls of tools that are carried out at a time, those that wait aside."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoorSettings:
+    """Settings of the doors besides REST and WebSocket."""
+
+    hold: timedelta = timedelta(seconds=25)
+    """How long a call of a door waits for an answer or a result where it does not say; 50 seconds at most."""
+    mcp: McpSettings = field(default_factory=McpSettings)
