@@ -56,7 +56,7 @@ class Json:
     def of(cls, value: Any) -> Json:
         """Encode a Python value.
 
-        Raises InvalidRequest for NaN, infinities and numbers of more than 4300 digits, TypeError for what is no JSON.
+        Raises InvalidRequest for NaN, infinities and numbers of more than 4300 digits, TypeError for other types.
         """
         data = encode(value)
         if b"null" in data:  # which is what orjson makes of NaN and infinities
@@ -106,7 +106,7 @@ class Json:
 def decode(data: bytes | bytearray, *, digits: int = MOST_DIGITS) -> Any:
     """Return the value of a JSON text. Numbers that a float would change become `ExactFloat`.
 
-    Raises ValueError for what is no JSON, PayloadTooLarge for a number of more than `digits` digits.
+    Raises ValueError for invalid JSON, PayloadTooLarge for a number of more than `digits` digits.
     """
     return _exact(data, _numbers_of(digits))
 
@@ -169,7 +169,7 @@ def encode(value: Any, *, option: int | None = None, default: Callable[[Any], An
 
     `default` converts what JSON does not have.
 
-    Raises TypeError for what is no JSON, InvalidRequest for numbers of more than 4300 digits.
+    Raises TypeError for types that JSON does not have, InvalidRequest for numbers of more than 4300 digits.
     """
     convert = _as_written if default is None else partial(_as_written, default=default)
     try:

@@ -27,7 +27,7 @@ class NestedTooDeep(ValueError):
 def decode_within(text: bytes | bytearray, limits: Limits) -> Any:
     """Return the value of a JSON text within the limits of values and digits.
 
-    Raises PayloadTooLarge, ValueError for what is no JSON, and NestedTooDeep.
+    Raises PayloadTooLarge, ValueError for invalid JSON, and NestedTooDeep.
     """
     check_values(text, limits.values)
     value = decode(text, digits=limits.digits)

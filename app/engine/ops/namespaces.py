@@ -70,7 +70,7 @@ def find_if_named(state: State, name: str | None) -> int | None:
 
 
 def use(state: State, name: str, *, by: ApiKey | str) -> int:
-    """Return the id of a namespace, which is created by its first use. Raises InvalidName for what is no name."""
+    """Return the id of a namespace, which is created by its first use. Raises InvalidName for an invalid name."""
     check_name(name)
     known = find(state, name)
     if known is not None:

@@ -1,4 +1,4 @@
-"""Tasks, the same for operators and for workers' own children: create, read, poll, dispatch, cancel.
+"""Tasks, of operators and of workers that start children: create, read, poll, dispatch, cancel.
 
 Plain endpoints: these and the workers' own calls are what a busy swarm makes.
 """

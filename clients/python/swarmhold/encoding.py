@@ -21,7 +21,7 @@ _MAY_BE_EXACT = re.compile(r"\d[.eE]|-0|Infinity")
 def decode(content: str | bytes) -> JsonValue:
     """Return the value of a JSON text. Integers are exact; floats that would change are `ExactFloat`.
 
-    Raises ValueError for what is no JSON.
+    Raises ValueError for invalid JSON.
     """
     try:
         return json.loads(content, parse_float=ExactFloat.read, parse_int=_integer, parse_constant=_refuse)
