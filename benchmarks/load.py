@@ -78,11 +78,11 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
 
-async def connect(base_url: str) -> Connection:
-    """Open a connection to the server."""
+async def connect(base_url: str, source: str | None = None) -> Connection:
+    """Open a connection to the server, from this address of the machine if one is given."""
     parts = urlsplit(base_url)
     _, protocol = await asyncio.get_running_loop().create_connection(
-        Connection, parts.hostname or "127.0.0.1", parts.port or 80
+        Connection, parts.hostname or "127.0.0.1", parts.port or 80, local_addr=(source, 0) if source else None
     )
     return protocol
 

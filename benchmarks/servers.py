@@ -67,16 +67,16 @@ def _running(command: list[str], url: str, probe: str, data_dir: Path, env: dict
         preexec_fn=lambda: pin(core),  # noqa: PLW1509 - no threads run yet
     )
     try:
-        _wait_until_up(url + probe)
+        _wait_until_up(url + probe, process)
         yield Server(url, process.pid, data_dir)
     finally:
         process.terminate()
         process.wait(30)
 
 
-def _wait_until_up(url: str) -> None:
+def _wait_until_up(url: str, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 300
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and process.poll() is None:
         try:
             urllib.request.urlopen(url, timeout=1)  # noqa: S310 - our own server
             return
@@ -84,7 +84,7 @@ def _wait_until_up(url: str) -> None:
             return
         except OSError:
             time.sleep(0.05)
-    raise TimeoutError(f"{url} did not come up")
+    raise TimeoutError(f"{url} did not come up (exit status {process.poll()})")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from statistics import median
 
@@ -12,7 +13,9 @@ from benchmarks.report import Row
 from benchmarks.swarm import attach, decoded, handles, start
 
 IDLE = 300
-PARKED = 5_000
+PARKED = int(os.environ.get("BENCH_PARKED", "5000"))
+PER_SOURCE = 10_000
+"""Connections from one address: it has ports for some 28,000."""
 LOAD_CLIENTS = 8
 """Clients that create load during the busy measurement."""
 
@@ -75,7 +78,9 @@ async def _busy(url: str, token: str) -> tuple[float, float]:
 async def _many(url: str, token: str, server: servers.Server) -> tuple[float, float]:
     """Return the KiB per long poll of many on one task, and the seconds until all have returned."""
     ((task_id, handle),) = await handles(url, token, 1, connections=1)
-    lines: list[Connection] = [await connect(url) for _ in range(PARKED)]
+    lines: list[Connection] = [
+        await connect(url, f"127.0.0.{2 + number // PER_SOURCE}") for number in range(PARKED)
+    ]
     before = server.memory_kib()
     parked = [line.send(request("GET", f"/v1/operator/tasks/{task_id}/poll?hold=300", token)) for line in lines]
     await asyncio.sleep(3)
@@ -92,7 +97,8 @@ async def _many(url: str, token: str, server: servers.Server) -> tuple[float, fl
 
 async def measure() -> list[Row]:
     """Measure the latency when idle and under load, then many long polls at once."""
-    with servers.swarmhold(SWARMHOLD_LIMITS__PARKED=str(2 * PARKED)) as real:
+    limits = {"SWARMHOLD_LIMITS__PARKED": str(2 * PARKED), "SWARMHOLD_LIMITS__CONNECTIONS": str(2 * PER_SOURCE)}
+    with servers.swarmhold(**limits) as real:
         token = await attach(real.url, real.root_key)
         took = await _idle(real.url, token)
         answers = await _answers(real.url, token, await attach(real.url, real.root_key, "senior"))
