@@ -27,10 +27,13 @@ def main(names: list[str]) -> int:
         sys.stderr.write(f"unknown benchmarks: {', '.join(unknown)}; choose from {', '.join(SUITES)}\n")
         return 2
     servers.pin({1})
-    rows = [row for name in names or SUITES for row in SUITES[name]()]
-    if names:
-        sys.stdout.write(table(rows) + "\n")
-    else:
+    rows: list[Row] = []
+    for name in names or SUITES:
+        found = SUITES[name]()
+        sys.stdout.write(table(found) + "\n\n")
+        sys.stdout.flush()
+        rows += found
+    if not names:
         write(rows)
     return 0
 
