@@ -19,6 +19,7 @@ from statistics import median
 import apsw
 import sqlalchemy as sa
 
+from app.domain.namespaces import DEFAULT_ID
 from app.state import schema
 from app.state.opening import open_store
 from app.state.port import Store
@@ -35,11 +36,10 @@ ROWS = 1_000
 TEXT = "x" * 50
 
 _R = schema.resources.c
-_SELECT = Statement(sa.select(_R.value, _R.updated_at).where(_R.key == sa.bindparam("name")))
+_ROW = sa.and_(_R.namespace == sa.literal_column(str(DEFAULT_ID)), _R.key == sa.bindparam("name"))
+_SELECT = Statement(sa.select(_R.value, _R.updated_at).where(_ROW))
 _UPDATE = Statement(
-    sa.update(schema.resources)
-    .where(_R.key == sa.bindparam("name"))
-    .values(value=sa.bindparam("text"), updated_at=sa.bindparam("at"))
+    sa.update(schema.resources).where(_ROW).values(value=sa.bindparam("text"), updated_at=sa.bindparam("at"))
 )
 _INSERT = Statement(sa.insert(schema.idempotency))
 
@@ -51,7 +51,9 @@ def operation(number: int) -> Callable[[State], int]:
         name = f"k{number % ROWS}"
         _SELECT.query(state.db, name=name)
         _UPDATE.change(state.db, name=name, text=TEXT, at=number)
-        _INSERT.change(state.db, scope="s", key=f"{number}", fingerprint=TEXT, result="{}", created_at=state.now)
+        _INSERT.change(
+            state.db, scope="s", key=f"{number}", fingerprint=TEXT, result="{}", created_at=state.now, task_id=None
+        )
         return number
 
     return run
@@ -61,7 +63,7 @@ def seed(state: State) -> None:
     """Insert the rows that the operations use."""
     insert = Statement(sa.insert(schema.resources))
     for number in range(ROWS):
-        insert.change(state.db, key=f"k{number}", value=TEXT, updated_at=0)
+        insert.change(state.db, namespace=DEFAULT_ID, key=f"k{number}", value=TEXT, updated_at=0)
 
 
 async def rate_of_store(store: Store, callers: int, numbers: Iterator[int]) -> float:
@@ -91,7 +93,7 @@ def rate_of_driver(raw: apsw.Connection, per_commit: int, numbers: Iterator[int]
             name = f"k{number % ROWS}"
             execute(select, (name,)).fetchall()
             execute(update, (TEXT, number, name))
-            execute(insert, ("s", f"{number}", TEXT, "{}", number))
+            execute(insert, ("s", f"{number}", TEXT, "{}", number, None))
         execute("COMMIT")
         done += per_commit
     return done / (time.perf_counter() - started)

@@ -78,9 +78,7 @@ async def _busy(url: str, token: str) -> tuple[float, float]:
 async def _many(url: str, token: str, server: servers.Server) -> tuple[float, float]:
     """Return the KiB per long poll of many on one task, and the seconds until all have returned."""
     ((task_id, handle),) = await handles(url, token, 1, connections=1)
-    lines: list[Connection] = [
-        await connect(url, f"127.0.0.{2 + number // PER_SOURCE}") for number in range(PARKED)
-    ]
+    lines: list[Connection] = [await connect(url, f"127.0.0.{2 + number // PER_SOURCE}") for number in range(PARKED)]
     before = server.memory_kib()
     parked = [line.send(request("GET", f"/v1/operator/tasks/{task_id}/poll?hold=300", token)) for line in lines]
     await asyncio.sleep(3)
