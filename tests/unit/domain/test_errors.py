@@ -28,7 +28,7 @@ LEAVES = [
 
 def made(leaf: type[EngineError]) -> EngineError:
     """Return an instance with a value in each field."""
-    given: dict[str, Any] = {"str": "some", "int": 7, "float": 7.0, "bool": True}
+    given: dict[str, Any] = {"str": "some", "int": 7, "float": 7.0, "bool": True, "tuple[str, ...]": ("rest",)}
     if "__init__" not in vars(leaf):
         return leaf()
     parameters = [p for p in inspect.signature(leaf).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
