@@ -8,6 +8,7 @@ cannot see. Both declare with `requires` which credential they accept.
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -16,6 +17,7 @@ from fastapi import APIRouter, params
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from pydantic.warnings import UnsupportedFieldAttributeWarning
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -24,6 +26,9 @@ from app.domain.access import Verb
 from app.http.bodies import require_json, validated, value_of
 from app.http.context import context_of
 from app.http.queries import KnownParameters
+
+# FastAPI silences this about its own declarations of bodies, but models that are built on first use warn later.
+warnings.filterwarnings("ignore", category=UnsupportedFieldAttributeWarning)
 
 VERBS = "x-verbs"
 CREDENTIAL = "x-credential"
