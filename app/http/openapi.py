@@ -141,8 +141,9 @@ def _complete(operation: Operation, limits: Mapping[str, Mapping[str, Any]]) -> 
         statuses.update(_WITH_BODY)
     for parameter in operation.get("parameters", ()):
         _complete_parameter(parameter, limits)
-    if operation.get(IDEMPOTENT):
-        operation.setdefault("parameters", []).append(_KEY_HEADER)
+    if (idempotent := operation.get(IDEMPOTENT)) is not None:
+        required = {"required": True} if idempotent == "required" else {}
+        operation.setdefault("parameters", []).append(_KEY_HEADER | required)
     if (reply := operation.pop(REPLY, None)) is not None:
         responses["200"]["content"] = reply
     for status in sorted(statuses):

@@ -130,16 +130,17 @@ def plain_router(prefix: str, tag: str) -> APIRouter:
     return APIRouter(prefix=prefix, tags=[tag], route_class=PlainRoute, generate_unique_id_function=_operation_id)
 
 
-def requires(*verbs: Verb, credential: str = "token", idempotent: bool = False, **more: Any) -> Extra:
+def requires(*verbs: Verb, credential: str = "token", idempotent: bool | str = False, **more: Any) -> Extra:
     """Declare the credential that a route requires: `token` (session or minted), `worker` (that or a handle), `key`
     or `root`.
 
-    Any one of `verbs` is sufficient. `idempotent` routes honour the Idempotency-Key header.
+    Any one of `verbs` is sufficient. `idempotent` routes honour the Idempotency-Key header; with "required" they
+    refuse requests without one.
     """
     extra: Extra = {VERBS: [verb.value for verb in verbs], CREDENTIAL: credential}
     extra |= {f"x-{name}": value for name, value in more.items()}
     if idempotent:
-        extra[IDEMPOTENT] = True
+        extra[IDEMPOTENT] = idempotent
     return extra
 
 

@@ -216,7 +216,7 @@ async def withdraw(context: ContextDep, token: Token, key: QuestionPath, body: W
 @router.post(
     "/questions/{key}/consume",
     response_model=Consumption,
-    openapi_extra=requires(Verb.QUERY_SENIOR, idempotent=True),
+    openapi_extra=requires(Verb.QUERY_SENIOR, idempotent="required"),
 )
 async def consume(context: ContextDep, token: Token, key: QuestionPath, body: ConsumeRequest, once: Once) -> Reply:
     """Consume the approval of an action, before it is carried out, exactly once.

@@ -163,7 +163,7 @@ async def ask(context: ContextDep, bearer: Token, body: QuestionRequest, once: O
 @router.post(
     "/questions/{key}/consume",
     response_model=Consumption,
-    openapi_extra=requires(Verb.QUERY_SENIOR, credential="worker", idempotent=True),
+    openapi_extra=requires(Verb.QUERY_SENIOR, credential="worker", idempotent="required"),
 )
 async def consume(context: ContextDep, bearer: Token, key: QuestionPath, body: ConsumeRequest, once: Once) -> Reply:
     """Consume the approval of an action, before it is carried out, exactly once.

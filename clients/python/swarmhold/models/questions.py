@@ -94,6 +94,12 @@ class QuestionRequest(Request):
                 _needs("deadline", {"type": "string"}, *(policy for policy in OnDeadline if policy != "keep_waiting")),
                 _needs("default", True, OnDeadline.DEFAULT),
                 _needs("escalate_to", {"type": "string"}, OnDeadline.ESCALATE),
+                {
+                    "anyOf": [
+                        {"required": ["action"], "properties": {"action": {"type": "object"}}},
+                        {"properties": {"allowed": {"type": "null"}, "approval_ttl": {"type": "null"}}},
+                    ]
+                },
             ]
         }
     )
