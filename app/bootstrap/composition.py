@@ -77,7 +77,7 @@ def build_engine(settings: Settings, keyring: Keyring, *, base_url: str | None =
             registries=registries,
             clock=clock,
             machine_clocks=partial(machine_clocks, clock),
-            webhook_sender=_webhook_sender(settings.webhooks),
+            webhook_sender=_webhook_sender(settings.webhooks, cfg.base_url),
         )
     )
 
@@ -96,10 +96,10 @@ def http_settings(settings: Settings, base_url: str, identity: bytes) -> HttpSet
     )
 
 
-def _webhook_sender(settings: SenderSettings) -> WebhookSender:
+def _webhook_sender(settings: SenderSettings, source: str) -> WebhookSender:
     """Return what sends events to webhooks. Raises StartFailed."""
     try:
-        return WebhookSender(settings)
+        return WebhookSender(settings, source=source)
     except ValueError as error:
         raise StartFailed(f"The setting webhooks.allow cannot be used: {error}.") from error
 

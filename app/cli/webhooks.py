@@ -10,7 +10,7 @@ from app.cli.endpoint import AsJson, Endpoint, calls_server
 from app.cli.output import add_row, console, print_json, short, table
 from app.cli.sessions import admin_calls, call_in
 from swarmhold.models.admin import Webhook
-from swarmhold.models.enums import WebhookStatus
+from swarmhold.models.enums import WebhookFormat, WebhookStatus
 
 webhooks = typer.Typer(help="Send events to other systems: make, watch, pause and move webhooks.", no_args_is_help=True)
 
@@ -20,6 +20,9 @@ Name = Annotated[str, typer.Option("--name", help="A name, for people.")]
 Events = Annotated[list[str] | None, typer.Option("--event", help="A kind of event; may be repeated. By default all.")]
 After = Annotated[
     int | None, typer.Option("--after", help="Begin after this cursor; by default with the events from now on.", min=0)
+]
+Format = Annotated[
+    WebhookFormat, typer.Option("--format", help="Batches of events, or one event a delivery by a standard.")
 ]
 ReplayAfter = Annotated[int, typer.Option("--after", help="The cursor to go back to; 0 is the beginning.", min=0)]
 
@@ -32,12 +35,15 @@ def create(
     name: Name = "webhook",
     event: Events = None,
     after: After = None,
+    format: Format = WebhookFormat.SWARMHOLD,
     as_json: AsJson = False,
 ) -> None:
     """Send events to a URL. The secret that signs the deliveries is shown this once."""
     made = call_in(
         admin_calls(endpoint),
-        lambda admin: admin.create_webhook(target, name=name, events=event, after=after, namespace=endpoint.namespace),
+        lambda admin: admin.create_webhook(
+            target, name=name, events=event, after=after, namespace=endpoint.namespace, format=format
+        ),
     )
     if as_json:
         print_json(made.as_json())
@@ -87,6 +93,17 @@ def replay(endpoint: Endpoint, webhook_id: WebhookId, after: ReplayAfter, as_jso
     """Deliver the events after a cursor again; a paused webhook is resumed."""
     moved = call_in(admin_calls(endpoint), lambda admin: admin.replay_webhook(webhook_id, after=after))
     _print_state(moved, as_json=as_json)
+
+
+@webhooks.command()
+@calls_server(namespace=False)
+def rotate(endpoint: Endpoint, webhook_id: WebhookId, as_json: AsJson = False) -> None:
+    """Replace the secret that signs the deliveries; the new one is shown this once, both sign for a day."""
+    rotated = call_in(admin_calls(endpoint), lambda one: one.rotate_webhook(webhook_id))
+    if as_json:
+        print_json(rotated.as_json())
+    else:
+        print(rotated.secret)
 
 
 @webhooks.command()

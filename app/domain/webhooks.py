@@ -22,6 +22,14 @@ class WebhookStatus(StrEnum):
     PAUSED = "paused"
 
 
+class WebhookFormat(StrEnum):
+    """The body of a delivery: a batch of events, one event as Standard Webhooks has it, or one CloudEvent."""
+
+    SWARMHOLD = "swarmhold"
+    STANDARD = "standard"
+    CLOUDEVENTS = "cloudevents"
+
+
 class Webhook(NamedTuple):
     """One row of `webhooks`.
 
@@ -29,6 +37,8 @@ class Webhook(NamedTuple):
     when somebody moves, pauses or resumes it, or another node delivers from now on (`node`), so that a delivery in
     progress does not undo that. `failing_since`,
     `failures`, `next_at` and `last_error` describe the failures since the last success; `delivered` counts events.
+    `secret_number` tells its secrets apart, 0 for that of a webhook of an earlier release; `rotated_at` is when the
+    latest one replaced another. A batch that failed is sent again up to `retry_to` and no further.
     """
 
     id: str
@@ -50,6 +60,10 @@ class Webhook(NamedTuple):
     namespace: int
     key_id: str | None
     node: str | None = None
+    format: WebhookFormat = WebhookFormat.SWARMHOLD
+    secret_number: int = 0
+    rotated_at: Instant | None = None
+    retry_to: int | None = None
 
     def wants(self, event: Event) -> bool:
         """Return whether the event is of its namespace, or everybody's, and of one of its kinds."""
@@ -66,6 +80,7 @@ class WebhookSpec:
     url: str
     kinds: tuple[str, ...] | None = None
     after: int | None = None
+    format: WebhookFormat = WebhookFormat.SWARMHOLD
 
     def check(self) -> None:
         """Raise InvalidRequest for unknown kinds or an empty list of kinds."""

@@ -15,7 +15,7 @@ from functools import partial
 import structlog
 
 from app.bus.port import HintBus
-from app.domain.clock import Clock, to_rfc3339
+from app.domain.clock import Clock, Instant, to_rfc3339
 from app.domain.events import Event
 from app.domain.redaction import describe
 from app.domain.webhooks import Webhook, WebhookStatus
@@ -24,7 +24,8 @@ from app.engine.feed import Feed
 from app.engine.ops import webhooks
 from app.engine.ops.webhooks import Failure
 from app.engine.retrying import repeat_on_hints, retry_while_busy
-from app.spawning.outbound.webhooks import DeliveryFailed, Names, WebhookSender
+from app.spawning.outbound.formats import Names
+from app.spawning.outbound.webhooks import DeliveryFailed, WebhookSender
 from app.state.port import Store
 from app.state.tables import WEBHOOKS
 
@@ -47,7 +48,7 @@ class Deliveries:
         events: Feed,
         bus: HintBus,
         webhook_sender: WebhookSender,
-        secret_of: Callable[[str], str],
+        secrets_of: Callable[[Webhook, Instant], list[str]],
         names: Names,
         clock: Clock,
         poll_interval_s: float,
@@ -58,7 +59,7 @@ class Deliveries:
         self._events = events
         self._bus = bus
         self._webhook_sender = webhook_sender
-        self._secret_of = secret_of
+        self._secrets_of = secrets_of
         self._names = names
         self._clock = clock
         self._poll_interval_s = poll_interval_s
@@ -148,8 +149,12 @@ class Deliveries:
             subscription.close()
 
     async def _deliver(self, row: Webhook, page: list[Event], passed: _Passed) -> None:
-        wanted = [event for event in page if row.wants(event)][: self._webhook_sender.settings.batch]
-        cut = len(wanted) == self._webhook_sender.settings.batch
+        longest = self._webhook_sender.longest_batch(row)
+        wanted = [event for event in page if row.wants(event)][:longest]
+        # What failed is sent again as it was: its id stands for these events and no others.
+        if again := [event for event in wanted if event.cursor <= (row.retry_to or 0)]:
+            wanted, longest = again, len(again)
+        cut = len(wanted) == longest
         end = wanted[-1].cursor if cut else page[-1].cursor
         if not wanted:
             if passed.over(row, end, len(page)) < LONGEST_RUN:
@@ -161,9 +166,14 @@ class Deliveries:
 
     async def _sent(self, row: Webhook, events: list[Event]) -> bool:
         try:
-            await self._webhook_sender.send(row.url, self._secret_of(row.id), row.id, events, self._names)
+            await self._webhook_sender.send(row, self._secrets_of(row, self._clock()), events, self._names)
         except DeliveryFailed as error:
-            failure = Failure(detail=str(error), pause_ms=self._pause_ms(row, error), final=error.final)
+            failure = Failure(
+                detail=str(error),
+                pause_ms=self._pause_ms(row, error),
+                final=error.final,
+                retry_to=events[-1].cursor,
+            )
             limit_ms = round(self._webhook_sender.settings.pause_after_s * 1000)
             next_at = await self._store.transact(
                 "webhook_failed", lambda state: webhooks.failed(state, row, failure, pause_after_ms=limit_ms)

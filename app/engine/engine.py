@@ -238,7 +238,7 @@ class Engine:
             events=self.feed,
             bus=self.parts.bus,
             webhook_sender=webhook_sender,
-            secret_of=self.webhooks.secret,
+            secrets_of=self.webhooks.secrets,
             names=self.namespaces.name,
             clock=self.parts.clock,
             poll_interval_s=self.cfg.poll_interval_ms / 1000,

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+from datetime import timedelta
+
+from app.domain.clock import Instant
 from app.domain.errors import InvalidRequest
 from app.domain.handles import HandleMint
 from app.domain.namespaces import DEFAULT
@@ -12,10 +16,14 @@ from app.engine.ops import credentials, namespaces, pages, webhooks
 from app.engine.ops.idempotency import Idempotency, once
 from app.engine.ops.pages import Page
 from app.engine.transactions import Transactions
+from app.spawning.outbound.signing import SECRET_PREFIX
 from app.spawning.outbound.webhooks import WebhookSender
 from app.state.state import State
 
-SECRET_PREFIX = "whs_"
+OLD_SECRET_PREFIX = "whs_"
+"""Of the secrets of webhooks that earlier releases made."""
+ROTATION = timedelta(days=1)
+"""How long the secret before signs as well."""
 
 
 class Webhooks:
@@ -36,9 +44,19 @@ class Webhooks:
         self._mint = mint
         self._webhook_sender = webhook_sender
 
-    def secret(self, webhook_id: str) -> str:
-        """Return what signs a webhook's deliveries: derived from the server's own key, so no table holds it."""
-        return SECRET_PREFIX + self._mint.keyed_digest(f"webhook\0{webhook_id}")
+    def secrets(self, row: Webhook, now: Instant) -> list[str]:
+        """Return what signs a webhook's deliveries, the current one first: for a day after a rotation, two secrets."""
+        rotated = row.rotated_at
+        both = rotated is not None and now - rotated < ROTATION // timedelta(milliseconds=1)
+        numbers = (row.secret_number, row.secret_number - 1) if both else (row.secret_number,)
+        return [self._secret(row.id, number) for number in numbers]
+
+    def _secret(self, webhook_id: str, number: int) -> str:
+        """Return a webhook's secret of this number: derived from the server's own key, so no table holds it."""
+        if number == 0:
+            return OLD_SECRET_PREFIX + self._mint.keyed_digest(f"webhook\0{webhook_id}")
+        digest = bytes.fromhex(self._mint.keyed_digest(f"webhook\0{webhook_id}\0{number}"))
+        return SECRET_PREFIX.decode() + base64.b64encode(digest).decode()
 
     async def create(
         self,
@@ -69,7 +87,29 @@ class Webhooks:
 
         row = await self._transactions.run("create_webhook", run)
         await self._namespaces.learn(row.namespace)
-        return row, self.secret(row.id)
+        return row, self._secret(row.id, row.secret_number)
+
+    async def rotate(
+        self, key_text: str, webhook_id: str, *, idempotency: Idempotency | None = None
+    ) -> tuple[Webhook, str]:
+        """Give a webhook a new secret; return it and the secret. Raises WebhookNotFound.
+
+        For a day the secret before signs as well, so that receivers may change theirs at any time.
+        """
+        by = await self._keys.check_root(key_text)
+
+        def run(state: State) -> Webhook:
+            return once(
+                state,
+                f"key:{by.id}:rotate:{webhook_id}",
+                idempotency,
+                lambda: webhooks.rotate(state, webhook_id, by=by),
+                name=lambda row: row.id,
+                again=lambda id: webhooks.find(state, id),
+            )
+
+        row = await self._transactions.run("rotate_webhook", run)
+        return row, self._secret(row.id, row.secret_number)
 
     async def page(
         self, key_text: str, *, namespace: str | None = None, limit: int = 50, cursor: str | None = None

@@ -13,7 +13,7 @@ from app.domain.json import Json
 from app.domain.questions import Ask, OnDeadline
 from app.domain.sessions import OperatorKind, SessionOptions
 from app.domain.tasks import RetryPolicy, Status, TaskSpec
-from app.domain.webhooks import WebhookSpec
+from app.domain.webhooks import WebhookFormat, WebhookSpec
 from app.engine.ops.task_filters import TaskFilter
 from swarmhold.models.admin import WebhookRequest
 from swarmhold.models.attempts import Retry
@@ -129,5 +129,9 @@ def _kinds(kinds: Mapping[str, KindName]) -> dict[str, OperatorKind]:
 def webhook_spec(body: WebhookRequest) -> WebhookSpec:
     """Return the specification of a new webhook."""
     return WebhookSpec(
-        name=body.name, url=body.url, kinds=None if body.events is None else tuple(body.events), after=body.after
+        name=body.name,
+        url=body.url,
+        kinds=None if body.events is None else tuple(body.events),
+        after=body.after,
+        format=WebhookFormat(body.format.value),
     )

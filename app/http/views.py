@@ -428,6 +428,7 @@ def webhook(names: Names, row: Webhook) -> View:
         "namespace": names(row.namespace),
         "url": row.url,
         "events": fragment(row.kinds),
+        "format": row.format.value,
         "status": row.status.value,
         "cursor": row.cursor,
         "failures": row.failures,
@@ -439,6 +440,7 @@ def webhook(names: Names, row: Webhook) -> View:
             next_at=at_or_none(row.next_at),
             last_error=row.last_error,
             delivered_at=at_or_none(row.delivered_at),
+            rotated_at=at_or_none(row.rotated_at),
         ),
     }
 

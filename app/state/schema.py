@@ -426,6 +426,10 @@ webhooks = sa.Table(
     _namespace(),
     _text("key_id", null=True),
     _text("node", null=True),
+    _text("format"),
+    _int("secret_number"),
+    _int("rotated_at", null=True),
+    _int("retry_to", null=True),
 )
 
 held_ids = sa.Table(

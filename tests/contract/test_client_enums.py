@@ -19,6 +19,7 @@ PAIRS = [
     (actions.Decision, enums.Decision),
     (questions.OnDeadline, enums.OnDeadline),
     (sessions.OperatorKind, enums.OperatorKind),
+    (webhooks.WebhookFormat, enums.WebhookFormat),
     (webhooks.WebhookStatus, enums.WebhookStatus),
 ]
 

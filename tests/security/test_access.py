@@ -72,6 +72,7 @@ TABLE: dict[tuple[str, str], str | tuple[str, ...]] = {
     ("GET", f"{HOOKS}/{{webhook_id}}"): "root",
     ("DELETE", f"{HOOKS}/{{webhook_id}}"): "root",
     ("POST", f"{HOOKS}/{{webhook_id}}/replay"): "root",
+    ("POST", f"{HOOKS}/{{webhook_id}}/rotate"): "root",
     ("POST", f"{HOOKS}/{{webhook_id}}/pause"): "root",
     ("POST", f"{HOOKS}/{{webhook_id}}/resume"): "root",
     ("GET", f"{WORK}/prompt"): ("fetch_prompt",),

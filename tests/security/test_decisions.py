@@ -40,6 +40,7 @@ DECIDING: dict[tuple[str, str], tuple[str, ...]] = {
     ("POST", f"{ADMIN}/webhooks"): ("webhook_created",),
     ("DELETE", f"{ADMIN}/webhooks/{{webhook_id}}"): ("webhook_deleted",),
     ("POST", f"{ADMIN}/webhooks/{{webhook_id}}/replay"): ("webhook_replayed",),
+    ("POST", f"{ADMIN}/webhooks/{{webhook_id}}/rotate"): ("webhook_rotated",),
     ("POST", f"{ADMIN}/webhooks/{{webhook_id}}/pause"): ("webhook_paused",),
     ("POST", f"{ADMIN}/webhooks/{{webhook_id}}/resume"): ("webhook_resumed",),
 }

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import uvicorn
+from standardwebhooks import Webhook
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -20,7 +21,10 @@ from tests.support.waiting import eventually
 
 @dataclass(slots=True)
 class Receiver:
-    """`replies` are statuses for the next requests, then 204. `secret` is what deliveries must be signed with."""
+    """`sent` has every request, accepted or not, with its headers.
+
+    `replies` are statuses for the next requests, then 204. `secret` is what deliveries must be signed with.
+    """
 
     port: int = 0
     secret: str | None = None
@@ -29,6 +33,7 @@ class Receiver:
     bodies: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     texts: list[bytes] = field(default_factory=list[bytes])
     tries: int = 0
+    sent: list[tuple[dict[str, str], bytes]] = field(default_factory=list[tuple[dict[str, str], bytes]])
 
     @property
     def url(self) -> str:
@@ -49,9 +54,11 @@ class Receiver:
         request = Request(scope, receive)
         body = await request.body()
         self.tries += 1
+        self.sent.append((dict(request.headers), body))
         status = self.replies.pop(0) if self.replies else 204
         if self.secret is not None:
             verify([self.secret.encode()], request.headers, body)
+            Webhook(self.secret).verify(body, dict(request.headers))
         if status < 300:
             self.bodies.append(orjson.loads(body))
             self.texts.append(body)

@@ -10,7 +10,7 @@ from app.domain.questions import OnDeadline, Purpose, Question, QuestionStatus
 from app.domain.sessions import Session
 from app.domain.tasks import Status, Task
 from app.domain.tokens import TokenRecord
-from app.domain.webhooks import WebhookStatus
+from app.domain.webhooks import WebhookFormat, WebhookStatus
 
 EMPTY, NOTHING = Json("{}"), Json("[]")
 
@@ -27,6 +27,7 @@ _VALUES: dict[str, Any] = {
     "Purpose": Purpose.ASK,
     "OnDeadline": OnDeadline.KEEP_WAITING,
     "QuestionStatus": QuestionStatus.ANSWERED,
+    "WebhookFormat": WebhookFormat.SWARMHOLD,
     "WebhookStatus": WebhookStatus.ACTIVE,
 }
 

@@ -80,6 +80,8 @@ def create(state: State, spec: WebhookSpec, *, namespace: int, by: ApiKey) -> We
         created_by=audit.name_of(by),
         namespace=namespace,
         key_id=by.id,
+        format=spec.format,
+        secret_number=1,
     )
     WEBHOOKS.insert(state.db, row)
     _changed(state, "webhook_created", row, by=by)
@@ -147,14 +149,23 @@ def pause(state: State, webhook_id: str, *, by: ApiKey | str) -> Webhook:
     return find(state, row.id)
 
 
+def rotate(state: State, webhook_id: str, *, by: ApiKey | str) -> Webhook:
+    """Give a webhook its next secret. Raises WebhookNotFound."""
+    row = _locked(state, webhook_id)
+    WEBHOOKS.update(state.db, row.id, secret_number=row.secret_number + 1, rotated_at=state.now)
+    _changed(state, "webhook_rotated", row, by=by)
+    return find(state, row.id)
+
+
 def _begin(state: State, webhook_id: str, *, by: ApiKey | str, action: str, cursor: int | None = None) -> Webhook:
     row = _locked(state, webhook_id)
+    moved = {} if cursor is None else {"cursor": cursor, "retry_to": None}
     WEBHOOKS.update(
         state.db,
         row.id,
+        **moved,
         status=WebhookStatus.ACTIVE,
         reason=None,
-        cursor=row.cursor if cursor is None else cursor,
         epoch=row.epoch + 1,
         failures=0,
         failing_since=None,
@@ -187,11 +198,15 @@ def topic_of(webhook_id: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why a delivery failed, the pause before the next attempt, and whether to pause the webhook at once (`final`)."""
+    """Why a delivery failed, the pause before the next attempt, and whether to pause the webhook at once (`final`).
+
+    `retry_to` is the cursor of the last event that was sent.
+    """
 
     detail: str
     pause_ms: int
     final: bool = False
+    retry_to: int
 
 
 def advance(state: State, seen: Webhook, cursor: int, delivered: int) -> None:
@@ -200,7 +215,8 @@ def advance(state: State, seen: Webhook, cursor: int, delivered: int) -> None:
     if row is None or row.epoch != seen.epoch or cursor <= row.cursor:
         return
     changes = {"delivered": row.delivered + delivered, "delivered_at": state.now} if delivered else {}
-    cleared = {"failures": 0, "failing_since": None, "next_at": None, "last_error": None} if delivered else {}
+    cleared = {"failures": 0, "failing_since": None, "next_at": None, "last_error": None, "retry_to": None}
+    cleared = cleared if delivered else {}
     WEBHOOKS.update(state.db, row.id, cursor=cursor, **changes, **cleared)
 
 
@@ -213,7 +229,12 @@ def failed(state: State, seen: Webhook, failure: Failure, *, pause_after_ms: int
     if row is None or row.epoch != seen.epoch:
         return None
     since = row.failing_since or state.now
-    changes = {"failures": row.failures + 1, "failing_since": since, "last_error": failure.detail}
+    changes = {
+        "failures": row.failures + 1,
+        "failing_since": since,
+        "last_error": failure.detail,
+        "retry_to": failure.retry_to,
+    }
     if not failure.final and state.now - since < pause_after_ms:
         next_at = state.now + failure.pause_ms
         WEBHOOKS.update(state.db, row.id, next_at=next_at, **changes)

@@ -62,6 +62,15 @@ async def replay_webhook(context: ContextDep, key: ApiKeyText, webhook_id: NameP
     return replies.json(views.webhook(context.names, await context.engine.webhooks.replay(key, webhook_id, body.after)))
 
 
+@router.post(
+    "/{webhook_id}/rotate", response_model=CreatedWebhook, openapi_extra=requires(credential="root", idempotent=True)
+)
+async def rotate_webhook(context: ContextDep, key: ApiKeyText, webhook_id: NamePath, once: Once) -> Reply:
+    """Give a webhook a new secret, which only this reply shows; for a day the one before signs as well."""
+    row, secret = await context.engine.webhooks.rotate(key, webhook_id, idempotency=once)
+    return replies.json(views.created_webhook(context.names, row, secret))
+
+
 @router.post("/{webhook_id}/pause", response_model=Webhook, openapi_extra=_ROOT)
 async def pause_webhook(context: ContextDep, key: ApiKeyText, webhook_id: NamePath) -> Reply:
     """Pause a webhook; its position in the feed is kept."""

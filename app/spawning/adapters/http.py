@@ -31,7 +31,7 @@ from app.domain.limits import Limits
 from app.domain.redaction import printable
 from app.spawning.outbound.client import CallFailed, OutboundClient, Reply, Timeouts
 from app.spawning.outbound.settings import HttpWorkerSettings
-from app.spawning.outbound.signing import SHORTEST_SECRET, sign
+from app.spawning.outbound.signing import check_secret, sign
 from app.spawning.outbound.urls import UrlPrefix, allowed
 from app.spawning.outputs import read_reply
 from app.spawning.ports import Control, Exit, Job, SpawnFailed, Worker
@@ -64,8 +64,11 @@ class HttpWorkers:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         secrets = settings.secrets
-        if settings.allow and (not secrets or any(len(secret) < SHORTEST_SECRET for secret in secrets)):
-            raise ValueError(f"calls of HTTP workers are signed with secrets of {SHORTEST_SECRET} bytes or more")
+        if settings.allow and not secrets:
+            raise ValueError("calls of HTTP workers are signed: give a secret of 32 bytes or more")
+        if settings.allow:
+            for secret in secrets:
+                check_secret(secret)
         self._settings = settings
         self._limits = limits or Limits()
         self._prefixes = [UrlPrefix.parse(prefix) for prefix in settings.allow]
@@ -91,7 +94,7 @@ class HttpWorkers:
         failure = "was not called"
         for number in range(self._settings.tries):
             try:
-                reply = await self._post(url, body, idempotency_key)
+                reply = await self._post(url, body, idempotency_key, number + 1)
             except CallFailed as error:
                 failure, asked_s = str(error), 0.0
             else:
@@ -119,11 +122,11 @@ class HttpWorkers:
             return _read(reply, self._limits)
         return await asyncio.to_thread(_read, reply, self._limits)
 
-    async def _post(self, url: httpx.URL, body: bytes, idempotency_key: str) -> Reply:
+    async def _post(self, url: httpx.URL, body: bytes, idempotency_key: str, number: int) -> Reply:
         headers = {
             "Accept": "application/json",
             "Idempotency-Key": idempotency_key,
-            **sign(self._settings.secrets, body, at_s=int(self._clock_s())),
+            **sign(self._settings.secrets, body, id=f"A-{idempotency_key}.{number}", at_s=int(self._clock_s())),
         }
         return await self._client.post(url, body, headers, limit=self._settings.max_reply_bytes)
 

@@ -3,11 +3,22 @@
     Swarmhold-Timestamp: 1735689600
     Swarmhold-Signature: v1=<hexadecimal HMAC-SHA256 of "1735689600." + body>[, v1=<with the next secret>]
 
+Beside these, each request has the headers of Standard Webhooks 1.0, which its libraries verify:
+
+    webhook-id: E-17
+    webhook-timestamp: 1735689600
+    webhook-signature: v1,<base64 HMAC-SHA256 of "E-17.1735689600." + body>[ v1,<with the next secret>]
+
+These are keyed with the bytes behind `whsec_` in Base64, the others with the secret as it is written. A secret without
+that prefix is its own bytes for both.
+
 A receiver takes the raw body as it came, before any decoding, and refuses what `verify` refuses.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hmac
 import time
 from collections.abc import Mapping, Sequence
@@ -16,16 +27,48 @@ TIMESTAMP = "Swarmhold-Timestamp"
 SIGNATURE = "Swarmhold-Signature"
 TOLERANCE_S = 300.0
 SHORTEST_SECRET = 32
+SECRET_PREFIX = b"whsec_"
+SHORTEST_KEY = 24
+"""Bytes that a secret with the prefix stands for at least."""
 
 
 class SignatureInvalid(Exception):
     """The request was not signed with a known secret, or not recently. The message says which."""
 
 
-def sign(secrets: Sequence[bytes], body: bytes, *, at_s: int) -> dict[str, str]:
-    """Return the headers that sign `body` with every secret, so that secrets rotate without a gap."""
-    signatures = ", ".join(f"v1={_digest(secret, at_s, body)}" for secret in secrets)
-    return {TIMESTAMP: str(at_s), SIGNATURE: signatures}
+def sign(secrets: Sequence[bytes], body: bytes, *, id: str, at_s: int) -> dict[str, str]:
+    """Return the headers that sign `body` with every secret, so that secrets rotate without a gap.
+
+    `id` identifies the message. Raises ValueError for a secret that `check_secret` refuses.
+    """
+    signed = f"{id}.{at_s}.".encode() + body
+    digests = [base64.b64encode(hmac.digest(_key(secret), signed, "sha256")).decode() for secret in secrets]
+    return {
+        TIMESTAMP: str(at_s),
+        SIGNATURE: ", ".join(f"v1={_digest(secret, at_s, body)}" for secret in secrets),
+        "webhook-id": id,
+        "webhook-timestamp": str(at_s),
+        "webhook-signature": " ".join(f"v1,{digest}" for digest in digests),
+    }
+
+
+def check_secret(secret: bytes) -> None:
+    """Raise ValueError for a secret that is too short, or whose Base64 behind the prefix cannot be read."""
+    key = _key(secret)
+    if len(secret) < SHORTEST_SECRET or len(key) < SHORTEST_KEY:
+        raise ValueError(
+            f"a secret has {SHORTEST_SECRET} bytes or more; behind whsec_ stands Base64 of {SHORTEST_KEY} bytes or more"
+        )
+
+
+def _key(secret: bytes) -> bytes:
+    """Return the bytes that key the signatures of Standard Webhooks."""
+    if not secret.startswith(SECRET_PREFIX):
+        return secret
+    try:
+        return base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
+    except binascii.Error as error:
+        raise ValueError("what follows whsec_ in a secret is not Base64") from error
 
 
 def verify(

@@ -1,7 +1,7 @@
 """Send events to webhooks: a signed POST to a URL that the settings allow.
 
-The body is `{webhook_id, events: [...]}` with the events as the feed renders them, in order, signed with the webhook's
-own secret as described in `app.spawning.outbound.signing`. A 2xx reply accepts them; any other reply, and none, is a
+The body is what `app.spawning.outbound.formats` makes of the events, in order, signed with the webhook's own secret as
+described in `app.spawning.outbound.signing`. A 2xx reply accepts them; any other reply, and none, is a
 failure. 410 says that the receiver wants no more. Redirects are not followed. Events may be sent again, perhaps with
 more behind them; their cursors identify them.
 """
@@ -15,19 +15,17 @@ import httpx
 
 from app.domain.errors import DispatchFailed, InvalidRequest
 from app.domain.events import Event
-from app.domain.json import encode
 from app.domain.redaction import printable
+from app.domain.webhooks import Webhook, WebhookFormat
+from app.spawning.outbound import formats
 from app.spawning.outbound.client import CallFailed, OutboundClient, Reply, Timeouts
+from app.spawning.outbound.formats import Names
 from app.spawning.outbound.settings import SenderSettings
 from app.spawning.outbound.signing import sign
 from app.spawning.outbound.urls import UrlPrefix, allowed
 
 GONE = 410
 _READ_OF_A_REPLY = 2_000
-
-
-Names = Callable[[int], str | None]
-"""Returns the name of a namespace, None for all of them."""
 
 
 class DeliveryFailed(Exception):
@@ -46,8 +44,12 @@ class DeliveryFailed(Exception):
 class WebhookSender:
     """Sends events. Its client is created on first use and closed by `aclose`. Raises ValueError for a bad prefix."""
 
-    def __init__(self, settings: SenderSettings, *, clock_s: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, settings: SenderSettings, *, source: str = "swarmhold:", clock_s: Callable[[], float] = time.time
+    ) -> None:
+        """`source` is the server's URL, which CloudEvents name."""
         self.settings = settings
+        self._source = source
         self._prefixes = [UrlPrefix.parse(prefix) for prefix in settings.allow]
         self._clock_s = clock_s
         self._client = OutboundClient(Timeouts(settings.timeout_s, settings.total_timeout_s))
@@ -62,17 +64,20 @@ class WebhookSender:
         except DispatchFailed as refusal:
             raise InvalidRequest(f"{refusal.reason} (setting webhooks.allow)", "url") from refusal
 
-    async def send(self, url: str, secret: str, webhook_id: str, events: Sequence[Event], names: Names) -> None:
+    def longest_batch(self, row: Webhook) -> int:
+        """Return how many events one delivery may have."""
+        return self.settings.batch if row.format is WebhookFormat.SWARMHOLD else 1
+
+    async def send(self, row: Webhook, secrets: Sequence[str], events: Sequence[Event], names: Names) -> None:
         """POST the events once. Raises DeliveryFailed. After a cancellation it is unknown whether they arrived."""
-        body = encode(
-            {"webhook_id": webhook_id, "events": [event.document(names(event.namespace)) for event in events]}
-        )
+        message = formats.render(row, events, names, source=self._source)
         headers = {
-            "Idempotency-Key": f"{webhook_id}.{events[0].cursor}-{events[-1].cursor}",
-            **sign([secret.encode()], body, at_s=int(self._clock_s())),
+            "Content-Type": message.content_type,
+            "Idempotency-Key": f"{row.id}.{events[0].cursor}-{events[-1].cursor}",
+            **sign([secret.encode() for secret in secrets], message.body, id=message.id, at_s=int(self._clock_s())),
         }
         try:
-            reply = await self._client.post(self._url(url), body, headers, limit=_READ_OF_A_REPLY)
+            reply = await self._client.post(self._url(row.url), message.body, headers, limit=_READ_OF_A_REPLY)
         except InvalidRequest as refusal:
             # The settings changed since the webhook was made.
             raise DeliveryFailed(str(refusal)) from refusal

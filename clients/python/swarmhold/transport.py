@@ -160,7 +160,7 @@ class Transport:
     async def create(
         self,
         path: str,
-        body: WireModel,
+        body: WireModel | None,
         *,
         params: Params | None = None,
         key: str | None = None,

@@ -23,11 +23,13 @@ class WebhookCalls(Calls):
         events: Sequence[str] | None = None,
         after: int | None = None,
         namespace: str | None = None,
+        format: str | None = None,
         idempotency_key: str | None = None,
     ) -> CreatedWebhook:
         """Create a webhook: events of these kinds (None: all) go to `url`, from the cursor `after` or from now on.
 
-        They are the events of one namespace, by default `default`.
+        They are the events of one namespace, by default `default`, in batches or as `format` says (`standard`,
+        `cloudevents`).
 
         This reply is the only one that shows the secret with which deliveries are signed.
 
@@ -35,7 +37,9 @@ class WebhookCalls(Calls):
             ApiProblem: the server's settings (`webhooks.allow`) do not have the URL, or there is no such kind.
         """
         kinds = None if events is None else list(events)
-        body = WebhookRequest(url=url, name=name, **given(events=kinds, after=after, namespace=namespace))
+        body = WebhookRequest(
+            url=url, name=name, **given(events=kinds, after=after, namespace=namespace, format=format)
+        )
         return read(CreatedWebhook, await self._transport.create(_PATH, body, key=idempotency_key))
 
     async def webhooks(self, *, namespace: str | None = None) -> list[Webhook]:
@@ -57,6 +61,11 @@ class WebhookCalls(Calls):
     async def replay_webhook(self, webhook_id: str, *, after: int) -> Webhook:
         """Deliver the events after this cursor again, 0 being the beginning; a paused webhook is resumed."""
         return await self._move(webhook_id, "replay", ReplayRequest(after=after))
+
+    async def rotate_webhook(self, webhook_id: str, *, idempotency_key: str | None = None) -> CreatedWebhook:
+        """Give a webhook a new secret, which this reply alone shows; for a day the one before signs as well."""
+        path = f"{_PATH}/{segment(webhook_id)}/rotate"
+        return read(CreatedWebhook, await self._transport.create(path, None, key=idempotency_key))
 
     async def delete_webhook(self, webhook_id: str) -> None:
         """Delete a webhook. A delivery that is under way may still arrive."""

@@ -377,6 +377,11 @@ async def webhook_resumed(stage: Stage) -> Expected:
 
 
 @decision
+async def webhook_rotated(stage: Stage) -> Expected:
+    return await _webhook(stage, lambda id: stage.swarm.engine.webhooks.rotate(ROOT, id))
+
+
+@decision
 async def webhook_replayed(stage: Stage) -> Expected:
     return await _webhook(stage, lambda id: stage.swarm.engine.webhooks.replay(ROOT, id, 0))
 

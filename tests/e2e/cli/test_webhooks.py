@@ -38,6 +38,11 @@ async def test_a_webhook_is_managed_from_the_shell(start_server: StartServer, ru
         assert (listed["name"], listed["events"], listed["status"]) == ("chat", ["task_created"], "active")
         assert receiver.secret not in json.dumps(listed)
 
+        rotated = (await _command(run, "rotate", listed["id"], *here)).strip()
+        assert rotated.startswith("whsec_")
+        assert rotated != receiver.secret
+        receiver.secret = rotated
+
         assert "is paused" in await _command(run, "pause", listed["id"], *here)
         assert "paused" in await _command(run, "list", *here)
         assert "is active" in await _command(run, "resume", listed["id"], *here)
@@ -74,6 +79,10 @@ async def test_a_program_manages_webhooks(start_server: StartServer) -> None:
             assert (await admin.pause_webhook(made.id)).status is WebhookStatus.PAUSED
             assert (await admin.replay_webhook(made.id, after=0)).status is WebhookStatus.ACTIVE
             await eventually(lambda: len(receiver.events) == 2)
+            receiver.secret = (await admin.rotate_webhook(made.id)).secret
+            assert receiver.secret != made.secret
+            await operator.start_task("a", "c")
+            await eventually(lambda: len(receiver.events) == 3)
             assert [one.id for one in await admin.webhooks()] == [made.id]
             await admin.delete_webhook(made.id)
             with pytest.raises(ApiProblem, match="webhook-not-found"):

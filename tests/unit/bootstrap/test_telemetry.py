@@ -17,7 +17,8 @@ from app.telemetry.rate_limit import BURST
 
 SECRETS = {
     "an API key": "shk_0123456789abcdefghjkmnpqrstvwxyz0123",
-    "a webhook's secret": "whs_" + "0123456789abcdef" * 4,
+    "a webhook's secret": "whsec_" + "0123456789abcde+/" * 2 + "=",
+    "an older webhook's secret": "whs_" + "0123456789abcdef" * 4,
     "a handle": "wh-0123456789abcdefghjkmnpqrs",
     "a token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl-_x",
     "a password": "postgresql://user:hunter2@host/db",

@@ -443,7 +443,7 @@ async def test_webhooks_and_deliveries(ground: Ground) -> None:
             events=ground.feed,
             bus=ground.bus,
             webhook_sender=sender,
-            secret_of=webhooks.secret,
+            secrets_of=webhooks.secrets,
             clock=ground.clock,
             poll_interval_s=1.0,
             node=lambda: "N-1",

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from standardwebhooks import Webhook
 
 from app.domain.errors import DispatchFailed
 from app.domain.json import Json
@@ -108,6 +109,7 @@ async def test_the_request_is_signed_and_says_everything() -> None:
     }
     assert headers["Idempotency-Key"] == f"{TASK}.1"
     verify([SECRET], headers, body)
+    Webhook(SECRET).verify(body, headers)
 
 
 @pytest.mark.parametrize("answer", [reply(202, b"whatever"), reply(204), reply(200), reply(200, {"accepted": True})])

@@ -10,12 +10,14 @@ import pytest
 
 from app.domain.events import Event
 from app.domain.json import Json
+from app.domain.webhooks import Webhook
 from app.spawning.adapters.http import HttpWorkers
 from app.spawning.outbound.client import CallFailed, OutboundClient, Timeouts
 from app.spawning.outbound.settings import HttpWorkerSettings, SenderSettings
 from app.spawning.outbound.webhooks import DeliveryFailed, WebhookSender
 from app.spawning.ports import SpawnFailed
 from tests.support.control import RecordedControl, job
+from tests.support.rows import blank
 
 LIMIT = 1_000
 EVENT = Event(
@@ -136,5 +138,5 @@ async def test_a_webhook_that_drips_fails_its_delivery() -> None:
     async with serving(drip_head) as url, asyncio.timeout(30):
         sender = WebhookSender(SenderSettings(allow=(url,), total_timeout_s=0.2))
         with pytest.raises(DeliveryFailed, match="no whole reply"):
-            await sender.send(url, "whs_secret", "H-1", [EVENT], str)
+            await sender.send(blank(Webhook)._replace(id="H-1", url=url), ["s" * 32], [EVENT], str)
         await sender.aclose()

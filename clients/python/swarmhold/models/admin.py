@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StrictBool, StringConstraints
 
-from swarmhold.models.enums import Role, Verb, WebhookStatus
+from swarmhold.models.enums import Role, Verb, WebhookFormat, WebhookStatus
 from swarmhold.models.instants import Instant, Seconds
 from swarmhold.models.names import Name, NamespaceName, NewName, TaskId
 from swarmhold.models.shapes import Request, Shape, integral, null_as
@@ -98,6 +98,7 @@ class WebhookRequest(Request):
     events: Annotated[list[Name], Field(min_length=1, max_length=100)] | None = None
     after: Cursor | None = None
     namespace: Annotated[NamespaceName, null_as("default")] = "default"
+    format: Annotated[WebhookFormat, null_as(WebhookFormat.SWARMHOLD)] = WebhookFormat.SWARMHOLD
 
 
 class ReplayRequest(Request):
@@ -118,6 +119,7 @@ class Webhook(Shape):
     namespace: str | None = None
     url: str
     events: list[str] | None
+    format: WebhookFormat = WebhookFormat.SWARMHOLD
     status: WebhookStatus
     reason: str | None = None
     cursor: int
@@ -127,11 +129,12 @@ class Webhook(Shape):
     last_error: str | None = None
     delivered: int
     delivered_at: Instant | None = None
+    rotated_at: Instant | None = None
     created_at: Instant
 
 
 class CreatedWebhook(Webhook):
-    """The only reply that shows the secret that signs the deliveries."""
+    """The only reply that shows the secret that signs the deliveries: of a new webhook, or of a rotation."""
 
     secret: str = Field(repr=False)
 

@@ -17,6 +17,7 @@ __all__ = [
     "Role",
     "Status",
     "Verb",
+    "WebhookFormat",
     "WebhookStatus",
 ]
 
@@ -153,6 +154,14 @@ class OperatorKind(StrEnum):
     AUTOMATE = "automate"
     MAIN_AI = "main_ai"
     COMPOSITE = "composite"
+
+
+class WebhookFormat(StrEnum):
+    """The body of a delivery: a batch of events, one event as Standard Webhooks has it, or one CloudEvent."""
+
+    SWARMHOLD = "swarmhold"
+    STANDARD = "standard"
+    CLOUDEVENTS = "cloudevents"
 
 
 class WebhookStatus(StrEnum):
