@@ -28,6 +28,8 @@ COMMANDS = {
     "events": ("app.cli.events:events", "Show the latest events, and with -f those to come."),
     "questions": ("app.cli.questions:questions", "Ask, list, show, answer and withdraw questions."),
     "senior": ("app.cli.senior:senior", "Answer questions as they arrive, until Ctrl-C or :q."),
+    "hook": ("app.cli.hook:hook", "Let Claude Code or Codex ask before it uses a tool, by its hooks."),
+    "resume": ("app.cli.resume:resume", "Start a coding agent again when its question is answered."),
     "loop": ("app.cli.loop:loop", "Pause dispatching, resume it, and show whether it is paused."),
     "sessions": ("app.cli.session_list:sessions", "List the sessions that are attached, newest first."),
     "workers": (

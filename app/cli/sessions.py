@@ -23,6 +23,8 @@ Seat = TypeVar("Seat")
 Session = TypeVar("Session", Operator, Senior, Observer)
 
 TTL = timedelta(hours=12)
+LONG_TTL = timedelta(days=29)
+"""For commands that run on as a service does."""
 HEARTBEAT = timedelta(seconds=120)
 
 
@@ -59,6 +61,15 @@ async def operator_session(endpoint: Endpoint) -> AsyncGenerator[Operator]:
         _attached(server.operator(await _token(server, endpoint, Role.OPERATOR))) as session,
     ):
         yield session
+
+
+@asynccontextmanager
+async def key_session(endpoint: Endpoint) -> AsyncGenerator[Operator]:
+    """Attach a session as operator whose label is the key's own name, and which leaves no events."""
+    async with endpoint.connect() as server:
+        attached = await server.attach(endpoint.key, role=Role.OPERATOR, ttl=LONG_TTL, quiet=True)
+        async with _attached(server.operator(attached.token)) as session:
+            yield session
 
 
 @asynccontextmanager

@@ -12,6 +12,8 @@ class Door(StrEnum):
     REST = "rest"
     WS = "ws"
     MCP = "mcp"
+    HOOK = "hook"
+    """The hook of a coding agent."""
     CLI = "cli"
     ENGINE = "engine"
     """Code of this process: the engine itself, and programs that embed it."""

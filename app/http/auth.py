@@ -41,7 +41,7 @@ def credential_text(scope: Scope) -> str:
 
 def bearer_of(text: str) -> Bearer:
     """Return the token or handle of a text. Raises Unauthenticated for anything else, API keys included."""
-    return Handle(text.lower()) if text[:3].lower() == HANDLE_PREFIX else _token_of(text)
+    return Handle(text.lower()) if is_handle(text) else _token_of(text)
 
 
 @lru_cache(maxsize=4096)
@@ -63,6 +63,11 @@ def bearer(scope: Scope) -> Bearer:
 def is_key(text: str) -> bool:
     """Return whether a text has the form of an API key."""
     return text.startswith(KEY_PREFIX)
+
+
+def is_handle(text: str) -> bool:
+    """Return whether a text has the form of a worker's handle."""
+    return text[:3].lower() == HANDLE_PREFIX
 
 
 def api_key(scope: Scope) -> str:

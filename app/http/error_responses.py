@@ -117,7 +117,7 @@ class ErrorResponses:
 
         What code of this process made is known by the credential's own id. Spends no use: the call will.
         """
-        if access.credential in ("root", "key"):
+        if _takes_key(access, scope):
             return (await self._api_key(access, scope)).id
         caller = await self._context.engine.credentials.whoami(auth.bearer_of(auth.credential_text(scope)))
         return caller.claimed_key_id or caller.key_id or str(caller.jti)
@@ -128,11 +128,18 @@ class ErrorResponses:
         return await (keys.check_root if access.credential == "root" else keys.find)(auth.api_key(scope))
 
     async def _authorize(self, access: RouteAccess, scope: Scope) -> None:
-        if access.credential in ("root", "key"):
+        if _takes_key(access, scope):
             await self._api_key(access, scope)
             return
         credentials, bearer = self._context.engine.credentials, auth.bearer_of(auth.credential_text(scope))
         await (credentials.authorize(bearer, access.verbs) if access.verbs else credentials.whoami(bearer))
+
+
+def _takes_key(access: RouteAccess, scope: Scope) -> bool:
+    """Return whether what was sent has to be an API key."""
+    if access.credential == "key or handle":
+        return not auth.is_handle(auth.credential_text(scope))
+    return access.credential in ("root", "key")
 
 
 def _classified(error: Exception, scope: Scope) -> EngineError | HttpError | None:

@@ -41,6 +41,7 @@ _OPENS: Mapping[str, tuple[str, ...]] = {
     "worker": ("token", "handle"),
     "key": ("key",),
     "root": ("key",),
+    "key or handle": ("key", "handle"),
 }
 _TEXTS = {
     "400": "The request is malformed.",

@@ -131,8 +131,8 @@ def plain_router(prefix: str, tag: str) -> APIRouter:
 
 
 def requires(*verbs: Verb, credential: str = "token", idempotent: bool | str = False, **more: Any) -> Extra:
-    """Declare the credential that a route requires: `token` (session or minted), `worker` (that or a handle), `key`
-    or `root`.
+    """Declare the credential that a route requires: `token` (session or minted), `worker` (that or a handle), `key`,
+    `root`, or `key or handle`.
 
     Any one of `verbs` is sufficient. `idempotent` routes honour the Idempotency-Key header; with "required" they
     refuse requests without one.

@@ -40,6 +40,16 @@ class WebSocketSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HookDoorSettings:
+    """Settings of the door for the hooks of coding agents."""
+
+    enabled: bool = True
+    """Whether `/v1/doors/claude-code/hook` and `/v1/doors/codex/hook` answer."""
+    hold: timedelta = timedelta(seconds=25)
+    """How long a permission request waits where it does not say; that of all doors."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HttpSettings:
     """Settings of the HTTP routes and, in `websockets`, of the WebSockets."""
 
@@ -74,3 +84,5 @@ class HttpSettings:
     websockets: WebSocketSettings = field(default_factory=WebSocketSettings)
     limits: Limits = field(default_factory=Limits)
     """The server's limits; set as a section of their own."""
+    hooks: HookDoorSettings = field(default_factory=HookDoorSettings)
+    """The door of hooks; set in the section of the doors."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from app.http.settings import HookDoorSettings
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class McpSettings:
@@ -23,3 +25,4 @@ class DoorSettings:
     hold: timedelta = timedelta(seconds=25)
     """How long a call of a door waits for an answer or a result where it does not say; 50 seconds at most."""
     mcp: McpSettings = field(default_factory=McpSettings)
+    hooks: HookDoorSettings = field(default_factory=HookDoorSettings)

@@ -12,6 +12,8 @@ DECIDING: dict[tuple[str, str], tuple[str, ...]] = {
     ("POST", f"{OP}/tasks/cancel"): ("tasks_cancelled", "task_cancelled"),
     ("POST", f"{OP}/tasks/retry"): ("tasks_retried",),
     ("POST", f"{OP}/sessions"): ("session_attached",),
+    ("POST", "/v1/doors/claude-code/hook"): ("session_attached", "approval_consumed"),
+    ("POST", "/v1/doors/codex/hook"): ("session_attached", "approval_consumed"),
     ("DELETE", f"{OP}/session"): ("session_detached",),
     ("POST", f"{OP}{TASK}/verdict"): VERDICTS[:2],
     ("PUT", f"{OP}/resources/{{key:path}}"): ("resource_set",),

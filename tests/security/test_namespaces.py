@@ -24,6 +24,8 @@ from tests.support.speaking import speaking
 NEVER = "0" * 26
 BY_KEY = {("POST", f"{OP}/sessions"), ("POST", f"{WORK}/claim")}
 """Routes of API keys, which name the namespace or have one of their own; the tests of keys here call them."""
+BY_KEY_OR_HANDLE = {("POST", "/v1/doors/claude-code/hook"), ("POST", "/v1/doors/codex/hook")}
+"""Routes of doors; what they find is their caller's own."""
 ROLES = [Role.OPERATOR, Role.SENIOR, Role.OBSERVER]
 
 
@@ -146,6 +148,7 @@ def test_every_route_is_walked_or_is_of_keys() -> None:
     }
     open_to_all = {(method, path) for method, path, credential in others if credential is None}
     assert {(method, path) for method, path, credential in others if credential == "key"} == BY_KEY
+    assert {(method, path) for method, path, credential in others if credential == "key or handle"} == BY_KEY_OR_HANDLE
     assert all(path.startswith("/v1/admin/") for _, path, credential in others if credential == "root")
     assert open_to_all == {("GET", "/healthz"), ("GET", "/readyz")}
 

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from starlette.routing import BaseRoute
 
-from app.http.routers import admin, attempts, events, health, operator, selections, senior, tasks, webhooks, worker
+from app.http.routers import (
+    admin,
+    attempts,
+    doors,
+    events,
+    health,
+    operator,
+    selections,
+    senior,
+    tasks,
+    webhooks,
+    worker,
+)
 
 _ROUTERS = (
     selections.router,
@@ -18,6 +30,7 @@ _ROUTERS = (
     senior.router,
     admin.router,
     webhooks.router,
+    doors.router,
     health.router,
 )
 
