@@ -12,6 +12,7 @@ import typer
 
 from app.cli.agents import AGENTS, Agent, agent_of
 from app.cli.credential import AgentUrl, credential
+from app.cli.endpoint import AsJson
 from app.cli.exits import EXIT_MISUSED, CommandFailed
 from app.cli.hook_files import install as install_file
 
@@ -19,7 +20,11 @@ _SPARE_S = 5.0
 """What is left of the timeout for the way there and back when the server holds a request."""
 _LONGEST_EVENT = 8 * 1024 * 1024
 
-hook = typer.Typer(help="Let a coding agent ask before it uses a tool.", rich_markup_mode=None, no_args_is_help=True)
+hook = typer.Typer(
+    help="Let Claude Code or Codex ask before it uses a tool, by its hooks.",
+    rich_markup_mode=None,
+    no_args_is_help=True,
+)
 
 Timeout = Annotated[float, typer.Option("--timeout", help="Seconds until the tool is denied.", min=1, max=172_800)]
 HoldFor = Annotated[
@@ -33,7 +38,10 @@ class _Denied(Exception):
 
 
 def _command(agent: Agent) -> None:
-    def run(url: AgentUrl = "http://127.0.0.1:7777", timeout: Timeout = 55.0, hold: HoldFor = None) -> None:
+    def run(
+        url: AgentUrl = "http://127.0.0.1:7777", timeout: Timeout = 55.0, hold: HoldFor = None, as_json: AsJson = False
+    ) -> None:
+        del as_json  # the reply is JSON anyway
         try:
             sys.stdout.write(_said(agent, url, timeout, hold))
             sys.stdout.flush()
@@ -55,9 +63,11 @@ for _agent in AGENTS.values():
 def install(
     agent: Annotated[str, typer.Argument(help="claude or codex.")],
     project: Annotated[bool, typer.Option("--project", help="For this directory's project alone.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write the hook into the agent's settings file; what stands there stays. Doing it again changes nothing."""
-    print(install_file(agent_of(agent), Path.cwd() if project else None))
+    done = install_file(agent_of(agent), Path.cwd() if project else None)
+    print(json.dumps({"done": done}) if as_json else done)
 
 
 def _said(agent: Agent, url: str, timeout: float, hold: float | None) -> str:

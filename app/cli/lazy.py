@@ -29,7 +29,10 @@ COMMANDS = {
     "questions": ("app.cli.questions:questions", "Ask, list, show, answer and withdraw questions."),
     "senior": ("app.cli.senior:senior", "Answer questions as they arrive, until Ctrl-C or :q."),
     "hook": ("app.cli.hook:hook", "Let Claude Code or Codex ask before it uses a tool, by its hooks."),
-    "resume": ("app.cli.resume:resume", "Start a coding agent again when its question is answered."),
+    "resume": (
+        "app.cli.resume:resume",
+        "Start a command for each answer to a question that an agent asked by its hook, until Ctrl-C.",
+    ),
     "loop": ("app.cli.loop:loop", "Pause dispatching, resume it, and show whether it is paused."),
     "sessions": ("app.cli.session_list:sessions", "List the sessions that are attached, newest first."),
     "workers": (

@@ -16,7 +16,7 @@ import typer
 
 from app.cli.agents import Agent, agent_of
 from app.cli.credential import AgentUrl, credential
-from app.cli.endpoint import Endpoint, run_call
+from app.cli.endpoint import AsJson, Endpoint, run_call
 from app.cli.exits import EXIT_MISUSED, CommandFailed
 from app.cli.output import errors
 from app.cli.sessions import key_session
@@ -38,6 +38,7 @@ def resume(
     url: AgentUrl = "http://127.0.0.1:7777",
     agent: Annotated[str, typer.Option("--agent", help="claude or codex.")] = "claude",
     state: StateFile = None,
+    as_json: AsJson = False,
 ) -> None:
     """Start a command for each answer to a question that an agent asked by its hook, until Ctrl-C.
 
@@ -51,7 +52,7 @@ def resume(
 
     async def call() -> None:
         async with key_session(endpoint) as operator:
-            await _Follower(operator, found, command, Cursor(file)).run()
+            await _Follower(operator, found, command, Cursor(file), as_json=as_json).run()
 
     run_call(call)
 
@@ -103,11 +104,14 @@ class Cursor:
 class _Follower:
     """Starts the command for answers, each session's in their order."""
 
-    def __init__(self, operator: Operator, agent: Agent, command: Sequence[str], cursor: Cursor) -> None:
+    def __init__(
+        self, operator: Operator, agent: Agent, command: Sequence[str], cursor: Cursor, *, as_json: bool
+    ) -> None:
         self._operator = operator
         self._agent = agent
         self._command = command
         self._cursor = cursor
+        self._as_json = as_json
         self._turns: dict[str, asyncio.Lock] = {}
 
     async def run(self) -> None:
@@ -143,6 +147,8 @@ class _Follower:
             except OSError as error:
                 raise CommandFailed(f"{words[0]} cannot be started: {error}.") from error
             status = await program.wait()
-            if status:
+            if self._as_json:
+                print(json.dumps({"session_id": session, "status": status}), flush=True)
+            elif status:
                 errors.print(f"{words[0]} ended with status {status} for session {session}.", soft_wrap=True)
         self._cursor.end(event.cursor)
