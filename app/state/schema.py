@@ -426,8 +426,8 @@ webhooks = sa.Table(
     _namespace(),
     _text("key_id", null=True),
     _text("node", null=True),
-    _text("format"),
-    _int("secret_number"),
+    _text("format", default="swarmhold"),
+    _int("secret_number", default="0"),
     _int("rotated_at", null=True),
     _int("retry_to", null=True),
 )
