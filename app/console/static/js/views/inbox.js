@@ -14,7 +14,7 @@ import { draftedKeys } from "../state/drafts.js";
 import { useKeys } from "../state/keys.js";
 import { standing } from "../state/live.js";
 import { loaded, open, questionOf, sync } from "../state/questions.js";
-import { addressOf, go } from "../state/route.js";
+import { addressOf, go, route } from "../state/route.js";
 import { may } from "../state/session.js";
 import { snoozed } from "../state/snoozed.js";
 import { wordsOf } from "../text/literal.js";
@@ -85,8 +85,9 @@ function Desk({ id }) {
     "/": () => document.getElementById("wanted").focus(),
     Escape: (event) => (event.target.id === "wanted" ? event.target.blur() : false),
   });
-  /** After an answer: select the next question of the list. */
+  /** After an answer: select the next question of the list, unless another one was opened meanwhile. */
   const onDone = (key) => {
+    if (route.value.id !== key) return;
     const place = Math.max(0, shown.findIndex((question) => question.key === key));
     const rest = shown.filter((question) => question.key !== key && question.status === "open");
     go("inbox", rest[Math.min(place, rest.length - 1)]?.key ?? "", { quietly: true });
