@@ -32,18 +32,18 @@ export function Filters() {
 
 const local = (text) => (text ? text.slice(0, 16) : "");
 
-/** The search, sent when typing pauses. */
+/** The search, sent when typing pauses or the field is left. */
 function Search() {
   const { q } = filters.value;
   const [text, setText] = useState(q);
   useEffect(() => setText(q), [q]);
+  const send = () => text.trim() !== filters.value.q && setFilters({ q: text.trim() });
   useEffect(() => {
-    if (text.trim() === q) return undefined;
-    const timer = setTimeout(() => setFilters({ q: text.trim() }), TYPING_MS);
+    const timer = setTimeout(send, TYPING_MS);
     return () => clearTimeout(timer);
   }, [text]);
   return html`<label class="search"><span class="unseen">Search</span><${Icon} name="search" /><input id="search" type="search" maxlength="200" spellcheck=${false} value=${text}
-    placeholder="Search directive, result, agent, labels, or an id" onInput=${(event) => setText(event.target.value)} /></label>`;
+    placeholder="Search directive, result, agent, labels, or an id" onInput=${(event) => setText(event.target.value)} onBlur=${send} /></label>`;
 }
 
 /** A field whose text becomes a chip with Enter. */
