@@ -336,3 +336,20 @@ def test_what_silence_does_is_said_in_words(console: Console, swarm: Swarm) -> N
     header = console.page.locator(".question header")
     expect(header).to_contain_text("addressed to desk")
     expect(header).to_contain_text(re.compile(r"Nobody answers until .+: it goes to cto\. That is the asker’s choice"))
+
+
+def test_what_is_opened_wins_over_what_is_selected_by_itself(console: Console, swarm: Swarm) -> None:
+    """The first question is selected where none is named, but never in the place of one that was opened just now."""
+    swarm.ask("Selected by itself?", choices=["yes"])
+    opened = swarm.ask("Opened?", choices=["yes"])
+    console.go("inbox", opened["key"])
+    expect(console.page.get_by_role("heading", level=1)).to_have_text(re.compile("."))
+    both = """(opened) => {
+        addEventListener("hashchange", () => requestAnimationFrame(() => { location.hash = opened }), { once: true });
+        location.hash = "#/inbox";
+    }"""
+    for _ in range(20):
+        console.page.evaluate(both, f"#/inbox/{opened['key']}")
+        expect(console.page.locator(".asked")).to_have_text("Opened?")
+        console.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
+        assert console.page.url.endswith(opened["key"])

@@ -24,11 +24,15 @@ function decoded(text) {
 /** The address of a page, or of one thing on it. */
 export const addressOf = (page, id = "", query = "") => `#/${page}${id ? `/${encodeURIComponent(id)}` : ""}${query ? `?${query}` : ""}`;
 
-/** Navigates to a page; `quietly` adds no history entry. */
+/**
+ * Navigates to a page; `quietly` adds no history entry, and gives way to an address that was opened a moment ago, whose
+ * event has not arrived yet.
+ */
 export function go(page, id = "", { quietly = false, query = "" } = {}) {
   const address = addressOf(page, id, query);
   if (quietly) {
+    if (location.hash !== hash.peek()) return;
     history.replaceState(null, "", address);
-    hash.value = address;
+    hash.value = location.hash;
   } else location.hash = address;
 }

@@ -44,7 +44,7 @@ function Desk({ id }) {
   const look = (index) => shown[index] && go("inbox", shown[index].key, { quietly: Boolean(id) });
   useEffect(() => {
     // On a wide screen the first question is selected by default.
-    if (!id && shown.length && isWide()) go("inbox", shown[0].key, { quietly: true });
+    if (!id && !route.peek().id && shown.length && isWide()) go("inbox", shown[0].key, { quietly: true });
   }, [id, loaded.value, shown.length > 0]);
   useEffect(() => {
     // What was opened from elsewhere is in the list: a filter that hides it ends.
@@ -87,7 +87,7 @@ function Desk({ id }) {
   });
   /** After an answer: select the next question of the list, unless another one was opened meanwhile. */
   const onDone = (key) => {
-    if (route.value.id !== key) return;
+    if (route.peek().id !== key) return;
     const place = Math.max(0, shown.findIndex((question) => question.key === key));
     const rest = shown.filter((question) => question.key !== key && question.status === "open");
     go("inbox", rest[Math.min(place, rest.length - 1)]?.key ?? "", { quietly: true });
