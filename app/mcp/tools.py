@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.domain.access import Role
+from app.domain.actions import Decision
 from app.mcp.calls import Api, Value, refused, segment
 from app.mcp.clients import Client
 
@@ -42,7 +43,18 @@ _RUN: Value = {
     "required": ["open", "task_id", "status", "attempt"],
 }
 _OPEN = ("pending", "running", "suspended")
-_QUESTION = ("question", "choices", "answer_schema", "bridge_id", "deadline", "on_deadline", "default")
+_QUESTION = (
+    "question",
+    "choices",
+    "answer_schema",
+    "action",
+    "allowed",
+    "bridge_id",
+    "deadline",
+    "on_deadline",
+    "default",
+)
+_DECISIONS = [decision.value for decision in Decision]
 
 READS = frozenset({"read_only"})
 AGAIN = frozenset({"idempotent"})
@@ -233,6 +245,18 @@ TOOLS: tuple[Tool, ...] = (
             "question": {"description": "What to decide, as text or JSON."},
             "choices": {"type": "array", "minItems": 1},
             "answer_schema": {"type": "object", "description": "The JSON Schema of the answer."},
+            "action": {
+                "type": "object",
+                "properties": {"name": ID, "arguments": OBJECT, "server": ID},
+                "required": ["name", "arguments"],
+                "description": "What to decide on. The answer is a decision, unless choices or a schema are given.",
+            },
+            "allowed": {
+                "type": "array",
+                "items": {"enum": _DECISIONS},
+                "minItems": 1,
+                "description": "Decisions that may be taken on the action; without it approve and reject.",
+            },
             "bridge_id": ID,
             "deadline": {"type": "string", "format": "date-time"},
             "on_deadline": TEXT,

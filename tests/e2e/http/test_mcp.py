@@ -102,6 +102,24 @@ async def test_a_question_outlives_its_connection_and_is_asked_once(node: Node, 
     assert row["answered_through"]["door"] == "mcp"
 
 
+async def test_an_action_is_decided_on(node: Node) -> None:
+    """The senior sees the action and decides as the asker allows, and in no other way."""
+    action = {"name": "deploy", "arguments": {"to": "production"}}
+    asked = {"question": "Deploy?", "action": action, "allowed": ["approve", "edit"], "hold": 0}
+    edited = {"decision": "edit", "edited_action": {"name": "deploy", "arguments": {"to": "staging"}}}
+    async with (
+        connected(node, await node.key("asker", Role.OPERATOR)) as client,
+        connected(node, await node.key("senior", Role.SENIOR)) as senior,
+    ):
+        key = value(await client.call_tool("ask_human", asked))["key"]
+        [shown] = value(await senior.call_tool("list_questions", {"status": "open"}))["items"]
+        assert (shown["action"], shown["allowed"]) == (action, ["approve", "edit"])
+        rejected = await senior.call_tool("answer_question", {"key": key, "value": {"decision": "reject"}})
+        assert problem(rejected) == "answer-invalid"
+        value(await senior.call_tool("answer_question", {"key": key, "value": edited}))
+        assert value(await client.call_tool("get_answer", {"key": key}))["answer"] == edited
+
+
 @pytest.mark.parametrize("mode", MODES)
 async def test_a_task_is_worked_on_from_start_to_result(node: Node, mode: str) -> None:
     """Started once, done by a worker's tools, read by the one who started it; others are cancelled."""
@@ -190,6 +208,9 @@ async def test_arguments_that_break_the_schema_change_nothing(node: Node) -> Non
             ("ask_human", {"question": "?", "hold": 51}),
             ("ask_human", {"question": "?", "answer": "yes"}),
             ("ask_human", {"question": "?", "choices": []}),
+            ("ask_human", {"question": "?", "allowed": ["approve"]}),
+            ("ask_human", {"question": "?", "action": {"name": "rm", "arguments": {}}, "allowed": ["maybe"]}),
+            ("ask_human", {"question": "?", "action": {"name": "rm"}}),
             ("start_task", {"agent": "a", "directive": "x", "queue": "q", "spawner": {"kind": "external"}}),
             ("get_task", {"task_id": "../questions"}),
         ):
