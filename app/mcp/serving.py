@@ -101,7 +101,8 @@ class McpServer:
             self._requests.labels("mcp", "tools/call", str(failed.problem.get("code"))).inc()
             return types.CallToolResult(content=[_text(failed.problem)], is_error=True)
         self._requests.labels("mcp", "tools/call", "ok").inc()
-        return types.CallToolResult(content=[_text(value)], structured_content=value)
+        structured = None if tool.gives is None else value
+        return types.CallToolResult(content=[_text(value)], structured_content=structured)
 
     async def _run(self, tool: Tool, api: Api, arguments: Value) -> Value:
         if tool.holds:

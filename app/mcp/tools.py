@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from app.domain.access import Role
 from app.domain.actions import Decision
+from app.mcp.approving import approve
 from app.mcp.calls import Api, Value, refused, segment
 from app.mcp.clients import Client
 
@@ -62,14 +63,17 @@ AGAIN = frozenset({"idempotent"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
-    """One tool. `roles` are those that may use it, the preferred one first; `holds` may wait for long."""
+    """One tool. `roles` are those that may use it, the preferred one first; `holds` may wait for long.
+
+    `gives` is the schema of what it returns, None where that is text alone.
+    """
 
     name: str
     text: str
     roles: Sequence[Role]
     takes: Mapping[str, Value]
     needs: Sequence[str] = ()
-    gives: Value = field(default_factory=lambda: OBJECT)
+    gives: Value | None = field(default_factory=lambda: OBJECT)
     hints: frozenset[str] = frozenset()
     run: Run
     answers: bool = False
@@ -291,6 +295,16 @@ TOOLS: tuple[Tool, ...] = (
         gives=_ANSWER,
         hints=AGAIN,
         run=_withdraw,
+    ),
+    Tool(
+        name="approve",
+        text="Ask a person whether a tool may be used, for --permission-prompt-tool. An approval lets it run once.",
+        roles=_ASKERS,
+        takes={"tool_name": ID, "input": OBJECT, "tool_use_id": ID},
+        needs=("tool_name", "input"),
+        gives=None,
+        run=approve,
+        holds=True,
     ),
     Tool(
         name="start_task",

@@ -103,6 +103,7 @@ async def served(
     engine: Engine | None = None,
     cfg: EngineCfg | None = None,
     store_url: str = ":memory:",
+    doors: DoorSettings | None = None,
     protocols: Sequence[str] = ("httptools", "websockets-sansio"),
 ) -> AsyncIterator[Node]:
     """Serve an engine (a new one over the store at `store_url` unless given) on a free port of 127.0.0.1."""
@@ -111,7 +112,7 @@ async def served(
     engine = engine or Engine(default_parts(cfg, store_url=store_url))
     async with engine:
         await engine.keys.ensure_root(ROOT_KEY)
-        application = create_app(engine, settings, more=[*Sockets().routes(), *mcp_routes(DoorSettings())])
+        application = create_app(engine, settings, more=[*Sockets().routes(), *mcp_routes(doors or DoorSettings())])
         http, ws = protocols
         config = uvicorn.Config(
             application,

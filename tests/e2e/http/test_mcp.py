@@ -1,9 +1,11 @@
 """The MCP door with the official client, by discovery and by handshake, over a real socket."""
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import httpx2
@@ -15,13 +17,16 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import CallToolResult, TextContent
 
 from app.domain.access import Role
+from app.mcp.settings import DoorSettings
 from tests.support.serving import Node, served
+from tests.support.waiting import eventually
 
 MODES = ["auto", "legacy"]
 OPERATOR_TOOLS = [
     "ask_human",
     "get_answer",
     "withdraw_question",
+    "approve",
     "start_task",
     "get_task",
     "why",
@@ -120,6 +125,76 @@ async def test_an_action_is_decided_on(node: Node) -> None:
         assert value(await client.call_tool("get_answer", {"key": key}))["answer"] == edited
 
 
+USE = {"tool_name": "Bash", "input": {"command": "make release"}}
+
+
+def said(result: CallToolResult) -> tuple[str, Any]:
+    """What the permission prompt was told: its text alone, with the input to run or the reason."""
+    [text] = result.content
+    assert isinstance(text, TextContent)
+    assert (result.is_error, result.structured_content) == (False, None), text.text
+    reply = orjson.loads(text.text)
+    assert reply.keys() == {"behavior", "updatedInput" if reply["behavior"] == "allow" else "message"}
+    return reply["behavior"], reply.get("updatedInput", reply.get("message"))
+
+
+async def test_an_approval_of_the_permission_prompt_lets_a_tool_run_once() -> None:
+    """It denies while nobody has decided; asked again with the same id, one of many calls may run the tool."""
+    async with served(doors=DoorSettings(hold=timedelta(0))) as node:
+        senior = await node.operator(Role.SENIOR)
+        _, worker = await node.worker(await node.operator())
+        handle = worker.headers["Authorization"].removeprefix("Bearer ")
+        for credential in (await node.key("agent", Role.OPERATOR), handle):
+            use = {**USE, "tool_use_id": "toolu_1"}
+            async with connected(node, credential) as client:
+                behavior, message = said(await client.call_tool("approve", use))
+                [question] = (await senior.get("/v1/senior/questions", params={"status": "open"})).json()["items"]
+                assert question["action"] == {"name": "Bash", "arguments": USE["input"]}
+                assert behavior == "deny"
+                assert question["key"] in message
+                assert "tool_use_id" in message
+                other = said(await client.call_tool("approve", {**use, "input": {"command": "rm"}}))
+                assert other[0] == "deny"
+                path = f"/v1/senior/questions/{question['key']}/answer"
+                assert (await senior.post(path, json={"value": {"decision": "approve"}})).status_code == 200
+                calls = [client.call_tool("approve", use) for _ in range(4)]
+                replies = [said(reply) for reply in await asyncio.gather(*calls)]
+                assert replies.count(("allow", USE["input"])) == 1
+                denied = [message for behavior, message in replies if behavior == "deny"]
+                assert len(denied) == 3
+                assert all("may have run" in message for message in denied)
+
+
+async def test_what_a_senior_decides_is_what_the_permission_prompt_is_told(node: Node) -> None:
+    """A held call ends with the decision: another input, never another tool, or the senior's words."""
+    senior = await node.operator(Role.SENIOR)
+    inbox = "/v1/senior/questions"
+    edit = {"command": "make check", "timeout": 2**53}
+    async with connected(node, await node.key("agent", Role.OPERATOR)) as client:
+        for answer, expected in (
+            ({"decision": "approve"}, ("allow", USE["input"])),
+            ({"decision": "edit", "edited_action": {"name": "Bash", "arguments": edit}}, ("allow", edit)),
+            ({"decision": "reject", "message": "not on Fridays"}, ("deny", "not on Fridays")),
+            ({"decision": "edit", "edited_action": {"name": "Write", "arguments": {}}}, ("deny", "another tool")),
+            (None, ("deny", "withdrawn: enough")),
+        ):
+            held = asyncio.create_task(client.call_tool("approve", USE))
+
+            async def opened() -> list[Any]:
+                return (await senior.get(inbox, params={"status": "open"})).json()["items"]
+
+            [question] = await eventually(opened, awaited="the question")
+            if answer is None:
+                value(await client.call_tool("withdraw_question", {"key": question["key"], "reason": "enough"}))
+            else:
+                await senior.post(f"{inbox}/{question['key']}/answer", json={"value": answer})
+            behavior, reply = said(await held)
+            assert behavior == expected[0], reply
+            assert reply == expected[1] if behavior == "allow" else str(expected[1]) in reply
+        unfit = said(await client.call_tool("approve", {**USE, "input": {"n": 2**53 + 1}}))
+        assert unfit[0] == "deny"
+
+
 @pytest.mark.parametrize("mode", MODES)
 async def test_a_task_is_worked_on_from_start_to_result(node: Node, mode: str) -> None:
     """Started once, done by a worker's tools, read by the one who started it; others are cancelled."""
@@ -211,6 +286,9 @@ async def test_arguments_that_break_the_schema_change_nothing(node: Node) -> Non
             ("ask_human", {"question": "?", "allowed": ["approve"]}),
             ("ask_human", {"question": "?", "action": {"name": "rm", "arguments": {}}, "allowed": ["maybe"]}),
             ("ask_human", {"question": "?", "action": {"name": "rm"}}),
+            ("approve", {"tool_name": "Bash", "input": "make"}),
+            ("approve", {"tool_name": 1, "input": {}}),
+            ("approve", {"tool_name": "Bash", "input": {}, "tool_use_id": ""}),
             ("start_task", {"agent": "a", "directive": "x", "queue": "q", "spawner": {"kind": "external"}}),
             ("get_task", {"task_id": "../questions"}),
         ):
