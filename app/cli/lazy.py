@@ -29,6 +29,7 @@ COMMANDS = {
     "questions": ("app.cli.questions:questions", "Ask, list, show, answer and withdraw questions."),
     "senior": ("app.cli.senior:senior", "Answer questions as they arrive, until Ctrl-C or :q."),
     "hook": ("app.cli.hook:hook", "Let Claude Code or Codex ask before it uses a tool, by its hooks."),
+    "mcp": ("app.cli.mcp:mcp", "Serve MCP on standard input and output, for clients that start a program."),
     "resume": (
         "app.cli.resume:resume",
         "Start a command for each answer to a question that an agent asked by its hook, until Ctrl-C.",

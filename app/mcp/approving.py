@@ -34,7 +34,7 @@ async def approve(api: Api, arguments: Value) -> Value:
     try:
         question = await _asked(replace(api, once=use), arguments)
         if question["status"] == "open":
-            return _deny(_OPEN.format(key=question["key"]) + (_ANEW if use is None else _AGAIN))
+            return _deny(_OPEN.format(key=question["key"]) + (_AGAIN if "tool_use_id" in arguments else _ANEW))
         return await _settled(api, arguments, question)
     except CallFailed as failed:
         return _deny(str(failed.problem.get("detail") or failed.problem.get("title")))
