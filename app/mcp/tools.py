@@ -194,7 +194,7 @@ async def _assignment(api: Api, arguments: Value) -> Value:
 
 
 async def _progress(api: Api, arguments: Value) -> Value:
-    await api.post("/v1/worker/output", {"type": "progress", **arguments})
+    await api.post("/v1/worker/output", {"type": "progress", **arguments}, once=True)
     pulse = await api.post("/v1/worker/heartbeat")
     return {"accepted": True, "cancelled": pulse["cancelled"]}
 
