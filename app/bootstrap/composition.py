@@ -93,6 +93,7 @@ def http_settings(settings: Settings, base_url: str, identity: bytes) -> HttpSet
         longest_hold=longest_hold,
         limits=settings.limits,
         hooks=replace(settings.doors.hooks, hold=settings.doors.hold),
+        links=settings.doors.link,
         allowed_hosts=names_of(settings.host, settings.public_url, settings.http.allowed_hosts, loopback=loopback),
     )
 

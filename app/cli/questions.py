@@ -1,4 +1,4 @@
-"""`swarmhold questions`: ask, list, show, answer and withdraw questions, one command each."""
+"""`swarmhold questions`: ask, list, show, answer and withdraw questions, and links to them, one command each."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from rich.text import Text
 from app.cli.answer_fields import InvalidAnswer, decoded, fields_of
 from app.cli.endpoint import AsJson, Endpoint, calls_server, run_call
 from app.cli.exits import EXIT_MISUSED, CommandFailed
+from app.cli.instants import duration
 from app.cli.labels import labels_of
 from app.cli.output import add_row, console, document, inert, print_json, short, table, to_seconds
 from app.cli.sessions import call_in, operator_session, senior_session
 from swarmhold.models.enums import QuestionStatus
+from swarmhold.models.links import AnswerLink
 from swarmhold.models.questions import Question
 from swarmhold.operator import Operator
 from swarmhold.senior import Senior
@@ -166,6 +168,52 @@ def withdraw(
         print_json(found.as_json())
     else:
         console.print(Text(f"{found.key} is {found.status}"), soft_wrap=True)
+
+
+@questions.command()
+@calls_server()
+def link(
+    endpoint: Endpoint,
+    question: QuestionKey,
+    person: Annotated[str, typer.Option("--person", help="Who is to answer: the name or id of a person's key.")],
+    ttl: Annotated[str, typer.Option("--ttl", help="How long it may be used, as 30m or 2d; 7 days at most.")] = "1d",
+    allow: Annotated[
+        list[str] | None, typer.Option("--allow", help="The only answers that it takes, as `answer` does; repeat it.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a link by which a person answers the question without signing in. Its URL is shown only this once.
+
+    The holder of the URL answers as the person: send it to nobody else. It is used up by the answer.
+    """
+    life = duration(ttl)
+
+    async def call(senior: Senior) -> AnswerLink:
+        asked = await senior.question(question)
+        some = None if allow is None else [_answer_of(asked, line) for line in allow]
+        return await senior.make_link(question, person, ttl=life, allow=some)
+
+    made = call_in(senior_session(endpoint), call)
+    if as_json:
+        print_json(made.as_json())
+    else:
+        print(f"{made.id}  until {to_seconds(made.as_json()['expires_at'])}\n{made.url}")
+
+
+@questions.command()
+@calls_server()
+def unlink(
+    endpoint: Endpoint,
+    question: QuestionKey,
+    link: Annotated[str, typer.Argument(help="The link's id, L-…; `link` printed it.")],
+    as_json: AsJson = False,
+) -> None:
+    """Revoke a link to a question."""
+    call_in(senior_session(endpoint), lambda senior: senior.revoke_link(question, link))
+    if as_json:
+        print_json({"id": link, "revoked": True})
+    else:
+        console.print(f"{link} is revoked", soft_wrap=True)
 
 
 def _answer_of(asked: Question, line: str) -> Any:

@@ -14,6 +14,8 @@ class Door(StrEnum):
     MCP = "mcp"
     HOOK = "hook"
     """The hook of a coding agent."""
+    LINK = "link"
+    """An answer link: its holder is taken for the person that it was made for."""
     CLI = "cli"
     ENGINE = "engine"
     """Code of this process: the engine itself, and programs that embed it."""

@@ -43,7 +43,7 @@ _OUTER = bytes(byte ^ 0x5C for byte in range(256))
 """What HMAC (RFC 2104) makes of each byte of the key at the beginning of its two hashes."""
 
 
-def _check_character(body: str) -> str:
+def check_character(body: str) -> str:
     """Return the Luhn mod 32 check character, which detects every wrong letter and nearly all transpositions."""
     letters = body.encode()[::-1]
     total = sum(letters[::2].translate(_DOUBLED)) + sum(letters[1::2].translate(_PLAIN))
@@ -73,7 +73,7 @@ class HandleMint:
         body = self._random(self._length - 1).translate(LETTERS).decode()
         if self._length >= DEFAULT_LENGTH:
             body = encode_base32(now, _TIME_LENGTH) + body
-        return PREFIX + body + _check_character(body)
+        return PREFIX + body + check_character(body)
 
     def digest(self, handle: str) -> str:
         """Return the digest under which the handle is stored. Raises HandleMistyped if the text is not a handle."""
@@ -83,7 +83,7 @@ class HandleMint:
             not text.startswith(PREFIX)
             or not MIN_LENGTH <= len(text) - len(PREFIX) <= _TIME_LENGTH + LONGEST
             or _SHAPE.fullmatch(text, len(PREFIX)) is None
-            or _check_character(body) != text[-1]
+            or check_character(body) != text[-1]
         ):
             raise HandleMistyped
         return self.timed_digest(text)

@@ -16,7 +16,7 @@ class Limits:
     """The limits of one server, the section `limits` of its settings; units are in the names."""
 
     worker_body_bytes: int = _MIB
-    """Largest body of a worker's call (413)."""
+    """Largest body of a call of a worker, or by an answer link (413)."""
     body_bytes: int = 8 * _MIB
     """Largest body of any other call (413)."""
     frame_bytes: int = _MIB
@@ -47,6 +47,8 @@ class Limits:
     """All late results together that are kept of an attempt; the conflict says `kept: false` of any more."""
     open_questions: int = 32
     """Questions of a task that are open at a time (429)."""
+    answer_links: int = 100
+    """Answer links of a question that are valid at a time (429)."""
     children: int = 1000
     """Children of a task that are pending, running or suspended at a time (429)."""
     descendants: int = 10_000

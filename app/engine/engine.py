@@ -37,6 +37,7 @@ from app.engine.feed import EventStream, Feed
 from app.engine.gaps import GapMonitor
 from app.engine.indexing import Indexing
 from app.engine.large_reads import LargeReads
+from app.engine.links import AnswerLinks
 from app.engine.listening import Listeners
 from app.engine.namespaces import Namespaces
 from app.engine.nodes import Nodes
@@ -77,7 +78,7 @@ class Engine:
     """
 
     def __init__(self, parts: Parts) -> None:
-        cfg, bus, mint, signer = parts.cfg, parts.bus, parts.mint, parts.signer
+        cfg, bus, mint, signer, clock = parts.cfg, parts.bus, parts.mint, parts.signer, parts.clock
         self.parts = parts
         self._loops: set[asyncio.Task[None]] = set()
         self._running = False
@@ -90,17 +91,15 @@ class Engine:
         self.transactions = transactions = Transactions(
             store=store, bus=bus, feed=self.feed, signer=signer, mint=mint, gate=parts.gate, cfg=cfg
         )
-        self.nodes = nodes = Nodes(transactions, store=store, bus=bus, clock=parts.clock, cfg=cfg)
+        self.nodes = nodes = Nodes(transactions, store=store, bus=bus, clock=clock, cfg=cfg)
         self.gaps = GapMonitor(transactions, store=store, peers=nodes, clocks=parts.machine_clocks)
         nodes.recorded_for_ms = lambda: self.gaps.recorded_for_ms
         self.registrations = Registrations(transactions, registries=parts.registries, bus=bus, node=nodes.current)
         self.batches = batches = Batches(transactions)
         large = LargeReads(transactions)
         self.keys = keys = ApiKeys(transactions, batches=batches, mint=mint, gate=parts.gate)
-        self.credentials = Credentials(
-            transactions, batches=batches, signer=signer, bus=bus, clock=parts.clock, cfg=cfg
-        )
-        self.refusals = Refusals(transactions, clock=parts.clock)
+        self.credentials = Credentials(transactions, batches=batches, signer=signer, bus=bus, clock=clock, cfg=cfg)
+        self.refusals = Refusals(transactions, clock=clock)
         self.namespaces = Namespaces(transactions)
         self.sessions = Sessions(
             transactions,
@@ -114,10 +113,11 @@ class Engine:
         )
         self.tasks = Tasks(transactions, batches=batches, large=large, nodes=self.nodes.membership, cfg=cfg)
         self.attempts = Attempts(transactions, cfg)
-        self.listeners = listeners = Listeners(transactions, clock=parts.clock, node=nodes.current)
+        self.listeners = listeners = Listeners(transactions, clock=clock, node=nodes.current)
         self.workers = Workers(transactions, keys=keys, mint=mint, layers=layers, listeners=listeners, cfg=cfg)
         self.resources = Resources(transactions, large)
         self.questions = Questions(transactions, layers=layers, cfg=cfg)
+        self.links = AnswerLinks(transactions, layers=layers, mint=mint, cfg=cfg)
         self.switch = DispatchSwitch(transactions, keys=keys)
         self.reports = Reports(
             transactions, registries=parts.registries, catalog=catalog, layers=layers, listeners=self.listeners
@@ -130,9 +130,9 @@ class Engine:
         )
         self.dispatcher = Dispatcher(runner_parts, catalog=catalog, bus=bus, node=nodes.current)
         self.selections = Selections(transactions, dispatcher=self.dispatcher, cfg=cfg)
-        self.indexing = Indexing(transactions, bus=bus, clock=parts.clock, poll_interval_s=cfg.poll_interval_ms / 1000)
+        self.indexing = Indexing(transactions, bus=bus, clock=clock, poll_interval_s=cfg.poll_interval_ms / 1000)
         self.recovery = Recovery(transactions, dispatcher=self.dispatcher, nodes=nodes, bus=bus, cfg=cfg)
-        self.timers = Timers(transactions, gaps=self.gaps, dispatcher=self.dispatcher, layers=layers, clock=parts.clock)
+        self.timers = Timers(transactions, gaps=self.gaps, dispatcher=self.dispatcher, layers=layers, clock=clock)
 
     @classmethod
     def new(cls, cfg: EngineCfg | None = None) -> Engine:

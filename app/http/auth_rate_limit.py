@@ -26,8 +26,8 @@ MAX_SOURCES = 10_000
 MAX_FINGERPRINTS = 256
 REPEAT_WEIGHT = 0.2
 
-_COUNTED = frozenset({"unauthenticated", "bad-signature", "token-not-found"})
-"""Codes of credentials that were never valid."""
+_COUNTED = frozenset({"unauthenticated", "bad-signature", "token-not-found", "link-not-found"})
+"""Codes of credentials that were never valid, and of links, dead ones included."""
 
 
 @dataclass(slots=True)

@@ -33,6 +33,8 @@ _SHORT_TYPE = 128
 JSON_TYPE = "application/json"
 WORKERS = "/v1/worker/"
 """Path of the calls that workers make."""
+LINKS = "/v1/links/"
+"""Path of the calls of those who have a link alone, which is in the body."""
 
 _ENUM_MEMBER = re.compile(r"<\w+\.\w+: ('[^']*')>")
 """The repr of an enumeration's member."""
@@ -52,7 +54,7 @@ class SizeLimit(NamedTuple):
 
 def size_limit(scope: Scope, limits: Limits) -> SizeLimit:
     """Return the limit of this request's body."""
-    if scope["path"].startswith(WORKERS):
+    if scope["path"].startswith((WORKERS, LINKS)):
         return SizeLimit("worker_body", limits.worker_body_bytes)
     return SizeLimit("body", limits.body_bytes)
 

@@ -134,7 +134,7 @@ def _operations(described: Mapping[str, Any]) -> Iterator[Operation]:
 def _complete(operation: Operation, limits: Mapping[str, Mapping[str, Any]]) -> None:
     responses: dict[str, Any] = operation["responses"]
     responses.pop("422", None)
-    statuses: set[str] = set(_ALWAYS)
+    statuses: set[str] = {*_ALWAYS, *(status for status in responses if status in _TEXTS)}
     if (credential := operation.get(CREDENTIAL)) is not None:
         operation["security"] = [{scheme: []} for scheme in _OPENS[credential]]
         statuses.update(_AUTHENTICATED)

@@ -23,7 +23,7 @@ from app.http.queries import pairs_of
 from app.http.routes import parameter
 from app.http.settings import HttpSettings
 from swarmhold.models.instants import from_rfc3339
-from swarmhold.models.names import Name, NamespaceName, QuestionKey, SessionId, TaskId
+from swarmhold.models.names import LinkId, Name, NamespaceName, QuestionKey, SessionId, TaskId
 
 _NUMBER = re.compile(r"[0-9][0-9.eE+-]{0,30}", re.ASCII)
 _WHOLE = re.compile(r"[0-9]{1,18}", re.ASCII)
@@ -77,6 +77,7 @@ _DECIMAL = BeforeValidator(_decimal)
 
 TaskPath = Annotated[TaskId, Path(description="A task's id.")]
 QuestionPath = Annotated[QuestionKey, Path(description="A question's key.")]
+LinkPath = Annotated[LinkId, Path(description="A link's id.")]
 SessionPath = Annotated[SessionId, Path(description="A session's id.")]
 NamePath = Annotated[Name, Path(description="A name.")]
 NewNamePath = Annotated[

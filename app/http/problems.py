@@ -48,6 +48,7 @@ STATUS: Mapping[str, tuple[int, str]] = {
     "key-not-found": (404, "No such key"),
     "webhook-not-found": (404, "No such webhook"),
     "id-not-found": (404, "No such id"),
+    "link-not-found": (404, "No such link"),
     "method-not-allowed": (405, "Method not allowed"),
     "request-too-slow": (408, "Request too slow"),
     "invalid-transition": (409, "Not possible in this state"),

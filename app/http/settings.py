@@ -50,6 +50,14 @@ class HookDoorSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LinkDoorSettings:
+    """Settings of answer links."""
+
+    enabled: bool = True
+    """Whether answer links are made, shown at `/a` and taken."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HttpSettings:
     """Settings of the HTTP routes and, in `websockets`, of the WebSockets."""
 
@@ -86,3 +94,5 @@ class HttpSettings:
     """The server's limits; set as a section of their own."""
     hooks: HookDoorSettings = field(default_factory=HookDoorSettings)
     """The door of hooks; set in the section of the doors."""
+    links: LinkDoorSettings = field(default_factory=LinkDoorSettings)
+    """Answer links; set in the section of the doors."""

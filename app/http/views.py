@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 import orjson
 
 from app.domain.actions import DAY_MS, Approval
+from app.domain.answer_links import AnswerLink
 from app.domain.attempts import Attempt, Dispatched, DispatchOutcome, WorkerPayload
 from app.domain.choices import shown_choices
 from app.domain.clock import system_clock
@@ -25,6 +26,7 @@ from app.domain.tasks import TaskState
 from app.domain.tokens import ApiKey
 from app.domain.webhooks import Webhook
 from app.engine.credentials import Inspection, Minted
+from app.engine.ops.links import Opened
 from app.engine.ops.loop import LoopState, Switches
 from app.engine.ops.namespaces import NamespaceSummary
 from app.engine.ops.outputs import LongOutput
@@ -245,6 +247,35 @@ def consumption(row: Question, approval: Approval) -> View:
         "decision": approval.decision,
         "action": approval.action.fragment,
         "action_digest": approval.digest,
+    }
+
+
+def answer_link(row: AnswerLink, url: str) -> View:
+    """Render a link that was made, with the URL that is shown this once."""
+    return {"id": row.id, "url": url, "expires_at": at(row.expires_at)}
+
+
+def opened_link(found: Opened, base_url: str) -> View:
+    """Render what a link shows of its question."""
+    row = found.question
+    return {
+        "key": row.key,
+        "agent": row.agent,
+        "question": row.question.fragment,
+        **present(
+            title=row.title,
+            answer_schema=fragment(row.answer_schema),
+            choices=None if row.choices is None else shown_choices(row.choices, row.choice_words),
+            action=fragment(row.action),
+            allowed=fragment(row.allowed),
+            allow=fragment(found.link.allow),
+            deadline=at_or_none(row.deadline),
+        ),
+        "asked_by": row.asked_by,
+        "asked_at": at(row.asked_at),
+        "person": found.person.name,
+        "expires_at": at(found.link.expires_at),
+        "console": f"{base_url}/console#/inbox/{row.key}",
     }
 
 

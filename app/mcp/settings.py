@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from app.http.settings import HookDoorSettings
+from app.http.settings import HookDoorSettings, LinkDoorSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,3 +26,4 @@ class DoorSettings:
     """How long a call of a door waits for an answer or a result where it does not say; 50 seconds at most."""
     mcp: McpSettings = field(default_factory=McpSettings)
     hooks: HookDoorSettings = field(default_factory=HookDoorSettings)
+    link: LinkDoorSettings = field(default_factory=LinkDoorSettings)

@@ -432,6 +432,24 @@ webhooks = sa.Table(
     _int("retry_to", null=True),
 )
 
+answer_links = sa.Table(
+    "answer_links",
+    metadata,
+    _text("id", key=True),
+    _text("digest"),
+    _text("question_key"),
+    _text("task_id"),
+    _namespace(),
+    _text("key_id"),
+    _text("allow", null=True),
+    _text("made_by"),
+    _int("made_at"),
+    _int("expires_at"),
+    _int("revoked_at", null=True),
+    Index("answer_links_digest", "digest", unique=True),
+    Index("answer_links_task", "task_id"),
+)
+
 held_ids = sa.Table(
     "held_ids",
     metadata,
@@ -477,9 +495,4 @@ audit = sa.Table(
     _text("seal_key", null=True),
 )
 
-meta = sa.Table(
-    "meta",
-    metadata,
-    _text("name", key=True),
-    _text("value"),
-)
+meta = sa.Table("meta", metadata, _text("name", key=True), _text("value"))

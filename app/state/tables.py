@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from app.domain.answer_links import AnswerLink
 from app.domain.attempts import Attempt
 from app.domain.namespaces import Namespace
 from app.domain.nodes import Node, Registered
@@ -36,6 +37,7 @@ LATE_RESULTS = Rows(schema.late_results, LateResult)
 TOKENS = Rows(schema.tokens, TokenRecord)
 API_KEYS = Rows(schema.api_keys, ApiKey)
 HELD_IDS = Rows(schema.held_ids, HeldId)
+ANSWER_LINKS = Rows(schema.answer_links, AnswerLink)
 WEBHOOKS = Rows(schema.webhooks, Webhook)
 
 _META_GET = Statement(sa.select(schema.meta.c.value).where(schema.meta.c.name == sa.bindparam("key_name")))

@@ -103,6 +103,8 @@ TABLE: dict[tuple[str, str], str | tuple[str, ...]] = {
     ("POST", f"{SENIOR}/questions/{{key}}/claim"): ("answer_query",),
     ("DELETE", f"{SENIOR}/questions/{{key}}/claim"): ("answer_query",),
     ("POST", f"{SENIOR}/questions/{{key}}/escalate"): ("answer_query",),
+    ("POST", f"{SENIOR}/questions/{{key}}/links"): ("answer_query",),
+    ("DELETE", f"{SENIOR}/questions/{{key}}/links/{{link_id}}"): ("answer_query",),
     ("POST", f"{SENIOR}/tasks/{{task_id}}/verdict"): ("override_verdict",),
     ("POST", f"{SENIOR}/tasks/{{task_id}}/directive"): ("inject_directive",),
     ("POST", f"{SENIOR}/loop/pause"): ("pause_loop",),
@@ -114,7 +116,8 @@ TABLE: dict[tuple[str, str], str | tuple[str, ...]] = {
 SCRAPED = "/metrics"
 """Takes tokens like others, and API keys as well."""
 
-OPEN = {("GET", "/healthz"), ("GET", "/readyz")}
+OPEN = {("GET", "/healthz"), ("GET", "/readyz"), ("POST", "/v1/links/open"), ("POST", "/v1/links/answer")}
+"""Of the last two the credential is a link in the body; its own tests call them."""
 
 HELD = (f"{OP}/questions/{{key}}", f"{WORK}/questions/{{key}}")
 """Routes that wait, besides the polls of tasks."""
@@ -141,6 +144,7 @@ BODIES: dict[str, Any] = {
     "/answer": {"value": 1},
     "/questions/{key}/claim": {"ttl": 60},
     "/escalate": {"to": "desk"},
+    "/links": {"person": "nobody", "ttl": 60},
     "/withdraw": {},
     "/consume": {"action_digest": f"sha256:{0:064}"},
     "/outcome": {"status": "succeeded"},
@@ -217,6 +221,7 @@ async def _set(node: Node) -> Stage:
         "number": "1",
         "seq": "1",
         "index": "0",
+        "link_id": f"L-{0:026}",
     }
     roles = {
         "operator": (Role.OPERATOR, operator_token),

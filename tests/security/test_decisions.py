@@ -29,6 +29,9 @@ DECIDING: dict[tuple[str, str], tuple[str, ...]] = {
         for call, action in (("consume", "approval_consumed"), ("outcome", "approval_outcome"))
     },
     ("POST", f"{SENIOR}/questions/{{key}}/escalate"): ("question_escalated",),
+    ("POST", f"{SENIOR}/questions/{{key}}/links"): ("link_created", "link_renewed"),
+    ("DELETE", f"{SENIOR}/questions/{{key}}/links/{{link_id}}"): ("link_revoked",),
+    ("POST", "/v1/links/answer"): ("question_answered",),
     ("POST", f"{SENIOR}{TASK}/verdict"): VERDICTS[2:],
     ("POST", f"{SENIOR}{TASK}/directive"): ("directive_injected",),
     ("POST", f"{SENIOR}/loop/pause"): ("loop_paused",),
@@ -58,12 +61,13 @@ ORDINARY = {
     ("POST", f"{OP}/tokens/verify"),
     ("POST", f"{SENIOR}/questions/{{key}}/claim"),
     ("DELETE", f"{SENIOR}/questions/{{key}}/claim"),
+    ("POST", "/v1/links/open"),
     ("POST", f"{WORK}/tasks"),
     ("POST", f"{WORK}{TASK}/dispatch"),
     *(("POST", f"{WORK}/{call}") for call in ("submit", "result", "output", "heartbeat", "questions", "claim")),
 }
 """Routes of work itself, which is on the event feed: they begin, go on with and end it, ask, and
-say who is on a question."""
+say who is on a question; and reading what a link shows."""
 
 
 def test_every_route_that_changes_something_is_accounted_for() -> None:

@@ -26,6 +26,8 @@ BY_KEY = {("POST", f"{OP}/sessions"), ("POST", f"{WORK}/claim")}
 """Routes of API keys, which name the namespace or have one of their own; the tests of keys here call them."""
 BY_KEY_OR_HANDLE = {("POST", "/v1/doors/claude-code/hook"), ("POST", "/v1/doors/codex/hook")}
 """Routes of doors; what they find is their caller's own."""
+BY_LINK = {("POST", "/v1/links/open"), ("POST", "/v1/links/answer")}
+"""Routes whose credential is a link to one question, in the body."""
 ROLES = [Role.OPERATOR, Role.SENIOR, Role.OBSERVER]
 
 
@@ -85,7 +87,12 @@ async def _tenant(node: Node, namespace: str) -> Tenant:
     await operator.put(f"{OP}/resources/{question}", json=f"secret of {namespace}")
     minted = (await operator.post(f"{OP}/tokens", json={"agent_id": "w", "role": "observer", "ttl": 600})).json()
     session_id = (await operator.get(f"{OP}/session")).json()["id"]
-    ids = {"task_id": task_id, "session_id": session_id, "key": question, "jti": minted["jti"]}
+    person = {"name": "p", "roles": ["senior"], "namespace": namespace, "person": True}
+    await root.post("/v1/admin/keys", json=person)
+    links = f"{SENIOR}/questions/{question}/links"
+    other = await node.operator(Role.SENIOR, namespace=namespace)
+    link = (await other.post(links, json={"person": "p", "ttl": 60})).json()["id"]
+    ids = {"task_id": task_id, "session_id": session_id, "key": question, "jti": minted["jti"], "link_id": link}
     return Tenant(key, tokens, {**ids, "number": "1", "seq": "1", "index": "0"})
 
 
@@ -150,7 +157,7 @@ def test_every_route_is_walked_or_is_of_keys() -> None:
     assert {(method, path) for method, path, credential in others if credential == "key"} == BY_KEY
     assert {(method, path) for method, path, credential in others if credential == "key or handle"} == BY_KEY_OR_HANDLE
     assert all(path.startswith("/v1/admin/") for _, path, credential in others if credential == "root")
-    assert open_to_all == {("GET", "/healthz"), ("GET", "/readyz")}
+    assert open_to_all == {("GET", "/healthz"), ("GET", "/readyz"), *BY_LINK}
 
 
 async def test_a_foreign_id_in_a_body_answers_as_one_that_never_was(two: Two) -> None:
@@ -247,9 +254,9 @@ async def test_root_chooses_filters_and_lists_namespaces(two: Two) -> None:
     listed = (await root.get("/v1/admin/namespaces")).json()["items"]
     assert [row["name"] for row in listed] == ["default", "here", "there"]
     assert [row["open_questions"] for row in listed] == [0, 1, 1]
-    assert [row["keys"] for row in listed] == [0, 1, 1]
+    assert [row["keys"] for row in listed] == [0, 2, 2]
     keys = (await root.get("/v1/admin/keys", params={"namespace": "there"})).json()["items"]
-    assert [key["namespace"] for key in keys] == ["there"]
+    assert [key["namespace"] for key in keys] == ["there", "there"]
     assert (await root.get("/v1/admin/keys", params={"namespace": "nowhere"})).json()["items"] == []
     for bad in ("Here", "-x", "other", "x" * 64):
         made = await root.post("/v1/admin/keys", json={"name": "b", "roles": ["worker"], "namespace": bad})

@@ -24,7 +24,7 @@ from tests.support.waiting import eventually
 OP, WORK, SENIOR, ADMIN = "/v1/operator", "/v1/worker", "/v1/senior", "/v1/admin"
 KEPT = frozenset({"root.key", "keys.json"})
 """The two files whose very purpose is to hold secrets; both are their owner's alone."""
-CREDENTIALS = ("shk_", "wh-", "eyJ")
+CREDENTIALS = ("shk_", "wh-", "eyJ", "al_")
 """How those begin that are sent by clients, wherever to."""
 CALLS_ARE_SIGNED_WITH = "s1gning-of-calls-" * 3
 INHERITED = "an-unrelated-secret-of-the-servers-own-environment"
@@ -209,6 +209,15 @@ async def _questions(run: Run, client: httpx.AsyncClient, by: dict[str, Caller])
     asked = await worker.call("POST", f"{WORK}/questions", json={"question": "?"})
     await by["senior"].call("POST", f"{SENIOR}/questions/{asked['key']}/answer", json={"value": "!"})
     await worker.call("POST", f"{WORK}/output", json={"type": "progress", "stage": "s"})
+    person = await by["root"].call("POST", f"{ADMIN}/keys", json={"name": "pat", "roles": ["senior"], "person": True})
+    run.keep("person's key", person["key"])
+    asked = await by["operator"].call("POST", f"{OP}/questions", json={"question": "?"})
+    links = f"{SENIOR}/questions/{asked['key']}/links"
+    made = await by["senior"].call("POST", links, json={"person": "pat", "ttl": 60})
+    link = run.keep("answer link", made["url"].partition("#")[2])
+    await client.get(made["url"])
+    for path, body in (("open", {}), ("answer", {"value": "!"}), ("open", {})):
+        await client.post(f"/v1/links/{path}", json={"link": link, **body})
 
 
 async def _everything_shown(run: Run, client: httpx.AsyncClient, by: dict[str, Caller], ids: list[str]) -> None:
@@ -270,7 +279,7 @@ async def test_no_secret_is_written_anywhere(start_server: StartServer, tmp_path
         assert peeked["last_result"]["environment"]["SWARMHOLD_AGENT"] == "process"
         await asyncio.to_thread(_everything_kept, run, tmp_path)
 
-    assert len(run.secrets) == 17
+    assert len(run.secrets) == 19
     assert {"log", "events", "swarmhold audit", "swarmhold.db", "swarmhold.db-wal", "/metrics"} <= run.written.keys()
     assert all(run.written[name] for name in ("log", "events", "swarmhold.db-wal", "backup: swarmhold.db"))
     assert b"[redacted]" in run.written["log"], "no secret ever came near the log"

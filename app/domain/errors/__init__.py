@@ -8,7 +8,7 @@
     │                         AskerCannotAnswer, IdTaken, DoorNotAllowed
     ├── NotFound              TaskNotFound, AttemptNotFound, SessionNotFound, ResumeKeyNotFound,
     │                         ResourceNotFound, LateResultNotFound, OutputNotFound,
-    │                         KeyNotFound, WebhookNotFound, HeldIdNotFound
+    │                         KeyNotFound, WebhookNotFound, HeldIdNotFound, LinkNotFound
     ├── Conflict              InvalidTransition, FinalConflict, AttemptSuperseded, Cancelled, NotStarted,
     │                         AlreadyAnswered, QuestionClosed, SpawnDepthExceeded, NameTaken,
     │                         NotApproved, AlreadyConsumed, ApprovalExpired, ActionMismatch, NotConsumed,
@@ -86,6 +86,7 @@ from app.domain.errors.requests import (
     InvalidRequest,
     KeyNotFound,
     LateResultNotFound,
+    LinkNotFound,
     OutputNotFound,
     PayloadTooLarge,
     ResourceNotFound,
@@ -126,6 +127,7 @@ __all__ = [
     "InvalidTransition",
     "KeyNotFound",
     "LateResultNotFound",
+    "LinkNotFound",
     "LockBusy",
     "LockBusyAfterRetry",
     "LoopPaused",

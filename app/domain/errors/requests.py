@@ -105,6 +105,16 @@ class KeyNotFound(NotFound):
 
 
 @dataclass(eq=False)
+class LinkNotFound(NotFound):
+    """No answer link with this secret or id can be used: it never was, or expired, or its question is closed."""
+
+    code = "link-not-found"
+
+    def __str__(self) -> str:
+        return "This link cannot be used: it is mistyped, used or revoked, its time is over, or nobody waits now."
+
+
+@dataclass(eq=False)
 class HeldIdNotFound(NotFound):
     """Nobody holds this id of a bridge, hook or backend."""
 

@@ -9,6 +9,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from app.domain.access import Caller, Role, Verb
+from app.domain.clock import Instant
 from app.domain.errors import (
     Cancelled,
     InvalidRequest,
@@ -68,6 +69,20 @@ def lock_key(state: State, key: ApiKey) -> None:
         raise Unauthenticated("revoked key")
 
 
+def is_living(key: ApiKey, now: Instant) -> bool:
+    """Return whether the key is neither revoked nor expired."""
+    return key.revoked_at is None and (key.expires_at is None or key.expires_at > now)
+
+
+def find_living(state: State, namespace: int, named: str) -> ApiKey:
+    """Return the living key of a namespace with this id or name. Raises KeyNotFound."""
+    found = [API_KEYS.get(state.db, named), *_BY_NAME.all(state.db, of_namespace=namespace, name=named)]
+    for key in found:
+        if key is not None and key.namespace == namespace and is_living(key, state.now):
+            return key
+    raise KeyNotFound(named)
+
+
 def require_role(key: ApiKey, role: Role) -> None:
     """Raise RoleViolation unless the key may attach as the role."""
     if role not in key.role_set:
@@ -124,11 +139,8 @@ def create_key(
 
 
 def _has_living_key(state: State, namespace: int, name: str) -> bool:
-    now = state.now
-    return any(
-        key.revoked_at is None and (key.expires_at is None or key.expires_at > now)
-        for key in _BY_NAME.all(state.db, of_namespace=namespace, name=name)
-    )
+    found = _BY_NAME.all(state.db, of_namespace=namespace, name=name)
+    return any(is_living(key, state.now) for key in found)
 
 
 def renew_key_secret(state: State, key_id: str, digest: str, *, by: ApiKey) -> ApiKey:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from app.domain.access import Caller
 from app.domain.errors import AskerCannotAnswer
 from app.domain.json import Json
@@ -44,8 +46,8 @@ def _is_exempt(state: State, caller: Caller) -> bool:
     return key is not None and (key.root or key.person) and caller.session_id is not None and caller.attempt is None
 
 
-def answered_through(state: State, caller: Caller) -> Json:
-    """Return by which door, role, key and session the caller answers."""
+def answered_through(state: State, caller: Caller, proof: Mapping[str, str] | None = None) -> Json:
+    """Return by which door, role, key and session the caller answers, with what proves it where that is no token."""
     key = None if caller.key_id is None else API_KEYS.get(state.db, caller.key_id)
     return Json.of(
         {
@@ -54,5 +56,6 @@ def answered_through(state: State, caller: Caller) -> Json:
             "key_id": caller.key_id,
             "key_name": None if key is None else key.name,
             "session_id": caller.session_id,
+            **(proof or {}),
         }
     )

@@ -67,6 +67,7 @@ _ANSWERED_ALONE = QUESTIONS.search(
 
 KIND = "ask"
 """The value of the label `kind` of tasks that were made for a question, and their agent unless another is named."""
+_NO_PROOF: Mapping[str, str] = {}
 BY_DEADLINE = Json.of({"door": Door.DEADLINE.value})
 
 
@@ -173,15 +174,16 @@ def answer(
     *,
     comment: str | None = None,
     connected_as: str | None = None,
+    proof: Mapping[str, str] = _NO_PROOF,
 ) -> Question:
     """Answer a question by compare-and-set: the first answer wins, an equal one changes nothing.
 
-    Raises ResumeKeyNotFound, RoleViolation, IdTaken, AskerCannotAnswer, AlreadyAnswered, QuestionClosed, AnswerInvalid
-    (the question stays open).
+    `proof` is recorded with the way by which the answer came. Raises ResumeKeyNotFound, RoleViolation, IdTaken,
+    AskerCannotAnswer, DoorNotAllowed, AlreadyAnswered, QuestionClosed, AnswerInvalid (the question stays open).
     """
     task, question = locked(state, caller, key)
     require_may_answer(state, caller, question, connected_as)
-    _require_door(state, question)
+    require_door(question, state.door)
     if question.status is QuestionStatus.ANSWERED:
         if question.answer == value and comment in (None, question.answer_comment):
             return question
@@ -192,7 +194,7 @@ def answer(
     check_answer(key, value, question.answer_schema, question.choices)
     check_comment(question, comment)
     check_decision(question, value)
-    return _settle_answer(state, layers, task, question, value, caller, comment)
+    return _settle_answer(state, layers, task, question, value, caller, comment, proof)
 
 
 def require_may_answer(state: State, caller: Caller, question: Question, connected_as: str | None) -> None:
@@ -210,13 +212,15 @@ def require_may_answer(state: State, caller: Caller, question: Question, connect
         raise RoleViolation(caller.role.value, f"{Verb.ANSWER_QUERY.value} for a question asked above it")
 
 
-def _require_door(state: State, question: Question) -> None:
+def require_door(question: Question, door: Door) -> None:
     """Raise DoorNotAllowed for a door by which the question is not to be answered."""
     allowed: list[str] | None = None if question.doors is None else question.doors.value
-    if allowed is None or state.door.value in allowed or state.door not in ANSWERING:
+    if door is Door.LINK and question.require is not None:
+        raise DoorNotAllowed(question.key, door.value, tuple(one for one in allowed or [CONSOLE] if one != door))
+    if allowed is None or door.value in allowed or door not in ANSWERING:
         return
-    if state.door not in (Door.REST, Door.WS) or CONSOLE not in allowed:
-        raise DoorNotAllowed(question.key, state.door.value, tuple(allowed))
+    if door not in (Door.REST, Door.WS) or CONSOLE not in allowed:
+        raise DoorNotAllowed(question.key, door.value, tuple(allowed))
 
 
 def _settle_answer(
@@ -227,9 +231,12 @@ def _settle_answer(
     value: Json,
     caller: Caller | None,
     comment: str | None = None,
+    proof: Mapping[str, str] = _NO_PROOF,
 ) -> Question:
     """Store the answer of a caller, or of the deadline without one, and let the task go on."""
-    by, through = ("deadline", BY_DEADLINE) if caller is None else (caller.subject, answered_through(state, caller))
+    by, through = "deadline", BY_DEADLINE
+    if caller is not None:
+        by, through = caller.subject, answered_through(state, caller, proof)
     changes: dict[str, Any] = {
         "status": QuestionStatus.ANSWERED,
         "answer": value,
@@ -243,7 +250,7 @@ def _settle_answer(
     state.wake(f"question:{question.key}")
     suspension.emit(state, EventKind.SENIOR_ANSWERED, question, task, by=by, answered_through=through.value)
     said = {} if comment is None else {"comment": comment}
-    detail = {"task_id": question.task_id, "attempt": question.attempt, **audit.value(value), **said}
+    detail = {"task_id": question.task_id, "attempt": question.attempt, **audit.value(value), **said, **proof}
     door = None if caller is not None else Door.DEADLINE
     audit.record(
         state,

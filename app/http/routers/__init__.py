@@ -10,6 +10,7 @@ from app.http.routers import (
     doors,
     events,
     health,
+    links,
     operator,
     selections,
     senior,
@@ -28,10 +29,13 @@ _ROUTERS = (
     worker.hot,
     worker.router,
     senior.router,
+    links.router,
+    links.opened,
     admin.router,
     webhooks.router,
     doors.router,
     health.router,
+    links.pages,
 )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from swarmhold.calls import read
 from swarmhold.console import Console
 from swarmhold.models.enums import QuestionStatus
+from swarmhold.models.links import AnswerLink, LinkRequest
 from swarmhold.models.questions import AnswerRequest, EscalateRequest, Question, QuestionClaimRequest
 from swarmhold.models.server import LoopState
 from swarmhold.models.shapes import JsonValue, Page, given
@@ -98,6 +100,29 @@ class Senior(SessionCalls, TraceCalls):
         """Hand the question over to the bridge `to` now."""
         path = f"{_SENIOR}/questions/{segment(key)}/escalate"
         return read(Question, await self._transport.post(path, EscalateRequest(to=to), repeatable=True))
+
+    async def make_link(
+        self,
+        key: str,
+        person: str,
+        *,
+        ttl: timedelta,
+        allow: Sequence[JsonValue] | None = None,
+        idempotency_key: str | None = None,
+    ) -> AnswerLink:
+        """Make a link by which a person answers the question without signing in; `person` is a key's id or name.
+
+        It lives as long as `ttl`, 7 days at most, and takes the answers of `allow` alone if they are given.
+        The holder of its URL answers as the person.
+        """
+        path = f"{_SENIOR}/questions/{segment(key)}/links"
+        some = None if allow is None else list(allow)
+        body = LinkRequest(person=person, ttl=ttl.total_seconds(), **given(allow=some))
+        return read(AnswerLink, await self._transport.create(path, body, key=idempotency_key))
+
+    async def revoke_link(self, key: str, link_id: str) -> None:
+        """Revoke a link. Revoking it again changes nothing."""
+        await self._transport.delete(f"{_SENIOR}/questions/{segment(key)}/links/{segment(link_id)}")
 
     async def override_verdict(self, task_id: str, *, ok: bool, value: JsonValue) -> Task:
         """Make the task pass or blocked, whatever its worker or an operator said."""

@@ -14,6 +14,7 @@ import pytest
 
 from app.domain.access import Role, Verb
 from app.domain.audit import AuditRow
+from app.domain.clock import to_rfc3339
 from app.domain.doors import DOOR, Door
 from app.domain.errors import AlreadyAnswered, InvalidTransition, LateResultNotFound, RoleViolation
 from app.domain.json import Json
@@ -26,6 +27,7 @@ from app.engine import ops
 from app.engine.ops import audit, namespaces
 from app.engine.ops.audit import LONG_VALUE
 from app.engine.ops.idempotency import Idempotency
+from app.engine.ops.links import LinkWish
 from app.engine.ops.task_filters import TaskFilter
 from app.engine.refusals import MAX_COUNTS, MAX_FINGERPRINTS
 from app.spawning.outbound.settings import SenderSettings
@@ -247,6 +249,41 @@ async def question_escalated(stage: Stage) -> Expected:
     await stage.swarm.engine.questions.escalate(stage.swarm.senior, key, "cto")
     detail = {"task_id": work.task_id, "to": "cto", "previous": "desk"}
     return stage.by("mira", Role.SENIOR, target=key, detail=detail)
+
+
+async def linked(stage: Stage, once: Idempotency | None = None) -> tuple[str, str, str]:
+    """A question, the id of a link to it, and the id of its person's key."""
+    person, _ = await stage.swarm.engine.keys.create(ROOT, "pat", frozenset({Role.SENIOR}), None, person=True)
+    key = await stage.ask()
+    await stage.rows()
+    wish = LinkWish(person="pat", ttl_ms=60_000)
+    link, _ = await stage.swarm.engine.links.make(stage.swarm.senior, key, wish, idempotency=once)
+    return key, link.id, person.id
+
+
+@decision
+async def link_created(stage: Stage) -> Expected:
+    key, link, person = await linked(stage)
+    until = to_rfc3339(stage.swarm.clock() + 60_000)
+    detail = {"link_id": link, "person_key_id": person, "person": "pat", "expires_at": until}
+    return stage.by("mira", Role.SENIOR, target=key, detail=detail)
+
+
+@decision
+async def link_renewed(stage: Stage) -> Expected:
+    once, wish = Idempotency("k", "f"), LinkWish(person="pat", ttl_ms=60_000)
+    key, link, person = await linked(stage, once)
+    await stage.rows()
+    await stage.swarm.engine.links.make(stage.swarm.senior, key, wish, idempotency=once)
+    return stage.by("mira", Role.SENIOR, target=key, detail={"link_id": link, "person_key_id": person})
+
+
+@decision
+async def link_revoked(stage: Stage) -> Expected:
+    key, link, person = await linked(stage)
+    await stage.rows()
+    await stage.swarm.engine.links.revoke(stage.swarm.senior, key, link)
+    return stage.by("mira", Role.SENIOR, target=key, detail={"link_id": link, "person_key_id": person})
 
 
 @decision

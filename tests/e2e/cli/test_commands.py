@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 
 from swarmhold import JobFailed, QueueSpawner, Retry, SwarmholdClient
@@ -92,6 +93,26 @@ def test_a_question_is_asked_once_and_withdrawn(swarmhold: Command, parsed: Call
     other = parsed("questions", "ask", "Now?")["key"]
     assert "is withdrawn" in swarmhold("questions", "withdraw", other, "--reason", "too late").stdout
     assert parsed("questions", "show", other)["reason"] == "too late"
+
+
+def test_a_link_to_a_question_is_made_and_revoked(
+    node: ServerProcess, swarmhold: Command, parsed: Callable[..., Any]
+) -> None:
+    """Its URL is printed once and answers as the person; a revoked one does not."""
+    parsed("keys", "create", "pat", "--role", "senior", "--person")
+    asked = parsed("questions", "ask", "Deploy?", "--choice", "yes", "--choice", "no")
+    made = parsed("questions", "link", asked["key"], "--person", "pat", "--ttl", "2h", "--allow", "2")
+    printed = swarmhold("questions", "link", asked["key"], "--person", "pat").stdout.splitlines()
+    assert printed[1].startswith(f"{node.url}/a#al_")
+    assert "is revoked" in swarmhold("questions", "unlink", asked["key"], printed[0].split()[0]).stdout
+
+    def answer(url: str, value: str) -> int:
+        body = {"link": url.partition("#")[2], "value": value}
+        return httpx.post(f"{node.url}/v1/links/answer", json=body, trust_env=False).status_code
+
+    assert [answer(printed[1], "no"), answer(made["url"], "yes"), answer(made["url"], "no")] == [404, 422, 200]
+    assert parsed("questions", "show", asked["key"])["answered_by"] == "pat"
+    swarmhold("questions", "link", asked["key"], "--person", "pat", "--ttl", "8d", status=MISUSED)
 
 
 def test_dispatching_is_paused_and_resumed(swarmhold: Command, parsed: Callable[..., Any]) -> None:

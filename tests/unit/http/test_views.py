@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from app.domain.access import Role
 from app.domain.actions import Approval
+from app.domain.answer_links import AnswerLink
 from app.domain.attempts import Attempt, Dispatched, DispatchOutcome, Outcome, Reason, WorkerPayload
 from app.domain.events import Event, EventKind
 from app.domain.json import Json
@@ -21,6 +22,7 @@ from app.domain.tasks import Task, TaskState
 from app.domain.tokens import ApiKey, CapToken, TokenRecord
 from app.domain.webhooks import Webhook
 from app.engine.credentials import Inspection, Minted
+from app.engine.ops.links import Opened
 from app.engine.ops.loop import RUNNING, LoopState, Switches
 from app.engine.ops.namespaces import NamespaceSummary
 from app.engine.ops.outputs import LongOutput
@@ -33,6 +35,7 @@ from app.http import views
 from swarmhold.models import (
     admin,
     attempts,
+    links,
     outputs,
     questions,
     server,
@@ -159,6 +162,12 @@ VIEWS: dict[str, tuple[type[BaseModel], list[tuple[Any, ...]], list[tuple[Any, .
         questions.Question,
         [(most(Question, status=OPEN, takes_comment=True, outcome=OUTCOME), ("question",))],
         [(least(Question, status=OPEN),)],
+    ),
+    "answer_link": (links.AnswerLink, [(most(AnswerLink, allow=Json("[1]")), "http://h/a#al_")], []),
+    "opened_link": (
+        links.OpenedLink,
+        [(Opened(most(AnswerLink, allow=Json("[1]")), most(Question, outcome=OUTCOME), most(ApiKey)), "http://h")],
+        [(Opened(least(AnswerLink), least(Question), least(ApiKey)), "http://h")],
     ),
     "consumption": (questions.Consumption, [(most(Question, outcome=OUTCOME), APPROVED)], []),
     "session": (sessions.Session, [(SESSION,)], [(BARE_SESSION,)]),

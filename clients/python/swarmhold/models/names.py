@@ -10,6 +10,7 @@ from pydantic_core import CoreSchema
 
 __all__ = [
     "Labels",
+    "LinkId",
     "Name",
     "NamespaceName",
     "NewName",
@@ -27,6 +28,7 @@ _NO_CONTROLS = r"^[^\x00-\x1f\x7f-\x9f]*$"
 TaskId = Annotated[str, StringConstraints(pattern=f"^T-{_ID_BODY}$")]
 SessionId = Annotated[str, StringConstraints(pattern=f"^S-{_ID_BODY}$")]
 QuestionKey = Annotated[str, StringConstraints(pattern=f"^R-{_ID_BODY}$")]
+LinkId = Annotated[str, StringConstraints(pattern=f"^L-{_ID_BODY}$")]
 
 
 class OnlyTheseKeys:

@@ -183,7 +183,8 @@ class EscalateRequest(Request):
 class AnsweredThrough(Shape):
     """By which door an answer came (`rest`, `ws`, …), and with which role, API key and session.
 
-    The door `deadline` stands alone: nobody answered, the question's default took effect.
+    The door `deadline` stands alone: nobody answered, the question's default took effect. With the
+    door `link` the key is the person's, who did not sign in; `address` is where the answer came from.
     """
 
     door: str
@@ -191,6 +192,8 @@ class AnsweredThrough(Shape):
     key_id: str | None = None
     key_name: str | None = None
     session_id: str | None = None
+    link_id: str | None = None
+    address: str | None = None
 
 
 class QuestionClaim(Shape):

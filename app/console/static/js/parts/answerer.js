@@ -3,7 +3,7 @@ import { html } from "../../vendor/preact.js";
 import { Moment } from "./age.js";
 import { line } from "../text/visible.js";
 
-const DOORS = { rest: "HTTP", ws: "a WebSocket" };
+const DOORS = { rest: "HTTP", ws: "a WebSocket", link: "an answer link" };
 
 /** Whether the deadline gave the answer, and nobody did. */
 export const isByDeadline = ({ answered_through: through }) => through?.door === "deadline";
