@@ -8,11 +8,13 @@ datetimes.
 """
 
 from swarmhold.admin import Admin
+from swarmhold.asking import Decision, Hold
 from swarmhold.backend import Backend
 from swarmhold.call_retry import CallRetry
 from swarmhold.client import SwarmholdClient
 from swarmhold.console import Console
 from swarmhold.errors import (
+    AlreadyConsumed,
     AnswerRejected,
     ApiProblem,
     DeadlineExceeded,
@@ -53,6 +55,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Admin",
+    "AlreadyConsumed",
     "AnswerRejected",
     "ApiProblem",
     "Ask",
@@ -63,12 +66,14 @@ __all__ = [
     "Console",
     "CustomSpawner",
     "DeadlineExceeded",
+    "Decision",
     "Disconnected",
     "Error",
     "Event",
     "ExactFloat",
     "ExternalSpawner",
     "Finished",
+    "Hold",
     "HookAfter",
     "HookBefore",
     "HttpSpawner",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Self
 
 import httpx
 
 from swarmhold.admin import Admin
+from swarmhold.asking import Hold
 from swarmhold.call_retry import CallRetry
 from swarmhold.calls import read
 from swarmhold.errors import InvalidArgument
@@ -22,6 +24,8 @@ from swarmhold.senior import Senior
 from swarmhold.sessions import Observer
 from swarmhold.transport import Transport
 from swarmhold.worker import Worker
+
+KEY_PREFIX = "shk_"
 
 
 class SwarmholdClient:
@@ -167,6 +171,25 @@ class SwarmholdClient:
     def admin(self, root_key: str) -> Admin:
         """Return the calls that manage API keys and webhooks."""
         return Admin(self._transport(root_key))
+
+    def asking(self, credential: str, *, namespace: str | None = None) -> Hold:
+        """Return what asks people with an operator's API key or a worker's handle, and waits for as long as it takes.
+
+        A worker asks about its own task. `namespace` is where the root key asks.
+        """
+
+        async def attach() -> Operator | Worker:
+            # The session has no label: with the key's own name, every process finds what another one asked.
+            if not credential.startswith(KEY_PREFIX):
+                return self.worker(credential)
+            return await self.attach_operator(credential, namespace=namespace)
+
+        @asynccontextmanager
+        async def apart() -> AsyncGenerator[Hold]:
+            async with SwarmholdClient(str(self._http.base_url), call_retry=self._call_retry) as server:
+                yield server.asking(credential, namespace=namespace)
+
+        return Hold(attach, apart)
 
     def queue_worker(
         self,

@@ -9,6 +9,7 @@
     ├── Disconnected       the server closed a WebSocket and would close it again
     ├── AnswerRejected     a console's answer does not count
     ├── Unanswered         a question was closed without an answer
+    ├── AlreadyConsumed    an approval was given out before: its action may have been carried out
     └── JobFailed          raised by a job's function to end its attempt without success
 
 Leaves keep what they know as attributes and write their message in `__str__`.
@@ -30,6 +31,7 @@ from swarmhold.models.questions import Question
 from swarmhold.models.shapes import Error, InvalidArgument, JsonObject, JsonValue
 
 __all__ = [
+    "AlreadyConsumed",
     "AnswerRejected",
     "ApiProblem",
     "DeadlineExceeded",
@@ -142,6 +144,17 @@ class Unanswered(Error):
 
     def __str__(self) -> str:
         return f"question {self.question.key} is {self.question.status} and has no answer"
+
+
+class AlreadyConsumed(Error):
+    """An earlier call got this approval, and may have carried the action out. Check before asking anew."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+    def __str__(self) -> str:
+        return f"the approval by question {self.key} was consumed before; its action may have been carried out"
 
 
 class JobFailed(Error):

@@ -121,9 +121,13 @@ class QuestionCalls(Calls):
             DeadlineExceeded: `deadline` passed first.
         """
         async with within(deadline):
-            pace = Pace(self._transport, hold)
-            while True:
-                question = await self.question(key, hold=hold)
-                if not question.is_open:
-                    return answer_of(question)
-                await pace.keep(news=False)
+            return answer_of(await self.await_settled(key, hold=hold))
+
+    async def await_settled(self, key: str, *, hold: timedelta = DEFAULT_HOLD) -> Question:
+        """Wait until the question is answered, withdrawn or expired, and return it. Cancelling is safe."""
+        pace = Pace(self._transport, hold)
+        while True:
+            question = await self.question(key, hold=hold)
+            if not question.is_open:
+                return question
+            await pace.keep(news=False)

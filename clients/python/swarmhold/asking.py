@@ -1,0 +1,172 @@
+"""Asking people from any program: a question, or leave for an action, that is found again after a kill or days later.
+
+`SwarmholdClient.asking` returns a `Hold`. What makes an ask the same is its `once`: a program that runs again with the
+same `once` and the same content finds the question that it asked before, and its answer. An approval is consumed before
+it is returned, so that an action which may have begun is never begun again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from secrets import token_hex
+from typing import Any, TypeVar, Unpack
+
+from swarmhold.digests import digest_of
+from swarmhold.errors import AlreadyConsumed, ApiProblem, InvalidArgument
+from swarmhold.models.enums import Decision as Verdict
+from swarmhold.models.questions import Action, AnsweredThrough, Question
+from swarmhold.models.shapes import JsonObject, JsonValue, given
+from swarmhold.operator import Operator
+from swarmhold.questions import QuestionOptions, answer_of
+from swarmhold.worker import Worker
+
+__all__ = ["AlreadyConsumed", "Decision", "Hold"]
+
+R = TypeVar("R")
+Asker = Operator | Worker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """A senior's decision about an action. `action` is what to carry out; None when it is not to be carried out."""
+
+    key: str
+    decision: Verdict
+    action: JsonObject | None
+    edited_action: JsonObject | None = None
+    message: str | None = None
+    answered_by: str | None = None
+    answered_through: AnsweredThrough | None = None
+
+    @property
+    def approved(self) -> bool:
+        """Whether the action may be carried out, now and by this caller alone."""
+        return self.action is not None
+
+    @property
+    def arguments(self) -> JsonObject:
+        """The arguments to carry the action out with, as they were decided; none without approval."""
+        return {} if self.action is None else self.action["arguments"]
+
+
+class Hold:
+    """Asks by one credential and waits for as long as it takes. Safe to use from many coroutines of one event loop.
+
+    Cancelling a call is safe: the question stays open, and the next call with its `once` goes on with it.
+    """
+
+    def __init__(
+        self,
+        attach: Callable[[], Awaitable[Asker]],
+        apart: Callable[[], AbstractAsyncContextManager[Hold]],
+    ) -> None:
+        """`apart` opens a hold of the same credential that shares nothing with this one, for another event loop."""
+        self._attach = attach
+        self._apart = apart
+        self._asker: Asker | None = None
+
+    async def ask(self, question: JsonValue, *, once: str, **options: Unpack[QuestionOptions]) -> JsonValue:
+        """Ask a question and return its answer.
+
+        Raises:
+            Unanswered: it was withdrawn, or expired without a default.
+            ApiProblem: `idempotency-mismatch` when this `once` came with other content before.
+        """
+        return answer_of(await self._settled(question, once, options))
+
+    async def approve(
+        self,
+        name: str,
+        arguments: JsonObject,
+        *,
+        once: str,
+        question: JsonValue = None,
+        **options: Unpack[QuestionOptions],
+    ) -> Decision:
+        """Ask leave for an action and return the decision; an approval is consumed by then.
+
+        Carry the action out with the decision's `arguments`, and report with `record_outcome` what came of it.
+
+        Raises:
+            AlreadyConsumed: an earlier call got this approval, and may have carried the action out.
+            Unanswered: the question was withdrawn, or expired without a default.
+            ApiProblem: `approval-expired`, or `idempotency-mismatch` as `ask` does.
+        """
+        options["action"] = Action(name=name, arguments=arguments)
+        found = await self._settled(f"May I use {name}?" if question is None else question, once, options)
+        decided: JsonObject = answer_of(found)
+        verdict = Verdict(decided["decision"])
+        action = await self._consumed(found, decided) if verdict in (Verdict.APPROVE, Verdict.EDIT) else None
+        return Decision(
+            key=found.key,
+            decision=verdict,
+            action=action,
+            answered_by=found.answered_by,
+            answered_through=found.answered_through,
+            **given(edited_action=decided.get("edited_action"), message=decided.get("message")),
+        )
+
+    async def record_outcome(self, decision: Decision, *, succeeded: bool, note: str | None = None) -> None:
+        """Report what came of an approved action. The first outcome stands."""
+        await self._with(lambda asker: asker.record_outcome(decision.key, succeeded=succeeded, note=note))
+
+    def ask_sync(self, question: JsonValue, *, once: str, **options: Unpack[QuestionOptions]) -> JsonValue:
+        """Do what `ask` does, in a thread without an event loop. Raises InvalidArgument in one that has one."""
+        return self._run(lambda hold: hold.ask(question, once=once, **options))
+
+    def approve_sync(
+        self,
+        name: str,
+        arguments: JsonObject,
+        *,
+        once: str,
+        question: JsonValue = None,
+        **options: Unpack[QuestionOptions],
+    ) -> Decision:
+        """Do what `approve` does, in a thread without an event loop. Raises InvalidArgument in one that has one."""
+        return self._run(lambda hold: hold.approve(name, arguments, once=once, question=question, **options))
+
+    async def _settled(self, question: JsonValue, once: str, options: QuestionOptions) -> Question:
+        async def asked(asker: Asker) -> Question:
+            ask = asker.ask if isinstance(asker, Worker) else asker.ask_alone
+            return await ask(question, idempotency_key=once, **options)
+
+        found = await self._with(asked)
+        return await self._with(lambda asker: asker.await_settled(found.key)) if found.is_open else found
+
+    async def _consumed(self, question: Question, decided: JsonObject) -> JsonObject:
+        """Return the action of an approval that this very call has consumed."""
+        digest, key = question.action_digest or "", token_hex(16)
+        if decided["decision"] == Verdict.EDIT:
+            digest = digest_of({**(question.action or {}), **decided["edited_action"]})
+        try:
+            done = await self._with(lambda asker: asker.consume(question.key, digest, idempotency_key=key))
+        except ApiProblem as problem:
+            raise (AlreadyConsumed(question.key) if problem.code == "already-consumed" else problem) from None
+        return done.action
+
+    async def _with(self, call: Callable[[Asker], Awaitable[R]]) -> R:
+        """Return what a call gives, in a new session if the one before has ended."""
+        asker = self._asker
+        if asker is not None:
+            try:
+                return await call(asker)
+            except ApiProblem as problem:
+                if problem.status != 401 or isinstance(asker, Worker):
+                    raise
+        self._asker = asker = await self._attach()
+        return await call(asker)
+
+    def _run(self, call: Callable[[Hold], Coroutine[Any, Any, R]]) -> R:
+        async def run() -> R:
+            async with self._apart() as hold:
+                return await call(hold)
+
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(run())
+        raise InvalidArgument("this thread runs an event loop: await the call without _sync")
