@@ -34,6 +34,7 @@ COMMANDS = {
         "app.cli.resume:resume",
         "Start a command for each answer to a question that an agent asked by its hook, until Ctrl-C.",
     ),
+    "skill": ("app.cli.skill:skill", "Install the instructions for agents that work on tasks."),
     "loop": ("app.cli.loop:loop", "Pause dispatching, resume it, and show whether it is paused."),
     "sessions": ("app.cli.session_list:sessions", "List the sessions that are attached, newest first."),
     "workers": (
