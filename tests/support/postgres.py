@@ -107,14 +107,7 @@ class PostgresCluster:
         made = PostgresCluster(durable=self.durable, parent=self.parent, more=(f"cluster_name={name}",))
         home = made.make_home()
         source = ("-h", LOOPBACK, "-p", str(self.port), "-U", SUPERUSER)
-        copied = _run(
-            *(str(made.binary("pg_basebackup")), *source, "-D", str(home / "data")),
-            *("--write-recovery-conf", "--checkpoint=fast", "--no-sync"),
-            directory=home,
-        )
-        if copied.returncode:
-            made.remove()
-            raise PostgresFailedError(f"pg_basebackup ended with status {copied.returncode}:\n{copied.stderr}")
+        made.fill(home, "pg_basebackup", *source, "--write-recovery-conf", "--checkpoint=fast", "--no-sync")
         return made
 
     def promote(self) -> None:
@@ -214,15 +207,16 @@ class PostgresCluster:
         if self._home is not None:
             return self._home
         home = self.make_home()
-        made = _run(
-            *(str(self.binary("initdb")), "-D", str(home / "data"), "-U", SUPERUSER, "--auth=trust"),
-            *("--encoding=UTF8", "--no-locale", "--no-sync", "--no-instructions"),
-            directory=home,
-        )
+        options = ("--encoding=UTF8", "--no-locale", "--no-sync", "--no-instructions")
+        self.fill(home, "initdb", "-U", SUPERUSER, "--auth=trust", *options)
+        return home
+
+    def fill(self, home: Path, program: str, *options: str) -> None:
+        """Make the data by a program of PostgreSQL; what it leaves is removed when it fails."""
+        made = _run(str(self.binary(program)), "-D", str(home / "data"), *options, directory=home)
         if made.returncode:
             self.remove()
-            raise PostgresFailedError(f"initdb ended with status {made.returncode}:\n{made.stdout}{made.stderr}")
-        return home
+            raise PostgresFailedError(f"{program} ended with status {made.returncode}:\n{made.stdout}{made.stderr}")
 
     def make_home(self) -> Path:
         """Make the directory of data and log."""

@@ -13,15 +13,20 @@ LEASE_S = 2.0
 STOPPED_S = 3 * LEASE_S
 
 
+def _worker(swarm: Swarm) -> tuple[str, str]:
+    """A task's id, and the handle of a worker of it whose heartbeats are recorded."""
+    task_id = swarm.start()
+    body = {"spawner": {"kind": "external"}, "lease": LEASE_S}
+    handle = swarm.call(swarm.operator, "POST", f"/v1/operator/tasks/{task_id}/dispatch", body)["worker_handle"]
+    swarm.call(handle, "POST", "/v1/worker/heartbeat")
+    return task_id, handle
+
+
 def test_workers_outlive_a_server_that_stood_still(start_server: StartServer) -> None:
     """Stopped for three leases and continued, it takes the heartbeat and the result of a worker that was ready."""
     node = start_server()
     with contextlib.closing(Swarm(node.url, node.root_key())) as swarm:
-        task_id = swarm.start()
-        body = {"spawner": {"kind": "external"}, "lease": LEASE_S}
-        path = f"/v1/operator/tasks/{task_id}/dispatch"
-        handle = swarm.call(swarm.operator, "POST", path, body)["worker_handle"]
-        swarm.call(handle, "POST", "/v1/worker/heartbeat")
+        task_id, handle = _worker(swarm)
         os.kill(node.pid, signal.SIGSTOP)
         try:
             continue_at = time.monotonic() + STOPPED_S
@@ -40,11 +45,7 @@ def test_workers_outlive_a_server_that_was_away(start_server: StartServer) -> No
     """Killed and started again after a lease, it takes the heartbeat of a worker, and then loses one that is silent."""
     node = start_server()
     with contextlib.closing(Swarm(node.url, node.root_key())) as swarm:
-        task_id = swarm.start()
-        body = {"spawner": {"kind": "external"}, "lease": LEASE_S}
-        path = f"/v1/operator/tasks/{task_id}/dispatch"
-        handle = swarm.call(swarm.operator, "POST", path, body)["worker_handle"]
-        swarm.call(handle, "POST", "/v1/worker/heartbeat")
+        task_id, handle = _worker(swarm)
         node.kill()
         continue_at = time.monotonic() + LEASE_S
         wait_until(lambda: time.monotonic() >= continue_at, within=LEASE_S * 5)
