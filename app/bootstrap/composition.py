@@ -92,8 +92,7 @@ def http_settings(settings: Settings, base_url: str, identity: bytes) -> HttpSet
         identity=identity,
         longest_hold=longest_hold,
         limits=settings.limits,
-        hooks=replace(settings.doors.hooks, hold=settings.doors.hold),
-        links=settings.doors.link,
+        doors=settings.doors,
         allowed_hosts=names_of(settings.host, settings.public_url, settings.http.allowed_hosts, loopback=loopback),
     )
 

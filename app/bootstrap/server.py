@@ -127,7 +127,7 @@ class Server:
         self._application = create_app(
             self.engine,
             http_settings(self.settings, self.base_url, self.identity),
-            more=[*self.sockets.routes(), *console_routes(), *mcp_routes(self.settings.doors)],
+            more=[*self.sockets.routes(), *console_routes(), *mcp_routes(self.settings.doors.mcp)],
         )
         metrics = self._application.context.metrics
         metrics.gauge("swarmhold_websockets", "WebSocket connections that are open.", lambda: self.sockets.count)

@@ -17,7 +17,7 @@ from app.cli.exits import EXIT_MISUSED, CommandFailed
 from app.cli.hook_files import install as install_file
 
 _SPARE_S = 5.0
-"""What is left of the timeout for the way there and back when the server holds a request."""
+"""Seconds of the timeout kept for sending the request and receiving the reply."""
 _LONGEST_EVENT = 8 * 1024 * 1024
 
 hook = typer.Typer(

@@ -16,8 +16,8 @@ from app.domain.handles import DEFAULT_LENGTH, MIN_LENGTH
 from app.domain.limits import Limits
 from app.domain.questions import QuestionRules
 from app.engine.ops.rules import ClusterRules, EngineCfg
-from app.http.settings import HookDoorSettings, HttpSettings, WebSocketSettings
-from app.mcp.settings import DoorSettings, McpSettings
+from app.http.door_settings import DoorSettings, McpSettings
+from app.http.settings import HttpSettings, WebSocketSettings
 from app.spawning.outbound.settings import HttpWorkerSettings, SenderSettings
 from app.spawning.processes.programs import Program
 from app.state.policies import HoldPolicy, RetentionPolicy
@@ -195,13 +195,12 @@ SCHEMA = Schema(
         ),
         SenderSettings: Exposure(bounds={"batch": Field(ge=1, le=500)}),
         HttpSettings: Exposure(
-            hidden=frozenset({"base_url", "identity", "limits", "hooks", "links", "longest_hold", "sse_recheck"}),
+            hidden=frozenset({"base_url", "identity", "limits", "doors", "longest_hold", "sse_recheck"}),
             inline={"websockets": ""},
             bounds={"default_hold": Field(ge=0, allow_inf_nan=False)},
         ),
         WebSocketSettings: Exposure(hidden=frozenset({"queue_frames", "queue_bytes", "stall", "recheck"})),
         DoorSettings: Exposure(bounds={"hold": Field(ge=0, le=50)}),
-        HookDoorSettings: Exposure(hidden=frozenset({"hold"})),
         McpSettings: Exposure(bounds={"concurrency": Field(ge=1)}),
         Limits: Exposure(
             names={"output_bytes": ("output_bytes",), "late_bytes": ("late_bytes",), "page_bytes": ("page_bytes",)},

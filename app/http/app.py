@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextvars import ContextVar
+from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -35,6 +36,7 @@ from app.http.error_responses import ErrorResponses
 from app.http.errors import HttpError, PlaceholderInPath, RouteNotFound
 from app.http.holds import PARKED, Holds
 from app.http.hosts import HostCheck
+from app.http.key_sessions import KeySessions
 from app.http.metrics import Metrics
 from app.http.problems import refuse
 from app.http.queries import KnownParameters
@@ -256,5 +258,6 @@ def create_app(
         auth_failures=AuthFailures(engine, AuthRateLimit(settings.auth_rate_limit)),
         metrics=metrics,
         document=lambda: openapi.document(settings),
+        key_sessions=KeySessions(engine.sessions, longest=timedelta(milliseconds=settings.limits.session_life_ms)),
     )
     return Application(context, more=more)

@@ -16,6 +16,7 @@ from app.http import auth
 from app.http.auth_rate_limit import AuthFailures
 from app.http.holds import Holds
 from app.http.idempotency import idempotency_of
+from app.http.key_sessions import KeySessions
 from app.http.metrics import Metrics
 from app.http.presence import Presence
 from app.http.replies import SharedBodies
@@ -34,6 +35,7 @@ class ServerContext:
     auth_failures: AuthFailures
     metrics: Metrics
     document: Callable[[], bytes]
+    key_sessions: KeySessions
     presence: Presence = field(default_factory=Presence)
     bodies: SharedBodies = field(default_factory=SharedBodies)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from app.domain.limits import Limits
+from app.http.door_settings import DoorSettings
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -37,24 +38,6 @@ class WebSocketSettings:
     """How often the credential is checked again and the session's heartbeat recorded."""
     allowed_origins: tuple[str, ...] = ()
     """Origins besides the server's own whose pages may open a WebSocket, such as `https://console.example`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HookDoorSettings:
-    """Settings of the door for the hooks of coding agents."""
-
-    enabled: bool = True
-    """Whether `/v1/doors/claude-code/hook` and `/v1/doors/codex/hook` answer."""
-    hold: timedelta = timedelta(seconds=25)
-    """How long a permission request waits where it does not say; that of all doors."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinkDoorSettings:
-    """Settings of answer links."""
-
-    enabled: bool = True
-    """Whether answer links are made, shown at `/a` and taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +75,5 @@ class HttpSettings:
     websockets: WebSocketSettings = field(default_factory=WebSocketSettings)
     limits: Limits = field(default_factory=Limits)
     """The server's limits; set as a section of their own."""
-    hooks: HookDoorSettings = field(default_factory=HookDoorSettings)
-    """The door of hooks; set in the section of the doors."""
-    links: LinkDoorSettings = field(default_factory=LinkDoorSettings)
-    """Answer links; set in the section of the doors."""
+    doors: DoorSettings = field(default_factory=DoorSettings)
+    """The other doors; set as a section of their own."""

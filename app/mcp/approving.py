@@ -15,10 +15,6 @@ _LONGEST_TITLE = 200
 _OPEN = "Nobody has decided yet, so nothing ran. Question {key} stays open: read it with get_answer. "
 _AGAIN = "Once it is answered, call approve again with this tool_use_id and input."
 _ANEW = "A call without a tool_use_id cannot find it again and asks anew."
-_USED = (
-    "Question {key} allowed one use of the tool, which may have run: check before you ask again. "
-    "Nothing runs twice by one answer."
-)
 
 
 async def approve(api: Api, arguments: Value) -> Value:
@@ -60,13 +56,8 @@ async def _settled(api: Api, arguments: Value, question: Value) -> Value:
     if approval.action.value["name"] != arguments["tool_name"]:
         return _deny("The answer names another tool, which cannot run here. Ask for that tool.")
     path = f"{api.base}/questions/{segment(question['key'])}/consume"
-    try:
-        # A fresh key each time: a repeated call finds the question, never a fresh permission.
-        await replace(api, once=token_hex(16)).post(path, {"action_digest": approval.digest}, once=True)
-    except CallFailed as failed:
-        if failed.problem.get("code") != "already-consumed":
-            raise
-        return _deny(_USED.format(key=question["key"]))
+    # A fresh key each time: a repeated call finds the question, never a fresh permission.
+    await replace(api, once=token_hex(16)).post(path, {"action_digest": approval.digest}, once=True)
     edited = approval.decision == Decision.EDIT.value
     updated = question["answer"]["edited_action"]["arguments"] if edited else arguments["input"]
     return {"behavior": "allow", "updatedInput": updated}

@@ -11,10 +11,10 @@ from starlette.types import Receive, Scope, Send
 from app.domain.doors import DOOR, Door
 from app.http import bodies
 from app.http.context import SCOPE_KEY, ServerContext
+from app.http.door_settings import McpSettings
 from app.http.errors import OriginNotAllowed
 from app.http.hosts import LOOPBACK
-from app.mcp.clients import Clients
-from app.mcp.settings import DoorSettings
+from app.mcp.clients import client_of
 
 if TYPE_CHECKING:
     from app.mcp.serving import McpServer
@@ -22,17 +22,15 @@ if TYPE_CHECKING:
 PATH = "/mcp"
 
 
-def mcp_routes(settings: DoorSettings) -> list[BaseRoute]:
+def mcp_routes(settings: McpSettings) -> list[BaseRoute]:
     """Return the routes to mount next to the API's; none while the door is switched off."""
-    return [Route(PATH, _Endpoint(settings), methods=["POST"], include_in_schema=False)] if settings.mcp.enabled else []
+    return [Route(PATH, _Endpoint(), methods=["POST"], include_in_schema=False)] if settings.enabled else []
 
 
 class _Endpoint:
     """Checks origin and credential, then lets the SDK serve the request."""
 
-    def __init__(self, settings: DoorSettings) -> None:
-        self._settings = settings
-        self._clients = Clients()
+    def __init__(self) -> None:
         self._server: McpServer | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -41,11 +39,11 @@ class _Endpoint:
         origin = bodies.header(scope, b"origin")
         if origin is not None and not _is_own(origin, context.settings.base_url):
             raise OriginNotAllowed
-        scope["swarmhold.mcp.client"] = await self._clients.identify(context, scope)
+        scope["swarmhold.mcp.client"] = await client_of(context, scope)
         if self._server is None:
             from app.mcp.serving import McpServer
 
-            self._server = McpServer(context, self._settings, self._clients)
+            self._server = McpServer(context)
         await self._server.serve(scope, receive, send)
 
 

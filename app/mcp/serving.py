@@ -20,8 +20,7 @@ import app
 from app.http.context import ServerContext
 from app.http.settings import MIB
 from app.mcp.calls import Api, CallFailed, Value
-from app.mcp.clients import Client, Clients
-from app.mcp.settings import DoorSettings
+from app.mcp.clients import Client
 from app.mcp.tools import Tool, tools_for
 
 # It reports the beginning and the end of each request.
@@ -39,11 +38,10 @@ _INSTRUCTIONS = (
 class McpServer:
     """Serves MCP requests of one application."""
 
-    def __init__(self, context: ServerContext, settings: DoorSettings, clients: Clients) -> None:
+    def __init__(self, context: ServerContext) -> None:
         self._context = context
-        self._settings = settings
-        self._clients = clients
-        self._unheld = asyncio.Semaphore(settings.mcp.concurrency)
+        self._settings = context.settings.doors
+        self._unheld = asyncio.Semaphore(self._settings.mcp.concurrency)
         self._requests = Counter(
             "swarmhold_door_requests",
             "Requests of the doors besides REST and WebSocket.",
@@ -91,7 +89,7 @@ class McpServer:
             once = arguments.pop("once", None) or meta.get(_ONCE) or meta.get(_TOOL_USE)
             api = Api(
                 scope=_scope_of(context),
-                credential=await self._clients.token(self._context, client, role),
+                credential=await client.token(self._context, role),
                 role=role,
                 tool=tool.name,
                 once=None if once is None else str(once),

@@ -13,9 +13,9 @@ from app.engine.engine import Engine
 from app.engine.ops.rules import EngineCfg
 from app.engine.parts import default_parts
 from app.http.app import Application, create_app
+from app.http.door_settings import DoorSettings
 from app.http.settings import HttpSettings
 from app.mcp.routes import mcp_routes
-from app.mcp.settings import DoorSettings
 from app.ws.sockets import Sockets
 from tests.support.ports import LOOPBACK, NO_AUTHORITIES, listen
 from tests.support.waiting import eventually
@@ -103,7 +103,6 @@ async def served(
     engine: Engine | None = None,
     cfg: EngineCfg | None = None,
     store_url: str = ":memory:",
-    doors: DoorSettings | None = None,
     protocols: Sequence[str] = ("httptools", "websockets-sansio"),
 ) -> AsyncIterator[Node]:
     """Serve an engine (a new one over the store at `store_url` unless given) on a free port of 127.0.0.1."""
@@ -112,7 +111,8 @@ async def served(
     engine = engine or Engine(default_parts(cfg, store_url=store_url))
     async with engine:
         await engine.keys.ensure_root(ROOT_KEY)
-        application = create_app(engine, settings, more=[*Sockets().routes(), *mcp_routes(doors or DoorSettings())])
+        doors = settings.doors if settings else DoorSettings()
+        application = create_app(engine, settings, more=[*Sockets().routes(), *mcp_routes(doors.mcp)])
         http, ws = protocols
         config = uvicorn.Config(
             application,

@@ -157,7 +157,10 @@ class AlreadyConsumed(Conflict):
     key: str
 
     def __str__(self) -> str:
-        return f"The approval of question {self.key} was consumed before. Do not act again; ask anew."
+        return (
+            f"Question {self.key} allowed its action once, and that approval was consumed before: the action may have "
+            "been carried out. Check before you ask anew."
+        )
 
 
 @dataclass(eq=False)

@@ -9,9 +9,9 @@ from starlette.requests import Request
 
 from app.domain.access import Role
 from app.domain.actions import Approval, approval_of
-from app.domain.errors import AlreadyConsumed, EngineError, Unauthenticated
+from app.domain.doors import Door
+from app.domain.errors import EngineError, Unauthenticated
 from app.domain.questions import Question, QuestionStatus
-from app.domain.sessions import SessionOptions
 from app.domain.tokens import Bearer, Handle
 from app.engine.ops.idempotency import Idempotency
 from app.http import auth
@@ -22,12 +22,7 @@ from app.http.harness.events import Asked, Harness, HookEvent, asked_by
 from app.http.harness.replies import Said
 from app.http.holds import Drained
 
-_SESSION = Idempotency("door:hook", "")
 _NOTHING = timedelta(0)
-_USED = (
-    "Question {key} allowed one use of the tool, which may have run: check before you ask again. "
-    "Nothing runs twice by one answer."
-)
 
 
 class HookDoor:
@@ -56,16 +51,13 @@ class HookDoor:
             return replies.deny(event, str(error) if problem is None else problem.detail)
 
     async def _bearer(self, text: str) -> Bearer:
-        """Return the token of the key's session for hooks, which is attached at its first use; a handle as it is."""
+        """Return the token of the key's session for hooks; a handle as it is."""
         if auth.is_handle(text):
             return auth.bearer_of(text)
         if not auth.is_key(text):
             raise Unauthenticated("no API key or handle where one is needed")
-        life = timedelta(milliseconds=self._context.settings.limits.session_life_ms)
-        attached = await self._context.engine.sessions.attach_by_key(
-            text, None, Role.OPERATOR, life, SessionOptions(), idempotency=_SESSION
-        )
-        return attached.token
+        key = await self._context.engine.keys.find(text)
+        return await self._context.key_sessions.token(Door.HOOK, key, text, Role.OPERATOR)
 
     async def _ask(self, bearer: Bearer, asked: Asked) -> Question:
         if isinstance(bearer, Handle):
@@ -92,12 +84,9 @@ class HookDoor:
             return replies.refused(event, question)
         if approval.action.value["name"] != event.tool_name:
             return replies.deny(event, "The answer names another tool, which a hook cannot run. Ask for that tool.")
-        try:
-            # A fresh key each time: a repeated event finds the question, never a fresh permission.
-            once = Idempotency(f"hook:{token_hex(16)}", approval.digest)
-            _, approval = await self._questions.consume(bearer, question.key, approval.digest, once)
-        except AlreadyConsumed:
-            return replies.deny(event, _USED.format(key=question.key))
+        # A fresh key each time: a repeated event finds the question, never a fresh permission.
+        once = Idempotency(f"hook:{token_hex(16)}", approval.digest)
+        _, approval = await self._questions.consume(bearer, question.key, approval.digest, once)
         return replies.approved(event, approval)
 
 

@@ -43,10 +43,10 @@ async def codex(request: Request) -> Reply:
 
 async def _hook(request: Request, harness: Harness) -> Reply:
     context = context_of(request)
-    if not context.settings.hooks.enabled:
+    if not context.settings.doors.hooks.enabled:
         raise RouteNotFound
     DOOR.set(Door.HOOK)
     event = read_event(harness, await bodies.value_of(await body_of(request, context), context.settings.limits))
-    default = timedelta(0) if event.defers else context.settings.hooks.hold
+    default = timedelta(0) if event.defers else context.settings.doors.hold
     hold = hold_of(query_of(request.scope).get("hold"), context.settings, default=default)
     return replies.json(await HookDoor(context, harness).reply(request, event, hold))

@@ -113,7 +113,7 @@ async def style(request: Request) -> Reply:
 
 
 def _require_enabled(context: ServerContext) -> None:
-    if not context.settings.links.enabled:
+    if not context.settings.doors.link.enabled:
         raise RouteNotFound
 
 

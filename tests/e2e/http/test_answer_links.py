@@ -10,7 +10,8 @@ import pytest
 from app.domain.access import Role
 from app.domain.answer_links import new_secret
 from app.domain.limits import Limits
-from app.http.settings import AuthRateLimitSettings, HttpSettings, LinkDoorSettings
+from app.http.door_settings import DoorSettings, LinkDoorSettings
+from app.http.settings import AuthRateLimitSettings, HttpSettings
 from tests.support.serving import ROOT_KEY, Node, served
 
 OP, SENIOR, LINKS = "/v1/operator", "/v1/senior", "/v1/links"
@@ -160,7 +161,7 @@ async def test_links_are_made_for_a_week_at_most(desk: Desk) -> None:
 
 async def test_links_can_be_switched_off() -> None:
     """Then there is no page, and nothing makes or takes a link."""
-    async with served(HttpSettings(base_url=PUBLIC, links=LinkDoorSettings(enabled=False))) as node:
+    async with served(HttpSettings(base_url=PUBLIC, doors=DoorSettings(link=LinkDoorSettings(enabled=False)))) as node:
         desk = await _desk(node)
         made = await desk.senior.post(desk.links, json={"person": "pat", "ttl": 600})
         replies = [made, await desk.anybody.get("/a"), await desk.post("open", new_secret())]

@@ -14,7 +14,8 @@ from app.domain.clock import system_clock
 from app.engine.engine import Engine
 from app.engine.ops.rules import EngineCfg
 from app.engine.parts import default_parts
-from app.http.settings import HookDoorSettings, HttpSettings
+from app.http.door_settings import DoorSettings, HookDoorSettings
+from app.http.settings import HttpSettings
 from app.state.opening import open_store
 from app.state.policies import RetentionPolicy
 from app.state.retention import sweep
@@ -103,7 +104,7 @@ async def test_an_approval_lets_a_tool_be_used_once(agent: Agent) -> None:
     assert decision_of(await agent.fire(event)) == ("allow", None)
     again = await agent.fire(event)
     assert decision_of(again) == ("deny", None)
-    assert "which may have run" in again["hookSpecificOutput"]["permissionDecisionReason"]
+    assert "may have been carried out" in again["hookSpecificOutput"]["permissionDecisionReason"]
 
 
 @pytest.mark.parametrize(
@@ -266,7 +267,7 @@ async def test_a_hook_that_resumes_on_the_third_day_finds_its_question(tmp_path:
 
 async def test_the_door_can_be_closed() -> None:
     """Then there is nothing at its path."""
-    closed = HttpSettings(hooks=HookDoorSettings(enabled=False))
+    closed = HttpSettings(doors=DoorSettings(hooks=HookDoorSettings(enabled=False)))
     async with served(closed) as node:
         agent = await agent_on(node)
         for path in (CLAUDE, CODEX):

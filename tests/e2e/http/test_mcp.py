@@ -17,7 +17,8 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import CallToolResult, TextContent
 
 from app.domain.access import Role
-from app.mcp.settings import DoorSettings
+from app.http.door_settings import DoorSettings
+from app.http.settings import HttpSettings
 from tests.support.serving import Node, served
 from tests.support.waiting import eventually
 
@@ -140,7 +141,7 @@ def said(result: CallToolResult) -> tuple[str, Any]:
 
 async def test_an_approval_of_the_permission_prompt_lets_a_tool_run_once() -> None:
     """It denies while nobody has decided; asked again with the same id, one of many calls may run the tool."""
-    async with served(doors=DoorSettings(hold=timedelta(0))) as node:
+    async with served(HttpSettings(doors=DoorSettings(hold=timedelta(0)))) as node:
         senior = await node.operator(Role.SENIOR)
         _, worker = await node.worker(await node.operator())
         handle = worker.headers["Authorization"].removeprefix("Bearer ")
@@ -162,7 +163,7 @@ async def test_an_approval_of_the_permission_prompt_lets_a_tool_run_once() -> No
                 assert replies.count(("allow", USE["input"])) == 1
                 denied = [message for behavior, message in replies if behavior == "deny"]
                 assert len(denied) == 3
-                assert all("may have run" in message for message in denied)
+                assert all("may have been carried out" in message for message in denied)
 
 
 async def test_what_a_senior_decides_is_what_the_permission_prompt_is_told(node: Node) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from app.http.settings import HookDoorSettings, LinkDoorSettings
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class McpSettings:
@@ -16,6 +14,22 @@ class McpSettings:
     """Whether `/mcp` serves MCP clients."""
     concurrency: int = 64
     """Calls of tools that are carried out at a time, those that wait aside."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookDoorSettings:
+    """Settings of the door for the hooks of coding agents."""
+
+    enabled: bool = True
+    """Whether `/v1/doors/claude-code/hook` and `/v1/doors/codex/hook` answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkDoorSettings:
+    """Settings of answer links."""
+
+    enabled: bool = True
+    """Whether answer links are made, shown at `/a` and taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
