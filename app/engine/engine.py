@@ -173,12 +173,8 @@ class Engine:
             await self.namespaces.learn()
             await self.gaps.begin()
             recovered = await self.recovery.recover()
-            self._own(self.gaps.run())
-            self._own(self.timers.run())
-            self._own(self.recovery.run())
-            self._own(self.batches.run())
-            self._own(self.registrations.run())
-            self._own(self.refusals.run())
+            for part in (self.gaps, self.timers, self.recovery, self.batches, self.registrations, self.refusals):
+                self._own(part.run())
             if self.parts.webhook_sender is not None:
                 self._own(self._deliveries(self.parts.webhook_sender).run())
             self.couriers.start()

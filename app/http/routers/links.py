@@ -15,7 +15,7 @@ from app.domain.doors import DOOR, Door
 from app.domain.errors import LinkNotFound
 from app.domain.json import Json
 from app.engine.ops.links import LinkWish
-from app.http import bodies, replies, views
+from app.http import bodies, question_views, replies
 from app.http.context import ContextDep, Once, ServerContext, Token, context_of
 from app.http.errors import RouteNotFound
 from app.http.parameters import LinkPath, QuestionPath
@@ -57,7 +57,7 @@ async def make_link(
     wish = LinkWish(person=body.person, ttl_ms=timedelta(seconds=body.ttl) // timedelta(milliseconds=1), allow=allow)
     link, secret = await context.engine.links.make(token, key, wish, idempotency=once)
     url = f"{context.settings.base_url}{PAGE}#{secret}"
-    return replies.json(views.answer_link(link, url), status=201)
+    return replies.json(question_views.answer_link(link, url), status=201)
 
 
 @router.delete("/{link_id}", status_code=204, openapi_extra=requires(Verb.ANSWER_QUERY))
@@ -76,7 +76,7 @@ async def open_link(request: Request, context: ContextDep, body: OpenLinkRequest
     except LinkNotFound as error:
         await context.auth_failures.record(request.scope, error, credential=body.link)
         raise
-    return replies.json(views.opened_link(found, context.settings.base_url))
+    return replies.json(question_views.opened_link(found, context.settings.base_url))
 
 
 @opened.post("/answer", response_model=LinkSpent, responses=_REFUSALS)

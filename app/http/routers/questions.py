@@ -8,7 +8,7 @@ from app.domain.errors import InvalidRequest
 from app.domain.questions import Ask
 from app.domain.tokens import Bearer
 from app.engine.ops.idempotency import Idempotency
-from app.http import conversions, replies, views
+from app.http import conversions, question_views, replies
 from app.http.context import ServerContext
 from app.http.errors import InvalidBody
 from app.http.holds import Drained
@@ -40,7 +40,7 @@ async def consumed(
     if once is None:
         raise InvalidRequest("consuming an approval needs this header: a repeated call must not act twice", HEADER)
     row, approval = await context.engine.questions.consume(bearer, key, body.action_digest, once)
-    return replies.json(views.consumption(row, approval))
+    return replies.json(question_views.consumption(row, approval))
 
 
 async def watched(request: Request, context: ServerContext, bearer: Bearer, key: str, hold: str | None) -> Reply:
@@ -53,4 +53,4 @@ async def watched(request: Request, context: ServerContext, bearer: Bearer, key:
             )
     except Drained:
         row, settled = await context.engine.questions.watch(bearer, key, NOTHING)
-    return replies.json(views.question(context.names, row), status=200 if settled else 202)
+    return replies.json(question_views.question(context.names, row), status=200 if settled else 202)

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any, get_type_hints
 
 import orjson
@@ -31,7 +32,7 @@ from app.engine.ops.queues import Claim
 from app.engine.ops.reports import Stats, WhyLink
 from app.engine.sessions import Attached
 from app.engine.workers import WorkerPulse
-from app.http import views
+from app.http import question_views, views
 from swarmhold.models import (
     admin,
     attempts,
@@ -211,9 +212,21 @@ OUTPUTS = [
 ]
 
 
+MODULES = (views, question_views)
+
+
+def defined_in(module: ModuleType) -> dict[str, Any]:
+    """Return the public functions that a module defines itself."""
+    return {
+        name: function
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if function.__module__ == module.__name__ and not name.startswith("_")
+    }
+
+
 def rendered(name: str, *arguments: Any) -> dict[str, Any]:
     """A view as its reader gets it."""
-    view = getattr(views, name)
+    view = next(getattr(module, name) for module in MODULES if name in defined_in(module))
     if "names" in inspect.signature(view).parameters:
         arguments = (lambda namespace: f"namespace {namespace}", *arguments)
     return orjson.loads(orjson.dumps(view(*arguments)))
@@ -232,11 +245,11 @@ def test_every_view_is_held_to_a_model() -> None:
     """A new view comes with its model and its examples."""
     returning = {
         name
-        for name, function in inspect.getmembers(views, inspect.isfunction)
-        if function.__module__ == views.__name__ and not name.startswith("_")
+        for module in MODULES
+        for name, function in defined_in(module).items()
         if function.__annotations__["return"] == "View"
     }
-    assert returning - {"present", "long_output"} == VIEWS.keys()
+    assert returning - {"present", "with_cut", "long_output"} == VIEWS.keys()
 
 
 @pytest.mark.parametrize("name", VIEWS)
