@@ -21,7 +21,8 @@ from app.http.context import ServerContext
 from app.http.settings import MIB
 from app.mcp.calls import Api, CallFailed, Value
 from app.mcp.clients import Client
-from app.mcp.tools import Tool, tools_for
+from app.mcp.tools.catalog import tools_for
+from app.mcp.tools.tool import Tool
 
 # It reports the beginning and the end of each request.
 logging.getLogger("mcp").setLevel(logging.WARNING)

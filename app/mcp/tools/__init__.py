@@ -1,0 +1,1 @@
+"""The tools of the MCP door, by what they are about."""
