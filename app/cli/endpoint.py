@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -19,6 +18,7 @@ import typer
 from app.bootstrap import pidfile
 from app.bootstrap.keyring import given_root_key
 from app.bootstrap.pidfile import RunningServer
+from app.cli import interrupts
 from app.cli.exits import EXIT_MISUSED, CommandFailed
 from app.cli.output import errors
 from app.config import Loaded, Settings, load
@@ -211,7 +211,7 @@ def calls_server(*, namespace: bool = True) -> Callable[[ServerCommand], Callabl
 def run_call(call: Callable[[], Coroutine[Any, Any, R]]) -> R:
     """Run a call of a server; its error responses become CommandFailed, as readable messages."""
     try:
-        return asyncio.run(call())
+        return interrupts.run(call())
     except ApiProblem as problem:
         raise CommandFailed(_readable(problem)) from problem
     except InvalidArgument as error:

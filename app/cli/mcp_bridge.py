@@ -16,6 +16,8 @@ from typing import Any, BinaryIO, cast
 
 import httpx
 
+from app.cli import interrupts
+
 _LONGEST_FRAME = 1024 * 1024
 _RECONNECT_S = 60.0
 """How long a request is sent again while the server is away."""
@@ -35,7 +37,7 @@ def run(url: str, credential: str) -> None:
     """Serve until standard input ends and every request is answered, or nobody reads standard output."""
     frames, sys.stdout = sys.stdout.buffer, sys.stderr
     try:
-        asyncio.run(_Bridge(url, credential, frames).serve())
+        interrupts.run(_Bridge(url, credential, frames).serve())
     except* BrokenPipeError:
         pass
 

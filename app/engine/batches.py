@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from app.domain.ids import is_id
-from app.engine.dispatcher import cancel_and_wait
+from app.engine.dispatcher import cancel_and_wait, to_the_end
 from app.engine.ops import cancelling, revoking
 from app.engine.retrying import retry_while_busy
 from app.engine.transactions import Transactions
@@ -36,9 +36,10 @@ class Batches:
     async def finish(self, id: str) -> None:
         """Wait until every descendant of a cancelled task, a revoked key or token is cancelled or revoked.
 
-        Cancelling the caller does not stop that.
+        Cancelling the caller does not stop that. Raises StoreUnavailable when the engine stops first; it goes on after
+        the next start.
         """
-        await asyncio.shield(self._start(id))
+        await to_the_end(self._start(id), unsure=True)
 
     async def finish_revocations(self) -> None:
         """Wait until everything below revoked keys and tokens is revoked."""

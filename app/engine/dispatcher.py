@@ -263,13 +263,7 @@ class Dispatcher:
         task = asyncio.get_running_loop().create_task(prepare())
         self._preparing.add(task)
         task.add_done_callback(self._prepared)
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            caller = asyncio.current_task()
-            if task.cancelled() and caller is not None and not caller.cancelling():
-                raise StoreUnavailable("the engine is stopping") from None
-            raise
+        return await to_the_end(task)
 
     def _prepared(self, task: asyncio.Task[Any]) -> None:
         self._preparing.discard(task)
@@ -365,6 +359,20 @@ class Dispatcher:
 def _asked(spawner: dict[str, Any], layers: Sequence[str]) -> Asked:
     """Return what a dispatch asks for, as far as it is known before its layers are."""
     return Asked(spawner=str(spawner.get("kind")), function=spawner.get("function"), layers=frozenset(layers))
+
+
+async def to_the_end(task: asyncio.Task[R], *, unsure: bool = False) -> R:
+    """Return the task's result; cancelling the caller does not cancel the task.
+
+    Raises StoreUnavailable when the task is cancelled, as by an engine that stops.
+    """
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        caller = asyncio.current_task()
+        if task.cancelled() and caller is not None and not caller.cancelling():
+            raise StoreUnavailable("the engine is stopping", unsure=unsure) from None
+        raise
 
 
 async def cancel_and_wait(running: Iterable[asyncio.Task[Any]]) -> None:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from app.cli import interrupts
 from app.cli.demo.checks import Check, run_checks
 from app.cli.demo.corpus import take_snapshot
 from app.cli.demo.plan import PlannedTask, make_plan
@@ -34,7 +35,7 @@ def demo(keep: Keep = False, as_json: AsJson = False, deadline: Deadline = DEADL
     """Let a swarm work on real files, kill its server half-way, and check every result."""
     folder = Path(tempfile.mkdtemp(prefix="swarmhold-demo-"))
     try:
-        good = asyncio.run(_run(folder, as_json=as_json, deadline_s=deadline))
+        good = interrupts.run(_run(folder, as_json=as_json, deadline_s=deadline))
     finally:
         if keep:
             errors.print(f"Data and logs are in {folder}")

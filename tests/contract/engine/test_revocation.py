@@ -13,6 +13,7 @@ from app.domain.errors import (
     InvalidRequest,
     KeyNotFound,
     RoleViolation,
+    StoreUnavailable,
     TokenExpired,
     TokenRevoked,
     Unauthenticated,
@@ -494,3 +495,22 @@ async def test_the_next_server_finishes_a_revocation_that_a_crash_interrupted(pl
         swarm = await Swarm.over(again, plan)
         await again.keys.ensure_root(ROOT)
         await crowd.refused(swarm)
+
+
+async def test_a_call_that_a_stop_cuts_off_says_so(plan: Plan) -> None:
+    """Its caller was not cancelled and hears that the rest is unsure; the next server does the rest."""
+    engine = plan.engine()
+    await engine.start()
+    swarm = await Swarm.over(engine, plan)
+    key_id, text = await key(swarm)
+    token = (await attached(swarm, text)).token
+    call = asyncio.create_task(engine.keys.revoke(ROOT, key_id))
+    while not any(task.get_name() == f"batches below {key_id}" for task in asyncio.all_tasks()):
+        await engine.check()
+
+    await crash(engine)
+
+    assert (await refused(StoreUnavailable, call)).unsure
+    async with plan.engine() as again:
+        await again.keys.ensure_root(ROOT)
+        await refused(TokenRevoked, again.verify_token(token, Verb.POLL_TASK))
