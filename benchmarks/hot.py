@@ -62,16 +62,16 @@ async def measure() -> list[Row]:
             run = await drive(real.url, few, connections=16, expect=204, seconds=60)
             tails.append(run.percentile(0.99))
     return [
-        _row("GET /prompt by handle, 64 connections", get),
-        _row("POST /submit by handle, 64 connections", post),
-        Row("POST /submit by handle, 16 connections, p99", f"{median(tails):.2f} ms", "", "≤ 4 ms"),
+        _row("GET /prompt by handle, 64 connections", get, 0.45),
+        _row("POST /submit by handle, 64 connections", post, 0.20),
+        Row("POST /submit by handle, 16 connections, p99", f"{median(tails):.2f} ms", "", "≤ 6 ms"),
     ]
 
 
-def _row(what: str, rounds: list[Round]) -> Row:
+def _row(what: str, rounds: list[Round], goal: float) -> Row:
     bare, real, cpu = (median(values) for values in zip(*rounds, strict=True))
     ratio = median(round.real / round.bare for round in rounds)
-    return Row(what, f"{real:,.0f}/s, {cpu:.0f} µs CPU", f"bare {bare:,.0f}/s", f"≥ 0.35 of bare: {ratio:.2f}")
+    return Row(what, f"{real:,.0f}/s, {cpu:.0f} µs CPU", f"bare {bare:,.0f}/s", f"≥ {goal:.2f} of bare: {ratio:.2f}")
 
 
 def main() -> list[Row]:

@@ -106,7 +106,7 @@ async def measure() -> list[Row]:
         Row("submit → long poll returns, idle, p50", f"{median(took):.2f} ms", "", "< 2 ms"),
         Row("submit → long poll returns, busy, p99", f"{slowest:.1f} ms", f"at {lives:,.0f} lives/s", "< 100 ms"),
         Row("answer → waiting worker's long poll returns, idle, p50", f"{median(answers):.2f} ms", "", "< 2 ms"),
-        Row(f"{PARKED:,} long polls, memory each", f"{each:.1f} KiB", "in addition to the open connection", "≤ 20 KiB"),
+        Row(f"{PARKED:,} long polls, memory each", f"{each:.1f} KiB", "in addition to the open connection", "≤ 16 KiB"),
         Row(f"waking {PARKED:,} long polls at once", f"{seconds:.2f} s", "", "< 1 s"),
     ]
 
