@@ -93,6 +93,8 @@ def http_settings(settings: Settings, base_url: str, identity: bytes) -> HttpSet
         longest_hold=longest_hold,
         limits=settings.limits,
         doors=settings.doors,
+        finished_kept=settings.retention.policy.finished,
+        blocked_kept=settings.retention.policy.blocked,
         allowed_hosts=names_of(settings.host, settings.public_url, settings.http.allowed_hosts, loopback=loopback),
     )
 

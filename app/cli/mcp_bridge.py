@@ -25,7 +25,11 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
 _TIMEOUT = httpx.Timeout(5.0, read=90.0, pool=None)
 
 _PARSE_ERROR, _INVALID_REQUEST, _INTERNAL_ERROR = -32700, -32600, -32603
-_NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+_NAMED = {
+    **dict.fromkeys(("tools/call", "prompts/get"), "name"),
+    "resources/read": "uri",
+    **dict.fromkeys(("tasks/get", "tasks/update", "tasks/cancel"), "taskId"),
+}
 _PLAIN = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 _VERSION = "io.modelcontextprotocol/protocolVersion"
 _ONCE, _TOOL_USE = "io.swarmhold/once", "claudecode/toolUseId"

@@ -195,7 +195,8 @@ SCHEMA = Schema(
         ),
         SenderSettings: Exposure(bounds={"batch": Field(ge=1, le=500)}),
         HttpSettings: Exposure(
-            hidden=frozenset({"base_url", "identity", "limits", "doors", "longest_hold", "sse_recheck"}),
+            hidden=frozenset({"base_url", "identity", "limits", "doors", "longest_hold", "sse_recheck"})
+            | {"finished_kept", "blocked_kept"},
             inline={"websockets": ""},
             bounds={"default_hold": Field(ge=0, allow_inf_nan=False)},
         ),

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from itertools import islice
 
 from app.domain.access import ENGINE, Caller, Role, Verb
 from app.domain.actions import Approval
+from app.domain.doors import DOOR
 from app.domain.errors import PollTimeout, QuestionClosed, ResumeKeyNotFound, RoleViolation
 from app.domain.json import Json
 from app.domain.namespaces import ALL_ID
 from app.domain.questions import Ask, Question, QuestionStatus
 from app.domain.tokens import Bearer, CapToken
-from app.engine.ops import approvals, claims, pages, questions
+from app.engine.ops import approvals, audit, claims, pages, questions
 from app.engine.ops.access import Presented, authenticate, require_access, revocation_of
 from app.engine.ops.idempotency import Idempotency, once, scope_of
 from app.engine.ops.pages import Page
-from app.engine.ops.queries import reaches
+from app.engine.ops.queries import OPEN_QUESTIONS, reaches, require_task
 from app.engine.ops.rules import EngineCfg
 from app.engine.transactions import Expiry, Transactions
 from app.spawning.ports import LayerRegistry
@@ -24,6 +26,10 @@ from app.state.state import State
 from app.state.tables import QUESTIONS
 
 _EITHER = (Verb.QUERY_SENIOR, Verb.ANSWER_QUERY)
+_PAGES = 5
+"""Pages of open questions in which one is looked for that may be put to a person."""
+_NAMED = 20
+"""Ignored keys that the audit log names."""
 
 
 class Questions:
@@ -268,6 +274,53 @@ class Questions:
     async def read(self, token: CapToken, key: str) -> Question:
         """Return one question. Raises ResumeKeyNotFound."""
         return await self._transactions.read_as(token, Verb.ANSWER_QUERY, lambda s, c: _found(s, key, c))
+
+    async def offered(self, token: CapToken, *, key: str | None = None, task_id: str | None = None) -> list[str]:
+        """Return the keys of open questions that a door may put to the caller: a person, and none that asked.
+
+        That is the question with this key, else those of the task, else the oldest of all. Raises ResumeKeyNotFound.
+        """
+        door = DOOR.get()
+
+        def run(state: State, caller: Caller) -> list[str]:
+            if key is not None:
+                found: Iterable[Question] = (_found(state, key, caller),)
+            elif task_id is not None:
+                found = OPEN_QUESTIONS.all(state.db, task_id=require_task(state, task_id, caller).id)
+            else:
+                found = self._open(state, caller)
+            offered = (question.key for question in found if questions.is_offered(state, caller, question, door))
+            return list(offered if key or task_id else islice(offered, 1))
+
+        return await self._transactions.read_as(token, Verb.ANSWER_QUERY, run)
+
+    def _open(self, state: State, caller: Caller) -> Iterator[Question]:
+        """Yield open questions, the oldest first; not all of very many."""
+        cursor: str | None = None
+        for _ in range(_PAGES):
+            page = pages.questions(
+                state,
+                self._transactions.limits,
+                caller.namespace,
+                status=QuestionStatus.OPEN,
+                bridge_id=None,
+                task_id=None,
+                limit=self._transactions.limits.page_items,
+                cursor=cursor,
+            )
+            yield from page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def ignore(self, bearer: Bearer, target: str, keys: Sequence[str]) -> None:
+        """Record that answers which a client sent for these keys were ignored, as none of them was asked of it."""
+        await self._transactions.call(
+            "ignore_answers",
+            bearer,
+            (),
+            lambda s, c: audit.record(s, c, "answers_ignored", target=target, count=len(keys), keys=[*keys[:_NAMED]]),
+        )
 
     async def open_for(
         self, token: CapToken, bridge_id: str, *, after: str | None = None, limit: int = 200

@@ -109,6 +109,15 @@ class Tasks:
 
         return await self._transactions.read_as(bearer, Verb.READ_TASK_STATE, run)
 
+    async def outlook(self, bearer: Bearer, task_id: str) -> reports.Outlook:
+        """Return what the task waits for, whether it is tried again and how it failed. Raises TaskNotFound."""
+
+        def run(state: State, caller: Caller) -> reports.Outlook:
+            require_access(state, caller, task_id, Verb.READ_TASK_STATE)
+            return reports.outlook(state, caller, task_id, self._nodes)
+
+        return await self._transactions.read_as(bearer, Verb.READ_TASK_STATE, run)
+
     # Waiting
 
     async def poll(

@@ -77,3 +77,7 @@ class HttpSettings:
     """The server's limits; set as a section of their own."""
     doors: DoorSettings = field(default_factory=DoorSettings)
     """The other doors; set as a section of their own."""
+    finished_kept: timedelta | None = timedelta(days=30)
+    """How long passed and cancelled tasks are kept, as `retention.finished` says."""
+    blocked_kept: timedelta | None = timedelta(days=90)
+    """How long blocked tasks are kept, as `retention.blocked` says."""

@@ -17,6 +17,7 @@ from starlette.types import Message, Receive, Scope
 
 from app.domain.access import Role
 from app.domain.doors import DOOR, Door
+from app.http.context import SCOPE_KEY, ServerContext
 
 Value = dict[str, Any]
 
@@ -53,6 +54,12 @@ class Api:
         """The prefix of the caller's own routes: operators and observers share one."""
         return "/v1/worker" if self.role is Role.WORKER else "/v1/operator"
 
+    @property
+    def server(self) -> ServerContext:
+        """The objects that all requests of this server share."""
+        found: ServerContext = self.scope[SCOPE_KEY]
+        return found
+
     async def get(self, path: str, **query: Any) -> Value:
         """Return the reply's value. Raises CallFailed."""
         return await self._call("GET", path, b"", {name: value for name, value in query.items() if value is not None})
@@ -71,8 +78,7 @@ class Api:
             key = f"mcp:{self.tool}:{sha256(self.once.encode()).hexdigest()}"
             headers.append((b"idempotency-key", key.encode()))
         kept = {
-            name: self.scope[name]
-            for name in ("type", "asgi", "http_version", "client", "server", "scheme", "swarmhold")
+            name: self.scope[name] for name in ("type", "asgi", "http_version", "client", "server", "scheme", SCOPE_KEY)
         }
         scope = {
             **kept,

@@ -12,6 +12,9 @@ from app.domain.tokens import ApiKey, Handle
 from app.http import auth
 from app.http.context import ServerContext
 
+CLIENT = "swarmhold.mcp.client"
+"""The key of the scope that has who calls."""
+
 
 @dataclass(frozen=True, slots=True)
 class Client:
@@ -25,6 +28,11 @@ class Client:
     def may_answer(self) -> bool:
         """Whether a model may answer with it: a key for agents, never that of a person."""
         return self.key is not None and not self.key.person and not self.key.root
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether a question may be put to its person: a person's key, or root's. Of a token the engine decides."""
+        return self.key is None or self.key.person or self.key.root
 
     async def token(self, context: ServerContext, role: Role) -> str:
         """Return the credential for calls in a role: a key's is that of its session of the day."""

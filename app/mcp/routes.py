@@ -14,7 +14,7 @@ from app.http.context import SCOPE_KEY, ServerContext
 from app.http.door_settings import McpSettings
 from app.http.errors import OriginNotAllowed
 from app.http.hosts import LOOPBACK
-from app.mcp.clients import client_of
+from app.mcp.clients import CLIENT, client_of
 
 if TYPE_CHECKING:
     from app.mcp.serving import McpServer
@@ -39,7 +39,7 @@ class _Endpoint:
         origin = bodies.header(scope, b"origin")
         if origin is not None and not _is_own(origin, context.settings.base_url):
             raise OriginNotAllowed
-        scope["swarmhold.mcp.client"] = await client_of(context, scope)
+        scope[CLIENT] = await client_of(context, scope)
         if self._server is None:
             from app.mcp.serving import McpServer
 

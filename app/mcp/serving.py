@@ -6,21 +6,21 @@ import asyncio
 import logging
 from typing import Any, cast
 
-import orjson
 from mcp import types
-from mcp.server.context import ServerRequestContext
+from mcp.server.extension import Extension, compose_tool_call_handler
 from mcp.server.lowlevel import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.shared.exceptions import MCPError
 from prometheus_client import Counter
-from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 import app
 from app.http.context import ServerContext
 from app.http.settings import MIB
 from app.mcp.calls import Api, CallFailed, Value
-from app.mcp.clients import Client
+from app.mcp.requests import RequestContext, api_of, client_of
+from app.mcp.results import failure_of, result_of
+from app.mcp.tasks_extension import TasksExtension, offers
 from app.mcp.tools.catalog import tools_for
 from app.mcp.tools.tool import Tool
 
@@ -50,12 +50,17 @@ class McpServer:
             registry=context.metrics.registry,
         )
         self._server: Server[Any] = Server(
-            "swarmhold",
-            version=app.__version__,
-            instructions=_INSTRUCTIONS,
-            on_list_tools=self._list,
-            on_call_tool=self._call,
+            "swarmhold", version=app.__version__, instructions=_INSTRUCTIONS, on_list_tools=self._list
         )
+        self._extend(TasksExtension())
+
+    def _extend(self, extension: Extension) -> None:
+        """Serve an extension: its methods, and its part in calls of tools."""
+        self._server.extensions[extension.identifier] = extension.settings()
+        for binding in extension.methods():
+            self._server.add_request_handler(binding.method, binding.params_type, binding.handler)
+        call = compose_tool_call_handler([extension], self._call)
+        self._server.add_request_handler("tools/call", types.CallToolRequestParams, call)
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -66,18 +71,16 @@ class McpServer:
             await manager.handle_request(scope, receive, send)
 
     async def _list(
-        self, context: ServerRequestContext[Any, Request], params: types.PaginatedRequestParams | None
+        self, context: RequestContext, params: types.PaginatedRequestParams | None
     ) -> types.ListToolsResult:
         del params
-        client = _client_of(context)
+        client = client_of(context)
         self._requests.labels("mcp", "tools/list", "ok").inc()
         tools = [_described(tool) for tool, _ in tools_for(client)]
         return types.ListToolsResult(tools=tools, ttl_ms=_LIST_TTL_MS, cache_scope="private")
 
-    async def _call(
-        self, context: ServerRequestContext[Any, Request], params: types.CallToolRequestParams
-    ) -> types.CallToolResult:
-        client = _client_of(context)
+    async def _call(self, context: RequestContext, params: types.CallToolRequestParams) -> types.CallToolResult:
+        client = client_of(context)
         offered = {tool.name: (tool, role) for tool, role in tools_for(client)}
         if params.name not in offered:
             self._requests.labels("mcp", "tools/call", "unknown-tool").inc()
@@ -88,42 +91,23 @@ class McpServer:
         try:
             tool.check(arguments)
             once = arguments.pop("once", None) or meta.get(_ONCE) or meta.get(_TOOL_USE)
-            api = Api(
-                scope=_scope_of(context),
-                credential=await client.token(self._context, role),
-                role=role,
-                tool=tool.name,
-                once=None if once is None else str(once),
-            )
+            api = await api_of(context, role, tool.name, None if once is None else str(once))
+            if tool.holds and "hold" not in arguments:
+                # Who follows it as a task needs no call that waits.
+                follows = tool.follows and offers(context)
+                arguments["hold"] = 0 if follows else self._settings.hold.total_seconds()
             value = await self._run(tool, api, arguments)
         except CallFailed as failed:
             self._requests.labels("mcp", "tools/call", str(failed.problem.get("code"))).inc()
-            return types.CallToolResult(content=[_text(failed.problem)], is_error=True)
+            return failure_of(failed.problem)
         self._requests.labels("mcp", "tools/call", "ok").inc()
-        structured = None if tool.gives is None else value
-        return types.CallToolResult(content=[_text(value)], structured_content=structured)
+        return result_of(value, text_alone=tool.gives is None)
 
     async def _run(self, tool: Tool, api: Api, arguments: Value) -> Value:
         if tool.holds:
-            return await tool.run(api, {"hold": self._settings.hold.total_seconds(), **arguments})
+            return await tool.run(api, arguments)
         async with self._unheld:
             return await tool.run(api, arguments)
-
-
-def _client_of(context: ServerRequestContext[Any, Request]) -> Client:
-    client: Client = _scope_of(context)["swarmhold.mcp.client"]
-    return client
-
-
-def _scope_of(context: ServerRequestContext[Any, Request]) -> Scope:
-    """Return the scope of the HTTP request that carried a message."""
-    if context.request is None:
-        raise MCPError(code=types.INVALID_REQUEST, message="This server is reached by HTTP alone.")
-    return context.request.scope
-
-
-def _text(value: Value) -> types.TextContent:
-    return types.TextContent(text=orjson.dumps(value).decode())
 
 
 def _described(tool: Tool) -> types.Tool:

@@ -34,6 +34,11 @@ def require_no_asker(
     )
 
 
+def may_be_asked(state: State, caller: Caller, question: Question) -> bool:
+    """Return whether a door may put the question to the caller: a person or the root key, and none that asked."""
+    return _is_exempt(state, caller) and caller.keys.isdisjoint(question.asker_keys.value)
+
+
 def require_may_pass(state: State, rules: QuestionRules, caller: Caller, task: Task) -> None:
     """Raise AskerCannotAnswer when the caller may not answer a question that is open on the task."""
     if task.open_questions:

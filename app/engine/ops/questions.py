@@ -39,7 +39,7 @@ from app.domain.questions import (
 from app.domain.tasks import Step, Task, TaskSpec, step
 from app.engine.ops import audit, cancelling, finals, held_ids, leases, suspension
 from app.engine.ops.access import bound_rows, descends_from, require_access, require_live, session_of
-from app.engine.ops.principals import answered_through, require_no_asker
+from app.engine.ops.principals import answered_through, may_be_asked, require_no_asker
 from app.engine.ops.queries import lock_task, reaches
 from app.engine.ops.rules import EngineCfg
 from app.engine.ops.settling import block_at_deadline, settle_after_answer, settle_task, stored, withdraw_question
@@ -210,6 +210,15 @@ def require_may_answer(state: State, caller: Caller, question: Question, connect
         caller.task_id == question.task_id or descends_from(state, caller.task_id, question.task_id)
     ):
         raise RoleViolation(caller.role.value, f"{Verb.ANSWER_QUERY.value} for a question asked above it")
+
+
+def is_offered(state: State, caller: Caller, question: Question, door: Door) -> bool:
+    """Return whether the question is open and the door may put it to the caller, who is a person."""
+    try:
+        require_door(question, door)
+    except DoorNotAllowed:
+        return False
+    return question.status is QuestionStatus.OPEN and may_be_asked(state, caller, question)
 
 
 def require_door(question: Question, door: Door) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Required, TypedDict
+from typing import Any, NamedTuple, Required, TypedDict
 
 import sqlalchemy as sa
 
 from app.domain.access import Caller
-from app.domain.attempts import Attempt, Phase
+from app.domain.attempts import Attempt, Phase, Reason
 from app.domain.namespaces import ALL_ID
 from app.domain.tasks import Status, Task
 from app.engine.ops import listeners, loop
@@ -129,6 +129,31 @@ def why(state: State, caller: Caller, task_id: str, nodes: Membership) -> Why:
     chain += _children(state, task)
     summary = _summary(task, attempt, chain)
     return {"task_id": task.id, "status": task.status.value, "summary": summary, "chain": chain}
+
+
+class Outlook(NamedTuple):
+    """An open or blocked task: what it waits for, whether it is tried again, how it failed (None: by a result)."""
+
+    waits_for: str | None
+    tries_again: bool
+    failure: str | None
+
+
+def outlook(state: State, caller: Caller, task_id: str, nodes: Membership) -> Outlook:
+    """Return what is to be expected of a task. Raises TaskNotFound."""
+    task = require_task(state, task_id, caller)
+    attempt = ATTEMPTS.get(state.db, task.id, task.attempt) if task.attempt else None
+    chain = why(state, caller, task_id, nodes)["chain"]
+    failure = _failure(task, attempt) if task.status is Status.BLOCKED else None
+    return Outlook(chain[0]["detail"] if chain else None, task.retry_at is not None, failure)
+
+
+def _failure(task: Task, attempt: Attempt | None) -> str | None:
+    """Return why a blocked task has no result that says so."""
+    if attempt is None:
+        return Reason.DEADLINE.value if task.last_result is None else None
+    by_result = attempt.final_ok is not None or attempt.reason is Reason.VERDICT
+    return None if by_result or attempt.reason is None else attempt.reason.value
 
 
 def _questions(state: State, task: Task) -> list[WhyLink]:

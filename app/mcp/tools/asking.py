@@ -77,6 +77,7 @@ ASKING: tuple[Tool, ...] = (
         hints=AGAIN | {"open_world"},
         run=_ask,
         holds=True,
+        follows=True,
     ),
     Tool(
         name="get_answer",

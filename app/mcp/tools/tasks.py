@@ -64,6 +64,7 @@ TASKS: tuple[Tool, ...] = (
         hints=frozenset({"open_world"}),
         run=_start,
         holds=True,
+        follows=True,
     ),
     Tool(
         name="get_task",

@@ -27,7 +27,8 @@ ASKERS = (Role.OPERATOR, Role.WORKER)
 class Tool:
     """One tool. `roles` are those that may use it, the preferred one first; `holds` may wait for long.
 
-    `gives` is the schema of what it returns, None where that is text alone.
+    `gives` is the schema of what it returns, None where that is text alone. With `follows` that has a `key` or
+    `task_id` by which clients may follow it as a task while it is open.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Tool:
     run: Run
     answers: bool = False
     holds: bool = False
+    follows: bool = False
 
     def role_for(self, client: Client) -> Role | None:
         """Return the role in which a client uses it, None where it may not."""

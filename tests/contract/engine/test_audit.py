@@ -461,6 +461,14 @@ async def tasks_retried(stage: Stage) -> Expected:
     )
 
 
+@decision
+async def answers_ignored(stage: Stage) -> Expected:
+    await stage.rows()
+    await stage.swarm.engine.questions.ignore(stage.swarm.operator, "R-1", [f"R-{n}" for n in range(30)])
+    detail = {"count": 30, "keys": [f"R-{n}" for n in range(20)]}
+    return stage.by("alice", Role.OPERATOR, target="R-1", detail=detail)
+
+
 @pytest.mark.parametrize("action", DECISIONS)
 async def test_every_decision_leaves_its_row(stage: Stage, action: str) -> None:
     """One row: who, with which key and session, through which door, did what to what, in which namespace."""
