@@ -65,10 +65,11 @@ $(VENV)/.run: $(VENV)/.python requirements.lock requirements-build.lock pyprojec
 	$(install_package)
 	@touch $@
 
-# The development lock file contains every version of the other one.
+# The development lock file contains every version of the other one, and all that is needed: pip, which would refuse the
+# override of a bound in pyproject.toml, need not look for more.
 $(VENV)/.dev: $(VENV)/.python $(LOCKS) pyproject.toml
 	@echo "installing the dependencies of development"
-	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@$(PIP) install --no-deps --require-hashes -r requirements-dev.lock
 	$(install_package)
 	@touch $(VENV)/.run $@
 

@@ -8,7 +8,7 @@ it is returned, so that an action which may have begun is never begun again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from secrets import token_hex
@@ -75,7 +75,8 @@ class Hold:
             Unanswered: it was withdrawn, or expired without a default.
             ApiProblem: `idempotency-mismatch` when this `once` came with other content before.
         """
-        return answer_of(await self._settled(question, once, options))
+        [found] = await self.wait([await self.begin(question, once=once, **options)])
+        return answer_of(found)
 
     async def approve(
         self,
@@ -96,16 +97,52 @@ class Hold:
             ApiProblem: `approval-expired`, or `idempotency-mismatch` as `ask` does.
         """
         options["action"] = Action(name=name, arguments=arguments)
-        found = await self._settled(f"May I use {name}?" if question is None else question, once, options)
-        decided: JsonObject = answer_of(found)
+        [found] = await self.wait([await self.begin(question, once=once, **options)])
+        return await self.decide(found)
+
+    async def begin(
+        self,
+        question: JsonValue = None,
+        *,
+        once: str,
+        labels: Mapping[str, str] | None = None,
+        **options: Unpack[QuestionOptions],
+    ) -> Question:
+        """Ask a question, or leave for the `action` of the options, and return it without waiting.
+
+        `labels` are those of the task that an operator's question gets; a worker asks about its own task.
+
+        Raises:
+            ApiProblem: `idempotency-mismatch` when this `once` came with other content before.
+        """
+        action = options.get("action")
+        text = f"May I use {action.name}?" if question is None and action is not None else question
+
+        async def asked(asker: Asker) -> Question:
+            if isinstance(asker, Worker):
+                return await asker.ask(text, idempotency_key=once, **options)
+            return await asker.ask_alone(text, labels=labels, idempotency_key=once, **options)
+
+        return await self._with(asked)
+
+    async def wait(self, questions: Sequence[Question]) -> list[Question]:
+        """Wait until every question is answered, withdrawn or expired, and return them. Nothing is consumed."""
+        return [await self._closed(question) for question in questions]
+
+    async def decide(self, question: Question) -> Decision:
+        """Return the decision of a closed question about an action; an approval is consumed by then.
+
+        Raises what `approve` raises.
+        """
+        decided: JsonObject = answer_of(question)
         verdict = Verdict(decided["decision"])
-        action = await self._consumed(found, decided) if verdict in (Verdict.APPROVE, Verdict.EDIT) else None
+        action = await self._consumed(question, decided) if verdict in (Verdict.APPROVE, Verdict.EDIT) else None
         return Decision(
-            key=found.key,
+            key=question.key,
             decision=verdict,
             action=action,
-            answered_by=found.answered_by,
-            answered_through=found.answered_through,
+            answered_by=question.answered_by,
+            answered_through=question.answered_through,
             **given(edited_action=decided.get("edited_action"), message=decided.get("message")),
         )
 
@@ -129,13 +166,10 @@ class Hold:
         """Do what `approve` does, in a thread without an event loop. Raises InvalidArgument in one that has one."""
         return self._run(lambda hold: hold.approve(name, arguments, once=once, question=question, **options))
 
-    async def _settled(self, question: JsonValue, once: str, options: QuestionOptions) -> Question:
-        async def asked(asker: Asker) -> Question:
-            ask = asker.ask if isinstance(asker, Worker) else asker.ask_alone
-            return await ask(question, idempotency_key=once, **options)
-
-        found = await self._with(asked)
-        return await self._with(lambda asker: asker.await_settled(found.key)) if found.is_open else found
+    async def _closed(self, question: Question) -> Question:
+        if not question.is_open:
+            return question
+        return await self._with(lambda asker: asker.await_settled(question.key))
 
     async def _consumed(self, question: Question, decided: JsonObject) -> JsonObject:
         """Return the action of an approval that this very call has consumed."""

@@ -33,6 +33,7 @@ class Asking:
     swarm: Swarm
     key: str
     folder: Path
+    variables: dict[str, str] = field(default_factory=dict[str, str])
     running: list[subprocess.Popen[str]] = field(default_factory=list[subprocess.Popen[str]])
 
     def start(self, source: str) -> subprocess.Popen[str]:
@@ -43,7 +44,7 @@ class Asking:
             stderr=subprocess.PIPE,
             text=True,
             cwd=self.folder,
-            env=surroundings(self.node, SWARMHOLD_KEY=self.key),
+            env=surroundings(self.node, SWARMHOLD_KEY=self.key, **self.variables),
         )
         self.running.append(process)
         return process

@@ -21,6 +21,7 @@ REQUIRED = {"httpx", "pydantic", "websockets"}
 PROGRAM = """
 import asyncio, json, os, sys
 from datetime import timedelta
+from importlib import import_module
 from importlib.util import find_spec
 
 import app
@@ -29,6 +30,14 @@ from swarmhold import Job, QueueSpawner, SwarmholdClient
 
 SOON = timedelta(seconds=60)
 KEY = os.environ["KEY"]
+
+
+def needed(adapter: str) -> str:
+    try:
+        import_module(f"swarmhold.adapters.{adapter}")
+    except ImportError as error:
+        return str(error).partition("pip install ")[2]
+    return "nothing"
 
 
 async def work(job: Job) -> object:
@@ -56,6 +65,7 @@ async def main() -> None:
         "zone": str(done.updated_at.tzinfo),
         "from": os.path.dirname(swarmhold.__file__),
         "of the server": [name for name in ("orjson", "structlog", "typer", "fastapi") if find_spec(name)],
+        "adapters": [needed(name) for name in ("claude", "langgraph", "openai_agents", "pydantic_ai")],
     }))
 
 
@@ -114,7 +124,7 @@ def test_the_wheel_holds_the_client_alone(wheel: Path) -> None:
     assert {"swarmhold/py.typed", f"{metadata.split('/')[0]}/licenses/LICENSE"} <= set(names)
     assert f"\nVersion: {app.__version__}\n" in said
     assert "\nLicense-Expression: Apache-2.0\n" in said
-    assert set(re.findall(r"^Requires-Dist: ([a-z]+)", said, re.MULTILINE)) == REQUIRED
+    assert set(re.findall(r"^Requires-Dist: ([a-z]+)(?!.*extra ==)", said, re.MULTILINE)) == REQUIRED
 
 
 def test_it_works_without_the_server_beside_a_foreign_app(wheel: Path, node: ServerProcess, tmp_path: Path) -> None:
@@ -145,6 +155,12 @@ def test_it_works_without_the_server_beside_a_foreign_app(wheel: Path, node: Ser
         "zone": "UTC",
         "from": os.fspath(site / "swarmhold"),
         "of the server": [],
+        "adapters": [
+            "'claude-agent-sdk>=0.2.189'",
+            "'langgraph>=1.2'",
+            "'openai-agents>=0.24'",
+            "'pydantic-ai-slim>=2.60'",
+        ],
     }
 
 
