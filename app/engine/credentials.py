@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from math import inf
 
@@ -12,9 +12,9 @@ from app.domain.attempts import Attempt
 from app.domain.clock import Clock
 from app.domain.delegation import OWN_TASK
 from app.domain.errors import AccessDenied, Busy, Conflict, EngineError, TokenNotFound, TokenTaskMismatch
-from app.domain.tokens import Bearer, CapToken, Claims, Handle, TokenRecord, TokenSigner
+from app.domain.tokens import ApiKey, Bearer, CapToken, Claims, Handle, TokenRecord, TokenSigner
 from app.engine.batches import Batches
-from app.engine.ops import credentials
+from app.engine.ops import credentials, queues
 from app.engine.ops.access import authenticate, descends_from, require_access, require_ready, revocation_of
 from app.engine.ops.idempotency import Idempotency, once, scope_of
 from app.engine.ops.queries import reaches
@@ -22,6 +22,8 @@ from app.engine.ops.rules import EngineCfg
 from app.engine.transactions import Transactions
 from app.state.state import State
 from app.state.tables import ATTEMPTS, TOKENS
+
+_CLAIMED_MS = 5 * 60 * 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +238,20 @@ class Credentials:
         if row is None:
             raise TokenNotFound
         return self.sign(row)
+
+    async def claimed_token(self, key: ApiKey, about: str) -> CapToken | None:
+        """Return the worker token of an attempt that was claimed with this key; None where `about` names no such one.
+
+        For calls inside this server, whose caller presents the key alone: the token is signed for minutes. Whether the
+        attempt is live and its credential valid is checked with each use. `about` is what `queues.claimed_by` takes.
+        """
+        row = await self._transactions.read(lambda state: queues.claimed_by(state, key, about))
+        if row is None:
+            return None
+        claims = attempt_claims(row, row.agent, self._cfg)
+        # The same text for a while, so that its signature is checked once.
+        expires_at = (self._clock() // _CLAIMED_MS + 2) * _CLAIMED_MS
+        return self._signer.sign(replace(claims, expires_at=expires_at))
 
     def sign(self, attempt: Attempt) -> CapToken:
         """Return the worker token of an attempt, given its row."""

@@ -8,9 +8,11 @@ from starlette.types import Scope
 
 from app.domain.access import Role
 from app.domain.doors import Door
+from app.domain.ids import is_id
 from app.domain.tokens import ApiKey, Handle
 from app.http import auth
 from app.http.context import ServerContext
+from app.mcp.calls import CallFailed
 
 CLIENT = "swarmhold.mcp.client"
 """The key of the scope that has who calls."""
@@ -18,11 +20,16 @@ CLIENT = "swarmhold.mcp.client"
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """An authenticated caller: a credential bound to one role, or an API key with several."""
+    """An authenticated caller: a credential bound to one role, or an API key with several.
+
+    `task_id` and `attempt` are those that a worker's handle or token is bound to.
+    """
 
     roles: frozenset[Role]
     credential: str = field(repr=False)
     key: ApiKey | None = None
+    task_id: str | None = None
+    attempt: int | None = None
 
     @property
     def may_answer(self) -> bool:
@@ -34,11 +41,41 @@ class Client:
         """Whether a question may be put to its person: a person's key, or root's. Of a token the engine decides."""
         return self.key is None or self.key.person or self.key.root
 
-    async def token(self, context: ServerContext, role: Role) -> str:
-        """Return the credential for calls in a role: a key's is that of its session of the day."""
+    async def token(self, context: ServerContext, role: Role, about: str | None = None) -> str:
+        """Return the credential for calls in a role: a key's is that of its session of the day.
+
+        A worker's key claims with the key itself, and works with the token of what it claimed, which `about` names.
+        Raises CallFailed for an assignment that is not the caller's.
+        """
         if self.key is None:
             return self.credential
-        return (await context.key_sessions.token(Door.MCP, self.key, self.credential, role)).text
+        if role is not Role.WORKER:
+            return (await context.key_sessions.token(Door.MCP, self.key, self.credential, role)).text
+        if about is None:
+            return self.credential
+        token = await context.engine.credentials.claimed_token(self.key, about)
+        if token is None:
+            raise no_assignment(about)
+        return token.text
+
+    def is_own(self, about: str) -> bool:
+        """Return whether a text names the task or attempt of a worker's credential, or something of another kind."""
+        task_id, _, number = about.partition(".")
+        if self.task_id is None or not is_id(task_id, "T"):
+            return True
+        return task_id == self.task_id and (not number or self.attempt is None or number == str(self.attempt))
+
+
+def no_assignment(about: str) -> CallFailed:
+    """Return the failure of a call about an assignment that is not the caller's, or that there never was."""
+    return CallFailed(
+        {
+            "title": "There is no such assignment",
+            "status": 404,
+            "code": "attempt-not-found",
+            "detail": f"This credential has no assignment {about[:100]!r}; claim_assignment gives one to a key.",
+        }
+    )
 
 
 async def client_of(context: ServerContext, scope: Scope) -> Client:
@@ -47,7 +84,7 @@ async def client_of(context: ServerContext, scope: Scope) -> Client:
     if not auth.is_key(text):
         bearer = auth.bearer_of(text)
         caller = await context.engine.credentials.whoami(bearer)
-        return Client(frozenset({caller.role}), bearer.text if isinstance(bearer, Handle) else text)
+        own = bearer.text if isinstance(bearer, Handle) else text
+        return Client(frozenset({caller.role}), own, task_id=caller.task_id, attempt=caller.attempt)
     key = await context.engine.keys.find(auth.api_key(scope))
-    roles = frozenset(Role(role) for role in key.roles.split()) - {Role.WORKER}
-    return Client(roles, text, key)
+    return Client(key.role_set, text, key)

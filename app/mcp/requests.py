@@ -55,9 +55,14 @@ def declares(context: RequestContext, extension: str) -> bool:
     return extension in (capabilities_of(context).extensions or {})
 
 
-async def api_of(context: RequestContext, role: Role, tool: str, once: str | None = None) -> Api:
-    """Return the API as the caller sees it in a role."""
-    credential = await client_of(context).token(server_of(context), role)
+async def api_of(
+    context: RequestContext, role: Role, tool: str, once: str | None = None, *, about: str | None = None
+) -> Api:
+    """Return the API as the caller sees it in a role. `about` names the assignment of a worker's key.
+
+    Raises CallFailed where that is not the caller's.
+    """
+    credential = await client_of(context).token(server_of(context), role, about)
     return Api(scope=scope_of(context), credential=credential, role=role, tool=tool, once=once)
 
 

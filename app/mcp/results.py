@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import orjson
 from mcp import types
 
 from app.mcp.calls import Value
+from app.mcp.resources import link_to
 
 
 def result_of(value: Value, *, text_alone: bool = False, is_error: bool = False) -> types.CallToolResult:
-    """Return the result with this value, whose text is the same JSON. `text_alone` leaves the structure out."""
-    structured: Any = None if text_alone else value
-    return types.CallToolResult(content=[text_of(value)], structured_content=structured, is_error=is_error)
+    """Return the result with this value: JSON text, a link to what it is about, and, unless `text_alone`, structure."""
+    if text_alone:
+        return types.CallToolResult(content=[text_of(value)], is_error=is_error)
+    link = link_to(value)
+    content: list[types.ContentBlock] = [text_of(value)] if link is None else [text_of(value), link]
+    return types.CallToolResult(content=content, structured_content=value, is_error=is_error)
 
 
 def failure_of(problem: Value) -> types.CallToolResult:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, cast
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, cast
 
 from mcp import types
 from mcp.server.extension import Extension, compose_tool_call_handler
@@ -18,16 +19,20 @@ import app
 from app.http.context import ServerContext
 from app.http.settings import MIB
 from app.mcp.calls import Api, CallFailed, Value
+from app.mcp.prompts import get_prompt, list_prompts
 from app.mcp.requests import RequestContext, api_of, client_of
+from app.mcp.resources import LIST_TTL_MS, list_resources, list_templates, read_resource
 from app.mcp.results import failure_of, result_of
 from app.mcp.tasks_extension import TasksExtension, offers
 from app.mcp.tools.catalog import tools_for
 from app.mcp.tools.tool import Tool
 
+P = TypeVar("P")
+R = TypeVar("R")
+
 # It reports the beginning and the end of each request.
 logging.getLogger("mcp").setLevel(logging.WARNING)
 
-_LIST_TTL_MS = 300_000
 _TOOL_USE = "claudecode/toolUseId"
 _ONCE = "io.swarmhold/once"
 _INSTRUCTIONS = (
@@ -50,7 +55,15 @@ class McpServer:
             registry=context.metrics.registry,
         )
         self._server: Server[Any] = Server(
-            "swarmhold", version=app.__version__, instructions=_INSTRUCTIONS, on_list_tools=self._list
+            "swarmhold",
+            version=app.__version__,
+            instructions=_INSTRUCTIONS,
+            on_list_tools=self._list,
+            on_list_resources=self._limited("resources/list", list_resources),
+            on_list_resource_templates=self._limited("resources/templates/list", list_templates),
+            on_read_resource=self._limited("resources/read", read_resource),
+            on_list_prompts=self._limited("prompts/list", list_prompts),
+            on_get_prompt=self._limited("prompts/get", get_prompt),
         )
         self._extend(TasksExtension())
 
@@ -70,6 +83,23 @@ class McpServer:
         async with manager.run():
             await manager.handle_request(scope, receive, send)
 
+    def _limited(
+        self, method: str, handle: Callable[[RequestContext, P], Awaitable[R]]
+    ) -> Callable[[RequestContext, P], Awaitable[R]]:
+        """Return a handler that is one of a limited number at a time, and counted."""
+
+        async def handled(context: RequestContext, params: P) -> R:
+            try:
+                async with self._unheld:
+                    result = await handle(context, params)
+            except MCPError as error:
+                self._requests.labels("mcp", method, str(error.code)).inc()
+                raise
+            self._requests.labels("mcp", method, "ok").inc()
+            return result
+
+        return handled
+
     async def _list(
         self, context: RequestContext, params: types.PaginatedRequestParams | None
     ) -> types.ListToolsResult:
@@ -77,7 +107,7 @@ class McpServer:
         client = client_of(context)
         self._requests.labels("mcp", "tools/list", "ok").inc()
         tools = [_described(tool) for tool, _ in tools_for(client)]
-        return types.ListToolsResult(tools=tools, ttl_ms=_LIST_TTL_MS, cache_scope="private")
+        return types.ListToolsResult(tools=tools, ttl_ms=LIST_TTL_MS, cache_scope="private")
 
     async def _call(self, context: RequestContext, params: types.CallToolRequestParams) -> types.CallToolResult:
         client = client_of(context)
@@ -91,7 +121,8 @@ class McpServer:
         try:
             tool.check(arguments)
             once = arguments.pop("once", None) or meta.get(_ONCE) or meta.get(_TOOL_USE)
-            api = await api_of(context, role, tool.name, None if once is None else str(once))
+            about = tool.about_in(client, role, arguments)
+            api = await api_of(context, role, tool.name, None if once is None else str(once), about=about)
             if tool.holds and "hold" not in arguments:
                 # Who follows it as a task needs no call that waits.
                 follows = tool.follows and offers(context)

@@ -78,7 +78,7 @@ class TasksExtension(Extension):
 
     async def state(self, context: RequestContext, task_id: str) -> Value:
         """Return the state of a task. Raises MCPError, also for one that does not exist for the caller."""
-        api = await self._reading(context)
+        api = await self._reading(context, task_id)
         try:
             if task_id.startswith(_QUESTION):
                 return await self._question(context, api, task_id)
@@ -133,7 +133,7 @@ class TasksExtension(Extension):
             if api is None or key not in asked or not await taken(api, key, said):
                 ignored.append(key)
         if ignored:
-            reader = bearer_of(await self._reading(context))
+            reader = bearer_of(await self._reading(context, params.task_id))
             await server_of(context).engine.questions.ignore(reader, params.task_id, ignored)
         return {}
 
@@ -141,7 +141,7 @@ class TasksExtension(Extension):
         """Withdraw the question or cancel the task; one that is done stays as it is."""
         _check(context, params)
         await self.state(context, params.task_id)
-        api = await self._reading(context)
+        api = await self._reading(context, params.task_id)
         engine = server_of(context).engine
         try:
             if params.task_id.startswith(_QUESTION):
@@ -158,9 +158,12 @@ class TasksExtension(Extension):
                 raise error_of(failed) from None
         return {}
 
-    async def _reading(self, context: RequestContext) -> Api:
+    async def _reading(self, context: RequestContext, task_id: str) -> Api:
         roles = client_of(context).roles
-        return await api_of(context, next(role for role in _READING if role in roles), "tasks")
+        try:
+            return await api_of(context, next(role for role in _READING if role in roles), "tasks", about=task_id)
+        except CallFailed as failed:
+            raise error_of(failed) from None
 
 
 def offers(context: RequestContext) -> bool:

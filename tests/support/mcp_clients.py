@@ -1,16 +1,19 @@
 """Clients of the MCP door by the official SDK, which follow what they asked or started as tasks."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Literal
 
 import httpx2
+import orjson
 from mcp import types
 from mcp.client import Client
 from mcp.client.extension import ClaimContext, ClientExtension, ResultClaim
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 from pydantic import ConfigDict
+
+from tests.support.serving import Node
 
 TASKS = "io.modelcontextprotocol/tasks"
 
@@ -69,6 +72,42 @@ async def connected(
         ) as client,
     ):
         yield client
+
+
+def plain(node: Node, credential: str, mode: Any = "auto") -> AbstractAsyncContextManager[Client]:
+    """A client that knows no tasks: its calls wait, and then say what is open."""
+    return connected(node.url, credential, mode, follows=False)
+
+
+def value(result: types.CallToolResult) -> Any:
+    """The value of a successful call; its text is the same, and beside it there are links alone."""
+    text, *others = result.content
+    assert isinstance(text, types.TextContent)
+    assert not result.is_error, text.text
+    assert all(isinstance(block, types.ResourceLink) for block in others)
+    assert orjson.loads(text.text) == result.structured_content
+    return result.structured_content
+
+
+def links(result: types.CallToolResult) -> list[str]:
+    """The addresses that a call's result links to."""
+    return [block.uri for block in result.content if isinstance(block, types.ResourceLink)]
+
+
+def problem(result: types.CallToolResult) -> str:
+    """The code of a failed call."""
+    [text] = result.content
+    assert isinstance(text, types.TextContent)
+    assert result.is_error, text.text
+    return orjson.loads(text.text)["code"]
+
+
+async def read(client: Client, uri: str) -> Any:
+    """The value of a resource of JSON."""
+    [contents] = (await client.read_resource(uri)).contents
+    assert isinstance(contents, types.TextResourceContents)
+    assert (contents.uri, contents.mime_type) == (uri, "application/json")
+    return orjson.loads(contents.text)
 
 
 async def started(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from app.domain.attempts import Phase, WorkerPayload
+from app.domain.attempts import Attempt, Phase, WorkerPayload
 from app.domain.events import EventKind
 from app.domain.handles import HandleMint
+from app.domain.ids import is_id
 from app.domain.names import check_name
 from app.domain.tokens import ApiKey
 from app.engine.ops import leases, loop
@@ -19,7 +20,7 @@ from app.engine.ops.rules import EngineCfg
 from app.state import schema
 from app.state.state import State
 from app.state.statements import Statement
-from app.state.tables import ATTEMPTS, TASKS
+from app.state.tables import ATTEMPTS, QUESTIONS, TASKS
 
 _A = schema.attempts.c
 
@@ -110,6 +111,24 @@ def claimed(state: State, mint: HandleMint, task_id: str, number: int, worker: s
         return None
     handle = new_handle(state, mint, task_id, number)
     return Claim(handle=handle, payload=payload(state, task, attempt), lease_expires_at=attempt.lease_expires_at)
+
+
+def claimed_by(state: State, key: ApiKey, about: str) -> Attempt | None:
+    """Return the attempt that a text names, if it was claimed with this key; None for any other text.
+
+    The text is `<task>.<attempt>`, a task or a question of it, whose latest attempt is meant.
+    """
+    task_id, _, number = about.partition(".")
+    if is_id(about, "R"):
+        question = QUESTIONS.get(state.db, about)
+        task_id = "" if question is None else question.task_id
+    if not number:
+        task = TASKS.get(state.db, task_id)
+        number = "0" if task is None else str(task.attempt)
+    if not (number.isascii() and number.isdecimal() and len(number) < 10):
+        return None
+    attempt = ATTEMPTS.get(state.db, task_id, int(number))
+    return attempt if attempt is not None and attempt.claimed_key_id == key.id else None
 
 
 def _candidate(state: State, namespace: int, queue: str, agents: Sequence[str]) -> tuple[str, int] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.domain.access import Role
 from app.domain.actions import Decision
 from app.mcp.approving import approve
-from app.mcp.calls import Api, Value, refused, segment
+from app.mcp.calls import Api, Value, segment
 from app.mcp.tools.answers import ANSWER, answer_of
 from app.mcp.tools.tool import AGAIN, ASKERS, HOLD, ID, OBJECT, ONCE, READS, TEXT, Tool, picked
 
@@ -26,9 +26,7 @@ _DECISIONS = [decision.value for decision in Decision]
 async def _ask(api: Api, arguments: Value) -> Value:
     body = picked(arguments, _QUESTION)
     path = f"{api.base}/questions"
-    if "task_id" in arguments:
-        if api.role is Role.WORKER:
-            raise refused("A worker asks about its own task; leave task_id out.")
+    if "task_id" in arguments and api.role is not Role.WORKER:
         path = f"{api.base}/tasks/{segment(arguments['task_id'])}/questions"
     asked = await api.post(path, body, once=True)
     return await _get_answer(api, {"key": asked["key"], "hold": arguments["hold"]})
@@ -68,7 +66,7 @@ ASKING: tuple[Tool, ...] = (
             "deadline": {"type": "string", "format": "date-time"},
             "on_deadline": TEXT,
             "default": {},
-            "task_id": ID,
+            "task_id": {**ID, "description": "The task that it is about; with a worker's key needed, and its own."},
             "once": ONCE,
             "hold": HOLD,
         },
@@ -76,6 +74,7 @@ ASKING: tuple[Tool, ...] = (
         gives=ANSWER,
         hints=AGAIN | {"open_world"},
         run=_ask,
+        about="task_id",
         holds=True,
         follows=True,
     ),
@@ -88,6 +87,7 @@ ASKING: tuple[Tool, ...] = (
         gives=ANSWER,
         hints=READS,
         run=_get_answer,
+        about="key",
         holds=True,
     ),
     Tool(

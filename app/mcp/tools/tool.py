@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from app.domain.access import Role
 from app.mcp.calls import Api, Value, refused
-from app.mcp.clients import Client
+from app.mcp.clients import Client, no_assignment
 
 Run = Callable[[Api, Value], Awaitable[Value]]
 
@@ -28,7 +28,8 @@ class Tool:
     """One tool. `roles` are those that may use it, the preferred one first; `holds` may wait for long.
 
     `gives` is the schema of what it returns, None where that is text alone. With `follows` that has a `key` or
-    `task_id` by which clients may follow it as a task while it is open.
+    `task_id` by which clients may follow it as a task while it is open. `about` is the argument that names the
+    assignment of a worker whose credential is a key; `claims` is for such keys alone.
     """
 
     name: str
@@ -42,12 +43,33 @@ class Tool:
     answers: bool = False
     holds: bool = False
     follows: bool = False
+    about: str | None = None
+    claims: bool = False
 
     def role_for(self, client: Client) -> Role | None:
         """Return the role in which a client uses it, None where it may not."""
         if self.answers and not client.may_answer:
             return None
-        return next((role for role in self.roles if role in client.roles), None)
+        return next((role for role in self.roles if role in client.roles and self._fits(client, role)), None)
+
+    def _fits(self, client: Client, role: Role) -> bool:
+        """Return whether a worker of this kind uses it: its key claims, and names what it claimed before."""
+        if role is not Role.WORKER:
+            return True
+        return not self.claims if client.key is None else self.claims or self.about is not None
+
+    def about_in(self, client: Client, role: Role, arguments: Value) -> str | None:
+        """Return what names a worker's assignment, None for other roles. Raises CallFailed where a key needs it."""
+        if role is not Role.WORKER or self.about is None:
+            return None
+        about = arguments.get(self.about)
+        if about is None and client.key is not None:
+            raise refused(f"{self.name} needs {self.about} with a key: claim_assignment returned it.")
+        if about is not None and (not isinstance(about, str) or not about):
+            raise refused(f"{self.about} is a text.")
+        if about is not None and not client.is_own(about):
+            raise no_assignment(about)
+        return about
 
     @property
     def schema(self) -> Value:

@@ -63,7 +63,7 @@ def started(lines: Sequence[str], **variables: str) -> subprocess.CompletedProce
 async def called(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
     """What a tool returned."""
     result = await client.call_tool(tool, arguments)
-    [text] = result.content
+    text = result.content[0]
     assert isinstance(text, TextContent)
     assert not result.is_error, text.text
     return json.loads(text.text)

@@ -4,21 +4,18 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
-import httpx2
 import orjson
 import pytest
-from mcp.client import Client
-from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 from mcp.types import CallToolResult, TextContent
 
 from app.domain.access import Role
 from app.http.door_settings import DoorSettings
 from app.http.settings import HttpSettings
+from tests.support.mcp_clients import plain, problem, value
 from tests.support.serving import Node, served
 from tests.support.waiting import eventually
 
@@ -43,17 +40,6 @@ async def node() -> AsyncIterator[Node]:
         yield node
 
 
-@asynccontextmanager
-async def connected(node: Node, credential: str, mode: Any = "auto") -> AsyncIterator[Client]:
-    """A client of the SDK that sends the credential."""
-    headers = {"Authorization": f"Bearer {credential}"}
-    async with (
-        httpx2.AsyncClient(headers=headers, timeout=60, trust_env=False) as http,
-        Client(streamable_http_client(f"{node.url}/mcp", http_client=http), mode=mode) as client,
-    ):
-        yield client
-
-
 async def named(node: Node, name: str, namespace: str, *roles: Role, person: bool = False) -> str:
     """The text of a new API key in a namespace."""
     body = {"name": name, "roles": [str(role) for role in roles], "namespace": namespace, "person": person}
@@ -62,38 +48,21 @@ async def named(node: Node, name: str, namespace: str, *roles: Role, person: boo
     return reply.json()["key"]
 
 
-def value(result: CallToolResult) -> Any:
-    """What a successful call returned; its text is the same."""
-    [text] = result.content
-    assert isinstance(text, TextContent)
-    assert not result.is_error, text.text
-    assert orjson.loads(text.text) == result.structured_content
-    return result.structured_content
-
-
-def problem(result: CallToolResult) -> str:
-    """The code of a failed call."""
-    [text] = result.content
-    assert isinstance(text, TextContent)
-    assert result.is_error, text.text
-    return orjson.loads(text.text)["code"]
-
-
 @pytest.mark.parametrize("mode", MODES)
 async def test_a_question_outlives_its_connection_and_is_asked_once(node: Node, mode: str) -> None:
     """A later client with the same `once` finds the question, and then its answer with the door that gave it."""
     key = await node.key("asker", Role.OPERATOR)
-    async with connected(node, key, mode) as client:
+    async with plain(node, key, mode) as client:
         assert [tool.name for tool in (await client.list_tools()).tools] == OPERATOR_TOOLS
         asked = value(await client.call_tool("ask_human", {"question": "Deploy?", "once": "d1", "hold": 0}))
         assert asked["open"] is True
         assert (asked["status"], "answer" in asked) == ("open", False)
     senior = await node.key("senior", Role.SENIOR)
-    async with connected(node, senior, mode) as client:
+    async with plain(node, senior, mode) as client:
         listed = value(await client.call_tool("list_questions", {"status": "open"}))
         assert [item["key"] for item in listed["items"]] == [asked["key"]]
         await client.call_tool("answer_question", {"key": asked["key"], "value": "yes"})
-    async with connected(node, key, mode) as client:
+    async with plain(node, key, mode) as client:
         again = value(await client.call_tool("ask_human", {"question": "Deploy?", "once": "d1", "hold": 30}))
         assert again == {
             "open": False, "key": asked["key"], "status": "answered", "answer": "yes", "answered_by": "mcp:senior"
@@ -114,8 +83,8 @@ async def test_an_action_is_decided_on(node: Node) -> None:
     asked = {"question": "Deploy?", "action": action, "allowed": ["approve", "edit"], "hold": 0}
     edited = {"decision": "edit", "edited_action": {"name": "deploy", "arguments": {"to": "staging"}}}
     async with (
-        connected(node, await node.key("asker", Role.OPERATOR)) as client,
-        connected(node, await node.key("senior", Role.SENIOR)) as senior,
+        plain(node, await node.key("asker", Role.OPERATOR)) as client,
+        plain(node, await node.key("senior", Role.SENIOR)) as senior,
     ):
         key = value(await client.call_tool("ask_human", asked))["key"]
         [shown] = value(await senior.call_tool("list_questions", {"status": "open"}))["items"]
@@ -147,7 +116,7 @@ async def test_an_approval_of_the_permission_prompt_lets_a_tool_run_once() -> No
         handle = worker.headers["Authorization"].removeprefix("Bearer ")
         for credential in (await node.key("agent", Role.OPERATOR), handle):
             use = {**USE, "tool_use_id": "toolu_1"}
-            async with connected(node, credential) as client:
+            async with plain(node, credential) as client:
                 behavior, message = said(await client.call_tool("approve", use))
                 [question] = (await senior.get("/v1/senior/questions", params={"status": "open"})).json()["items"]
                 assert question["action"] == {"name": "Bash", "arguments": USE["input"]}
@@ -171,7 +140,7 @@ async def test_what_a_senior_decides_is_what_the_permission_prompt_is_told(node:
     senior = await node.operator(Role.SENIOR)
     inbox = "/v1/senior/questions"
     edit = {"command": "make check", "timeout": 2**53}
-    async with connected(node, await node.key("agent", Role.OPERATOR)) as client:
+    async with plain(node, await node.key("agent", Role.OPERATOR)) as client:
         for answer, expected in (
             ({"decision": "approve"}, ("allow", USE["input"])),
             ({"decision": "edit", "edited_action": {"name": "Bash", "arguments": edit}}, ("allow", edit)),
@@ -201,13 +170,13 @@ async def test_a_task_is_worked_on_from_start_to_result(node: Node, mode: str) -
     """Started once, done by a worker's tools, read by the one who started it; others are cancelled."""
     key = await node.key("starter", Role.OPERATOR)
     asked = {"agent": "a", "directive": "work", "queue": "q", "once": "t", "hold": 0}
-    async with connected(node, key, mode) as client:
+    async with plain(node, key, mode) as client:
         run = value(await client.call_tool("start_task", asked))
         assert (run["open"], run["status"]) == (True, "running")
         assert value(await client.call_tool("start_task", asked))["task_id"] == run["task_id"]
         worker_key = await node.key("worker", Role.WORKER)
         job = (await node.as_(worker_key).post("/v1/worker/claim", json={"queue": "q", "hold": 5})).json()
-        async with connected(node, job["worker_handle"], mode) as worker:
+        async with plain(node, job["worker_handle"], mode) as worker:
             assignment = value(await worker.call_tool("get_assignment"))
             assert (assignment["assignment"], assignment["prompt"]) == (f"{run['task_id']}.1", "work")
             progress = value(await worker.call_tool("report_progress", {"stage": "half"}))
@@ -226,7 +195,7 @@ async def test_a_task_is_worked_on_from_start_to_result(node: Node, mode: str) -
 async def test_a_senior_directs_a_task_and_dispatching(node: Node) -> None:
     """The tools of seniors do what the routes do."""
     task_id, _ = await node.worker(await node.operator())
-    async with connected(node, await node.key("senior", Role.SENIOR)) as client:
+    async with plain(node, await node.key("senior", Role.SENIOR)) as client:
         value(await client.call_tool("inject_directive", {"task_id": task_id, "prompt": "do it well"}))
         assert value(await client.call_tool("pause_loop"))["paused"] is True
         assert value(await client.call_tool("resume_loop"))["paused"] is False
@@ -238,12 +207,12 @@ async def test_a_credential_decides_which_tools_there_are(node: Node) -> None:
     """No model answers with a person's key, the root key or a session's token, and no asker answers itself."""
     both = await named(node, "both", "default", Role.OPERATOR, Role.SENIOR)
     person = await named(node, "person", "default", Role.OPERATOR, Role.SENIOR, person=True)
-    async with connected(node, both) as client:
+    async with plain(node, both) as client:
         asked = value(await client.call_tool("ask_human", {"question": "?", "hold": 0}))
         answered = await client.call_tool("answer_question", {"key": asked["key"], "value": "yes"})
         assert problem(answered) == "asker-cannot-answer"
     for credential in (person, await node.attach(Role.SENIOR), "shk_" + "root0" * 8):
-        async with connected(node, credential) as client:
+        async with plain(node, credential) as client:
             names = {tool.name for tool in (await client.list_tools()).tools}
             assert "list_questions" in names
             assert not names & {"answer_question", "override_verdict"}
@@ -255,7 +224,7 @@ async def test_what_lies_in_another_namespace_never_was(node: Node) -> None:
     """Every tool that names something answers for a foreign id as for one that there never was."""
     here = await named(node, "k", "here", Role.OPERATOR, Role.SENIOR)
     there = await named(node, "k", "there", Role.OPERATOR, Role.SENIOR)
-    async with connected(node, here) as mine, connected(node, there) as other:
+    async with plain(node, here) as mine, plain(node, there) as other:
         asked = value(await mine.call_tool("ask_human", {"question": "?", "hold": 0}))
         task_id = value(await mine.call_tool("start_task", {"agent": "a", "directive": "x"}))["task_id"]
         never = {"key": "R-" + "0" * 26, "task_id": "T-" + "0" * 26}
@@ -278,7 +247,7 @@ async def test_what_lies_in_another_namespace_never_was(node: Node) -> None:
 
 async def test_arguments_that_break_the_schema_change_nothing(node: Node) -> None:
     """They are errors of the tool that say what is wrong, so that a model can correct them."""
-    async with connected(node, await node.key("k", Role.OPERATOR)) as client:
+    async with plain(node, await node.key("k", Role.OPERATOR)) as client:
         for tool, given in (
             ("ask_human", {}),
             ("ask_human", {"question": "?", "hold": 51}),
