@@ -80,7 +80,11 @@ class AttemptControl:
         def run(state: State) -> R:
             return fn(state, *attempts.require_own_attempt(state, self.task_id, self.number, epoch=self.epoch))
 
-        return await self.retry(lambda: self._parts.transactions.run(op, run), doing=op, once=once)
+        try:
+            return await self.retry(lambda: self._parts.transactions.run(op, run), doing=op, once=once)
+        except AttemptSuperseded as error:
+            self._parts.counts["fenced_writes"] += error.reason == attempts.TAKEN_OVER
+            raise
 
     async def retry(self, call: Callable[[], Awaitable[R]], *, doing: str, once: bool = False) -> R:
         """Await `call()`, again while the store is away: an outage must not fail a worker or strand its task."""

@@ -89,6 +89,11 @@ class Dispatcher:
         """How many outputs of attempts that run in this process were dropped at their limits."""
         return self._parts.counts["outputs_dropped"]
 
+    @property
+    def fenced_writes(self) -> int:
+        """How many writes to attempts were refused because another node had taken them over."""
+        return self._parts.counts["fenced_writes"]
+
     async def stop(self) -> None:
         """Wait up to the grace period for dispatches under way, then cancel them and every running attempt.
 

@@ -86,7 +86,7 @@ class Engine:
         catalog = parts.catalog.bound_to(parts.registries)
         self.registries = parts.registries
         self.store = store = parts.open_store()
-        self.feed = Feed(store, bus, poll_interval_s=cfg.poll_interval_ms / 1000)
+        self.feed = feed = Feed(store, bus, poll_interval_s=cfg.poll_interval_ms / 1000)
         self.couriers = Couriers(store, self.feed, parts.registries.bridges, cfg.limits)
         self.transactions = transactions = Transactions(
             store=store, bus=bus, feed=self.feed, signer=signer, mint=mint, gate=parts.gate, cfg=cfg
@@ -120,7 +120,7 @@ class Engine:
         self.links = AnswerLinks(transactions, layers=layers, mint=mint, cfg=cfg)
         self.switch = DispatchSwitch(transactions, keys=keys)
         self.reports = Reports(
-            transactions, registries=parts.registries, catalog=catalog, layers=layers, listeners=self.listeners
+            transactions, registries=parts.registries, catalog=catalog, layers=layers, listeners=listeners, feed=feed
         )
         self.webhooks = Webhooks(
             transactions, keys=keys, namespaces=self.namespaces, mint=mint, webhook_sender=parts.webhook_sender

@@ -48,6 +48,11 @@ class Feed:
         self._acknowledged: int | None = None
         self._runner: asyncio.Task[None] | None = None
 
+    @property
+    def tail(self) -> int | None:
+        """The cursor up to which this process has read the feed; None while nobody follows it."""
+        return self._tail
+
     async def open(self) -> None:
         """Read the head of the feed, where live streams begin."""
         self._acknowledged = await self.head()

@@ -46,6 +46,7 @@ class Nodes:
         self._ids = IdSource(clock=clock)
         self.membership = Membership(self._ids.new("N"), cfg.cluster.lease_ms)
         self.fenced = asyncio.Event()
+        self.times_fenced = 0
         self.recorded_for_ms: Callable[[], int] = lambda: 0
         self._transactions = transactions
         self._store = store
@@ -148,6 +149,7 @@ class Nodes:
     def _fence(self, reason: str) -> None:
         if not self.fenced.is_set():
             self.fenced.set()
+            self.times_fenced += 1
             _log.error("node_fenced", node=self.own_id, reason=reason)
 
     # Others

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from functools import partial
 
 import structlog
@@ -43,6 +44,8 @@ class Recovery:
         self._nodes = nodes
         self._bus = bus
         self._cfg = cfg
+        self.takeovers: Counter[str] = Counter(rejoined=0, lost=0)
+        """How many attempts were taken over from nodes that died, by what became of them."""
         self._look_every_s = cfg.cluster.heartbeat_ms / 2000
         self._alone = False
 
@@ -91,16 +94,20 @@ class Recovery:
             "claim_attempts", lambda state: claim(state, self._dispatcher.node)
         ):
             _log.info("attempts_claimed", count=len(claimed))
-            await asyncio.gather(*(self._begin(attempt, job) for attempt, job in claimed))
+            await asyncio.gather(*map(self._begin, claimed))
             count += len(claimed)
         return count
 
-    async def _begin(self, attempt: Attempt, job: Job) -> None:
+    async def _begin(self, claimed: recovery.Claimed) -> None:
         """Reap what does not outlive a node; then run the attempt, or settle it as lost."""
+        attempt, job, from_dead = claimed
         stack = self._dispatcher.rebuild(attempt).resolve(job.facts)
         if not stack.spawner.outlives_server:
             await self._reap(job, stack)
-        if stack.spawner.outlives_server or attempt.phase in _GOES_ON:
+        goes_on = stack.spawner.outlives_server or attempt.phase in _GOES_ON
+        if from_dead:
+            self.takeovers["rejoined" if goes_on else "lost"] += 1
+        if goes_on:
             self._dispatcher.run(attempt, job, stack)
             return
         await self._lose(job.task_id, job.attempt)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from app.domain.access import Caller
 from app.domain.tokens import CapToken
+from app.engine.feed import Feed
 from app.engine.listening import Listeners
 from app.engine.ops import listeners, minutes, registrations, reports
 from app.engine.ops.listeners import QueueRow, WorkerRow
@@ -35,12 +37,14 @@ class Reports:
         catalog: SpawnerCatalog,
         layers: LayerRegistry,
         listeners: Listeners,
+        feed: Feed,
     ) -> None:
         self._transactions = transactions
         self._registries = registries
         self._catalog = catalog
         self._layers = layers
         self._listeners = listeners
+        self._feed = feed
         self._measured: tuple[float, Measures] | None = None
 
     async def registered(self, token: CapToken) -> dict[str, list[str]]:
@@ -67,7 +71,8 @@ class Reports:
         """Return what operators alarm on, in all namespaces, as it was at most `MEASURED_S` ago."""
         now = asyncio.get_running_loop().time()
         if self._measured is None or now - self._measured[0] > MEASURED_S:
-            self._measured = (now, await self._transactions.read(measure, bulk=True))
+            look = partial(measure, tail=self._feed.tail)
+            self._measured = (now, await self._transactions.read(look, bulk=True))
         return self._measured[1]
 
     def counts(self) -> Mapping[Counted, int]:

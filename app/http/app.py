@@ -240,6 +240,21 @@ def create_app(
     settings = settings or HttpSettings()
     holds, metrics = Holds(settings.limits), Metrics(registry)
     metrics.gauge("swarmhold_http_parked", "Requests that wait now.", lambda: holds.parked)
+    _measure(engine, metrics)
+    context = ServerContext(
+        engine=engine,
+        settings=settings,
+        holds=holds,
+        auth_failures=AuthFailures(engine, AuthRateLimit(settings.auth_rate_limit)),
+        metrics=metrics,
+        document=lambda: openapi.document(settings),
+        key_sessions=KeySessions(engine.sessions, longest=timedelta(milliseconds=settings.limits.session_life_ms)),
+    )
+    return Application(context, more=more)
+
+
+def _measure(engine: Engine, metrics: Metrics) -> None:
+    """Add what the engine of this process counts and measures."""
     metrics.counter(
         "swarmhold_outputs_dropped",
         "Outputs of child processes and functions that were dropped at the limits of their attempts.",
@@ -251,13 +266,28 @@ def create_app(
     metrics.gauge(
         "swarmhold_database_check_seconds", "What the latest check of the database took.", lambda: engine.gaps.check_s
     )
-    context = ServerContext(
-        engine=engine,
-        settings=settings,
-        holds=holds,
-        auth_failures=AuthFailures(engine, AuthRateLimit(settings.auth_rate_limit)),
-        metrics=metrics,
-        document=lambda: openapi.document(settings),
-        key_sessions=KeySessions(engine.sessions, longest=timedelta(milliseconds=settings.limits.session_life_ms)),
+    metrics.counters(
+        "swarmhold_takeovers",
+        "Attempts taken over from nodes that died: joined again, or lost with their workers.",
+        "result",
+        lambda: engine.recovery.takeovers,
     )
-    return Application(context, more=more)
+    metrics.counters(
+        "swarmhold_fenced_writes",
+        "Changes refused because another node had taken the attempt over, or this one was declared dead.",
+        "cause",
+        lambda: {"attempt": engine.dispatcher.fenced_writes, "node": engine.store.counts.fenced_writes},
+    )
+    metrics.counter("swarmhold_node_fenced", "How often this node joined anew.", lambda: engine.nodes.times_fenced)
+    metrics.counters(
+        "swarmhold_database_pool_waits",
+        "Operations that found every connection to the database busy.",
+        "pool",
+        lambda: {pool: waits.count for pool, waits in engine.store.counts.pool_waits.items()},
+    )
+    metrics.counters(
+        "swarmhold_database_pool_wait_seconds",
+        "For how long they waited for one, together.",
+        "pool",
+        lambda: {pool: waits.seconds for pool, waits in engine.store.counts.pool_waits.items()},
+    )

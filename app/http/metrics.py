@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
@@ -49,7 +49,11 @@ class Metrics:
 
     def counter(self, name: str, text: str, read: Callable[[], float]) -> None:
         """Add a counter `<name>_total` whose value `read` returns at each scrape."""
-        self.registry.register(_Counted(name, text, read))
+        self.registry.register(_Counted(name, text, None, lambda: {"": read()}))
+
+    def counters(self, name: str, text: str, label: str, read: Callable[[], Mapping[str, float]]) -> None:
+        """Add a counter `<name>_total` with a label, whose values by the label `read` returns at each scrape."""
+        self.registry.register(_Counted(name, text, label, read))
 
     def request(self, method: str, route: str, status: int, seconds: float, *, parked: float | None = None) -> None:
         """Count one request. `route` is the template of its path, so that ids create no time series.
@@ -104,11 +108,15 @@ class _Histogram(Collector):
 
 
 class _Counted(Collector):
-    """A counter whose value is read from elsewhere."""
+    """A counter whose values, by a label, are read from elsewhere."""
 
-    def __init__(self, name: str, text: str, read: Callable[[], float]) -> None:
+    def __init__(self, name: str, text: str, label: str | None, read: Callable[[], Mapping[str, float]]) -> None:
         self._name, self._text, self._read = name, text, read
+        self._labels = () if label is None else (label,)
 
     def collect(self) -> Iterator[CounterMetricFamily]:
-        """Return the metric with its current value."""
-        yield CounterMetricFamily(self._name, self._text, value=self._read())
+        """Return the metric with its current values."""
+        family = CounterMetricFamily(self._name, self._text, labels=self._labels)
+        for value, count in self._read().items():
+            family.add_metric((value,) if self._labels else (), count)
+        yield family

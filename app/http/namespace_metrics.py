@@ -66,7 +66,7 @@ class _Namespaces(Collector):
             yield from self._counted(self._observed)
             yield from self._queues(self._observed)
             yield from self._webhooks(self._observed)
-            yield _gauge("swarmhold_database_bytes", "Size of the database.", (), {(): _size(self._observed)})
+            yield from self._server(self._observed.measures)
 
     def _standing(self) -> Iterator[Metric]:
         tasks, questions = Samples(), Samples()
@@ -85,6 +85,15 @@ class _Namespaces(Collector):
         if now is not None:
             about = "For how long the oldest open question has waited."
             yield _gauge("swarmhold_oldest_open_question_seconds", about, ("namespace",), oldest)
+
+    def _server(self, measures: Measures) -> Iterator[Metric]:
+        nodes = {(state,): float(count) for state, count in measures.nodes.items()}
+        behind_s = 0.0 if measures.unread_since is None else max(0, measures.at - measures.unread_since) / 1000
+        yield _gauge("swarmhold_database_bytes", "Size of the database.", (), {(): measures.database_bytes})
+        yield _gauge("swarmhold_nodes", "Nodes by state; dead ones for an hour.", ("state",), nodes)
+        about = "Committed events that streams of this node have still to read; 10,000 are counted at most."
+        yield _gauge("swarmhold_feed_unread_events", about, (), {(): measures.unread})
+        yield _gauge("swarmhold_feed_unread_seconds", "Age of the oldest of them.", (), {(): behind_s})
 
     def _counted(self, observed: Observed) -> Iterator[Metric]:
         found = {kind: Samples() for kind in ("settled", "started", "ended", "retries", "lost")}
@@ -139,10 +148,6 @@ class _Namespaces(Collector):
         if namespace == ALL_ID:
             return EVERYWHERE if observed.everything else None
         return self._labels.get(observed.name_of(namespace) or "")
-
-
-def _size(observed: Observed) -> float:
-    return observed.measures.database_bytes
 
 
 def _gauge(name: str, about: str, labels: Sequence[str], samples: Mapping[tuple[str, ...], float]) -> Metric:

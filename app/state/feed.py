@@ -33,6 +33,9 @@ Cells = tuple[str, int, str | None, str | None, int | None, str | None, int]
 SEARCHED = 100_000
 """How many of the server's latest events are searched for those of one namespace."""
 
+COUNTED = 10_000
+"""How many unread events are counted at most."""
+
 _MOST_AT_ONCE = 16
 
 
@@ -86,6 +89,18 @@ def head(db: Connection) -> int:
         rows = db.query("SELECT seq FROM sqlite_sequence WHERE name = 'events'", ())
         return int(rows[0][0]) if rows else 0
     return int(db.query(f"SELECT {_HORIZON} - 1", (db.feed_offset,))[0][0])
+
+
+def unread(db: Connection, after: int) -> tuple[int, int | None]:
+    """Return how many committed events follow a cursor, and when the oldest happened (None without one).
+
+    On PostgreSQL also those which readers may not see yet since an older transaction is still open. Counts `COUNTED`
+    at most.
+    """
+    placeholder = "?" if db.dialect == "sqlite" else "%s"
+    latest = f"SELECT at FROM events WHERE cursor > {placeholder} ORDER BY cursor LIMIT {COUNTED}"  # noqa: S608 - constants
+    count, oldest_at = db.query(f"SELECT count(*), min(at) FROM ({latest}) AS latest", (after,))[0]  # noqa: S608 - constants
+    return count, oldest_at
 
 
 def back(db: Connection, count: int, namespace: int = ALL_ID) -> int:

@@ -7,11 +7,13 @@ suite runs against all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from app.domain.clock import Instant
 from app.state.policies import HoldPolicy
 from app.state.state import Effects, State
+from app.state.worker_threads import Waits
 
 R = TypeVar("R")
 
@@ -19,8 +21,22 @@ CommitListener = Callable[[Effects], None]
 """A callback on the event loop's thread after each commit that has effects, before any caller resumes."""
 
 
+@dataclass(slots=True)
+class StoreCounts:
+    """What operations met since the process started. SQLite has neither pools of connections nor other nodes.
+
+    `fenced_writes` counts changes that were refused because this node had been declared dead, `pool_waits` by pool
+    the operations that found every connection busy.
+    """
+
+    fenced_writes: int = 0
+    pool_waits: Mapping[str, Waits] = field(default_factory=dict[str, Waits])
+
+
 class Store(Protocol):
     """The database behind the engine."""
+
+    counts: StoreCounts
 
     async def open(self) -> None:
         """Connect and migrate. A file is locked: SQLite has one node.

@@ -79,6 +79,13 @@ class Cluster:
         assert reply.status_code == 200, reply.text
         return reply.json()["items"]
 
+    async def metrics(self, node: ServerProcess) -> dict[str, float]:
+        """The samples of a node's metrics, by name and labels."""
+        reply = await self.as_(node, ROOT_KEY).get("/metrics")
+        assert reply.status_code == 200, reply.text
+        lines = (line.rpartition(" ") for line in reply.text.splitlines() if not line.startswith("#"))
+        return {name: float(value) for name, _, value in lines}
+
     async def declared_dead(self, dead: ServerProcess, by: ServerProcess) -> None:
         """Wait until a node counts as dead."""
 

@@ -65,6 +65,9 @@ async def test_what_a_killed_node_drove_goes_on_elsewhere(cluster: Cluster, live
     assert (await polling).json()["last_result"] == "done"
     assert (await two.get(f"{OP}/tasks/{timed}/poll?hold=30")).json()["status"] == "blocked"
     assert (await attempts(two, timed)) == [(1, "timeout", "timeout")]
+    counted = await cluster.metrics(second)
+    assert counted['swarmhold_takeovers_total{result="lost"}'] == 1
+    assert counted['swarmhold_nodes{state="dead"}'] == 1
     assert [item["alive"] for item in await cluster.listed(second)] == [False, True]
 
 
@@ -94,6 +97,8 @@ async def test_a_node_that_stood_still_past_its_lease_changes_nothing(cluster: C
     assert not is_running(orphan)
     assert await works(cluster, first)
     assert "node_fenced" in first.logs()
+    assert (await cluster.metrics(first))["swarmhold_node_fenced_total"] == 1
+    assert (await cluster.metrics(second))["swarmhold_node_fenced_total"] == 0
 
 
 async def test_a_node_that_is_stopped_serves_on_until_others_are_asked_and_hands_its_attempts_over(

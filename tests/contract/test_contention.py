@@ -29,6 +29,31 @@ async def test_no_update_is_lost(store: Store) -> None:
     assert await store.read(notes.read("count")) == "200"
 
 
+async def test_operations_that_wait_for_a_connection_are_counted(postgres_url: str) -> None:
+    """Those that find all busy, with the time until they had one; none when there are enough."""
+    store = PostgresStore(postgres_url, connections=1, policy=PATIENT)
+    await store.open()
+    await store.transact("alone", notes.write("a", "0"))
+    assert store.counts.pool_waits["point"].count == 0
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(state: State) -> None:
+        begun.set()
+        assert go_on.wait(60)
+
+    under_way = asyncio.ensure_future(store.transact("slow", slow))
+    assert await asyncio.to_thread(begun.wait, 60)
+    waiting = [asyncio.ensure_future(store.transact("next", notes.write("a", str(n)))) for n in range(2)]
+    await store.read(notes.read("a"), bulk=True)
+    go_on.set()
+    await asyncio.gather(under_way, *waiting)
+    waits = store.counts.pool_waits
+    assert waits["point"].count == 2
+    assert waits["point"].seconds > 0
+    assert waits["bulk"].count == 0
+    await store.close()
+
+
 async def test_deadlocked_operations_are_run_again(store: Store) -> None:
     """Operations that lock two rows in opposite orders all succeed, each of them once."""
     await store.transact("seed", notes.write("a", "0"))

@@ -123,10 +123,14 @@ async def test_reader_never_passes_a_transaction_that_is_open(postgres_url: str)
             await store.transact("tell", tell(str(number)))
         assert await labels_behind(store, head) == []
         assert await store.read(lambda state: feed.head(state.db)) <= head + SLOTS_PER_TRANSACTION
+        count, oldest_at = await store.read(lambda state: feed.unread(state.db, feed.head(state.db)))
+        assert count == 5
+        assert oldest_at is not None
     finally:
         go_on.set()
         await under_way
     assert await labels_behind(store, head) == ["slow.0", *(f"{n}.0" for n in range(5))]
+    assert await store.read(lambda state: feed.unread(state.db, feed.head(state.db))) == (0, None)
     await store.close()
 
 

@@ -156,6 +156,11 @@ async def test_a_node_that_was_declared_dead_commits_nothing(postgres_url: str) 
             await former.transact("write", notes.write("a", "later"))
     await eventually(lambda: says_that_it_was_replaced(former))
     assert await other.read(notes.read("a")) is None
+    refused = former.counts.fenced_writes
+    with pytest.raises(StoreUnavailable):
+        await former.transact("write", notes.write("a", "too late"))
+    assert former.counts.fenced_writes == refused + 1
+    assert other.counts.fenced_writes == 0
 
     await former.enter(None)
     await former.transact("register", registered("N-3"))

@@ -114,6 +114,10 @@ def new_handle(state: State, mint: HandleMint, task_id: str, number: int) -> str
     return handle
 
 
+TAKEN_OVER = "another server process took it over"
+"""Why a driver's write is refused whose epoch has passed."""
+
+
 def require_own_attempt(state: State, task_id: str, number: int, *, epoch: int | None = None) -> tuple[Task, Attempt]:
     """Return the live attempt, locked, that a driver of this epoch runs.
 
@@ -128,7 +132,7 @@ def require_own_attempt(state: State, task_id: str, number: int, *, epoch: int |
             raise Cancelled(task_id)
         raise AttemptSuperseded(task_id, number, ended_because(attempt))
     if epoch is not None and attempt.epoch != epoch:
-        raise AttemptSuperseded(task_id, number, "another server process took it over")
+        raise AttemptSuperseded(task_id, number, TAKEN_OVER)
     return task, attempt
 
 

@@ -8,7 +8,7 @@ transaction has locked is passed over, so that nodes which claim at once share t
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -41,6 +41,7 @@ _CLAIMABLE = (
     .where(_DRIVEN, sa.not_(_OWNED), sa.not_(_NEEDED_ELSEWHERE))
     .limit(sa.bindparam("limit", type_=sa.Integer))
 )
+_DEAD = Statement(sa.select(_N.id).where(_N.dead_at.is_not(None)))
 _LOOK = Statement(_CLAIMABLE)
 _CLAIM = Statement(_CLAIMABLE.with_for_update(of=schema.tasks, skip_locked=True))
 
@@ -48,6 +49,14 @@ Position = tuple[str, int]
 """Task and number of the attempt at which a page ended."""
 
 FIRST_PAGE: Position = ("", 0)
+
+
+class Claimed(NamedTuple):
+    """An attempt that a node has claimed. `from_dead`: a node that died drove it before."""
+
+    attempt: Attempt
+    job: Job
+    from_dead: bool
 
 
 def driven_by(state: State, node: str, after: Position, limit: int) -> list[Attempt]:
@@ -66,20 +75,22 @@ def may_claim(state: State, node: str) -> bool:
     return bool(_LOOK.query(state.db, of_node=node, limit=1))
 
 
-def claim(state: State, node: str, base_url: str, limit: int) -> list[tuple[Attempt, Job]]:
+def claim(state: State, node: str, base_url: str, limit: int) -> list[Claimed]:
     """Make `node` the owner of attempts that have none, and fence off those that drove them before.
 
     An attempt whose next step needs what another node has registered is left to that.
     """
-    claimed: list[tuple[Attempt, Job]] = []
-    for task_id, number in _CLAIM.query(state.db, of_node=node, limit=limit):
+    claimed: list[Claimed] = []
+    found = _CLAIM.query(state.db, of_node=node, limit=limit)
+    dead = {row[0] for row in _DEAD.query(state.db)} if found else set[str]()
+    for task_id, number in found:
         # The row as it is now: it may have ended between the look and the lock.
         attempt = ATTEMPTS.get(state.db, task_id, number)
         if attempt is None or attempt.phase is Phase.ENDED:
             continue
         ATTEMPTS.update(state.db, task_id, number, owner=node, epoch=attempt.epoch + 1, waits_for=None)
         state.wake(f"attempt:{task_id}")
-        claimed.append(load(state, task_id, number, base_url))
+        claimed.append(Claimed(*load(state, task_id, number, base_url), from_dead=attempt.owner in dead))
     return claimed
 
 

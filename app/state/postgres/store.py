@@ -30,7 +30,7 @@ from app.state import migrations
 from app.state.health_check import HealthCheck
 from app.state.operations import run_operation
 from app.state.policies import HoldPolicy
-from app.state.port import CommitListener
+from app.state.port import CommitListener, StoreCounts
 from app.state.postgres.connection import CommitUnknown, ConnectionLost, Contended, PostgresConnection
 from app.state.postgres.cursors import settle_feed_offset
 from app.state.postgres.database_clock import DatabaseClock
@@ -85,6 +85,7 @@ class PostgresStore:
         self._jitter = jitter
         self._seal = seal
         self._keepalive = keepalive
+        self.counts = StoreCounts()
         self._health = HealthCheck()
         self._listener: CommitListener | None = None
         self._idle: deque[PostgresConnection] = deque()
@@ -103,6 +104,7 @@ class PostgresStore:
         self._loop = asyncio.get_running_loop()
         self._point_threads = WorkerThreads("swarmhold-postgres", self._loop, size=self._connections)
         self._bulk_threads = WorkerThreads("swarmhold-postgres-bulk", self._loop, size=BULK_THREADS)
+        self.counts.pool_waits = {"point": self._point_threads.waits, "bulk": self._bulk_threads.waits}
         self._opened = True
 
     async def close(self) -> None:
@@ -151,6 +153,7 @@ class PostgresStore:
             return await self._retry(op, policy, partial(self._attempt, begin, op, fn, policy), bulk=bulk)
         except StoreUnavailable:
             self._health.report_failure()
+            self.counts.fenced_writes += self.fenced
             raise
 
     async def read(self, fn: Callable[[State], R], *, bulk: bool = False) -> R:

@@ -23,7 +23,7 @@ from app.state import migrations, private_file
 from app.state.health_check import HealthCheck
 from app.state.operations import run_operation
 from app.state.policies import HoldPolicy
-from app.state.port import CommitListener
+from app.state.port import CommitListener, StoreCounts
 from app.state.sqlite.checkpointer import Checkpointer
 from app.state.sqlite.connection import (
     MEMORY,
@@ -70,6 +70,7 @@ class SqliteStore:
         self._read_policy = self._policy.warn_only()
         self._jitter = jitter
         self._seal = seal
+        self.counts = StoreCounts()
         self._health = HealthCheck()
         self._listener: CommitListener | None = None
         self._lock = FileLock(Path(f"{self.path}.lock"))

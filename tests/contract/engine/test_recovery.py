@@ -112,6 +112,7 @@ async def test_a_worker_inside_is_lost(lives: Lives, function: ScriptedFunction)
     row, attempt = await swarm.row(task_id), await swarm.attempt(task_id)
     assert (row.status, attempt.outcome, attempt.reason) == (Status.BLOCKED, Outcome.BLOCKED, Reason.LOST)
     assert function.cancelled == 1
+    assert swarm.engine.recovery.takeovers == {"rejoined": 0, "lost": 1}
     function.give("second")
     _, outcome = await swarm.engine.dispatcher.dispatch(swarm.operator, task_id, IN_PROCESS, wait=LONG)
     assert outcome is not None
@@ -177,6 +178,7 @@ async def test_a_backends_worker_is_joined_again(lives: Lives) -> None:
     state = await swarm.engine.poll_task(swarm.operator, task_id, LONG)
     assert (state.status, state.task.attempt) == (Status.PASS, 1)
     assert (await swarm.attempt(task_id)).epoch == 2
+    assert swarm.engine.recovery.takeovers == {"rejoined": 1, "lost": 0}
     assert ("cancel", task_id) not in calls.made
 
 

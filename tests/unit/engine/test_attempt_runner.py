@@ -68,7 +68,7 @@ class Stage:
 
     async def take_over(self, prepared: Prepared) -> None:
         """Another server process takes the attempt over."""
-        ((_, job),) = await self.parts.transactions.run(
+        ((_, job, _),) = await self.parts.transactions.run(
             "claim", lambda state: recovery.claim(state, "N-2", CFG.base_url, 10)
         )
         assert job.task_id == prepared.job.task_id
@@ -197,6 +197,7 @@ async def test_a_control_is_fenced_off_once_another_process_has_the_attempt(stag
     for call in (control.mint_handle(), control.worker_token(), control.record_process({"pid": 1})):
         with pytest.raises(AttemptSuperseded):
             await call
+    assert stage.parts.counts["fenced_writes"] == 3
     async with asyncio.timeout(60):
         await waiting
     assert (await stage.rows(prepared))[1].process is None
