@@ -170,16 +170,18 @@ browser-deps: ## Install Chromium for the browser tests, if possible
 	echo "Chromium is missing and cannot be installed: the browser tests will be skipped"
 
 # They are not started as services: the tests run them with files of their own.
-proxy-deps: ## Install nginx and Caddy for the tests of the files in deploy/, if possible
-	@if command -v nginx >/dev/null && command -v caddy >/dev/null; then echo "found nginx and caddy"; exit 0; fi; \
+proxy-deps: ## Install nginx, Caddy and a compose client for the tests of deploy/ and docker-compose.yml, if possible
+	@if command -v nginx >/dev/null && command -v caddy >/dev/null && \
+		{ command -v docker-compose || docker compose version; } >/dev/null 2>&1; then \
+		echo "found nginx, caddy and a compose client"; exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
 		for attempt in 1 2 3; do \
-			apt-get update -qq && apt-get install -y -qq --no-install-recommends nginx caddy && exit 0; \
-			echo "attempt $$attempt to install nginx and caddy failed" >&2; sleep 5; \
+			apt-get update -qq && apt-get install -y -qq --no-install-recommends nginx caddy docker-compose && exit 0; \
+			echo "attempt $$attempt to install nginx, caddy and docker-compose failed" >&2; sleep 5; \
 		done; \
 	fi; \
-	echo "nginx and caddy are missing and cannot be installed: the tests of deploy/ will be skipped"
+	echo "nginx, caddy or docker-compose is missing and cannot be installed: tests of deploy/ will be skipped"
 
 # The registry alone knows the digest, so that this needs docker and the network.
 pin-image: ## Pin the image's base in the Dockerfile to the digest that its tag has now

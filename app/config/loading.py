@@ -90,7 +90,7 @@ def load(
     warnings: list[str] = []
     variables = _variables(environ, warnings)
     for source in (_file(file), _environment(variables), _flags(flags or {})):
-        for given in _renamed([*source], warnings):
+        for given in _with_secrets([*_renamed([*source], warnings)]):
             _put(merged, given, origins)
     settings, faults = SCHEMA.build(merged)
     problems = [_explain(fault, origins) for fault in faults] or [*conflicts(settings, origins)]
@@ -121,6 +121,13 @@ def shown(settings: Settings, name: str) -> str:
 _SECRETS = tuple(
     name for name, _, setting in SCHEMA.all() if setting.kind.label in ("secret", "list of secrets", "table")
 )
+
+
+_FILE_SUFFIX = "_file"
+_SECRET_FILES = frozenset(
+    f"{name}{_FILE_SUFFIX}" for name, _, setting in SCHEMA.all() if setting.kind.label in ("secret", "list of secrets")
+).difference(names())
+"""Names of secrets that have no setting of their own for a file: each may be given by the path of one as well."""
 
 
 def _may_hold_secrets(name: str) -> bool:
@@ -198,6 +205,34 @@ def _renamed(source: list[_Given], warnings: list[str]) -> Iterable[_Given]:
         )
         if new not in present:
             yield replace(given, path=tuple(new.split(".")))
+
+
+def _with_secrets(source: list[_Given]) -> Iterator[_Given]:
+    """Yield what a source gives, and in place of the path of a secret's file the text in it.
+
+    Raises ConfigurationError for a secret that is given both ways.
+    """
+    origins = {given.name: given.origin for given in source}
+    for given in source:
+        if given.name not in _SECRET_FILES:
+            yield given
+            continue
+        secret = given.name.removesuffix(_FILE_SUFFIX)
+        if secret in origins:
+            raise ConfigurationError(f"{origins[secret]} and {given.origin} are both set. Remove one of them.")
+        yield _Given(tuple(secret.split(".")), _text_of(given), given.origin)
+
+
+def _text_of(given: _Given) -> str:
+    """Return the text of a secret's file; its lines are the items of a list."""
+    try:
+        lines = [line for line in Path(given.value).read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError, TypeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ConfigurationError(f"{given.origin}: {given.value} cannot be read: {why}.") from error
+    if not lines:
+        raise ConfigurationError(f"{given.origin}: {given.value} is empty. Write the secret into it.")
+    return ",".join(map(str.strip, lines))
 
 
 def _put(tree: dict[str, Any], given: _Given, origins: dict[str, str]) -> None:

@@ -19,7 +19,8 @@ _HEAD = """\
 An option of `swarmhold serve` wins over the environment, that over the file of `--config` (TOML), that over the
 default. In the environment lists are written with commas or as JSON, tables as JSON. Durations are seconds. A setting
 that does not exist or has an impossible value stops the start and is named. `swarmhold doctor` shows what is in force,
-and from where.
+and from where. Every secret can be in a file, whose path is given by its name with `_file` behind: `database_url_file`,
+`SWARMHOLD_DATABASE_URL_FILE`; several secrets are lines of it.
 
 ```toml
 # swarmhold.toml

@@ -23,7 +23,7 @@ CommitListener = Callable[[Effects], None]
 
 @dataclass(slots=True)
 class StoreCounts:
-    """What operations met since the process started. SQLite has neither pools of connections nor other nodes.
+    """Counts of a store since its process started. SQLite has neither pools of connections nor other nodes.
 
     `fenced_writes` counts changes that were refused because this node had been declared dead, `pool_waits` by pool
     the operations that found every connection busy.

@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from app.bootstrap import server
+from app.config import Settings, load
+from tests.support.compose import compose, default_profile, manual_lines, services
 from tests.support.sources import ROOT
 
 
@@ -36,10 +39,6 @@ def _copied_from_the_context() -> Iterator[str]:
             yield from shlex.split(rest)[:-1]
 
 
-def _compose() -> dict:
-    return yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-
-
 def test_the_image_is_small_and_does_not_run_as_root() -> None:
     """Two stages, and the last one names a user by number, so that a cluster can check it."""
     stages = [rest for word, rest in _instructions() if word == "FROM"]
@@ -59,7 +58,8 @@ def _base_image() -> str:
 def test_the_base_image_is_named_in_one_place() -> None:
     """A slim image with its tag and a whole digest; compose passes another one on."""
     assert re.fullmatch(r"python:3\.\d+-slim@sha256:[0-9a-f]{64}", _base_image())
-    assert _compose()["services"]["swarmhold"]["build"]["args"] == ["PYTHON_IMAGE"]
+    built = [service["build"]["args"] for service in compose()["services"].values() if "build" in service]
+    assert built == 4 * [["PYTHON_IMAGE"]]
 
 
 def test_the_base_image_is_pinned_by_one_command(tmp_path: Path) -> None:
@@ -116,34 +116,88 @@ def test_the_build_context_holds_what_the_image_copies_and_no_more() -> None:
 
 
 def test_compose_runs_one_confined_node() -> None:
-    """One service with a volume for its data, read-only otherwise, reachable from this machine alone."""
-    compose = _compose()
-    node = compose["services"]["swarmhold"]
+    """Without a profile: one service with a volume for its data, which needs nothing first."""
+    found = services(default_profile())
+    [(name, node)] = found.items()
 
-    assert list(compose["services"]) == ["swarmhold"]
+    assert name == "swarmhold"
     assert node["volumes"] == ["data:/data"]
-    assert "data" in compose["volumes"]
-    assert (node["read_only"], node["cap_drop"]) == (True, ["ALL"])
-    assert node["security_opt"] == ["no-new-privileges:true"]
-    assert [fnmatch(port, "${SWARMHOLD_PUBLISH:-127.0.0.1:*}:7777") for port in node["ports"]] == [True]
-
-
-def test_compose_bounds_memory_and_processes() -> None:
-    """Memory has a bound that no swapping widens, and so have processes; whoever has more names it."""
-    node = _compose()["services"]["swarmhold"]
-
-    assert node["mem_limit"] == node["memswap_limit"]
-    assert re.fullmatch(r"\$\{SWARMHOLD_MEMORY:-\d+[mg]\}", node["mem_limit"])
-    assert 0 < node["pids_limit"] <= 4096
-
-
-def test_compose_needs_nothing_first() -> None:
-    """No file has to be made before the first start; the root key is made in the volume and is in no variable."""
-    compose = _compose()
-    node = compose["services"]["swarmhold"]
-
-    assert "secrets" not in compose
+    assert "data" in compose()["volumes"]
+    assert "secrets" not in node
     assert not [name for name in node["environment"] if "KEY" in name]
+
+
+def test_compose_runs_a_cluster_by_its_profile() -> None:
+    """Three nodes that differ by their URL alone, PostgreSQL, NATS, and a proxy, which alone can be reached."""
+    found = services("cluster")
+    nodes = {name: service for name, service in found.items() if name.startswith("node-")}
+
+    assert set(found) == {"node-1", "node-2", "node-3", "proxy", "postgres", "nats"}
+    assert [name for name, service in found.items() if "ports" in service] == ["proxy"]
+    for name, node in nodes.items():
+        assert node["environment"].pop("SWARMHOLD_CLUSTER__NODE_URL") == f"http://{name}:7777"
+        assert node == nodes["node-1"]
+        assert set(node["depends_on"]) == {"postgres", "nats"}
+    assert compose()["networks"]["back"] == {"internal": True}
+    assert {name for name, service in found.items() if "back" in service["networks"]} == {*nodes, "postgres", "nats"}
+    assert set(found["proxy"]["depends_on"]) == set(nodes)
+
+
+@pytest.mark.parametrize("profile", ["single", "cluster"])
+def test_every_container_is_confined_and_bounded(profile: str) -> None:
+    """A root file system that cannot be written, no rights, bounds of memory and processes, a health check."""
+    for name, service in services(profile).items():
+        assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"]), name
+        assert service.get("cap_add", []) == (["NET_BIND_SERVICE"] if name == "proxy" else [])
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert service["mem_limit"] == service["memswap_limit"]
+        assert re.fullmatch(r"\d+[mg]", service["mem_limit"])
+        assert 0 < service["pids_limit"] <= 4096
+        assert "healthcheck" in service or service["image"] == "swarmhold:local"
+        assert [fnmatch(port, "127.0.0.1:*:7777") for port in service.get("ports", [])] in ([], [True])
+        dependencies = service.get("depends_on", {}).values()
+        assert all(one == {"condition": "service_healthy"} for one in dependencies)
+
+
+def test_every_container_has_time_to_stop() -> None:
+    """More than the settings allow a node to take: to drain where there are others, and to end."""
+    settings = Settings()
+    grace_s = settings.shutdown_grace.total_seconds()
+    drain_s = settings.cluster.drain_ms / 1000 + server._MARK_S
+
+    for profile, least in (("single", grace_s), ("cluster", grace_s + drain_s)):
+        for service in services(profile).values():
+            if service["image"] == "swarmhold:local":
+                assert float(service["stop_grace_period"].removesuffix("s")) > least
+
+
+def test_secrets_of_the_cluster_are_files() -> None:
+    """No value of a secret is in a variable; the manual makes each file, in a folder that is not committed."""
+    file = compose()
+    lines = manual_lines("secrets/database.url")
+
+    for service in services("cluster").values():
+        environment = service.get("environment", {})
+        given = {name for name in environment if name.endswith("_FILE")}
+        assert {environment[name] for name in given} == {f"/run/secrets/{name}" for name in service.get("secrets", [])}
+        assert not [name for name in environment.keys() - given if re.search("KEY|PASSWORD|DATABASE_URL", name)]
+    for secret in file["secrets"].values():
+        assert f"> {secret['file']}\n" in lines
+        assert f"/{Path(secret['file']).parts[0]}/" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def test_the_settings_of_a_node_in_the_compose_file_are_understood(tmp_path: Path) -> None:
+    """None is unknown or contradicts another; the secrets are read from their files."""
+    node = services("cluster")["node-1"]
+    given = dict(node["environment"])
+    for name in node["secrets"]:
+        (tmp_path / name).write_text("postgresql://swarmhold@postgres/swarmhold\n")
+    given = {name: value.replace("/run/secrets", str(tmp_path)) for name, value in given.items()}
+    settings = load(environ=given).settings
+
+    assert settings.store_url.startswith("postgresql://")
+    assert settings.cluster.node_url == "http://node-1:7777"
+    assert len(settings.http.trusted_proxies) == 4
 
 
 def test_compose_takes_a_root_key_as_a_secret() -> None:
@@ -153,23 +207,36 @@ def test_compose_takes_a_root_key_as_a_secret() -> None:
     given = yaml.safe_load(override)
     node = given["services"]["swarmhold"]
 
-    assert set(given["services"]) == set(_compose()["services"])
+    assert set(given["services"]) == set(services(default_profile()))
     assert node["environment"] == {"SWARMHOLD_ROOT_KEY_FILE": f"/run/secrets/{node['secrets'][0]}"}
-    assert set(node["secrets"]) == set(given["secrets"])
-    folder = Path(given["secrets"]["root_key"]["file"]).parts[0]
-    assert f"/{folder}/" in (ROOT / ".gitignore").read_text().splitlines()
+    assert given["secrets"].items() <= compose()["secrets"].items()
 
 
-def test_compose_is_accepted_by_its_client() -> None:
-    """`docker compose config` reads the file, where there is such a client."""
-    docker = shutil.which("docker")
-    client = docker and subprocess.run([docker, "compose", "version"], capture_output=True).returncode == 0
-    if not client:
-        pytest.skip("there is no docker compose client here")
-    command = [docker, "compose", "--file", str(ROOT / "docker-compose.yml"), "config", "--quiet"]
-    read = subprocess.run(command, capture_output=True, text=True)
+def test_compose_is_accepted_by_its_client(tmp_path: Path) -> None:
+    """`docker compose config` reads the file, and selects the services by profile, where there is such a client."""
+    client = _compose_client()
+    if client is None:
+        pytest.skip("there is no compose client here; `make proxy-deps` as root installs one")
+    for name in ("docker-compose.yml", ".env", "deploy/compose/Caddyfile"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        # Debian's program is of before files had a name of their own.
+        (tmp_path / name).write_text((ROOT / name).read_text().replace("\nname: swarmhold\n", "\n"))
+    for options, profile in (([], default_profile()), (["--profile", "cluster"], "cluster")):
+        read = subprocess.run([*client, *options, "config"], capture_output=True, text=True, cwd=tmp_path)
+        assert read.returncode == 0, read.stderr
+        # Debian's program shows those of other profiles too.
+        shown = yaml.safe_load(read.stdout)["services"]
+        assert {name for name, one in shown.items() if profile in one["profiles"]} == set(services(profile))
+        for name, service in services(profile).items():
+            assert (shown[name].get("environment") or {}) == service.get("environment", {})
 
-    assert (read.returncode, read.stderr) == (0, "")
+
+def _compose_client() -> list[str] | None:
+    """The command of a compose client: docker's plug-in, or the program of its own."""
+    for command in (["docker", "compose"], ["docker-compose"]):
+        if shutil.which(command[0]) and subprocess.run([*command, "version"], capture_output=True).returncode == 0:
+            return command
+    return None
 
 
 def _targets() -> dict[str, list[str]]:

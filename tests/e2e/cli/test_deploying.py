@@ -2,26 +2,22 @@
 
 import asyncio
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import aclosing
-from datetime import timedelta
 from pathlib import Path
 
-import httpx
 import pytest
 
 from swarmhold import SwarmholdClient
-from swarmhold.models.spawners import InProcessSpawner
 from tests.e2e.cli.conftest import SWARMHOLD, surroundings
 from tests.support.ports import free_port
 from tests.support.processes import ServerProcess
+from tests.support.proxies import pass_polls_streams_and_sockets, running_proxy
 from tests.support.sources import ROOT
-from tests.support.waiting import eventually, wait_until
+from tests.support.waiting import eventually
 
 UNIT = ROOT / "deploy" / "systemd" / "swarmhold.service"
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -64,42 +60,14 @@ def proxy(request: pytest.FixtureRequest, node: ServerProcess, tmp_path: Path) -
     """The URL of a proxy with the file that ships, in front of the node."""
     port = free_port()
     command = request.param(node, port, tmp_path)
-    if shutil.which(command[0]) is None:
-        pytest.skip(f"there is no {command[0]} here; `make proxy-deps` as root installs it")
-    with subprocess.Popen(command, env={**os.environ, "HOME": str(tmp_path)}) as process:
-        url = f"http://127.0.0.1:{port}"
-        try:
-            wait_until(lambda: process.poll() is not None or _answers(url), awaited="the proxy to pass a request on")
-            assert process.poll() is None
-            yield url
-        finally:
-            process.kill()
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/healthz", trust_env=False).status_code == 200
-    except httpx.TransportError:
-        return False
+    url = f"http://127.0.0.1:{port}"
+    with running_proxy(command, url, tmp_path):
+        yield url
 
 
 async def test_polls_streams_and_sockets_pass_a_proxy(node: ServerProcess, proxy: str) -> None:
-    """A long poll ends with its task, an event arrives while the stream goes on, a console gets its question."""
-    async with SwarmholdClient(proxy) as server:
-        operator = await server.attach_operator(node.root_key(), "behind")
-        senior = await server.attach_senior(node.root_key(), "mira")
-        task = await operator.start_task("a", "x")
-        polling = asyncio.create_task(operator.poll(task.id, hold=timedelta(seconds=100)))
-        async with aclosing(operator.events(after=0, task=task.id)) as events, senior.console("behind") as desk:
-            first = await asyncio.wait_for(anext(events), 100)
-            question = await operator.ask(task.id, "Well?", bridge_id="behind")
-            assert (await polling).suspended_on == [question.key]
-            assert (await asyncio.wait_for(desk.next_ask(), 100)).key == question.key
-            await desk.answer(question.key, "yes")
-            assert (await operator.await_answer(question.key)) == "yes"
-            assert getattr(first, "kind", None) == "task_created"
-        await operator.dispatch(task.id, InProcessSpawner(function="identity"))
-        assert (await operator.wait_for(task.id)).last_result == "x"
+    """With the files that ship, on the same machine."""
+    await pass_polls_streams_and_sockets(proxy, node.root_key(), bridge="behind")
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd here")

@@ -48,6 +48,36 @@ def test_options_win_over_the_environment_and_that_over_the_file(tmp_path: Path)
     assert loaded.origins["engine.lease"] == f"engine.lease in {file}"
 
 
+@pytest.mark.parametrize("name", [name for name, _, one in SCHEMA.all() if "secret" in one.kind.label])
+def test_every_secret_can_be_in_a_file(name: str, tmp_path: Path) -> None:
+    """Given by the path of the file, which the message names where it cannot be read."""
+    text = "nats://there" if name == "bus_url" else "shk_" + "s" * 40
+    database = {"SWARMHOLD_DATABASE_URL": "postgresql://there/db"} if name == "bus_url" else {}
+    file, name_of_file = tmp_path / "secret", variable(f"{name}_file")
+    file.write_text(f"{text}\n")
+    loaded = load(environ={**database, name_of_file: str(file)})
+    assert name_of_file not in loaded.secret_variables
+    if f"{name}_file" in names():
+        return  # a setting of its own, read where the server starts
+    given = load(environ={**database, variable(name): text})
+    assert loaded.settings == given.settings
+    assert loaded.origins[name] == name_of_file
+    assert "both set" in _told({name_of_file: str(file), variable(name): text})
+    file.write_text("\n")
+    assert f"{name_of_file}: {file} is empty" in _told({name_of_file: str(file)})
+    file.unlink()
+    assert f"{name_of_file}: {file} cannot be read" in _told({name_of_file: str(file)})
+
+
+def test_the_lines_of_a_file_are_a_list_of_secrets(tmp_path: Path) -> None:
+    """The current one first; also from the settings' own file."""
+    secrets, file = tmp_path / "secrets", tmp_path / "settings.toml"
+    secrets.write_text(f"{'a' * 32}\n{'b' * 32}\n")
+    file.write_text(f'[spawn]\nhttp_secrets_file = "{secrets}"\n')
+    found = load(environ={}, file=file).settings.spawn.http_secrets
+    assert [one.get_secret_value()[0] for one in found] == ["a", "b"]
+
+
 def test_a_keepalive_timeout_that_no_network_could_keep_is_refused() -> None:
     """Probes are sent in whole seconds, so that detecting a dead host takes a minimum time."""
     assert "SWARMHOLD_DATABASE_KEEPALIVE_TIMEOUT" in _told({"SWARMHOLD_DATABASE_KEEPALIVE_TIMEOUT": "5"})

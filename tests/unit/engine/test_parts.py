@@ -379,6 +379,7 @@ async def test_the_feed_and_reports(ground: Ground) -> None:
         catalog=ground.catalog(),
         layers=ground.layers,
         listeners=ground.listeners(),
+        feed=ground.feed,
     )
     token = await ground.token(Role.OBSERVER)
     await ground.feed.open()
