@@ -27,7 +27,6 @@ from app.spawning.adapters.in_process import Function, FunctionRegistry
 from app.spawning.backends.registry import Registries
 from app.spawning.catalog import SpawnerCatalog, shipped_catalog
 from app.spawning.layers import load_layers, shipped_layers
-from app.spawning.outbound.settings import SenderSettings
 from app.spawning.outbound.webhooks import WebhookSender
 from app.spawning.plugins import PluginProblem
 from app.state.opening import clock_of, open_store
@@ -77,7 +76,7 @@ def build_engine(settings: Settings, keyring: Keyring, *, base_url: str | None =
             registries=registries,
             clock=clock,
             machine_clocks=partial(machine_clocks, clock),
-            webhook_sender=_webhook_sender(settings.webhooks, cfg.base_url),
+            webhook_sender=_webhook_sender(settings, cfg.base_url),
         )
     )
 
@@ -99,10 +98,10 @@ def http_settings(settings: Settings, base_url: str, identity: bytes) -> HttpSet
     )
 
 
-def _webhook_sender(settings: SenderSettings, source: str) -> WebhookSender:
+def _webhook_sender(settings: Settings, source: str) -> WebhookSender:
     """Return what sends events to webhooks. Raises StartFailed."""
     try:
-        return WebhookSender(settings, source=source)
+        return WebhookSender(settings.webhooks, source=source, answer_links=settings.doors.link.enabled)
     except ValueError as error:
         raise StartFailed(f"The setting webhooks.allow cannot be used: {error}.") from error
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,11 +12,13 @@ from app.cli.endpoint import AsJson, Endpoint, calls_server
 from app.cli.output import add_row, console, print_json, short, table
 from app.cli.sessions import admin_calls, call_in
 from swarmhold.models.admin import Webhook
-from swarmhold.models.enums import WebhookFormat, WebhookStatus
+from swarmhold.models.enums import WebhookContent, WebhookFormat, WebhookStatus
 
 webhooks = typer.Typer(help="Send events to other systems: make, watch, pause and move webhooks.", no_args_is_help=True)
 
-Target = Annotated[str, typer.Argument(metavar="URL", help="Where to send events; webhooks.allow must cover it.")]
+Target = Annotated[
+    str, typer.Argument(metavar="URL", help="Where to send events (webhooks.allow must cover it), or - to read it.")
+]
 WebhookId = Annotated[str, typer.Argument(help="The webhook's id, H-…; `list` shows it.")]
 Name = Annotated[str, typer.Option("--name", help="A name, for people.")]
 Events = Annotated[list[str] | None, typer.Option("--event", help="A kind of event; may be repeated. By default all.")]
@@ -22,7 +26,17 @@ After = Annotated[
     int | None, typer.Option("--after", help="Begin after this cursor; by default with the events from now on.", min=0)
 ]
 Format = Annotated[
-    WebhookFormat, typer.Option("--format", help="Batches of events, or one event a delivery by a standard.")
+    WebhookFormat, typer.Option("--format", help="Batches of events, one event by a standard, or messages for people.")
+]
+Content = Annotated[
+    WebhookContent | None, typer.Option("--content", help="How much of a question people see; by default a summary.")
+]
+Template = Annotated[
+    Path | None,
+    typer.Option("--template", help="A file with a JSON text and {{field|json}} in it.", exists=True, dir_okay=False),
+]
+Links = Annotated[
+    str | None, typer.Option("--links", help="The key of a person who gets an answer link in each message.")
 ]
 ReplayAfter = Annotated[int, typer.Option("--after", help="The cursor to go back to; 0 is the beginning.", min=0)]
 
@@ -36,19 +50,35 @@ def create(
     event: Events = None,
     after: After = None,
     format: Format = WebhookFormat.SWARMHOLD,
+    content: Content = None,
+    template: Template = None,
+    links: Links = None,
     as_json: AsJson = False,
 ) -> None:
     """Send events to a URL. The secret that signs the deliveries is shown this once."""
     made = call_in(
         admin_calls(endpoint),
         lambda admin: admin.create_webhook(
-            target, name=name, events=event, after=after, namespace=endpoint.namespace, format=format
+            _given_url(target),
+            name=name,
+            events=event,
+            after=after,
+            namespace=endpoint.namespace,
+            format=format,
+            content=content,
+            template=None if template is None else template.read_text(),
+            links=links,
         ),
     )
     if as_json:
         print_json(made.as_json())
     else:
         print(f"{made.id}  {made.url}  {name}\n{made.secret}")
+
+
+def _given_url(target: str) -> str:
+    """Return the URL, read from standard input for `-`: that of a chat is a secret, which no argument should hold."""
+    return sys.stdin.readline().strip() if target == "-" else target
 
 
 @webhooks.command("list")

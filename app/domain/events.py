@@ -31,6 +31,8 @@ class EventKind(StrEnum):
     SENIOR_ANSWERED = "senior_answered"
     QUESTION_CLAIMED = "question_claimed"
     QUESTION_RELEASED = "question_released"
+    QUESTION_REMINDED = "question_reminded"
+    """An open question's deadline is an hour off."""
     QUESTION_ESCALATED = "question_escalated"
     QUESTION_EXPIRED = "question_expired"
     QUESTION_WITHDRAWN = "question_withdrawn"

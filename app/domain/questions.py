@@ -43,6 +43,10 @@ class OnDeadline(StrEnum):
     BLOCK = "block"
 
 
+REMINDER_MS = 3_600_000
+"""How long before its deadline an open question is brought to mind, if it was asked earlier than that."""
+
+
 class Purpose(StrEnum):
     """The kind of asker: a caller, or a layer that holds back a Final."""
 
@@ -63,7 +67,8 @@ class Question(NamedTuple):
 
     `action` is what the asker wants to do, `allowed` what may be decided about it. An approval is consumed within
     `approval_ttl_ms` of the decision, once (`consumed`), and then has an `outcome`. `doors` limits by which doors the
-    question may be answered; `require` says what an answer needs beside its value.
+    question may be answered; `require` says what an answer needs beside its value. At `remind_at` an event tells that
+    the deadline is near.
     """
 
     key: str
@@ -106,6 +111,7 @@ class Question(NamedTuple):
     consumed: Json | None = None
     outcome: Json | None = None
     approval_ttl_ms: int | None = None
+    remind_at: Instant | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

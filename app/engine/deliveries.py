@@ -20,6 +20,7 @@ from app.domain.events import Event
 from app.domain.redaction import describe
 from app.domain.webhooks import Webhook, WebhookStatus
 from app.engine import feed
+from app.engine.chats import Chats
 from app.engine.feed import Feed
 from app.engine.ops import webhooks
 from app.engine.ops.webhooks import Failure
@@ -27,6 +28,7 @@ from app.engine.retrying import repeat_on_hints, retry_while_busy
 from app.spawning.outbound.formats import Names
 from app.spawning.outbound.webhooks import DeliveryFailed, WebhookSender
 from app.state.port import Store
+from app.state.state import State
 from app.state.tables import WEBHOOKS
 
 _log = structlog.get_logger(__name__)
@@ -50,6 +52,7 @@ class Deliveries:
         webhook_sender: WebhookSender,
         secrets_of: Callable[[Webhook, Instant], list[str]],
         names: Names,
+        chats: Chats,
         clock: Clock,
         poll_interval_s: float,
         node: Callable[[], str],
@@ -61,6 +64,7 @@ class Deliveries:
         self._webhook_sender = webhook_sender
         self._secrets_of = secrets_of
         self._names = names
+        self._chats = chats
         self._clock = clock
         self._poll_interval_s = poll_interval_s
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -156,39 +160,50 @@ class Deliveries:
             wanted, longest = again, len(again)
         cut = len(wanted) == longest
         end = wanted[-1].cursor if cut else page[-1].cursor
-        if not wanted:
-            if passed.over(row, end, len(page)) < LONGEST_RUN:
+        record = None
+        if wanted:
+            try:
+                record = await self._send(row, wanted)
+            except DeliveryFailed as error:
+                await self._failed(row, wanted, error)
                 return
-        elif not await self._sent(row, wanted):
+        elif passed.over(row, end, len(page)) < LONGEST_RUN:
             return
-        await self._store.transact("webhook_advance", lambda state: webhooks.advance(state, row, end, len(wanted)))
+        delivered = len(wanted) if record is not None else 0
+        await self._store.transact(
+            "webhook_advance", lambda state: webhooks.advance(state, row, end, delivered, record=record)
+        )
         passed.clear()
 
-    async def _sent(self, row: Webhook, events: list[Event]) -> bool:
-        try:
-            await self._webhook_sender.send(row, self._secrets_of(row, self._clock()), events, self._names)
-        except DeliveryFailed as error:
-            failure = Failure(
-                detail=str(error),
-                pause_ms=self._pause_ms(row, error),
-                final=error.final,
-                retry_to=events[-1].cursor,
-            )
-            limit_ms = round(self._webhook_sender.settings.pause_after_s * 1000)
-            next_at = await self._store.transact(
-                "webhook_failed", lambda state: webhooks.failed(state, row, failure, pause_after_ms=limit_ms)
-            )
-            next_try = to_rfc3339(next_at) if next_at is not None else "none"
-            _log.warning(
-                "webhook_failed", webhook_id=row.id, failures=row.failures + 1, reason=error.detail, next_try=next_try
-            )
-            return False
-        return True
+    async def _send(self, row: Webhook, events: list[Event]) -> Callable[[State], None] | None:
+        """Send the events; return what records it, or None when there was nothing to say of them."""
+        secrets = self._secrets_of(row, self._clock())
+        if row.format.is_chat:
+            return await self._chats.send(row, secrets, events[0])
+        await self._webhook_sender.send(row, secrets, events, self._names)
+        return _record_nothing
+
+    async def _failed(self, row: Webhook, events: list[Event], error: DeliveryFailed) -> None:
+        failure = Failure(
+            detail=str(error), pause_ms=self._pause_ms(row, error), final=error.final, retry_to=events[-1].cursor
+        )
+        limit_ms = round(self._webhook_sender.settings.pause_after_s * 1000)
+        next_at = await self._store.transact(
+            "webhook_failed", lambda state: webhooks.failed(state, row, failure, pause_after_ms=limit_ms)
+        )
+        next_try = to_rfc3339(next_at) if next_at is not None else "none"
+        _log.warning(
+            "webhook_failed", webhook_id=row.id, failures=row.failures + 1, reason=error.detail, next_try=next_try
+        )
 
     def _pause_ms(self, row: Webhook, error: DeliveryFailed) -> int:
         settings = self._webhook_sender.settings
         grown_s = settings.backoff_s * 2.0 ** min(row.failures, 30)
         return round(min(max(grown_s, error.retry_after_s), settings.max_backoff_s) * 1000)
+
+
+def _record_nothing(state: State) -> None:
+    """Record nothing but the new cursor."""
 
 
 class _Passed:

@@ -31,7 +31,6 @@ from app.engine.attempts import Attempts
 from app.engine.batches import Batches
 from app.engine.couriers import Couriers
 from app.engine.credentials import Credentials
-from app.engine.deliveries import Deliveries
 from app.engine.dispatcher import Dispatcher, cancel_and_wait
 from app.engine.feed import EventStream, Feed
 from app.engine.gaps import GapMonitor
@@ -60,7 +59,6 @@ from app.engine.webhooks import Webhooks
 from app.engine.workers import Workers
 from app.spawning.backends.protocols import OperatorBackend, SeniorBridge, SpawnHook
 from app.spawning.backends.registry import Registration, Registries, bind
-from app.spawning.outbound.webhooks import WebhookSender
 from app.spawning.ports import LayerRegistry, SpawnerAdapter
 from app.spawning.stack import SpawnerStack
 from app.state.policies import HoldPolicy
@@ -175,8 +173,16 @@ class Engine:
             recovered = await self.recovery.recover()
             for part in (self.gaps, self.timers, self.recovery, self.batches, self.registrations, self.refusals):
                 self._own(part.run())
-            if self.parts.webhook_sender is not None:
-                self._own(self._deliveries(self.parts.webhook_sender).run())
+            deliveries = self.webhooks.deliveries(
+                store=self.store,
+                events=self.feed,
+                bus=self.parts.bus,
+                clock=self.parts.clock,
+                node=self.nodes.current,
+                cfg=self.cfg,
+            )
+            if deliveries is not None:
+                self._own(deliveries.run())
             self.couriers.start()
         except BaseException:
             await self.stop()
@@ -227,19 +233,6 @@ class Engine:
         self._loops.add(task)
         task.add_done_callback(self._loops.discard)
         return task
-
-    def _deliveries(self, webhook_sender: WebhookSender) -> Deliveries:
-        return Deliveries(
-            store=self.store,
-            events=self.feed,
-            bus=self.parts.bus,
-            webhook_sender=webhook_sender,
-            secrets_of=self.webhooks.secrets,
-            names=self.namespaces.name,
-            clock=self.parts.clock,
-            poll_interval_s=self.cfg.poll_interval_ms / 1000,
-            node=self.nodes.current,
-        )
 
     @property
     def cfg(self) -> EngineCfg:

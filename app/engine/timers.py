@@ -108,12 +108,15 @@ class Timers:
             for question in work.questions:
                 expire = partial(questions.expire, layers=self._layers, key=question.key)
                 postponed += self._deferred(question.due_at) or not await self._carry_out("expire_question", expire)
+            for question in work.reminders:
+                remind = partial(questions.remind, key=question.key)
+                postponed += not await self._carry_out("remind_question", remind)
             for task in work.retries:
                 if self._deferred(task.retry_at):
                     postponed += 1
                 else:
                     await self._dispatcher.redispatch(task.id)
-            if postponed or max(len(work.attempts), len(work.questions)) < BATCH:
+            if postponed or max(map(len, (work.attempts, work.questions, work.reminders))) < BATCH:
                 return postponed
 
     def _deferred(self, due_at: Instant | None) -> bool:

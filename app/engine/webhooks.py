@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from datetime import timedelta
 
-from app.domain.clock import Instant
-from app.domain.errors import InvalidRequest
+from app.bus.port import HintBus
+from app.domain.clock import Clock, Instant
+from app.domain.errors import InvalidRequest, WebhookInvalid
 from app.domain.handles import HandleMint
 from app.domain.namespaces import DEFAULT
 from app.domain.webhooks import Webhook, WebhookSpec
 from app.engine.api_keys import ApiKeys
+from app.engine.chats import Chats
+from app.engine.deliveries import Deliveries
+from app.engine.feed import Feed
 from app.engine.namespaces import Namespaces
 from app.engine.ops import credentials, namespaces, pages, webhooks
 from app.engine.ops.idempotency import Idempotency, once
+from app.engine.ops.notices import NoticeParts
 from app.engine.ops.pages import Page
+from app.engine.ops.rules import EngineCfg
 from app.engine.transactions import Transactions
 from app.spawning.outbound.signing import SECRET_PREFIX
 from app.spawning.outbound.webhooks import WebhookSender
+from app.state.port import Store
 from app.state.state import State
 
 OLD_SECRET_PREFIX = "whs_"
@@ -44,6 +52,27 @@ class Webhooks:
         self._mint = mint
         self._webhook_sender = webhook_sender
 
+    def deliveries(
+        self, *, store: Store, events: Feed, bus: HintBus, clock: Clock, node: Callable[[], str], cfg: EngineCfg
+    ) -> Deliveries | None:
+        """Return what delivers events, for the engine to run; None when the settings allow no webhooks."""
+        sender, names = self._webhook_sender, self._namespaces.name
+        if sender is None:
+            return None
+        parts = NoticeParts(cfg=cfg, names=names)
+        return Deliveries(
+            store=store,
+            events=events,
+            bus=bus,
+            webhook_sender=sender,
+            secrets_of=self.secrets,
+            names=names,
+            chats=Chats(parts, store=store, webhook_sender=sender, mint=self._mint),
+            clock=clock,
+            poll_interval_s=cfg.poll_interval_ms / 1000,
+            node=node,
+        )
+
     def secrets(self, row: Webhook, now: Instant) -> list[str]:
         """Return what signs a webhook's deliveries, the current one first: for a day after a rotation, two secrets."""
         rotated = row.rotated_at
@@ -66,13 +95,18 @@ class Webhooks:
         namespace: str = DEFAULT,
         idempotency: Idempotency | None = None,
     ) -> tuple[Webhook, str]:
-        """Create a webhook; return it and its secret. Raises InvalidRequest for a URL that is not allowed."""
+        """Create a webhook; return it and its secret.
+
+        Raises InvalidRequest for a URL that is not allowed, WebhookInvalid for fields that contradict each other.
+        """
         digest = self._keys.digest(key_text)
         await self._keys.check_root(key_text)
         if self._webhook_sender is None:
             raise InvalidRequest("the settings allow no URL (setting webhooks.allow)", "url")
         self._webhook_sender.check(spec.url)
         spec.check()
+        if spec.links is not None and not self._webhook_sender.answer_links:
+            raise WebhookInvalid("the settings have no answer links (setting doors.link.enabled)", "links")
 
         def run(state: State) -> Webhook:
             key = credentials.find_key(state, digest)

@@ -10,6 +10,7 @@ from typing import Any
 from app.domain.choices import read_choices
 from app.domain.clock import EPOCH, MILLISECOND
 from app.domain.json import Json
+from app.domain.notices import Content
 from app.domain.questions import Ask, OnDeadline
 from app.domain.sessions import OperatorKind, SessionOptions
 from app.domain.tasks import RetryPolicy, Status, TaskSpec
@@ -134,4 +135,7 @@ def webhook_spec(body: WebhookRequest) -> WebhookSpec:
         kinds=None if body.events is None else tuple(body.events),
         after=body.after,
         format=WebhookFormat(body.format.value),
+        content=None if body.content is None else Content(body.content.value),
+        template=body.template,
+        links=body.links,
     )

@@ -72,6 +72,7 @@ STATUS: Mapping[str, tuple[int, str]] = {
     "invalid-body": (422, "The body breaks its schema"),
     "answer-invalid": (422, "The answer breaks its schema"),
     "default-refused": (422, "Not open to workers"),
+    "webhook-invalid": (422, "The webhook cannot be made"),
     "dispatch-failed": (422, "Cannot be dispatched"),
     "invalid-name": (422, "Not a possible name"),
     "idempotency-mismatch": (422, "Idempotency key used before"),

@@ -349,7 +349,7 @@ def webhook(names: Names, row: Webhook) -> View:
         "id": row.id,
         "name": row.name,
         "namespace": names(row.namespace),
-        "url": row.url,
+        "url": row.shown_url,
         "events": fragment(row.kinds),
         "format": row.format.value,
         "status": row.status.value,
@@ -364,6 +364,9 @@ def webhook(names: Names, row: Webhook) -> View:
             last_error=row.last_error,
             delivered_at=at_or_none(row.delivered_at),
             rotated_at=at_or_none(row.rotated_at),
+            content=row.content,
+            template=row.template,
+            links=row.links,
         ),
     }
 

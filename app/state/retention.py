@@ -118,7 +118,14 @@ _REMOVE_OUTPUTS = Statement(
 )
 _REMOVE_WITH_TASK = tuple(
     Statement(sa.delete(table).where(table.c.task_id == _NAMED))
-    for table in (schema.late_results, schema.answer_links, schema.questions, schema.attempts, schema.task_labels)
+    for table in (
+        schema.late_results,
+        schema.answer_links,
+        schema.webhook_messages,
+        schema.questions,
+        schema.attempts,
+        schema.task_labels,
+    )
 )
 _REMOVE_TASK = Statement(sa.delete(schema.tasks).where(_T.id == _NAMED))
 _RELEASE_KEYS = Statement(

@@ -13,7 +13,7 @@ from app.domain.questions import Question
 from app.domain.sessions import Session
 from app.domain.tasks import Task
 from app.domain.tokens import ApiKey, HeldId, TokenRecord
-from app.domain.webhooks import Webhook
+from app.domain.webhooks import Webhook, WebhookMessage
 from app.state import schema
 from app.state.rows import Reference, Rows
 from app.state.statements import Connection, Statement
@@ -39,6 +39,7 @@ API_KEYS = Rows(schema.api_keys, ApiKey)
 HELD_IDS = Rows(schema.held_ids, HeldId)
 ANSWER_LINKS = Rows(schema.answer_links, AnswerLink)
 WEBHOOKS = Rows(schema.webhooks, Webhook)
+WEBHOOK_MESSAGES = Rows(schema.webhook_messages, WebhookMessage)
 
 _META_GET = Statement(sa.select(schema.meta.c.value).where(schema.meta.c.name == sa.bindparam("key_name")))
 _META_LOCK = Statement(

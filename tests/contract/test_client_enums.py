@@ -4,7 +4,7 @@ from enum import StrEnum
 
 import pytest
 
-from app.domain import access, actions, attempts, outputs, questions, sessions, tasks, webhooks
+from app.domain import access, actions, attempts, notices, outputs, questions, sessions, tasks, webhooks
 from swarmhold.models import enums
 
 PAIRS = [
@@ -19,6 +19,7 @@ PAIRS = [
     (actions.Decision, enums.Decision),
     (questions.OnDeadline, enums.OnDeadline),
     (sessions.OperatorKind, enums.OperatorKind),
+    (notices.Content, enums.WebhookContent),
     (webhooks.WebhookFormat, enums.WebhookFormat),
     (webhooks.WebhookStatus, enums.WebhookStatus),
 ]

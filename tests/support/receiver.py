@@ -23,7 +23,8 @@ from tests.support.waiting import eventually
 class Receiver:
     """`sent` has every request, accepted or not, with its headers.
 
-    `replies` are statuses for the next requests, then 204. `secret` is what deliveries must be signed with.
+    `replies` are statuses for the next requests, then 204, or 200 with the next of `answers` as its body. `calls` has
+    the method and target of each request. `secret` is what deliveries must be signed with.
     """
 
     port: int = 0
@@ -34,6 +35,8 @@ class Receiver:
     texts: list[bytes] = field(default_factory=list[bytes])
     tries: int = 0
     sent: list[tuple[dict[str, str], bytes]] = field(default_factory=list[tuple[dict[str, str], bytes]])
+    calls: list[str] = field(default_factory=list[str])
+    answers: list[bytes] = field(default_factory=list[bytes])
 
     @property
     def url(self) -> str:
@@ -55,14 +58,16 @@ class Receiver:
         body = await request.body()
         self.tries += 1
         self.sent.append((dict(request.headers), body))
-        status = self.replies.pop(0) if self.replies else 204
+        self.calls.append(f"{request.method} {request.url.path}?{request.url.query}".rstrip("?"))
+        answer = b"" if self.replies or not self.answers else self.answers.pop(0)
+        status = self.replies.pop(0) if self.replies else 200 if answer else 204
         if self.secret is not None:
             verify([self.secret.encode()], request.headers, body)
             Webhook(self.secret).verify(body, dict(request.headers))
         if status < 300:
-            self.bodies.append(orjson.loads(body))
+            self.bodies.append(orjson.loads(body) if "json" in request.headers["content-type"] else {})
             self.texts.append(body)
-        await Response(status_code=status, headers=self.headers)(scope, receive, send)
+        await Response(answer, status_code=status, headers=self.headers)(scope, receive, send)
 
 
 @contextlib.asynccontextmanager

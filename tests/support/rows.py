@@ -5,6 +5,7 @@ from typing import Any
 from app.domain.access import Role
 from app.domain.attempts import Attempt, Phase
 from app.domain.json import Json
+from app.domain.notices import Content
 from app.domain.outputs import LateResult, Output, OutputType
 from app.domain.questions import OnDeadline, Purpose, Question, QuestionStatus
 from app.domain.sessions import Session
@@ -27,6 +28,7 @@ _VALUES: dict[str, Any] = {
     "Purpose": Purpose.ASK,
     "OnDeadline": OnDeadline.KEEP_WAITING,
     "QuestionStatus": QuestionStatus.ANSWERED,
+    "Content": Content.SUMMARY,
     "WebhookFormat": WebhookFormat.SWARMHOLD,
     "WebhookStatus": WebhookStatus.ACTIVE,
 }

@@ -14,7 +14,7 @@
     │                         NotApproved, AlreadyConsumed, ApprovalExpired, ActionMismatch, NotConsumed,
     │                         OutcomeRecorded
     ├── InvalidInput          AnswerInvalid, DefaultRefused, DispatchFailed, IdempotencyMismatch, InvalidName,
-    │                         InvalidRequest, PayloadTooLarge
+    │                         InvalidRequest, PayloadTooLarge, WebhookInvalid
     ├── PollTimeout
     └── Internal
 
@@ -93,6 +93,7 @@ from app.domain.errors.requests import (
     ResumeKeyNotFound,
     SessionNotFound,
     TaskNotFound,
+    WebhookInvalid,
     WebhookNotFound,
 )
 
@@ -157,5 +158,6 @@ __all__ = [
     "TokenTaskMismatch",
     "TokenUsesExhausted",
     "Unauthenticated",
+    "WebhookInvalid",
     "WebhookNotFound",
 ]

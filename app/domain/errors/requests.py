@@ -176,6 +176,18 @@ class DispatchFailed(InvalidInput):
 
 
 @dataclass(eq=False)
+class WebhookInvalid(InvalidInput):
+    """The fields of a new webhook contradict each other, or its template cannot be used."""
+
+    code = "webhook-invalid"
+    reason: str
+    field: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.reason}."
+
+
+@dataclass(eq=False)
 class IdempotencyMismatch(InvalidInput):
     """The idempotency key was used before with a different request."""
 

@@ -67,30 +67,42 @@ def make(state: State, cfg: EngineCfg, caller: Caller, key: str, wish: LinkWish,
     Raises ResumeKeyNotFound, QuestionClosed, DoorNotAllowed, AskerCannotAnswer (for the caller and the person alike),
     KeyNotFound, InvalidRequest, AnswerInvalid, QuotaExceeded, and what keeps the caller from answering.
     """
-    task, question = locked(state, caller, key)
+    _, question = locked(state, caller, key)
     require_may_answer(state, caller, question, None)
-    if question.status is not QuestionStatus.OPEN:
-        raise QuestionClosed(key, question.status.value)
-    require_door(question, Door.LINK)
+    _require_open(question)
     require_no_asker(state, cfg.questions, caller, question, decides=False)
-    person = _person(state, question, wish.person)
+    return make_by(state, cfg, caller, question, wish, digest)
+
+
+def make_by(
+    state: State, cfg: EngineCfg, by: Caller | ApiKey, question: Question, wish: LinkWish, digest: str
+) -> AnswerLink:
+    """Record a link that somebody wants who may answer the question, which is locked by its task.
+
+    Raises QuestionClosed, DoorNotAllowed, AskerCannotAnswer (for the person), KeyNotFound, InvalidRequest,
+    AnswerInvalid, QuotaExceeded.
+    """
+    _require_open(question)
+    person = person_named(state, question.namespace, wish.person)
+    if person.id in question.asker_keys.value:
+        raise AskerCannotAnswer(question.key)
     _check_allowed(question, wish.allow)
     _require_room(state, cfg, question)
     link = AnswerLink(
         id=state.ids.new("L"),
         digest=digest,
-        question_key=key,
-        task_id=task.id,
+        question_key=question.key,
+        task_id=question.task_id,
         namespace=question.namespace,
         key_id=person.id,
         allow=wish.allow,
-        made_by=caller.subject,
+        made_by=audit.name_of(by) if isinstance(by, ApiKey) else by.subject,
         made_at=state.now,
         expires_at=_end(state.now, wish.ttl_ms, question, person),
         revoked_at=None,
     )
     ANSWER_LINKS.insert(state.db, link)
-    _record(state, caller, "link_created", link, person=person.name, expires_at=to_rfc3339(link.expires_at))
+    _record(state, by, "link_created", link, person=person.name, expires_at=to_rfc3339(link.expires_at))
     return link
 
 
@@ -103,9 +115,14 @@ def renew_secret(state: State, caller: Caller, link_id: str, digest: str) -> Ans
     if link is None or link.revoked_at is not None:
         raise LinkNotFound
     locked(state, caller, link.question_key)
-    ANSWER_LINKS.update(state.db, link_id, digest=digest)
-    _record(state, caller, "link_renewed", link)
+    renew_by(state, caller, link, digest)
     return link
+
+
+def renew_by(state: State, by: Caller | ApiKey, link: AnswerLink, digest: str) -> None:
+    """Give a link a new secret in place of the first, which nobody may have received."""
+    ANSWER_LINKS.update(state.db, link.id, digest=digest)
+    _record(state, by, "link_renewed", link)
 
 
 def revoke(state: State, caller: Caller, key: str, link_id: str) -> None:
@@ -169,14 +186,18 @@ def _as_person(found: Opened) -> Caller:
     )
 
 
-def _person(state: State, question: Question, named: str) -> ApiKey:
-    """Return the key of the person who is to answer."""
-    key = credentials.find_living(state, question.namespace, named)
+def person_named(state: State, namespace: int, named: str) -> ApiKey:
+    """Return the key of a person who may answer by links. Raises KeyNotFound, InvalidRequest."""
+    key = credentials.find_living(state, namespace, named)
     if not key.person or Role.SENIOR not in key.role_set:
         raise InvalidRequest("name a key that was made with the role senior and person: true", "person")
-    if key.id in question.asker_keys.value:
-        raise AskerCannotAnswer(question.key)
     return key
+
+
+def _require_open(question: Question) -> None:
+    if question.status is not QuestionStatus.OPEN:
+        raise QuestionClosed(question.key, question.status.value)
+    require_door(question, Door.LINK)
 
 
 def _check_allowed(question: Question, allow: Json | None) -> None:
@@ -205,6 +226,6 @@ def _end(now: Instant, ttl_ms: int, question: Question, person: ApiKey) -> Insta
     return end
 
 
-def _record(state: State, caller: Caller, action: str, link: AnswerLink, **more: Any) -> None:
+def _record(state: State, by: Caller | ApiKey, action: str, link: AnswerLink, **more: Any) -> None:
     about: dict[str, Any] = {"link_id": link.id, "person_key_id": link.key_id, **more}
-    audit.record(state, caller, action, target=link.question_key, namespace=link.namespace, **about)
+    audit.record(state, by, action, target=link.question_key, namespace=link.namespace, **about)

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from app.domain.access import ENGINE, Caller, Role, Verb
 from app.domain.attempts import Attempt, Phase
+from app.domain.clock import to_rfc3339
 from app.domain.doors import ANSWERING, CONSOLE, Door
 from app.domain.errors import (
     AlreadyAnswered,
@@ -254,6 +255,7 @@ def _settle_answer(
         "answered_at": state.now,
         "answer_comment": comment,
         "due_at": None,
+        "remind_at": None,
     }
     QUESTIONS.update(state.db, question.key, **changes)
     state.wake(f"question:{question.key}")
@@ -354,6 +356,17 @@ def expire(state: State, layers: LayerRegistry, key: str) -> None:
             QUESTIONS.update(state.db, key, due_at=None)
 
 
+def remind(state: State, key: str) -> None:
+    """Emit once that an open question's deadline is near. Nothing when it is not due any more, or has passed."""
+    task, question = locked(state, ENGINE, key)
+    if question.remind_at is None or question.remind_at > state.now:
+        return
+    QUESTIONS.update(state.db, key, remind_at=None)
+    deadline = question.deadline
+    if question.status is QuestionStatus.OPEN and deadline is not None and deadline > state.now:
+        suspension.emit(state, EventKind.QUESTION_REMINDED, question, task, deadline=to_rfc3339(deadline))
+
+
 def _expire(state: State, task: Task, question: Question) -> None:
     QUESTIONS.update(
         state.db,
@@ -362,6 +375,7 @@ def _expire(state: State, task: Task, question: Question) -> None:
         reason="its deadline passed",
         answered_at=state.now,
         due_at=None,
+        remind_at=None,
     )
     state.wake(f"question:{question.key}")
     suspension.emit(state, EventKind.QUESTION_EXPIRED, question, task)

@@ -260,7 +260,13 @@ def withdraw_questions(state: State, task: Task, reason: str) -> None:
 
 def withdraw_question(state: State, task: Task, question: Question, reason: str | None, **data: Any) -> Question:
     """Close an open question without an answer, and return it. The caller writes the task's count."""
-    closed = {"status": QuestionStatus.WITHDRAWN, "reason": reason, "answered_at": state.now, "due_at": None}
+    closed = {
+        "status": QuestionStatus.WITHDRAWN,
+        "reason": reason,
+        "answered_at": state.now,
+        "due_at": None,
+        "remind_at": None,
+    }
     QUESTIONS.update(state.db, question.key, **closed)
     why = {} if reason is None else {"reason": reason}
     state.emit(

@@ -6,9 +6,10 @@ from typing import Any
 
 from app.domain.actions import USUAL, digest_of
 from app.domain.attempts import Attempt, Phase
+from app.domain.clock import Instant
 from app.domain.events import EventKind
 from app.domain.json import Json
-from app.domain.questions import Ask, OnDeadline, Purpose, Question, QuestionStatus
+from app.domain.questions import REMINDER_MS, Ask, OnDeadline, Purpose, Question, QuestionStatus
 from app.domain.tasks import Status, Step, Task, step
 from app.engine.ops import leases
 from app.engine.ops.tasks import change
@@ -40,8 +41,9 @@ def suspend(
     question = _question(state, task, asked, purpose=purpose, asked_by=asked_by, asker_role=asker_role, bridge_id=to)
     question = question._replace(asker_keys=Json.of(sorted(asker_keys)), settles_task=settles_task)
     QUESTIONS.insert(state.db, question)
-    if question.due_at is not None:
-        state.due(question.due_at)
+    for due_at in (question.due_at, question.remind_at):
+        if due_at is not None:
+            state.due(due_at)
     emit(state, EventKind.SENIOR_QUERIED, question, task, bridge_id=question.bridge_id, by=asked_by)
     if task.status is not Status.SUSPENDED:
         emit(state, EventKind.TASK_SUSPENDED, question, task)
@@ -92,7 +94,13 @@ def _question(
         doors=None if asked.doors is None else Json.of(list(asked.doors)),
         require=asked.require,
         approval_ttl_ms=asked.approval_ttl_ms,
+        remind_at=_reminder(state.now, asked.deadline),
     )
+
+
+def _reminder(now: Instant, deadline: Instant | None) -> Instant | None:
+    """Return when the deadline is near; None when it is so from the start."""
+    return None if deadline is None or deadline - REMINDER_MS <= now else deadline - REMINDER_MS
 
 
 def emit(state: State, kind: EventKind, question: Question, task: Task, **data: Any) -> None:

@@ -25,20 +25,23 @@ _RETRIES_DUE_OF = TASKS.search(
     limit=True,
 )
 _QUESTIONS_DUE = QUESTIONS.search(_Q.due_at <= sa.bindparam("now"), order=(_Q.due_at,), limit=True)
+_REMINDERS_DUE = QUESTIONS.search(_Q.remind_at <= sa.bindparam("now"), order=(_Q.remind_at,), limit=True)
 _NEXT_ATTEMPT = Statement(sa.select(sa.func.min(_A.due_at)).where(_A.due_at.is_not(None)))
 _NEXT_RETRY = Statement(sa.select(sa.func.min(_T.retry_at)).where(_T.retry_at.is_not(None)))
 _NEXT_RETRY_OF = Statement(
     sa.select(sa.func.min(_T.retry_at)).where(_T.namespace == sa.bindparam("of_namespace"), _T.retry_at.is_not(None))
 )
 _NEXT_QUESTION = Statement(sa.select(sa.func.min(_Q.due_at)).where(_Q.due_at.is_not(None)))
+_NEXT_REMINDER = Statement(sa.select(sa.func.min(_Q.remind_at)).where(_Q.remind_at.is_not(None)))
 
 
 class DueWork(NamedTuple):
-    """Attempts, retries and questions that are due."""
+    """Attempts, retries and questions that are due, and the questions whose deadline is near."""
 
     attempts: list[Attempt]
     retries: list[Task]
     questions: list[Question]
+    reminders: list[Question]
 
 
 def due(state: State, limit: int) -> DueWork:
@@ -47,6 +50,7 @@ def due(state: State, limit: int) -> DueWork:
         _ATTEMPTS_DUE.all(state.db, now=state.now, limit=limit),
         _retries_due(state, limit),
         _QUESTIONS_DUE.all(state.db, now=state.now, limit=limit),
+        _REMINDERS_DUE.all(state.db, now=state.now, limit=limit),
     )
 
 
@@ -55,7 +59,7 @@ def next_due(state: State) -> int | None:
 
     While dispatching is paused no retry can.
     """
-    found = [_NEXT_ATTEMPT.query(state.db)[0][0], _NEXT_QUESTION.query(state.db)[0][0]]
+    found = [next.query(state.db)[0][0] for next in (_NEXT_ATTEMPT, _NEXT_QUESTION, _NEXT_REMINDER)]
     running = _running(state)
     if running is None:
         found.append(_NEXT_RETRY.query(state.db)[0][0])

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
 from app.domain.clock import Instant
-from app.domain.errors import InvalidRequest, WebhookNotFound
+from app.domain.errors import InvalidRequest, KeyNotFound, WebhookInvalid, WebhookNotFound
 from app.domain.events import EventKind
 from app.domain.json import Json
 from app.domain.names import check_name
+from app.domain.notices import Content
 from app.domain.tokens import ApiKey
 from app.domain.webhooks import Webhook, WebhookSpec, WebhookStatus
 from app.engine.ops import audit
+from app.engine.ops.links import person_named
 from app.state import feed, schema
 from app.state.state import State
+from app.state.statements import Statement
 from app.state.tables import NODES, WEBHOOKS
 
 MAX_WEBHOOKS = 100
@@ -25,6 +29,9 @@ TOPIC = "webhooks"
 _W = schema.webhooks.c
 _ALL = WEBHOOKS.search(order=(_W.id,))
 _LIVES = sa.exists().where(schema.nodes.c.id == _W.node, schema.nodes.c.dead_at.is_(None))
+_FORGET_MESSAGES = Statement(
+    sa.delete(schema.webhook_messages).where(schema.webhook_messages.c.webhook_id == sa.bindparam("of_webhook"))
+)
 _FREE = WEBHOOKS.search(
     _W.status == WebhookStatus.ACTIVE.value,
     sa.or_(_W.node == sa.bindparam("of_node"), sa.not_(_LIVES)),
@@ -55,7 +62,7 @@ def rewind(state: State, webhook_id: str) -> Webhook | None:
 
 
 def create(state: State, spec: WebhookSpec, *, namespace: int, by: ApiKey) -> Webhook:
-    """Create a webhook. Raises InvalidName, and InvalidRequest when there are too many."""
+    """Create a webhook. Raises InvalidName, WebhookInvalid, and InvalidRequest when there are too many."""
     check_name(spec.name, "name")
     if len(_ALL.all(state.db)) >= MAX_WEBHOOKS:
         raise InvalidRequest(f"a server has at most {MAX_WEBHOOKS} webhooks; delete one", "url")
@@ -82,10 +89,23 @@ def create(state: State, spec: WebhookSpec, *, namespace: int, by: ApiKey) -> We
         key_id=by.id,
         format=spec.format,
         secret_number=1,
+        content=(spec.content or Content.SUMMARY) if spec.format.is_chat else None,
+        template=spec.template,
+        links=None if spec.links is None else _person(state, namespace, spec.links),
     )
     WEBHOOKS.insert(state.db, row)
     _changed(state, "webhook_created", row, by=by)
     return row
+
+
+def _person(state: State, namespace: int, named: str) -> str:
+    """Return the id of the key of the person for whom messages have answer links. Raises WebhookInvalid."""
+    try:
+        return person_named(state, namespace, named).id
+    except (KeyNotFound, InvalidRequest) as error:
+        raise WebhookInvalid(
+            "name a key of this namespace that was made with the role senior and person: true", "links"
+        ) from error
 
 
 def every(state: State) -> list[Webhook]:
@@ -122,6 +142,7 @@ def delete(state: State, webhook_id: str, *, by: ApiKey | str) -> None:
     """Delete a webhook. Raises WebhookNotFound."""
     row = _locked(state, webhook_id)
     WEBHOOKS.delete(state.db, row.id)
+    _FORGET_MESSAGES.change(state.db, of_webhook=row.id)
     _changed(state, "webhook_deleted", row, by=by)
 
 
@@ -183,7 +204,7 @@ def _locked(state: State, webhook_id: str) -> Webhook:
 
 
 def _changed(state: State, action: str, row: Webhook, *, by: ApiKey | str, **detail: Any) -> None:
-    audit.record(state, by, action, target=row.id, namespace=row.namespace, name=row.name, url=row.url, **detail)
+    audit.record(state, by, action, target=row.id, namespace=row.namespace, name=row.name, url=row.shown_url, **detail)
     state.wake(TOPIC)
     state.wake(topic_of(row.id))
 
@@ -209,9 +230,13 @@ class Failure:
     retry_to: int
 
 
-def advance(state: State, seen: Webhook, cursor: int, delivered: int) -> None:
-    """Commit `cursor` as delivered, unless somebody moved the webhook meanwhile."""
+def advance(
+    state: State, seen: Webhook, cursor: int, delivered: int, *, record: Callable[[State], None] | None = None
+) -> None:
+    """Commit `cursor` as delivered, unless somebody moved the webhook meanwhile, and `record` what was sent."""
     row = WEBHOOKS.lock(state.db, seen.id)
+    if row is not None and record is not None:
+        record(state)
     if row is None or row.epoch != seen.epoch or cursor <= row.cursor:
         return
     changes = {"delivered": row.delivered + delivered, "delivered_at": state.now} if delivered else {}

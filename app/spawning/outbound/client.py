@@ -41,8 +41,10 @@ class OutboundClient:
         self._timeouts = timeouts
         self._http = http
 
-    async def post(self, url: httpx.URL, body: bytes, headers: Mapping[str, str], *, limit: int) -> Reply:
-        """POST once and return the reply with at most `limit` bytes of its body. Redirects are not followed.
+    async def post(
+        self, url: httpx.URL, body: bytes, headers: Mapping[str, str], *, limit: int, method: str = "POST"
+    ) -> Reply:
+        """POST (or PATCH) once and return the reply with at most `limit` bytes of its body, following no redirect.
 
         Raises CallFailed when the connection fails, the reply is compressed or the call takes longer than the timeouts
         allow. After a failure or a cancellation it is unknown whether the request arrived.
@@ -55,16 +57,18 @@ class OutboundClient:
         }
         try:
             async with asyncio.timeout(self._timeouts.total_s):
-                return await self._exchange(url, body, headers, limit)
+                return await self._exchange(method, url, body, headers, limit)
         except TimeoutError as error:
             raise CallFailed(f"no whole reply came within {self._timeouts.total_s:g} s") from error
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             # A host that no resolver takes is a UnicodeError, which is a ValueError.
             raise CallFailed(describe(error)) from error
 
-    async def _exchange(self, url: httpx.URL, body: bytes, headers: Mapping[str, str], limit: int) -> Reply:
+    async def _exchange(
+        self, method: str, url: httpx.URL, body: bytes, headers: Mapping[str, str], limit: int
+    ) -> Reply:
         async with self._opened().stream(
-            "POST", url, content=body, headers=headers, timeout=self._timeouts.pause_s, follow_redirects=False
+            method, url, content=body, headers=headers, timeout=self._timeouts.pause_s, follow_redirects=False
         ) as response:
             encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
             if encoding not in ("identity", ""):

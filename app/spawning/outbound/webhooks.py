@@ -1,6 +1,7 @@
 """Send events to webhooks: a signed POST to a URL that the settings allow.
 
-The body is what `app.spawning.outbound.formats` makes of the events, in order, signed with the webhook's own secret as
+The body is what `app.spawning.outbound.formats` makes of the events, in order, or what `app.spawning.outbound.chat`
+makes of one for people, signed with the webhook's own secret as
 described in `app.spawning.outbound.signing`. A 2xx reply accepts them; any other reply, and none, is a
 failure. 410 says that the receiver wants no more. Redirects are not followed. Events may be sent again, perhaps with
 more behind them; their cursors identify them.
@@ -15,9 +16,10 @@ import httpx
 
 from app.domain.errors import DispatchFailed, InvalidRequest
 from app.domain.events import Event
+from app.domain.notices import Notice
 from app.domain.redaction import printable
 from app.domain.webhooks import Webhook, WebhookFormat
-from app.spawning.outbound import formats
+from app.spawning.outbound import chat, formats
 from app.spawning.outbound.client import CallFailed, OutboundClient, Reply, Timeouts
 from app.spawning.outbound.formats import Names
 from app.spawning.outbound.settings import SenderSettings
@@ -25,7 +27,10 @@ from app.spawning.outbound.signing import sign
 from app.spawning.outbound.urls import UrlPrefix, allowed
 
 GONE = 410
+NOT_FOUND = 404
 _READ_OF_A_REPLY = 2_000
+_READ_OF_A_MESSAGE = 64_000
+"""Of a reply that repeats the whole message."""
 
 
 class DeliveryFailed(Exception):
@@ -45,10 +50,16 @@ class WebhookSender:
     """Sends events. Its client is created on first use and closed by `aclose`. Raises ValueError for a bad prefix."""
 
     def __init__(
-        self, settings: SenderSettings, *, source: str = "swarmhold:", clock_s: Callable[[], float] = time.time
+        self,
+        settings: SenderSettings,
+        *,
+        source: str = "swarmhold:",
+        answer_links: bool = True,
+        clock_s: Callable[[], float] = time.time,
     ) -> None:
-        """`source` is the server's URL, which CloudEvents name."""
+        """`source` is the server's URL, which CloudEvents name; `answer_links` is whether messages may have them."""
         self.settings = settings
+        self.answer_links = answer_links
         self._source = source
         self._prefixes = [UrlPrefix.parse(prefix) for prefix in settings.allow]
         self._clock_s = clock_s
@@ -74,16 +85,43 @@ class WebhookSender:
         headers = {
             "Content-Type": message.content_type,
             "Idempotency-Key": f"{row.id}.{events[0].cursor}-{events[-1].cursor}",
-            **sign([secret.encode() for secret in secrets], message.body, id=message.id, at_s=int(self._clock_s())),
+            **self._signatures(secrets, message.id, message.body),
         }
+        reply = await self._call("POST", self._destination(row), message.body, headers, limit=_READ_OF_A_REPLY)
+        _raise_unless_accepted(reply)
+
+    async def send_notice(self, row: Webhook, secrets: Sequence[str], notice: Notice) -> str | None:
+        """Send a message for people once; return the receiver's id of it, if it gave one that is of use.
+
+        Raises DeliveryFailed. After a cancellation it is unknown whether the message arrived.
+        """
+        asked = chat.request(row, self._destination(row), notice)
+        headers = {
+            **asked.headers,
+            "Content-Type": asked.content_type,
+            "Idempotency-Key": notice.id,
+            **self._signatures(secrets, notice.id, asked.body),
+        }
+        reply = await self._call(asked.method, asked.url, asked.body, headers, limit=_READ_OF_A_MESSAGE)
+        if not (asked.accepts_missing and reply.status == NOT_FOUND):
+            _raise_unless_accepted(reply)
+        return chat.reference_in(row, reply.body)
+
+    def _signatures(self, secrets: Sequence[str], id: str, body: bytes) -> dict[str, str]:
+        return sign([secret.encode() for secret in secrets], body, id=id, at_s=int(self._clock_s()))
+
+    def _destination(self, row: Webhook) -> httpx.URL:
+        """Return the URL of a webhook. Raises DeliveryFailed when the settings have changed since it was made."""
         try:
-            reply = await self._client.post(self._url(row.url), message.body, headers, limit=_READ_OF_A_REPLY)
+            return self._url(row.url)
         except InvalidRequest as refusal:
-            # The settings changed since the webhook was made.
             raise DeliveryFailed(str(refusal)) from refusal
+
+    async def _call(self, method: str, url: httpx.URL, body: bytes, headers: dict[str, str], *, limit: int) -> Reply:
+        try:
+            return await self._client.post(url, body, headers, limit=limit, method=method)
         except CallFailed as failure:
             raise DeliveryFailed(str(failure)) from failure
-        _raise_unless_accepted(reply)
 
     async def aclose(self) -> None:
         """Close the client."""
@@ -93,7 +131,7 @@ class WebhookSender:
 def _raise_unless_accepted(reply: Reply) -> None:
     if 200 <= reply.status < 300:
         return
-    detail = printable(reply.body.decode(errors="replace"), longest=300)
+    detail = printable(reply.body[:_READ_OF_A_REPLY].decode(errors="replace"), longest=300)
     raise DeliveryFailed(
         f"the receiver replied {reply.status}: {detail}".rstrip(": "),
         retry_after_s=reply.retry_after_s,

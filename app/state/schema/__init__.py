@@ -9,7 +9,16 @@ from __future__ import annotations
 
 from app.state.schema.access import api_keys, audit, held_ids, namespaces, sessions, tokens
 from app.state.schema.columns import metadata
-from app.state.schema.service import events, idempotency, meta, nodes, registrations, resources, webhooks
+from app.state.schema.service import (
+    events,
+    idempotency,
+    meta,
+    nodes,
+    registrations,
+    resources,
+    webhook_messages,
+    webhooks,
+)
 from app.state.schema.work import answer_links, attempts, handles, late_results, outputs, questions, task_labels, tasks
 
 __all__ = [
@@ -34,5 +43,6 @@ __all__ = [
     "task_labels",
     "tasks",
     "tokens",
+    "webhook_messages",
     "webhooks",
 ]

@@ -83,6 +83,22 @@ webhooks = sa.Table(
     integer("secret_number", default="0"),
     integer("rotated_at", null=True),
     integer("retry_to", null=True),
+    text("content", null=True),
+    text("template", null=True),
+    text("links", null=True),
+)
+
+webhook_messages = sa.Table(
+    "webhook_messages",
+    metadata,
+    text("webhook_id", key=True),
+    text("question_key", key=True),
+    text("task_id"),
+    text("reference", null=True),
+    text("link_id", null=True),
+    integer("link_cursor", null=True),
+    integer("sent_at", null=True),
+    Index("webhook_messages_task", "task_id"),
 )
 
 idempotency = sa.Table(

@@ -210,12 +210,14 @@ questions = sa.Table(
     text("consumed", null=True),
     text("outcome", null=True),
     integer("approval_ttl_ms", null=True),
+    integer("remind_at", null=True),
     Index("questions_task", "task_id", "key"),
     Index("questions_namespace", "namespace", "key"),
     Index("questions_status", "namespace", "status", "key"),
     Index("questions_bridge", "namespace", "bridge_id", "status", "key"),
     index_of("answered_at IS NOT NULL", "questions_decided", "namespace", "answered_at", "key"),
     index_of("due_at IS NOT NULL", "questions_due", "due_at"),
+    index_of("remind_at IS NOT NULL", "questions_reminders", "remind_at"),
 )
 
 outputs = sa.Table(

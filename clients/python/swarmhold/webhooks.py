@@ -24,21 +24,37 @@ class WebhookCalls(Calls):
         after: int | None = None,
         namespace: str | None = None,
         format: str | None = None,
+        content: str | None = None,
+        template: str | None = None,
+        links: str | None = None,
         idempotency_key: str | None = None,
     ) -> CreatedWebhook:
         """Create a webhook: events of these kinds (None: all) go to `url`, from the cursor `after` or from now on.
 
         They are the events of one namespace, by default `default`, in batches or as `format` says (`standard`,
-        `cloudevents`).
+        `cloudevents`, or for people `slack`, `teams`, `discord`, `ntfy`, `template`). `content` (`none`, `summary`,
+        `full`) is how much of a question people see, `links` the id or name of the key of a person who gets answer
+        links, `template` a JSON text with `{{field|json}}` for each value.
 
         This reply is the only one that shows the secret with which deliveries are signed.
 
         Raises:
-            ApiProblem: the server's settings (`webhooks.allow`) do not have the URL, or there is no such kind.
+            ApiProblem: the server's settings (`webhooks.allow`) do not have the URL, there is no such kind, or the
+                fields contradict each other.
         """
         kinds = None if events is None else list(events)
         body = WebhookRequest(
-            url=url, name=name, **given(events=kinds, after=after, namespace=namespace, format=format)
+            url=url,
+            name=name,
+            **given(
+                events=kinds,
+                after=after,
+                namespace=namespace,
+                format=format,
+                content=content,
+                template=template,
+                links=links,
+            ),
         )
         return read(CreatedWebhook, await self._transport.create(_PATH, body, key=idempotency_key))
 

@@ -4,7 +4,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from app.domain.access import Role
+from app.domain.json import Json
+from app.domain.questions import Ask
 from tests.support.clocks import HandClock
+from tests.support.desks import Desk
 from tests.support.scripted import ScriptedFunction, TracingLayer
 from tests.support.swarms import Plan, Swarm
 
@@ -47,3 +51,12 @@ async def swarm(plan: Plan) -> AsyncIterator[Swarm]:
     engine = plan.engine()
     async with engine:
         yield await Swarm.over(engine, plan)
+
+
+@pytest.fixture
+async def desk(swarm: Swarm) -> Desk:
+    """Pat may answer by a link."""
+    asked = await swarm.engine.questions.ask_alone(swarm.operator, Ask(question=Json.of("May I?")))
+    made = Desk(swarm, {}, {}, asked)
+    await made.key("pat", Role.SENIOR)
+    return made

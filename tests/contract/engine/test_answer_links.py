@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +10,6 @@ import pytest
 
 from app.domain.access import Role
 from app.domain.answer_links import new_secret
-from app.domain.doors import DOOR, Door
 from app.domain.errors import (
     AnswerInvalid,
     AskerCannotAnswer,
@@ -26,70 +25,14 @@ from app.domain.errors import (
 from app.domain.events import EventKind
 from app.domain.json import Json
 from app.domain.questions import Ask, Question
-from app.domain.sessions import SessionOptions
 from app.domain.tasks import Status
-from app.domain.tokens import CapToken
 from app.engine.ops.idempotency import Idempotency
 from app.engine.ops.links import LinkWish
 from app.state import audit_log, retention
 from app.state.policies import RetentionPolicy
 from app.state.tables import ANSWER_LINKS
-from tests.support.swarms import DAY, Plan, Swarm, refused, unchanged, values, with_cfg
-
-HOUR_MS = 3_600_000
-YES, NO = Json('"yes"'), Json('"no"')
-
-
-@dataclass(slots=True)
-class Desk:
-    """An open question, the key of the person Pat, and links."""
-
-    swarm: Swarm
-    ids: dict[str, str]
-    texts: dict[str, str]
-    question: Question
-
-    async def key(self, name: str, *roles: Role, person: bool = True, **more: Any) -> str:
-        """The id of a new key."""
-        root = await self.swarm.root_key()
-        made, self.texts[name] = await self.swarm.engine.keys.create(
-            root, name, frozenset(roles or Role), None, person=person, **more
-        )
-        self.ids[name] = made.id
-        return made.id
-
-    async def attach(self, name: str, role: Role) -> CapToken:
-        """The token of a session of this key."""
-        key = self.texts[name]
-        return (await self.swarm.engine.sessions.attach_by_key(key, None, role, DAY, SessionOptions())).token
-
-    async def ask(self, bearer: CapToken | None = None, **parts: Any) -> Question:
-        """A new question without a task."""
-        ask = replace(Ask(question=Json.of("May I?")), **parts)
-        return await self.swarm.engine.questions.ask_alone(bearer or self.swarm.operator, ask)
-
-    async def link(self, question: Question | None = None, **wish: Any) -> str:
-        """The secret of a new link for Pat."""
-        wanted = replace(LinkWish(person="pat", ttl_ms=HOUR_MS), **wish)
-        key = (question or self.question).key
-        return (await self.swarm.engine.links.make(self.swarm.senior, key, wanted))[1]
-
-    async def answer(self, secret: str, value: Json = YES) -> Question:
-        """Answer by a link."""
-        door = DOOR.set(Door.LINK)
-        try:
-            return await self.swarm.engine.links.answer(secret, value, address="192.0.2.7")
-        finally:
-            DOOR.reset(door)
-
-
-@pytest.fixture
-async def desk(swarm: Swarm) -> Desk:
-    """Pat may answer by a link."""
-    asked = await swarm.engine.questions.ask_alone(swarm.operator, Ask(question=Json.of("May I?")))
-    made = Desk(swarm, {}, {}, asked)
-    await made.key("pat", Role.SENIOR)
-    return made
+from tests.support.desks import HOUR_MS, NO, YES, Desk
+from tests.support.swarms import Plan, Swarm, refused, unchanged, values, with_cfg
 
 
 async def test_a_link_answers_as_its_person_and_once(desk: Desk) -> None:

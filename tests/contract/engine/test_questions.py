@@ -7,6 +7,7 @@ from typing import Any
 
 from app.domain.access import Role, RoleVerbGate, Verb
 from app.domain.attempts import Outcome, Phase, Reason
+from app.domain.clock import to_rfc3339
 from app.domain.errors import (
     AlreadyAnswered,
     AnswerInvalid,
@@ -24,7 +25,7 @@ from app.domain.json import Json
 from app.domain.questions import Ask, OnDeadline, Question, QuestionStatus
 from app.domain.tasks import Status
 from app.domain.tokens import Handle
-from tests.support.swarms import DAY, EXTERNAL, Plan, Swarm, Work, refused, unchanged
+from tests.support.swarms import DAY, EXTERNAL, Plan, Swarm, Work, crash, refused, unchanged, values
 from tests.support.waiting import eventually
 
 HOUR = timedelta(hours=1)
@@ -324,6 +325,40 @@ async def test_answer_and_deadline_race(swarm: Swarm) -> None:
         expected = "human" if outcomes[1] is None else "default"
         assert await swarm.engine.await_resume(question.key, NOW) == expected
         assert (await swarm.kinds(question.task_id)).count("senior_answered") == 1
+
+
+# Reminders
+
+
+async def test_a_near_deadline_is_told_once(swarm: Swarm, plan: Plan) -> None:
+    """An hour before it, by one event, also when the server was away at that instant; the policy is untouched."""
+    question = await asked(swarm, deadline=due(swarm, 7200), on_deadline=OnDeadline.BLOCK)
+    await swarm.pass_time(3599.999)
+    assert "question_reminded" not in await swarm.kinds(question.task_id)
+    await crash(swarm.engine)
+    swarm.clock.advance(60)
+    async with plan.engine() as engine:
+        again = await Swarm.over(engine, plan)
+        for seconds in (0, 0, 1):
+            await again.pass_time(seconds)
+        told = [event for event in await again.events(question.task_id) if event.kind == "question_reminded"]
+        assert [values(event) for event in told] == [
+            {"key": question.key, "deadline": to_rfc3339(question.deadline or 0)}
+        ]
+        assert await status(again, question.key) is QuestionStatus.OPEN
+        await again.pass_time(3600)
+        assert await status(again, question.key) is QuestionStatus.EXPIRED
+
+
+async def test_nobody_is_reminded_of_what_is_near_closed_or_over(swarm: Swarm) -> None:
+    """Of a question that was asked within the hour, that is answered, or whose deadline passed meanwhile."""
+    await asked(swarm, deadline=due(swarm, 3600))
+    await asked(swarm)
+    answered = await asked(swarm, deadline=due(swarm, 7200))
+    await swarm.engine.resume(answered.key, 1)
+    await asked(swarm, deadline=due(swarm, 7200))
+    await swarm.pass_time(7200)
+    assert "question_reminded" not in await swarm.kinds()
 
 
 # A Final that is held for a senior

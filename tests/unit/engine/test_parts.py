@@ -38,7 +38,6 @@ from app.engine.attempts import Attempts
 from app.engine.batches import Batches
 from app.engine.couriers import Couriers
 from app.engine.credentials import Credentials
-from app.engine.deliveries import Deliveries
 from app.engine.dispatcher import Dispatcher
 from app.engine.feed import Feed
 from app.engine.gaps import GapMonitor
@@ -438,17 +437,15 @@ async def test_webhooks_and_deliveries(ground: Ground) -> None:
         await ground.keys().ensure_root(ROOT)
         spec = WebhookSpec(name="w", url=receiver.url, kinds=("task_created",))
         row, receiver.secret = await webhooks.create(ROOT, spec)
-        deliveries = Deliveries(
-            names=names.name,
+        deliveries = webhooks.deliveries(
             store=ground.store,
             events=ground.feed,
             bus=ground.bus,
-            webhook_sender=sender,
-            secrets_of=webhooks.secrets,
             clock=ground.clock,
-            poll_interval_s=1.0,
             node=lambda: "N-1",
+            cfg=CFG,
         )
+        assert deliveries is not None
         running = asyncio.ensure_future(deliveries.run())
         task_id = await ground.task()
         await eventually(lambda: [event["task_id"] for event in receiver.events] == [task_id])

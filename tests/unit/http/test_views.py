@@ -16,6 +16,7 @@ from app.domain.attempts import Attempt, Dispatched, DispatchOutcome, Outcome, R
 from app.domain.events import Event, EventKind
 from app.domain.json import Json
 from app.domain.nodes import Node, NodeState
+from app.domain.notices import Content
 from app.domain.outputs import LateResult, Output, OutputType
 from app.domain.questions import Question, QuestionStatus
 from app.domain.sessions import OperatorKind, Session
@@ -94,7 +95,7 @@ def most(kind: type[Any], **changes: Any) -> Any:
 def _value(name: str, hint: str) -> Any:
     if name in SPECIAL and not (name in ("kind", "reason") and hint.startswith("str")):
         return SPECIAL[name]
-    plain = {"Json": TEXT, "int": 1, "Instant": 1, "bool": True, "str": "text"}
+    plain = {"Json": TEXT, "int": 1, "Instant": 1, "bool": True, "str": "text", "Content": Content.FULL}
     return plain[hint.partition(" ")[0]]
 
 

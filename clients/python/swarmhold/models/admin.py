@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StrictBool, StringConstraints
 
-from swarmhold.models.enums import Role, Verb, WebhookFormat, WebhookStatus
+from swarmhold.models.enums import Role, Verb, WebhookContent, WebhookFormat, WebhookStatus
 from swarmhold.models.instants import Instant, Seconds
 from swarmhold.models.names import Name, NamespaceName, NewName, TaskId
 from swarmhold.models.shapes import Request, Shape, integral, null_as
@@ -90,8 +90,17 @@ Url = Annotated[
 ]
 
 
+Template = Annotated[str, StringConstraints(min_length=1, max_length=16_384)]
+
+
 class WebhookRequest(Request):
-    """Send events of these kinds (all without `events`) to `url`, beginning after the cursor `after` or now."""
+    """Send events of these kinds (all without `events`) to `url`, beginning after the cursor `after` or now.
+
+    The formats `slack`, `teams`, `discord`, `ntfy` and `template` write messages for people: about questions, about
+    deadlines that are near, and about blocked tasks. `content` says how much of a question they show. `links` names the
+    key of a person (by its id or name) who gets an answer link in each message about a question. `template` is a JSON
+    text with `{{field|json}}` for each value.
+    """
 
     url: Url
     name: NewName = "webhook"
@@ -99,6 +108,9 @@ class WebhookRequest(Request):
     after: Cursor | None = None
     namespace: Annotated[NamespaceName, null_as("default")] = "default"
     format: Annotated[WebhookFormat, null_as(WebhookFormat.SWARMHOLD)] = WebhookFormat.SWARMHOLD
+    content: WebhookContent | None = None
+    template: Template | None = None
+    links: NewName | None = None
 
 
 class ReplayRequest(Request):
@@ -111,7 +123,8 @@ class Webhook(Shape):
     """One webhook, without its secret.
 
     Everything up to `cursor` was delivered. A paused one says why in `reason`; `failures`, `failing_since`, `next_at`
-    and `last_error` are about failures since the last success.
+    and `last_error` are about failures since the last success. The `url` of one that writes to people ends behind its
+    host, since the rest lets its holder write there as well. `links` is the id of the key of the person with the links.
     """
 
     id: str
@@ -120,6 +133,9 @@ class Webhook(Shape):
     url: str
     events: list[str] | None
     format: WebhookFormat = WebhookFormat.SWARMHOLD
+    content: WebhookContent | None = None
+    template: str | None = None
+    links: str | None = None
     status: WebhookStatus
     reason: str | None = None
     cursor: int

@@ -17,6 +17,7 @@ __all__ = [
     "Role",
     "Status",
     "Verb",
+    "WebhookContent",
     "WebhookFormat",
     "WebhookStatus",
 ]
@@ -157,11 +158,24 @@ class OperatorKind(StrEnum):
 
 
 class WebhookFormat(StrEnum):
-    """The body of a delivery: a batch of events, one event as Standard Webhooks has it, or one CloudEvent."""
+    """The body of a delivery: a batch of events, one event by a standard, or a message for people."""
 
     SWARMHOLD = "swarmhold"
     STANDARD = "standard"
     CLOUDEVENTS = "cloudevents"
+    SLACK = "slack"
+    TEAMS = "teams"
+    DISCORD = "discord"
+    NTFY = "ntfy"
+    TEMPLATE = "template"
+
+
+class WebhookContent(StrEnum):
+    """How much of a question a message shows: nothing, its first 500 characters, or as much as the target takes."""
+
+    NONE = "none"
+    SUMMARY = "summary"
+    FULL = "full"
 
 
 class WebhookStatus(StrEnum):

@@ -9,7 +9,7 @@ import { detailOf, EventRow } from "./event-rows.js";
 const GROUPS = {
   tasks: ["task_created", "task_pass", "task_blocked", "task_cancelled", "task_suspended", "task_resumed", "task_retry_scheduled"],
   attempts: ["task_attempt_started", "task_attempt_completed", "worker_claimed", "lease_lost", "attempt_timed_out", "attempt_held_long"],
-  questions: ["senior_queried", "senior_answered", "question_escalated", "question_expired", "question_withdrawn", "approval_consumed", "approval_outcome"],
+  questions: ["senior_queried", "senior_answered", "question_reminded", "question_escalated", "question_expired", "question_withdrawn", "approval_consumed", "approval_outcome"],
   outputs: ["worker_output", "result_posted", "late_result", "late_result_adopted"],
   sessions: ["session_attached", "session_detached", "token_revoked"],
 };
