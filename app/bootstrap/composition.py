@@ -6,7 +6,7 @@ import importlib
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 
@@ -17,6 +17,7 @@ from app.config import Settings
 from app.config.conflicts import is_loopback
 from app.domain.access import RoleVerbGate
 from app.domain.handles import HandleMint
+from app.domain.spans import SpanWriter
 from app.domain.tokens import TokenSigner
 from app.engine.engine import Engine
 from app.engine.gaps import machine_clocks
@@ -31,11 +32,17 @@ from app.spawning.outbound.webhooks import WebhookSender
 from app.spawning.plugins import PluginProblem
 from app.state.opening import clock_of, open_store
 from app.state.postgres.keepalive import Keepalive
+from app.telemetry.settings import OtelSettings
+
+if TYPE_CHECKING:
+    from app.telemetry.tracing.exporting import Tracing
 
 _log = structlog.get_logger(__name__)
 
 
-def build_engine(settings: Settings, keyring: Keyring, *, base_url: str | None = None) -> Engine:
+def build_engine(
+    settings: Settings, keyring: Keyring, *, base_url: str | None = None, spans: SpanWriter | None = None
+) -> Engine:
     """Return an engine as configured, not started. Raises StartFailed for settings that cannot be used."""
     cfg = replace(
         settings.engine,
@@ -44,6 +51,7 @@ def build_engine(settings: Settings, keyring: Keyring, *, base_url: str | None =
         workers=settings.spawn.workers,
         questions=settings.questions,
         cluster=settings.cluster,
+        writes_spans=spans is not None,
     )
     registries = Registries()
     extra, problems = load_layers() if settings.spawn.plugins else ([], [])
@@ -77,8 +85,23 @@ def build_engine(settings: Settings, keyring: Keyring, *, base_url: str | None =
             clock=clock,
             machine_clocks=partial(machine_clocks, clock),
             webhook_sender=_webhook_sender(settings, cfg.base_url),
+            spans=spans,
         )
     )
+
+
+def open_tracing(settings: OtelSettings) -> Tracing | None:
+    """Return what writes spans, None where none are wanted. Raises StartFailed without the extra."""
+    if settings.endpoint is None:
+        return None
+    try:
+        from app.telemetry.tracing.exporting import Tracing
+    except ImportError as error:
+        raise StartFailed(
+            f"otel.endpoint is set, but traces cannot be exported ({error}). Install the extra, "
+            "pip install 'swarmhold[otel]', or leave the setting out."
+        ) from error
+    return Tracing(settings)
 
 
 def http_settings(settings: Settings, base_url: str, identity: bytes) -> HttpSettings:

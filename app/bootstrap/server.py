@@ -14,14 +14,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from functools import lru_cache, partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 import uvicorn
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app.bootstrap import descriptors, pidfile, private_files
-from app.bootstrap.composition import build_engine, http_settings
+from app.bootstrap.composition import build_engine, http_settings, open_tracing
 from app.bootstrap.connections import ConnectionLimits, attainable_connections
 from app.bootstrap.errors import StartFailed
 from app.bootstrap.http_writes import CLOSE, BatchingHttpProtocol, WebSocketProtocol
@@ -39,6 +39,11 @@ from app.mcp.routes import mcp_routes
 from app.telemetry import dropped_lines
 from app.ws.sockets import Sockets
 
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from app.telemetry.tracing.exporting import Tracing
+
 _log = structlog.get_logger(__name__)
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -50,6 +55,8 @@ _DRAIN_S = 1.0
 _MARK_S = 1.0
 """How long it may take to record that this node is being stopped."""
 _CLOSE_MARGIN_S = 0.5
+_LAST_SPANS_S = 1.0
+"""How long the receiver of traces has to take the last spans."""
 _COLLECT_AFTER = 10_000
 """New objects beyond which garbage is collected: a request makes few cycles."""
 
@@ -69,6 +76,8 @@ class Server:
     connections: ConnectionLimits = field(default_factory=ConnectionLimits)
     ring_watch: RingWatch | None = None
     """What keeps the keys those of the database, where they are there."""
+    tracing: Tracing | None = None
+    """What exports traces, where that is configured."""
     _application: Application | None = None
     _stop_by: float | None = None
 
@@ -81,7 +90,9 @@ class Server:
         except StoreUnavailable as error:
             raise StartFailed(f"The database cannot be used: {error.reason}.") from error
         base_url = settings.url(port)
-        engine = build_engine(settings, keyring, base_url=base_url)
+        tracing = open_tracing(settings.otel)
+        spans = None if tracing is None else tracing.write
+        engine = build_engine(settings, keyring, base_url=base_url, spans=spans)
         maintenance = Maintenance(engine, settings.retention)
         connections = ConnectionLimits(
             per_source=settings.limits.connections,
@@ -96,6 +107,7 @@ class Server:
             maintenance=maintenance,
             connections=connections,
             ring_watch=None if sealed is None else RingWatch(engine, settings, sealed),
+            tracing=tracing,
         )
 
     @property
@@ -103,6 +115,11 @@ class Server:
         """The ASGI application, once `start` has returned."""
         assert self._application is not None, "the server was not started"  # noqa: S101 - an error of the caller
         return self._application
+
+    @property
+    def served(self) -> ASGIApp:
+        """Return the application for the listener, with a span around each request where traces are exported."""
+        return self.application if self.tracing is None else self.tracing.around(self.application)
 
     async def start(self) -> None:
         """Open the store, recover, and ensure that there is a root key. Raises StartFailed.
@@ -182,6 +199,8 @@ class Server:
                 await self.engine.stop()
         except TimeoutError:
             _log.warning("engine_stopped_late", grace_s=grace_s)
+        if self.tracing is not None:
+            await self.tracing.aclose(_LAST_SPANS_S)
 
     async def drain(self) -> None:
         """End parked requests, and wait briefly until streams and WebSockets have closed."""
@@ -346,7 +365,7 @@ def _connections_grace(settings: Settings) -> float:
 def _uvicorn_config(settings: Settings, server: Server) -> uvicorn.Config:
     proxies = settings.http.trusted_proxies
     return uvicorn.Config(
-        server.application,
+        server.served,
         http=cast("type[BatchingHttpProtocol]", partial(BatchingHttpProtocol, connections=server.connections)),
         ws=WebSocketProtocol,
         lifespan="off",

@@ -22,6 +22,7 @@ from app.spawning.outbound.settings import HttpWorkerSettings, SenderSettings
 from app.spawning.processes.programs import Program
 from app.state.policies import HoldPolicy, RetentionPolicy
 from app.state.postgres.keepalive import MIN_TIMEOUT, Keepalive
+from app.telemetry.settings import OtelSettings
 
 DATABASE_FILE = "swarmhold.db"
 ROOT_KEY_FILE = "root.key"
@@ -116,6 +117,7 @@ class Settings:
     http: HttpSettings = field(default_factory=HttpSettings)
     doors: DoorSettings = field(default_factory=DoorSettings)
     limits: Limits = field(default_factory=Limits)
+    otel: OtelSettings = field(default_factory=OtelSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
 
     @property
@@ -169,7 +171,7 @@ SCHEMA = Schema(
             }
         ),
         EngineCfg: Exposure(
-            hidden=frozenset({"base_url", "limits", "workers", "questions", "cluster"}),
+            hidden=frozenset({"base_url", "limits", "workers", "questions", "cluster", "writes_spans"}),
             inline={"hold": ""},
             presets={"hold": {"strict": HoldPolicy.strict(), "default": HoldPolicy(), "relaxed": HoldPolicy.relaxed()}},
         ),

@@ -185,7 +185,7 @@ class Dispatched(NamedTuple):
 
 
 class WorkerPayload(NamedTuple):
-    """The data with which a worker begins: the prompt, and the answers that its task received so far."""
+    """The data with which a worker begins: the prompt, the answers that its task received so far, its trace."""
 
     task_id: str
     attempt: int
@@ -193,3 +193,4 @@ class WorkerPayload(NamedTuple):
     prompt: str
     system: str | None
     answers: list[dict[str, object]]
+    trace: str | None = None

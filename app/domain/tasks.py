@@ -144,7 +144,7 @@ class Task(NamedTuple):
     `live` says whether attempt number `attempt` is live. `asked` counts all questions ever asked, `open_questions`
     those that are open. `next_prompt` was injected for the next attempt. `retry_at` is set while the engine waits
     to dispatch again by the retry policy. `result_of` is the attempt whose Final is the `last_result`, which is then
-    stored with the attempt alone.
+    stored with the attempt alone. `trace` is the context of the call that created it (`domain.traces`).
     """
 
     id: str
@@ -173,6 +173,7 @@ class Task(NamedTuple):
     namespace: int = DEFAULT_ID
     expands: bool = True
     result_of: int | None = None
+    trace: str | None = None
 
     def retry_policy(self) -> RetryPolicy | None:
         """Return the decoded retry policy, None without one."""

@@ -295,9 +295,7 @@ class Dispatcher:
     async def run_again(self, task_id: str, number: int) -> None:
         """Run an attempt that was prepared earlier, from the phase that its row records, unless it runs already."""
         if (task_id, number) not in self._running:
-            attempt, job = await self._transactions.read(
-                lambda state: attempts.load(state, task_id, number, self._cfg.base_url)
-            )
+            attempt, job = await self._transactions.read(lambda state: attempts.load(state, self._cfg, task_id, number))
             self.run(attempt, job, self.rebuild(attempt).resolve(job.facts))
 
     def rebuild(self, attempt: Attempt) -> SpawnerStack:

@@ -87,7 +87,7 @@ class Engine:
         self.feed = feed = Feed(store, bus, poll_interval_s=cfg.poll_interval_ms / 1000)
         self.couriers = Couriers(store, self.feed, parts.registries.bridges, cfg.limits)
         self.transactions = transactions = Transactions(
-            store=store, bus=bus, feed=self.feed, signer=signer, mint=mint, gate=parts.gate, cfg=cfg
+            store=store, bus=bus, feed=self.feed, signer=signer, mint=mint, gate=parts.gate, cfg=cfg, spans=parts.spans
         )
         self.nodes = nodes = Nodes(transactions, store=store, bus=bus, clock=clock, cfg=cfg)
         self.gaps = GapMonitor(transactions, store=store, peers=nodes, clocks=parts.machine_clocks)

@@ -12,6 +12,7 @@ from app.domain.access import RoleVerbGate
 from app.domain.audit import AuditSeal
 from app.domain.clock import Clock, system_clock
 from app.domain.handles import HandleMint
+from app.domain.spans import SpanWriter
 from app.domain.tokens import SigningKey, TokenSigner
 from app.engine.gaps import MachineClocks, machine_clocks
 from app.engine.ops.rules import EngineCfg
@@ -28,7 +29,7 @@ from app.state.port import Store
 class Parts:
     """The parts that an engine is built from. Without `webhook_sender` it sends no events to webhooks.
 
-    The store chains its audit log with `seal`.
+    The store chains its audit log with `seal`. `spans` writes what ended here, where traces are exported.
     """
 
     cfg: EngineCfg
@@ -44,6 +45,7 @@ class Parts:
     clock: Clock
     webhook_sender: WebhookSender | None = None
     machine_clocks: MachineClocks = machine_clocks
+    spans: SpanWriter | None = None
 
 
 def default_parts(

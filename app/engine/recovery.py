@@ -89,7 +89,7 @@ class Recovery:
     async def claim_all(self) -> int:
         """Claim what nobody drives, batch after batch, and run it; return how many attempts they were."""
         count, cfg = 0, self._cfg
-        claim = partial(recovery.claim, base_url=cfg.base_url, limit=_BATCH)
+        claim = partial(recovery.claim, cfg=cfg, limit=_BATCH)
         while claimed := await self._transactions.run(
             "claim_attempts", lambda state: claim(state, self._dispatcher.node)
         ):

@@ -22,7 +22,9 @@ from app.domain.doors import DOOR
 from app.domain.errors import BadSignature, Busy, EngineError, InvalidRequest, NotFound, StoreUnavailable, TokenExpired
 from app.domain.handles import HandleMint
 from app.domain.limits import Limits
+from app.domain.spans import SpanWriter
 from app.domain.tokens import Bearer, Claims, Handle, TokenSigner
+from app.domain.traces import TRACE
 from app.engine.feed import Feed
 from app.engine.ops import leases
 from app.engine.ops.access import Digest, Presented, WorkerRows, authenticate, authenticate_worker
@@ -70,6 +72,7 @@ class Transactions:
         mint: HandleMint,
         gate: RoleVerbGate,
         cfg: EngineCfg,
+        spans: SpanWriter | None = None,
     ) -> None:
         self._store = store
         self._bus = bus
@@ -78,6 +81,7 @@ class Transactions:
         self._mint = mint
         self._gate = gate
         self._cfg = cfg
+        self._spans = spans
         self._stopping = False
         self._on_due: Callable[[int], None] | None = None
         self._on_expired: Callable[[], Awaitable[bool]] | None = None
@@ -134,6 +138,8 @@ class Transactions:
             self._feed.committed(effects.first_event, effects.last_event)
         if effects.counts:
             self.counts.update(effects.counts)
+        if effects.ended and self._spans is not None:
+            self._spans(effects.ended)
         if effects.due is not None and self._on_due is not None:
             self._on_due(effects.due)
 
@@ -152,11 +158,11 @@ class Transactions:
 
     async def run(self, op: str, fn: Callable[[State], R | CommitThenRaise[EngineError]], *, bulk: bool = False) -> R:
         """Run `fn` in one transaction; raise the error that it wants raised after its commit."""
-        door = DOOR.get()
+        door, trace, writes_spans = DOOR.get(), TRACE.get(), self._cfg.writes_spans
 
         def run(state: State) -> R | CommitThenRaise[EngineError]:
             # The store may run it on another thread or in another task, which know nothing of the request.
-            state.door = door
+            state.door, state.trace, state.writes_spans = door, trace, writes_spans
             return fn(state)
 
         try:

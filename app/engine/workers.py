@@ -69,7 +69,7 @@ class Workers:
             require_live(found)
             attempt = found.attempt
             due = leases.renewal_due(self._cfg, leases.last_heartbeat(attempt), attempt.lease_ms, state.now)
-            return attempts.payload(state, found.task, attempt), attempt if due else None
+            return attempts.payload(state, self._cfg, found.task, attempt), attempt if due else None
 
         payload, renewing = await self._transactions.read_as_worker(bearer, Verb.FETCH_PROMPT, run)
         if renewing is not None:
@@ -89,7 +89,7 @@ class Workers:
         def run(state: State) -> WorkerPayload:
             worker = trusted_rows(state, task_id, None, lock=False)
             require_live(worker)
-            return attempts.payload(state, worker.task, worker.attempt)
+            return attempts.payload(state, self._cfg, worker.task, worker.attempt)
 
         return await self._transactions.read(run)
 
@@ -233,7 +233,7 @@ class Workers:
                 idempotency,
                 make,
                 name=lambda made: made and [made.payload.task_id, made.payload.attempt],
-                again=lambda made: queues.claimed(state, mint, made[0], made[1], worker) or make(),
+                again=lambda made: queues.claimed(state, self._cfg, mint, made[0], made[1], worker) or make(),
             )
 
         async def probe() -> Claim | None:

@@ -28,6 +28,7 @@ from starlette.websockets import WebSocket
 import app
 from app.domain.doors import DOOR, Door
 from app.domain.errors import EngineError, InvalidRequest
+from app.domain.traces import TRACE, TRACE_KEY, TRACEPARENT, trace_of
 from app.engine.engine import Engine
 from app.http import bodies, openapi
 from app.http.auth_rate_limit import AuthFailures, AuthRateLimit
@@ -107,7 +108,7 @@ class Application:
             await self._open_socket(scope, receive, send)
             return
         DOOR.set(Door.REST)
-        request_id = self._request_id(scope)
+        request_id = self._read_headers(scope)
         _BOUND_REQUEST_ID.set(request_id.decode())
         started = time.perf_counter()
         exchange = _Exchange(send, request_id)
@@ -182,13 +183,18 @@ class Application:
         scope["route"] = found
         return found
 
-    def _request_id(self, scope: Scope) -> bytes:
-        """Return the caller's id for this request if it is valid, else a new one."""
+    def _read_headers(self, scope: Scope) -> bytes:
+        """Take the caller's trace context, and return its id for this request if that is valid, else a new one."""
+        # A request that follows another one on its connection may begin in the context of that one.
+        TRACE.set(scope.get(TRACE_KEY))
+        request_id = None
         for name, value in scope["headers"]:
             if name == _REQUEST_ID:
-                if 0 < len(value) <= _LONGEST_REQUEST_ID and value.isascii() and value.decode().isprintable():
-                    return bytes(value)
-                break
+                request_id = request_id or value
+            elif name == TRACEPARENT:
+                TRACE.set(trace_of(scope["headers"]))
+        if request_id and len(request_id) <= _LONGEST_REQUEST_ID and _is_printable(request_id):
+            return bytes(request_id)
         return f"{self._id_prefix}{next(self._ids):08x}".encode()
 
     def _observe(self, scope: Scope, status: int, seconds: float) -> None:
@@ -196,6 +202,10 @@ class Application:
         self.context.metrics.request(scope["method"], path, status, seconds, parked=scope.get(PARKED))
         if self.context.settings.access_log:
             _log.info("request", method=scope["method"], path=scope["path"], status=status, seconds=round(seconds, 6))
+
+
+def _is_printable(text: bytes) -> bool:
+    return text.isascii() and text.decode().isprintable()
 
 
 async def _no_such_socket(socket: WebSocket) -> None:

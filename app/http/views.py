@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 
 import orjson
 
+from app.domain import traces
 from app.domain.attempts import Attempt, Dispatched, DispatchOutcome, WorkerPayload
 from app.domain.clock import to_rfc3339 as at
 from app.domain.json import Json
@@ -226,7 +227,7 @@ def payload(row: WorkerPayload) -> View:
         "task_id": row.task_id,
         "attempt": row.attempt,
         "agent": row.agent,
-        **present(system=row.system),
+        **present(system=row.system, trace=row.trace and traces.fields(row.trace)),
         "prompt": row.prompt,
         "answers": answers,
     }

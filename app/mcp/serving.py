@@ -16,6 +16,7 @@ from prometheus_client import Counter
 from starlette.types import Receive, Scope, Send
 
 import app
+from app.domain import traces
 from app.http.context import ServerContext
 from app.http.settings import MIB
 from app.mcp.calls import Api, CallFailed, Value
@@ -118,6 +119,7 @@ class McpServer:
         tool, role = offered[params.name]
         arguments = dict(params.arguments or {})
         meta = cast("dict[str, Any]", context.meta or {})
+        traces.take(meta)
         try:
             tool.check(arguments)
             once = arguments.pop("once", None) or meta.get(_ONCE) or meta.get(_TOOL_USE)

@@ -72,7 +72,10 @@ class Escalate:
 
 
 class Job(NamedTuple):
-    """One attempt as its spawner sees it. `process` is what an earlier server process recorded about the worker."""
+    """One attempt as its spawner sees it. `process` is what an earlier server process recorded about the worker.
+
+    `trace` is the context for the worker's own spans (`domain.traces`).
+    """
 
     facts: Facts
     spec: Json
@@ -82,6 +85,7 @@ class Job(NamedTuple):
     started_at: int
     timeout_at: int | None
     process: Json | None
+    trace: str | None = None
 
     @property
     def task_id(self) -> str:

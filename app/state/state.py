@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from app.domain import traces
 from app.domain.audit import AuditRow, AuditSeal
 from app.domain.clock import Instant
 from app.domain.doors import Door
@@ -18,6 +19,8 @@ from app.domain.errors import EngineError
 from app.domain.events import EventKind
 from app.domain.ids import IdSource
 from app.domain.json import Json
+from app.domain.spans import Ended
+from app.domain.traces import Trace
 from app.state import audit_log, feed
 from app.state.statements import Connection
 
@@ -49,15 +52,16 @@ Counted = tuple[Any, ...]
 class Effects:
     """Effects of a commit: topics to wake, the earliest new due instant, and the cursors of the appended events.
 
-    `counts` are what metrics count of the events, each with the cells of `Counted`.
+    `counts` are what metrics count of the events, each with the cells of `Counted`; `ended` is what gets a span.
     """
 
-    __slots__ = ("counts", "due", "events", "first_event", "last_event", "wakes")
+    __slots__ = ("counts", "due", "ended", "events", "first_event", "last_event", "wakes")
 
     def __init__(self) -> None:
         self.wakes: set[str] = set()
         self.counts: list[Counted] = []
         self.due: Instant | None = None
+        self.ended: list[Ended] | None = None
         self.events = 0
         self.first_event = self.last_event = 0
         """Cursors of the events, when there are any."""
@@ -69,6 +73,8 @@ class Effects:
         """Merge the effects of another operation into these."""
         self.wakes |= other.wakes
         self.counts += other.counts
+        if other.ended:
+            self.ended = [*(self.ended or ()), *other.ended]
         if other.events:
             self.appended(other.events, other.first_event, other.last_event)
         if other.due is not None and (self.due is None or other.due < self.due):
@@ -104,10 +110,13 @@ class State:
     """One open transaction. Valid only inside the operation that receives it.
 
     `now` is one instant for the whole transaction; `jitter()` is injected randomness in [-1, 1]; `door` is the way by
-    which the call came.
+    which the call came, `trace` its trace context, and `writes_spans` whether to record what ends.
     """
 
-    __slots__ = ("_audit_rows", "_events", "db", "door", "effects", "ids", "jitter", "now", "seal")
+    __slots__ = (
+        *("_audit_rows", "_events", "_traces", "db", "door", "effects", "ids", "jitter", "now", "seal", "trace"),
+        "writes_spans",
+    )
 
     def __init__(
         self,
@@ -123,6 +132,9 @@ class State:
         self.ids = ids
         self.jitter = jitter
         self.door = Door.ENGINE
+        self.trace: Trace | None = None
+        self.writes_spans = False
+        self._traces: dict[str, str] | None = None
         self.effects: Effects | None = None
         self.seal = seal
         self._events: list[feed.Cells] = []
@@ -160,10 +172,23 @@ class State:
         """
         if (names := COUNTED.get(kind)) is not None:
             self._follow().counts.append((namespace, kind, *[str(data.get(name)) for name in names]))
+        if self._traces is not None and task_id in self._traces:
+            data["trace"] = traces.fields(self._traces[task_id])
         body = Json.of(data).text if data else None
         if body is not None and len(body) > LONG_EVENT:
             body = Json.of({name: _cut(value) for name, value in data.items()}).text
         self._events.append((str(kind), self.now, task_id, session_id, attempt, body, namespace))
+
+    def carry_trace(self, task_id: str, trace: str) -> None:
+        """Put a task's trace context into its events from now on."""
+        if self._traces is None:
+            self._traces = {}
+        self._traces[task_id] = trace
+
+    def ended(self, what: Ended) -> None:
+        """After the commit, write the span of what ended."""
+        effects = self._follow()
+        effects.ended = [*(effects.ended or ()), what]
 
     def database_now(self) -> Instant:
         """Return the instant by the database's clock, which nodes have in common; on SQLite, `now`."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from starlette.websockets import WebSocket
 
+from app.domain import traces
 from app.domain.attempts import DispatchOutcome
 from app.domain.json import NULL, Json
 from app.domain.outputs import Final
@@ -55,8 +56,9 @@ class BackendConnection(Connection):
         """
         handle = await control.mint_handle()
         directive = directive_for(job, handle)
+        trace = {} if job.trace is None else {"trace": traces.fields(job.trace)}
         ack = await self._request(
-            "spawn", "spawn", job, worker_handle=handle, base_url=job.base_url, directive=directive
+            "spawn", "spawn", job, worker_handle=handle, base_url=job.base_url, directive=directive, **trace
         )
         return _exit_of(ack) if isinstance(ack, SpawnAck) else Exit(detail="the backend answered a spawn as a hook")
 

@@ -106,7 +106,14 @@ def automated(**fields: Any) -> Facts:
     return facts(kind=OperatorKind.AUTOMATE, **fields)
 
 
-def job(prompt: str = "Do it.", *, process: Json | None = None, started_at: int = 0, **fields: Any) -> Job:
+def job(
+    prompt: str = "Do it.",
+    *,
+    process: Json | None = None,
+    started_at: int = 0,
+    trace: str | None = None,
+    **fields: Any,
+) -> Job:
     """An attempt with this prompt; further fields are those of its facts."""
     return Job(
         facts=facts(**fields),
@@ -117,4 +124,5 @@ def job(prompt: str = "Do it.", *, process: Json | None = None, started_at: int 
         started_at=started_at,
         timeout_at=None,
         process=process,
+        trace=trace,
     )

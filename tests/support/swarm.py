@@ -29,9 +29,9 @@ class Swarm:
         """Close the connections."""
         self._http.close()
 
-    def call(self, credential: str, method: str, path: str, body: Any = None) -> Any:
+    def call(self, credential: str, method: str, path: str, body: Any = None, **headers: str) -> Any:
         """The decoded reply to a call that must succeed."""
-        headers = {"Authorization": f"Bearer {credential}"}
+        headers["Authorization"] = f"Bearer {credential}"
         reply = self._http.request(method, path, json=body, headers=headers)
         assert reply.is_success, f"{method} {path}: {reply.status_code} {reply.text}"
         return reply.json() if reply.content else None

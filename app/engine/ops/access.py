@@ -141,6 +141,8 @@ def _rows_by_handle(state: State, presented: Digest, *, lock: bool) -> WorkerRow
     if not rows:
         raise TokenNotFound
     task, attempt = TASKS.codec.decode(rows[0][:_TASK_COLUMNS]), ATTEMPTS.codec.decode(rows[0][_TASK_COLUMNS:])
+    if task.trace is not None:
+        state.carry_trace(task.id, task.trace)
     caller = _bound(state, attempt, "handle")
     if caller.scope is not None:
         _check_scope(caller.scope | OWN_TASK, presented.verbs)

@@ -15,6 +15,7 @@ from app.domain.json import Json
 from app.domain.outputs import Final
 from app.domain.questions import QuestionStatus
 from app.domain.sessions import OperatorKind, kind_for
+from app.domain.spans import context_of_attempt
 from app.domain.tasks import Task
 from app.engine.ops import leases
 from app.engine.ops.access import ended_because
@@ -91,7 +92,7 @@ def facts_for(state: State, task: Task, attempt: Attempt) -> Facts:
     return facts_of(state, task, attempt.attempt, router, hints, attempt.session_id, gates=gates)
 
 
-def load(state: State, task_id: str, number: int, base_url: str) -> tuple[Attempt, Job]:
+def load(state: State, cfg: EngineCfg, task_id: str, number: int) -> tuple[Attempt, Job]:
     """Return an attempt that was prepared before, and its job. Raises TaskNotFound, AttemptNotFound."""
     task, attempt = require_attempt(state, task_id, number, ENGINE)
     return attempt, Job(
@@ -99,11 +100,17 @@ def load(state: State, task_id: str, number: int, base_url: str) -> tuple[Attemp
         spec=attempt.spawner,
         prompt=(attempt.prompt or task.directive).value,
         system=attempt.system.value if attempt.system else None,
-        base_url=base_url,
+        base_url=cfg.base_url,
         started_at=attempt.started_at,
         timeout_at=attempt.timeout_at,
         process=attempt.process,
+        trace=trace_of(cfg, task, number),
     )
+
+
+def trace_of(cfg: EngineCfg, task: Task, number: int) -> str | None:
+    """Return the context that an attempt's worker is handed: its attempt's where spans are written, else its task's."""
+    return context_of_attempt(task, number) if cfg.writes_spans else task.trace
 
 
 def new_handle(state: State, mint: HandleMint, task_id: str, number: int) -> str:
@@ -159,7 +166,7 @@ def started(state: State, cfg: EngineCfg, attempt: Attempt, *, into: Phase) -> N
     state.wake(f"attempt:{attempt.task_id}")
 
 
-def payload(state: State, task: Task, attempt: Attempt) -> WorkerPayload:
+def payload(state: State, cfg: EngineCfg, task: Task, attempt: Attempt) -> WorkerPayload:
     """Return what the worker of this attempt needs, with the answers so far in the order of the questions."""
     answers: list[dict[str, object]] = []
     if task.asked:
@@ -182,6 +189,7 @@ def payload(state: State, task: Task, attempt: Attempt) -> WorkerPayload:
         prompt=(attempt.prompt or task.directive).value,
         system=attempt.system.value if attempt.system else None,
         answers=answers,
+        trace=trace_of(cfg, task, attempt.attempt),
     )
 
 

@@ -17,7 +17,7 @@ from app.domain.json import NO_ITEMS, Json
 from app.domain.tasks import SETTLED, Status, Step, Task, step
 from app.engine.ops import leases, loop, resources, turns
 from app.engine.ops.access import lock_record, require_no_cancelled_ancestor, session_of
-from app.engine.ops.attempts import facts_for, facts_of, new_handle
+from app.engine.ops.attempts import facts_for, facts_of, new_handle, trace_of
 from app.engine.ops.credentials import is_revoked
 from app.engine.ops.queries import lock_task, queue_topic, require_task
 from app.engine.ops.rules import EngineCfg
@@ -118,7 +118,7 @@ def prepare(state: State, cfg: EngineCfg, caller: Caller, task_id: str, request:
     )
     if attempt.queue is not None:
         state.wake(queue_topic(attempt.namespace, attempt.queue))
-    return Prepared(attempt, _job(cfg, attempt, draft), active)
+    return Prepared(attempt, _job(cfg, task, attempt, draft), active)
 
 
 def _changed_prompt(cfg: EngineCfg, draft: Draft) -> Json:
@@ -172,7 +172,7 @@ def _new_attempt(
     )
 
 
-def _job(cfg: EngineCfg, attempt: Attempt, draft: Draft) -> Job:
+def _job(cfg: EngineCfg, task: Task, attempt: Attempt, draft: Draft) -> Job:
     return _make_job(
         facts=draft.facts,
         spec=attempt.spawner,
@@ -182,6 +182,7 @@ def _job(cfg: EngineCfg, attempt: Attempt, draft: Draft) -> Job:
         started_at=attempt.started_at,
         timeout_at=attempt.timeout_at,
         process=None,
+        trace=trace_of(cfg, task, attempt.attempt),
     )
 
 

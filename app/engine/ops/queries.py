@@ -60,4 +60,6 @@ def lock_task(state: State, task_id: str, caller: Caller) -> Task:
         task = TASKS.get(state.db, task_id)
     if task is None or not reaches(caller, task.namespace):
         raise TaskNotFound(task_id)
+    if task.trace is not None:
+        state.carry_trace(task.id, task.trace)
     return task

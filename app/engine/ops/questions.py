@@ -38,7 +38,7 @@ from app.domain.questions import (
     check_decision,
 )
 from app.domain.tasks import Step, Task, TaskSpec, step
-from app.engine.ops import audit, cancelling, finals, held_ids, leases, suspension
+from app.engine.ops import audit, cancelling, finals, held_ids, leases, spans, suspension
 from app.engine.ops.access import bound_rows, descends_from, require_access, require_live, session_of
 from app.engine.ops.principals import answered_through, may_be_asked, require_no_asker
 from app.engine.ops.queries import lock_task, reaches
@@ -162,6 +162,8 @@ def locked(state: State, caller: Caller, key: str) -> tuple[Task, Question]:
     question = None if task is None or not reaches(caller, task.namespace) else QUESTIONS.get(state.db, key)
     if task is None or question is None:
         raise ResumeKeyNotFound(key)
+    if task.trace is not None:
+        state.carry_trace(task.id, task.trace)
     return task, question
 
 
@@ -272,8 +274,10 @@ def _settle_answer(
         door=door,
         **detail,
     )
+    answered = question._replace(**changes)
+    spans.question_settled(state, task, answered)
     _close_one(state, layers, task, question)
-    return question._replace(**changes)
+    return answered
 
 
 def _close_one(state: State, layers: LayerRegistry, task: Task, question: Question) -> None:
@@ -368,15 +372,15 @@ def remind(state: State, key: str) -> None:
 
 
 def _expire(state: State, task: Task, question: Question) -> None:
-    QUESTIONS.update(
-        state.db,
-        question.key,
-        status=QuestionStatus.EXPIRED,
-        reason="its deadline passed",
-        answered_at=state.now,
-        due_at=None,
-        remind_at=None,
-    )
+    closed: dict[str, Any] = {
+        "status": QuestionStatus.EXPIRED,
+        "reason": "its deadline passed",
+        "answered_at": state.now,
+        "due_at": None,
+        "remind_at": None,
+    }
+    QUESTIONS.update(state.db, question.key, **closed)
+    spans.question_settled(state, task, question._replace(**closed))
     state.wake(f"question:{question.key}")
     suspension.emit(state, EventKind.QUESTION_EXPIRED, question, task)
 

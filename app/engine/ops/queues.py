@@ -75,6 +75,8 @@ def claim(
     attempt = ATTEMPTS.get(state.db, *found)
     if task is None or attempt is None:
         return None
+    if task.trace is not None:
+        state.carry_trace(task.id, task.trace)
     deadlines = leases.at_claim(state, cfg, attempt, timeout_ms=task.attempt_timeout_ms)
     ATTEMPTS.update(
         state.db,
@@ -97,10 +99,10 @@ def claim(
     lock_key(state, key)
     handle = new_handle(state, mint, task.id, attempt.attempt)
     expires_at = deadlines["lease_expires_at"]
-    return Claim(handle=handle, payload=payload(state, task, attempt), lease_expires_at=expires_at)
+    return Claim(handle=handle, payload=payload(state, cfg, task, attempt), lease_expires_at=expires_at)
 
 
-def claimed(state: State, mint: HandleMint, task_id: str, number: int, worker: str) -> Claim | None:
+def claimed(state: State, cfg: EngineCfg, mint: HandleMint, task_id: str, number: int, worker: str) -> Claim | None:
     """Return the claim that this worker made before, with a fresh handle, because the first reply may be lost.
 
     None when the attempt is over or not this worker's any more.
@@ -110,7 +112,7 @@ def claimed(state: State, mint: HandleMint, task_id: str, number: int, worker: s
     if task is None or attempt is None or attempt.phase is not Phase.RUNNING or attempt.worker_id != worker:
         return None
     handle = new_handle(state, mint, task_id, number)
-    return Claim(handle=handle, payload=payload(state, task, attempt), lease_expires_at=attempt.lease_expires_at)
+    return Claim(handle=handle, payload=payload(state, cfg, task, attempt), lease_expires_at=attempt.lease_expires_at)
 
 
 def claimed_by(state: State, key: ApiKey, about: str) -> Attempt | None:

@@ -17,6 +17,7 @@ from app.domain.attempts import Attempt, Phase
 from app.domain.json import Json
 from app.engine.ops.attempts import load
 from app.engine.ops.queries import lock_task
+from app.engine.ops.rules import EngineCfg
 from app.spawning.ports import Job
 from app.state import schema
 from app.state.state import State
@@ -75,7 +76,7 @@ def may_claim(state: State, node: str) -> bool:
     return bool(_LOOK.query(state.db, of_node=node, limit=1))
 
 
-def claim(state: State, node: str, base_url: str, limit: int) -> list[Claimed]:
+def claim(state: State, node: str, cfg: EngineCfg, limit: int) -> list[Claimed]:
     """Make `node` the owner of attempts that have none, and fence off those that drove them before.
 
     An attempt whose next step needs what another node has registered is left to that.
@@ -90,7 +91,7 @@ def claim(state: State, node: str, base_url: str, limit: int) -> list[Claimed]:
             continue
         ATTEMPTS.update(state.db, task_id, number, owner=node, epoch=attempt.epoch + 1, waits_for=None)
         state.wake(f"attempt:{task_id}")
-        claimed.append(Claimed(*load(state, task_id, number, base_url), from_dead=attempt.owner in dead))
+        claimed.append(Claimed(*load(state, cfg, task_id, number), from_dead=attempt.owner in dead))
     return claimed
 
 

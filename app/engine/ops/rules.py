@@ -71,6 +71,8 @@ class EngineCfg:
     """How long an attempt may last before the `long_hold` layer logs a warning."""
     base_url: str = "http://127.0.0.1:7777"
     """Base URL under which workers reach the server; not a setting of its own."""
+    writes_spans: bool = False
+    """Whether workers are handed the context of their attempt's span; not a setting of its own."""
     limits: Limits = field(default_factory=Limits)
     """The server's limits; set as a section of their own."""
     workers: WorkerRules = field(default_factory=WorkerRules)

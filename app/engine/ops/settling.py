@@ -11,6 +11,7 @@ from app.domain.json import Json
 from app.domain.outputs import Final
 from app.domain.questions import Question, QuestionStatus
 from app.domain.tasks import SETTLED, RetryOn, Status, Step, Task, step
+from app.engine.ops import spans
 from app.engine.ops.queries import OPEN_QUESTIONS, lock_task
 from app.engine.ops.tasks import change, write
 from app.state.rows import changed
@@ -65,19 +66,18 @@ def end_attempt(
     worker, unless that ended by itself (`worker_gone`), and run its layers' steps.
     """
     unfinished = attempt.steps or not (worker_gone or attempt.detached)
-    ATTEMPTS.update(
-        state.db,
-        attempt.task_id,
-        attempt.attempt,
-        phase=Phase.FINISHING if unfinished else Phase.ENDED,
-        outcome=outcome,
-        reason=reason,
-        detail=detail,
-        ended_at=state.now,
-        due_at=None,
-        paused_at=None,
-        **changes,
-    )
+    changes |= {
+        "phase": Phase.FINISHING if unfinished else Phase.ENDED,
+        "outcome": outcome,
+        "reason": reason,
+        "detail": detail,
+        "ended_at": state.now,
+        "due_at": None,
+        "paused_at": None,
+    }
+    ATTEMPTS.update(state.db, attempt.task_id, attempt.attempt, **changes)
+    if state.writes_spans:
+        spans.attempt_ended(state, attempt, changes)
     state.emit(
         EventKind.TASK_ATTEMPT_COMPLETED,
         namespace=attempt.namespace,
@@ -279,7 +279,9 @@ def withdraw_question(state: State, task: Task, question: Question, reason: str 
         **data,
     )
     state.wake(f"question:{question.key}")
-    return changed(question, **closed)
+    withdrawn = changed(question, **closed)
+    spans.question_settled(state, task, withdrawn)
+    return withdrawn
 
 
 def failure(reason: Reason, detail: str | None) -> Result:

@@ -21,6 +21,7 @@ from app.domain.events import EventKind
 from app.domain.json import NO_MEMBERS, Json
 from app.domain.limits import Limits
 from app.domain.questions import QuestionStatus
+from app.domain.spans import context_of_attempt
 from app.domain.tasks import AWAITED, TERMINAL, Status, Task, TaskSpec, TaskState
 from app.engine.ops import audit
 from app.engine.ops.access import bound_rows, lock_credential, require_access, require_live, session_of
@@ -66,7 +67,7 @@ _create = fresh(
     Task,
     (
         *("id", "agent", "directive", "spawn_depth", "parent_task_id", "session_id", "creator_jti", "labels", "retry"),
-        *("attempt_timeout_ms", "created_at", "updated_at", "root_task_id", "namespace", "expands"),
+        *("attempt_timeout_ms", "created_at", "updated_at", "root_task_id", "namespace", "expands", "trace"),
     ),
     status=Status.PENDING,
     attempt=0,
@@ -128,8 +129,11 @@ def start(state: State, cfg: EngineCfg, caller: Caller, spec: TaskSpec, *, expan
         (parent.root_task_id or parent.id) if parent else None,
         caller.namespace,
         expands,
+        _trace(state, cfg, parent),
     )
     TASKS.insert(state.db, task)
+    if task.trace is not None:
+        state.carry_trace(task.id, task.trace)
     for name, value in (spec.labels or {}).items():
         _INSERT_LABEL.change(state.db, namespace=task.namespace, name=name, value=value, task_id=task.id)
     below: dict[str, Any] = {"parent_task_id": parent.id} if parent else {}
@@ -142,6 +146,14 @@ def start(state: State, cfg: EngineCfg, caller: Caller, spec: TaskSpec, *, expan
         **below,
     )
     return task
+
+
+def _trace(state: State, cfg: EngineCfg, parent: Task | None) -> str | None:
+    """Return the context of a new task: that of the call, or what a child has from the attempt that started it."""
+    given = state.trace
+    if parent is None or (given is not None and not given.begun):
+        return None if given is None else given.text
+    return context_of_attempt(parent, parent.attempt) if cfg.writes_spans else parent.trace
 
 
 def _parent(state: State, cfg: EngineCfg, caller: Caller) -> Task | None:

@@ -23,6 +23,7 @@ import httpx
 import orjson
 import structlog
 
+from app.domain import traces
 from app.domain.attempts import Phase
 from app.domain.clock import to_rfc3339
 from app.domain.errors import Conflict, PayloadTooLarge
@@ -86,7 +87,7 @@ class HttpWorkers:
         """Close the client."""
         await self._client.aclose()
 
-    async def call(self, url: httpx.URL, body: bytes, idempotency_key: str, control: Control) -> Exit | None:
+    async def call(self, url: httpx.URL, body: bytes, job: Job, control: Control) -> Exit | None:
         """POST, with retries, and return how the worker ended; None when it was started. Raises SpawnFailed.
 
         Before each pause it is recorded when the next try is.
@@ -94,7 +95,7 @@ class HttpWorkers:
         failure = "was not called"
         for number in range(self._settings.tries):
             try:
-                reply = await self._post(url, body, idempotency_key, number + 1)
+                reply = await self._post(url, body, job, number + 1)
             except CallFailed as error:
                 failure, asked_s = str(error), 0.0
             else:
@@ -122,10 +123,12 @@ class HttpWorkers:
             return _read(reply, self._limits)
         return await asyncio.to_thread(_read, reply, self._limits)
 
-    async def _post(self, url: httpx.URL, body: bytes, idempotency_key: str, number: int) -> Reply:
+    async def _post(self, url: httpx.URL, body: bytes, job: Job, number: int) -> Reply:
+        idempotency_key = f"{job.task_id}.{job.attempt}"
         headers = {
             "Accept": "application/json",
             "Idempotency-Key": idempotency_key,
+            **({} if job.trace is None else traces.fields(job.trace)),
             **sign(self._settings.secrets, body, id=f"A-{idempotency_key}.{number}", at_s=int(self._clock_s())),
         }
         return await self._client.post(url, body, headers, limit=self._settings.max_reply_bytes)
@@ -179,7 +182,7 @@ class HttpSpawner:
         if job.process is not None and job.process.value == ACCEPTED:
             return RemoteWorker(control)
         body = _body(job, await control.mint_handle())
-        exit = await self._workers.call(self._target, body, f"{job.task_id}.{job.attempt}", control)
+        exit = await self._workers.call(self._target, body, job, control)
         if exit is not None:
             return FinishedWorker(exit)
         try:

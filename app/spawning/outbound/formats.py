@@ -53,6 +53,7 @@ def _cloud_event(document: dict[str, Any], source: str) -> dict[str, Any]:
         "type": f"dev.swarmhold.{document['kind']}",
         **({} if subject is None else {"subject": subject}),
         "time": document["at"],
+        **document.get("trace", {}),
         "datacontenttype": "application/json",
         "data": document,
     }

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.domain import traces
+
 if TYPE_CHECKING:
     from app.spawning.ports import Job
 
@@ -53,4 +55,9 @@ def environment(program: Program, job: Job, handle: str) -> dict[str, str]:
         "SWARMHOLD_TASK_ID": job.task_id,
         "SWARMHOLD_ATTEMPT": str(job.attempt),
         "SWARMHOLD_AGENT": job.agent,
+        **({} if job.trace is None else _trace_variables(job.trace)),
     }
+
+
+def _trace_variables(trace: str) -> dict[str, str]:
+    return {name.upper(): value for name, value in traces.fields(trace).items()}

@@ -36,6 +36,7 @@ tasks = sa.Table(
     namespace_column(),
     flag("expands", default="1"),
     integer("result_of", null=True),
+    text("trace", null=True),
     Index("tasks_namespace", "namespace", "id"),
     Index("tasks_status", "namespace", "status", "id"),
     Index("tasks_agent", "namespace", "agent", "id"),

@@ -49,6 +49,7 @@ from swarmhold.queue_worker import QueueWorker
 from swarmhold.requests import BackendHandlers, Finished, Refused
 from swarmhold.senior import Senior
 from swarmhold.sessions import Observer
+from swarmhold.tracing import traced
 from swarmhold.worker import Worker
 
 __version__ = "0.1.0"
@@ -109,4 +110,5 @@ __all__ = [
     "Unreachable",
     "Verb",
     "Worker",
+    "traced",
 ]

@@ -15,6 +15,7 @@ from swarmhold.jobs import Job, clock_skew, renewal_pause
 from swarmhold.models.enums import Status
 from swarmhold.models.shapes import JsonValue, given
 from swarmhold.models.workers import ClaimedJob, ClaimRequest
+from swarmhold.tracing import traced_by
 from swarmhold.transport import Transport
 from swarmhold.worker import Worker
 
@@ -108,7 +109,8 @@ class QueueWorker:
                 continue
             failures = 0
             if claimed is not None:
-                await self._run_job(*claimed)
+                with traced_by(claimed[0].claim.trace):
+                    await self._run_job(*claimed)
 
     async def _claim(self) -> tuple[Job, timedelta] | None:
         """Return a job and the server's clock skew, or None when nothing came within the hold."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from swarmhold.models.frames import CancelSpawn, HookAck, HookAfter, HookBefore, Spawn, SpawnAck
 from swarmhold.models.shapes import JsonValue
+from swarmhold.tracing import traced_by
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +127,8 @@ class Requests:
         if self._handlers.spawn is None:
             return SpawnAck(req_id=frame.req_id, ok=False, error="this backend runs no attempts")
         try:
-            finished = await self._handlers.spawn(frame)
+            with traced_by(frame.trace):
+                finished = await self._handlers.spawn(frame)
         except Exception as error:
             # Whatever a handler raises is the attempt's failure, and is reported as such.
             log.warning("spawn handler failed", exc_info=True, extra={"task_id": frame.task_id})

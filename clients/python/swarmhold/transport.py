@@ -19,6 +19,7 @@ from swarmhold.call_retry import CallRetry, Failure, retry_after
 from swarmhold.encoding import encode
 from swarmhold.errors import ApiProblem, Error, InvalidArgument, InvalidReply, Unreachable
 from swarmhold.models.shapes import JsonValue, WireModel
+from swarmhold.tracing import trace_headers
 
 Params = Mapping[str, str | int | float | Sequence[str] | None]
 
@@ -129,7 +130,7 @@ class Transport:
     async def _try(self, call: Call) -> tuple[Failure, httpx.Response | Error]:
         if self.http.is_closed:
             return _FINAL, self._unreachable(call, "this client was closed; make another one")
-        headers = {**self.authorization, **call.headers()}
+        headers = {**trace_headers(), **self.authorization, **call.headers()}
         try:
             reply = await self.http.request(
                 call.method, call.path, params=call.query(), content=call.content, headers=headers, timeout=call.timeout

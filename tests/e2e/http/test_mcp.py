@@ -292,7 +292,8 @@ async def test_the_edge_refuses_what_is_not_for_it(node: Node) -> None:
     assert "swarmhold_door_requests_total" in (await root.get("/metrics")).text
 
 
-def test_the_sdk_is_not_imported_until_it_is_used() -> None:
-    """A server that no MCP client calls pays nothing for the door."""
-    code = "import sys, app.bootstrap.server; sys.exit(any(name.partition('.')[0] == 'mcp' for name in sys.modules))"
+def test_the_sdks_are_not_imported_until_they_are_used() -> None:
+    """A server that no MCP client calls, and that exports no traces, pays for neither."""
+    dear = "{'mcp', 'opentelemetry.sdk', 'app.telemetry.tracing'} & sys.modules.keys()"
+    code = f"import sys, app.bootstrap.server; sys.exit(bool({dear}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

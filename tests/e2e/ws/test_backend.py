@@ -25,9 +25,10 @@ async def node(store_url: str) -> AsyncIterator[Node]:
         yield node
 
 
-async def dispatched(operator: httpx.AsyncClient, **body: Any) -> str:
+async def dispatched(operator: httpx.AsyncClient, trace: dict[str, str] | None = None, **body: Any) -> str:
     """A task that was dispatched to the backend."""
-    task = (await operator.post(f"{OP}/tasks", json={"agent": "a", "initial_directive": "d"})).json()["id"]
+    spec = {"agent": "a", "initial_directive": "d"}
+    task = (await operator.post(f"{OP}/tasks", json=spec, headers=trace)).json()["id"]
     spawner = {"kind": "operator", "backend_id": "ai"}
     reply = await operator.post(f"{OP}/tasks/{task}/dispatch", json={"spawner": spawner} | body)
     assert reply.status_code == 202, reply.text
@@ -59,11 +60,15 @@ async def test_a_spawn_hands_over_a_handle_that_works(node: Node) -> None:
         await ai.say(type="spawn_ack", req_id=spawn["req_id"])
 
         assert (spawn["task_id"], spawn["agent"], spawn["attempt"]) == (task, "a", 1)
+        assert "trace" not in spawn
         assert spawn["base_url"] in spawn["directive"]
         assert spawn["worker_handle"] in spawn["directive"]
         worker = node.as_(spawn["worker_handle"])
         assert (await worker.get(f"{WORK}/prompt")).json()["prompt"] == "d"
         assert (await worker.post(f"{WORK}/submit", content="done")).status_code == 204
+        trace = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+        await dispatched(operator, trace)
+        assert (await receive_type(ai, "spawn"))["trace"] == trace
     assert (await settled(operator, task))["last_result"] == "done"
 
 

@@ -68,9 +68,7 @@ class Stage:
 
     async def take_over(self, prepared: Prepared) -> None:
         """Another server process takes the attempt over."""
-        ((_, job, _),) = await self.parts.transactions.run(
-            "claim", lambda state: recovery.claim(state, "N-2", CFG.base_url, 10)
-        )
+        ((_, job, _),) = await self.parts.transactions.run("claim", lambda state: recovery.claim(state, "N-2", CFG, 10))
         assert job.task_id == prepared.job.task_id
 
 

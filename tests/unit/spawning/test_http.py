@@ -110,6 +110,17 @@ async def test_the_request_is_signed_and_says_everything() -> None:
     assert headers["Idempotency-Key"] == f"{TASK}.1"
     verify([SECRET], headers, body)
     Webhook(SECRET).verify(body, headers)
+    assert "traceparent" not in {name.lower() for name in headers}
+
+
+async def test_the_request_carries_the_trace() -> None:
+    """As the headers of W3C Trace Context."""
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    async with serving(lambda _: reply(202)) as server, calling(server.url) as workers:
+        spawner = workers.build({"kind": "http", "url": server.url})
+        await spawner.spawn(job(trace=f"{parent} rojo=1"), RecordedControl())
+    _, headers, _ = server.requests[0]
+    assert (headers["traceparent"], headers["tracestate"]) == (parent, "rojo=1")
 
 
 @pytest.mark.parametrize("answer", [reply(202, b"whatever"), reply(204), reply(200), reply(200, {"accepted": True})])

@@ -195,6 +195,16 @@ async def test_the_environment_is_scrubbed(programs: ProgramList, monkeypatch: p
     assert seen["SWARMHOLD_HANDLE"].startswith("wh-")
 
 
+async def test_the_environment_has_the_trace(programs: ProgramList) -> None:
+    """By the names that tools of OpenTelemetry read."""
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    spawner = programs.build({"program": "sh", "args": ['echo "$TRACEPARENT $TRACESTATE"']})
+    child = await spawner.spawn(job(trace=f"{parent} rojo=1"), RecordedControl())
+    async with asyncio.timeout(60):
+        exit = await child.join()
+    assert exit.final == Final(value=Json.of(f"{parent} rojo=1"), ok=True)
+
+
 async def test_it_runs_where_the_settings_say(programs: ProgramList) -> None:
     """The working directory is the program's."""
     assert (await run(programs, "elsewhere")).final == Final(value=Json.of("/usr"), ok=True)

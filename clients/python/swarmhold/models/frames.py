@@ -15,6 +15,7 @@ from swarmhold.models.instants import Instant
 from swarmhold.models.names import QuestionKey
 from swarmhold.models.questions import Choice, Comment, choices_of
 from swarmhold.models.shapes import JsonObject, JsonValue, Shape, WireModel
+from swarmhold.models.workers import TraceContext
 
 __all__ = [
     "BEARER_SUBPROTOCOL",
@@ -176,6 +177,7 @@ class Spawn(Shape):
     worker_handle: str = Field(repr=False)
     base_url: str
     directive: str = Field(repr=False)
+    trace: TraceContext | None = None
 
 
 class CancelSpawn(Shape):

@@ -11,7 +11,7 @@ from swarmhold.models.names import Name, NamespaceName, NewName
 from swarmhold.models.questions import AnsweredThrough
 from swarmhold.models.shapes import JsonValue, Request, Shape
 
-__all__ = ["AnsweredQuestion", "ClaimRequest", "ClaimedJob", "Heartbeat", "WorkerPrompt"]
+__all__ = ["AnsweredQuestion", "ClaimRequest", "ClaimedJob", "Heartbeat", "TraceContext", "WorkerPrompt"]
 
 
 class AnsweredQuestion(Shape):
@@ -26,6 +26,13 @@ class AnsweredQuestion(Shape):
     comment: str | None = None
 
 
+class TraceContext(Shape):
+    """A trace context as W3C Trace Context has it, for the spans of a worker."""
+
+    traceparent: str
+    tracestate: str | None = None
+
+
 class WorkerPrompt(Shape):
     """The prompt of one attempt for its worker. `answers` runs from the oldest to the newest."""
 
@@ -33,6 +40,7 @@ class WorkerPrompt(Shape):
     attempt: int
     agent: str
     system: str | None = None
+    trace: TraceContext | None = None
     prompt: str
     answers: list[AnsweredQuestion]
 
