@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -47,6 +48,12 @@ def test_the_image_is_small_and_does_not_run_as_root() -> None:
     assert len(stages) == 2
     assert all(stage.split()[0] == "${PYTHON_IMAGE}" for stage in stages)
     assert [re.fullmatch(r"[1-9]\d*:[1-9]\d*", user) is not None for user in users] == [True]
+
+
+def test_the_dockerfile_has_no_known_faults() -> None:
+    """As its linter knows them."""
+    done = subprocess.run([Path(sys.executable).with_name("hadolint"), "Dockerfile"], cwd=ROOT, capture_output=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 def _base_image() -> str:

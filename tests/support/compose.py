@@ -27,10 +27,12 @@ def services(profile: str) -> dict[str, Any]:
     }
 
 
-def manual_lines(about: str) -> str:
-    """The shell lines of the manual that contain this text."""
-    manual = (ROOT / "docs" / "operations.md").read_text()
-    [found] = [block for block in re.findall(r"^```\n(.*?)^```$", manual, re.MULTILINE | re.DOTALL) if about in block]
+def manual_lines(about: str, *, document: str = "operations.md") -> str:
+    """The shell lines of a manual that contain this text."""
+    manual = (ROOT / "docs" / document).read_text()
+    [found] = [
+        block for block in re.findall(r"^```(?:text)?\n(.*?)^```$", manual, re.MULTILINE | re.DOTALL) if about in block
+    ]
     return found
 
 
