@@ -26,7 +26,7 @@ from tests.support.proxies import pass_polls_streams_and_sockets, running_proxy
 from tests.support.sources import ROOT
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.chaos, pytest.mark.slow]
+pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(600)]
 
 NODES = ("node-1", "node-2", "node-3")
 WAITING = 6

@@ -51,7 +51,8 @@ class CallRetry:
     """A retry policy: how long and how often a call is retried that failed on a busy or absent server.
 
     Delays double from `initial_backoff` to `max_backoff`, each with ± `jitter` of itself; no delay begins that would
-    end after `timeout`. (When the server itself repeats a task's attempts is a task's `Retry`.)
+    end after `timeout`, in which the time for which a long poll was parked does not count. (When the server itself
+    repeats a task's attempts is a task's `Retry`.)
     """
 
     timeout: timedelta = timedelta(seconds=30)

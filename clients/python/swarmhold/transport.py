@@ -78,6 +78,7 @@ class Transport:
         call_retry: CallRetry | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         uniform: Callable[[float, float], float] = random.uniform,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Raise InvalidArgument for a credential that no header can carry."""
         self.http = http
@@ -85,6 +86,7 @@ class Transport:
         self.call_retry = call_retry or CallRetry()
         self._sleep = sleep
         self._uniform = uniform
+        self._clock = clock
 
     def __repr__(self) -> str:
         return f"Transport({self.http.base_url}, {sha256(self.credential.encode()).hexdigest()[:12]})"
@@ -96,7 +98,14 @@ class Transport:
 
     def with_credential(self, credential: str) -> Transport:
         """Return a transport for another credential over the same pool."""
-        return Transport(self.http, credential, call_retry=self.call_retry, sleep=self._sleep, uniform=self._uniform)
+        return Transport(
+            self.http,
+            credential,
+            call_retry=self.call_retry,
+            sleep=self._sleep,
+            uniform=self._uniform,
+            clock=self._clock,
+        )
 
     async def back_off(self, failures: int) -> None:
         """Sleep for the backoff after that many failures in a row."""
@@ -110,16 +119,20 @@ class Transport:
             Unreachable: no reply came, likewise.
             InvalidReply: the reply's body cannot be decoded.
         """
-        started = time.monotonic()
+        started, held = self._clock(), timedelta(0)
         for failures in itertools.count(1):
+            began = self._clock()
             failure, result = await self._try(call)
             if isinstance(result, httpx.Response):
                 return result
+            if failure.may_have_run:
+                # It was parked as agreed before its server was lost: that time is no part of the outage.
+                held += min(call.hold, timedelta(seconds=self._clock() - began))
             delay = self.call_retry.delay(
                 failure,
                 repeatable=call.repeatable,
                 failures=failures,
-                elapsed=timedelta(seconds=time.monotonic() - started),
+                elapsed=timedelta(seconds=self._clock() - started) - held,
                 random=self._uniform(-1, 1),
             )
             if delay is None:

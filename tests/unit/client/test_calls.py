@@ -112,6 +112,27 @@ async def test_retries_end_with_the_last_failure() -> None:
     assert len(script.requests) == 1
 
 
+@pytest.mark.parametrize("lost", [httpx.ReadError("gone"), httpx.Response(502)], ids=["broken", "gateway"])
+async def test_a_poll_that_was_parked_for_long_is_sent_again(lost: httpx.Response | Exception) -> None:
+    """Its node died: the time until then is no part of the outage. That of a call without a hold is."""
+    now = 0.0
+
+    def lose(request: httpx.Request) -> httpx.Response:
+        nonlocal now
+        now += 45.0
+        if isinstance(lost, Exception):
+            raise lost
+        return lost
+
+    script = Script(lose, httpx.Response(204), lose)
+    http = httpx.AsyncClient(base_url="http://swarm.test", transport=script)
+    transport = Transport(http, "t", call_retry=CallRetry(initial_backoff=timedelta(0)), clock=lambda: now)
+    assert (await transport.get("/x", hold=timedelta(seconds=50))).status_code == 204
+    with pytest.raises((Unreachable, ApiProblem)):
+        await transport.get("/x")
+    assert script.steps == []
+
+
 async def test_retry_after_is_slept() -> None:
     """The pause is the server's when it asks for one."""
     slept: list[float] = []
