@@ -29,7 +29,7 @@ SOURCES := app clients tests $(wildcard benchmarks) $(wildcard examples)
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help venv venv-run serve dev demo test test-fast check format-check lint types imports fmt lock openapi openapi-check docs docs-check bench bench-instructions schemathesis \
-	chaos browser-deps proxy-deps audit pin-image clean
+	chaos claude-code browser-deps proxy-deps audit pin-image clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | while IFS= read -r line; do \
@@ -149,6 +149,18 @@ lock: $(VENV)/.dev ## Regenerate the lock files (UPGRADE=1 upgrades all versions
 	$(COMPILE) -o requirements.lock
 	$(COMPILE) --group dev -c requirements.lock -o requirements-dev.lock
 	$(subst pyproject.toml,,$(COMPILE)) --group build -o requirements-build.lock
+
+# Claude Code comes in the wheel of its SDK: 178 MB, and 400 MB when it is unpacked. It is not locked with the others, and
+# lies beside them.
+CLAUDE_SDK := claude-agent-sdk==0.2.189
+
+$(VENV)/claude/.installed: $(VENV)/.dev
+	@echo "installing $(CLAUDE_SDK)"
+	@$(PIP) install --no-deps --upgrade --target $(VENV)/claude $(CLAUDE_SDK)
+	@touch $@
+
+claude-code: $(VENV)/claude/.installed ## Run the tests with the real Claude Code, which is downloaded (178 MB)
+	@PYTHONPATH=$(CURDIR)/$(VENV)/claude exec $(BIN)/python -m pytest tests/conformance/test_claude_code.py $(ARGS)
 
 audit: $(VENV)/.dev ## Check the locked versions for known vulnerabilities
 	$(BIN)/pip-audit --strict --require-hashes --disable-pip -r requirements.lock

@@ -12,6 +12,7 @@ from typing import Self
 
 import httpx
 
+from tests.support import moved_clock
 from tests.support.ports import LOOPBACK, NO_AUTHORITIES, free_port
 from tests.support.waiting import wait_until
 
@@ -27,9 +28,9 @@ class ServerProcess:
     """A node with its own data directory and port.
 
     `settings` are `SWARMHOLD_*` variables; those of the tests' own environment do not reach it. It writes to the
-    descriptor `output` where one is given, else to a log file, and has `max_descriptors` of its own at most. Every
-    method blocks its caller: use `asyncio.to_thread` inside a running loop. Not safe for concurrent use. Leaving it as
-    a context stops it.
+    descriptor `output` where one is given, else to a log file, has `max_descriptors` of its own at most, and a clock
+    that is `clock_ahead_s` ahead. Every method blocks its caller: use `asyncio.to_thread` inside a running loop. Not
+    safe for concurrent use. Leaving it as a context stops it.
     """
 
     data_dir: Path
@@ -39,6 +40,7 @@ class ServerProcess:
     log_file: Path | None = None
     output: int | None = None
     max_descriptors: int | None = None
+    clock_ahead_s: int = 0
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -131,7 +133,10 @@ class ServerProcess:
 
     def _command(self) -> list[str]:
         limited = ["/bin/sh", "-c", f'ulimit -n {self.max_descriptors}; exec "$@"', "sh"]
-        serve = [str(Path(sys.executable).with_name("swarmhold")), "serve", *self.arguments]
+        swarmhold = [str(Path(sys.executable).with_name("swarmhold"))]
+        if self.clock_ahead_s:
+            swarmhold = [sys.executable, "-P", str(Path(moved_clock.__file__)), str(self.clock_ahead_s)]
+        serve = [*swarmhold, "serve", *self.arguments]
         return serve if self.max_descriptors is None else limited + serve
 
     def _launch(self, *, within: float) -> None:

@@ -113,9 +113,8 @@ def _response(body: Body, turns: Sequence[Calls]) -> Body:
 def _message(body: Body, turns: Sequence[Calls]) -> Body:
     blocks = [block for one in body["messages"] if isinstance(one["content"], list) for block in one["content"]]
     turn = next_turn(turns, [block["content"] for block in blocks if block.get("type") == "tool_result"])
-    # A coding agent also asks without its tools, for a title of the session.
-    if not isinstance(turn, str) and {name for name, _ in turn} - {tool.get("name") for tool in body.get("tools", ())}:
-        turn = "nothing was done"
+    # A coding agent also asks without tools, for a title of the session.
+    turn = turn if isinstance(turn, str) or body.get("tools") else "nothing was done"
     content: list[Body] = (
         [{"type": "text", "text": turn}]
         if isinstance(turn, str)
