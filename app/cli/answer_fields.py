@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from app.cli.output import asker, inert, shown
 from app.domain.json import same_json
-from swarmhold.encoding import decode
-from swarmhold.models.questions import Choice, choices_of
+from swarmhold.models.numbers import decode
+
+if TYPE_CHECKING:
+    from swarmhold.models.questions import Choice
 
 _YES = frozenset({"y", "yes", "true", "1"})
 _ANYTHING: Mapping[str, Any] = {}
@@ -121,6 +123,8 @@ class Field:
 def fields_of(choices: Sequence[Any] | None, schema: Mapping[str, Any] | None) -> list[Field]:
     """Return the fields of an answer: one for each property of an object, else a single one."""
     if choices is not None:
+        from swarmhold.models.questions import choices_of
+
         return [Field(name=None, schema={}, choices=choices_of(choices))]
     if schema is None:
         return [Field(name=None, schema={})]

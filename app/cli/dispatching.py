@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import TypeAdapter, ValidationError
 from rich.text import Text
 
 from app.cli.exits import EXIT_MISUSED, CommandFailed
 from app.cli.output import console, errors, print_json
-from swarmhold.encoding import decode
-from swarmhold.models.attempts import Dispatched
-from swarmhold.models.spawners import ExternalSpawner, InProcessSpawner, ProcessSpawner, QueueSpawner, Spawner
+from swarmhold.models.numbers import decode
+
+if TYPE_CHECKING:
+    from swarmhold.models.attempts import Dispatched
+    from swarmhold.models.spawners import Spawner
 
 DEFAULT_QUEUE = "default"
 
@@ -30,6 +31,10 @@ def spawner_of(
     *, queue: str | None, program: str | None, function: str | None, external: bool, text: str | None
 ) -> Spawner | None:
     """Return the spawner that the options name, None for none. Raises CommandFailed for several, or an invalid one."""
+    from pydantic import ValidationError
+
+    from swarmhold.models.spawners import ExternalSpawner, InProcessSpawner, ProcessSpawner, QueueSpawner
+
     asked: list[Spawner] = []
     if queue is not None:
         asked.append(QueueSpawner(queue=queue))
@@ -53,6 +58,10 @@ def spawner_of(
 
 def spawner_from(value: Any) -> Spawner:
     """Return the spawner of a JSON object. Raises ValidationError."""
+    from pydantic import TypeAdapter
+
+    from swarmhold.models.spawners import Spawner
+
     adapter: TypeAdapter[Spawner] = TypeAdapter(Spawner)
     return adapter.validate_python(value)
 

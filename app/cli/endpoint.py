@@ -10,22 +10,20 @@ from datetime import timedelta
 from functools import wraps
 from inspect import signature
 from pathlib import Path
-from typing import Annotated, Any, Concatenate, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, TypeVar
 
-import httpx
 import typer
 
-from app.bootstrap import pidfile
-from app.bootstrap.keyring import given_root_key
-from app.bootstrap.pidfile import RunningServer
 from app.cli import interrupts
 from app.cli.exits import EXIT_MISUSED, CommandFailed
-from app.cli.output import errors
-from app.config import Loaded, Settings, load
-from app.domain.identity import CHALLENGE, PROOF, is_proof
-from swarmhold.call_retry import CallRetry
-from swarmhold.client import SwarmholdClient
-from swarmhold.errors import ApiProblem, Error, InvalidArgument
+
+# The client, the settings and what finds a server are loaded when a server is called: help needs none of them.
+if TYPE_CHECKING:
+    from app.bootstrap.pidfile import RunningServer
+    from app.config import Loaded, Settings
+    from swarmhold.call_retry import CallRetry
+    from swarmhold.client import SwarmholdClient
+    from swarmhold.errors import ApiProblem
 
 R = TypeVar("R")
 
@@ -51,7 +49,8 @@ InNamespace = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
-CALL_RETRY = CallRetry(timeout=timedelta(seconds=5))
+CALL_TIMEOUT = timedelta(seconds=5)
+"""For how long a call is repeated."""
 PROOF_TIMEOUT_S = 5.0
 
 
@@ -62,6 +61,8 @@ def settings_of(
 
     Warns on standard error of settings that are given by an old name.
     """
+    from app.cli.output import errors
+
     found = loaded(data_dir=data_dir, database_url=database_url, config=config)
     for warning in found.warnings:
         errors.print(warning, style="yellow", soft_wrap=True)
@@ -70,6 +71,8 @@ def settings_of(
 
 def loaded(*, data_dir: Path | None = None, database_url: str | None = None, config: Path | None = None) -> Loaded:
     """Return those settings with their origins. Raises ConfigurationError."""
+    from app.config import load
+
     return load(flags={"data_dir": data_dir, "database_url": database_url}, file=config)
 
 
@@ -82,9 +85,12 @@ class Endpoint:
     namespace: str | None = None
 
     @asynccontextmanager
-    async def connect(self, *, call_retry: CallRetry = CALL_RETRY) -> AsyncGenerator[SwarmholdClient]:
+    async def connect(self, *, call_retry: CallRetry | None = None) -> AsyncGenerator[SwarmholdClient]:
         """Yield a client of the server."""
-        async with SwarmholdClient(self.url, call_retry=call_retry) as server:
+        from swarmhold.call_retry import CallRetry
+        from swarmhold.client import SwarmholdClient
+
+        async with SwarmholdClient(self.url, call_retry=call_retry or CallRetry(timeout=CALL_TIMEOUT)) as server:
             yield server
 
 
@@ -96,6 +102,11 @@ def running_server(settings: Settings, *, url: str | None = None) -> RunningServ
 
     Nothing secret is sent for that: a pidfile that a killed server left may name another program's process and port.
     """
+    import httpx
+
+    from app.bootstrap import pidfile
+    from app.domain.identity import CHALLENGE, PROOF, is_proof
+
     found = pidfile.find_server(settings.data_dir)
     if found is None:
         return None
@@ -115,6 +126,8 @@ def find_endpoint(settings: Settings, *, url: str | None = None, key: str | None
     A key that is not given with a URL is sent to no server but the one of the data directory. Raises CommandFailed,
     StartFailed.
     """
+    from app.bootstrap.keyring import given_root_key
+
     url = None if url is None else _checked_url(url)
     root = None if key else given_root_key(settings)
     key = _checked_key(key) if key else root.text if root else None
@@ -146,6 +159,8 @@ def _none_runs(settings: Settings, url: str | None) -> str:
 
 def _checked_url(text: str) -> str:
     """Return a URL without the slash at its end. Raises CommandFailed."""
+    import httpx
+
     try:
         parsed = httpx.URL(text)
         good = (
@@ -210,6 +225,8 @@ def calls_server(*, namespace: bool = True) -> Callable[[ServerCommand], Callabl
 
 def run_call(call: Callable[[], Coroutine[Any, Any, R]]) -> R:
     """Run a call of a server; its error responses become CommandFailed, as readable messages."""
+    from swarmhold.errors import ApiProblem, Error, InvalidArgument
+
     try:
         return interrupts.run(call())
     except ApiProblem as problem:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
@@ -13,7 +13,9 @@ from rich.text import Text
 from app.cli.endpoint import AsJson, Endpoint, calls_server, run_call
 from app.cli.output import console, inert, print_json, short
 from app.cli.sessions import reader_session
-from swarmhold.models.events import Event, Lagged
+
+if TYPE_CHECKING:
+    from swarmhold.models.events import Event, Lagged
 
 QUIET_S = 1.0
 """Without `--follow`, the command ends after this long without an event."""
@@ -60,6 +62,8 @@ def events(
 
 
 async def _show(feed: AsyncGenerator[Event | Lagged], *, for_ever: bool, as_json: bool) -> None:
+    from swarmhold.models.events import Lagged
+
     while True:
         try:
             async with asyncio.timeout(None if for_ever else QUIET_S):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
@@ -11,9 +11,11 @@ from rich.text import Text
 from app.cli.endpoint import AsJson, Endpoint, calls_server
 from app.cli.output import console, inert, print_json
 from app.cli.sessions import admin_calls, call_in, senior_session
-from swarmhold.admin import Admin
-from swarmhold.models.server import LoopSwitch
-from swarmhold.senior import Senior
+
+if TYPE_CHECKING:
+    from swarmhold.admin import Admin
+    from swarmhold.models.server import LoopSwitch
+    from swarmhold.senior import Senior
 
 loop = typer.Typer(help="Pause dispatching, resume it, and show whether it is paused.", no_args_is_help=True)
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from app.cli.endpoint import AsJson, Endpoint, calls_server
 from app.cli.output import add_row, console, print_json, table
 from app.cli.sessions import call_in, reader_session
-from swarmhold.models.server import Node
+
+if TYPE_CHECKING:
+    from swarmhold.models.server import Node
 
 
 @calls_server(namespace=False)

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.domain.json import encode
-from swarmhold.encoding import decode
+from swarmhold.models.numbers import decode
 
 _KEPT = {"\n", "\t"}
 _DIRECTIONS = {*"\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f"}

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
 from app.cli.answer_fields import InvalidAnswer, decoded, fields_of
+from app.cli.asking import QuestionKey, ask, consume, outcome, withdraw
 from app.cli.endpoint import AsJson, Endpoint, calls_server, run_call
 from app.cli.exits import EXIT_MISUSED, CommandFailed
 from app.cli.instants import duration
-from app.cli.labels import labels_of
 from app.cli.output import add_row, console, document, inert, print_json, short, table, to_seconds
-from app.cli.sessions import call_in, operator_session, senior_session
+from app.cli.sessions import call_in, senior_session
 from swarmhold.models.enums import QuestionStatus
-from swarmhold.models.links import AnswerLink
-from swarmhold.models.questions import Question
-from swarmhold.operator import Operator
-from swarmhold.senior import Senior
+
+if TYPE_CHECKING:
+    from swarmhold.models.links import AnswerLink
+    from swarmhold.models.questions import Question
+    from swarmhold.senior import Senior
 
 questions = typer.Typer(help="Ask, list, show, answer and withdraw questions.", no_args_is_help=True)
 
-QuestionKey = Annotated[str, typer.Argument(help="The question's key, R-…; `ls` shows it.")]
 OfStatus = Annotated[QuestionStatus, typer.Option("--status", help="Only questions with this status.")]
 OfBridge = Annotated[str | None, typer.Option("--bridge", help="Only questions that this bridge is shown.")]
 Most = Annotated[int, typer.Option("-n", "--most", help="How many to show at most.", min=1, max=10_000)]
@@ -127,51 +127,6 @@ def answer(
 
 @questions.command()
 @calls_server()
-def ask(
-    endpoint: Endpoint,
-    question: Annotated[str, typer.Argument(help="What to ask.")],
-    choice: Annotated[list[str] | None, typer.Option("--choice", help="An allowed answer; may be repeated.")] = None,
-    title: Annotated[str | None, typer.Option("--title", help="What it is about, in a few words.")] = None,
-    label: Annotated[list[str] | None, typer.Option("--label", help="A label, name=value; may be repeated.")] = None,
-    once: Annotated[str | None, typer.Option("--once", help="The same text finds the same question again.")] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for the answer, and print it as JSON.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Ask a question; a task is made for it, whose result the answer is. It stays open when a waiting command ends."""
-
-    async def call(operator: Operator) -> Question | Any:
-        asked = await operator.ask_alone(
-            question, choices=choice or None, title=title, labels=labels_of(label), idempotency_key=once
-        )
-        return await operator.await_answer(asked.key) if wait else asked
-
-    found = call_in(operator_session(endpoint), call)
-    if not isinstance(found, Question):
-        print_json(found)
-    elif as_json:
-        print_json(found.as_json())
-    else:
-        console.print(Text(f"{found.key} is {found.status}"), soft_wrap=True)
-
-
-@questions.command()
-@calls_server()
-def withdraw(
-    endpoint: Endpoint,
-    question: QuestionKey,
-    reason: Annotated[str | None, typer.Option("--reason", help="The reason; kept with the question.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Withdraw a question. A task that was made for it is cancelled, another one goes on without an answer."""
-    found = call_in(operator_session(endpoint), lambda operator: operator.withdraw(question, reason=reason))
-    if as_json:
-        print_json(found.as_json())
-    else:
-        console.print(Text(f"{found.key} is {found.status}"), soft_wrap=True)
-
-
-@questions.command()
-@calls_server()
 def link(
     endpoint: Endpoint,
     question: QuestionKey,
@@ -214,6 +169,10 @@ def unlink(
         print_json({"id": link, "revoked": True})
     else:
         console.print(f"{link} is revoked", soft_wrap=True)
+
+
+for calls in (ask, withdraw, consume, outcome):
+    questions.command()(calls)
 
 
 def _answer_of(asked: Question, line: str) -> Any:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from datetime import timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -31,12 +31,13 @@ from app.cli.labels import labels_of
 from app.cli.output import console, document, errors, inert, print_json
 from app.cli.sessions import operator_session
 from app.cli.task_watch import printing_events
-from swarmhold.errors import Error
-from swarmhold.models.attempts import Dispatched, Retry
 from swarmhold.models.enums import Status
-from swarmhold.models.spawners import QueueSpawner, Spawner
-from swarmhold.models.tasks import Task
-from swarmhold.operator import Operator
+
+if TYPE_CHECKING:
+    from swarmhold.models.attempts import Dispatched
+    from swarmhold.models.spawners import Spawner
+    from swarmhold.models.tasks import Task
+    from swarmhold.operator import Operator
 
 SHORT_WAIT = timedelta(seconds=5)
 EXIT_BY_STATUS = {Status.PASS: 0, Status.BLOCKED: 1, Status.CANCELLED: 3}
@@ -73,6 +74,9 @@ def run(
     Its outputs are shown as they come. Ctrl-C leaves the task as it is; one that cannot be dispatched is cancelled.
     With --json, progress goes to standard error.
     """
+    from swarmhold.models.attempts import Retry
+    from swarmhold.models.spawners import QueueSpawner
+
     asked = spawner_of(queue=queue, program=program, function=function, external=external, text=spawner)
     chosen = asked or QueueSpawner(queue=DEFAULT_QUEUE)
     labels = labels_of(label)
@@ -96,6 +100,8 @@ def run(
 
 async def _dispatched(operator: Operator, task: Task, spawner: Spawner, layers: Sequence[str]) -> Dispatched:
     """Dispatch the task. One for which that fails, or is interrupted, is cancelled: nobody waits for it."""
+    from swarmhold.errors import Error
+
     try:
         return await operator.dispatch(task.id, spawner, layers=layers)
     except (Error, asyncio.CancelledError):

@@ -17,10 +17,10 @@ from app.cli.output import console, document, inert, literal, print_json, to_sec
 from app.cli.sessions import senior_session, user
 from app.cli.stdin_lines import StdinLines
 from swarmhold.console import Console
-from swarmhold.encoding import decode
 from swarmhold.errors import AnswerRejected
 from swarmhold.models.enums import QuestionStatus
 from swarmhold.models.frames import Ask
+from swarmhold.models.numbers import decode
 from swarmhold.models.questions import Question
 from swarmhold.senior import Senior
 

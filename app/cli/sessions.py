@@ -6,21 +6,22 @@ import getpass
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import timedelta
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from app.cli.endpoint import Endpoint, run_call
-from swarmhold.admin import Admin
-from swarmhold.client import SwarmholdClient
-from swarmhold.errors import ApiProblem, Error
 from swarmhold.models.enums import Role
-from swarmhold.models.sessions import SessionRole
-from swarmhold.operator import Operator
-from swarmhold.senior import Senior
-from swarmhold.sessions import Observer
+
+if TYPE_CHECKING:
+    from swarmhold.admin import Admin
+    from swarmhold.client import SwarmholdClient
+    from swarmhold.models.sessions import SessionRole
+    from swarmhold.operator import Operator
+    from swarmhold.senior import Senior
+    from swarmhold.sessions import Observer
 
 R = TypeVar("R")
 Seat = TypeVar("Seat")
-Session = TypeVar("Session", Operator, Senior, Observer)
+Session = TypeVar("Session", "Operator", "Senior", "Observer")
 
 TTL = timedelta(hours=12)
 LONG_TTL = timedelta(days=29)
@@ -39,6 +40,8 @@ def user() -> str:
 @asynccontextmanager
 async def reader_session(endpoint: Endpoint) -> AsyncGenerator[Observer | Operator]:
     """Attach a session that can read, and leaves no events: as observer, else as operator."""
+    from swarmhold.errors import ApiProblem
+
     async with endpoint.connect() as server:
         try:
             token = await _token(server, endpoint, Role.OBSERVER, quiet=True)
@@ -109,6 +112,8 @@ async def _token(server: SwarmholdClient, endpoint: Endpoint, role: SessionRole,
 @asynccontextmanager
 async def _attached(session: Session) -> AsyncGenerator[Session]:
     """Send heartbeats while the block runs, then detach, unless the server cannot be reached."""
+    from swarmhold.errors import Error
+
     async with session.staying_attached(interval=HEARTBEAT):
         try:
             yield session

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.text import Text
@@ -23,10 +23,12 @@ from app.cli.exits import EXIT_MISUSED, CommandFailed
 from app.cli.labels import OfLabel, labels_of
 from app.cli.output import console, inert, print_json
 from app.cli.sessions import call_in, operator_session
-from swarmhold.encoding import decode
-from swarmhold.models.attempts import Dispatched
-from swarmhold.models.tasks import Task, TasksChanged, TaskSelection
-from swarmhold.operator import Operator
+from swarmhold.models.numbers import decode
+
+if TYPE_CHECKING:
+    from swarmhold.models.attempts import Dispatched
+    from swarmhold.models.tasks import Task, TasksChanged, TaskSelection
+    from swarmhold.operator import Operator
 
 TaskId = Annotated[str, typer.Argument(help="The task's id, T-…")]
 OneOrNone = Annotated[str | None, typer.Argument(help="The task's id, T-…; or name tasks with --label.")]
@@ -109,6 +111,8 @@ def _selection(task_id: str | None, label: list[str] | None) -> TaskSelection | 
     """Return the tasks with these labels, None for the one task. Raises CommandFailed for neither and for both."""
     if (task_id is None) is not bool(label):
         raise CommandFailed("Name one task, or tasks with --label name=value.", status=EXIT_MISUSED)
+    from swarmhold.models.tasks import TaskSelection
+
     return TaskSelection(labels=labels_of(label)) if label else None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
@@ -14,12 +15,14 @@ from app.cli.events import line_of
 from app.cli.output import console, document, inert, print_json, short, table
 from app.cli.task_table import task_list
 from swarmhold.models.enums import OutputType, Status
-from swarmhold.models.events import Event
-from swarmhold.models.tasks import Task
-from swarmhold.operator import Operator
-from swarmhold.sessions import Observer
 
-Reader = Observer | Operator
+if TYPE_CHECKING:
+    from swarmhold.models.tasks import Task
+    from swarmhold.operator import Operator
+    from swarmhold.sessions import Observer
+
+    Reader = Observer | Operator
+    Read = Callable[[], Awaitable[list[Task]]]
 
 SHOWN = 30
 COLLECT_S = 0.3
@@ -59,6 +62,8 @@ async def printing_events(
 
 async def _print_events(seat: Reader, task_id: str, *, as_json: bool, outputs: bool, stream: Console) -> None:
     """Print every event of a task from its beginning, until the task is done."""
+    from swarmhold.models.events import Event
+
     printed: dict[int, int] = {}
     async with aclosing(seat.events(after=0, task=task_id)) as events:
         async for event in events:
@@ -126,9 +131,6 @@ async def _signal(seat: Reader, changed: asyncio.Event) -> None:
     async with aclosing(seat.events()) as events:
         async for _ in events:
             changed.set()
-
-
-Read = Callable[[], Awaitable[list[Task]]]
 
 
 async def _print_changes(read: Read) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
@@ -13,18 +13,18 @@ from app.cli.exits import CommandFailed
 from app.cli.instants import instant
 from app.cli.labels import OfLabel, filter_of
 from app.cli.output import add_row, console, inert, print_json, short, table
-from app.cli.questions import print_question
 from app.cli.sessions import call_in, reader_session, senior_session
 from app.cli.task_actions import TaskId, cancel, dispatch, mark, retry
-from app.cli.task_table import STATUS_STYLES, task_list
-from app.cli.task_watch import watch_many, watch_one
-from swarmhold.errors import ApiProblem
-from swarmhold.models.attempts import Attempt
+from app.cli.task_table import STATUS_STYLES, task_list, usage_text
 from swarmhold.models.enums import Status
-from swarmhold.models.outputs import OutputRecord
-from swarmhold.models.questions import Question
-from swarmhold.models.tasks import Task
-from swarmhold.traces import TaskFilters
+
+if TYPE_CHECKING:
+    from swarmhold.models.attempts import Attempt
+    from swarmhold.models.outputs import OutputRecord
+    from swarmhold.models.questions import Question
+    from swarmhold.models.tasks import Task
+    from swarmhold.models.usage import TaskUsage
+    from swarmhold.traces import TaskFilters
 
 tasks = typer.Typer(help="List, show, retry and cancel tasks, and say why one does not move.", no_args_is_help=True)
 
@@ -78,17 +78,17 @@ def list_tasks(
 def show(endpoint: Endpoint, task_id: TaskId, as_json: AsJson = False) -> None:
     """Show a task with its attempts, the outputs of the last one, and its questions with their answers."""
 
-    async def call() -> tuple[Task, list[Attempt], list[OutputRecord]]:
+    async def call() -> tuple[Task, list[Attempt], list[OutputRecord], TaskUsage]:
         async with reader_session(endpoint) as seat:
             task = await seat.task(task_id)
             outputs = await seat.output(task_id, task.attempt, whole=as_json) if task.attempt else []
-            return task, await seat.attempts(task_id, whole=as_json), outputs
+            return task, await seat.attempts(task_id, whole=as_json), outputs, await seat.usage(task_id)
 
     async def ask() -> list[Question]:
         async with senior_session(endpoint, quiet=True) as senior:
             return (await senior.questions(task_id=task_id)).items
 
-    task, attempts, outputs = run_call(call)
+    task, attempts, outputs, used = run_call(call)
     questions = _unless_refused(ask)
     if as_json:
         print_json(
@@ -97,16 +97,21 @@ def show(endpoint: Endpoint, task_id: TaskId, as_json: AsJson = False) -> None:
                 "attempts": [attempt.as_json() for attempt in attempts],
                 "outputs": [output.as_json() for output in outputs],
                 "questions": [question.as_json() for question in questions],
+                "usage": used.as_json(),
             }
         )
         return
-    _show(task, attempts, outputs)
+    from app.cli.questions import print_question
+
+    _show(task, attempts, outputs, used)
     for question in questions:
         print_question(question)
 
 
 def _unless_refused(call: Callable[[], Coroutine[Any, Any, list[Question]]]) -> list[Question]:
     """Return the questions, none with a key that may not read questions."""
+    from swarmhold.errors import ApiProblem
+
     try:
         return run_call(call)
     except CommandFailed as failed:
@@ -115,7 +120,7 @@ def _unless_refused(call: Callable[[], Coroutine[Any, Any, list[Question]]]) -> 
         raise
 
 
-def _show(task: Task, attempts: list[Attempt], outputs: list[OutputRecord]) -> None:
+def _show(task: Task, attempts: list[Attempt], outputs: list[OutputRecord], used: TaskUsage) -> None:
     facts = table("", "")
     facts.show_header = False
     about = task.as_json()
@@ -125,19 +130,34 @@ def _show(task: Task, attempts: list[Attempt], outputs: list[OutputRecord]) -> N
     for name in ("parent_task_id", "suspended_on", "labels", "retry", "last_result", "created_at", "updated_at"):
         if about[name] not in (None, [], {}):
             add_row(facts, (name.removesuffix("_id").replace("_", " "), short(about[name], 2000)))
+    if own := usage_text(used.own):
+        add_row(facts, ("used", own))
+    if used.tasks and (total := usage_text(used.total)):
+        count = "10,000 of the" if not used.complete else used.tasks
+        below = f"{count} task{'' if used.tasks == 1 else 's'} below it"
+        add_row(facts, ("used in all", f"{total}, with {below}"))
     console.print(facts)
-    tries = table("attempt", "state", "spawner", "worker", "outcome", "detail")
+    more = ("used",) if any(one.usage for one in attempts) else ()
+    tries = table("attempt", "state", "spawner", "worker", "outcome", *more, "detail")
     for one in attempts:
         state = one.phase if one.status == "live" else "ended"
         final = "(long)" if one.final and one.final.value is None and one.cut else one.final and one.final.value
         detail = short(one.detail or (final if one.final else ""), 60)
         spawner = short(" ".join(str(value) for value in one.spawner.values()), 40)
-        add_row(tries, (one.attempt, state, spawner, one.worker_id or "", one.outcome or "", detail))
+        cells = (one.attempt, state, spawner, one.worker_id or "", one.outcome or "")
+        add_row(tries, (*cells, *([_used_by(one)] if more else []), detail))
     if attempts:
         console.print(tries)
     for output in outputs:
         said = output.as_json(exclude={"type", "at", "seq", "task_id", "attempt", "cut"})
         console.print(Text.assemble((f"{output.type:<9}", "bold"), short(said, 2000)), soft_wrap=True)
+
+
+def _used_by(attempt: Attempt) -> str:
+    if attempt.usage is None:
+        return ""
+    models = ", ".join(one.model for one in attempt.usage.models if one.model)
+    return usage_text(attempt.usage) + (f" ({short(models, 40)})" if models else "")
 
 
 @tasks.command()
@@ -151,6 +171,8 @@ def watch(
     as_json: AsJson = False,
 ) -> None:
     """Watch one task to its end, or the list of all until Ctrl-C. With --json, each change is a line."""
+    from app.cli.task_watch import watch_many, watch_one
+
     named = filter_of(label)
 
     async def call() -> Task | None:

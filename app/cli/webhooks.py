@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.cli.endpoint import AsJson, Endpoint, calls_server
 from app.cli.output import add_row, console, print_json, short, table
 from app.cli.sessions import admin_calls, call_in
-from swarmhold.models.admin import Webhook
 from swarmhold.models.enums import WebhookContent, WebhookFormat, WebhookStatus
+
+if TYPE_CHECKING:
+    from swarmhold.models.admin import Webhook
 
 webhooks = typer.Typer(help="Send events to other systems: make, watch, pause and move webhooks.", no_args_is_help=True)
 

@@ -31,15 +31,12 @@ NOT_SETTINGS = frozenset(
 
 _ADDRESS = r"[0-9a-fA-F.:]+"
 _PROTOCOL = r"tcp|udp|sctp"
-_SERVICE_LINK = re.compile(
-    rf"""(?:\w+_)?(?:
+_SERVICE_LINK = rf"""(?:\w+_)?(?:
         SERVICE_HOST={_ADDRESS}
         | SERVICE_PORT(?:_\w+)?=\d+
         | PORT(?:_\d+_(?:TCP|UDP|SCTP))?=(?:{_PROTOCOL})://\S+
         | PORT_\d+_(?:TCP|UDP|SCTP)_(?:PROTO=(?:{_PROTOCOL}) | PORT=\d+ | ADDR={_ADDRESS})
-    )""",
-    re.VERBOSE,
-)
+    )"""
 """What Kubernetes adds to every container for a Service whose name begins with swarmhold, after the prefix."""
 
 
@@ -156,7 +153,7 @@ def _file(file: Path | None) -> Iterator[_Given]:
 def _variables(environ: Mapping[str, str], warnings: list[str]) -> dict[str, str]:
     """Return the variables that set something, without prefix; one warning names those that Kubernetes added."""
     found = {name.removeprefix(PREFIX): text.strip() for name, text in environ.items() if name.startswith(PREFIX)}
-    links = sorted(rest for rest, text in found.items() if _SERVICE_LINK.fullmatch(f"{rest}={text}"))
+    links = sorted(rest for rest, text in found.items() if re.fullmatch(_SERVICE_LINK, f"{rest}={text}", re.VERBOSE))
     if links:
         warnings.append(
             f"{', '.join(PREFIX + rest for rest in links)}: ignored, since Kubernetes sets these for a Service "

@@ -7,10 +7,9 @@ grow exponentially, a large answer to a large schema, or a long text for an expe
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any, cast
 from urllib.parse import unquote
-
-import jsonschema_rs
 
 from app.domain.errors import InvalidRequest
 from app.domain.json import Json
@@ -23,18 +22,6 @@ MAX_STEPS = 250_000
 _PATTERN_COST = 500
 _DIVISION_COST = 100
 _MAX_REASON_CHARACTERS = 500
-_ENGINES: Sequence[tuple[Any, int]] = (
-    (jsonschema_rs.RegexOptions(size_limit=2 * 1024), 300_000),
-    (jsonschema_rs.RegexOptions(size_limit=16 * 1024), 20_000),
-    (jsonschema_rs.RegexOptions(size_limit=256 * 1024), 1_000),
-    (jsonschema_rs.RegexOptions(size_limit=4 * 1024 * 1024), 100),
-    (jsonschema_rs.FancyRegexOptions(backtrack_limit=2_000, size_limit=32 * 1024), 1_000),
-)
-"""Regular expression engines, and how many characters (times patterns) each may process: well below 100 ms.
-
-The first engine that compiles all patterns of a schema is used. All but the last run in time linear in the text and the
-compiled pattern; the last supports look-around and back-references by backtracking.
-"""
 # Keywords whose value is data, is a map of schemas, applies to a part of the instance, or names a location.
 _DATA = frozenset({"enum", "const", "default", "examples", "$defs", "definitions"})
 _MAPS = frozenset({"properties", "patternProperties", "dependentSchemas"})
@@ -50,6 +37,25 @@ _NAMES = frozenset({"$anchor", "$dynamicAnchor", "$dynamicRef", "$recursiveAncho
 
 class _Unusable(Exception):
     """The schema cannot be used; the message says why."""
+
+
+@cache
+def _engines() -> Sequence[tuple[Any, int]]:
+    """Return regular expression engines, and how many characters (times patterns) each may process in 100 ms at most.
+
+    The first engine that compiles all patterns of a schema is used. All but the last run in time linear in the text and
+    the compiled pattern; the last supports look-around and back-references by backtracking.
+    """
+    # The library takes long to load, and commands that read no schema import this module.
+    from jsonschema_rs import FancyRegexOptions, RegexOptions
+
+    return (
+        (RegexOptions(size_limit=2 * 1024), 300_000),
+        (RegexOptions(size_limit=16 * 1024), 20_000),
+        (RegexOptions(size_limit=256 * 1024), 1_000),
+        (RegexOptions(size_limit=4 * 1024 * 1024), 100),
+        (FancyRegexOptions(backtrack_limit=2_000, size_limit=32 * 1024), 1_000),
+    )
 
 
 def check_schema(given: Json) -> None:
@@ -71,6 +77,8 @@ def check_schema(given: Json) -> None:
 
 def first_violation(schema: Json, given: Json) -> tuple[str, str] | None:
     """Return why the answer is invalid and the path to the cause (`$.a[0]`), or None when it is valid."""
+    from jsonschema_rs import ValidationError
+
     try:
         decoded, answer = schema.plain, given.plain
         size = _Size(decoded).total()
@@ -82,7 +90,7 @@ def first_violation(schema: Json, given: Json) -> tuple[str, str] | None:
             return f"its texts exceed the {max_characters} characters that the schema's patterns may process", ""
         # Iterating over the errors would build all of them, each with a copy of the offending value.
         validator.validate(answer)
-    except jsonschema_rs.ValidationError as error:
+    except ValidationError as error:
         return error.message[:_MAX_REASON_CHARACTERS], _path(error.instance_path)
     except NumbersTooLong as error:
         return f"its numbers cannot be validated: {error}", ""
@@ -93,13 +101,13 @@ def first_violation(schema: Json, given: Json) -> tuple[str, str] | None:
 
 def _validator(schema: Any) -> tuple[Any, int]:
     """Return a validator and how many characters its patterns may process. Raises _Unusable."""
+    from jsonschema_rs import Draft202012Validator, ReferencingError
+
     reason = ""
-    for options, max_characters in _ENGINES:
+    for options, max_characters in _engines():
         try:
-            return jsonschema_rs.Draft202012Validator(
-                schema, retriever=_refuse, pattern_options=options
-            ), max_characters
-        except (ValueError, jsonschema_rs.ReferencingError) as error:
+            return Draft202012Validator(schema, retriever=_refuse, pattern_options=options), max_characters
+        except (ValueError, ReferencingError) as error:
             reason = str(error).partition("\n")[0][:300]
     raise _Unusable(reason)
 

@@ -17,11 +17,15 @@ class OutputType(StrEnum):
     PARTIAL = "partial"
     ARTIFACT = "artifact"
     FINAL = "final"
+    USAGE = "usage"
+    """A report of what a model used: added up, and no output of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputEvent:
-    """One output. `body` holds the fields of its type: stage, note | chunk | name, content | content, ok."""
+    """One output. `body` holds the fields of its type: stage, note | chunk | name, content | content, ok |
+    input_tokens, output_tokens, cost, model.
+    """
 
     type: OutputType
     body: Json
@@ -47,6 +51,11 @@ class OutputEvent:
         return cls(
             type=OutputType.ARTIFACT, body=Json.of({"name": name, "content": {"kind": "inline", "value": content}})
         )
+
+    @classmethod
+    def usage(cls, **report: Any) -> OutputEvent:
+        """Return a report of usage: `input_tokens`, `output_tokens`, `cost`, `model`, those that are known."""
+        return cls(type=OutputType.USAGE, body=Json.of(report))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from app.domain.clock import Instant
 from app.domain.errors import InvalidTransition
 from app.domain.json import Json
 from app.domain.namespaces import DEFAULT_ID
+from app.domain.usage import Usage
 
 
 class Status(StrEnum):
@@ -186,10 +187,14 @@ class Task(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TaskState:
-    """A task as callers see it: its row and the keys of its open questions, oldest first."""
+    """A task as callers see it: its row and the keys of its open questions, oldest first.
+
+    In a list, `usage` is what its attempts used, where they reported any.
+    """
 
     task: Task
     suspended_on: tuple[str, ...]
+    usage: Usage | None = None
 
     @property
     def status(self) -> Status:

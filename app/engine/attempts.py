@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from app.domain.access import Caller, Role, Verb
 from app.domain.attempts import Attempt
@@ -10,12 +10,14 @@ from app.domain.errors import LateResultNotFound
 from app.domain.outputs import LateResult, Output
 from app.domain.tasks import TaskState
 from app.domain.tokens import Bearer, CapToken
-from app.engine.ops import outputs, pages, tasks, verdicts
+from app.domain.usage import UsageRow
+from app.engine.ops import outputs, pages, tasks, usage, verdicts
 from app.engine.ops.access import require_access
 from app.engine.ops.attempts import glance_at_final, require_attempt, require_task_id
 from app.engine.ops.outputs import LongOutput
 from app.engine.ops.pages import Page
 from app.engine.ops.rules import BESIDE_THE_LOOP_BYTES, EngineCfg
+from app.engine.ops.usage import TreeUsage
 from app.engine.transactions import Transactions
 from app.state.state import State
 from app.state.tables import LATE_RESULTS
@@ -49,6 +51,26 @@ class Attempts:
             return row if row.prompt is not None else row._replace(prompt=task.directive)
 
         return await self._transactions.read_as(bearer, _TRACE, run)
+
+    async def usage(self, bearer: Bearer, task_id: str, numbers: Iterable[int]) -> dict[int, list[UsageRow]]:
+        """Return what these attempts used, by model; those without reports are left out. Raises TaskNotFound."""
+
+        def run(state: State, caller: Caller) -> dict[int, list[UsageRow]]:
+            require_access(state, caller, task_id, Verb.READ_TASK_STATE)
+            require_task_id(state, task_id, caller)
+            return usage.of_attempts(state, task_id, numbers)
+
+        return await self._transactions.read_as(bearer, _TRACE, run)
+
+    async def usage_of_tree(self, bearer: Bearer, task_id: str) -> TreeUsage:
+        """Return what the task used, and with it the tasks below it. Raises TaskNotFound."""
+
+        def check(state: State, caller: Caller) -> None:
+            require_access(state, caller, task_id, Verb.READ_TASK_STATE)
+            require_task_id(state, task_id, caller)
+
+        await self._transactions.read_as(bearer, _TRACE, check)
+        return await self._transactions.read(lambda state: usage.of_tree(state, task_id), bulk=True)
 
     async def outputs(
         self, bearer: Bearer, task_id: str, attempt: int, *, limit: int = 200, after: int = 0

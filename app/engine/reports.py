@@ -9,6 +9,7 @@ from typing import Any
 
 from app.domain.access import Caller
 from app.domain.tokens import CapToken
+from app.domain.usage import Spender, Usage
 from app.engine.feed import Feed
 from app.engine.listening import Listeners
 from app.engine.ops import listeners, minutes, registrations, reports
@@ -78,6 +79,10 @@ class Reports:
     def counts(self) -> Mapping[Counted, int]:
         """Return what this process has committed since its start, of the events that metrics count."""
         return self._transactions.counts
+
+    def used(self) -> list[tuple[Spender, Usage]]:
+        """Return what workers reported as used to this process since its start, by namespace, agent and model."""
+        return self._transactions.used.items()
 
     async def workers(self, token: CapToken) -> tuple[list[WorkerRow], list[QueueRow]]:
         """Return the workers of the caller's namespace, what they listen to and hold; and its queues."""

@@ -25,6 +25,7 @@ from app.domain.limits import Limits
 from app.domain.spans import SpanWriter
 from app.domain.tokens import Bearer, Claims, Handle, TokenSigner
 from app.domain.traces import TRACE
+from app.domain.usage import UsageTotals
 from app.engine.feed import Feed
 from app.engine.ops import leases
 from app.engine.ops.access import Digest, Presented, WorkerRows, authenticate, authenticate_worker
@@ -89,6 +90,8 @@ class Transactions:
         self.in_doubt = asyncio.Event()
         self.counts: Counter[Counted] = Counter()
         """What this process has committed since its start, of the events that metrics count."""
+        self.used = UsageTotals()
+        """Usage that this process has committed since its start."""
         store.on_commit(self._committed)
 
     @property
@@ -140,6 +143,8 @@ class Transactions:
             self.counts.update(effects.counts)
         if effects.ended and self._spans is not None:
             self._spans(effects.ended)
+        for who, usage in effects.used:
+            self.used.add(who, usage)
         if effects.due is not None and self._on_due is not None:
             self._on_due(effects.due)
 

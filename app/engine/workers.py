@@ -153,7 +153,7 @@ class Workers:
         attempt: int | None = None,
         idempotency: Idempotency | None = None,
     ) -> None:
-        """Append a progress, partial or artifact event; a heartbeat.
+        """Append a progress, partial or artifact event, or add to what the attempt used; a heartbeat.
 
         Raises TokenTaskMismatch, NotStarted, AttemptSuperseded, Cancelled, InvalidRequest.
         """

@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from app.domain.events import EventKind
 from app.domain.namespaces import ALL_ID, OTHER
 from app.domain.tasks import SETTLED
+from app.domain.usage import Spender, Usage
 from app.engine.ops.measures import Measures
 from app.engine.ops.namespaces import NamespaceSummary
 from app.state.state import Counted
@@ -38,6 +39,7 @@ class Observed:
 
     measures: Measures
     counts: Mapping[Counted, int]
+    used: Sequence[tuple[Spender, Usage]]
     name_of: Callable[[int], str | None]
     everything: bool
 
@@ -64,6 +66,7 @@ class _Namespaces(Collector):
         yield from self._standing()
         if self._observed is not None:
             yield from self._counted(self._observed)
+            yield from self._used(self._observed)
             yield from self._queues(self._observed)
             yield from self._webhooks(self._observed)
             yield from self._server(self._observed.measures)
@@ -116,6 +119,21 @@ class _Namespaces(Collector):
             ("swarmhold_leases_lost", "Attempts whose workers were lost.", (), found["lost"]),
         ):
             yield _counter(name, f"{about} Since this process started.", ("namespace", *labels), samples)
+
+    def _used(self, observed: Observed) -> Iterator[Metric]:
+        tokens, cost = Samples(), dict[tuple[str, ...], float]()
+        for (namespace, agent, model), usage in observed.used:
+            if (label := self._label_of(observed, namespace)) is None:
+                continue
+            for direction, count in (("input", usage.input_tokens), ("output", usage.output_tokens)):
+                if count is not None:
+                    tokens[label, agent, model, direction] += count
+            if usage.cost is not None:
+                cost[label, agent, model] = cost.get((label, agent, model), 0.0) + usage.cost
+        labels = ("namespace", "agent", "model")
+        about = "that workers reported, by agent and model. Since this process started."
+        yield _counter("swarmhold_usage_tokens", f"Tokens {about}", (*labels, "direction"), tokens)
+        yield _counter("swarmhold_usage_cost", f"Cost {about}", labels, cost)
 
     def _queues(self, observed: Observed) -> Iterator[Metric]:
         depth, oldest = Samples(), dict[tuple[str, ...], float]()

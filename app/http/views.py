@@ -6,7 +6,7 @@ whose absence means something is null.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 import orjson
@@ -20,6 +20,7 @@ from app.domain.outputs import LateResult, Output
 from app.domain.sessions import Session
 from app.domain.tasks import TaskState
 from app.domain.tokens import ApiKey
+from app.domain.usage import Usage, UsageRow
 from app.domain.webhooks import Webhook
 from app.engine.credentials import Inspection, Minted
 from app.engine.ops.loop import LoopState, Switches
@@ -28,6 +29,7 @@ from app.engine.ops.outputs import LongOutput
 from app.engine.ops.pages import Page
 from app.engine.ops.queues import Claim
 from app.engine.ops.reports import Stats, Why, WhyLink
+from app.engine.ops.usage import TreeUsage
 from app.engine.sessions import Attached
 from app.engine.workers import WorkerPulse
 
@@ -78,7 +80,34 @@ def task(names: Names, state: TaskState, cut: Sequence[str] = ()) -> View:
         "updated_at": at(row.updated_at),
         **present(settled_at=at_or_none(row.settled_at)),
     }
+    if state.usage is not None:
+        shown["usage"] = usage(state.usage)
     return with_cut(shown, cut)
+
+
+def usage(used: Usage) -> View:
+    """Render what was used. Costs are rounded to where sums of floats are exact."""
+    cost = None if used.cost is None else round(used.cost, 9)
+    return present(input_tokens=used.input_tokens, output_tokens=used.output_tokens, cost=cost)
+
+
+def attempt_usage(rows: Sequence[UsageRow]) -> View:
+    """Render what an attempt used: in all, and of each model."""
+    total = Usage()
+    for row in rows:
+        total = total.plus(row.usage)
+    return {**usage(total), "models": [{**present(model=row.model or None), **usage(row.usage)} for row in rows]}
+
+
+def task_usage(found: TreeUsage) -> View:
+    """Render what a task used, and with it the tasks below it."""
+    return {
+        "task_id": found.task_id,
+        "own": usage(found.own),
+        "total": usage(found.total),
+        "tasks": found.tasks,
+        "complete": found.complete,
+    }
 
 
 def etag(state: TaskState) -> str:
@@ -130,9 +159,11 @@ def listed_output(row: Output | LongOutput) -> View | orjson.Fragment:
     return output(row) if isinstance(row, Output) else long_output(row)
 
 
-def attempt(row: Attempt, cut: Sequence[str] = ()) -> View:
-    """Render one attempt of a task."""
+def attempt(used: Mapping[int, Sequence[UsageRow]], row: Attempt, cut: Sequence[str] = ()) -> View:
+    """Render one attempt of a task; `used` has what attempts of it used."""
     ended: View = {}
+    if row.attempt in used:
+        ended["usage"] = attempt_usage(used[row.attempt])
     if row.final is not None:
         ended["final"] = {"value": row.final.fragment, "ok": row.final_ok}
     shown: View = {

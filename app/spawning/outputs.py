@@ -1,14 +1,16 @@
-"""Read what workers send out of plain JSON values: output events `{type: progress | partial | artifact | final, …}`
-and replies `{value?, ok=true, error?}`.
+"""Read what workers send out of plain JSON values: output events `{type: progress | partial | artifact | usage |
+final, …}` and replies `{value?, ok=true, error?}`.
 """
 
 from __future__ import annotations
 
 from typing import Any, cast
 
+from app.domain.errors import InvalidInput
 from app.domain.json import Json
 from app.domain.outputs import Final, OutputEvent, OutputType
 from app.domain.redaction import printable
+from app.domain.usage import read_report
 from app.spawning.ports import Exit
 
 
@@ -26,6 +28,8 @@ def as_event(value: Any) -> OutputEvent | Final | None:
         case "artifact" if _is_name(fields.get("name")) and content_value(fields.get("content")) is not None:
             body = {"name": fields["name"], "content": fields["content"]}
             return OutputEvent(type=OutputType.ARTIFACT, body=Json.of(body))
+        case "usage":
+            return _usage(fields)
         case "final":
             return _final(fields)
         case _:
@@ -63,6 +67,15 @@ def read_reply(fields: dict[str, Any]) -> Exit | None:
     if "value" not in fields and ok:
         return None
     return Exit(final=Final(value=Json.of(fields.get("value")), ok=ok))
+
+
+def _usage(fields: dict[str, Any]) -> OutputEvent | None:
+    known = {name: fields.get(name) for name in ("input_tokens", "output_tokens", "cost", "model")}
+    try:
+        read_report(known)
+    except InvalidInput:
+        return None
+    return OutputEvent.usage(**known)
 
 
 def _final(fields: dict[str, Any]) -> Final | None:

@@ -130,7 +130,7 @@ class Control(Protocol):
         ...
 
     async def output(self, event: OutputEvent) -> None:
-        """Append an output event (progress, partial, artifact) in the worker's name.
+        """Append an output event (progress, partial, artifact, usage) in the worker's name.
 
         At the limits of an attempt's outputs one output more says so; the others are dropped, and the attempt goes on.
         Raises InvalidRequest for a Final, and StoreUnavailable when it is `unsure` whether the event was committed.

@@ -1,8 +1,9 @@
 """Retention: the deletion of old rows, in batches small enough to run beside everything else.
 
 A task is deleted when it has been finished for long enough, has no child tasks left, and its parent is settled: a tree
-is deleted from its leaves up, and a parent that still works finds its children. Its labels, attempts, outputs, late
-results and questions are deleted with it; credentials, events and the audit log have retention periods of their own.
+is deleted from its leaves up, and a parent that still works finds its children. Its labels, attempts, outputs, usage,
+late results and questions are deleted with it; credentials, events and the audit log have retention periods of their
+own.
 """
 
 from __future__ import annotations
@@ -123,6 +124,7 @@ _REMOVE_WITH_TASK = tuple(
         schema.answer_links,
         schema.webhook_messages,
         schema.questions,
+        schema.usage,
         schema.attempts,
         schema.task_labels,
     )

@@ -21,6 +21,7 @@ from app.domain.ids import IdSource
 from app.domain.json import Json
 from app.domain.spans import Ended
 from app.domain.traces import Trace
+from app.domain.usage import Spender, Usage
 from app.state import audit_log, feed
 from app.state.statements import Connection
 
@@ -52,14 +53,16 @@ Counted = tuple[Any, ...]
 class Effects:
     """Effects of a commit: topics to wake, the earliest new due instant, and the cursors of the appended events.
 
-    `counts` are what metrics count of the events, each with the cells of `Counted`; `ended` is what gets a span.
+    `counts` are what metrics count of the events, each with the cells of `Counted`; `used` what was reported as used;
+    `ended` is what gets a span.
     """
 
-    __slots__ = ("counts", "due", "ended", "events", "first_event", "last_event", "wakes")
+    __slots__ = ("counts", "due", "ended", "events", "first_event", "last_event", "used", "wakes")
 
     def __init__(self) -> None:
         self.wakes: set[str] = set()
         self.counts: list[Counted] = []
+        self.used: list[tuple[Spender, Usage]] = []
         self.due: Instant | None = None
         self.ended: list[Ended] | None = None
         self.events = 0
@@ -75,6 +78,7 @@ class Effects:
         self.counts += other.counts
         if other.ended:
             self.ended = [*(self.ended or ()), *other.ended]
+        self.used += other.used
         if other.events:
             self.appended(other.events, other.first_event, other.last_event)
         if other.due is not None and (self.due is None or other.due < self.due):
@@ -155,6 +159,10 @@ class State:
         effects = self._follow()
         if effects.due is None or at < effects.due:
             effects.due = at
+
+    def used(self, who: Spender, usage: Usage) -> None:
+        """After the commit, add to what metrics count as used."""
+        self._follow().used.append((who, usage))
 
     def emit(
         self,

@@ -13,6 +13,7 @@ from app.domain.questions import Question
 from app.domain.sessions import Session
 from app.domain.tasks import Task
 from app.domain.tokens import ApiKey, HeldId, TokenRecord
+from app.domain.usage import UsageRow
 from app.domain.webhooks import Webhook, WebhookMessage
 from app.state import schema
 from app.state.rows import Reference, Rows
@@ -33,6 +34,7 @@ ATTEMPTS = Rows(schema.attempts, Attempt)
 SESSIONS = Rows(schema.sessions, Session)
 QUESTIONS = Rows(schema.questions, Question)
 OUTPUTS = Rows(schema.outputs, Output)
+USAGE = Rows(schema.usage, UsageRow)
 LATE_RESULTS = Rows(schema.late_results, LateResult)
 TOKENS = Rows(schema.tokens, TokenRecord)
 API_KEYS = Rows(schema.api_keys, ApiKey)

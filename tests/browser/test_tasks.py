@@ -92,6 +92,23 @@ def test_a_task_is_drawn_explained_and_cancelled(console: Console, swarm: Swarm)
     assert swarm.task(task_id)["status"] == "cancelled"
 
 
+def test_what_models_used_is_shown(console: Console, swarm: Swarm) -> None:
+    """In the list, of the attempt by model, and of the task with those below it."""
+    task_id, handle = swarm.worker("Spend a little.")
+    for model, tokens in (("large", 1200), ("small", 50)):
+        body = {"type": "usage", "input_tokens": tokens, "cost": 0.25, "model": model}
+        swarm.call(handle, "POST", "/v1/worker/output", body)
+    child = swarm.call(handle, "POST", "/v1/worker/tasks", {"agent": "kid", "initial_directive": "Spend more."})
+    below = swarm.dispatch(child["id"], {"kind": "external"})["worker_handle"]
+    swarm.call(below, "POST", "/v1/worker/output", {"type": "usage", "output_tokens": 30})
+    console.go("tasks")
+    expect(console.row("Spend a little.")).to_contain_text("used 1.25k in, cost 0.5")
+    console.go("task", task_id)
+    expect(console.page.locator("header .facts")).to_contain_text("used 1.25k in, 30 out, cost 0.5 with 1 task below")
+    expect(console.page.locator(".attempt .used")).to_contain_text("large: 1.2k in, cost 0.25")
+    expect(console.page.locator(".tree")).to_contain_text("used 30 out")
+
+
 def test_a_senior_overrules_and_directs(console: Console, swarm: Swarm) -> None:
     """A verdict turns around, and the next attempt gets the new prompt."""
     task_id, handle = swarm.worker("Paint the door.")

@@ -13,6 +13,7 @@ from app.domain.questions import Question
 from app.domain.sessions import Session
 from app.domain.tasks import Status, Task
 from app.domain.tokens import TokenRecord
+from app.domain.usage import UsageRow
 from app.state import migrations, retention
 from app.state.opening import open_store
 from app.state.policies import RetentionPolicy
@@ -20,7 +21,7 @@ from app.state.port import Store
 from app.state.retention import sweep
 from app.state.state import State
 from app.state.statements import Statement
-from app.state.tables import ATTEMPTS, LATE_RESULTS, OUTPUTS, QUESTIONS, SESSIONS, TASKS, TOKENS
+from app.state.tables import ATTEMPTS, LATE_RESULTS, OUTPUTS, QUESTIONS, SESSIONS, TASKS, TOKENS, USAGE
 from tests.contract.conftest import PATIENT
 from tests.support import rows
 
@@ -45,6 +46,7 @@ TABLES: dict[type[Any], Any] = {
     Question: QUESTIONS,
     Session: SESSIONS,
     TokenRecord: TOKENS,
+    UsageRow: USAGE,
 }
 
 
@@ -90,6 +92,7 @@ async def test_old_task_goes_with_all_its_rows(store: Store) -> None:
             rows.output(task_id, 2),
             rows.late_result(task_id),
             rows.question(f"R-{task_id}", task_id),
+            UsageRow(task_id, 1, "m", 1, None, 0.5),
         )
         await change(
             store,
@@ -97,7 +100,7 @@ async def test_old_task_goes_with_all_its_rows(store: Store) -> None:
         )
     assert sum(await sweep_all(store)) == 1
     assert await left(store, "id", "tasks") == ["T-young"]
-    for table in ("attempts", "outputs", "late_results", "questions", "task_labels"):
+    for table in ("attempts", "outputs", "usage", "late_results", "questions", "task_labels"):
         assert set(await left(store, "task_id", table)) == {"T-young"}, table
 
 

@@ -38,6 +38,7 @@ TABLE: dict[tuple[str, str], str | tuple[str, ...]] = {
     ("GET", f"{OP}/tasks"): ("read_task_state",),
     ("GET", f"{OP}/tasks/{{task_id}}"): ("read_task_state",),
     ("GET", f"{OP}/tasks/{{task_id}}/why"): ("read_task_state",),
+    ("GET", f"{OP}/tasks/{{task_id}}/usage"): ("read_trace", "read_task_state"),
     ("GET", f"{OP}/tasks/{{task_id}}/poll"): ("poll_task",),
     ("POST", f"{OP}/tasks/{{task_id}}/dispatch"): ("dispatch_attempt",),
     ("POST", f"{OP}/tasks/{{task_id}}/cancel"): ("cancel_task",),

@@ -14,7 +14,7 @@ from app.domain.events import EventKind
 from app.domain.json import NULL, Json
 from app.domain.limits import Limits
 from app.domain.outputs import Final, Output, OutputEvent, OutputType
-from app.engine.ops import leases
+from app.engine.ops import leases, usage
 from app.engine.ops.access import WorkerRows, require_live
 from app.engine.ops.attempts import FinalGlance
 from app.engine.ops.pages import Page, preview
@@ -67,13 +67,17 @@ class LongOutput:
 
 
 def emit(state: State, cfg: EngineCfg, worker: WorkerRows, event: OutputEvent) -> None:
-    """Append progress, partial or artifact to the worker's live attempt; a heartbeat.
+    """Append progress, partial or artifact to the worker's live attempt, or add to what it used; a heartbeat.
 
     Raises InvalidRequest, QuotaExceeded, PayloadTooLarge.
     """
     if event.type is OutputType.FINAL:
         raise InvalidRequest("a final result is submitted, not emitted", "type")
     require_live(worker)
+    if event.type is OutputType.USAGE:
+        usage.add(state, worker.attempt, event.body)
+        leases.record_heartbeat(state, cfg, worker.attempt)
+        return
     match _reached(cfg.limits, worker.attempt, event):
         case "outputs":
             raise QuotaExceeded("outputs", cfg.limits.outputs, clears=False)
@@ -88,6 +92,10 @@ def append_or_drop(state: State, cfg: EngineCfg, attempt: Attempt, event: Output
 
     The attempt goes on: a progress output says once that its outputs are dropped.
     """
+    if event.type is OutputType.USAGE:
+        usage.add(state, attempt, event.body)
+        leases.record_heartbeat(state, cfg, attempt)
+        return False
     reached = _reached(cfg.limits, attempt, event)
     if reached is None:
         _append(state, cfg, attempt, event)
@@ -200,7 +208,7 @@ def _long(found: FoundRow[Output], ok: bool | None) -> LongOutput:
             return LongOutput(row, body.bytes, {}, ("chunk",))
         case OutputType.FINAL:
             return LongOutput(row, body.bytes, {"ok": Json.of(ok)}, ("content",))
-        case OutputType.ARTIFACT | OutputType.PROGRESS:
+        case OutputType.ARTIFACT | OutputType.PROGRESS | OutputType.USAGE:
             short, long = ("name", "content") if row.type is OutputType.ARTIFACT else ("stage", "note")
             read = _SHORT_FIELD.match(body.text)
             if read is None or read.group(1) != short:

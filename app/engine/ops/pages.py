@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar, cast
 
 import sqlalchemy as sa
@@ -20,7 +20,7 @@ from app.domain.sessions import Session
 from app.domain.tasks import Task, TaskState
 from app.domain.tokens import ApiKey
 from app.domain.webhooks import Webhook
-from app.engine.ops import task_filters
+from app.engine.ops import task_filters, usage
 from app.engine.ops.task_filters import TaskFilter
 from app.engine.ops.tasks import view
 from app.state import schema
@@ -119,7 +119,11 @@ def tasks(
             TASKS, *where, order=(order,), long=("directive", "last_result"), unread=("next_prompt",)
         )
     page = _cut(search.page(state.db, _bounds(limits, limit), **given, **position), "id")
-    return Page([view(state, task) for task in page.items], page.next_cursor, page.cut)
+    used = usage.of_tasks(state, [task.id for task in page.items])
+    shown = [view(state, task) for task in page.items]
+    if used:
+        shown = [replace(one, usage=used.get(one.task.id)) for one in shown]
+    return Page(shown, page.next_cursor, page.cut)
 
 
 _TASK_POSITIONS = {"before": _T.id < sa.bindparam("before"), "behind": _T.id > sa.bindparam("behind")}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from app.domain.access import Verb
 from app.http import replies, views
 from app.http.context import ContextDep, Token
@@ -37,13 +39,15 @@ async def list_attempts(
     page = await context.engine.attempts.page(
         token, task_id, limit=limit_of(limit, context.settings), after=integer_of(cursor, "cursor") or 0
     )
-    return replies.json(views.page(page, views.attempt))
+    used = await context.engine.attempts.usage(token, task_id, [row.attempt for row in page.items])
+    return replies.json(views.page(page, partial(views.attempt, used)))
 
 
 @router.get("/{number}", response_model=Attempt, openapi_extra=_READ)
 async def read_attempt(context: ContextDep, token: Token, task_id: TaskPath, number: AttemptPath) -> Reply:
     """Read one attempt."""
-    return replies.json(views.attempt(await context.engine.attempts.read(token, task_id, number)))
+    row = await context.engine.attempts.read(token, task_id, number)
+    return replies.json(views.attempt(await context.engine.attempts.usage(token, task_id, [number]), row))
 
 
 @router.get("/{number}/output", response_model=Page[OutputRecord], openapi_extra=_READ)

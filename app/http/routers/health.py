@@ -76,10 +76,10 @@ async def metrics(request: Request) -> Reply:
 
 async def _observed(context: ServerContext, *, everything: bool) -> Observed:
     reports, namespaces = context.engine.reports, context.engine.namespaces
-    measures, counts = await reports.measures(), reports.counts()
-    for namespace in {row.namespace for row in measures.queues} | {key[0] for key in counts}:
+    measures, counts, used = await reports.measures(), reports.counts(), reports.used()
+    for namespace in {row.namespace for row in measures.queues} | {key[0] for key in (*counts, *dict(used))}:
         await namespaces.learn(namespace)
-    return Observed(measures=measures, counts=counts, name_of=namespaces.name, everything=everything)
+    return Observed(measures=measures, counts=counts, used=used, name_of=namespaces.name, everything=everything)
 
 
 async def _scraped(context: ServerContext, scope: Scope) -> int:

@@ -44,6 +44,7 @@ from swarmhold.models.server import History, Nodes, Resource, Stats, Workers
 from swarmhold.models.sessions import Attached, AttachRequest, Registry, Session
 from swarmhold.models.shapes import Page
 from swarmhold.models.tasks import PostResultRequest, Task, VerdictRequest, Why
+from swarmhold.models.usage import TaskUsage
 
 router = model_router("/v1/operator", "operator")
 
@@ -151,6 +152,16 @@ async def detach(context: ContextDep, token: Token) -> Reply:
 async def why(context: ContextDep, token: Token, task_id: TaskPath) -> Reply:
     """Explain what the task waits for, nearest cause first."""
     return replies.json(views.why(await context.engine.tasks.why(token, task_id)))
+
+
+@router.get(
+    "/tasks/{task_id}/usage",
+    response_model=TaskUsage,
+    openapi_extra=requires(Verb.READ_TRACE, Verb.READ_TASK_STATE),
+)
+async def usage(context: ContextDep, token: Token, task_id: TaskPath) -> Reply:
+    """Read what the task used of tokens and cost, itself and with the tasks below it."""
+    return replies.json(views.task_usage(await context.engine.attempts.usage_of_tree(token, task_id)))
 
 
 @router.post("/tasks/{task_id}/result", status_code=204, openapi_extra=requires(Verb.POST_RESULT))

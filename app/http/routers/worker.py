@@ -127,7 +127,7 @@ async def result(request: Request) -> Reply:
     openapi_extra=requires(Verb.EMIT_OUTPUT, credential="worker", idempotent=True) | documented(body=WorkerOutput),
 )
 async def output(request: Request) -> Reply:
-    """Append progress, a piece of the result, or a named artifact."""
+    """Append progress, a piece of the result, or a named artifact, or add to what the attempt used."""
     context, scope = context_of(request), request.scope
     bearer = auth.bearer(scope)
     raw, value = await json_body(request, context)

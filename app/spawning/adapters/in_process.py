@@ -53,6 +53,18 @@ class FunctionJob:
         """Send a named product."""
         await self._control.output(OutputEvent.artifact(name, content))
 
+    async def usage(
+        self,
+        *,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+        cost: float | None = None,
+        model: str | None = None,
+    ) -> None:
+        """Report tokens of a model and their cost, in addition to what was reported before."""
+        report = {"input_tokens": input_tokens, "output_tokens": output_tokens, "cost": cost, "model": model}
+        await self._control.output(OutputEvent.usage(**report))
+
     async def token(self) -> CapToken:
         """Return the attempt's worker token, to call the engine with."""
         return await self._control.worker_token()

@@ -44,8 +44,6 @@ _UNAVAILABLE = ("53", "58", "XX", "57014", _READ_ONLY)
 """Out of resources, a failing disk, a damaged file, cancelled by an administrator, a standby."""
 
 _INTEGERS = {20, 21, 23, 26, 5069}
-_NUMERIC = 1700
-_BOOLEAN = 16
 
 
 class Contended(Exception):
@@ -258,15 +256,11 @@ def _encode(value: Any) -> bytes | None:
         if "\0" in value:
             raise InvalidRequest("text must not contain the character U+0000")
         return value.encode()
-    return b"%d" % value
+    return repr(value).encode() if isinstance(value, float) else b"%d" % value
 
 
 def _decoder(oid: int) -> Callable[[bytes], Any]:
-    if oid in _INTEGERS:
-        return int
-    if oid == _NUMERIC:
-        return _decode_numeric
-    return _decode_boolean if oid == _BOOLEAN else bytes.decode
+    return int if oid in _INTEGERS else _DECODERS.get(oid, bytes.decode)
 
 
 def _decode_numeric(text: bytes) -> int | float:
@@ -275,6 +269,10 @@ def _decode_numeric(text: bytes) -> int | float:
 
 def _decode_boolean(text: bytes) -> bool:
     return text == b"t"
+
+
+_DECODERS: dict[int, Callable[[bytes], Any]] = {16: _decode_boolean, 701: float, 1700: _decode_numeric}
+"""Of booleans, double precision and numeric; what is not an integer either is text."""
 
 
 def _line(message: str) -> str:

@@ -19,7 +19,17 @@ from app.state.schema.service import (
     webhook_messages,
     webhooks,
 )
-from app.state.schema.work import answer_links, attempts, handles, late_results, outputs, questions, task_labels, tasks
+from app.state.schema.work import (
+    answer_links,
+    attempts,
+    handles,
+    late_results,
+    outputs,
+    questions,
+    task_labels,
+    tasks,
+    usage,
+)
 
 __all__ = [
     "answer_links",
@@ -43,6 +53,7 @@ __all__ = [
     "task_labels",
     "tasks",
     "tokens",
+    "usage",
     "webhook_messages",
     "webhooks",
 ]

@@ -246,6 +246,18 @@ late_results = sa.Table(
     text("adopted_by", null=True),
 )
 
+usage = sa.Table(
+    "usage",
+    metadata,
+    text("task_id", key=True),
+    integer("attempt", key=True),
+    text("model", key=True),
+    integer("input_tokens", null=True),
+    integer("output_tokens", null=True),
+    Column("cost", sa.Double, nullable=True),
+    sqlite_with_rowid=False,
+)
+
 answer_links = sa.Table(
     "answer_links",
     metadata,

@@ -8,8 +8,8 @@ from typing import ClassVar, TypeVar
 import httpx
 from pydantic import ValidationError
 
-from swarmhold.encoding import decode
 from swarmhold.errors import InvalidReply
+from swarmhold.models.numbers import decode
 from swarmhold.models.shapes import Page, WireModel
 from swarmhold.transport import Params, Transport
 

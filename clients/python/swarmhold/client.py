@@ -5,25 +5,28 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import httpx
 
-from swarmhold.admin import Admin
-from swarmhold.asking import Hold
 from swarmhold.call_retry import CallRetry
 from swarmhold.calls import read
 from swarmhold.errors import InvalidArgument
-from swarmhold.jobs import Job
 from swarmhold.models.enums import OperatorKind, Role
 from swarmhold.models.sessions import Attached, AttachRequest, SessionRole
 from swarmhold.models.shapes import JsonValue, given
-from swarmhold.operator import Operator
-from swarmhold.queue_worker import QueueWorker
-from swarmhold.senior import Senior
-from swarmhold.sessions import Observer
 from swarmhold.transport import Transport
-from swarmhold.worker import Worker
+
+# What this client returns is imported when it is asked for: most programs need one of them.
+if TYPE_CHECKING:
+    from swarmhold.admin import Admin
+    from swarmhold.asking import Hold
+    from swarmhold.jobs import Job
+    from swarmhold.operator import Operator
+    from swarmhold.queue_worker import QueueWorker
+    from swarmhold.senior import Senior
+    from swarmhold.sessions import Observer
+    from swarmhold.worker import Worker
 
 KEY_PREFIX = "shk_"
 
@@ -154,22 +157,32 @@ class SwarmholdClient:
 
     def operator(self, token: str) -> Operator:
         """Return the operator of an existing session."""
+        from swarmhold.operator import Operator
+
         return Operator(self._transport(token))
 
     def senior(self, token: str) -> Senior:
         """Return the senior of an existing session."""
+        from swarmhold.senior import Senior
+
         return Senior(self._transport(token))
 
     def observer(self, token: str) -> Observer:
         """Return the observer of an existing session or a minted token."""
+        from swarmhold.sessions import Observer
+
         return Observer(self._transport(token))
 
     def worker(self, bearer: str) -> Worker:
         """Return the worker of one attempt, by its handle or its worker token."""
+        from swarmhold.worker import Worker
+
         return Worker(self._transport(bearer))
 
     def admin(self, root_key: str) -> Admin:
         """Return the calls that manage API keys and webhooks."""
+        from swarmhold.admin import Admin
+
         return Admin(self._transport(root_key))
 
     def asking(self, credential: str, *, namespace: str | None = None) -> Hold:
@@ -177,6 +190,8 @@ class SwarmholdClient:
 
         A worker asks about its own task. `namespace` is where the root key asks.
         """
+
+        from swarmhold.asking import Hold
 
         async def attach() -> Operator | Worker:
             # The session has no label: with the key's own name, every process finds what another one asked.
@@ -208,6 +223,8 @@ class SwarmholdClient:
 
         `namespace` is where the root key claims; every other key has its own.
         """
+        from swarmhold.queue_worker import QueueWorker
+
         return QueueWorker(
             self._transport(api_key),
             queue,

@@ -6,9 +6,9 @@ import logging
 from collections.abc import AsyncIterator
 from typing import Self
 
-from swarmhold.encoding import decode
 from swarmhold.inbox import Inbox
 from swarmhold.models.frames import Ask, BackendServerFrame, backend_server_frames
+from swarmhold.models.numbers import decode
 from swarmhold.models.shapes import JsonValue
 from swarmhold.sockets import ReconnectingSocket
 from swarmhold.transport import Transport, segment

@@ -1,4 +1,4 @@
-"""JSON bodies: bytes to send, and values of what was received. Numbers keep their digits both ways."""
+"""JSON bodies: the bytes to send. Numbers keep their digits."""
 
 from __future__ import annotations
 
@@ -16,25 +16,6 @@ from swarmhold.models.numbers import ExactFloat
 from swarmhold.models.shapes import JsonValue, WireModel
 
 _MAY_BE_EXACT = re.compile(r"\d[.eE]|-0|Infinity")
-
-
-def decode(content: str | bytes) -> JsonValue:
-    """Return the value of a JSON text. Integers are exact; floats that would change are `ExactFloat`.
-
-    Raises ValueError for invalid JSON.
-    """
-    try:
-        return json.loads(content, parse_float=ExactFloat.read, parse_int=_integer, parse_constant=_refuse)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-
-
-def _integer(text: str) -> float:
-    return int(text) if text != "-0" else ExactFloat(text)
-
-
-def _refuse(name: str) -> JsonValue:
-    raise ValueError(f"{name} is no JSON")
 
 
 def encode(value: JsonValue) -> bytes:

@@ -25,7 +25,7 @@ from datetime import timedelta
 import httpx
 from pydantic import ValidationError
 
-from swarmhold.models.frames import CloseCode
+from swarmhold.models.close_codes import CloseCode
 from swarmhold.models.problems import Problem
 from swarmhold.models.questions import Question
 from swarmhold.models.shapes import Error, InvalidArgument, JsonObject, JsonValue

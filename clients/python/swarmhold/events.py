@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import httpx
 
 from swarmhold.call_retry import TRANSIENT_STATUSES
-from swarmhold.encoding import decode
 from swarmhold.errors import ApiProblem
 from swarmhold.models.events import LAGGED, Event, Lagged
+from swarmhold.models.numbers import decode
 from swarmhold.transport import Params, Transport
 
 log = logging.getLogger(__name__)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
-from swarmhold.backend import Backend
 from swarmhold.calls import read
 from swarmhold.models.admin import MintableRole, MintedToken, MintRequest, TokenVerdict, VerifyRequest
 from swarmhold.models.enums import Verb
@@ -23,11 +22,14 @@ from swarmhold.models.tasks import (
     VerdictRequest,
 )
 from swarmhold.questions import QuestionCalls, QuestionOptions, compose_question
-from swarmhold.requests import BackendHandlers
 from swarmhold.sessions import SessionCalls
 from swarmhold.tasks import TaskCalls
 from swarmhold.traces import TraceCalls
 from swarmhold.transport import segment
+
+if TYPE_CHECKING:
+    from swarmhold.backend import Backend
+    from swarmhold.requests import BackendHandlers
 
 
 class Operator(SessionCalls, TaskCalls, TraceCalls, QuestionCalls):
@@ -35,6 +37,8 @@ class Operator(SessionCalls, TaskCalls, TraceCalls, QuestionCalls):
 
     def backend(self, backend_id: str, handlers: BackendHandlers) -> Backend:
         """Return an operator backend, to be connected under `backend_id`."""
+        from swarmhold.backend import Backend  # a WebSocket client, which most operators do without
+
         return Backend(self._transport, backend_id, handlers)
 
     async def ask(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from swarmhold.calls import read
-from swarmhold.console import Console
 from swarmhold.models.enums import QuestionStatus
 from swarmhold.models.links import AnswerLink, LinkRequest
 from swarmhold.models.questions import AnswerRequest, EscalateRequest, Question, QuestionClaimRequest
@@ -17,6 +17,9 @@ from swarmhold.sessions import SessionCalls
 from swarmhold.traces import TraceCalls
 from swarmhold.transport import segment
 
+if TYPE_CHECKING:
+    from swarmhold.console import Console
+
 _SENIOR = "/v1/senior"
 
 
@@ -25,6 +28,8 @@ class Senior(SessionCalls, TraceCalls):
 
     def console(self, bridge_id: str) -> Console:
         """Return a console, to be connected under `bridge_id`."""
+        from swarmhold.console import Console  # a WebSocket client, which most seniors do without
+
         return Console(self._transport, bridge_id)
 
     async def questions(

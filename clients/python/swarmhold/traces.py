@@ -17,6 +17,7 @@ from swarmhold.models.server import History, Minute, Node, Nodes, Stats, Workers
 from swarmhold.models.sessions import Registry, Session
 from swarmhold.models.shapes import Page, given
 from swarmhold.models.tasks import Task, TaskCounts, Why
+from swarmhold.models.usage import TaskUsage
 from swarmhold.transport import segment
 from swarmhold.waits import WaitCalls
 
@@ -79,6 +80,10 @@ class TraceCalls(WaitCalls):
     async def why(self, task_id: str) -> Why:
         """Return what the task waits for."""
         return read(Why, await self._transport.get(f"{self._prefix}/tasks/{segment(task_id)}/why"))
+
+    async def usage(self, task_id: str) -> TaskUsage:
+        """Return what the task used of tokens and cost, itself and with the tasks below it."""
+        return read(TaskUsage, await self._transport.get(f"{self._prefix}/tasks/{segment(task_id)}/usage"))
 
     async def attempts(self, task_id: str, *, whole: bool = True) -> list[Attempt]:
         """Return all attempts of the task; unless `whole`, long prompts and results are previews (`cut` names them)."""

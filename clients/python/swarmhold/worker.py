@@ -10,6 +10,7 @@ from swarmhold.models.outputs import Artifact, Inline, Partial, Progress, Worker
 from swarmhold.models.questions import Question
 from swarmhold.models.shapes import JsonValue, given
 from swarmhold.models.tasks import WorkerResultRequest
+from swarmhold.models.usage import UsageReport
 from swarmhold.models.workers import Heartbeat, WorkerPrompt
 from swarmhold.questions import QuestionCalls, QuestionOptions
 from swarmhold.tasks import TaskCalls
@@ -76,6 +77,22 @@ class Worker(TaskCalls, QuestionCalls):
     async def artifact(self, name: str, value: JsonValue) -> None:
         """Append a named by-product."""
         await self.emit(Artifact(name=name, content=Inline(value=value)))
+
+    async def usage(
+        self,
+        *,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+        cost: float | None = None,
+        model: str | None = None,
+    ) -> None:
+        """Report tokens of a model and their cost, in addition to what was reported before.
+
+        Call it after each call of a model, or once before the result: after the attempt's end it is refused as outputs
+        are.
+        """
+        known = given(input_tokens=input_tokens, output_tokens=output_tokens, cost=cost, model=model)
+        await self.emit(UsageReport(**known))
 
     async def heartbeat(self) -> Heartbeat:
         """Renew the lease and return until when, and whether the worker should stop."""

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from swarmhold import JobFailed, QueueSpawner, Retry, SwarmholdClient
+from swarmhold import ExternalSpawner, InvalidArgument, JobFailed, QueueSpawner, Retry, SwarmholdClient
 from swarmhold.jobs import Job
 from tests.e2e.cli.conftest import SWARMHOLD, Command, surroundings
 from tests.support.processes import ServerProcess
@@ -56,6 +56,25 @@ def test_tasks_are_cancelled_and_tried_again_by_label(swarmhold: Command, parsed
         swarmhold("tasks", *arguments, status=MISUSED)
 
 
+async def test_what_models_used_is_shown(node: ServerProcess, swarmhold: Command, parsed: Callable[..., Any]) -> None:
+    """In the list and of the task with those below it; the client refuses a report of nothing before it is sent."""
+    task = parsed("run", "spender", "x", "--no-wait", "--external")
+    async with SwarmholdClient(node.url) as server:
+        worker = server.worker(task["worker_handle"])
+        await worker.usage(input_tokens=12_340, cost=0.041, model="large")
+        child = await worker.start_task("spender", "y")
+        below = server.worker((await worker.dispatch(child.id, ExternalSpawner())).worker_handle or "")
+        await below.usage(output_tokens=999)
+        with pytest.raises(InvalidArgument):
+            await worker.usage(model="large")
+    shown = await asyncio.to_thread(swarmhold, "tasks", "show", task["task_id"])
+    assert "12.3k in, cost 0.041 (large)" in shown.stdout
+    assert "12.3k in, 999 out, cost 0.041, with 1 task below it" in shown.stdout
+    listed = await asyncio.to_thread(parsed, "tasks", "ls", "--agent", "spender")
+    assert [one["usage"] for one in listed] == [{"output_tokens": 999}, {"input_tokens": 12_340, "cost": 0.041}]
+    assert "999 out" in (await asyncio.to_thread(swarmhold, "tasks", "ls", "--agent", "spender")).stdout
+
+
 async def test_a_question_is_listed_shown_and_answered(
     node: ServerProcess, swarmhold: Command, parsed: Callable[..., Any]
 ) -> None:
@@ -93,6 +112,27 @@ def test_a_question_is_asked_once_and_withdrawn(swarmhold: Command, parsed: Call
     other = parsed("questions", "ask", "Now?")["key"]
     assert "is withdrawn" in swarmhold("questions", "withdraw", other, "--reason", "too late").stdout
     assert parsed("questions", "show", other)["reason"] == "too late"
+
+
+def test_leave_for_an_action_is_asked_consumed_once_and_reported(
+    swarmhold: Command, parsed: Callable[..., Any]
+) -> None:
+    """From a script: what was approved is printed, another action and a second consumer are refused."""
+    action = json.dumps({"name": "deploy", "arguments": {"to": "prod", "share": 1.10}})
+    asked = parsed("questions", "ask", "Deploy?", "--action", action, "--allowed", "approve", "--allowed", "reject")
+    assert (asked["action"]["name"], asked["allowed"]) == ("deploy", ["approve", "reject"])
+    consume = ("questions", "consume", asked["key"], "--action", action, "--once", "build-7")
+    assert "not-approved" in swarmhold(*consume, status=1).stderr
+    parsed("questions", "answer", asked["key"], ':={"decision": "approve"}')
+    other = json.dumps({"name": "deploy", "arguments": {"to": "all"}})
+    assert "action-mismatch" in swarmhold(*consume[:4], other, "--once", "build-7", status=1).stderr
+    assert parsed(*consume)["action"] == json.loads(action)
+    assert '"to": "prod"' in swarmhold(*consume[:3], "--digest", asked["action_digest"], "--once", "build-7").stdout
+    assert "already-consumed" in swarmhold(*consume[:-1], "build-8", status=1).stderr
+    assert parsed("questions", "outcome", asked["key"], "failed", "--note", "no room")["outcome"]["note"] == "no room"
+    for wrong in (("--action", "{"), ("--action", "[]"), ("--action", '{"name": 1}')):
+        swarmhold("questions", "ask", "x", *wrong, status=MISUSED)
+    swarmhold(*consume[:3], "--once", "x", status=MISUSED)
 
 
 def test_a_link_to_a_question_is_made_and_revoked(

@@ -39,7 +39,8 @@ async def operator(node: ServerProcess) -> AsyncIterator[Operator]:
         yield await server.attach_operator(node.root_key(), "test")
 
 
-async def _broken(_job: Job) -> None:
+async def _broken(job: Job) -> None:
+    await job.worker.usage(input_tokens=12, cost=0.25, model="small")
     raise RuntimeError("a bug")
 
 
@@ -85,6 +86,9 @@ async def test_work_is_counted_and_what_waits_is_measured(node: ServerProcess, o
     assert found["swarmhold_attempts_ended_total", f'{of},outcome="blocked",reason="worker-failed"'] == 1
     assert found["swarmhold_attempts_ended_total", f'{of},outcome="pass",reason="final"'] == 1
     assert found["swarmhold_retries_total", of] == 1
+    spent = 'agent="a",{}model="small",namespace="default"'
+    assert found["swarmhold_usage_tokens_total", spent.format('direction="input",')] == 12
+    assert found["swarmhold_usage_cost_total", spent.format("")] == 0.25
     assert found["swarmhold_queue_depth", f'{of},queue="nobody"'] == 1
     assert found["swarmhold_queue_oldest_seconds", f'{of},queue="nobody"'] >= 0
     assert found["swarmhold_open_questions", of] == 1

@@ -13,6 +13,7 @@ from swarmhold.models.server import Nodes, Stats
 from swarmhold.models.sessions import Registry, Session
 from swarmhold.models.shapes import Page
 from swarmhold.models.tasks import Task, Why
+from swarmhold.models.usage import TaskUsage
 from tests.support.serving import Node, served
 
 OP, WORK, SENIOR = "/v1/operator", "/v1/worker", "/v1/senior"
@@ -41,8 +42,8 @@ async def test_a_new_task_is_complete(node: Node) -> None:
     task = reply.json()
     assert reply.headers["Location"] == f"{OP}/tasks/{task['id']}"
     assert reply.headers["ETag"] == '"1"'
-    # Only an item of a list may be a preview, and only a settled task has the instant.
-    assert task.keys() == Task.model_fields.keys() - {"cut", "settled_at"}
+    # Only an item of a list may be a preview or says what was used, and only a settled task has the instant.
+    assert task.keys() == Task.model_fields.keys() - {"cut", "settled_at", "usage"}
     assert task["spec"] == {"agent": "a", "initial_directive": "d"}
     assert (task["status"], task["attempt"], task["suspended_on"], task["last_result"]) == ("pending", 0, [], None)
     assert task["labels"] == {"team": "x"}
@@ -130,6 +131,29 @@ async def test_outputs_are_read_in_order(node: Node) -> None:
     assert items[2]["content"] == {"kind": "file_ref", "path": "/x", "size_hint": 3}
     assert items[3]["content"] == {"kind": "inline", "value": 1}
     assert [item["seq"] for item in items] == [1, 2, 3, 4]
+
+
+async def test_usage_is_reported_and_read(node: Node) -> None:
+    """Once for each idempotency key, in the list, in the attempts and for the task; what makes no sense is 422."""
+    operator = await node.operator()
+    task, worker = await node.worker(operator)
+    for key in ("1", "2", "2"):
+        body = {"type": "usage", "input_tokens": 5, "cost": 0.1, "model": "m"}
+        assert (await worker.post(f"{WORK}/output", json=body, headers={"Idempotency-Key": key})).status_code == 204
+    for wrong in ('"input_tokens":-1', '"cost":1e999', '"output_tokens":10000000000', '"model":"m"', '"tokens":1'):
+        content = f'{{"type":"usage",{wrong}}}'
+        refused = await worker.post(f"{WORK}/output", content=content, headers={"Content-Type": "application/json"})
+        assert refused.status_code == 422, wrong
+
+    [listed] = (await operator.get(f"{OP}/tasks")).json()["items"]
+    [attempt] = (await operator.get(f"{OP}/tasks/{task}/attempts")).json()["items"]
+    sums = {"input_tokens": 10, "cost": 0.2}
+    assert listed["usage"] == sums
+    assert attempt["usage"] == {**sums, "models": [{"model": "m", **sums}]}
+    assert (await operator.get(f"{OP}/tasks/{task}/attempts/1")).json() == attempt
+    found = (await operator.get(f"{OP}/tasks/{task}/usage")).json()
+    assert TaskUsage.model_validate(found).model_extra == {}
+    assert found == {"task_id": task, "own": sums, "total": sums, "tasks": 0, "complete": True}
 
 
 async def test_lists_come_in_pages(node: Node) -> None:

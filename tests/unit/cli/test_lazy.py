@@ -21,8 +21,10 @@ DEAR = {
     "rich",
     "sqlalchemy",
     "structlog",
+    "websockets",
 }
-NEEDED = {"httpx", "jsonschema_rs", "pydantic", "rich"}
+CALLING = ("events", "loop", "namespaces", "nodes", "questions", "run", "session_list", "tasks", "webhooks", "workers")
+"""Modules of commands that call a server and print tables."""
 
 
 def _imported(statement: str) -> set[str]:
@@ -37,10 +39,39 @@ def test_the_list_of_commands_loads_nothing() -> None:
     assert _imported("import app.cli.main") == set()
 
 
-@pytest.mark.parametrize("module", ["events", "run", "senior", "tasks"])
-def test_a_command_that_calls_a_server_loads_no_part_of_one(module: str) -> None:
-    """The client and the settings, but neither database nor web server."""
-    assert _imported(f"import app.cli.{module}") <= NEEDED
+@pytest.mark.parametrize("module", CALLING)
+def test_the_help_of_a_command_loads_what_prints_alone(module: str) -> None:
+    """Neither the client nor the settings."""
+    assert _imported(f"import app.cli.{module}") <= {"rich"}
+
+
+def test_a_call_of_a_server_loads_no_part_of_one() -> None:
+    """The client, the models and the settings, but no WebSockets, database, web server or validator of schemas."""
+    calling = "asyncio.run(operator_session(Endpoint(url='http://127.0.0.1:1', key='k')).__aenter__())"
+    statement = f"""import asyncio, contextlib
+import app.cli.tasks, app.cli.questions
+from app.cli import endpoint
+from app.cli.endpoint import Endpoint, find_endpoint, settings_of
+from app.cli.sessions import operator_session
+from datetime import timedelta
+endpoint.CALL_TIMEOUT = timedelta(0)
+find_endpoint(settings_of(), url="http://127.0.0.1:1", key="k")
+with contextlib.suppress(Exception):
+    {calling}"""
+    assert _imported(statement) == {"httpx", "pydantic", "rich"}
+
+
+@pytest.mark.parametrize("module", ["mcp", "skill"])
+def test_a_command_that_prints_no_table_loads_nothing(module: str) -> None:
+    """A client of MCP starts one of them for each session."""
+    assert _imported(f"import app.cli.{module}") == set()
+
+
+def test_the_client_loads_what_is_used_of_it() -> None:
+    """And has every name that it says to have."""
+    assert _imported("import swarmhold.models.enums") == set()
+    everything = "import swarmhold\nassert not [name for name in swarmhold.__all__ if not hasattr(swarmhold, name)]"
+    assert _imported(f"{everything}\nassert set(swarmhold.__all__) <= set(dir(swarmhold))") >= {"websockets"}
 
 
 @pytest.mark.parametrize("name", COMMANDS)

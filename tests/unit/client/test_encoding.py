@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarmhold import ExactFloat, InvalidArgument
-from swarmhold.encoding import decode, encode
+from swarmhold.encoding import encode
 from swarmhold.models.frames import Answer
+from swarmhold.models.numbers import decode
 from swarmhold.models.outputs import Final, Inline
 from swarmhold.models.questions import Question
 

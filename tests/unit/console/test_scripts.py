@@ -133,6 +133,14 @@ def test_a_value_is_checked_before_it_is_sent() -> None:
     assert complaints({"$defs": {"x": {"maxLength": 1}}, "$ref": "#/$defs/x"}, "bb")
 
 
+def test_usage_reads_well() -> None:
+    """Three digits and a unit; what was not reported is not shown as nothing."""
+    shown = of("text/usage.js", "[0, 999, 12340, 999999, 4567890].map(m.count)")
+    assert shown == ["0", "999", "12.3k", "1000k", "4.57M"]
+    assert of("text/usage.js", "m.usedText({ input_tokens: 1200, cost: 0.30000000000000004 })") == "1.2k in, cost 0.3"
+    assert of("text/usage.js", "m.usedText({})") == ""
+
+
 def test_durations_read_well() -> None:
     """One unit, and a second one where it matters."""
     shown = of("text/times.js", "[0, 59e3, 61e3, 3600e3, 5000e3, 90000e3, 20 * 86400e3].map(m.duration)")

@@ -22,6 +22,7 @@ from app.domain.questions import Question, QuestionStatus
 from app.domain.sessions import OperatorKind, Session
 from app.domain.tasks import Task, TaskState
 from app.domain.tokens import ApiKey, CapToken, TokenRecord
+from app.domain.usage import Usage, UsageRow
 from app.domain.webhooks import Webhook
 from app.engine.credentials import Inspection, Minted
 from app.engine.ops.links import Opened
@@ -31,6 +32,7 @@ from app.engine.ops.outputs import LongOutput
 from app.engine.ops.pages import Page
 from app.engine.ops.queues import Claim
 from app.engine.ops.reports import Stats, WhyLink
+from app.engine.ops.usage import TreeUsage
 from app.engine.sessions import Attached
 from app.engine.workers import WorkerPulse
 from app.http import question_views, views
@@ -44,6 +46,7 @@ from swarmhold.models import (
     sessions,
     shapes,
     tasks,
+    usage,
     workers,
 )
 from swarmhold.models.events import Event as EventModel
@@ -144,10 +147,23 @@ APPROVED = Approval("approve", Json('{"name": "n", "arguments": {}}'), "sha256:0
 TASK = most(Task, retry=Json.of({"max_attempts": 2}))
 SESSION, BARE_SESSION = most(Session, role=Role.OPERATOR), least(Session, role=Role.OPERATOR)
 TOKEN = CapToken("a.b.c")
+USED = Usage(input_tokens=1, output_tokens=2, cost=0.5)
+USED_BY = UsageRow("T", 1, "m", 1, 2, 0.5)
 
 VIEWS: dict[str, tuple[type[BaseModel], list[tuple[Any, ...]], list[tuple[Any, ...]]]] = {
     # The view's name: its model, arguments of replies that have every field, and of ones that have as few as can be.
-    "task": (tasks.Task, [(TaskState(TASK, ("R",)), ("last_result",))], [(TaskState(least(Task), ()),)]),
+    "task": (
+        tasks.Task,
+        [(TaskState(TASK, ("R",), USED), ("last_result",))],
+        [(TaskState(least(Task), ()),)],
+    ),
+    "usage": (usage.Usage, [(USED,)], [(Usage(),)]),
+    "attempt_usage": (usage.AttemptUsage, [([USED_BY],)], [([UsageRow("T", 1, "", None, None, 0.5)],)]),
+    "task_usage": (
+        usage.TaskUsage,
+        [(TreeUsage(task_id="T", own=USED, total=USED, tasks=1, complete=True),)],
+        [(TreeUsage(task_id="T", own=Usage(), total=Usage(), tasks=0, complete=True),)],
+    ),
     "dispatched": (
         attempts.Dispatched,
         [(Dispatched(task_id="T", attempt=1, handle="wh-", expires_at=1),)],
@@ -158,7 +174,11 @@ VIEWS: dict[str, tuple[type[BaseModel], list[tuple[Any, ...]], list[tuple[Any, .
         [(DispatchOutcome(outcome=Outcome.PASS, value=TEXT, key="R", reason=Reason.FINAL),)],
         [(DispatchOutcome(outcome=Outcome.TIMEOUT),)],
     ),
-    "attempt": (attempts.Attempt, [(most(Attempt), ("final",))], [(least(Attempt, prompt=TEXT),)]),
+    "attempt": (
+        attempts.Attempt,
+        [({1: [USED_BY]}, most(Attempt, attempt=1), ("final",))],
+        [({}, least(Attempt, prompt=TEXT))],
+    ),
     "late": (attempts.LateResult, [(most(LateResult), ("value",))], [(least(LateResult),)]),
     "question": (
         questions.Question,

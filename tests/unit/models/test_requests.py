@@ -281,6 +281,8 @@ def test_a_worker_result_names_its_task() -> None:
         {"type": "partial", "chunk": None},
         {"type": "artifact", "name": "plan", "content": {"kind": "inline", "value": [1]}},
         {"type": "artifact", "name": "log", "content": {"kind": "file_ref", "path": "/x", "size_hint": 9}},
+        {"type": "usage", "input_tokens": 1, "output_tokens": 2, "cost": 0.5, "model": "m"},
+        {"type": "usage", "cost": 0.0},
     ],
 )
 def test_every_output_reads_and_writes_back(output: dict[str, Any]) -> None:

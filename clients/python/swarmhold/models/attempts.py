@@ -11,6 +11,7 @@ from swarmhold.models.instants import MAX_SECONDS, Instant, Seconds
 from swarmhold.models.names import Name
 from swarmhold.models.shapes import JsonObject, JsonValue, Request, Shape, integral, null_as
 from swarmhold.models.spawners import Spawner
+from swarmhold.models.usage import AttemptUsage
 
 __all__ = [
     "Attempt",
@@ -38,8 +39,8 @@ class Attempt(Shape):
 
     `phase` says how far the dispatch has come; an attempt in `finishing` has ended for its task, and its worker is
     being stopped or its layers have steps to do. `reason` says why it ended: a Final, or the cause that came first.
-    `outputs` counts them. In a list, `cut` names the fields (`prompt`, `final`) of which this is a preview: the
-    beginning of a text, null for other JSON.
+    `outputs` counts them, `usage` is what its worker reported of tokens and cost. In a list, `cut` names the fields
+    (`prompt`, `final`) of which this is a preview: the beginning of a text, null for other JSON.
     """
 
     task_id: str
@@ -65,6 +66,7 @@ class Attempt(Shape):
     outputs: int = 0
     late_results: int = 0
     final: FinalValue | None = None
+    usage: AttemptUsage | None = None
     cut: list[str] | None = None
 
 

@@ -120,6 +120,7 @@ class OutputType(StrEnum):
     PARTIAL = "partial"
     ARTIFACT = "artifact"
     FINAL = "final"
+    USAGE = "usage"
 
 
 class QuestionStatus(StrEnum):

@@ -6,11 +6,11 @@ Readers skip fields and frame types that they do not know.
 
 from __future__ import annotations
 
-from enum import IntEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, StrictBool, TypeAdapter
 
+from swarmhold.models.close_codes import CloseCode
 from swarmhold.models.instants import Instant
 from swarmhold.models.names import QuestionKey
 from swarmhold.models.questions import Choice, Comment, choices_of
@@ -53,16 +53,6 @@ __all__ = [
 SUBPROTOCOL = "swarmhold.v1"
 BEARER_SUBPROTOCOL = "swarmhold.bearer."
 """A browser, which cannot set headers, offers a subprotocol of this prefix and its credential."""
-
-
-class CloseCode(IntEnum):
-    """Why the server closed a connection: for good, or for now if the reader was slow or has too many."""
-
-    UNAUTHENTICATED = 4401
-    FORBIDDEN = 4403
-    SLOW_READER = 4408
-    REPLACED = 4409
-    QUOTA_EXCEEDED = 4429
 
 
 class Welcome(Shape):

@@ -1,11 +1,12 @@
-"""Numbers that keep the digits they were written with."""
+"""JSON texts whose numbers keep the digits they were written with."""
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from typing import Any, cast
 
-__all__ = ["ExactFloat", "written"]
+__all__ = ["ExactFloat", "decode", "written"]
 
 
 class ExactFloat(float):
@@ -53,3 +54,22 @@ def written(shown: Any, held: Any) -> Any:
         pairs = zip(cast("list[Any]", shown), cast("list[Any]", held), strict=True)
         return [written(value, item) for value, item in pairs]
     return shown
+
+
+def decode(content: str | bytes) -> Any:
+    """Return the value of a JSON text. Integers are exact; floats that would change are `ExactFloat`.
+
+    Raises ValueError for invalid JSON.
+    """
+    try:
+        return json.loads(content, parse_float=ExactFloat.read, parse_int=_integer, parse_constant=_refuse)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _integer(text: str) -> float:
+    return int(text) if text != "-0" else ExactFloat(text)
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")

@@ -10,6 +10,7 @@ from swarmhold.models.enums import OutputType
 from swarmhold.models.instants import Instant
 from swarmhold.models.names import Name, Text
 from swarmhold.models.shapes import JsonObject, JsonValue, Request, Shape, integral
+from swarmhold.models.usage import UsageReport
 
 __all__ = [
     "Artifact",
@@ -75,8 +76,8 @@ class Final(Request):
     ok: StrictBool
 
 
-WorkerOutput = Annotated[Progress | Partial | Artifact, Field(discriminator="type")]
-"""What a worker may append; its Final goes through submit or result."""
+WorkerOutput = Annotated[Progress | Partial | Artifact | UsageReport, Field(discriminator="type")]
+"""What a worker may append or report; its Final goes through submit or result."""
 
 Output = Annotated[Progress | Partial | Artifact | Final, Field(discriminator="type")]
 

@@ -11,6 +11,7 @@ from swarmhold.models.enums import SETTLED, OnDeadline, Outcome, Phase, Status
 from swarmhold.models.instants import Instant, Seconds
 from swarmhold.models.names import Labels, Name, NewName, SessionId, TaskId, Text
 from swarmhold.models.shapes import JsonValue, Request, Shape, integral, null_as
+from swarmhold.models.usage import Usage
 
 __all__ = [
     "CancelRequest",
@@ -43,7 +44,8 @@ class TaskSpec(Shape):
 class Task(Shape):
     """One work item. `version` grows with every change; `attempt` is 0 before the first.
 
-    In a list, `cut` names the fields of which this is a preview: the beginning of a text, null for other JSON.
+    In a list, `cut` names the fields of which this is a preview: the beginning of a text, null for other JSON; and
+    `usage` is what its own attempts used, where they reported any.
     """
 
     id: str
@@ -62,6 +64,7 @@ class Task(Shape):
     created_at: Instant
     updated_at: Instant
     settled_at: Instant | None = None
+    usage: Usage | None = None
     cut: list[str] | None = None
 
     @property

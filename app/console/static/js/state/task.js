@@ -16,7 +16,7 @@ export class TaskStory {
 
   constructor(id) {
     this.id = id;
-    /** {task, why, attempts, late: Map, questions, children} or null */
+    /** {task, why, attempts, late: Map, questions, children, used} or null */
     this.facts = signal(null);
     this.events = signal([]);
     this.problem = signal(null);
@@ -60,17 +60,18 @@ export class TaskStory {
 
   async #facts() {
     const path = `/v1/operator/tasks/${encodeURIComponent(this.id)}`;
-    const [task, why, attempts, children, questions] = await Promise.all([
+    const [task, why, attempts, children, questions, used] = await Promise.all([
       ask("any", "GET", path),
       ask("any", "GET", `${path}/why`),
       every(`${path}/attempts`),
       childrenOf(this.id),
       may("senior") ? questionsOfTask(this.id) : [],
+      ask("any", "GET", `${path}/usage`),
     ]);
     const late = new Map();
     for (const { attempt, late_results: count } of attempts)
       if (count) late.set(attempt, await every(attemptPath(task.id, attempt, "/late")));
-    return { task, why, attempts, late, questions, children };
+    return { task, why, attempts, late, questions, children, used };
   }
 }
 

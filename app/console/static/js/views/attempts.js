@@ -8,6 +8,7 @@ import { Preview, Text } from "../parts/text.js";
 import { ask, may } from "../state/session.js";
 import { attemptPath, outputsBehind } from "../state/task.js";
 import { span } from "../text/times.js";
+import { usedText } from "../text/usage.js";
 import { line } from "../text/visible.js";
 
 const MOST_OUTPUTS = 200;
@@ -31,6 +32,7 @@ function Attempt({ attempt, task, late, first, onDone }) {
   const isNews = attempt.final && JSON.stringify(attempt.final.value) !== JSON.stringify(task.last_result);
   return html`<details class="attempt" open=${first} onToggle=${(event) => event.target.open && setOpened(true)}><summary><b>Attempt ${attempt.attempt}</b> <${Badge} status=${attempt.outcome ?? attempt.phase} />
       <span class="hint"><${Moment} at=${attempt.started_at} />, ${span(took)}</span></summary>
+    ${attempt.usage && html`<${Used} usage=${attempt.usage} />`}
     <p class="facts">${facts.map((fact, index) => html`<span key=${index}>${line(fact, 200)}</span>`)}</p>
     ${isOwn && html`<h3>Prompt</h3><${Preview} value=${attempt.prompt} cut=${cut.includes("prompt")} whole=${async () => (await whole()).prompt} label="The prompt" />`}
     ${attempt.system && html`<h3>System prompt</h3><${Text} text=${attempt.system} label="The system prompt" />`}
@@ -38,6 +40,14 @@ function Attempt({ attempt, task, late, first, onDone }) {
     ${isNews && html`<h3>Final</h3><${Preview} value=${attempt.final.value} cut=${cut.includes("final")} whole=${async () => (await whole()).final.value} label="The final result" />`}
     ${late.map((one) => html`<${Late} key=${one.index} late=${one} onDone=${onDone} />`)}
   </details>`;
+}
+
+/** What the attempt used in all, and of each model when there are several. */
+function Used({ usage }) {
+  const { models } = usage;
+  const of = ({ model }) => (model === undefined ? "no model named" : line(model, 60));
+  return html`<p class="facts used"><span>used ${usedText(usage)}${models.length === 1 && models[0].model ? ` by ${of(models[0])}` : ""}</span>
+    ${models.length > 1 && models.map((one) => html`<span key=${one.model ?? ""}>${of(one)}: ${usedText(one)}</span>`)}</p>`;
 }
 
 /** The latest outputs of an attempt, read when it is opened; afterwards only new ones are read. */

@@ -4,6 +4,7 @@ import { Badge } from "../parts/badge.js";
 import { Icon } from "../parts/icon.js";
 import { addressOf } from "../state/route.js";
 import { childrenOf } from "../state/tasks.js";
+import { usedText } from "../text/usage.js";
 import { line } from "../text/visible.js";
 
 export function Children({ facts }) {
@@ -21,6 +22,6 @@ function Leaf({ task }) {
   const [below, setBelow] = useState(null);
   const toggle = () => (below ? setBelow(null) : childrenOf(task.id).then(setBelow, () => {}));
   return html`<li><button class="quiet twist" type="button" aria-expanded=${Boolean(below)} aria-label=${`Children of ${task.id}`} onClick=${toggle}><${Icon} name=${below ? "down" : "right"} /></button>
-    <${Badge} status=${task.status} /> <a href=${addressOf("task", task.id)}>${line(task.spec.agent, 40)}: ${line(task.spec.initial_directive, 100)}</a>
+    <${Badge} status=${task.status} /> <a href=${addressOf("task", task.id)}>${line(task.spec.agent, 40)}: ${line(task.spec.initial_directive, 100)}</a>${task.usage && html` <span class="hint used">used ${usedText(task.usage)}</span>`}
     ${below && (below.items.length ? html`<${Branch} tasks=${below.items} more=${below.more} parent=${task.id} />` : html`<p class="hint">No children.</p>`)}</li>`;
 }

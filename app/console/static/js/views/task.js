@@ -14,6 +14,7 @@ import { addressOf } from "../state/route.js";
 import { TaskStory } from "../state/task.js";
 import { questionLine, titleOf } from "../text/title.js";
 import { duration } from "../text/times.js";
+import { usedText } from "../text/usage.js";
 import { line } from "../text/visible.js";
 import { Actions } from "./actions.js";
 import { Attempts } from "./attempts.js";
@@ -63,7 +64,7 @@ function isTold({ task, attempts, questions }) {
   return attempts.length > 1 || questions.length > 0 || task.suspended_on.length > 0 || (attempts.length > 0 && lasted > LONG_MS);
 }
 
-function Head({ facts: { task, attempts } }) {
+function Head({ facts: { task, attempts, used } }) {
   const { retry } = task;
   return html`<header>
     <a class="back" href=${listAddress.value}><${Icon} name="back" />Tasks</a>
@@ -72,11 +73,19 @@ function Head({ facts: { task, attempts } }) {
       ${task.attempt > 0 && html`<span>attempt ${task.attempt}${retry && retry.max_attempts > 1 ? ` of at most ${Math.max(retry.max_attempts, task.attempt)}` : ""}</span>`}
       <span>${task.settled_at ? "took" : "for"} <${Took} from=${task.created_at} to=${task.settled_at} /></span>
       <span>created <${Age} at=${task.created_at} suffix=" ago" /></span>
+      <${Used} used=${used} />
       ${attempts.at(-1)?.worker_id && html`<span>worker ${line(attempts.at(-1).worker_id, 60)}</span>`}
       ${task.parent_task_id && html`<a href=${addressOf("task", task.parent_task_id)}>parent task</a>`}
       ${Object.entries(task.labels).map(([name, label]) => html`<a class="tag" key=${name} href=${addressOf("tasks", "", spelled({ labels: [`${name}:${label}`] }))}>${line(name, 60)}: ${line(label, 100)}</a>`)}
       <${Id} id=${task.id} what="task’s id" /></p>
   </header>`;
+}
+
+/** Tokens and cost: of the task, and with the tasks below it where these used some. */
+function Used({ used: { own, total, tasks, complete } }) {
+  const [itself, all] = [usedText(own), usedText(total)];
+  return html`${itself && html`<span class="used">used ${itself}</span>`}
+    ${all && all !== itself && html`<span class="used">used ${all} with ${complete ? tasks : "10,000 of the"} task${tasks === 1 ? "" : "s"} below it</span>`}`;
 }
 
 function Questions({ questions }) {
