@@ -21,6 +21,8 @@ PARALLEL ?= -n auto --dist loadfile --no-loadscope-reorder
 CHAOS_ROUNDS ?= 50
 # For how many minutes it keeps up failures of all kinds on each database: stops, kills, and disks that fill.
 CHAOS_MINUTES ?= 10
+# How many nodes serve each test of `make test-nodes`.
+NODES ?= 3
 
 LOCKS := requirements.lock requirements-dev.lock requirements-build.lock
 SOURCES := app clients tests $(wildcard benchmarks) $(wildcard examples)
@@ -28,8 +30,8 @@ SOURCES := app clients tests $(wildcard benchmarks) $(wildcard examples)
 # Keep compiled modules: otherwise each server that a test starts would compile hundreds of them again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help venv venv-run serve dev demo test test-fast check format-check lint types imports fmt lock openapi openapi-check docs docs-check bench bench-instructions schemathesis \
-	chaos claude-code browser-deps proxy-deps audit pin-image clean
+.PHONY: help venv venv-run serve dev demo test test-nodes test-fast check format-check lint types imports fmt lock openapi openapi-check docs \
+	docs-check bench bench-instructions schemathesis chaos claude-code browser-deps proxy-deps audit pin-image clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | while IFS= read -r line; do \
@@ -92,6 +94,9 @@ demo: $(VENV)/.run ## Run a whole swarm against its own server and show the resu
 
 test: $(VENV)/.dev ## Run every test
 	@exec $(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+
+test-nodes: $(VENV)/.dev ## Run the end-to-end tests against three nodes, with the requests spread over them
+	@exec $(BIN)/python -m pytest $(PARALLEL) --nodes $(NODES) tests/e2e $(ARGS)
 
 # Without PostgreSQL, whose tests check an identical contract, and with one test of a whole server.
 test-fast: $(VENV)/.dev ## Run the quick tests, in less than two minutes

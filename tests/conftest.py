@@ -27,6 +27,11 @@ MEMORY_DISK = Path("/dev/shm")  # noqa: S108 - a file system, not a file
 ENOUGH_ROOM = 2 * 1024**3
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a run say how many nodes serve each end-to-end test."""
+    parser.addoption("--nodes", type=int, default=1, help="how many nodes on one PostgreSQL database stand for one")
+
+
 def pytest_configure() -> None:
     """Keep temporary files in memory where there is room: databases write so much that a disk would set the pace.
 

@@ -79,6 +79,7 @@ def build_engine(
                 long_hold_s=cfg.long_hold_ms / 1000,
                 limits=cfg.limits,
                 extra=extra,
+                clock=clock,
             ),
             catalog=catalog,
             registries=registries,

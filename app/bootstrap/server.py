@@ -8,7 +8,6 @@ import secrets
 import signal
 import socket
 import sys
-import time
 from collections.abc import Container, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -31,6 +30,7 @@ from app.bootstrap.maintenance import Maintenance
 from app.bootstrap.shared_ring import RingWatch, find_keyring
 from app.config import Settings
 from app.console.routes import console_routes
+from app.domain.clock import Clock
 from app.domain.errors import StoreUnavailable
 from app.engine.engine import Engine
 from app.http.app import Application, create_app
@@ -256,7 +256,7 @@ class _Listener(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, server: Server) -> None:
         super().__init__(config)
         self._server = server
-        self._headers = _DefaultHeaders()
+        self._headers = _DefaultHeaders(server.engine.parts.clock)
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -331,14 +331,18 @@ class _DefaultHeaders(list[tuple[bytes, bytes]]):
     """The headers that begin each reply: its date, taken when it is sent, and that the connection ends with it.
 
     uvicorn's own date is that of the request, or of a second before a process was stopped; clients would set their
-    clocks by the date of a reply that was parked for a minute.
+    clocks by the date of a reply that was parked for a minute. It comes from the clock by which leases end: with
+    several nodes the database's.
     """
 
-    closing = False
-    """Whether clients are to send their next request on another connection, since this server is being stopped."""
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+        self.closing = False
+        """Whether clients are to send their next request on another connection, since this server is being stopped."""
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
-        yield b"date", _http_date(int(time.time()))
+        yield b"date", _http_date(self._clock() // 1000)
         if self.closing:
             yield CLOSE
 

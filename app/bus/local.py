@@ -67,6 +67,7 @@ class LocalBus:
 
     def __init__(self) -> None:
         self.counts = HintCounts()
+        self.had_others = False
         self.longest_wait_s: float | None = None
         self._subscriptions: dict[str, set[LocalSubscription]] = {}
 
@@ -83,7 +84,8 @@ class LocalBus:
         self.wake_all()
 
     def expect_others(self, expected: bool) -> None:
-        """Do nothing: hints stay in this process."""
+        """Note whether other nodes are alive; hints stay in this process all the same."""
+        self.had_others |= expected
 
     def wake_all(self) -> None:
         """Wake every waiter, whatever its topics."""

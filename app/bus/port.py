@@ -48,6 +48,8 @@ class HintBus(Protocol):
     """Carries hints within a process, or between server processes."""
 
     counts: HintCounts
+    had_others: bool
+    """Whether other nodes were ever known to be alive."""
 
     @property
     def failure(self) -> str | None:

@@ -129,6 +129,7 @@ class SharedBus(LocalBus):
 
     def expect_others(self, expected: bool) -> None:
         """Note whether other nodes are alive: then it is a failure to receive nothing of them."""
+        super().expect_others(expected)
         if expected and not self._expects_others:
             self._received_at = time.monotonic()
         self._expects_others = expected

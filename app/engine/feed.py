@@ -79,7 +79,9 @@ class Feed:
     ) -> EventStream:
         """Return a new stream, from `after` or from now: of one namespace, with what everybody sees, or of all."""
         wanted = Wanted(kinds, task_id, namespace)
-        stream = EventStream(self, after=after, end=self._acknowledged, wanted=wanted)
+        # What other nodes commit is acknowledged there: behind it a live stream would begin in the past.
+        end = None if self._bus.had_others else self._acknowledged
+        stream = EventStream(self, after=after, end=end, wanted=wanted)
         self._streams.add(stream)
         if after is None:
             self._beginning.add(stream)
@@ -195,8 +197,8 @@ class Wanted:
 class EventStream:
     """An async iterator of Event and Lagged; close it, or use it as a context manager.
 
-    Without a cursor it begins at the moment when it was created: it yields whatever is acknowledged after that. It
-    holds one page at most.
+    Without a cursor it begins at the moment when it was created: it yields whatever is acknowledged after that; beside
+    other nodes, whatever is begun after `open`. It holds one page at most.
     """
 
     def __init__(self, hub: Feed, *, after: int | None, end: int | None, wanted: Wanted) -> None:

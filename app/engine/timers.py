@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import TypeVar
 
 import structlog
 
 from app.domain.clock import Clock, Instant
-from app.domain.errors import Busy, Conflict, NotFound
+from app.domain.errors import Busy, Conflict, NotFound, StoreUnavailable
 from app.domain.redaction import describe
 from app.engine.dispatcher import Dispatcher
 from app.engine.gaps import GapMonitor
@@ -29,6 +30,12 @@ SHORTEST_SLEEP_S = 0.005
 LONGEST_SLEEP_S = 5.0
 """What another node made due is carried out so much later at most if that node dies."""
 AFTER_FAULT_S = 1.0
+TOGETHER = 25
+"""How many steps one transaction carries out at most."""
+
+Step = Callable[[State], bool | None]
+"""Returns False if it is to be tried again."""
+D = TypeVar("D")
 
 
 class Timers:
@@ -94,7 +101,7 @@ class Timers:
             self._wake.clear()
 
     async def carry_out_due(self) -> int:
-        """Carry out what is due now, each in a transaction of its own; return how many are to be tried again soon.
+        """Carry out what is due now, a batch in each transaction; return how many are to be tried again soon.
 
         These are the ones that failed, and those that a gap postpones or may have made due.
         """
@@ -102,15 +109,23 @@ class Timers:
         while True:
             await self._gaps.catch_up()
             work = await self._transactions.read(lambda state: timers.due(state, BATCH))
-            for attempt in work.attempts:
-                expire = partial(self._expire_attempt, task_id=attempt.task_id, number=attempt.attempt)
-                postponed += self._deferred(attempt.timeout_at) or not await self._carry_out("expire_attempt", expire)
-            for question in work.questions:
-                expire = partial(questions.expire, layers=self._layers, key=question.key)
-                postponed += self._deferred(question.due_at) or not await self._carry_out("expire_question", expire)
-            for question in work.reminders:
-                remind = partial(questions.remind, key=question.key)
-                postponed += not await self._carry_out("remind_question", remind)
+            for some in _parts(work.attempts):
+                steps = [
+                    partial(self._expire_attempt, task_id=attempt.task_id, number=attempt.attempt)
+                    for attempt in some
+                    if not self._deferred(attempt.timeout_at)
+                ]
+                postponed += len(some) - await self._carry_out_all("expire_attempts", steps)
+            for some in _parts(work.questions):
+                steps = [
+                    partial(questions.expire, layers=self._layers, key=question.key)
+                    for question in some
+                    if not self._deferred(question.due_at)
+                ]
+                postponed += len(some) - await self._carry_out_all("expire_questions", steps)
+            for some in _parts(work.reminders):
+                steps = [partial(questions.remind, key=question.key) for question in some]
+                postponed += len(some) - await self._carry_out_all("remind_questions", steps)
             for task in work.retries:
                 if self._deferred(task.retry_at):
                     postponed += 1
@@ -141,7 +156,20 @@ class Timers:
         heartbeat = attempt.started_at if attempt.last_seen_at is None else attempt.last_seen_at
         return self._gaps.shift_for(heartbeat, attempt.lease_expires_at, state.now)
 
-    async def _carry_out(self, op: str, fn: Callable[[State], bool | None]) -> bool:
+    async def _carry_out_all(self, op: str, steps: Sequence[Step]) -> int:
+        """Carry out all in one transaction, or each in its own where one fails; return how many are done."""
+        if len(steps) > 1:
+            try:
+                done = await self._transactions.run(op, partial(_each, steps=steps))
+            except StoreUnavailable:
+                raise
+            except Exception as error:  # noqa: BLE001 - what one step raises is logged when it runs alone
+                _log.info("due_steps_separated", op=op, count=len(steps), error=describe(error))
+            else:
+                return len(done) - done.count(False)
+        return sum([await self._carry_out(op, step) for step in steps])
+
+    async def _carry_out(self, op: str, fn: Step) -> bool:
         """Return whether it is done, by this call or by an earlier one."""
         try:
             return await self._transactions.run(op, fn) is not False
@@ -153,3 +181,11 @@ class Timers:
             _log.warning("due_step_failed", op=op, error=describe(error), exc_info=True)
             return False
         return True
+
+
+def _each(state: State, steps: Sequence[Step]) -> list[bool | None]:
+    return [step(state) for step in steps]
+
+
+def _parts(due: Sequence[D]) -> Iterator[Sequence[D]]:
+    return (due[at : at + TOGETHER] for at in range(0, len(due), TOGETHER))

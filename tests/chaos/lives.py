@@ -28,8 +28,18 @@ BEATS = (4, 12)
 class Load:
     """Clients that live task after task until they are stopped; each then ends the life that it is in."""
 
-    def __init__(self, server: SwarmholdClient, operator: Operator, senior: Senior, ledger: Ledger, seed: int) -> None:
+    def __init__(
+        self,
+        server: SwarmholdClient,
+        operator: Operator,
+        senior: Senior,
+        ledger: Ledger,
+        *,
+        seed: int,
+        lease: timedelta = LEASE,
+    ) -> None:
         self._server = server
+        self._lease = lease
         self._operator = operator
         self._senior = senior
         self._ledger = ledger
@@ -62,7 +72,7 @@ class Load:
         """What the queue worker does: the result names the task, and comes at once or after a while."""
         self._ledger.workers.add((job.task_id, job.attempt))
         await job.worker.progress("claimed", f"attempt {job.attempt}")
-        await self._ledger.pause(self._random.choice((0, 0, 100)), at_most=LEASE * 2)
+        await self._ledger.pause(self._random.choice((0, 0, 100)), at_most=self._lease * 2)
         return {"queue": job.prompt}
 
     async def _lane(self) -> None:
@@ -91,7 +101,7 @@ class Load:
 
     async def _dispatched(self, task: Task) -> str:
         attempt = await self._operator.dispatch(
-            task.id, ExternalSpawner(), lease=LEASE, idempotency_key=f"go-{task.id}"
+            task.id, ExternalSpawner(), lease=self._lease, idempotency_key=f"go-{task.id}"
         )
         await self._ledger.note(lambda: self._ledger.workers.add((task.id, attempt.attempt)))
         assert attempt.worker_handle is not None
@@ -103,7 +113,7 @@ class Load:
 
         async def beat() -> None:
             while True:
-                await self._ledger.pause(50, at_most=LEASE / 4)
+                await self._ledger.pause(50, at_most=self._lease / 4)
                 await worker.heartbeat()
 
         async with asyncio.TaskGroup() as group:
@@ -125,7 +135,7 @@ class Load:
     async def _lasting(self, task: Task) -> None:
         worker = self._server.worker(await self._dispatched(task))
         for _ in range(self._random.randint(*BEATS)):
-            await self._ledger.pause(50, at_most=LEASE / 4)
+            await self._ledger.pause(50, at_most=self._lease / 4)
             beat = await worker.heartbeat()
             await self._ledger.note()
             assert not beat.cancelled
@@ -135,7 +145,7 @@ class Load:
 
     async def _queue(self, task: Task) -> None:
         queue = QueueSpawner(queue=QUEUE)
-        await self._operator.dispatch(task.id, queue, lease=LEASE, idempotency_key=f"go-{task.id}")
+        await self._operator.dispatch(task.id, queue, lease=self._lease, idempotency_key=f"go-{task.id}")
         await self._ledger.note()
         await self._operator.wait_for(task.id, hold=HOLD)
         await self._final(task, {"queue": task.spec.initial_directive})
@@ -147,7 +157,7 @@ class Load:
         answer = {"to": task.id, "number": self._ledger.acknowledged}
         async with asyncio.TaskGroup() as group:
             waiting = group.create_task(worker.await_answer(asked.key, hold=HOLD))
-            await self._ledger.pause(self._random.choice((0, 50)), at_most=LEASE * 2)
+            await self._ledger.pause(self._random.choice((0, 50)), at_most=self._lease * 2)
             await self._senior.answer(asked.key, answer)
             await self._ledger.note(lambda: self._ledger.answers.update({asked.key: answer}))
         received = waiting.result()
@@ -187,7 +197,7 @@ class Load:
         worker = self._server.worker(await self._dispatched(task))
         child = await worker.start_task("child", f"child of {task.id}", retry=RETRY, idempotency_key=f"child-{task.id}")
         await self._ledger.note(lambda: self._ledger.tasks.update({child.id: "child"}))
-        await worker.dispatch(child.id, QueueSpawner(queue=QUEUE), lease=LEASE, idempotency_key=f"go-{child.id}")
+        await worker.dispatch(child.id, QueueSpawner(queue=QUEUE), lease=self._lease, idempotency_key=f"go-{child.id}")
         await self._ledger.note()
         async with self._beating(worker):
             settled = await worker.wait_for(child.id, hold=HOLD)

@@ -7,16 +7,18 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing
+from datetime import timedelta
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
 from swarmhold import Observer, Operator, SwarmholdClient
 from swarmhold.models.enums import Status
 from swarmhold.models.events import Event, Lagged
 from tests.chaos.books import ENDS, Books, faults
+from tests.chaos.history import History, contradictions
 from tests.chaos.ledger import Ledger
-from tests.chaos.lives import CALL_RETRY, QUEUE, Load
+from tests.chaos.lives import CALL_RETRY, LEASE, QUEUE, Load
 from tests.support.processes import ServerProcess
 from tests.support.receiver import Receiver
 from tests.support.waiting import eventually
@@ -54,22 +56,38 @@ async def _strike_now_and_then(strike: Strike, ledger: Ledger, rounds: int, seed
     await ledger.until(ledger.acknowledged + FEWEST)
 
 
+class Served(Protocol):
+    """What clients reach: a node, or a balancer before several."""
+
+    @property
+    def url(self) -> str:
+        """The root of the HTTP routes."""
+        ...
+
+    def root_key(self) -> str:
+        """The key of all roles."""
+        ...
+
+
 async def survive(
-    node: ServerProcess,
+    node: Served,
     strike: Strike,
     *,
     rounds: int,
     seed: int,
     receiver: Receiver | None = None,
     ledger: Ledger | None = None,
+    history: History | None = None,
+    lease: timedelta = LEASE,
 ) -> tuple[Ledger, list[str]]:
-    """Load, strikes, and the end of every life; then what the books lack.
+    """Load, strikes, and the end of every life; then what the books lack and what the history of all calls contradicts.
 
     The `receiver` gets the ends of all tasks by a webhook. What strikes have sent themselves is in the `ledger`.
     """
-    ledger, followed = ledger or Ledger(), list[Event]()
+    ledger, history, followed = ledger or Ledger(), history or History(), list[Event]()
     async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(SwarmholdClient(node.url, call_retry=CALL_RETRY))
+        http = await stack.enter_async_context(history.client(node.url))
+        server = await stack.enter_async_context(SwarmholdClient(node.url, call_retry=CALL_RETRY, http=http))
         key = node.root_key()
         operator = await server.attach_operator(key, "chaos")
         senior = await server.attach_senior(key, "chaos-senior")
@@ -77,7 +95,7 @@ async def survive(
         if receiver is not None:
             hook = await server.admin(key).create_webhook(receiver.url, events=ENDS)
             receiver.secret = hook.secret
-        load = Load(server, operator, senior, ledger, seed)
+        load = Load(server, operator, senior, ledger, seed=seed, lease=lease)
         queue = server.queue_worker(key, QUEUE, load.work, concurrency=WORKERS)
         async with asyncio.TaskGroup() as group:
             following = group.create_task(_follow(observer, followed))
@@ -95,7 +113,7 @@ async def survive(
                 books.delivered = receiver.cursors
             for task in (following, working, watching):
                 task.cancel()
-    return ledger, faults(books, ledger, followed)
+    return ledger, [*faults(books, ledger, followed), *contradictions(history.calls)]
 
 
 async def _ended(living: asyncio.Task[None], operator: Operator) -> None:

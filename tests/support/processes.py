@@ -151,7 +151,7 @@ class ServerProcess:
                 start_new_session=True,
             )
         try:
-            wait_until(self._ready, within=within, awaited=f"{self.url}/readyz to answer 200")
+            wait_until(self._ready, within=within, awaited=f"/readyz of port {self.port} to answer 200")
         except AssertionError:
             sys.stderr.write(self._last_lines())
             self.kill()
@@ -163,7 +163,9 @@ class ServerProcess:
             status = self._process.returncode
             raise ServerFailedError(f"swarmhold serve ended with status {status}:\n{self._last_lines()}")
         try:
-            reply = httpx.get(f"{self.url}/readyz", timeout=2.0, trust_env=False, verify=NO_AUTHORITIES)
+            reply = httpx.get(
+                f"http://{LOOPBACK}:{self.port}/readyz", timeout=2.0, trust_env=False, verify=NO_AUTHORITIES
+            )
             return reply.status_code == httpx.codes.OK
         except httpx.TransportError:
             return False

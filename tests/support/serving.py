@@ -1,23 +1,31 @@
-"""A node's edge on a real socket, in this process: engine, application and uvicorn, without the command line."""
+"""A node's edge on a real socket, in this process: engine, application and uvicorn, without the command line.
+
+Where several nodes stand for one, they share a PostgreSQL database, and each request goes to the next of them.
+"""
 
 import asyncio
 import contextlib
+import copy
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import httpx
 import uvicorn
 
+from app.bus.opening import choose_bus
 from app.domain.access import Role
 from app.engine.engine import Engine
 from app.engine.ops.rules import EngineCfg
-from app.engine.parts import default_parts
+from app.engine.parts import Parts, default_parts
 from app.http.app import Application, create_app
 from app.http.door_settings import DoorSettings
 from app.http.settings import HttpSettings
 from app.mcp.routes import mcp_routes
+from app.spawning.backends.registry import Registries
+from app.state.opening import clock_of, open_store
 from app.ws.sockets import Sockets
 from tests.support.ports import LOOPBACK, NO_AUTHORITIES, listen
+from tests.support.spreading import several, spreading
 from tests.support.waiting import eventually
 
 ROOT_KEY = "shk_" + "root0" * 8
@@ -33,7 +41,10 @@ class QuietServer(uvicorn.Server):
 
 @dataclass(slots=True)
 class Node:
-    """A served engine. `http` has no credential; `as_` gives a client that has one."""
+    """A served engine; `as_` gives a client that has a credential.
+
+    Behind its port may be several nodes; engine, application and server are those of the first.
+    """
 
     engine: Engine
     application: Application
@@ -41,6 +52,18 @@ class Node:
     server: uvicorn.Server
     serving: asyncio.Task[None]
     clients: list[httpx.AsyncClient] = field(default_factory=list)
+    others: list["Node"] = field(default_factory=list["Node"])
+    """Those that stand for one node with this one."""
+
+    @property
+    def parked(self) -> int:
+        """How many requests wait, on all of them."""
+        return sum(node.application.context.holds.parked for node in (self, *self.others))
+
+    def drain(self) -> None:
+        """End what waits, on all of them."""
+        for node in (self, *self.others):
+            node.application.drain()
 
     @property
     def url(self) -> str:
@@ -105,10 +128,46 @@ async def served(
     store_url: str = ":memory:",
     protocols: Sequence[str] = ("httptools", "websockets-sansio"),
 ) -> AsyncIterator[Node]:
-    """Serve an engine (a new one over the store at `store_url` unless given) on a free port of 127.0.0.1."""
+    """Serve an engine (a new one over the store at `store_url` unless given) on a free port of 127.0.0.1.
+
+    Where several nodes stand for one, their store is on PostgreSQL: at `store_url`, or in a database of its own.
+    """
     cfg = cfg or EngineCfg()
     cfg = cfg if settings is None else replace(cfg, limits=settings.limits)
-    engine = engine or Engine(default_parts(cfg, store_url=store_url))
+    cluster = several()
+    async with contextlib.AsyncExitStack() as stack:
+        if cluster is None:
+            engine = engine or Engine(default_parts(cfg, store_url=store_url))
+            yield await stack.enter_async_context(_node(engine, settings, protocols))
+        else:
+            parts = default_parts(cfg) if engine is None else engine.parts
+            url = store_url if "://" in store_url else stack.enter_context(cluster.database())
+            nodes = [
+                await stack.enter_async_context(_node(_engine(parts, url), settings, protocols))
+                for _ in range(cluster.count)
+            ]
+            first, *first.others = nodes
+            first.port = stack.enter_context(spreading([node.port for node in nodes]))
+            yield first
+
+
+def _engine(parts: Parts, url: str) -> Engine:
+    """An engine of a node that shares a database and its keys with others, and nothing else."""
+    clock = clock_of(url)
+    return Engine(
+        replace(
+            parts,
+            open_store=lambda: open_store(url, clock=clock, policy=parts.cfg.hold, seal=parts.seal),
+            bus=choose_bus(url, None, {}),
+            registries=Registries(),
+            clock=clock,
+            webhook_sender=copy.deepcopy(parts.webhook_sender),
+        )
+    )
+
+
+@contextlib.asynccontextmanager
+async def _node(engine: Engine, settings: HttpSettings | None, protocols: Sequence[str]) -> AsyncIterator[Node]:
     async with engine:
         await engine.keys.ensure_root(ROOT_KEY)
         doors = settings.doors if settings else DoorSettings()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from app.domain.clock import Clock, system_clock
 from app.domain.limits import Limits
 from app.domain.redaction import describe
 from app.spawning.backends.protocols import OperatorBackend, SpawnHook
@@ -27,13 +28,17 @@ def shipped_layers(
     long_hold_s: float,
     limits: Limits | None = None,
     extra: Sequence[Layer] = (),
+    clock: Clock = system_clock,
 ) -> LayerRegistry:
-    """Return the layers that ship, with `extra` ones that can be requested by key."""
+    """Return the layers that ship, with `extra` ones that can be requested by key.
+
+    `clock` is the one by which attempts began.
+    """
     shipped = [
         MainAiLayer(hooks),
         SeniorEscalationLayer(),
         OperatorDelegateLayer(operators),
-        LongHoldLayer(long_hold_s),
+        LongHoldLayer(long_hold_s, clock=clock),
         InputInjectLayer(longest_prompt=(limits or Limits()).directive_bytes),
     ]
     return LayerRegistry(base=[AuditLayer(), SinkLayer()], hints=[*shipped, *extra])

@@ -1,6 +1,7 @@
 """Deadlines: leases, timeouts, retries; and clocks that are stopped during suspension."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -15,9 +16,10 @@ from app.domain.outputs import OutputEvent
 from app.domain.questions import Ask, OnDeadline
 from app.domain.tasks import RetryPolicy, Status
 from app.domain.tokens import Handle
+from app.engine import timers
 from app.engine.engine import Engine
 from app.engine.ops import attempts, settling
-from app.spawning.ports import Draft, Facts, Layer, Lookup
+from app.spawning.ports import Draft, Layer, Lookup
 from app.state.state import State
 from tests.support.scripted import IN_PROCESS, ScriptedFunction
 from tests.support.swarms import EXTERNAL, Plan, Swarm, Work, refused, values
@@ -508,22 +510,42 @@ async def test_a_retry_that_cannot_be_prepared_blocks(plan: Plan, layer: str) ->
         assert (await swarm.attempt(other.task_id)).reason is Reason.LOST
 
 
-class Unable(Layer):
-    """Cannot say what an answer means."""
+async def test_what_cannot_be_carried_out_keeps_nothing_else_waiting(
+    swarm: Swarm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of leases that run out together one raises an exception: the others end all the same, and it does later."""
+    works = [await swarm.external(lease=LEASE) for _ in range(3)]
+    broken, expire = works[1].task_id, settling.expire_attempt
 
-    key = "unable"
+    def fail_for_one(state: State, task_id: str, number: int) -> None:
+        if task_id == broken:
+            raise ZeroDivisionError
+        expire(state, task_id, number)
 
-    def settle(self, final: Any, facts: Facts) -> Any:
-        """Raises."""
-        raise ZeroDivisionError
+    with monkeypatch.context() as faulty:
+        faulty.setattr(settling, "expire_attempt", fail_for_one)
+        swarm.clock.advance(10)
+        assert await swarm.engine.timers.carry_out_due() == 1
+    statuses = [await swarm.status(work.task_id) for work in works]
+    assert statuses == [Status.BLOCKED, Status.RUNNING, Status.BLOCKED]
+    await swarm.pass_time(0)
+    assert await swarm.status(broken) is Status.BLOCKED
 
 
-async def test_thousands_are_due_at_once(swarm: Swarm) -> None:
-    """More than one batch of leases that run out in the same moment are all carried out."""
+async def test_thousands_are_due_at_once(swarm: Swarm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than one batch of leases that run out in the same moment are all carried out, many in each transaction."""
     works = [await swarm.external(lease=LEASE) for _ in range(450)]
+    ran, run = Counter[str](), swarm.engine.transactions.run
+
+    def counted(op: str, fn: Any, **options: Any) -> Any:
+        ran[op] += 1
+        return run(op, fn, **options)
+
+    monkeypatch.setattr(swarm.engine.transactions, "run", counted)
     await swarm.pass_time(10)
     rows = [await swarm.row(work.task_id) for work in works]
     assert {row.status for row in rows} == {Status.BLOCKED}
+    assert ran["expire_attempts"] == len(works) / timers.TOGETHER
 
 
 async def test_the_timers_themselves_carry_out_what_is_due(store_url: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.e2e.cli.conftest import surroundings
 from tests.support.processes import ServerProcess
+from tests.support.spreading import server_process
 from tests.support.swarm import Swarm
 from tests.support.waiting import wait_until
 
@@ -21,8 +22,10 @@ DEADLINE_S = 100
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A node with an empty data directory, shared by a module's tests."""
-    with ServerProcess(tmp_path_factory.mktemp("node") / "data") as server:
+    with server_process(tmp_path_factory.mktemp("node") / "data") as server:
+        server.start()
         yield server
+        server.stop()
 
 
 @dataclass

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.processes import ServerProcess
 from tests.support.sources import ROOT
+from tests.support.spreading import server_process
 
 SWARMHOLD = str(Path(sys.executable).with_name("swarmhold"))
 
@@ -21,8 +22,10 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A node with an empty data directory, shared by a module's tests."""
-    with ServerProcess(tmp_path_factory.mktemp("node") / "data") as server:
+    with server_process(tmp_path_factory.mktemp("node") / "data") as server:
+        server.start()
         yield server
+        server.stop()
 
 
 def surroundings(node: ServerProcess, **more: str) -> dict[str, str]:

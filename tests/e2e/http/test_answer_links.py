@@ -107,6 +107,7 @@ async def test_the_page_keeps_the_secret(desk: Desk) -> None:
     assert (await desk.senior.get(f"{SENIOR}/questions/{desk.key}")).json()["status"] == "open"
 
 
+@pytest.mark.one_node("each node counts failed attempts for itself")
 async def test_wrong_links_count_as_guesses(desk: Desk) -> None:
     """They all get the same reply, and too many of them 429; a good link is served all the same."""
     made, secret = await desk.link()

@@ -16,6 +16,8 @@ import pytest
 from tests.support.ports import LOOPBACK
 from tests.support.processes import ServerProcess
 
+pytestmark = pytest.mark.one_node("connections are those of one process, which are counted there")
+
 OP = "/v1/operator"
 DEADLINE_S = 30.0
 LIMIT = 20

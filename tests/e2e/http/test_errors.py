@@ -285,6 +285,7 @@ async def test_a_tree_too_deep_is_409(node: Node) -> None:
     assert problem(refused, 409, "spawn-depth-exceeded")["max_spawn_depth"] == 4
 
 
+@pytest.mark.one_node("it sends on after the reply, which no proxy forwards")
 async def test_a_body_that_streams_past_the_limit_is_413(node: Node) -> None:
     """Also when no header said how long it would be."""
     operator = await node.operator()
@@ -342,6 +343,7 @@ async def test_a_paused_loop_is_503_with_retry_after(node: Node) -> None:
     assert (await senior.post(f"{SENIOR}/loop/resume")).json()["paused"] is False
 
 
+@pytest.mark.one_node("each node counts failed attempts for itself")
 async def test_guessing_is_429_while_good_credentials_are_served() -> None:
     """Different wrong credentials of one source run out of patience; a right one never does."""
     limits = AuthRateLimitSettings(burst_per_source=10, per_source_per_second=0.01)

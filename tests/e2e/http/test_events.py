@@ -153,7 +153,7 @@ async def test_a_stream_ends_when_the_server_stops(node: Node) -> None:
     """In good order, so that the reader comes back with its cursor."""
     operator = await node.operator()
     async with following(operator) as stream:
-        node.application.drain()
+        node.drain()
         async with asyncio.timeout(60):
             assert [message async for message in stream] == []
 
@@ -162,8 +162,8 @@ async def test_a_reader_that_leaves_is_let_go(node: Node) -> None:
     """Its stream is removed from the feed."""
     operator = await node.operator()
     async with following(operator):
-        assert node.application.context.holds.parked == 1
-    await eventually(lambda: node.application.context.holds.parked == 0, awaited="no reader")
+        assert node.parked == 1
+    await eventually(lambda: node.parked == 0, awaited="no reader")
 
 
 async def test_kinds_may_be_given_again_and_again(node: Node) -> None:
@@ -175,6 +175,7 @@ async def test_kinds_may_be_given_again_and_again(node: Node) -> None:
         assert [message.event for message in await take(stream, 2)] == ["task_created", "task_pass"]
 
 
+@pytest.mark.one_node("it outruns the memory of the node that it writes through")
 async def test_a_reader_that_fell_behind_is_told_from_where_and_misses_nothing() -> None:
     """It reads nothing while more happens than the server keeps at hand; then it reads everything, and of the gap."""
     narrow = httpx.AsyncHTTPTransport(socket_options=[(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)])

@@ -187,7 +187,7 @@ async def test_a_held_hook_returns_with_the_answer(agent: Agent) -> None:
     event = use("held")
     key = await agent.asked(event)
     held = asyncio.create_task(agent.fire(event, hold=60))
-    await eventually(lambda: agent.node.application.context.holds.parked, awaited="the hook to wait")
+    await eventually(lambda: agent.node.parked, awaited="the hook to wait")
     await agent.answer(key, APPROVE)
     assert decision_of(await held) == ("allow", None)
 
@@ -233,6 +233,7 @@ async def test_the_asker_answers_through_no_door(agent: Agent) -> None:
     assert (reply.status_code, reply.json()["code"]) == (403, "asker-cannot-answer")
 
 
+@pytest.mark.one_node("it moves the clock of the only node")
 async def test_a_hook_that_resumes_on_the_third_day_finds_its_question(tmp_path: Any) -> None:
     """After restarts and sweeps it asks nothing again, and the answer of the second day lets the tool be used once."""
     clock, url = HandClock(system_clock()), f"{tmp_path}/node.db"

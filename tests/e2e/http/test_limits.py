@@ -12,6 +12,8 @@ from tests.e2e.http.test_errors import OP, WORK, problem
 from tests.support.serving import ROOT_KEY, Node, served
 from tests.support.waiting import eventually
 
+per_node = pytest.mark.one_node("each node counts what waits and what is received there")
+
 UNKNOWN = "{" + ",".join(f'"u{n}":0' for n in range(40_000)) + ',"agent":"a"}'
 EMPTY_LISTS = "[" + ",".join(["[]"] * 150_000) + "]"
 JSON = {"Content-Type": "application/json"}
@@ -81,6 +83,7 @@ async def test_a_worker_sends_less_than_others_may() -> None:
         assert (refused["what"], refused["limit"]) == ("body", 5000)
 
 
+@per_node
 async def test_one_token_parks_so_many_requests() -> None:
     """Others are served meanwhile, and a poll that ends makes room."""
     async with served(HttpSettings(limits=Limits(parked=2))) as node:
@@ -88,7 +91,7 @@ async def test_one_token_parks_so_many_requests() -> None:
         task, _ = await node.worker(operator)
         path = f"{OP}/tasks/{task}/poll?hold=30"
         parked = [asyncio.create_task(operator.get(path)) for _ in range(2)]
-        await eventually(lambda: node.application.context.holds.parked == 2)
+        await eventually(lambda: node.parked == 2)
 
         reply = await operator.get(path)
         refused = problem(reply, 429, "quota-exceeded")
@@ -99,6 +102,7 @@ async def test_one_token_parks_so_many_requests() -> None:
         assert (await operator.get(path)).status_code == 200
 
 
+@per_node
 async def test_one_token_has_so_many_streams() -> None:
     """A stream that ends makes room."""
     async with served(HttpSettings(limits=Limits(streams=1))) as node:
@@ -106,11 +110,12 @@ async def test_one_token_has_so_many_streams() -> None:
         async with operator.stream("GET", f"{OP}/events") as first:
             assert first.status_code == 200
             assert problem(await operator.get(f"{OP}/events"), 429, "quota-exceeded")["quota"] == "streams"
-        await eventually(lambda: node.application.context.holds.parked == 0)
+        await eventually(lambda: node.parked == 0)
         async with operator.stream("GET", f"{OP}/events") as second:
             assert second.status_code == 200
 
 
+@per_node
 async def test_bodies_being_received_are_bounded() -> None:
     """Unfinished bodies of one API key, whatever session sends them, leave room for those of others."""
     async with served(HttpSettings(limits=Limits(receiving_each_bytes=300_000))) as node:
@@ -145,6 +150,7 @@ async def test_bodies_being_received_are_bounded() -> None:
         assert node.application.receiving.held == 0
 
 
+@per_node
 async def test_invented_credentials_make_no_room() -> None:
     """Bodies whose credential is not valid are those of their source."""
     limits = Limits(receiving_each_bytes=300_000, receiving_unknown_bytes=1000)
@@ -155,6 +161,7 @@ async def test_invented_credentials_make_no_room() -> None:
         assert node.application.receiving.held == 0
 
 
+@per_node
 async def test_another_spelling_of_a_credential_is_the_same() -> None:
     """Handles are read in upper and lower case, and the last character of a signature has spare bits."""
     async with served(HttpSettings(limits=Limits(parked=1))) as node:
@@ -169,10 +176,10 @@ async def test_another_spelling_of_a_credential_is_the_same() -> None:
             (f"{OP}/tasks/{task}/poll?hold=30", token, spelled),
         ):
             parked = asyncio.create_task(node.as_(one).get(path))
-            await eventually(lambda: node.application.context.holds.parked == 1)
+            await eventually(lambda: node.parked == 1)
             assert (await node.as_(two).get(path)).status_code == 429
             parked.cancel()
-            await eventually(lambda: node.application.context.holds.parked == 0)
+            await eventually(lambda: node.parked == 0)
 
 
 async def test_lives_of_credentials_are_bounded(node: Node) -> None:

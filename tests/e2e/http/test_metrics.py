@@ -19,6 +19,8 @@ from tests.support.processes import ServerProcess
 from tests.support.sources import ROOT
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.one_node("counters are those of one process")
+
 RULES = ROOT / "deploy" / "prometheus" / "swarmhold.rules.yml"
 BOARD = ROOT / "deploy" / "grafana" / "swarmhold.json"
 _NAMED = re.compile(r"swarmhold_[a-z_]+")

@@ -30,7 +30,7 @@ async def node(store_url: str) -> AsyncIterator[Node]:
 
 async def parked(node: Node, count: int = 1) -> None:
     """Wait until so many requests wait."""
-    await eventually(lambda: node.application.context.holds.parked >= count, awaited=f"{count} parked requests")
+    await eventually(lambda: node.parked >= count, awaited=f"{count} parked requests")
 
 
 async def test_a_poll_is_answered_by_the_final(node: Node) -> None:
@@ -104,7 +104,7 @@ async def test_a_client_that_leaves_frees_its_request(node: Node) -> None:
         polling.cancel()
         await asyncio.gather(polling, return_exceptions=True)
 
-    await eventually(lambda: node.application.context.holds.parked == 0, awaited="no parked request")
+    await eventually(lambda: node.parked == 0, awaited="no parked request")
 
 
 @pytest.mark.parametrize("path", [f"{WORK}/claim", f"{OP}/questions/{{key}}", f"{OP}/tasks/{{task}}/poll"])
@@ -145,7 +145,7 @@ async def test_a_stopping_server_answers_what_is_parked(node: Node) -> None:
     ]
     await parked(node, 4)
 
-    node.application.drain()
+    node.drain()
     replies = await asyncio.gather(*waiting)
     after = await operator.get(f"{OP}/tasks/{other}/poll?hold=60")
 

@@ -349,10 +349,11 @@ async def test_a_stopping_server_closes_sockets_as_going_away(node: Node) -> Non
     """With the code that means: come back."""
     async with speaking(node, DESK, await node.attach(Role.SENIOR)) as desk:
         await desk.receive()
-        node.application.drain()
+        node.drain()
         assert await desk.close_code() == 1012
 
 
+@pytest.mark.one_node("what is before the nodes reads on for who does not")
 async def test_a_reader_that_does_not_keep_up_is_closed_with_4408_and_finds_everything_later() -> None:
     """Its frames cost no more than the queue; on reconnect every open question is there."""
     sockets, limits = WebSocketSettings(queue_frames=8, queue_bytes=200_000), Limits(question_bytes=1_000_000)
@@ -391,6 +392,7 @@ async def _truncated(node: Node, key: str, token: str) -> None:
         assert (await desk.ask_and_receive(type="answer", key=key, value=1))["type"] == "accepted"
 
 
+@pytest.mark.one_node("each node counts its own")
 async def test_one_token_has_so_many_sockets() -> None:
     """One more is closed with 4429, under whatever id; one that closes makes room."""
     async with served(HttpSettings(limits=Limits(streams=1))) as node:
@@ -404,6 +406,7 @@ async def test_one_token_has_so_many_sockets() -> None:
             assert (await desk.receive())["type"] == "welcome"
 
 
+@pytest.mark.one_node("who looks at a question is known to one node alone")
 async def test_those_who_look_at_a_question_see_each_other(node: Node) -> None:
     """By their labels, while they look; the same person twice is one, and another namespace is nobody."""
     key, other = await ask(node), await ask(node)

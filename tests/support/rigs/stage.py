@@ -29,6 +29,7 @@ from tests.support.rigs.backend import ID, ConnectedBackend
 from tests.support.rigs.control_server import ControlServer, open_control_server
 from tests.support.rigs.functions import DESK
 from tests.support.rigs.site import SECRET, Site, open_site
+from tests.support.spreading import server_process
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[3]
@@ -240,10 +241,9 @@ async def open_stage(place: Path, **more: str) -> AsyncIterator[Stage]:
             await stack.enter_async_context(open_control_server()),
             await stack.enter_async_context(open_site()),
         )
-        server = ServerProcess(place / "data", settings(control_server, site, more))
-        await asyncio.to_thread(server.start)
+        server = stack.enter_context(server_process(place / "data", settings(control_server, site, more)))
         stack.push_async_callback(control_server.clear_away)
-        stack.callback(server.kill)
+        await asyncio.to_thread(server.start)
         root_key = server.root_key()
         client = await stack.enter_async_context(SwarmholdClient(server.url, call_retry=CALL_RETRY))
         attached = await client.attach(root_key, "tester", hook_id=ID, bridge_id=ID, operator_backend_id=ID)
