@@ -125,9 +125,11 @@ def http_settings(settings: Settings, base_url: str, identity: bytes) -> HttpSet
 def _webhook_sender(settings: Settings, source: str) -> WebhookSender:
     """Return what sends events to webhooks. Raises StartFailed."""
     try:
-        return WebhookSender(settings.webhooks, source=source, answer_links=settings.doors.link.enabled)
+        return WebhookSender(
+            settings.webhooks, source=source, answer_links=settings.doors.link.enabled, smtp=settings.notify.smtp
+        )
     except ValueError as error:
-        raise StartFailed(f"The setting webhooks.allow cannot be used: {error}.") from error
+        raise StartFailed(f"The settings webhooks.allow and notify.smtp cannot be used: {error}.") from error
 
 
 def _catalog(settings: Settings, registries: Registries, keyring: Keyring) -> SpawnerCatalog:

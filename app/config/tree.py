@@ -18,7 +18,7 @@ from app.domain.questions import QuestionRules
 from app.engine.ops.rules import ClusterRules, EngineCfg
 from app.http.door_settings import DoorSettings, McpSettings
 from app.http.settings import HttpSettings, WebSocketSettings
-from app.spawning.outbound.settings import HttpWorkerSettings, SenderSettings
+from app.spawning.outbound.settings import HttpWorkerSettings, NotifySettings, SenderSettings
 from app.spawning.processes.programs import Program
 from app.state.policies import HoldPolicy, RetentionPolicy
 from app.state.postgres.keepalive import MIN_TIMEOUT, Keepalive
@@ -114,6 +114,7 @@ class Settings:
     questions: QuestionRules = field(default_factory=QuestionRules)
     spawn: SpawnSettings = field(default_factory=SpawnSettings)
     webhooks: SenderSettings = field(default_factory=SenderSettings)
+    notify: NotifySettings = field(default_factory=NotifySettings)
     http: HttpSettings = field(default_factory=HttpSettings)
     doors: DoorSettings = field(default_factory=DoorSettings)
     limits: Limits = field(default_factory=Limits)

@@ -36,6 +36,7 @@ class WebhookFormat(StrEnum):
     DISCORD = "discord"
     NTFY = "ntfy"
     TEMPLATE = "template"
+    MAIL = "mail"
 
     @property
     def is_chat(self) -> bool:
@@ -107,7 +108,7 @@ class Webhook(NamedTuple):
     @property
     def shown_url(self) -> str:
         """The URL as lists and the audit log show it: the whole URL of a chat lets its holder write there."""
-        if not self.format.is_chat:
+        if not self.format.is_chat or self.format is WebhookFormat.MAIL:
             return self.url
         scheme, _, rest = self.url.partition("://")
         return f"{scheme}://{rest.partition('/')[0].partition('?')[0]}/…"

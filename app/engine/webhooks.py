@@ -103,8 +103,8 @@ class Webhooks:
         await self._keys.check_root(key_text)
         if self._webhook_sender is None:
             raise InvalidRequest("the settings allow no URL (setting webhooks.allow)", "url")
-        self._webhook_sender.check(spec.url)
         spec.check()
+        self._webhook_sender.check(spec.format, spec.url)
         if spec.links is not None and not self._webhook_sender.answer_links:
             raise WebhookInvalid("the settings have no answer links (setting doors.link.enabled)", "links")
 

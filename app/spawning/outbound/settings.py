@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pydantic import SecretStr
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,3 +48,31 @@ class SenderSettings:
     """A webhook whose deliveries have failed for so long is paused."""
     batch: int = 100
     """Events of one delivery at most, no more than 500."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmtpSettings:
+    """The mail server that takes messages for people."""
+
+    host: str | None = None
+    """Mail server that takes the messages of webhooks with the format `mail`; without it there are none."""
+    port: int = 587
+    """Port of the mail server."""
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    """How the connection is encrypted: by STARTTLS, by TLS from the start (usually port 465), or not at all. The
+    certificate is verified."""
+    ca_file: Path | None = None
+    """File of the authorities that the mail server's certificate is verified by; by default those of the system."""
+    username: str | None = None
+    """Name to sign in with, if the mail server asks for it."""
+    password: SecretStr | None = None
+    """Password to sign in with."""
+    sender: str | None = None
+    """Address that messages come from, as `swarm@example.com` or `Swarm <swarm@example.com>`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotifySettings:
+    """How people are reached other than by HTTP."""
+
+    smtp: SmtpSettings = field(default_factory=SmtpSettings)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 import httpx
 
-from app.domain.errors import DispatchFailed, InvalidRequest
+from app.domain.errors import DispatchFailed, InvalidRequest, WebhookInvalid
 from app.domain.events import Event
 from app.domain.notices import Notice
 from app.domain.redaction import printable
@@ -22,7 +22,8 @@ from app.domain.webhooks import Webhook, WebhookFormat
 from app.spawning.outbound import chat, formats
 from app.spawning.outbound.client import CallFailed, OutboundClient, Reply, Timeouts
 from app.spawning.outbound.formats import Names
-from app.spawning.outbound.settings import SenderSettings
+from app.spawning.outbound.mail import SCHEME, MailSender
+from app.spawning.outbound.settings import SenderSettings, SmtpSettings
 from app.spawning.outbound.signing import sign
 from app.spawning.outbound.urls import UrlPrefix, allowed
 
@@ -55,19 +56,29 @@ class WebhookSender:
         *,
         source: str = "swarmhold:",
         answer_links: bool = True,
+        smtp: SmtpSettings | None = None,
         clock_s: Callable[[], float] = time.time,
     ) -> None:
-        """`source` is the server's URL, which CloudEvents name; `answer_links` is whether messages may have them."""
+        """`source` is the server's URL, which CloudEvents name; `answer_links` is whether messages may have them.
+
+        `smtp` are the settings of the mail server.
+        """
         self.settings = settings
         self.answer_links = answer_links
         self._source = source
-        self._prefixes = [UrlPrefix.parse(prefix) for prefix in settings.allow]
+        addresses = [entry for entry in settings.allow if entry.startswith(SCHEME)]
+        self._prefixes = [UrlPrefix.parse(entry) for entry in settings.allow if entry not in addresses]
         self._clock_s = clock_s
-        self._client = OutboundClient(Timeouts(settings.timeout_s, settings.total_timeout_s))
+        timeouts = Timeouts(settings.timeout_s, settings.total_timeout_s)
+        self._client = OutboundClient(timeouts)
+        self._mail = MailSender(smtp or SmtpSettings(), addresses, timeouts)
 
-    def check(self, url: str) -> None:
-        """Raise InvalidRequest unless the settings allow the URL."""
-        self._url(url)
+    def check(self, format: WebhookFormat, url: str) -> None:
+        """Raise InvalidRequest unless the settings allow the URL, WebhookInvalid for one that the format has not."""
+        if format is WebhookFormat.MAIL:
+            self._mail.address(url)
+        else:
+            self._url(url)
 
     def _url(self, text: str) -> httpx.URL:
         try:
@@ -95,6 +106,8 @@ class WebhookSender:
 
         Raises DeliveryFailed. After a cancellation it is unknown whether the message arrived.
         """
+        if row.format is WebhookFormat.MAIL:
+            return await self._send_mail(row, notice)
         asked = chat.request(row, self._destination(row), notice)
         headers = {
             **asked.headers,
@@ -106,6 +119,12 @@ class WebhookSender:
         if not (asked.accepts_missing and reply.status == NOT_FOUND):
             _raise_unless_accepted(reply)
         return chat.reference_in(row, reply.body)
+
+    async def _send_mail(self, row: Webhook, notice: Notice) -> str:
+        try:
+            return await self._mail.send(row.url, notice)
+        except (InvalidRequest, WebhookInvalid, CallFailed) as failure:
+            raise DeliveryFailed(str(failure)) from failure
 
     def _signatures(self, secrets: Sequence[str], id: str, body: bytes) -> dict[str, str]:
         return sign([secret.encode() for secret in secrets], body, id=id, at_s=int(self._clock_s()))

@@ -169,6 +169,7 @@ class WebhookFormat(StrEnum):
     DISCORD = "discord"
     NTFY = "ntfy"
     TEMPLATE = "template"
+    MAIL = "mail"
 
 
 class WebhookContent(StrEnum):
