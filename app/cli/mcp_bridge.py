@@ -32,6 +32,7 @@ _NAMED = {
 }
 _PLAIN = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 _VERSION = "io.modelcontextprotocol/protocolVersion"
+_LISTEN = "subscriptions/listen"
 _ONCE, _TOOL_USE = "io.swarmhold/once", "claudecode/toolUseId"
 
 Frame = dict[str, Any]
@@ -59,10 +60,11 @@ class _Bridge:
             trust_env=False,
         )
         self._version: str | None = None
+        self._session: str | None = None
         self._calls: dict[str, asyncio.Task[None]] = {}
 
     async def serve(self) -> None:
-        async with self._http, asyncio.TaskGroup() as calls:
+        async with self._http, asyncio.TaskGroup() as group:
             lines: asyncio.Queue[bytes] = asyncio.Queue()
             # A thread that may block for ever: the program ends without it.
             Thread(target=_read_lines, args=(asyncio.get_running_loop(), lines), daemon=True).start()
@@ -70,9 +72,9 @@ class _Bridge:
                 if len(line) > _LONGEST_FRAME:
                     self._fail(None, _PARSE_ERROR, "A message may have 1 MiB.")
                 elif line.strip():
-                    self._receive(line, calls)
+                    self._receive(line, group)
 
-    def _receive(self, line: bytes, calls: asyncio.TaskGroup) -> None:
+    def _receive(self, line: bytes, group: asyncio.TaskGroup) -> None:
         try:
             frame = json.loads(line)
         except (ValueError, RecursionError):
@@ -84,12 +86,14 @@ class _Bridge:
         request = cast("Frame", frame)
         if "method" in request and isinstance(request.get("id"), int | str):
             key = repr(request["id"])
-            self._calls[key] = calls.create_task(self._answer(request))
+            self._calls[key] = group.create_task(self._answer(request))
             self._calls[key].add_done_callback(lambda done: self._forget(key, done))
         elif request.get("method") == "notifications/cancelled":
             # Of all notifications it alone means something to a server without sessions: nobody waits any more.
             if call := self._calls.get(repr(_params(request).get("requestId"))):
                 call.cancel()
+        elif "method" not in request and ("result" in request or "error" in request):
+            group.create_task(self._reply(request))
         elif "id" in request and "method" in request:
             self._fail(None, _INVALID_REQUEST, "The id of a request is a text or a number.")
 
@@ -99,52 +103,73 @@ class _Bridge:
 
     async def _answer(self, request: Frame) -> None:
         _name_once(request)
-        body = json.dumps(request, ensure_ascii=False).encode("utf-8", "surrogatepass")
         try:
-            reply = await self._sent(body, self._headers(request))
+            status, value = await self._sent(request, self._headers(request))
         except httpx.HTTPError as error:
             why = f"The server cannot be reached ({type(error).__name__}). Is it running, and SWARMHOLD_URL right?"
             self._fail(request["id"], _INTERNAL_ERROR, why)
             return
-        self._pass_on(request, reply)
+        self._pass_on(request, status, value)
 
-    async def _sent(self, body: bytes, headers: dict[str, str]) -> httpx.Response:
-        """Return the reply; while the server is away or ends, send it again. Raises HTTPError."""
+    async def _reply(self, frame: Frame) -> None:
+        """Pass on what the client replies to a request of the server, which says nothing to it."""
+        with contextlib.suppress(httpx.HTTPError):
+            await self._sent(frame, self._headers(frame))
+
+    async def _sent(self, frame: Frame, headers: dict[str, str]) -> tuple[int, Frame]:
+        """Return status and value of the reply; while the server is away or ends, send it again. Raises HTTPError."""
+        body = json.dumps(frame, ensure_ascii=False).encode("utf-8", "surrogatepass")
         until, pause = 0.0, _FIRST_PAUSE_S
         while True:
             try:
-                reply = await self._http.post(self._url, content=body, headers=headers)
-                if reply.status_code != 503 or (until and time.monotonic() >= until):
-                    return reply
+                async with self._http.stream("POST", self._url, content=body, headers=headers) as reply:
+                    if reply.status_code != 503 or (until and time.monotonic() >= until):
+                        return reply.status_code, await self._read(frame, reply)
             except httpx.TransportError:
-                if until and time.monotonic() >= until:
+                # What a stream of notifications says is lost with it, which the client has to know.
+                if frame.get("method") == _LISTEN or (until and time.monotonic() >= until):
                     raise
             until = until or time.monotonic() + _RECONNECT_S
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
 
+    async def _read(self, frame: Frame, reply: httpx.Response) -> Frame:
+        """Return the value of a reply, of a stream the last one; pass on those before it. Raises TransportError."""
+        if frame.get("method") == "initialize":
+            self._session = reply.headers.get("mcp-session-id")
+        if not reply.headers.get("content-type", "").startswith("text/event-stream"):
+            return _decoded(await reply.aread())
+        async for line in reply.aiter_lines():
+            if line.startswith("data:"):
+                value = _decoded(line.removeprefix("data:"))
+                if "method" not in value:
+                    return value
+                self._write(value)
+        raise httpx.RemoteProtocolError("the stream ended before the reply")
+
     def _headers(self, request: Frame) -> dict[str, str]:
         """Return what HTTP repeats of a request; its revision is its own, or that of the handshake."""
-        params, method = _params(request), request["method"]
+        params, method = _params(request), request.get("method", "")
         meta = params.get("_meta")
         version = cast("Frame", meta).get(_VERSION) if isinstance(meta, dict) else None
-        said = {"Content-Type": "application/json", "MCP-Protocol-Version": version or self._version}
         if method == "initialize":
-            self._version, said["MCP-Protocol-Version"] = None, None
+            self._version = self._session = None
+        said = {"Content-Type": "application/json", "MCP-Protocol-Version": version or self._version}
         if version is not None:
             said |= {"Mcp-Method": method, "Mcp-Name": params.get(_NAMED.get(method, ""))}
+        elif self._session is not None:
+            said["Mcp-Session-Id"] = self._session
         return {name: _header(value) for name, value in said.items() if isinstance(value, str)}
 
-    def _pass_on(self, request: Frame, reply: httpx.Response) -> None:
-        value = _decoded(reply)
+    def _pass_on(self, request: Frame, status: int, value: Frame) -> None:
         if "jsonrpc" in value:
             result = value.get("result")
             if request["method"] == "initialize" and isinstance(result, dict):
                 self._version = cast("Frame", result).get("protocolVersion")
             self._write(value if value.get("id") is not None else {**value, "id": request["id"]})
             return
-        detail = str(value.get("detail") or value.get("title") or f"The server answered {reply.status_code}.")
-        if reply.status_code == 401:
+        detail = str(value.get("detail") or value.get("title") or f"The server answered {status}.")
+        if status == 401:
             detail += " Set SWARMHOLD_KEY or SWARMHOLD_HANDLE to one that this server accepts."
         code = value.get("code")
         self._fail(request["id"], _INTERNAL_ERROR, detail, {"code": code} if code else None)
@@ -192,9 +217,9 @@ def _header(value: str) -> str:
     return f"=?base64?{b64encode(value.encode('utf-8', 'replace')).decode()}?="
 
 
-def _decoded(reply: httpx.Response) -> Frame:
+def _decoded(content: bytes | str) -> Frame:
     try:
-        value = json.loads(reply.content)
+        value = json.loads(content)
     except ValueError:
         return {}
     return cast("Frame", value) if isinstance(value, dict) else {}

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote, urlencode
 
 import orjson
@@ -32,6 +32,30 @@ class CallFailed(Exception):
         self.problem = problem
 
 
+class InputNeeded(Exception):
+    """A call has to be made again with what its client asks its person; `result` says what that is."""
+
+    def __init__(self, result: Any) -> None:
+        super().__init__()
+        self.result = result
+
+
+class Asking(Protocol):
+    """How a call asks the person at its client."""
+
+    @property
+    def asked(self) -> str | None:
+        """The key of the question that this call asked when it was made before."""
+        ...
+
+    async def ask(self, api: Api, question: Value) -> bool:
+        """Ask, and answer the question if the person does; return whether they went elsewhere to answer it.
+
+        Raises InputNeeded, CallFailed.
+        """
+        ...
+
+
 def refused(detail: str, **more: Any) -> CallFailed:
     """Return the failure of a call whose arguments break the tool's schema."""
     return CallFailed(
@@ -48,6 +72,7 @@ class Api:
     role: Role
     tool: str
     once: str | None = None
+    asking: Asking | None = None
 
     @property
     def base(self) -> str:
@@ -92,7 +117,7 @@ class Api:
         DOOR.set(Door.MCP)
         reply = _Reply()
         try:
-            await self.scope["app"](scope, _received(body), reply.send)
+            await self.scope["app"](scope, received(body), reply.send)
         except Exception:
             # FastAPI raises an unexpected error again after it has been logged and answered.
             if reply.status != 500:
@@ -110,8 +135,8 @@ def segment(text: Any) -> str:
     return quote(text, safe="")
 
 
-def _received(body: bytes) -> Receive:
-    """Return what receives this body and then waits: the tool's own request ends it."""
+def received(body: bytes) -> Receive:
+    """Return what receives this body and then waits, for what ends otherwise."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> Message:

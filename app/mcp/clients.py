@@ -9,7 +9,7 @@ from starlette.types import Scope
 from app.domain.access import Role
 from app.domain.doors import Door
 from app.domain.ids import is_id
-from app.domain.tokens import ApiKey, Handle
+from app.domain.tokens import ApiKey, Handle, fingerprint
 from app.http import auth
 from app.http.context import ServerContext
 from app.mcp.calls import CallFailed
@@ -34,12 +34,22 @@ class Client:
     @property
     def may_answer(self) -> bool:
         """Whether a model may answer with it: a key for agents, never that of a person."""
-        return self.key is not None and not self.key.person and not self.key.root
+        return self.key is not None and not self.is_person
+
+    @property
+    def is_person(self) -> bool:
+        """Whether it is a person's own key, or the root key."""
+        return self.key is not None and (self.key.person or self.key.root)
 
     @property
     def is_asked(self) -> bool:
         """Whether a question may be put to its person: a person's key, or root's. Of a token the engine decides."""
-        return self.key is None or self.key.person or self.key.root
+        return self.key is None or self.is_person
+
+    @property
+    def principal(self) -> str:
+        """A name of who calls by which nobody else is known."""
+        return fingerprint(self.credential) if self.key is None else self.key.id
 
     async def token(self, context: ServerContext, role: Role, about: str | None = None) -> str:
         """Return the credential for calls in a role: a key's is that of its session of the day.

@@ -14,13 +14,11 @@ from app.domain.access import Role
 from app.domain.tokens import Bearer
 from app.http import auth
 from app.http.context import SCOPE_KEY, ServerContext
-from app.mcp.calls import Api, CallFailed
+from app.mcp.calls import Api, Asking, CallFailed
 from app.mcp.clients import CLIENT, Client
 
 RequestContext = ServerRequestContext[Any, Request]
 
-CODE = "swarmhold.mcp.code"
-"""The key of the scope that has the code with which a request ended."""
 CAPABILITIES = "swarmhold.mcp.capabilities"
 """The key of the scope that has the capabilities which a client declared at its handshake."""
 
@@ -50,20 +48,21 @@ def capabilities_of(context: RequestContext) -> types.ClientCapabilities:
     return said or types.ClientCapabilities()
 
 
-def declares(context: RequestContext, extension: str) -> bool:
-    """Return whether the client declared an extension with this request."""
-    return extension in (capabilities_of(context).extensions or {})
-
-
 async def api_of(
-    context: RequestContext, role: Role, tool: str, once: str | None = None, *, about: str | None = None
+    context: RequestContext,
+    role: Role,
+    tool: str,
+    once: str | None = None,
+    *,
+    about: str | None = None,
+    asking: Asking | None = None,
 ) -> Api:
     """Return the API as the caller sees it in a role. `about` names the assignment of a worker's key.
 
     Raises CallFailed where that is not the caller's.
     """
     credential = await client_of(context).token(server_of(context), role, about)
-    return Api(scope=scope_of(context), credential=credential, role=role, tool=tool, once=once)
+    return Api(scope=scope_of(context), credential=credential, role=role, tool=tool, once=once, asking=asking)
 
 
 def bearer_of(api: Api) -> Bearer:

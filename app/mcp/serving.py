@@ -10,8 +10,10 @@ from typing import Any, TypeVar, cast
 from mcp import types
 from mcp.server.extension import Extension, compose_tool_call_handler
 from mcp.server.lowlevel import Server
+from mcp.server.request_state import RequestStateBoundary
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.shared.exceptions import MCPError
+from mcp.types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from prometheus_client import Counter
 from starlette.types import Receive, Scope, Send
 
@@ -19,11 +21,15 @@ import app
 from app.domain import traces
 from app.http.context import ServerContext
 from app.http.settings import MIB
-from app.mcp.calls import Api, CallFailed, Value
+from app.mcp.asking import AskingAgain, AskingMeanwhile, Waiters
+from app.mcp.calls import Api, Asking, CallFailed, InputNeeded, Value
+from app.mcp.handshakes import Handshakes
 from app.mcp.prompts import get_prompt, list_prompts
 from app.mcp.requests import RequestContext, api_of, client_of
 from app.mcp.resources import LIST_TTL_MS, list_resources, list_templates, read_resource
 from app.mcp.results import failure_of, result_of
+from app.mcp.seals import Seals
+from app.mcp.streams import STREAM, ReplyStream
 from app.mcp.tasks_extension import TasksExtension, offers
 from app.mcp.tools.catalog import tools_for
 from app.mcp.tools.tool import Tool
@@ -66,6 +72,10 @@ class McpServer:
             on_list_prompts=self._limited("prompts/list", list_prompts),
             on_get_prompt=self._limited("prompts/get", get_prompt),
         )
+        self._seals = Seals(context.engine.parts.mint)
+        self._waiters = Waiters()
+        self._handshakes = Handshakes(self._seals, self._waiters)
+        self._server.middleware.append(RequestStateBoundary(self._seals.of_calls, default_audience=self._server.name))
         self._extend(TasksExtension())
 
     def _extend(self, extension: Extension) -> None:
@@ -78,11 +88,16 @@ class McpServer:
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
+        comment_every_s = self._context.settings.sse_comment_every.total_seconds()
+        stream = scope[STREAM] = ReplyStream(scope, receive, send, comment_every_s=comment_every_s)
+        prepared = await self._handshakes.prepared(scope, receive, stream.send)
+        if prepared is None:
+            return
         manager = StreamableHTTPSessionManager(
             self._server, json_response=True, stateless=True, max_request_body_size=MIB
         )
-        async with manager.run():
-            await manager.handle_request(scope, receive, send)
+        async with stream.kept(), manager.run():
+            await manager.handle_request(scope, *prepared)
 
     def _limited(
         self, method: str, handle: Callable[[RequestContext, P], Awaitable[R]]
@@ -110,7 +125,9 @@ class McpServer:
         tools = [_described(tool) for tool, _ in tools_for(client)]
         return types.ListToolsResult(tools=tools, ttl_ms=LIST_TTL_MS, cache_scope="private")
 
-    async def _call(self, context: RequestContext, params: types.CallToolRequestParams) -> types.CallToolResult:
+    async def _call(
+        self, context: RequestContext, params: types.CallToolRequestParams
+    ) -> types.CallToolResult | types.InputRequiredResult:
         client = client_of(context)
         offered = {tool.name: (tool, role) for tool, role in tools_for(client)}
         if params.name not in offered:
@@ -124,8 +141,10 @@ class McpServer:
             tool.check(arguments)
             once = arguments.pop("once", None) or meta.get(_ONCE) or meta.get(_TOOL_USE)
             about = tool.about_in(client, role, arguments)
-            api = await api_of(context, role, tool.name, None if once is None else str(once), about=about)
-            if tool.holds and "hold" not in arguments:
+            named = None if once is None else str(once)
+            asking = self._asking(context, params)
+            api = await api_of(context, role, tool.name, named, about=about, asking=asking)
+            if tool.holds and "hold" not in arguments and not tool.asks:
                 # Who follows it as a task needs no call that waits.
                 follows = tool.follows and offers(context)
                 arguments["hold"] = 0 if follows else self._settings.hold.total_seconds()
@@ -133,8 +152,16 @@ class McpServer:
         except CallFailed as failed:
             self._requests.labels("mcp", "tools/call", str(failed.problem.get("code"))).inc()
             return failure_of(failed.problem)
+        except InputNeeded as needed:
+            self._requests.labels("mcp", "tools/call", "input-required").inc()
+            return needed.result
         self._requests.labels("mcp", "tools/call", "ok").inc()
         return result_of(value, text_alone=tool.gives is None)
+
+    def _asking(self, context: RequestContext, params: types.CallToolRequestParams) -> Asking:
+        if context.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS:
+            return AskingMeanwhile(context, self._seals, self._waiters)
+        return AskingAgain(context, params)
 
     async def _run(self, tool: Tool, api: Api, arguments: Value) -> Value:
         if tool.holds:

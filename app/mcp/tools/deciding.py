@@ -3,16 +3,60 @@
 from __future__ import annotations
 
 from app.domain.access import Role
-from app.mcp.calls import Api, Value, segment
+from app.domain.tokens import CapToken
+from app.mcp.calls import Api, CallFailed, Value, segment
 from app.mcp.tools.answers import ANSWER, answer_of
 from app.mcp.tools.runs import RUN, run_of
 from app.mcp.tools.tool import AGAIN, ID, READS, TEXT, Tool, picked
 
 _SENIORS = (Role.SENIOR,)
+_REVIEWED: Value = {
+    "type": "object",
+    "properties": {
+        "questions": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"key": TEXT, "status": TEXT, "answer": {}},
+                "required": ["key", "status"],
+            },
+        }
+    },
+    "required": ["questions"],
+}
+_NOT_ASKED: Value = {
+    "title": "The question is not for this person",
+    "status": 403,
+    "code": "asker-cannot-answer",
+    "detail": "No question is put to one who asked it, nor by a door that it is closed to. Let another person answer.",
+}
 
 
 async def _list_questions(api: Api, arguments: Value) -> Value:
     return await api.get("/v1/senior/questions", **arguments)
+
+
+async def _review(api: Api, arguments: Value) -> Value:
+    """Ask the person at the client. The answer is theirs alone: no argument of the model has a part in it."""
+    asking, offered = api.asking, api.server.engine.questions.offered
+    key: str | None = arguments.get("key") or (None if asking is None else asking.asked)
+    if key is None:
+        keys = await offered(CapToken(api.credential))
+        if not keys:
+            return {"questions": []}
+        key = keys[0]
+    question = await _seen(api, key)
+    if question["status"] == "open":
+        if asking is None or not await offered(CapToken(api.credential), key=key):
+            raise CallFailed(_NOT_ASKED)
+        elsewhere = await asking.ask(api, question)
+        hold = api.server.settings.doors.hold.total_seconds() if elsewhere else 0
+        question = await _seen(api, key, hold=hold)
+    return {"questions": [picked(question, ("key", "status", "answer"))]}
+
+
+async def _seen(api: Api, key: str, *, hold: float = 0) -> Value:
+    return await api.get(f"{api.base}/questions/{segment(key)}", hold=hold)
 
 
 async def _answer_question(api: Api, arguments: Value) -> Value:
@@ -48,6 +92,17 @@ DECIDING: tuple[Tool, ...] = (
         takes={"status": TEXT, "bridge_id": TEXT, "limit": {"type": "integer"}, "cursor": TEXT},
         hints=READS,
         run=_list_questions,
+    ),
+    Tool(
+        name="review",
+        text="Ask the person at this client to answer an open question: the one with this key, or the oldest.",
+        roles=_SENIORS,
+        takes={"key": ID},
+        gives=_REVIEWED,
+        hints=frozenset({"open_world"}),
+        run=_review,
+        holds=True,
+        asks=True,
     ),
     Tool(
         name="answer_question",

@@ -27,6 +27,8 @@ ASKERS = (Role.OPERATOR, Role.WORKER)
 class Tool:
     """One tool. `roles` are those that may use it, the preferred one first; `holds` may wait for long.
 
+    `answers` decides as a model, which is for keys of agents; `asks` lets the person decide whose key it is.
+
     `gives` is the schema of what it returns, None where that is text alone. With `follows` that has a `key` or
     `task_id` by which clients may follow it as a task while it is open. `about` is the argument that names the
     assignment of a worker whose credential is a key; `claims` is for such keys alone.
@@ -41,6 +43,7 @@ class Tool:
     hints: frozenset[str] = frozenset()
     run: Run
     answers: bool = False
+    asks: bool = False
     holds: bool = False
     follows: bool = False
     about: str | None = None
@@ -48,7 +51,7 @@ class Tool:
 
     def role_for(self, client: Client) -> Role | None:
         """Return the role in which a client uses it, None where it may not."""
-        if self.answers and not client.may_answer:
+        if (self.answers and not client.may_answer) or (self.asks and not client.is_person):
             return None
         return next((role for role in self.roles if role in client.roles and self._fits(client, role)), None)
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
-from mcp.types import TextContent
+from mcp.types import ElicitResult, TextContent
 
 from swarmhold import SwarmholdClient
 from swarmhold.models.enums import Role
@@ -32,10 +32,10 @@ def own() -> dict[str, str]:
 
 
 @asynccontextmanager
-async def bridged(variables: Mapping[str, str], mode: Any = "auto") -> AsyncIterator[Client]:
+async def bridged(variables: Mapping[str, str], mode: Any = "auto", **more: Any) -> AsyncIterator[Client]:
     """A client of the SDK that started `swarmhold mcp`."""
     program = StdioServerParameters(command=SWARMHOLD, args=["mcp"], env={**own(), **variables})
-    async with Client(stdio_client(program), mode=mode) as client:
+    async with Client(stdio_client(program), mode=mode, **more) as client:
         yield client
 
 
@@ -170,3 +170,23 @@ def test_the_printed_configuration_holds_no_key(run: Run) -> None:
     assert scripted["file"] == "~/.codex/config.toml"
     assert "http://127.0.0.1:7777/mcp" in scripted["text"]
     run("mcp", "config", "other", status=2)
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_person_is_asked_through_the_bridge(node: ServerProcess, mode: str) -> None:
+    """The form comes out, the answer goes in, by the call that is made again or by a request to the client."""
+    async with SwarmholdClient(node.url) as server:
+        admin = server.admin(node.root_key())
+        key = (await admin.create_key(f"person-{mode}", [Role.SENIOR], person=True)).key
+        asker = await server.attach_operator((await admin.create_key(f"agent-{mode}", [Role.OPERATOR])).key, "agent")
+        asked = await asker.ask_alone(f"Deploy {mode}?", choices=["yes", "no"])
+
+    async def yes(context: Any, params: Any) -> ElicitResult:
+        del context
+        assert f"Deploy {mode}?" in params.message
+        return ElicitResult(action="accept", content={"answer": "yes"})
+
+    variables = {"SWARMHOLD_URL": node.url, "SWARMHOLD_KEY": key}
+    async with bridged(variables, mode, elicitation_callback=yes) as client:
+        [found] = (await called(client, "review", key=asked.key))["questions"]
+    assert found == {"key": asked.key, "status": "answered", "answer": "yes"}
