@@ -163,7 +163,7 @@ def test_a_dangerous_answer_is_pressed_twice(page: Page, swarm: Swarm, person: s
 @pytest.mark.parametrize(
     "parts",
     [
-        {"answer_schema": {"type": "object", "properties": {"a": {"type": "string"}}}},
+        {"answer_schema": {"type": "object", "additionalProperties": {"type": "string"}}},
         {"choices": [12345678901234567890, 1]},
     ],
 )
@@ -176,6 +176,45 @@ def test_what_the_page_cannot_show_truly_is_left_to_the_console(
     place = page.get_by_role("link", name="in the console")
     assert str(place.get_attribute("href")).endswith(f"/console#/inbox/{key}")
     expect(page.get_by_role("button")).to_have_count(0)
+
+
+ORDER = {
+    "type": "object",
+    "required": ["size"],
+    "additionalProperties": False,
+    "properties": {
+        "size": {"type": "integer", "minimum": 2},
+        "note": {"type": "string", "title": "<b>Why</b>"},
+        "to": {"type": "object", "properties": {"city": {"enum": ["Ulm", "Bonn"]}}},
+        "share": {"type": "number"},
+    },
+}
+
+
+def test_an_answer_with_parts_has_the_form_of_the_console(page: Page, swarm: Swarm, person: str, theme: str) -> None:
+    """Checked before it is sent, nested, with every digit that was typed; the button names what is sent."""
+    key, url = linked(swarm, "Which order?", answer_schema=ORDER)
+    page.emulate_media(color_scheme=theme)  # pyright: ignore[reportArgumentType] - one of Playwright's names
+    page.goto(url)
+    page.get_by_label("size").fill("2")
+    page.evaluate("() => [...document.querySelectorAll('main > section > button')].forEach((one) => one.click())")
+    assert swarm.question(key)["status"] == "open"
+    page.get_by_label("size").fill("1")
+    page.get_by_role("button", name='Answer {"size":1}').click()
+    expect(page.get_by_text("This has to be at least 2.")).to_be_visible()
+    page.get_by_label("size").fill("3")
+    page.get_by_label("share").fill("0.10")
+    page.get_by_role("button", name="Add to").click()
+    page.get_by_text("Ulm").click()
+    assert page.locator("b").count() == 0
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")
+    assert [(each["id"], each["nodes"][0]["html"][:200]) for each in found["violations"]] == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.get_by_role("button", name="Answer {").click()
+    expect(page.get_by_role("heading", name="Your answer was taken")).to_be_visible()
+    expect(page.get_by_text("0.10")).to_be_visible()
+    assert swarm.question(key)["answer"] == {"size": 3, "share": 0.1, "to": {"city": "Ulm"}}
 
 
 def test_a_refused_answer_can_be_corrected(page: Page, swarm: Swarm, person: str) -> None:

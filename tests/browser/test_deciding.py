@@ -203,3 +203,22 @@ def test_an_action_is_shown_and_decided_on(console: Console, swarm: Swarm) -> No
     edited = {"name": "bash", "arguments": {"command": "make check", "n": 9007199254740992}}
     answer = answered(swarm, asked["key"])["answer"]
     assert answer == sent == {"decision": "edit", "edited_action": edited, "message": "not yet"}
+
+
+def test_a_question_is_taken_back_by_who_may(console: Console, swarm: Swarm, open_console: OpenConsole) -> None:
+    """An operator withdraws it, with a reason; a senior alone has no such button."""
+    asked = swarm.ask("Still wanted?", title="Soon gone")
+    alone = swarm.call(swarm.root_key, "POST", "/v1/admin/keys", {"name": "decides alone", "roles": ["senior"]})
+    other = open_console()
+    other.sign_in(alone["key"])
+    other.go("inbox", asked["key"])
+    expect(other.button("Hand over…")).to_be_visible()
+    expect(other.button("Withdraw…")).to_have_count(0)
+    console.go("inbox", asked["key"])
+    console.button("Withdraw…").click()
+    expect(console.page.get_by_role("dialog")).to_contain_text("cannot be undone")
+    console.page.get_by_label("Reason").fill("not needed any more")
+    console.button("Withdraw it").click()
+    expect(console.page.locator("h1 .badge")).to_have_text("withdrawn")
+    found = swarm.question(asked["key"])
+    assert (found["status"], found["reason"]) == ("withdrawn", "not needed any more")

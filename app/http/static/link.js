@@ -6,6 +6,9 @@ const link = location.hash.slice(1);
 const SHORT = 80;
 const SCALARS = new Set(["string", "number", "boolean"]);
 const DECISION = new Set(["decision", "message", "edited_action"]);
+const CONSOLE = "/console/assets/shared/";
+const CONSOLE_SCRIPTS = ["vendor/preact.js", "js/views/form.js", "js/form/schema.js", "js/form/validator.js", "js/text/json.js", "js/text/literal.js"];
+const CONSOLE_STYLES = ["css/tokens.css", "css/forms.css"];
 
 /** Makes an element. Texts become text nodes, never markup. */
 function make(name, attributes = {}, ...children) {
@@ -32,7 +35,7 @@ function losesNumbers(text) {
 
 async function post(path, body) {
   const reply = await fetch(path, {
-    method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" },
+    method: "POST", body, headers: { "Content-Type": "application/json" },
     cache: "no-store", credentials: "omit", referrerPolicy: "no-referrer", redirect: "error",
   });
   const text = await reply.text();
@@ -61,19 +64,19 @@ async function begin() {
   const again = make("button", { type: "button", onclick: begin }, "Try again");
   let reply;
   try {
-    reply = await post("/v1/links/open", { link });
+    reply = await post("/v1/links/open", JSON.stringify({ link }));
   } catch {
     show("The server cannot be reached", make("p", {}, "Nothing was sent."), again);
     return;
   }
-  if (reply.ok && reply.value) draw(reply.value, losesNumbers(reply.text));
+  if (reply.ok && reply.value) await draw(reply.value, losesNumbers(reply.text));
   else if (reply.status === 404 || reply.status === 422) show("This link cannot be used", make("p", {}, "It was used already or revoked, its time is over, the question was answered in another way, or the link is incomplete."));
   else show("The question cannot be read now", make("p", {}, visible(reply.value?.detail ?? `The server answered ${reply.status}.`)), again);
 }
 
-function draw(question, lossy) {
+async function draw(question, lossy) {
   document.title = `${short(oneLine(question.title ?? "A question"))} · swarmhold`;
-  const forms = lossy ? null : formsOf(question);
+  const forms = lossy ? null : (formsOf(question) ?? (await composed(question.answer_schema)));
   show(
     question.title ? oneLine(question.title) : "A question for you",
     make("p", { className: "about" }, `${oneLine(question.asked_by)} asks (${oneLine(question.agent)}, ${at(question.asked_at)}).`),
@@ -192,6 +195,36 @@ function edited(text, { name }) {
   }
 }
 
+/** The console's form for a schema whose answers have parts; null where it has none, or cannot be loaded. */
+async function composed(schema) {
+  const loaded = await Promise.all(CONSOLE_SCRIPTS.map((name) => import(CONSOLE + name))).catch(() => null);
+  if (!loaded) return null;
+  const [{ html, render }, { SchemaForm }, { formable }, { complaints }, { stringify }, { literal }] = loaded;
+  if (!formable(schema)) return null;
+  document.head.append(...CONSOLE_STYLES.map((name) => make("link", { rel: "stylesheet", href: CONSOLE + name })));
+  const [fields, preview, button, broken] = [make("div"), make("pre", { ariaLive: "off" }), make("button", { type: "button" }), new Map()];
+  let value;
+  let found = [];
+  const given = () => value ?? (schema.type === "object" ? {} : undefined);
+  const changed = (next) => {
+    value = next;
+    found = [];
+    update();
+  };
+  const update = () => {
+    render(html`<${SchemaForm} schema=${schema} value=${value} complaints=${found} broken=${broken} onChange=${changed} />`, fields);
+    const shown = given() === undefined ? "" : literal(given());
+    preview.textContent = given() === undefined ? "Nothing yet." : literal(given(), 2);
+    button.disabled = !shown;
+    button.textContent = shown ? `Answer ${short(shown)}` : "Fill in the form first";
+  };
+  update();
+  return [formOf([fields, make("p", { className: "about" }, "This will be sent:"), preview], button, () => {
+    found = broken.size ? [...broken.values()] : complaints(schema, given());
+    return found.length ? update() : send(given(), stringify);
+  })];
+}
+
 /** A group of controls around a button. A script of a scanner that clicks or submits whatever it finds presses nothing. */
 function formOf(parts, button, act) {
   button.addEventListener("click", (event) => {
@@ -200,8 +233,9 @@ function formOf(parts, button, act) {
   return make("section", {}, ...parts, button);
 }
 
-async function send(value) {
-  const controls = [...main.querySelectorAll("button, textarea")].filter((one) => !one.disabled);
+/** `write` spells the value as JSON. */
+async function send(value, write = JSON.stringify) {
+  const controls = [...main.querySelectorAll("button, input, select, textarea")].filter((one) => !one.disabled);
   const enable = (problem) => {
     for (const one of controls) one.disabled = false;
     main.querySelector(".notice")?.remove();
@@ -210,12 +244,12 @@ async function send(value) {
   for (const one of controls) one.disabled = true;
   let reply;
   try {
-    reply = await post("/v1/links/answer", { link, value });
+    reply = await post("/v1/links/answer", `{"link":${JSON.stringify(link)},"value":${write(value)}}`);
   } catch {
     enable("The connection failed, and it is not known whether your answer arrived. Press again; if the link cannot be used then, an answer had arrived.");
     return;
   }
-  if (reply.ok) show("Your answer was taken", make("pre", {}, said(value)), make("p", {}, "You can close this page."));
+  if (reply.ok) show("Your answer was taken", make("pre", {}, write === JSON.stringify ? said(value) : visible(write(value, 2))), make("p", {}, "You can close this page."));
   else if (reply.status === 404) show("This link cannot be used any more", make("p", {}, "The question has been answered meanwhile, or the link's time is over."));
   else enable(visible(reply.value?.detail ?? `The server answered ${reply.status}.`));
 }

@@ -1,4 +1,4 @@
-// Beside a question: who is on it, handing it over, putting it off.
+// Beside a question: who is on it, handing it over, putting it off, taking it back.
 import { html, useEffect, useState } from "../../vendor/preact.js";
 import { ActDialog } from "../parts/act.js";
 import { Moment } from "../parts/age.js";
@@ -12,6 +12,7 @@ import { ask, may } from "../state/session.js";
 import { backAt, snooze, untilTomorrow } from "../state/snoozed.js";
 import { moment } from "../text/times.js";
 import { line } from "../text/visible.js";
+import { WithdrawDialog } from "./withdraw.js";
 
 const MINUTE_MS = 60_000;
 const PAUSES = [
@@ -24,6 +25,7 @@ const PAUSES = [
 /** `onLeft(key)` is called when the question has left this person's list. */
 export function Handling({ question, onLeft }) {
   const [to, setTo] = useState(null);
+  const [withdrawing, setWithdrawing] = useState(false);
   const [run, busy, problem] = useBusy();
   const found = claimOf(question);
   const turn = () => run(() => (found && isOwn(found) ? release(question.key) : claim(question.key)));
@@ -39,9 +41,11 @@ export function Handling({ question, onLeft }) {
     ${next && next !== now && html`<button type="button" class="small" onClick=${() => setTo(next)}>Escalate to ${line(next, 30)}…</button>`}
     <button type="button" class="small" onClick=${() => setTo("")}>Hand over…</button>
     <${Snooze} id=${question.key} onLeft=${onLeft} />
+    ${may("operator") && html`<button type="button" class="small" onClick=${() => setWithdrawing(true)}>Withdraw…</button>`}
     <${Others} id=${question.key} />
     <${Trouble} problem=${problem} />
     ${to !== null && html`<${HandOver} question=${question} proposed=${to} onClose=${() => setTo(null)} />`}
+    ${withdrawing && html`<${WithdrawDialog} question=${question} onDone=${() => setWithdrawing(false)} onClose=${() => setWithdrawing(false)} />`}
   </div>`;
 }
 
