@@ -23,7 +23,8 @@ _SKILL = "swarmhold-worker"
 _SKILL_URI = f"skill://{_SKILL}/SKILL.md"
 _TASKS = "swarmhold://tasks/"
 _QUESTIONS = "swarmhold://questions/"
-_OPEN_URI = f"{_QUESTIONS}open"
+OPEN_URI = f"{_QUESTIONS}open"
+"""The address of the questions that wait for an answer."""
 _JSON, _MARKDOWN = "application/json", "text/markdown"
 _UNKNOWN = frozenset({403, 404, 422})
 """What the API answers for something that there is not, or not for this credential."""
@@ -164,7 +165,7 @@ async def list_resources(
     inbox = types.Resource(
         name="open-questions",
         title="Open questions",
-        uri=_OPEN_URI,
+        uri=OPEN_URI,
         description="Questions that wait for an answer, oldest first.",
         mime_type=_JSON,
     )
@@ -188,12 +189,12 @@ async def read_resource(context: RequestContext, params: types.ReadResourceReque
     if uri == _SKILL_URI:
         text, kind = (files("swarmhold") / "skills" / _SKILL / "SKILL.md").read_text("utf-8"), _MARKDOWN
     else:
-        text, kind = orjson.dumps(await _read(context, uri)).decode(), _JSON
+        text, kind = orjson.dumps(await read_value(context, uri)).decode(), _JSON
     contents = types.TextResourceContents(uri=uri, mime_type=kind, text=text)
     return types.ReadResourceResult(contents=[contents], ttl_ms=0, cache_scope="private")
 
 
-async def _read(context: RequestContext, uri: str) -> Value:
+async def read_value(context: RequestContext, uri: str) -> Value:
     """Return what an address names, in the first of the caller's roles that may read it. Raises MCPError."""
     roles, named, read = _reader_of(uri)
     client = client_of(context)
@@ -209,7 +210,7 @@ async def _read(context: RequestContext, uri: str) -> Value:
 
 def _reader_of(uri: str) -> tuple[Sequence[Role], str | None, Callable[[Api], Awaitable[Value]]]:
     """Return who may read an address, what it names, and how it is read. Raises MCPError for an address of no kind."""
-    if uri == _OPEN_URI:
+    if uri == OPEN_URI:
         return _INBOX, None, _open
     for kind in _KINDS:
         if (found := kind.named_in(uri)) is not None:

@@ -24,6 +24,7 @@ from app.http.settings import MIB
 from app.mcp.asking import AskingAgain, AskingMeanwhile, Waiters
 from app.mcp.calls import Api, Asking, CallFailed, InputNeeded, Value
 from app.mcp.handshakes import Handshakes
+from app.mcp.listening import Listening
 from app.mcp.prompts import get_prompt, list_prompts
 from app.mcp.requests import RequestContext, api_of, client_of
 from app.mcp.resources import LIST_TTL_MS, list_resources, list_templates, read_resource
@@ -76,7 +77,10 @@ class McpServer:
         self._waiters = Waiters()
         self._handshakes = Handshakes(self._seals, self._waiters)
         self._server.middleware.append(RequestStateBoundary(self._seals.of_calls, default_audience=self._server.name))
-        self._extend(TasksExtension())
+        self._extend(tasks := TasksExtension())
+        self._server.add_request_handler(
+            "subscriptions/listen", types.SubscriptionsListenRequestParams, Listening(tasks)
+        )
 
     def _extend(self, extension: Extension) -> None:
         """Serve an extension: its methods, and its part in calls of tools."""

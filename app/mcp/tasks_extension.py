@@ -78,13 +78,23 @@ class TasksExtension(Extension):
 
     async def state(self, context: RequestContext, task_id: str) -> Value:
         """Return the state of a task. Raises MCPError, also for one that does not exist for the caller."""
-        api = await self._reading(context, task_id)
+        api = await self.reading(context, task_id)
         try:
             if task_id.startswith(_QUESTION):
                 return await self._question(context, api, task_id)
             return await self._task(context, api, task_id)
         except CallFailed as failed:
             raise error_of(failed) from None
+
+    async def task_of(self, context: RequestContext, task_id: str) -> str:
+        """Return the id of the task that this one is, or whose question it is. Raises MCPError."""
+        if not task_id.startswith(_QUESTION):
+            return task_id
+        try:
+            question = await _read_question(await self.reading(context, task_id), task_id)
+        except CallFailed as failed:
+            raise error_of(failed) from None
+        return question["task_id"]
 
     async def _question(self, context: RequestContext, api: Api, key: str) -> Value:
         question = await _read_question(api, key)
@@ -133,7 +143,7 @@ class TasksExtension(Extension):
             if api is None or key not in asked or not await taken(api, key, said):
                 ignored.append(key)
         if ignored:
-            reader = bearer_of(await self._reading(context, params.task_id))
+            reader = bearer_of(await self.reading(context, params.task_id))
             await server_of(context).engine.questions.ignore(reader, params.task_id, ignored)
         return {}
 
@@ -141,7 +151,7 @@ class TasksExtension(Extension):
         """Withdraw the question or cancel the task; one that is done stays as it is."""
         _check(context, params)
         await self.state(context, params.task_id)
-        api = await self._reading(context, params.task_id)
+        api = await self.reading(context, params.task_id)
         engine = server_of(context).engine
         try:
             if params.task_id.startswith(_QUESTION):
@@ -158,7 +168,8 @@ class TasksExtension(Extension):
                 raise error_of(failed) from None
         return {}
 
-    async def _reading(self, context: RequestContext, task_id: str) -> Api:
+    async def reading(self, context: RequestContext, task_id: str) -> Api:
+        """Return the API by which the caller reads a task. Raises MCPError."""
         roles = client_of(context).roles
         try:
             return await api_of(context, next(role for role in _READING if role in roles), "tasks", about=task_id)
@@ -172,12 +183,17 @@ def offers(context: RequestContext) -> bool:
     return declared is not None and IDENTIFIER in (declared.extensions or {})
 
 
-def _check(context: RequestContext, params: TaskParams) -> None:
-    """Raise MCPError for a client that did not declare the extension, and for a header that names another task."""
+def require_extension(context: RequestContext) -> None:
+    """Raise MCPError for a client that did not declare the extension with this request."""
     if not offers(context):
         needed: Value = {"requiredCapabilities": {"extensions": {IDENTIFIER: {}}}}
         message = f"Declare the extension {IDENTIFIER} with this request."
         raise MCPError(types.MISSING_REQUIRED_CLIENT_CAPABILITY, message, needed)
+
+
+def _check(context: RequestContext, params: TaskParams) -> None:
+    """Raise MCPError for a client that did not declare the extension, and for a header that names another task."""
+    require_extension(context)
     if bodies.header(scope_of(context), b"mcp-name") != params.task_id:
         raise MCPError(types.HEADER_MISMATCH, "The header Mcp-Name has to be the taskId of the body.")
 
