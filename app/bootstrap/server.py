@@ -31,9 +31,10 @@ from app.bootstrap.shared_ring import RingWatch, find_keyring
 from app.config import Settings
 from app.console.routes import console_routes
 from app.domain.clock import Clock
-from app.domain.errors import StoreUnavailable
+from app.domain.errors import InvalidInput, NameTaken, StoreUnavailable
 from app.engine.engine import Engine
 from app.http.app import Application, create_app
+from app.http.conversions import skill_spec
 from app.http.metrics import Metrics
 from app.mcp.routes import mcp_routes
 from app.telemetry import dropped_lines
@@ -133,6 +134,7 @@ class Server:
             raise StartFailed(f"The database cannot be used: {error.reason}.") from error
         try:
             await self._ensure_root_key()
+            await self._keep_skills()
         except BaseException:
             await self.engine.stop()
             raise
@@ -239,6 +241,14 @@ class Server:
         self.engine.signer.use_ring(ring.signing)
         self.engine.parts.seal.use_keys(ring.audit)
         _log.info("keys_reloaded", signing=ring.signing[0].kid, verifying=len(ring.signing))
+
+    async def _keep_skills(self) -> None:
+        """Publish the skills of the settings. Raises StartFailed."""
+        published = [(body.namespace, skill_spec(body)) for body in self.settings.skills]
+        try:
+            await self.engine.skills.keep(published)
+        except (InvalidInput, NameTaken) as error:
+            raise StartFailed(f"The setting skills cannot be used: {error}") from error
 
     async def _ensure_root_key(self) -> None:
         root, made = given_root_key(self.settings), False

@@ -23,6 +23,7 @@ from app.spawning.processes.programs import Program
 from app.state.policies import HoldPolicy, RetentionPolicy
 from app.state.postgres.keepalive import MIN_TIMEOUT, Keepalive
 from app.telemetry.settings import OtelSettings
+from swarmhold.models.admin import SkillRequest
 
 DATABASE_FILE = "swarmhold.db"
 ROOT_KEY_FILE = "root.key"
@@ -117,6 +118,9 @@ class Settings:
     notify: NotifySettings = field(default_factory=NotifySettings)
     http: HttpSettings = field(default_factory=HttpSettings)
     doors: DoorSettings = field(default_factory=DoorSettings)
+    skills: tuple[SkillRequest, ...] = ()
+    """Agents that are published as MCP tools, each a table with the fields of `POST /v1/admin/skills`. A start of the
+    server publishes, changes and deletes skills so that these are the ones of the settings."""
     limits: Limits = field(default_factory=Limits)
     otel: OtelSettings = field(default_factory=OtelSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)

@@ -16,7 +16,7 @@ ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 """Crockford base32 in lower case: no i, l, o, u."""
 
 _PAIRS = tuple(a + b for a in ALPHABET for b in ALPHABET)
-_ID = re.compile(rf"(?:T|S|R|K|N|W|H|L)-[0-7][{ALPHABET}]{{25}}")
+_ID = re.compile(rf"(?:T|S|R|K|N|W|H|L|P)-[0-7][{ALPHABET}]{{25}}")
 _COUNTER_BITS = 12
 ID_LENGTH = 26
 _INSTANT_LENGTH = 10
@@ -43,7 +43,7 @@ def encode_base32(number: int, length: int) -> str:
 
 
 def is_id(text: str, prefix: str) -> bool:
-    """Return whether `text` is a well-formed id with this prefix (`T`, `S`, `R`, `K`, `N`, `W`, `H` or `L`)."""
+    """Return whether `text` is a well-formed id with this prefix (`T`, `S`, `R`, `K`, `N`, `W`, `H`, `L` or `P`)."""
     return text.startswith(prefix + "-") and _ID.fullmatch(text) is not None
 
 

@@ -48,10 +48,11 @@ REMINDER_MS = 3_600_000
 
 
 class Purpose(StrEnum):
-    """The kind of asker: a caller, or a layer that holds back a Final."""
+    """The kind of asker: a caller, a layer that holds back a Final, or a skill whose calls need leave to begin."""
 
     ASK = "ask"
     ESCALATION = "escalation"
+    LEAVE = "leave"
 
 
 NO_KEYS = Json("[]")

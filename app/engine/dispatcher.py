@@ -134,7 +134,7 @@ class Dispatcher:
         """
         hold_s = None if wait is None else self._transactions.hold_seconds(wait)
         stack = spawner if isinstance(spawner, SpawnerStack) else link(spawner, (), self)
-        request = self._request(stack, stack.hints, lease)
+        request = self.request(stack, stack.hints, lease)
         dispatched, left_s = await self._dispatch(bearer, task_id, request, None, hold_s=hold_s or 0.0)
         outcome = await self.join(task_id, dispatched.attempt, None if hold_s is None else left_s)
         if outcome is None:
@@ -167,7 +167,7 @@ class Dispatcher:
             raise
         if lease is not None and lease <= timedelta(0):
             raise InvalidRequest("give more than 0 seconds", "lease")
-        request = self._request(stack, layers, lease)
+        request = self.request(stack, layers, lease)
         dispatched, left_s = await self._dispatch(bearer, task_id, request, idempotency, hold_s=hold_s)
         outcome = await self.join(task_id, dispatched.attempt, left_s) if hold_s > 0 else None
         return dispatched, outcome
@@ -202,7 +202,10 @@ class Dispatcher:
             dispatched = await self._when_resumed(prepare, end)
         return dispatched, max(0.0, end - loop.time())
 
-    def _request(self, stack: SpawnerStack, layers: Sequence[str], lease: timedelta | None) -> DispatchRequest:
+    def request(
+        self, stack: SpawnerStack, layers: Sequence[str] = (), lease: timedelta | None = None
+    ) -> DispatchRequest:
+        """Return the request for an attempt by this stack, which this node drives if it has to be driven."""
         return DispatchRequest(
             stack=stack,
             layers=layers,
@@ -276,6 +279,20 @@ class Dispatcher:
             task.exception()  # its caller has it, or has gone
 
     # Run
+
+    async def run_prepared(self, prepare: Callable[[], Awaitable[tuple[R, Prepared | None]]]) -> R:
+        """Await what prepares an attempt, run that here where it has to be, and return the rest.
+
+        An attempt that was prepared is run even if the caller is cancelled meanwhile.
+        """
+
+        async def prepare_and_run() -> R:
+            result, prepared = await prepare()
+            if prepared is not None:
+                self.run(prepared.attempt, prepared.job, prepared.stack)
+            return result
+
+        return await self._to_the_end(prepare_and_run)
 
     def run(self, attempt: Attempt, job: Job, stack: ActiveStack) -> None:
         """Start to run the attempt in this process, if it needs a driver and has none here yet."""

@@ -51,6 +51,7 @@ from app.engine.reports import Reports
 from app.engine.resources import Resources
 from app.engine.selections import Selections
 from app.engine.sessions import OperatorInfo, Sessions
+from app.engine.skills import Skills
 from app.engine.switch import DispatchSwitch
 from app.engine.tasks import Tasks
 from app.engine.timers import Timers
@@ -127,6 +128,7 @@ class Engine:
             transactions=transactions, layers=layers, mint=mint, sign=self.credentials.sign, cfg=cfg
         )
         self.dispatcher = Dispatcher(runner_parts, catalog=catalog, bus=bus, node=nodes.current)
+        self.skills = Skills(transactions, keys=keys, namespaces=self.namespaces, dispatcher=self.dispatcher, cfg=cfg)
         self.selections = Selections(transactions, dispatcher=self.dispatcher, cfg=cfg)
         self.indexing = Indexing(transactions, bus=bus, clock=clock, poll_interval_s=cfg.poll_interval_ms / 1000)
         self.recovery = Recovery(transactions, dispatcher=self.dispatcher, nodes=nodes, bus=bus, cfg=cfg)

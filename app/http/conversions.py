@@ -7,16 +7,18 @@ from copy import deepcopy
 from datetime import datetime
 from typing import Any
 
+from app.domain.access import Role
 from app.domain.choices import read_choices
 from app.domain.clock import EPOCH, MILLISECOND
 from app.domain.json import Json
 from app.domain.notices import Content
 from app.domain.questions import Ask, OnDeadline
 from app.domain.sessions import OperatorKind, SessionOptions
+from app.domain.skills import Leave, SkillSpec
 from app.domain.tasks import RetryPolicy, Status, TaskSpec
 from app.domain.webhooks import WebhookFormat, WebhookSpec
 from app.engine.ops.task_filters import TaskFilter
-from swarmhold.models.admin import WebhookRequest
+from swarmhold.models.admin import SkillRequest, WebhookRequest
 from swarmhold.models.attempts import Retry
 from swarmhold.models.enums import OperatorKind as KindName
 from swarmhold.models.questions import Action, QuestionRequest
@@ -125,6 +127,22 @@ def _kind(kind: KindName | None) -> OperatorKind | None:
 
 def _kinds(kinds: Mapping[str, KindName]) -> dict[str, OperatorKind]:
     return {agent: OperatorKind(kind.value) for agent, kind in kinds.items()}
+
+
+def skill_spec(body: SkillRequest) -> SkillSpec:
+    """Return the specification of a new skill."""
+    return SkillSpec(
+        name=body.name,
+        description=body.description,
+        agent=body.agent,
+        queue=body.queue,
+        input_schema=Json.of(body.input_schema),
+        output_schema=None if body.output_schema is None else Json.of(body.output_schema),
+        tags=body.tags,
+        approval=Leave(body.approval),
+        roles=tuple(Role(role.value) for role in body.roles),
+        task=body.task,
+    )
 
 
 def webhook_spec(body: WebhookRequest) -> WebhookSpec:

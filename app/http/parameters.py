@@ -96,6 +96,7 @@ _PAGE_CURSOR = Query(max_length=1000, description="`next_cursor` of the page bef
 TaskCursor = Annotated[str | None, WithJsonSchema(_id_schema("T")), _PAGE_CURSOR]
 SessionCursor = Annotated[str | None, WithJsonSchema(_id_schema("S")), _PAGE_CURSOR]
 KeyCursor = Annotated[str | None, WithJsonSchema(_id_schema("K")), _PAGE_CURSOR]
+SkillCursor = Annotated[str | None, WithJsonSchema(_id_schema("P")), _PAGE_CURSOR]
 WebhookCursor = Annotated[str | None, WithJsonSchema(_id_schema("H")), _PAGE_CURSOR]
 NumberCursor = Annotated[str | None, WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,18}$"}), _PAGE_CURSOR]
 BehindOutput = Annotated[

@@ -46,6 +46,7 @@ STATUS: Mapping[str, tuple[int, str]] = {
     "late-result-not-found": (404, "No such late result"),
     "output-not-found": (404, "No such output"),
     "key-not-found": (404, "No such key"),
+    "skill-not-found": (404, "No such skill"),
     "webhook-not-found": (404, "No such webhook"),
     "id-not-found": (404, "No such id"),
     "link-not-found": (404, "No such link"),

@@ -18,6 +18,7 @@ from app.domain.json import Json
 from app.domain.nodes import NodeState
 from app.domain.outputs import LateResult, Output
 from app.domain.sessions import Session
+from app.domain.skills import Skill
 from app.domain.tasks import TaskState
 from app.domain.tokens import ApiKey
 from app.domain.usage import Usage, UsageRow
@@ -372,6 +373,26 @@ def claimed_job(row: Claim, base_url: str) -> View:
         "worker_handle": row.handle,
         "lease_expires_at": at_or_none(row.lease_expires_at),
         "base_url": base_url,
+    }
+
+
+def skill(names: Names, row: Skill) -> View:
+    """Render a published skill."""
+    return {
+        "id": row.id,
+        "name": row.name,
+        "namespace": names(row.namespace),
+        "description": row.description,
+        "agent": row.agent,
+        "queue": row.queue,
+        "input_schema": row.input_schema.fragment,
+        **present(output_schema=fragment(row.output_schema)),
+        "tags": row.tags.fragment,
+        "approval": row.approval.value,
+        "roles": row.roles.split(),
+        "task": row.task,
+        **present(of_settings=row.of_settings or None),
+        "created_at": at(row.created_at),
     }
 
 

@@ -27,6 +27,7 @@ class Client:
 
     roles: frozenset[Role]
     credential: str = field(repr=False)
+    namespace: int
     key: ApiKey | None = None
     task_id: str | None = None
     attempt: int | None = None
@@ -95,6 +96,6 @@ async def client_of(context: ServerContext, scope: Scope) -> Client:
         bearer = auth.bearer_of(text)
         caller = await context.engine.credentials.whoami(bearer)
         own = bearer.text if isinstance(bearer, Handle) else text
-        return Client(frozenset({caller.role}), own, task_id=caller.task_id, attempt=caller.attempt)
+        return Client(frozenset({caller.role}), own, caller.namespace, task_id=caller.task_id, attempt=caller.attempt)
     key = await context.engine.keys.find(auth.api_key(scope))
-    return Client(key.role_set, text, key)
+    return Client(key.role_set, text, key.namespace, key)

@@ -19,6 +19,8 @@ from app.mcp.clients import CLIENT, Client
 
 RequestContext = ServerRequestContext[Any, Request]
 
+FOLLOWS = "swarmhold.mcp.follows"
+"""The key of the scope that says whether the tool that is called may become a task."""
 CAPABILITIES = "swarmhold.mcp.capabilities"
 """The key of the scope that has the capabilities which a client declared at its handshake."""
 

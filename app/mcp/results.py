@@ -23,6 +23,6 @@ def failure_of(problem: Value) -> types.CallToolResult:
     return result_of(problem, text_alone=True, is_error=True)
 
 
-def text_of(value: Value) -> types.TextContent:
+def text_of(value: object) -> types.TextContent:
     """Return a value as text."""
     return types.TextContent(text=orjson.dumps(value).decode())

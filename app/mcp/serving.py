@@ -19,14 +19,17 @@ from starlette.types import Receive, Scope, Send
 
 import app
 from app.domain import traces
+from app.domain.access import Role
+from app.domain.skills import Skill
 from app.http.context import ServerContext
 from app.http.settings import MIB
+from app.mcp import skills
 from app.mcp.asking import AskingAgain, AskingMeanwhile, Waiters
 from app.mcp.calls import Api, Asking, CallFailed, InputNeeded, Value
 from app.mcp.handshakes import Handshakes
 from app.mcp.listening import Listening
 from app.mcp.prompts import get_prompt, list_prompts
-from app.mcp.requests import RequestContext, api_of, client_of
+from app.mcp.requests import FOLLOWS, RequestContext, api_of, client_of, scope_of
 from app.mcp.resources import LIST_TTL_MS, list_resources, list_templates, read_resource
 from app.mcp.results import failure_of, result_of
 from app.mcp.seals import Seals
@@ -127,32 +130,24 @@ class McpServer:
         client = client_of(context)
         self._requests.labels("mcp", "tools/list", "ok").inc()
         tools = [_described(tool) for tool, _ in tools_for(client)]
+        tools += await skills.offered_to(context, client)
         return types.ListToolsResult(tools=tools, ttl_ms=LIST_TTL_MS, cache_scope="private")
 
     async def _call(
         self, context: RequestContext, params: types.CallToolRequestParams
     ) -> types.CallToolResult | types.InputRequiredResult:
         client = client_of(context)
-        offered = {tool.name: (tool, role) for tool, role in tools_for(client)}
-        if params.name not in offered:
-            self._requests.labels("mcp", "tools/call", "unknown-tool").inc()
-            raise MCPError(code=types.INVALID_PARAMS, message="There is no such tool for this credential.")
-        tool, role = offered[params.name]
         arguments = dict(params.arguments or {})
-        meta = cast("dict[str, Any]", context.meta or {})
-        traces.take(meta)
+        traces.take(cast("dict[str, Any]", context.meta or {}))
         try:
-            tool.check(arguments)
-            once = arguments.pop("once", None) or meta.get(_ONCE) or meta.get(_TOOL_USE)
-            about = tool.about_in(client, role, arguments)
-            named = None if once is None else str(once)
-            asking = self._asking(context, params)
-            api = await api_of(context, role, tool.name, named, about=about, asking=asking)
-            if tool.holds and "hold" not in arguments and not tool.asks:
-                # Who follows it as a task needs no call that waits.
-                follows = tool.follows and offers(context)
-                arguments["hold"] = 0 if follows else self._settings.hold.total_seconds()
-            value = await self._run(tool, api, arguments)
+            offered = {tool.name: (tool, role) for tool, role in tools_for(client)}
+            if params.name in offered:
+                result = await self._tool(context, params, *offered[params.name], arguments)
+            elif found := await skills.named(context, client, params.name):
+                result = await self._skill(context, *found, arguments)
+            else:
+                self._requests.labels("mcp", "tools/call", "unknown-tool").inc()
+                raise MCPError(code=types.INVALID_PARAMS, message="There is no such tool for this credential.")
         except CallFailed as failed:
             self._requests.labels("mcp", "tools/call", str(failed.problem.get("code"))).inc()
             return failure_of(failed.problem)
@@ -160,7 +155,33 @@ class McpServer:
             self._requests.labels("mcp", "tools/call", "input-required").inc()
             return needed.result
         self._requests.labels("mcp", "tools/call", "ok").inc()
-        return result_of(value, text_alone=tool.gives is None)
+        return result
+
+    async def _tool(
+        self,
+        context: RequestContext,
+        params: types.CallToolRequestParams,
+        tool: Tool,
+        role: Role,
+        arguments: Value,
+    ) -> types.CallToolResult:
+        tool.check(arguments)
+        about = tool.about_in(client_of(context), role, arguments)
+        once, asking = _once(context, arguments.pop("once", None)), self._asking(context, params)
+        api = await api_of(context, role, tool.name, once, about=about, asking=asking)
+        hold = self._hold(context, follows=tool.follows)
+        if tool.holds and not tool.asks:
+            arguments.setdefault("hold", hold)
+        return result_of(await self._run(tool, api, arguments), text_alone=tool.gives is None)
+
+    async def _skill(self, context: RequestContext, skill: Skill, role: Role, arguments: Value) -> types.CallToolResult:
+        api = await api_of(context, role, skill.name, _once(context, None))
+        return await skills.call(context, api, skill, arguments, hold=self._hold(context, follows=skill.task))
+
+    def _hold(self, context: RequestContext, *, follows: bool) -> float:
+        """Return how long a call waits that does not say: who follows it as a task needs no call that waits."""
+        scope_of(context)[FOLLOWS] = follows
+        return 0 if follows and offers(context) else self._settings.hold.total_seconds()
 
     def _asking(self, context: RequestContext, params: types.CallToolRequestParams) -> Asking:
         if context.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS:
@@ -172,6 +193,13 @@ class McpServer:
             return await tool.run(api, arguments)
         async with self._unheld:
             return await tool.run(api, arguments)
+
+
+def _once(context: RequestContext, given: Any) -> str | None:
+    """Return the name of a request: what was given as such, else what its client says of it."""
+    meta = cast("dict[str, Any]", context.meta or {})
+    once = given or meta.get(_ONCE) or meta.get(_TOOL_USE)
+    return None if once is None else str(once)
 
 
 def _described(tool: Tool) -> types.Tool:

@@ -41,18 +41,23 @@ def waits_for(question: Value) -> str:
     return f"It waits for an answer from {question.get('bridge_id', 'any senior')}."
 
 
-def state_of_task(task: Value, outlook: Outlook | None, settings: HttpSettings) -> Value:
-    """Return the state of a task, of which `outlook` is known unless it has passed or is cancelled."""
+def state_of_task(
+    task: Value, outlook: Outlook | None, settings: HttpSettings, result: types.CallToolResult | None = None
+) -> Value:
+    """Return the state of a task, of which `outlook` is known unless it has passed or is cancelled.
+
+    `result` is that of the call which made it, if that is not the task as a Run.
+    """
     status = task["status"]
     frame = _frame(task["id"], task["created_at"], task["updated_at"], _kept_until(task, settings))
     if outlook is None:
         if status == "cancelled":
             return frame | {"status": status}
-        return frame | {"status": "completed", "result": _dump(result_of(run_of(task)))}
+        return frame | {"status": "completed", "result": _dump(result or result_of(run_of(task)))}
     if status != "blocked" or outlook.tries_again:
         return frame | {"ttlMs": None} | _noted("working", outlook.waits_for)
     if outlook.failure is None:
-        return frame | {"status": "completed", "result": _dump(result_of(run_of(task), is_error=True))}
+        return frame | {"status": "completed", "result": _dump(result or result_of(run_of(task), is_error=True))}
     message = f"Task {task['id']} is blocked without a result: {outlook.failure}."
     error = {"code": types.INTERNAL_ERROR, "message": message, "data": {"code": outlook.failure}}
     return frame | {"status": "failed", "statusMessage": message, "error": error}

@@ -6,7 +6,7 @@ Nothing is stored for it. A task's id is that of the question or task, and readi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from mcp import types
 from mcp.server.context import CallNext, HandlerResult
@@ -21,6 +21,7 @@ from app.mcp import forms
 from app.mcp.calls import Api, CallFailed, Value, segment
 from app.mcp.persons import offered, person_of, taken
 from app.mcp.requests import (
+    FOLLOWS,
     RequestContext,
     api_of,
     bearer_of,
@@ -30,8 +31,8 @@ from app.mcp.requests import (
     scope_of,
     server_of,
 )
+from app.mcp.skills import is_call, result_of_call
 from app.mcp.task_states import FRAME, state_of_question, state_of_task
-from app.mcp.tools.catalog import TASK_TOOLS
 
 IDENTIFIER = "io.modelcontextprotocol/tasks"
 _READING = (Role.OPERATOR, Role.WORKER, Role.SENIOR, Role.OBSERVER)
@@ -68,10 +69,13 @@ class TasksExtension(Extension):
     ) -> HandlerResult:
         """Turn the result of a tool whose question or task is open into a task, for a client that knows them."""
         result = await call_next(ctx)
-        if params.name not in TASK_TOOLS or not isinstance(result, types.CallToolResult) or not offers(ctx):
+        if not scope_of(ctx).get(FOLLOWS) or not isinstance(result, types.CallToolResult) or not offers(ctx):
             return result
         found = result.structured_content
-        if result.is_error or found is None or not found["open"]:
+        if result.is_error or not isinstance(found, dict):
+            return result
+        found = cast("Value", found)
+        if found.get("open") is not True:
             return result
         state = await self.state(ctx, found["key"] if "key" in found else found["task_id"])
         return {"resultType": "task", **{name: state[name] for name in FRAME if name in state}}
@@ -106,10 +110,13 @@ class TasksExtension(Extension):
     async def _task(self, context: RequestContext, api: Api, task_id: str) -> Value:
         task = await api.get(f"{api.base}/tasks/{segment(task_id)}")
         engine, settings = server_of(context).engine, server_of(context).settings
+        result = None
+        if task["status"] in ("pass", "blocked") and is_call(task):
+            result = await result_of_call(context, client_of(context), task)
         if task["status"] in ("pass", "cancelled"):
-            return state_of_task(task, None, settings)
+            return state_of_task(task, None, settings, result)
         outlook = await engine.tasks.outlook(bearer_of(api), task_id)
-        state = state_of_task(task, outlook, settings)
+        state = state_of_task(task, outlook, settings, result)
         return await self._asking(context, state, task_id=task_id) if task["status"] == "suspended" else state
 
     async def _asking(self, context: RequestContext, state: Value, **about: str) -> Value:

@@ -11,6 +11,7 @@ from app.domain.nodes import Node, Registered
 from app.domain.outputs import LateResult, Output
 from app.domain.questions import Question
 from app.domain.sessions import Session
+from app.domain.skills import Skill
 from app.domain.tasks import Task
 from app.domain.tokens import ApiKey, HeldId, TokenRecord
 from app.domain.usage import UsageRow
@@ -42,6 +43,7 @@ HELD_IDS = Rows(schema.held_ids, HeldId)
 ANSWER_LINKS = Rows(schema.answer_links, AnswerLink)
 WEBHOOKS = Rows(schema.webhooks, Webhook)
 WEBHOOK_MESSAGES = Rows(schema.webhook_messages, WebhookMessage)
+SKILLS = Rows(schema.skills, Skill)
 
 _META_GET = Statement(sa.select(schema.meta.c.value).where(schema.meta.c.name == sa.bindparam("key_name")))
 _META_LOCK = Statement(

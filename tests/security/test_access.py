@@ -17,6 +17,7 @@ from tests.support.serving import ROOT_KEY, Node, served
 
 OP, WORK, SENIOR = "/v1/operator", "/v1/worker", "/v1/senior"
 HOOKS = "/v1/admin/webhooks"
+SKILLS = "/v1/admin/skills"
 
 # (method, path) → what opens it: a key of a kind, a handle, or the verbs any one of which does. As the wire has it.
 TABLE: dict[tuple[str, str], str | tuple[str, ...]] = {
@@ -72,6 +73,10 @@ TABLE: dict[tuple[str, str], str | tuple[str, ...]] = {
     ("GET", "/v1/admin/namespaces"): "root",
     ("POST", "/v1/admin/loop/pause"): "root",
     ("POST", "/v1/admin/loop/resume"): "root",
+    ("GET", SKILLS): "root",
+    ("POST", SKILLS): "root",
+    ("GET", f"{SKILLS}/{{skill_id}}"): "root",
+    ("DELETE", f"{SKILLS}/{{skill_id}}"): "root",
     ("GET", HOOKS): "root",
     ("POST", HOOKS): "root",
     ("GET", f"{HOOKS}/{{webhook_id}}"): "root",
@@ -138,6 +143,7 @@ BODIES: dict[str, Any] = {
     "/tokens": {"agent_id": "w", "role": "worker", "ttl": 60},
     "/verify": {"token": "x.y.z", "verb": "start_task"},
     "/keys": {"name": "k", "roles": ["operator"]},
+    "/skills": {"name": "s", "description": "d", "agent": "a", "queue": "q", "input_schema": {"type": "object"}},
     "/webhooks": {"name": "w", "url": "https://example.invalid/"},
     "/replay": {"after": 0},
     "/submit": "done",
@@ -218,6 +224,7 @@ async def _set(node: Node) -> Stage:
         "jti": "W-none",
         "key_id": "K-none",
         "webhook_id": "none",
+        "skill_id": "none",
         "id": "none",
         "number": "1",
         "seq": "1",

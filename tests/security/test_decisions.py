@@ -42,6 +42,8 @@ DECIDING: dict[tuple[str, str], tuple[str, ...]] = {
     ("POST", f"{ADMIN}/loop/pause"): ("loop_paused",),
     ("POST", f"{ADMIN}/loop/resume"): ("loop_resumed",),
     ("POST", f"{ADMIN}/audit/commands"): ("audit_exported", "backup_made", "signing_key_rotated"),
+    ("POST", f"{ADMIN}/skills"): ("skill_created",),
+    ("DELETE", f"{ADMIN}/skills/{{skill_id}}"): ("skill_deleted",),
     ("POST", f"{ADMIN}/webhooks"): ("webhook_created",),
     ("DELETE", f"{ADMIN}/webhooks/{{webhook_id}}"): ("webhook_deleted",),
     ("POST", f"{ADMIN}/webhooks/{{webhook_id}}/replay"): ("webhook_replayed",),

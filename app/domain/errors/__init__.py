@@ -8,7 +8,8 @@
     │                         AskerCannotAnswer, IdTaken, DoorNotAllowed
     ├── NotFound              TaskNotFound, AttemptNotFound, SessionNotFound, ResumeKeyNotFound,
     │                         ResourceNotFound, LateResultNotFound, OutputNotFound,
-    │                         KeyNotFound, WebhookNotFound, HeldIdNotFound, LinkNotFound
+    │                         KeyNotFound, WebhookNotFound, HeldIdNotFound, LinkNotFound,
+    │                         SkillNotFound
     ├── Conflict              InvalidTransition, FinalConflict, AttemptSuperseded, Cancelled, NotStarted,
     │                         AlreadyAnswered, QuestionClosed, SpawnDepthExceeded, NameTaken,
     │                         NotApproved, AlreadyConsumed, ApprovalExpired, ActionMismatch, NotConsumed,
@@ -92,6 +93,7 @@ from app.domain.errors.requests import (
     ResourceNotFound,
     ResumeKeyNotFound,
     SessionNotFound,
+    SkillNotFound,
     TaskNotFound,
     WebhookInvalid,
     WebhookNotFound,
@@ -149,6 +151,7 @@ __all__ = [
     "ResumeKeyNotFound",
     "RoleViolation",
     "SessionNotFound",
+    "SkillNotFound",
     "SpawnDepthExceeded",
     "StoreUnavailable",
     "TaskNotFound",

@@ -112,13 +112,15 @@ class QuestionClosed(Conflict):
 
 @dataclass(eq=False)
 class NameTaken(Conflict):
-    """A living API key has this name."""
+    """A living API key, or a skill of the namespace, has this name. `first` is what gives the name free."""
 
     code = "name-taken"
     name: str
+    kind: str = "living key"
+    first: str = "revoke that key"
 
     def __str__(self) -> str:
-        return f"There is a living key named {self.name!r}. Give another name, or revoke that key first."
+        return f"There is a {self.kind} named {self.name!r}. Give another name, or {self.first} first."
 
 
 @dataclass(eq=False)

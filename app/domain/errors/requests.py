@@ -126,6 +126,17 @@ class HeldIdNotFound(NotFound):
 
 
 @dataclass(eq=False)
+class SkillNotFound(NotFound):
+    """There is no skill with this id."""
+
+    code = "skill-not-found"
+    skill_id: str
+
+    def __str__(self) -> str:
+        return f"There is no skill {self.skill_id}."
+
+
+@dataclass(eq=False)
 class WebhookNotFound(NotFound):
     """There is no webhook with this id."""
 

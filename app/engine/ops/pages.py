@@ -17,6 +17,7 @@ from app.domain.limits import Limits
 from app.domain.outputs import LateResult
 from app.domain.questions import Question, QuestionStatus
 from app.domain.sessions import Session
+from app.domain.skills import Skill
 from app.domain.tasks import Task, TaskState
 from app.domain.tokens import ApiKey
 from app.domain.webhooks import Webhook
@@ -27,7 +28,7 @@ from app.state import schema
 from app.state.paging import Beginning, FoundPage, FoundRow, PageBounds, PageSearch
 from app.state.state import State
 from app.state.statements import Statement
-from app.state.tables import API_KEYS, ATTEMPTS, LATE_RESULTS, QUESTIONS, SESSIONS, TASKS, WEBHOOKS
+from app.state.tables import API_KEYS, ATTEMPTS, LATE_RESULTS, QUESTIONS, SESSIONS, SKILLS, TASKS, WEBHOOKS
 
 T = TypeVar("T")
 R = TypeVar("R", bound=tuple[Any, ...])
@@ -36,6 +37,7 @@ _T, _Q, _S = schema.tasks.c, schema.questions.c, schema.sessions.c
 _LONG = ("question", "answer", "action")
 """Fields of a question that a list shows the beginning of."""
 _A, _LATE, _K, _W = schema.attempts.c, schema.late_results.c, schema.api_keys.c, schema.webhooks.c
+_P = schema.skills.c
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +296,10 @@ _WEBHOOKS_BEHIND = _W.id > sa.bindparam("behind")
 _WEBHOOKS = PageSearch(WEBHOOKS, _WEBHOOKS_BEHIND, order=(_W.id,))
 _WEBHOOKS_OF = PageSearch(WEBHOOKS, _W.namespace == sa.bindparam("of_namespace"), _WEBHOOKS_BEHIND, order=(_W.id,))
 
+_SKILLS_BEHIND = _P.id > sa.bindparam("behind")
+_SKILLS = PageSearch(SKILLS, _SKILLS_BEHIND, order=(_P.id,))
+_SKILLS_OF = PageSearch(SKILLS, _P.namespace == sa.bindparam("of_namespace"), _SKILLS_BEHIND, order=(_P.id,))
+
 
 def sessions(
     state: State, limits: Limits, namespace: int, *, limit: int, cursor: str | None, attached: bool | None = None
@@ -343,4 +349,13 @@ def webhooks(
     """Return webhooks, oldest first: of one namespace, or all."""
     _check_cursor(cursor, "H")
     search = _WEBHOOKS if namespace is None else _WEBHOOKS_OF
+    return _cut(search.page(state.db, _bounds(limits, limit), of_namespace=namespace, behind=cursor or ""), "id")
+
+
+def skills(
+    state: State, limits: Limits, *, limit: int, cursor: str | None, namespace: int | None = None
+) -> Page[Skill]:
+    """Return skills, oldest first: of one namespace, or all."""
+    _check_cursor(cursor, "P")
+    search = _SKILLS if namespace is None else _SKILLS_OF
     return _cut(search.page(state.db, _bounds(limits, limit), of_namespace=namespace, behind=cursor or ""), "id")

@@ -12,8 +12,6 @@ from app.mcp.tools.working import WORKING
 
 TOOLS = (*ASKING, *TASKS, *WORKING, *DECIDING)
 """All tools, in the order of their listing."""
-TASK_TOOLS = frozenset(tool.name for tool in TOOLS if tool.follows)
-"""The names of tools whose calls clients may follow as tasks."""
 
 
 def tools_for(client: Client) -> list[tuple[Tool, Role]]:

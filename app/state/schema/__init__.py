@@ -16,6 +16,7 @@ from app.state.schema.service import (
     nodes,
     registrations,
     resources,
+    skills,
     webhook_messages,
     webhooks,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "registrations",
     "resources",
     "sessions",
+    "skills",
     "task_labels",
     "tasks",
     "tokens",

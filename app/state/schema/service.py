@@ -101,6 +101,27 @@ webhook_messages = sa.Table(
     Index("webhook_messages_task", "task_id"),
 )
 
+skills = sa.Table(
+    "skills",
+    metadata,
+    text("id", key=True),
+    namespace_column(),
+    text("name"),
+    text("description"),
+    text("agent"),
+    text("queue"),
+    text("input_schema"),
+    text("output_schema", null=True),
+    text("tags"),
+    text("approval"),
+    text("roles"),
+    flag("task", default="1"),
+    flag("of_settings", default="0"),
+    integer("created_at"),
+    text("created_by"),
+    Index("skills_name", "namespace", "name", unique=True),
+)
+
 idempotency = sa.Table(
     "idempotency",
     metadata,

@@ -20,6 +20,7 @@ from app.domain.errors import AlreadyAnswered, InvalidTransition, LateResultNotF
 from app.domain.json import Json
 from app.domain.questions import Ask, OnDeadline, Question
 from app.domain.sessions import SessionOptions
+from app.domain.skills import SkillSpec
 from app.domain.tasks import Status
 from app.domain.tokens import CapToken
 from app.domain.webhooks import WebhookSpec
@@ -382,6 +383,25 @@ async def namespace_used(stage: Stage) -> Expected:
     await stage.rows()
     await stage.swarm.engine.with_state("use", lambda state: namespaces.use(state, "blue", by="engine"))
     return stage.by_engine(target="blue", namespace="blue", detail=None)
+
+
+SKILL = SkillSpec(name="s", description="d", agent="a", queue="q", input_schema=Json('{"type":"object"}'))
+SAID = {"name": "s", "agent": "a", "queue": "q", "approval": "never"}
+
+
+@decision
+async def skill_created(stage: Stage) -> Expected:
+    await stage.rows()
+    made = await stage.swarm.engine.skills.create(ROOT, SKILL)
+    return stage.by_root(target=made.id, detail=SAID)
+
+
+@decision
+async def skill_deleted(stage: Stage) -> Expected:
+    made = await stage.swarm.engine.skills.create(ROOT, SKILL)
+    await stage.rows()
+    await stage.swarm.engine.skills.delete(ROOT, made.id)
+    return stage.by_root(target=made.id, detail=SAID)
 
 
 async def _webhook(stage: Stage, change: Callable[[str], Awaitable[object]]) -> Expected:

@@ -20,6 +20,7 @@ from app.domain.notices import Content
 from app.domain.outputs import LateResult, Output, OutputType
 from app.domain.questions import Question, QuestionStatus
 from app.domain.sessions import OperatorKind, Session
+from app.domain.skills import Skill
 from app.domain.tasks import Task, TaskState
 from app.domain.tokens import ApiKey, CapToken, TokenRecord
 from app.domain.usage import Usage, UsageRow
@@ -50,7 +51,7 @@ from swarmhold.models import (
     workers,
 )
 from swarmhold.models.events import Event as EventModel
-from tests.support.rows import blank
+from tests.support.rows import EMPTY, NOTHING, blank
 
 TEXT = Json('"text"')
 SPECIAL: dict[str, Any] = {
@@ -210,6 +211,11 @@ VIEWS: dict[str, tuple[type[BaseModel], list[tuple[Any, ...]], list[tuple[Any, .
     ),
     "minted_token": (admin.MintedToken, [(Minted(TOKEN, least(TokenRecord)),)], []),
     "resource": (server.Resource, [("k", TEXT, 1)], []),
+    "skill": (
+        admin.Skill,
+        [(most(Skill, roles="operator", of_settings=True, tags=NOTHING, input_schema=EMPTY, output_schema=EMPTY),)],
+        [(least(Skill, roles="operator", input_schema=EMPTY, tags=NOTHING),)],
+    ),
     "webhook": (admin.Webhook, [(most(Webhook),)], [(least(Webhook),)]),
     "created_webhook": (admin.CreatedWebhook, [(most(Webhook), "s")], [(least(Webhook), "s")]),
     "namespace": (

@@ -1,4 +1,4 @@
-"""API keys, webhooks and tokens: what administrators make, list and revoke."""
+"""API keys, webhooks, skills and tokens: what administrators make, list and revoke."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field, StrictBool, StringConstraints
 from swarmhold.models.enums import Role, Verb, WebhookContent, WebhookFormat, WebhookStatus
 from swarmhold.models.instants import Instant, Seconds
 from swarmhold.models.names import Name, NamespaceName, NewName, TaskId
-from swarmhold.models.shapes import Request, Shape, integral, null_as
+from swarmhold.models.shapes import JsonObject, Request, Shape, integral, null_as
 
 __all__ = [
     "ApiKey",
@@ -23,6 +23,8 @@ __all__ = [
     "Namespace",
     "Namespaces",
     "ReplayRequest",
+    "Skill",
+    "SkillRequest",
     "TokenVerdict",
     "VerifyRequest",
     "Webhook",
@@ -153,6 +155,50 @@ class CreatedWebhook(Webhook):
     """The only reply that shows the secret that signs the deliveries: of a new webhook, or of a rotation."""
 
     secret: str = Field(repr=False)
+
+
+CallingRole = Literal[Role.OPERATOR, Role.WORKER]
+SkillApproval = Literal["never", "always"]
+CALLERS: tuple[CallingRole, ...] = (Role.OPERATOR, Role.WORKER)
+
+
+class SkillRequest(Request):
+    """Publish agents behind a queue as a tool: its arguments, which fit `input_schema`, are a task's directive as JSON.
+
+    `output_schema` is that of the result. With `approval: always` a senior decides on each call before a worker gets
+    it. `roles` may call it. `task: false` keeps a call from becoming a task of MCP, so that it waits for the result.
+    """
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+    description: Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+    agent: NewName
+    queue: NewName
+    input_schema: JsonObject
+    output_schema: JsonObject | None = None
+    tags: Annotated[tuple[NewName, ...], Field(max_length=20), null_as(())] = ()
+    approval: Annotated[SkillApproval, null_as("never")] = "never"
+    roles: Annotated[tuple[CallingRole, ...], Field(min_length=1, max_length=2), null_as(CALLERS)] = CALLERS
+    task: Annotated[StrictBool, null_as(True)] = True
+    namespace: Annotated[NamespaceName, null_as("default")] = "default"
+
+
+class Skill(Shape):
+    """A published skill. `of_settings`: the server's settings publish it."""
+
+    id: str
+    name: str
+    namespace: str | None = None
+    description: str
+    agent: str
+    queue: str
+    input_schema: JsonObject
+    output_schema: JsonObject | None = None
+    tags: list[str]
+    approval: SkillApproval
+    roles: list[str]
+    task: bool
+    of_settings: bool | None = None
+    created_at: Instant
 
 
 MintableRole = Literal[Role.WORKER, Role.OBSERVER]
