@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from benchmarks import grown, hints, hot, lives, servers, stalls, store, wakes, written
+from benchmarks import cluster, grown, hints, hot, lives, servers, stalls, store, wakes, written
 from benchmarks.report import Row, table, write
 
 SUITES: dict[str, Callable[[], list[Row]]] = {
@@ -17,6 +17,7 @@ SUITES: dict[str, Callable[[], list[Row]]] = {
     "store": store.main,
     "grown": grown.main,
     "stalls": stalls.main,
+    "cluster": cluster.main,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +15,10 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+
+CORES = os.sched_getaffinity(0)
+"""The cores that this process was given; a process that is pinned to one passes that one on."""
+SERVER_CORE = {0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +43,20 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """Return the CPU time that the server has used, in user and kernel mode, of all its threads."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self.pid)
+
+    def kill(self) -> None:
+        """End the server at once, as a crash does."""
+        os.kill(self.pid, signal.SIGKILL)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time that a process has used, in user and kernel mode, of all its threads; 0 when it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def free_port() -> int:
@@ -51,20 +68,28 @@ def free_port() -> int:
 
 def pin(cores: set[int]) -> None:
     """Pin this process to these cores, if the machine has them."""
-    available = os.sched_getaffinity(0) & cores
+    available = CORES & cores
     if available:
         os.sched_setaffinity(0, available)
 
 
+def unpin() -> set[int]:
+    """Let this process run on all its cores, and return those that it was pinned to."""
+    pinned = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, CORES)
+    return pinned
+
+
 @contextmanager
-def _running(command: list[str], url: str, probe: str, data_dir: Path, env: dict[str, str]) -> Iterator[Server]:
-    core = {0}
+def _running(
+    command: list[str], url: str, probe: str, data_dir: Path, env: dict[str, str], cores: set[int] = SERVER_CORE
+) -> Iterator[Server]:
     process = subprocess.Popen(
         command,
         env={**os.environ, **env},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        preexec_fn=lambda: pin(core),  # noqa: PLW1509 - no threads run yet
+        preexec_fn=lambda: pin(cores),  # noqa: PLW1509 - no threads run yet
     )
     try:
         _wait_until_up(url + probe, process)
@@ -97,14 +122,14 @@ def bare() -> Iterator[Server]:
 
 
 @contextmanager
-def swarmhold(folder: str | None = None, **env: str) -> Iterator[Server]:
-    """Run the real server, on an empty data directory unless one is given."""
+def swarmhold(folder: str | None = None, cores: set[int] = SERVER_CORE, /, **env: str) -> Iterator[Server]:
+    """Run the real server, on an empty data directory unless one is given, on a core of its own or on these."""
     port = free_port()
     with _data_dir(folder) as data_dir:
         command = [str(Path(sys.executable).with_name("swarmhold")), "serve", "--port", str(port)]
         command += ["--data-dir", data_dir]
         settings = {"SWARMHOLD_LOG_LEVEL": "warning", **env}
-        with _running(command, f"http://127.0.0.1:{port}", "/readyz", Path(data_dir), settings) as server:
+        with _running(command, f"http://127.0.0.1:{port}", "/readyz", Path(data_dir), settings, cores) as server:
             yield server
 
 

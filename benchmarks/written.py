@@ -70,7 +70,7 @@ def _counting(server: servers.Server) -> Iterator[Written]:
 async def _round(server: servers.Server, token: str, count: int, final: bytes) -> tuple[float, float]:
     """Return the bytes of log and database for each of so many lives."""
     with _counting(server) as counted:
-        await lives.many(server.url, token, count, final)
+        await lives.many([server.url], token, count, final)
         log, database = counted.since()
     return log / count, database / count
 
@@ -79,7 +79,7 @@ async def measure() -> list[Row]:
     """Measure short lives, then some with a large Final; return the medians of the rounds."""
     with servers.swarmhold() as real:
         token = await attach(real.url, real.root_key)
-        await lives.many(real.url, token, WARM)
+        await lives.many([real.url], token, WARM)
         rounds = [await _round(real, token, LIVES, b"done") for _ in range(ROUNDS)]
         large = await _round(real, token, LARGE_LIVES, b"x" * LARGE)
     log, database = (median(values) for values in zip(*rounds, strict=True))
