@@ -11,7 +11,7 @@ import typer
 from app.cli.endpoint import AsJson, Endpoint, calls_server
 from app.cli.output import add_row, console, print_json, short, table
 from app.cli.sessions import admin_calls, call_in
-from swarmhold.models.enums import WebhookContent, WebhookFormat, WebhookStatus
+from swarmhold.models.enums import WebhookContent, WebhookFormat, WebhookSign, WebhookStatus
 
 if TYPE_CHECKING:
     from swarmhold.models.admin import Webhook
@@ -40,6 +40,9 @@ Template = Annotated[
 Links = Annotated[
     str | None, typer.Option("--links", help="The key of a person who gets an answer link in each message.")
 ]
+Sign = Annotated[
+    WebhookSign, typer.Option("--sign", help="By a secret of the webhook, or by the server's key and without a secret.")
+]
 ReplayAfter = Annotated[int, typer.Option("--after", help="The cursor to go back to; 0 is the beginning.", min=0)]
 
 
@@ -55,9 +58,10 @@ def create(
     content: Content = None,
     template: Template = None,
     links: Links = None,
+    sign: Sign = WebhookSign.SYMMETRIC,
     as_json: AsJson = False,
 ) -> None:
-    """Send events to a URL. The secret that signs the deliveries is shown this once."""
+    """Send events to a URL. The secret that signs the deliveries, if any, is shown this once."""
     made = call_in(
         admin_calls(endpoint),
         lambda admin: admin.create_webhook(
@@ -70,12 +74,15 @@ def create(
             content=content,
             template=None if template is None else template.read_text(),
             links=links,
+            sign=sign,
         ),
     )
     if as_json:
         print_json(made.as_json())
     else:
-        print(f"{made.id}  {made.url}  {name}\n{made.secret}")
+        print(f"{made.id}  {made.url}  {name}")
+        if made.secret is not None:
+            print(made.secret)
 
 
 def _given_url(target: str) -> str:

@@ -10,7 +10,7 @@ LONGEST = 2000
 _HIDDEN = "[redacted]"
 _SECRETS = re.compile(
     r"(?P<key>(?:shk|whs)_)[A-Za-z0-9_\-]+"  # API keys, secrets of older webhooks
-    r"|(?P<webhook>whsec_)[A-Za-z0-9+/=]+"
+    r"|(?P<webhook>wh(?:sec|sk)_)[A-Za-z0-9+/=]+"
     r"|(?P<link>\bal_)[0-9A-Za-z]{8,}"
     r"|(?P<handle>\bwh-)[0-9A-Za-z]{8,}"
     r"|(?P<token>\beyJ)[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]+(?:\.[A-Za-z0-9_\-]*)?"  # RFC 7515, section 7.1

@@ -7,6 +7,7 @@ Claims: `iss`, `aud`, `sub`, `role`, `scope`, `iat`, `nbf`, `exp`, `jti`, option
 
 from __future__ import annotations
 
+import hmac
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -115,9 +116,20 @@ class TokenSigner:
         self._verified.clear()
 
     @property
+    def ring(self) -> tuple[SigningKey, ...]:
+        """Return the keys of the ring, the signing one first."""
+        return tuple(self._ring.values())
+
+    @property
     def key_ids(self) -> tuple[str, ...]:
         """Return the ids of the ring's keys, the signing one first."""
         return tuple(self._ring)
+
+    def derived(self, purpose: str) -> list[tuple[str, bytes]]:
+        """Return the id of each key, the signing one first, with 32 bytes for another purpose that reveal no key."""
+        return [
+            (kid, hmac.digest(key.secret, f"swarmhold {purpose}".encode(), "sha256")) for kid, key in self._ring.items()
+        ]
 
     def sign(self, claims: Claims) -> CapToken:
         """Return the token for these claims. Deterministic as long as the signing key stays."""

@@ -25,6 +25,13 @@ class WebhookStatus(StrEnum):
     PAUSED = "paused"
 
 
+class WebhookSign(StrEnum):
+    """Signatures by a secret that the receiver shares, or by the server's key, whose public half it fetches."""
+
+    SYMMETRIC = "symmetric"
+    ASYMMETRIC = "asymmetric"
+
+
 class WebhookFormat(StrEnum):
     """The body of a delivery: a batch of events, one event by a standard, or a message for people."""
 
@@ -93,6 +100,7 @@ class Webhook(NamedTuple):
     content: Content | None = None
     template: str | None = None
     links: str | None = None
+    sign: WebhookSign = WebhookSign.SYMMETRIC
 
     def wants(self, event: Event) -> bool:
         """Return whether the event is of its namespace, or everybody's, and of one of its kinds.
@@ -104,6 +112,11 @@ class Webhook(NamedTuple):
         if not self.format.is_chat:
             return self.kinds is None or event.kind in self.kinds.value
         return event.kind in SETTLED or event.kind in (CHAT_KINDS if self.kinds is None else self.kinds.value)
+
+    @property
+    def has_secret(self) -> bool:
+        """Return whether its receiver verifies deliveries by a secret."""
+        return self.sign is WebhookSign.SYMMETRIC and self.format is not WebhookFormat.MAIL
 
     @property
     def shown_url(self) -> str:
@@ -145,6 +158,7 @@ class WebhookSpec:
     content: Content | None = None
     template: str | None = None
     links: str | None = None
+    sign: WebhookSign = WebhookSign.SYMMETRIC
 
     def check(self) -> None:
         """Raise InvalidRequest for unknown kinds or an empty list of kinds, WebhookInvalid for what does not fit."""
@@ -153,6 +167,8 @@ class WebhookSpec:
             for field, given in (("content", self.content), ("links", self.links)):
                 if given is not None:
                     raise WebhookInvalid(f"the format {self.format} has no content; choose a format for people", field)
+        if self.format is WebhookFormat.MAIL and self.sign is WebhookSign.ASYMMETRIC:
+            raise WebhookInvalid("mail is not signed; leave it out", "sign")
         if self.format is WebhookFormat.TEMPLATE:
             if self.template is None:
                 raise WebhookInvalid("give the text of a message", "template")

@@ -99,7 +99,7 @@ class Engine:
         self.keys = keys = ApiKeys(transactions, batches=batches, mint=mint, gate=parts.gate)
         self.credentials = Credentials(transactions, batches=batches, signer=signer, bus=bus, clock=clock, cfg=cfg)
         self.refusals = Refusals(transactions, clock=clock)
-        self.namespaces = Namespaces(transactions)
+        self.namespaces = namespaces = Namespaces(transactions)
         self.sessions = Sessions(
             transactions,
             keys=keys,
@@ -122,7 +122,7 @@ class Engine:
             transactions, registries=parts.registries, catalog=catalog, layers=layers, listeners=listeners, feed=feed
         )
         self.webhooks = Webhooks(
-            transactions, keys=keys, namespaces=self.namespaces, mint=mint, webhook_sender=parts.webhook_sender
+            transactions, keys=keys, namespaces=namespaces, mint=mint, signer=signer, sender=parts.webhook_sender
         )
         runner_parts = RunnerParts(
             transactions=transactions, layers=layers, mint=mint, sign=self.credentials.sign, cfg=cfg

@@ -11,7 +11,8 @@ from app.domain.clock import Clock, Instant
 from app.domain.errors import InvalidRequest, WebhookInvalid
 from app.domain.handles import HandleMint
 from app.domain.namespaces import DEFAULT
-from app.domain.webhooks import Webhook, WebhookSpec
+from app.domain.tokens import TokenSigner
+from app.domain.webhooks import Webhook, WebhookSign, WebhookSpec
 from app.engine.api_keys import ApiKeys
 from app.engine.chats import Chats
 from app.engine.deliveries import Deliveries
@@ -23,19 +24,21 @@ from app.engine.ops.notices import NoticeParts
 from app.engine.ops.pages import Page
 from app.engine.ops.rules import EngineCfg
 from app.engine.transactions import Transactions
-from app.spawning.outbound.signing import SECRET_PREFIX
+from app.spawning.outbound.signing import PRIVATE_PREFIX, SECRET_PREFIX, public_key
 from app.spawning.outbound.webhooks import WebhookSender
 from app.state.port import Store
 from app.state.state import State
 
 OLD_SECRET_PREFIX = "whs_"
 """Of the secrets of webhooks that earlier releases made."""
+SIGNING_KEYS = 2
+"""How many of the server's keys sign a delivery."""
 ROTATION = timedelta(days=1)
 """How long the secret before signs as well."""
 
 
 class Webhooks:
-    """Calls about webhooks. `webhook_sender` is None when the settings allow no webhooks."""
+    """Calls about webhooks. `sender` is None when the settings allow no webhooks."""
 
     def __init__(
         self,
@@ -44,19 +47,21 @@ class Webhooks:
         keys: ApiKeys,
         namespaces: Namespaces,
         mint: HandleMint,
-        webhook_sender: WebhookSender | None,
+        sender: WebhookSender | None,
+        signer: TokenSigner,
     ) -> None:
         self._transactions = transactions
         self._keys = keys
         self._namespaces = namespaces
         self._mint = mint
-        self._webhook_sender = webhook_sender
+        self._sender = sender
+        self._signer = signer
 
     def deliveries(
         self, *, store: Store, events: Feed, bus: HintBus, clock: Clock, node: Callable[[], str], cfg: EngineCfg
     ) -> Deliveries | None:
         """Return what delivers events, for the engine to run; None when the settings allow no webhooks."""
-        sender, names = self._webhook_sender, self._namespaces.name
+        sender, names = self._sender, self._namespaces.name
         if sender is None:
             return None
         parts = NoticeParts(cfg=cfg, names=names)
@@ -74,11 +79,26 @@ class Webhooks:
         )
 
     def secrets(self, row: Webhook, now: Instant) -> list[str]:
-        """Return what signs a webhook's deliveries, the current one first: for a day after a rotation, two secrets."""
+        """Return what signs a webhook's deliveries, the current one first: for a day after a rotation, two secrets.
+
+        With the server's keys the one before always signs as well, since receivers may have read the keys before.
+        """
+        if row.sign is WebhookSign.ASYMMETRIC:
+            return [PRIVATE_PREFIX + base64.b64encode(seed).decode() for _, seed in self._seeds()[:SIGNING_KEYS]]
         rotated = row.rotated_at
         both = rotated is not None and now - rotated < ROTATION // timedelta(milliseconds=1)
         numbers = (row.secret_number, row.secret_number - 1) if both else (row.secret_number,)
         return [self._secret(row.id, number) for number in numbers]
+
+    def public_keys(self) -> list[tuple[str, bytes]]:
+        """Return the ids and the Ed25519 public keys of the server, the newest first."""
+        return [(kid, public_key(seed)) for kid, seed in self._seeds()]
+
+    def _seeds(self) -> list[tuple[str, bytes]]:
+        return self._signer.derived("webhook signatures")
+
+    def _shown_secret(self, row: Webhook) -> str | None:
+        return self._secret(row.id, row.secret_number) if row.has_secret else None
 
     def _secret(self, webhook_id: str, number: int) -> str:
         """Return a webhook's secret of this number: derived from the server's own key, so no table holds it."""
@@ -94,18 +114,18 @@ class Webhooks:
         *,
         namespace: str = DEFAULT,
         idempotency: Idempotency | None = None,
-    ) -> tuple[Webhook, str]:
-        """Create a webhook; return it and its secret.
+    ) -> tuple[Webhook, str | None]:
+        """Create a webhook; return it and its secret, None where the server's key signs.
 
         Raises InvalidRequest for a URL that is not allowed, WebhookInvalid for fields that contradict each other.
         """
         digest = self._keys.digest(key_text)
         await self._keys.check_root(key_text)
-        if self._webhook_sender is None:
+        if self._sender is None:
             raise InvalidRequest("the settings allow no URL (setting webhooks.allow)", "url")
         spec.check()
-        self._webhook_sender.check(spec.format, spec.url)
-        if spec.links is not None and not self._webhook_sender.answer_links:
+        self._sender.check(spec.format, spec.url)
+        if spec.links is not None and not self._sender.answer_links:
             raise WebhookInvalid("the settings have no answer links (setting doors.link.enabled)", "links")
 
         def run(state: State) -> Webhook:
@@ -121,12 +141,12 @@ class Webhooks:
 
         row = await self._transactions.run("create_webhook", run)
         await self._namespaces.learn(row.namespace)
-        return row, self._secret(row.id, row.secret_number)
+        return row, self._shown_secret(row)
 
     async def rotate(
         self, key_text: str, webhook_id: str, *, idempotency: Idempotency | None = None
-    ) -> tuple[Webhook, str]:
-        """Give a webhook a new secret; return it and the secret. Raises WebhookNotFound.
+    ) -> tuple[Webhook, str | None]:
+        """Give a webhook a new secret; return it and the secret. Raises WebhookNotFound, WebhookInvalid.
 
         For a day the secret before signs as well, so that receivers may change theirs at any time.
         """
@@ -143,7 +163,7 @@ class Webhooks:
             )
 
         row = await self._transactions.run("rotate_webhook", run)
-        return row, self._secret(row.id, row.secret_number)
+        return row, self._shown_secret(row)
 
     async def page(
         self, key_text: str, *, namespace: str | None = None, limit: int = 50, cursor: str | None = None

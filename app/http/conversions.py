@@ -16,7 +16,7 @@ from app.domain.questions import Ask, OnDeadline
 from app.domain.sessions import OperatorKind, SessionOptions
 from app.domain.skills import Leave, SkillSpec
 from app.domain.tasks import RetryPolicy, Status, TaskSpec
-from app.domain.webhooks import WebhookFormat, WebhookSpec
+from app.domain.webhooks import WebhookFormat, WebhookSign, WebhookSpec
 from app.engine.ops.task_filters import TaskFilter
 from swarmhold.models.admin import SkillRequest, WebhookRequest
 from swarmhold.models.attempts import Retry
@@ -156,4 +156,5 @@ def webhook_spec(body: WebhookRequest) -> WebhookSpec:
         content=None if body.content is None else Content(body.content.value),
         template=body.template,
         links=body.links,
+        sign=WebhookSign(body.sign.value),
     )

@@ -51,6 +51,13 @@ def encoded(body: bytes, *, status: int = 200) -> Reply:
     return Reply(status, body, [_JSON, (b"content-length", b"%d" % len(body)), _NO_STORE, _NO_SNIFF])
 
 
+def public(value: Any, *, max_age_s: int) -> Reply:
+    """Return a JSON reply that everybody may see and keep for some seconds."""
+    body = encode(value)
+    keep = (b"cache-control", b"public, max-age=%d" % max_age_s)
+    return Reply(200, body, [_JSON, (b"content-length", b"%d" % len(body)), keep, _NO_SNIFF])
+
+
 async def send_body(send: Send, body: bytes | memoryview, kind: str = "http.response.body") -> None:
     """Send the whole body of a reply: a large one in pieces, as its client reads, of which all replies take turns."""
     at = 0

@@ -6,6 +6,7 @@ whose absence means something is null.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
@@ -405,6 +406,7 @@ def webhook(names: Names, row: Webhook) -> View:
         "url": row.shown_url,
         "events": fragment(row.kinds),
         "format": row.format.value,
+        "sign": row.sign.value,
         "status": row.status.value,
         "cursor": row.cursor,
         "failures": row.failures,
@@ -424,9 +426,25 @@ def webhook(names: Names, row: Webhook) -> View:
     }
 
 
-def created_webhook(names: Names, row: Webhook, secret: str) -> View:
+def created_webhook(names: Names, row: Webhook, secret: str | None) -> View:
     """Render a new webhook with the secret that signs its deliveries, which no other reply shows."""
-    return {**webhook(names, row), "secret": secret}
+    return {**webhook(names, row), **present(secret=secret)}
+
+
+def webhook_keys(keys: Sequence[tuple[str, bytes]]) -> View:
+    """Render the public keys that verify deliveries, as JSON Web Keys (RFC 8037) and as Standard Webhooks has them."""
+    return {
+        "keys": [
+            {
+                "kid": kid,
+                "kty": "OKP",
+                "crv": "Ed25519",
+                "x": base64.urlsafe_b64encode(key).rstrip(b"=").decode(),
+                "standard": f"whpk_{base64.b64encode(key).decode()}",
+            }
+            for kid, key in keys
+        ]
+    }
 
 
 def page(found: Page[T], render: Callable[..., View | orjson.Fragment]) -> View:

@@ -21,6 +21,7 @@ PAIRS = [
     (sessions.OperatorKind, enums.OperatorKind),
     (notices.Content, enums.WebhookContent),
     (webhooks.WebhookFormat, enums.WebhookFormat),
+    (webhooks.WebhookSign, enums.WebhookSign),
     (webhooks.WebhookStatus, enums.WebhookStatus),
 ]
 

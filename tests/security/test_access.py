@@ -122,7 +122,13 @@ TABLE: dict[tuple[str, str], str | tuple[str, ...]] = {
 SCRAPED = "/metrics"
 """Takes tokens like others, and API keys as well."""
 
-OPEN = {("GET", "/healthz"), ("GET", "/readyz"), ("POST", "/v1/links/open"), ("POST", "/v1/links/answer")}
+OPEN = {
+    ("GET", "/healthz"),
+    ("GET", "/readyz"),
+    ("GET", "/.well-known/swarmhold-webhook-keys"),
+    ("POST", "/v1/links/open"),
+    ("POST", "/v1/links/answer"),
+}
 """Of the last two the credential is a link in the body; its own tests call them."""
 
 HELD = (f"{OP}/questions/{{key}}", f"{WORK}/questions/{{key}}")

@@ -157,7 +157,8 @@ def test_every_route_is_walked_or_is_of_keys() -> None:
     assert {(method, path) for method, path, credential in others if credential == "key"} == BY_KEY
     assert {(method, path) for method, path, credential in others if credential == "key or handle"} == BY_KEY_OR_HANDLE
     assert all(path.startswith("/v1/admin/") for _, path, credential in others if credential == "root")
-    assert open_to_all == {("GET", "/healthz"), ("GET", "/readyz"), *BY_LINK}
+    keys = ("GET", "/.well-known/swarmhold-webhook-keys")
+    assert open_to_all == {("GET", "/healthz"), ("GET", "/readyz"), keys, *BY_LINK}
 
 
 async def test_a_foreign_id_in_a_body_answers_as_one_that_never_was(two: Two) -> None:

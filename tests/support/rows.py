@@ -12,7 +12,7 @@ from app.domain.sessions import Session
 from app.domain.skills import Leave
 from app.domain.tasks import Status, Task
 from app.domain.tokens import TokenRecord
-from app.domain.webhooks import WebhookFormat, WebhookStatus
+from app.domain.webhooks import WebhookFormat, WebhookSign, WebhookStatus
 
 EMPTY, NOTHING = Json("{}"), Json("[]")
 
@@ -32,6 +32,7 @@ _VALUES: dict[str, Any] = {
     "QuestionStatus": QuestionStatus.ANSWERED,
     "Content": Content.SUMMARY,
     "WebhookFormat": WebhookFormat.SWARMHOLD,
+    "WebhookSign": WebhookSign.SYMMETRIC,
     "WebhookStatus": WebhookStatus.ACTIVE,
 }
 

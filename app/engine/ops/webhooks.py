@@ -91,6 +91,7 @@ def create(state: State, spec: WebhookSpec, *, namespace: int, by: ApiKey) -> We
         secret_number=1,
         content=(spec.content or Content.SUMMARY) if spec.format.is_chat else None,
         template=spec.template,
+        sign=spec.sign,
         links=None if spec.links is None else _person(state, namespace, spec.links),
     )
     WEBHOOKS.insert(state.db, row)
@@ -171,8 +172,10 @@ def pause(state: State, webhook_id: str, *, by: ApiKey | str) -> Webhook:
 
 
 def rotate(state: State, webhook_id: str, *, by: ApiKey | str) -> Webhook:
-    """Give a webhook its next secret. Raises WebhookNotFound."""
+    """Give a webhook its next secret. Raises WebhookNotFound, WebhookInvalid for one that has none."""
     row = _locked(state, webhook_id)
+    if not row.has_secret:
+        raise WebhookInvalid("it has no secret; swarmhold keys rotate-signing rotates the server's keys", "webhook_id")
     WEBHOOKS.update(state.db, row.id, secret_number=row.secret_number + 1, rotated_at=state.now)
     _changed(state, "webhook_rotated", row, by=by)
     return find(state, row.id)

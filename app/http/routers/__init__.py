@@ -35,6 +35,7 @@ _ROUTERS = (
     admin.router,
     webhooks.router,
     skills.router,
+    webhooks.public,
     doors.router,
     health.router,
     links.pages,

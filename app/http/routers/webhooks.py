@@ -9,10 +9,12 @@ from app.http.context import ApiKeyText, ContextDep, Once
 from app.http.parameters import Limit, NamePath, NamespaceQuery, WebhookCursor, limit_of
 from app.http.replies import Reply
 from app.http.routes import model_router, requires
-from swarmhold.models.admin import CreatedWebhook, ReplayRequest, Webhook, WebhookRequest
+from swarmhold.models.admin import CreatedWebhook, ReplayRequest, Webhook, WebhookKeys, WebhookRequest
 from swarmhold.models.shapes import Page
 
 router = model_router("/v1/admin/webhooks", "admin")
+
+public = model_router("/.well-known/swarmhold-webhook-keys", "webhooks")
 
 _ROOT = requires(credential="root")
 
@@ -81,3 +83,13 @@ async def pause_webhook(context: ContextDep, key: ApiKeyText, webhook_id: NamePa
 async def resume_webhook(context: ContextDep, key: ApiKeyText, webhook_id: NamePath) -> Reply:
     """Resume a webhook at once, from its position in the feed."""
     return replies.json(views.webhook(context.names, await context.engine.webhooks.resume(key, webhook_id)))
+
+
+@public.get("", response_model=WebhookKeys)
+async def read_webhook_keys(context: ContextDep) -> Reply:
+    """Return the public keys that verify deliveries of webhooks with `sign: asymmetric`, the newest first.
+
+    Anybody may read them. Two of them sign each delivery, so that a rotation is not noticed by those who read them
+    since the rotation before.
+    """
+    return replies.public(views.webhook_keys(context.engine.webhooks.public_keys()), max_age_s=300)

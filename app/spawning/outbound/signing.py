@@ -12,6 +12,9 @@ Beside these, each request has the headers of Standard Webhooks 1.0, which its l
 These are keyed with the bytes behind `whsec_` in Base64, the others with the secret as it is written. A secret without
 that prefix is its own bytes for both.
 
+Where the receiver shares no secret, the last of these is `v1a,<base64 Ed25519 signature of the same text>` by a key of
+the server, and there are no `Swarmhold-*` headers.
+
 A receiver takes the raw body as it came, before any decoding, and refuses what `verify` refuses.
 """
 
@@ -22,12 +25,18 @@ import binascii
 import hmac
 import time
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 TIMESTAMP = "Swarmhold-Timestamp"
 SIGNATURE = "Swarmhold-Signature"
 TOLERANCE_S = 300.0
 SHORTEST_SECRET = 32
 SECRET_PREFIX = b"whsec_"
+PRIVATE_PREFIX, PUBLIC_PREFIX = "whsk_", "whpk_"
+"""Of the keys of asymmetric signatures, in Base64, as Standard Webhooks writes them."""
 SHORTEST_KEY = 24
 """Bytes that a secret with the prefix stands for at least."""
 
@@ -50,6 +59,28 @@ def sign(secrets: Sequence[bytes], body: bytes, *, id: str, at_s: int) -> dict[s
         "webhook-timestamp": str(at_s),
         "webhook-signature": " ".join(f"v1,{digest}" for digest in digests),
     }
+
+
+def sign_by_keys(keys: Sequence[str], body: bytes, *, id: str, at_s: int) -> dict[str, str]:
+    """Return the headers that sign `body` with every private key, each `whsk_` and Base64 of 32 bytes."""
+    signed = f"{id}.{at_s}.".encode() + body
+    made = (_ed25519(base64.b64decode(key.removeprefix(PRIVATE_PREFIX))).sign(signed) for key in keys)
+    return {
+        "webhook-id": id,
+        "webhook-timestamp": str(at_s),
+        "webhook-signature": " ".join(f"v1a,{base64.b64encode(one).decode()}" for one in made),
+    }
+
+
+def public_key(seed: bytes) -> bytes:
+    """Return the Ed25519 public key of a private one."""
+    return _ed25519(seed).public_key().public_bytes_raw()
+
+
+def _ed25519(seed: bytes) -> Ed25519PrivateKey:
+    from cryptography.hazmat.primitives.asymmetric import ed25519  # loaded with the first such webhook
+
+    return ed25519.Ed25519PrivateKey.from_private_bytes(seed)
 
 
 def check_secret(secret: bytes) -> None:

@@ -18,13 +18,13 @@ from app.domain.errors import DispatchFailed, InvalidRequest, WebhookInvalid
 from app.domain.events import Event
 from app.domain.notices import Notice
 from app.domain.redaction import printable
-from app.domain.webhooks import Webhook, WebhookFormat
+from app.domain.webhooks import Webhook, WebhookFormat, WebhookSign
 from app.spawning.outbound import chat, formats
 from app.spawning.outbound.client import CallFailed, OutboundClient, Reply, Timeouts
 from app.spawning.outbound.formats import Names
 from app.spawning.outbound.mail import SCHEME, MailSender
 from app.spawning.outbound.settings import SenderSettings, SmtpSettings
-from app.spawning.outbound.signing import sign
+from app.spawning.outbound.signing import sign, sign_by_keys
 from app.spawning.outbound.urls import UrlPrefix, allowed
 
 GONE = 410
@@ -96,7 +96,7 @@ class WebhookSender:
         headers = {
             "Content-Type": message.content_type,
             "Idempotency-Key": f"{row.id}.{events[0].cursor}-{events[-1].cursor}",
-            **self._signatures(secrets, message.id, message.body),
+            **self._signatures(row, secrets, message.id, message.body),
         }
         reply = await self._call("POST", self._destination(row), message.body, headers, limit=_READ_OF_A_REPLY)
         _raise_unless_accepted(reply)
@@ -113,7 +113,7 @@ class WebhookSender:
             **asked.headers,
             "Content-Type": asked.content_type,
             "Idempotency-Key": notice.id,
-            **self._signatures(secrets, notice.id, asked.body),
+            **self._signatures(row, secrets, notice.id, asked.body),
         }
         reply = await self._call(asked.method, asked.url, asked.body, headers, limit=_READ_OF_A_MESSAGE)
         if not (asked.accepts_missing and reply.status == NOT_FOUND):
@@ -126,7 +126,9 @@ class WebhookSender:
         except (InvalidRequest, WebhookInvalid, CallFailed) as failure:
             raise DeliveryFailed(str(failure)) from failure
 
-    def _signatures(self, secrets: Sequence[str], id: str, body: bytes) -> dict[str, str]:
+    def _signatures(self, row: Webhook, secrets: Sequence[str], id: str, body: bytes) -> dict[str, str]:
+        if row.sign is WebhookSign.ASYMMETRIC:
+            return sign_by_keys(secrets, body, id=id, at_s=int(self._clock_s()))
         return sign([secret.encode() for secret in secrets], body, id=id, at_s=int(self._clock_s()))
 
     def _destination(self, row: Webhook) -> httpx.URL:

@@ -86,6 +86,7 @@ webhooks = sa.Table(
     text("content", null=True),
     text("template", null=True),
     text("links", null=True),
+    text("sign", default="symmetric"),
 )
 
 webhook_messages = sa.Table(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from swarmhold.calls import Calls, read
-from swarmhold.models.admin import CreatedWebhook, ReplayRequest, Webhook, WebhookRequest
+from swarmhold.models.admin import CreatedWebhook, ReplayRequest, Webhook, WebhookKeys, WebhookRequest
 from swarmhold.models.shapes import Page, given
 from swarmhold.transport import segment
 
@@ -27,6 +27,7 @@ class WebhookCalls(Calls):
         content: str | None = None,
         template: str | None = None,
         links: str | None = None,
+        sign: str | None = None,
         idempotency_key: str | None = None,
     ) -> CreatedWebhook:
         """Create a webhook: events of these kinds (None: all) go to `url`, from the cursor `after` or from now on.
@@ -36,7 +37,8 @@ class WebhookCalls(Calls):
         `content` (`none`, `summary`, `full`) is how much of a question people see, `links` the id or name of the key of
         a person who gets answer links, `template` a JSON text with `{{field|json}}` for each value.
 
-        This reply is the only one that shows the secret with which deliveries are signed.
+        This reply is the only one that shows the secret with which deliveries are signed. With `sign="asymmetric"`
+        there is none: the server's key signs them, and `webhook_keys` returns its public half.
 
         Raises:
             ApiProblem: the server's settings (`webhooks.allow`) do not have the URL, there is no such kind, or the
@@ -54,9 +56,14 @@ class WebhookCalls(Calls):
                 content=content,
                 template=template,
                 links=links,
+                sign=sign,
             ),
         )
         return read(CreatedWebhook, await self._transport.create(_PATH, body, key=idempotency_key))
+
+    async def webhook_keys(self) -> WebhookKeys:
+        """Return the public keys that verify the deliveries of webhooks with `sign="asymmetric"`, the newest first."""
+        return read(WebhookKeys, await self._transport.get("/.well-known/swarmhold-webhook-keys"))
 
     async def webhooks(self, *, namespace: str | None = None) -> list[Webhook]:
         """Return every webhook (of one namespace) and its state."""

@@ -1,12 +1,17 @@
 """Deliveries in the formats of standards, read by the libraries that others read them with."""
 
+import base64
+import contextlib
 import dataclasses
 from typing import Any
 
 import pytest
 from cloudevents.core.bindings.http import HTTPMessage, from_http_event
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from app.domain.tokens import SigningKey
 from app.engine.engine import Engine
 from app.engine.ops.rules import EngineCfg
 from app.engine.parts import default_parts
@@ -146,3 +151,54 @@ async def test_a_webhook_of_an_earlier_release_keeps_its_secret() -> None:
     Webhook(old.encode()).verify(body, headers)
     with pytest.raises(WebhookVerificationError):
         Webhook(made["secret"]).verify(body, headers)
+
+
+KEYS = "/.well-known/swarmhold-webhook-keys"
+
+
+def verifying(keys: list[dict[str, str]], sent: tuple[dict[str, str], bytes]) -> list[str]:
+    """The ids of the keys that verify a request, read as a receiver reads them."""
+    headers, body = sent
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+    found: list[str] = []
+    for key in keys:
+        public = Ed25519PublicKey.from_public_bytes(base64.urlsafe_b64decode(key["x"] + "="))
+        assert key["standard"] == f"whpk_{base64.b64encode(public.public_bytes_raw()).decode()}"
+        for signature in headers["webhook-signature"].split(" "):
+            version, text = signature.split(",")
+            assert version == "v1a"
+            with contextlib.suppress(InvalidSignature):
+                public.verify(base64.b64decode(text), signed)
+                found.append(key["kid"])
+    return found
+
+
+async def test_the_servers_key_signs_where_no_secret_is_shared() -> None:
+    """Anybody reads the public keys; those that were read before a rotation still verify after it."""
+    async with receiving() as receiver, node_that_tells(receiver) as node:
+        root = node.as_(ROOT_KEY)
+        reply = await root.post(HOOKS, json={"url": receiver.url, "sign": "asymmetric", "format": "standard"})
+        made = reply.json()
+        assert (reply.status_code, made["sign"], "secret" in made) == (201, "asymmetric", False)
+        refused = await root.post(f"{HOOKS}/{made['id']}/rotate")
+        assert (refused.status_code, refused.json()["code"]) == (422, "webhook-invalid")
+
+        known: list[list[dict[str, str]]] = []
+        for number in range(3):
+            if number:
+                ring = [SigningKey(f"new-{number}", bytes([number]) * 32), *node.engine.signer.ring]
+                node.engine.signer.use_ring(ring[:3])
+            keys = await node.as_(None).get(KEYS)
+            assert keys.headers["cache-control"] == "public, max-age=300"
+            known.append(keys.json()["keys"])
+            sent = await _delivered(node, receiver)
+            newest = [key["kid"] for key in known[-1]][:2]
+            assert verifying(known[-1], sent) == newest
+        headers, body = sent
+        assert verifying(known[1], sent) == ["new-1"]
+        assert verifying(known[0], sent) == []
+        assert verifying(known[2], (headers, body + b" ")) == []
+        assert [len(keys) for keys in known] == [1, 2, 3]
+        assert not [name for name in headers if name.startswith("swarmhold-")]
+        secrets = [base64.b64encode(seed).decode() for _, seed in node.engine.signer.derived("webhook signatures")]
+        assert not [secret for secret in secrets if secret in str(known)]

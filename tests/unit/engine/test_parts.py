@@ -432,7 +432,12 @@ async def test_webhooks_and_deliveries(ground: Ground) -> None:
         sender = WebhookSender(SenderSettings(allow=(receiver.url,)))
         names = Namespaces(ground.transactions)
         webhooks = Webhooks(
-            ground.transactions, keys=ground.keys(), namespaces=names, mint=ground.mint, webhook_sender=sender
+            ground.transactions,
+            keys=ground.keys(),
+            namespaces=names,
+            mint=ground.mint,
+            signer=ground.signer,
+            sender=sender,
         )
         await ground.keys().ensure_root(ROOT)
         spec = WebhookSpec(name="w", url=receiver.url, kinds=("task_created",))

@@ -217,6 +217,7 @@ VIEWS: dict[str, tuple[type[BaseModel], list[tuple[Any, ...]], list[tuple[Any, .
         [(least(Skill, roles="operator", input_schema=EMPTY, tags=NOTHING),)],
     ),
     "webhook": (admin.Webhook, [(most(Webhook),)], [(least(Webhook),)]),
+    "webhook_keys": (admin.WebhookKeys, [([("k", b"k" * 32)],)], [([],)]),
     "created_webhook": (admin.CreatedWebhook, [(most(Webhook), "s")], [(least(Webhook), "s")]),
     "namespace": (
         admin.Namespace,

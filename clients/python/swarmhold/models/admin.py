@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StrictBool, StringConstraints
 
-from swarmhold.models.enums import Role, Verb, WebhookContent, WebhookFormat, WebhookStatus
+from swarmhold.models.enums import Role, Verb, WebhookContent, WebhookFormat, WebhookSign, WebhookStatus
 from swarmhold.models.instants import Instant, Seconds
 from swarmhold.models.names import Name, NamespaceName, NewName, TaskId
 from swarmhold.models.shapes import JsonObject, Request, Shape, integral, null_as
@@ -28,6 +28,8 @@ __all__ = [
     "TokenVerdict",
     "VerifyRequest",
     "Webhook",
+    "WebhookKey",
+    "WebhookKeys",
     "WebhookRequest",
 ]
 
@@ -101,7 +103,8 @@ class WebhookRequest(Request):
     The formats `slack`, `teams`, `discord`, `ntfy`, `template` and `mail` (to a `mailto:` URL) write messages for
     people: about questions, about deadlines that are near, and about blocked tasks. `content` says how much of a
     question they show. `links` names the key of a person (by its id or name) who gets an answer link in each message
-    about a question. `template` is a JSON text with `{{field|json}}` for each value.
+    about a question. `template` is a JSON text with `{{field|json}}` for each value. With `sign: asymmetric` deliveries
+    are signed by the server's key and there is no secret.
     """
 
     url: Url
@@ -113,6 +116,7 @@ class WebhookRequest(Request):
     content: WebhookContent | None = None
     template: Template | None = None
     links: NewName | None = None
+    sign: Annotated[WebhookSign, null_as(WebhookSign.SYMMETRIC)] = WebhookSign.SYMMETRIC
 
 
 class ReplayRequest(Request):
@@ -138,6 +142,7 @@ class Webhook(Shape):
     content: WebhookContent | None = None
     template: str | None = None
     links: str | None = None
+    sign: WebhookSign = WebhookSign.SYMMETRIC
     status: WebhookStatus
     reason: str | None = None
     cursor: int
@@ -152,9 +157,28 @@ class Webhook(Shape):
 
 
 class CreatedWebhook(Webhook):
-    """The only reply that shows the secret that signs the deliveries: of a new webhook, or of a rotation."""
+    """The only reply that shows the secret that signs the deliveries: of a new webhook, or of a rotation.
 
-    secret: str = Field(repr=False)
+    There is none where the server's key signs, and for mail.
+    """
+
+    secret: str | None = Field(default=None, repr=False)
+
+
+class WebhookKey(Shape):
+    """A public key of the server: a JSON Web Key (RFC 8037), and in `standard` as Standard Webhooks writes it."""
+
+    kid: str
+    kty: Literal["OKP"]
+    crv: Literal["Ed25519"]
+    x: str
+    standard: str
+
+
+class WebhookKeys(Shape):
+    """The public keys that verify deliveries, the newest first."""
+
+    keys: list[WebhookKey]
 
 
 CallingRole = Literal[Role.OPERATOR, Role.WORKER]

@@ -19,6 +19,7 @@ __all__ = [
     "Verb",
     "WebhookContent",
     "WebhookFormat",
+    "WebhookSign",
     "WebhookStatus",
 ]
 
@@ -170,6 +171,13 @@ class WebhookFormat(StrEnum):
     NTFY = "ntfy"
     TEMPLATE = "template"
     MAIL = "mail"
+
+
+class WebhookSign(StrEnum):
+    """Signatures by a secret that the receiver shares, or by the server's key, whose public half it fetches."""
+
+    SYMMETRIC = "symmetric"
+    ASYMMETRIC = "asymmetric"
 
 
 class WebhookContent(StrEnum):
