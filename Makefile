@@ -19,8 +19,12 @@ ARGS ?=
 PARALLEL ?= -n auto --dist loadfile --no-loadscope-reorder
 # How many times `make chaos` kills a server per scenario.
 CHAOS_ROUNDS ?= 50
-# For how many minutes it keeps up failures of all kinds on each database: stops, kills, and disks that fill.
+# For how many minutes it keeps up failures of all kinds on each database: stops, kills, and disks that fill. By default
+# `make chaos-cluster` goes on for an hour.
+CLUSTER_MINUTES := $(or $(CHAOS_MINUTES),60)
 CHAOS_MINUTES ?= 10
+# What carries hints between the nodes of `make chaos-cluster`: postgres or nats.
+CHAOS_BUS ?= postgres
 # How many nodes serve each test of `make test-nodes`.
 NODES ?= 3
 
@@ -31,7 +35,7 @@ SOURCES := app clients tests $(wildcard benchmarks) $(wildcard examples)
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help venv venv-run serve dev demo test test-nodes test-fast check format-check lint types imports fmt lock openapi openapi-check docs \
-	docs-check bench bench-instructions schemathesis chaos claude-code browser-deps proxy-deps audit pin-image clean
+	docs-check bench bench-instructions schemathesis chaos chaos-cluster claude-code browser-deps proxy-deps audit pin-image clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | while IFS= read -r line; do \
@@ -145,6 +149,9 @@ schemathesis: $(VENV)/.dev ## Test every operation of the OpenAPI document again
 
 chaos: $(VENV)/.dev ## Stop, kill and starve servers while they work, for longer than `make test` does
 	@CHAOS_ROUNDS=$(CHAOS_ROUNDS) CHAOS_MINUTES=$(CHAOS_MINUTES) exec $(BIN)/python -m pytest tests/chaos --timeout 0 $(ARGS)
+
+chaos-cluster: $(VENV)/.dev ## Kill, stop, restart and cut off three nodes and all that they stand on, for an hour
+	@CHAOS_BUS=$(CHAOS_BUS) CHAOS_MINUTES=$(CLUSTER_MINUTES) exec $(BIN)/python -m pytest tests/cluster/test_chaos.py -s $(ARGS)
 
 # Exact versions with digests, and nothing that names a package index.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \

@@ -13,9 +13,9 @@ import pytest
 
 from app.bootstrap import server
 from app.config import Settings
-from swarmhold import Observer, SwarmholdClient
+from swarmhold import Observer, Senior, SwarmholdClient
 from swarmhold.models.events import Event, Lagged
-from tests.cluster.conftest import OP, ROOT_KEY, SENIOR, WORK, Cluster
+from tests.cluster.conftest import OP, ROOT_KEY, WORK, Cluster
 from tests.support.balancing import Balancer, balancing
 from tests.support.ports import NO_AUTHORITIES
 from tests.support.waiting import eventually
@@ -32,7 +32,6 @@ class Traffic:
     """Clients without any retry that live task after task through a balancer, and note every request that failed."""
 
     url: str
-    senior: str
     failures: list[str] = field(default_factory=list)
     replies: int = 0
     created: list[str] = field(default_factory=list)
@@ -65,7 +64,7 @@ class Traffic:
 
     async def live(self, token: str) -> None:
         """Live until `stopping`: create, dispatch, ask, be answered, submit; and poll meanwhile."""
-        async with self.client(token) as operator, self.client(token) as poller, self.client(self.senior) as senior:
+        async with self.client(token) as operator, self.client(token) as poller:
             while not self.stopping:
                 made = await self.call(operator, "POST", f"{OP}/tasks", json={"agent": "a", "initial_directive": "d"})
                 task = made.json()["id"]
@@ -74,20 +73,13 @@ class Traffic:
                 reply = await self.call(operator, "POST", f"{OP}/tasks/{task}/dispatch", json=external)
                 async with asyncio.TaskGroup() as group, self.client(reply.json()["worker_handle"]) as worker:
                     asked = await self.call(worker, "POST", f"{WORK}/questions", json={"question": task})
-                    key = asked.json()["key"]
-                    waiting = group.create_task(self.await_answer(worker, key))
-                    answer = {"value": f"to {task}"}
-                    await self.call(senior, "POST", f"{SENIOR}/questions/{key}/answer", json=answer)
-                    self.answers[task] = await waiting
+                    path, answered = f"{WORK}/questions/{asked.json()['key']}?hold=20", None
+                    while answered is None or answered.status_code == 202:
+                        answered = await self.call(worker, "GET", path)
+                    self.answers[task] = answered.json()["answer"]
                     polling = group.create_task(self.await_end(poller, task))
                     assert (await self.call(worker, "POST", f"{WORK}/submit", content=task)).status_code == 204
                     assert await polling == task
-
-    async def await_answer(self, client: httpx.AsyncClient, key: str) -> Any:
-        """The answer to a question, by polls that are answered with 202 where their node stops."""
-        while (reply := await self.call(client, "GET", f"{WORK}/questions/{key}?hold=20")).status_code == 202:
-            pass
-        return reply.json()["answer"]
 
     async def await_end(self, client: httpx.AsyncClient, task: str) -> Any:
         """The result of a task, by polls that are answered with 202 where their node stops."""
@@ -103,6 +95,13 @@ class Traffic:
                 reply = await self.call(client, "GET", f"{OP}/tasks/{task}/poll?hold=600")
                 early += reply.status_code == 202
         return early
+
+
+async def answer_all(senior: Senior) -> None:
+    """Answer what arrives over a WebSocket that reconnects."""
+    async with senior.console("desk") as console:
+        async for ask in console:
+            await console.answer(ask.key, f"to {ask.question}")
 
 
 async def follow(observer: Observer, seen: list[Event]) -> None:
@@ -128,19 +127,21 @@ async def rolled(cluster: Cluster, balancer: Balancer, traffic: Traffic) -> None
 
 
 async def test_no_request_fails_while_every_node_is_restarted(cluster: Cluster) -> None:
-    """None by clients that retry nothing; a stream of ours that reconnects has every event once, in order."""
+    """Neither one by a client that retries nothing, nor an event, a question or an answer of those that reconnect."""
     cluster.settings["SWARMHOLD_CLUSTER__DRAIN"] = "3"
     nodes = [cluster.start() for _ in range(3)]
     token = await cluster.attach(nodes[0])
     seen: list[Event] = []
     async with AsyncExitStack() as stack:
         balancer = await stack.enter_async_context(balancing(nodes))
-        traffic = Traffic(balancer.url, await cluster.attach(nodes[0], "senior"))
+        traffic = Traffic(balancer.url)
         ours = await stack.enter_async_context(SwarmholdClient(balancer.url))
+        senior = await ours.attach_senior(ROOT_KEY, "senior")
         observer = await ours.attach_observer(ROOT_KEY, "observer")
         operator = await cluster.operator(nodes[0])
         parked = (await operator.post(f"{OP}/tasks", json={"agent": "a", "initial_directive": "d"})).json()["id"]
         async with asyncio.TaskGroup() as group:
+            answering = group.create_task(answer_all(senior))
             following = group.create_task(follow(observer, seen))
             waiting = group.create_task(traffic.wait_long(token, parked))
             lanes = [group.create_task(traffic.live(token)) for _ in range(LANES)]
@@ -151,6 +152,7 @@ async def test_no_request_fails_while_every_node_is_restarted(cluster: Cluster) 
             assert await waiting >= 1, "no parked poll was answered early"
             ended = {*traffic.created, parked}
             await eventually(lambda: ended <= {event.task_id for event in seen if event.kind in ENDS})
+            answering.cancel()
             following.cancel()
     assert traffic.failures == []
     assert traffic.answers == {task: f"to {task}" for task in traffic.created}
