@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
+from starlette.requests import ClientDisconnect
 
 __all__ = ["CONTENT_TYPE_LATEST", "Metrics"]
 
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
 """Upper bounds of the histogram's buckets, in seconds."""
 _BOUNDS = [*map(str, _BUCKETS), "+Inf"]
+
+
+LEFT = "left"
+"""The code of a request whose client was gone before its reply."""
+
+
+@dataclass(slots=True)
+class DoorRequest:
+    """One request of a door as metrics count it. Both texts are from a fixed set, so that no client makes series."""
+
+    method: str
+    code: str = "ok"
 
 
 class Metrics:
@@ -26,12 +42,23 @@ class Metrics:
         self.registry = registry or CollectorRegistry()
         self._requests: dict[tuple[str | int, ...], _Durations] = {}
         self._parked: dict[tuple[str | int, ...], _Durations] = {}
+        self._doors: dict[tuple[str | int, ...], _Durations] = {}
         self.registry.register(
             _Histogram(
                 "swarmhold_http_request_seconds",
                 "Time from request to reply, without the time for which it was parked.",
                 ("method", "route", "status"),
                 self._requests,
+            )
+        )
+        doors = ("door", "method", "code")
+        self.registry.register(_DoorCounts(doors, self._doors))
+        self.registry.register(
+            _Histogram(
+                "swarmhold_door_requests_seconds",
+                "Time from request to reply at the doors besides REST and WebSocket, waiting included.",
+                doors,
+                self._doors,
             )
         )
         self.registry.register(
@@ -42,6 +69,21 @@ class Metrics:
                 self._parked,
             )
         )
+
+    @contextmanager
+    def door(self, door: str, method: str) -> Generator[DoorRequest]:
+        """Count and time one request of a door: what it says in the end, with the code of an error that ends it."""
+        request = DoorRequest(method)
+        started = time.perf_counter()
+        try:
+            yield request
+        except BaseException as error:
+            left = isinstance(error, asyncio.CancelledError | ClientDisconnect)
+            request.code = LEFT if left else str(getattr(error, "code", "internal"))
+            raise
+        finally:
+            key = (door, request.method, request.code)
+            self._doors.setdefault(key, _Durations()).add(time.perf_counter() - started)
 
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
         """Add a gauge whose value `read` returns at each scrape."""
@@ -104,6 +146,21 @@ class _Histogram(Collector):
             values = [str(part) for part in key]
             family.add_metric(values, list(zip(_BOUNDS, accumulate(durations.buckets), strict=True)), durations.seconds)
             family.add_sample(f"{self._name}_created", dict(zip(self._labels, values, strict=True)), durations.created)
+        yield family
+
+
+class _DoorCounts(Collector):
+    """How many requests the doors have had."""
+
+    def __init__(self, labels: tuple[str, ...], series: dict[tuple[str | int, ...], _Durations]) -> None:
+        self._labels, self._series = labels, series
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """Return the metric with its current values."""
+        text = "Requests of the doors besides REST and WebSocket."
+        family = CounterMetricFamily("swarmhold_door_requests", text, labels=self._labels)
+        for key, durations in self._series.items():
+            family.add_metric([str(part) for part in key], sum(durations.buckets), created=durations.created)
         yield family
 
 

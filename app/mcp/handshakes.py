@@ -21,7 +21,7 @@ from app.http.context import SCOPE_KEY, ServerContext
 from app.http.settings import MIB
 from app.mcp.asking import Waiters
 from app.mcp.calls import Api, received
-from app.mcp.clients import CLIENT, Client
+from app.mcp.clients import CLIENT, MEASURED, Client
 from app.mcp.persons import taken
 from app.mcp.requests import CAPABILITIES, bearer_of
 from app.mcp.seals import Seals
@@ -49,6 +49,7 @@ class Handshakes:
         body = await bodies.read(scope, receive, SizeLimit("body", MIB))
         frame = _frame(body)
         if "method" not in frame and ("result" in frame or "error" in frame):
+            scope[MEASURED].method = "elicitation/create"
             await self._take(scope, client, frame)
             await send({"type": "http.response.start", "status": 202, "headers": _ACCEPTED})
             await send({"type": "http.response.body", "body": b""})

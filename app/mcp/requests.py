@@ -14,8 +14,9 @@ from app.domain.access import Role
 from app.domain.tokens import Bearer
 from app.http import auth
 from app.http.context import SCOPE_KEY, ServerContext
+from app.http.metrics import DoorRequest
 from app.mcp.calls import Api, Asking, CallFailed
-from app.mcp.clients import CLIENT, Client
+from app.mcp.clients import CLIENT, MEASURED, Client
 
 RequestContext = ServerRequestContext[Any, Request]
 
@@ -42,6 +43,12 @@ def server_of(context: RequestContext) -> ServerContext:
     """Return the objects that all requests of this server share."""
     server: ServerContext = scope_of(context)[SCOPE_KEY]
     return server
+
+
+def measured_of(context: RequestContext) -> DoorRequest:
+    """Return how metrics count the request."""
+    measured: DoorRequest = scope_of(context)[MEASURED]
+    return measured
 
 
 def capabilities_of(context: RequestContext) -> types.ClientCapabilities:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from starlette.routing import BaseRoute, Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from app.domain.doors import DOOR, Door
 from app.http import bodies
@@ -14,7 +14,8 @@ from app.http.context import SCOPE_KEY, ServerContext
 from app.http.door_settings import McpSettings
 from app.http.errors import OriginNotAllowed
 from app.http.hosts import LOOPBACK
-from app.mcp.clients import CLIENT, client_of
+from app.http.metrics import DoorRequest
+from app.mcp.clients import CLIENT, MEASURED, client_of
 
 if TYPE_CHECKING:
     from app.mcp.serving import McpServer
@@ -36,6 +37,11 @@ class _Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         context: ServerContext = scope[SCOPE_KEY]
         DOOR.set(Door.MCP)
+        with context.metrics.door(Door.MCP, "other") as measured:
+            scope[MEASURED] = measured
+            await self._serve(context, scope, receive, _noting_status(measured, send))
+
+    async def _serve(self, context: ServerContext, scope: Scope, receive: Receive, send: Send) -> None:
         origin = bodies.header(scope, b"origin")
         if origin is not None and not _is_own(origin, context.settings.base_url):
             raise OriginNotAllowed
@@ -45,6 +51,17 @@ class _Endpoint:
 
             self._server = McpServer(context)
         await self._server.serve(scope, receive, send)
+
+
+def _noting_status(measured: DoorRequest, send: Send) -> Send:
+    """Return `send` that notes the status of a refusal which has no code of its own."""
+
+    async def sent(message: Message) -> None:
+        if message["type"] == "http.response.start" and message["status"] >= 400 and measured.code == "ok":
+            measured.code = f"http-{message['status']}"
+        await send(message)
+
+    return sent
 
 
 def _is_own(origin: str, base_url: str) -> bool:

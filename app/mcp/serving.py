@@ -8,13 +8,15 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
 
 from mcp import types
+from mcp.server.context import CallNext, HandlerResult
 from mcp.server.extension import Extension, compose_tool_call_handler
 from mcp.server.lowlevel import Server
 from mcp.server.request_state import RequestStateBoundary
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.shared.exceptions import MCPError
+from mcp.types.methods import SPEC_CLIENT_METHODS, SPEC_CLIENT_NOTIFICATION_METHODS
 from mcp.types.version import HANDSHAKE_PROTOCOL_VERSIONS
-from prometheus_client import Counter
+from pydantic import ValidationError
 from starlette.types import Receive, Scope, Send
 
 import app
@@ -29,7 +31,7 @@ from app.mcp.calls import Api, Asking, CallFailed, InputNeeded, Value
 from app.mcp.handshakes import Handshakes
 from app.mcp.listening import Listening
 from app.mcp.prompts import get_prompt, list_prompts
-from app.mcp.requests import FOLLOWS, RequestContext, api_of, client_of, scope_of
+from app.mcp.requests import FOLLOWS, RequestContext, api_of, client_of, measured_of, scope_of
 from app.mcp.resources import LIST_TTL_MS, list_resources, list_templates, read_resource
 from app.mcp.results import failure_of, result_of
 from app.mcp.seals import Seals
@@ -44,6 +46,8 @@ R = TypeVar("R")
 # It reports the beginning and the end of each request.
 logging.getLogger("mcp").setLevel(logging.WARNING)
 
+_METHODS = SPEC_CLIENT_METHODS | SPEC_CLIENT_NOTIFICATION_METHODS | {"tasks/get", "tasks/update", "tasks/cancel"}
+"""Methods that metrics name; a client's own words make no series."""
 _TOOL_USE = "claudecode/toolUseId"
 _ONCE = "io.swarmhold/once"
 _INSTRUCTIONS = (
@@ -59,26 +63,21 @@ class McpServer:
         self._context = context
         self._settings = context.settings.doors
         self._unheld = asyncio.Semaphore(self._settings.mcp.concurrency)
-        self._requests = Counter(
-            "swarmhold_door_requests",
-            "Requests of the doors besides REST and WebSocket.",
-            ("door", "method", "code"),
-            registry=context.metrics.registry,
-        )
         self._server: Server[Any] = Server(
             "swarmhold",
             version=app.__version__,
             instructions=_INSTRUCTIONS,
             on_list_tools=self._list,
-            on_list_resources=self._limited("resources/list", list_resources),
-            on_list_resource_templates=self._limited("resources/templates/list", list_templates),
-            on_read_resource=self._limited("resources/read", read_resource),
-            on_list_prompts=self._limited("prompts/list", list_prompts),
-            on_get_prompt=self._limited("prompts/get", get_prompt),
+            on_list_resources=self._limited(list_resources),
+            on_list_resource_templates=self._limited(list_templates),
+            on_read_resource=self._limited(read_resource),
+            on_list_prompts=self._limited(list_prompts),
+            on_get_prompt=self._limited(get_prompt),
         )
         self._seals = Seals(context.engine.parts.mint)
         self._waiters = Waiters()
         self._handshakes = Handshakes(self._seals, self._waiters)
+        self._server.middleware.insert(0, _measured)
         self._server.middleware.append(RequestStateBoundary(self._seals.of_calls, default_audience=self._server.name))
         self._extend(tasks := TasksExtension())
         self._server.add_request_handler(
@@ -89,7 +88,7 @@ class McpServer:
         """Serve an extension: its methods, and its part in calls of tools."""
         self._server.extensions[extension.identifier] = extension.settings()
         for binding in extension.methods():
-            self._server.add_request_handler(binding.method, binding.params_type, binding.handler)
+            self._server.add_request_handler(binding.method, binding.params_type, self._limited(binding.handler))
         call = compose_tool_call_handler([extension], self._call)
         self._server.add_request_handler("tools/call", types.CallToolRequestParams, call)
 
@@ -107,19 +106,13 @@ class McpServer:
             await manager.handle_request(scope, *prepared)
 
     def _limited(
-        self, method: str, handle: Callable[[RequestContext, P], Awaitable[R]]
+        self, handle: Callable[[RequestContext, P], Awaitable[R]]
     ) -> Callable[[RequestContext, P], Awaitable[R]]:
-        """Return a handler that is one of a limited number at a time, and counted."""
+        """Return a handler that is one of a limited number at a time."""
 
         async def handled(context: RequestContext, params: P) -> R:
-            try:
-                async with self._unheld:
-                    result = await handle(context, params)
-            except MCPError as error:
-                self._requests.labels("mcp", method, str(error.code)).inc()
-                raise
-            self._requests.labels("mcp", method, "ok").inc()
-            return result
+            async with self._unheld:
+                return await handle(context, params)
 
         return handled
 
@@ -128,7 +121,6 @@ class McpServer:
     ) -> types.ListToolsResult:
         del params
         client = client_of(context)
-        self._requests.labels("mcp", "tools/list", "ok").inc()
         tools = [_described(tool) for tool, _ in tools_for(client)]
         tools += await skills.offered_to(context, client)
         return types.ListToolsResult(tools=tools, ttl_ms=LIST_TTL_MS, cache_scope="private")
@@ -146,15 +138,13 @@ class McpServer:
             elif found := await skills.named(context, client, params.name):
                 result = await self._skill(context, *found, arguments)
             else:
-                self._requests.labels("mcp", "tools/call", "unknown-tool").inc()
                 raise MCPError(code=types.INVALID_PARAMS, message="There is no such tool for this credential.")
         except CallFailed as failed:
-            self._requests.labels("mcp", "tools/call", str(failed.problem.get("code"))).inc()
+            measured_of(context).code = str(failed.problem.get("code"))
             return failure_of(failed.problem)
         except InputNeeded as needed:
-            self._requests.labels("mcp", "tools/call", "input-required").inc()
+            measured_of(context).code = "input-required"
             return needed.result
-        self._requests.labels("mcp", "tools/call", "ok").inc()
         return result
 
     async def _tool(
@@ -200,6 +190,23 @@ def _once(context: RequestContext, given: Any) -> str | None:
     meta = cast("dict[str, Any]", context.meta or {})
     once = given or meta.get(_ONCE) or meta.get(_TOOL_USE)
     return None if once is None else str(once)
+
+
+async def _measured(ctx: RequestContext, call_next: CallNext) -> HandlerResult:
+    """Say which method metrics count, and the code of the error with which it ends."""
+    measured = measured_of(ctx)
+    measured.method = ctx.method if ctx.method in _METHODS else "other"
+    try:
+        return await call_next(ctx)
+    except MCPError as error:
+        measured.code = str(error.code)
+        raise
+    except ValidationError:
+        measured.code = str(types.INVALID_PARAMS)
+        raise
+    except Exception:
+        measured.code = str(types.INTERNAL_ERROR)
+        raise
 
 
 def _described(tool: Tool) -> types.Tool:

@@ -32,6 +32,8 @@ class HookDoor:
         self._context = context
         self._questions = context.engine.questions
         self._harness = harness
+        self.code = "ok"
+        """The code of the error for which the latest event was denied."""
 
     async def reply(self, request: Request, event: HookEvent, hold: timedelta) -> Said:
         """Return what the hook says after `hold` at most. Whatever is refused denies, with the reason.
@@ -47,6 +49,7 @@ class HookDoor:
             return await self._settled(bearer, event, asked, question)
         except (EngineError, HttpError) as error:
             failed = isinstance(error, EngineError)
+            self.code = error.code
             problem = await self._context.auth_failures.problem(request.scope, error) if failed else None
             return replies.deny(event, str(error) if problem is None else problem.detail)
 

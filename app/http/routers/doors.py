@@ -46,7 +46,12 @@ async def _hook(request: Request, harness: Harness) -> Reply:
     if not context.settings.doors.hooks.enabled:
         raise RouteNotFound
     DOOR.set(Door.HOOK)
-    event = read_event(harness, await bodies.value_of(await body_of(request, context), context.settings.limits))
-    default = timedelta(0) if event.defers else context.settings.doors.hold
-    hold = hold_of(query_of(request.scope).get("hold"), context.settings, default=default)
-    return replies.json(await HookDoor(context, harness).reply(request, event, hold))
+    with context.metrics.door(Door.HOOK, f"{harness}/other") as measured:
+        event = read_event(harness, await bodies.value_of(await body_of(request, context), context.settings.limits))
+        measured.method = f"{harness}/{event.hook_event_name}"
+        default = timedelta(0) if event.defers else context.settings.doors.hold
+        hold = hold_of(query_of(request.scope).get("hold"), context.settings, default=default)
+        door = HookDoor(context, harness)
+        said = await door.reply(request, event, hold)
+        measured.code = door.code
+        return replies.json(said)

@@ -70,28 +70,30 @@ async def revoke_link(context: ContextDep, token: Token, key: QuestionPath, link
 @opened.post("/open", response_model=OpenedLink, responses=_FAILURES)
 async def open_link(request: Request, context: ContextDep, body: OpenLinkRequest) -> Reply:
     """Read the question of a link, any number of times; it settles nothing. The secret is the credential."""
-    _require_enabled(context)
-    try:
-        found = await context.engine.links.open(body.link)
-    except LinkNotFound as error:
-        await context.auth_failures.record(request.scope, error, credential=body.link)
-        raise
-    return replies.json(question_views.opened_link(found, context.settings.base_url))
+    with context.metrics.door(Door.LINK, "open"):
+        _require_enabled(context)
+        try:
+            found = await context.engine.links.open(body.link)
+        except LinkNotFound as error:
+            await context.auth_failures.record(request.scope, error, credential=body.link)
+            raise
+        return replies.json(question_views.opened_link(found, context.settings.base_url))
 
 
 @opened.post("/answer", response_model=LinkSpent, responses=_REFUSALS)
 async def answer_by_link(request: Request, context: ContextDep, body: LinkAnswerRequest) -> Reply:
     """Answer the question of a link, which spends the link. An invalid answer leaves both as they are."""
-    _require_enabled(context)
-    DOOR.set(Door.LINK)
-    value = await bodies.encoded_value(await request.body(), body.value)
-    address = request.client.host if request.client is not None else "unknown"
-    try:
-        row = await context.engine.links.answer(body.link, value, address=address)
-    except LinkNotFound as error:
-        await context.auth_failures.record(request.scope, error, credential=body.link)
-        raise
-    return replies.json({"key": row.key, "answer": (row.answer or Json.of(None)).fragment})
+    with context.metrics.door(Door.LINK, "answer"):
+        _require_enabled(context)
+        DOOR.set(Door.LINK)
+        value = await bodies.encoded_value(await request.body(), body.value)
+        address = request.client.host if request.client is not None else "unknown"
+        try:
+            row = await context.engine.links.answer(body.link, value, address=address)
+        except LinkNotFound as error:
+            await context.auth_failures.record(request.scope, error, credential=body.link)
+            raise
+        return replies.json({"key": row.key, "answer": (row.answer or Json.of(None)).fragment})
 
 
 @pages.get("", include_in_schema=False)
