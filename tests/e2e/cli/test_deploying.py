@@ -3,21 +3,22 @@
 import asyncio
 import json
 import re
+import runpy
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from swarmhold import SwarmholdClient
+from swarmhold import Job, QueueSpawner, SwarmholdClient
 from tests.e2e.cli.conftest import SWARMHOLD, surroundings
 from tests.support.ports import free_port
 from tests.support.processes import ServerProcess
 from tests.support.proxies import pass_polls_streams_and_sockets, running_proxy
 from tests.support.sources import ROOT
-from tests.support.waiting import eventually
 
 UNIT = ROOT / "deploy" / "systemd" / "swarmhold.service"
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -80,7 +81,7 @@ def test_systemd_understands_the_unit(tmp_path: Path) -> None:
 
 
 async def test_the_recipes_work_together(node: ServerProcess, tmp_path: Path) -> None:
-    """A program works as an agent for the job that cron starts; a script waits for an answer to its question."""
+    """A program works as an agent for the job that cron starts."""
     worker = tmp_path / "agent_worker.py"
     worker.write_text(_recipe("python", '"""agent_worker.py'))
     given = surroundings(
@@ -98,13 +99,29 @@ async def test_the_recipes_work_together(node: ServerProcess, tmp_path: Path) ->
     report = json.loads(await asyncio.to_thread((tmp_path / "report.json").read_text))
     assert (report["status"], report["last_result"]) == ("pass", "done: Summarise what happened yesterday.")
 
-    asking = await asyncio.create_subprocess_exec(
-        "sh", "-c", _recipe("sh", "set -eu\nAPI="), env=given, stdout=subprocess.PIPE
-    )
+
+async def test_a_graph_is_a_workers_function(node: ServerProcess, tmp_path: Path) -> None:
+    """With LangGraph itself, and a node in the place of a model."""
+    from langgraph.graph import END, START, MessagesState, StateGraph
+
+    def answer(state: MessagesState) -> dict[str, list[tuple[str, str]]]:
+        return {"messages": [("assistant", f"done: {state['messages'][-1].content}")]}
+
+    builder: Any = StateGraph(MessagesState)
+    builder.add_node("model", answer)
+    builder.add_edge(START, "model")
+    builder.add_edge("model", END)
+    recipe = tmp_path / "graph_worker.py"
+    recipe.write_text(_recipe("python", "async def work"))
+    work = runpy.run_path(str(recipe), {"Job": Job, "graph": builder.compile()})["work"]
+    key = node.root_key()
     async with SwarmholdClient(node.url) as server:
-        senior = await server.attach_senior(node.root_key(), "mira")
-        await eventually(senior.open_questions, awaited="the script's question")
-        [question] = await senior.open_questions()
-        await senior.answer(question.key, "yes")
-    printed, _ = await asking.communicate()
-    assert printed.decode() == "answered: yes\n"
+        operator = await server.attach_operator(key, "op")
+        working = asyncio.create_task(server.queue_worker(key, "graphs", work).run())
+        try:
+            task = await operator.start_task("graph", "a plan")
+            await operator.dispatch(task.id, QueueSpawner(queue="graphs"))
+            assert (await operator.wait_for(task.id)).last_result == "done: a plan"
+        finally:
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
