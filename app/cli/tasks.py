@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.text import Text
@@ -34,6 +34,10 @@ OfParent = Annotated[str | None, typer.Option("--parent", help="Only the childre
 Search = Annotated[str | None, typer.Option("-q", "--search", help="Text in directive, result, agent or labels.")]
 Since = Annotated[str | None, typer.Option("--since", help="Only tasks made since, as '2h ago' or 2026-12-01.")]
 Until = Annotated[str | None, typer.Option("--until", help="Only tasks made before, as 'today 12:00'.")]
+Sort = Annotated[
+    Literal["newest", "oldest", "longest", "shortest"],
+    typer.Option("--sort", help="Which come first; longest by the time since the first dispatch, until it was done."),
+]
 Most = Annotated[int, typer.Option("-n", "--most", help="How many tasks to show at most.", min=1, max=10_000)]
 
 
@@ -49,11 +53,13 @@ def list_tasks(
     search: Search = None,
     since: Since = None,
     until: Until = None,
+    sort: Sort = "newest",
     most: Most = 50,
     as_json: AsJson = False,
 ) -> None:
     """List tasks, newest first."""
     filters: TaskFilters = {"status": status, "agent": agent, "parent": parent, "label": filter_of(label), "q": search}
+    filters["sort"] = sort
     filters["created_from"] = None if since is None else instant(since)
     filters["created_until"] = None if until is None else instant(until)
 

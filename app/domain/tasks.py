@@ -189,12 +189,14 @@ class Task(NamedTuple):
 class TaskState:
     """A task as callers see it: its row and the keys of its open questions, oldest first.
 
-    In a list, `usage` is what its attempts used, where they reported any.
+    In a list, `usage` is what its attempts used, where they reported any, and `started_at` when it was first
+    dispatched.
     """
 
     task: Task
     suspended_on: tuple[str, ...]
     usage: Usage | None = None
+    started_at: Instant | None = None
 
     @property
     def status(self) -> Status:

@@ -93,7 +93,11 @@ Limit = Annotated[
     int | None, _DECIMAL, WithJsonSchema({"type": "integer", "minimum": 1}), Query(description="Items per page.")
 ]
 _PAGE_CURSOR = Query(max_length=1000, description="`next_cursor` of the page before.")
-TaskCursor = Annotated[str | None, WithJsonSchema(_id_schema("T")), _PAGE_CURSOR]
+TaskCursor = Annotated[
+    str | None,
+    WithJsonSchema({"type": "string", "pattern": r"^([0-9]{1,15}\.[0-9]{1,15}\.)?T-[0-7][0-9a-hjkmnp-tv-z]{25}$"}),
+    _PAGE_CURSOR,
+]
 SessionCursor = Annotated[str | None, WithJsonSchema(_id_schema("S")), _PAGE_CURSOR]
 KeyCursor = Annotated[str | None, WithJsonSchema(_id_schema("K")), _PAGE_CURSOR]
 SkillCursor = Annotated[str | None, WithJsonSchema(_id_schema("P")), _PAGE_CURSOR]
@@ -124,7 +128,14 @@ SearchQuery = Annotated[
 ]
 _INSTANT = {"type": "string", "format": "date-time"}
 InstantQuery = Annotated[str | None, WithJsonSchema(_INSTANT), Query(max_length=64)]
-Sort = Annotated[Literal["newest", "oldest"] | None, Query(description="Which tasks come first; the newest.")]
+Sort = Annotated[
+    Literal["newest", "oldest", "longest", "shortest"] | None,
+    Query(
+        description="Which tasks come first; the newest. `longest` and `shortest` go by the time from the first "
+        "dispatch until the task was settled, or until now, among the newest 10,000 that fit. Tasks that were never "
+        "dispatched are left out of these."
+    ),
+]
 AttachedQuery = Annotated[
     str | None,
     WithJsonSchema({"type": "string", "enum": ["true", "false", "1", "0"]}),

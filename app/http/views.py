@@ -80,7 +80,7 @@ def task(names: Names, state: TaskState, cut: Sequence[str] = ()) -> View:
         "version": row.version,
         "created_at": at(row.created_at),
         "updated_at": at(row.updated_at),
-        **present(settled_at=at_or_none(row.settled_at)),
+        **present(settled_at=at_or_none(row.settled_at), started_at=at_or_none(state.started_at)),
     }
     if state.usage is not None:
         shown["usage"] = usage(state.usage)

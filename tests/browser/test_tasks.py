@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 from playwright.sync_api import expect
@@ -103,6 +104,10 @@ def test_what_models_used_is_shown(console: Console, swarm: Swarm) -> None:
     swarm.call(below, "POST", "/v1/worker/output", {"type": "usage", "output_tokens": 30})
     console.go("tasks")
     expect(console.row("Spend a little.")).to_contain_text("used 1.25k in, cost 0.5")
+    console.page.get_by_label("Order").select_option("shortest")
+    expect(console.page.locator(".listing li").first).to_contain_text("Spend more.")
+    expect(console.page).to_have_url(re.compile("sort=shortest"))
+    console.page.get_by_label("Order").select_option("")
     console.go("task", task_id)
     expect(console.page.locator("header .facts")).to_contain_text("used 1.25k in, 30 out, cost 0.5 with 1 task below")
     expect(console.page.locator(".attempt .used")).to_contain_text("large: 1.2k in, cost 0.25")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import Any, Generic, TypeVar, cast
 
 import sqlalchemy as sa
@@ -21,13 +22,13 @@ from app.domain.skills import Skill
 from app.domain.tasks import Task, TaskState
 from app.domain.tokens import ApiKey
 from app.domain.webhooks import Webhook
-from app.engine.ops import task_filters, usage
+from app.engine.ops import durations, task_filters, usage
 from app.engine.ops.task_filters import TaskFilter
 from app.engine.ops.tasks import view
 from app.state import schema
 from app.state.paging import Beginning, FoundPage, FoundRow, PageBounds, PageSearch
 from app.state.state import State
-from app.state.statements import Statement
+from app.state.statements import Statement, is_one_of
 from app.state.tables import API_KEYS, ATTEMPTS, LATE_RESULTS, QUESTIONS, SESSIONS, SKILLS, TASKS, WEBHOOKS
 
 T = TypeVar("T")
@@ -108,7 +109,9 @@ _TASK_PAGES: dict[tuple[frozenset[str], bool], PageSearch[Task]] = {}
 def tasks(
     state: State, limits: Limits, namespace: int, wanted: TaskFilter, *, limit: int, cursor: str | None
 ) -> Page[TaskState]:
-    """Return tasks, the newest first unless the oldest are wanted first."""
+    """Return tasks, the newest first unless the oldest are wanted first, or the longest or shortest."""
+    if wanted.by_duration is not None:
+        return _by_duration(state, limits, namespace, wanted, wanted.by_duration, limit=limit, cursor=cursor)
     _check_cursor(cursor, "T")
     given = task_filters.parameters(state, namespace, wanted)
     position = {} if cursor is None else {"behind" if wanted.oldest_first else "before": cursor}
@@ -121,11 +124,51 @@ def tasks(
             TASKS, *where, order=(order,), long=("directive", "last_result"), unread=("next_prompt",)
         )
     page = _cut(search.page(state.db, _bounds(limits, limit), **given, **position), "id")
-    used = usage.of_tasks(state, [task.id for task in page.items])
-    shown = [view(state, task) for task in page.items]
-    if used:
-        shown = [replace(one, usage=used.get(one.task.id)) for one in shown]
+    return _with_more(state, page)
+
+
+def _with_more(state: State, page: Page[Task]) -> Page[TaskState]:
+    """Add what only a list has: the start, and what was used."""
+    ids = [task.id for task in page.items]
+    used, starts = usage.of_tasks(state, ids), durations.starts(state, ids)
+    shown = [replace(view(state, task), usage=used.get(task.id), started_at=starts.get(task.id)) for task in page.items]
     return Page(shown, page.next_cursor, page.cut)
+
+
+_LISTED = PageSearch(
+    TASKS,
+    is_one_of(_T.id, sa.bindparam("listed")),
+    order=(_T.id,),
+    long=("directive", "last_result"),
+    unread=("next_prompt",),
+)
+
+
+def _by_duration(
+    state: State,
+    limits: Limits,
+    namespace: int,
+    wanted: TaskFilter,
+    order: durations.Order,
+    *,
+    limit: int,
+    cursor: str | None,
+) -> Page[TaskState]:
+    """Return tasks by how long they took. Where they are large, a page ends early, after one task at least."""
+    places = durations.ordered(state, namespace, wanted, order, most=limit + 1, cursor=cursor)
+    rows = _listed(state, limits, places[:limit])
+    if places and places[0].id not in rows:
+        rows = _listed(state, limits, places[:1])
+    shown = list(takewhile(lambda place: place.id in rows, places[:limit]))
+    following = shown[-1].spelled() if len(shown) < len(places) and shown else None
+    found = _cut(FoundPage([rows[place.id] for place in shown], more=False), "id")
+    return _with_more(state, Page(found.items, following, found.cut))
+
+
+def _listed(state: State, limits: Limits, places: list[durations.Position]) -> dict[str, FoundRow[Task]]:
+    listed = Json.of([place.id for place in places]).text
+    found = _LISTED.page(state.db, _bounds(limits, max(1, len(places))), listed=listed)
+    return {row.row.id: row for row in found.rows}
 
 
 _TASK_POSITIONS = {"before": _T.id < sa.bindparam("before"), "behind": _T.id > sa.bindparam("behind")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import sqlalchemy as sa
 from sqlalchemy.sql import ColumnElement
@@ -45,11 +45,12 @@ class TaskFilter:
     created_until: Instant | None = None
     ids: tuple[str, ...] = ()
     oldest_first: bool = False
+    by_duration: Literal["longest", "shortest"] | None = None
 
     @property
     def searches(self) -> bool:
         """Whether finding the tasks may take long."""
-        return self.query is not None
+        return self.query is not None or self.by_duration is not None
 
     def spelled(self) -> dict[str, Any]:
         """Return the fields that are set, for the audit log."""

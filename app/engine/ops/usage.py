@@ -12,7 +12,7 @@ from app.domain.json import Json
 from app.domain.usage import OTHER_MODEL, Usage, UsageRow, read_report
 from app.state import schema
 from app.state.state import State
-from app.state.statements import Statement
+from app.state.statements import Statement, is_one_of
 from app.state.tables import USAGE
 
 MOST_MODELS = 16
@@ -35,14 +35,9 @@ _OF_ATTEMPTS = USAGE.search(
     _U.attempt.between(sa.bindparam("first"), sa.bindparam("last")),
     order=(_U.attempt, _U.model),
 )
-_SUM_OF_EACH = (
-    "SELECT task_id, CAST(sum(input_tokens) AS bigint), CAST(sum(output_tokens) AS bigint), sum(cost) FROM usage "
-    "WHERE task_id {} GROUP BY task_id"
+_OF_TASKS = Statement(
+    sa.select(_U.task_id, *_SUMS).where(is_one_of(_U.task_id, sa.bindparam("listed"))).group_by(_U.task_id)
 )
-_OF_TASKS = {
-    "sqlite": _SUM_OF_EACH.format("IN (SELECT value FROM json_each(?))"),
-    "postgresql": _SUM_OF_EACH.format("= ANY (ARRAY(SELECT json_array_elements_text(%s::json)))"),
-}
 
 
 def _of_tree() -> Statement:
@@ -96,7 +91,7 @@ def of_tasks(state: State, ids: Sequence[str]) -> dict[str, Usage]:
     """Return what each of these tasks used itself; one without reports is left out."""
     if not ids:
         return {}
-    rows = state.db.query(_OF_TASKS[state.db.dialect], (Json.of(list(ids)).text,))
+    rows = _OF_TASKS.query(state.db, listed=Json.of(list(ids)).text)
     return {task_id: _usage(*sums) for task_id, *sums in rows}
 
 

@@ -50,7 +50,7 @@ class Selected:
     created_from: InstantQuery = None
     created_until: InstantQuery = None
 
-    def filter(self, *, oldest_first: bool = False) -> TaskFilter:
+    def filter(self, sort: Sort = None) -> TaskFilter:
         """Return the filter. Raises InvalidRequest."""
         return TaskFilter(
             query=self.q,
@@ -61,7 +61,8 @@ class Selected:
             session=self.session,
             created_from=instant_of(self.created_from, "created_from"),
             created_until=instant_of(self.created_until, "created_until"),
-            oldest_first=oldest_first,
+            oldest_first=sort == "oldest",
+            by_duration=sort if sort in ("longest", "shortest") else None,
         )
 
 
@@ -77,9 +78,10 @@ async def list_tasks(
     limit: Limit = None,
     cursor: TaskCursor = None,
 ) -> Reply:
-    """List tasks, newest first."""
-    wanted = selected.filter(oldest_first=sort == "oldest")
-    page = await context.engine.tasks.page(token, wanted, limit=limit_of(limit, context.settings), cursor=cursor)
+    """List tasks, newest first unless `sort` says otherwise."""
+    page = await context.engine.tasks.page(
+        token, selected.filter(sort), limit=limit_of(limit, context.settings), cursor=cursor
+    )
     return replies.json(views.page(page, partial(views.task, context.names)))
 
 

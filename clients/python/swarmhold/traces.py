@@ -26,7 +26,8 @@ class TaskFilters(TypedDict, total=False):
     """Which tasks to list. `label` is `key:value`, `parent` and `session` are ids; None matches every task.
 
     `q` is searched for in directive, result, agent and labels, or is the beginning of an id. Tasks were created at or
-    after `created_from` and before `created_until`.
+    after `created_from` and before `created_until`. A task takes from its first dispatch until it is settled, or until
+    now: by that, the longest or shortest of the newest 10,000 come first.
     """
 
     q: str | None
@@ -37,7 +38,7 @@ class TaskFilters(TypedDict, total=False):
     session: str | None
     created_from: datetime | None
     created_until: datetime | None
-    sort: Literal["newest", "oldest"] | None
+    sort: Literal["newest", "oldest", "longest", "shortest"] | None
 
 
 def _spelled(filters: TaskFilters) -> dict[str, Any]:

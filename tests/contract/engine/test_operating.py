@@ -9,8 +9,10 @@ import pytest
 from app.domain.access import Role
 from app.domain.errors import InvalidRequest, LoopPaused, RoleViolation
 from app.domain.json import Json
+from app.domain.limits import Limits
 from app.domain.sessions import SessionOptions
 from app.domain.tasks import Status
+from app.engine.ops import pages
 from app.engine.ops.indexing import TASKS_AT_ONCE
 from app.engine.ops.minutes import MINUTE_MS, Minute
 from app.engine.ops.task_filters import TaskFilter
@@ -135,6 +137,51 @@ async def test_lists_are_narrowed_by_labels_and_time_and_turned_around(swarm: Sw
         found += [state.task.id for state in page.items]
     assert (found, cursor) == (ids, None)
     await refused(InvalidRequest, listed(labels=tuple((str(n), "x") for n in range(9))))
+
+
+async def test_tasks_are_listed_by_how_long_they_took(swarm: Swarm) -> None:
+    """From the first dispatch to the end, or until now; page after page while time goes on, none twice or missing."""
+    never = await swarm.task()
+    works = [await swarm.external() for _ in range(5)]
+    ids = [work.task_id for work in works]
+    for seconds, work in zip((5, 1, 3), works[:3], strict=True):
+        swarm.clock.advance(seconds)
+        await swarm.submit(work, ok=False)
+    again = await swarm.external(ids[1])  # it goes on: its first attempt counts
+    swarm.clock.advance(1)
+    young = (await swarm.external()).task_id
+
+    async def listed(order: Any, limit: int) -> list[str]:
+        found, cursor = list[str](), None
+        while True:
+            wanted = TaskFilter(by_duration=order)
+            page = await swarm.engine.tasks.page(swarm.operator, wanted, limit=limit, cursor=cursor)
+            found += [state.task.id for state in page.items]
+            cursor = page.next_cursor
+            if cursor is None:
+                return found
+            swarm.clock.advance(2)
+
+    # 10 s until now, the youngest first where equal; then 9 s, 5 s and nothing yet.
+    longest = [ids[4], ids[3], ids[1], ids[2], ids[0], young]
+    assert await listed("longest", 100) == longest
+    assert await listed("longest", 1) == longest
+    await swarm.submit(again)
+    assert await listed("shortest", 2) == [ids[0], ids[2], young, ids[4], ids[3], ids[1]]
+    assert never not in longest
+    page = await swarm.engine.tasks.page(swarm.operator, TaskFilter(by_duration="longest", agent="nobody"))
+    assert (page.items, page.next_cursor) == ([], None)
+    [first] = (await swarm.engine.tasks.page(swarm.operator, TaskFilter(by_duration="longest"), limit=1)).items
+    assert first.started_at == (await swarm.attempt(first.task.id, 1)).started_at
+    for cursor in ("x", ids[0], "1.2.T-x"):
+        wanted = TaskFilter(by_duration="longest")
+        await refused(InvalidRequest, swarm.engine.tasks.page(swarm.operator, wanted, cursor=cursor))
+    narrow = Limits(page_bytes=600)
+    found = await swarm.engine.with_state(
+        "narrow", lambda state: pages.tasks(state, narrow, 1, TaskFilter(by_duration="longest"), limit=9, cursor=None)
+    )
+    assert [state.task.id for state in found.items] == [ids[4]]
+    assert found.next_cursor is not None
 
 
 # Many tasks

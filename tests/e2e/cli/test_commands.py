@@ -72,6 +72,8 @@ async def test_what_models_used_is_shown(node: ServerProcess, swarmhold: Command
     assert "12.3k in, 999 out, cost 0.041, with 1 task below it" in shown.stdout
     listed = await asyncio.to_thread(parsed, "tasks", "ls", "--agent", "spender")
     assert [one["usage"] for one in listed] == [{"output_tokens": 999}, {"input_tokens": 12_340, "cost": 0.041}]
+    longest = await asyncio.to_thread(parsed, "tasks", "ls", "--agent", "spender", "--sort", "longest")
+    assert [one["id"] for one in longest] == [task["task_id"], child.id]
     assert "999 out" in (await asyncio.to_thread(swarmhold, "tasks", "ls", "--agent", "spender")).stdout
 
 

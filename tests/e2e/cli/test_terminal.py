@@ -307,18 +307,18 @@ def test_events_are_shown_and_followed(swarmhold: Command, node: ServerProcess) 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_knows_the_commands(swarmhold: Command, node: ServerProcess, shell: str) -> None:
-    """Each shell gets a script, and the command completes its own words."""
-    words = {
-        "COMP_WORDS": "swarmhold ta",
-        "COMP_CWORD": "1",
-        "_TYPER_COMPLETE_ARGS": "swarmhold ta",
-        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
-    }
+    """Each shell gets a script, and the command completes its own words: commands, those below them, values."""
     script = swarmhold(env=surroundings(node, _SWARMHOLD_COMPLETE=f"source_{shell}"))
-    completed = swarmhold(env=surroundings(node, _SWARMHOLD_COMPLETE=f"complete_{shell}", **words))
-
     assert "swarmhold" in script.stdout
-    assert "tasks" in completed.stdout
+    for line, completed in (("ta", "tasks"), ("questions con", "consume"), ("tasks ls --sort lo", "longest")):
+        words = {
+            "COMP_WORDS": f"swarmhold {line}",
+            "COMP_CWORD": str(len(line.split())),
+            "_TYPER_COMPLETE_ARGS": f"swarmhold {line}",
+            "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+        }
+        found = swarmhold(env=surroundings(node, _SWARMHOLD_COMPLETE=f"complete_{shell}", **words))
+        assert completed in found.stdout, line
 
 
 def test_long_work_shows_its_progress_on_a_terminal(swarmhold: Command, node: ServerProcess, tmp_path: Path) -> None:
@@ -328,3 +328,11 @@ def test_long_work_shows_its_progress_on_a_terminal(swarmhold: Command, node: Se
         terminal.see("Writing the archive")
         assert terminal.wait() == 0
     assert swarmhold("backup", str(tmp_path / "two.tar")).stderr == ""
+    for number, (command, shown) in enumerate(
+        ((("restore", str(tmp_path / "one.tar")), "Reading the archive"), (("migrate",), "Migrating the database"))
+    ):
+        at, beside = (["--data-dir", str(tmp_path / f"{name}-{number}")] for name in ("at", "beside"))
+        with Terminal([SWARMHOLD, *command, *at], env=surroundings(node)) as terminal:
+            terminal.see(shown)
+            assert terminal.wait() == 0
+        assert swarmhold(*command, *beside).stderr == ""

@@ -43,7 +43,7 @@ async def test_a_new_task_is_complete(node: Node) -> None:
     assert reply.headers["Location"] == f"{OP}/tasks/{task['id']}"
     assert reply.headers["ETag"] == '"1"'
     # Only an item of a list may be a preview or says what was used, and only a settled task has the instant.
-    assert task.keys() == Task.model_fields.keys() - {"cut", "settled_at", "usage"}
+    assert task.keys() == Task.model_fields.keys() - {"cut", "settled_at", "started_at", "usage"}
     assert task["spec"] == {"agent": "a", "initial_directive": "d"}
     assert (task["status"], task["attempt"], task["suspended_on"], task["last_result"]) == ("pending", 0, [], None)
     assert task["labels"] == {"team": "x"}
@@ -175,6 +175,15 @@ async def test_lists_come_in_pages(node: Node) -> None:
     assert seen == ids[::-1]
     some = (await operator.get(f"{OP}/tasks?agent=a1&status=pending")).json()["items"]
     assert [task["id"] for task in some] == [ids[3], ids[1]]
+    external = {"spawner": {"kind": "external"}}
+    for task_id in (ids[4], ids[0]):
+        await operator.post(f"{OP}/tasks/{task_id}/dispatch", json=external)
+    first = (await operator.get(f"{OP}/tasks?sort=longest&limit=1")).json()
+    second = (await operator.get(f"{OP}/tasks?sort=longest&limit=1&cursor={first['next_cursor']}")).json()
+    assert [task["id"] for task in first["items"] + second["items"]] == [ids[4], ids[0]]
+    assert second["next_cursor"] is None
+    assert Task.model_validate(first["items"][0]).started_at is not None
+    assert (await operator.get(f"{OP}/tasks?sort=longest&cursor={ids[0]}")).status_code == 400
 
 
 async def test_reports_fit_their_models(node: Node) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from app.console.files import STATIC
+from app.domain.attempts import Reason
 
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="no node is installed")
 
@@ -131,6 +132,11 @@ def test_a_value_is_checked_before_it_is_sent() -> None:
     assert complaints({"pattern": "^(a+)+$"}, "a" * 60 + "!") == []
     assert complaints({"not": {"pattern": "^(a+)+$"}}, "b") == []
     assert complaints({"$defs": {"x": {"maxLength": 1}}, "$ref": "#/$defs/x"}, "bb")
+
+
+def test_every_ending_of_an_attempt_has_words() -> None:
+    """The server's names for why it ended are those that the console words."""
+    assert set(of("text/reasons.js", "Object.keys(m.REASONS)")) == {reason.value for reason in Reason}
 
 
 def test_usage_reads_well() -> None:

@@ -155,7 +155,7 @@ VIEWS: dict[str, tuple[type[BaseModel], list[tuple[Any, ...]], list[tuple[Any, .
     # The view's name: its model, arguments of replies that have every field, and of ones that have as few as can be.
     "task": (
         tasks.Task,
-        [(TaskState(TASK, ("R",), USED), ("last_result",))],
+        [(TaskState(TASK, ("R",), USED, 1), ("last_result",))],
         [(TaskState(least(Task), ()),)],
     ),
     "usage": (usage.Usage, [(USED,)], [(Usage(),)]),

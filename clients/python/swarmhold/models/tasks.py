@@ -45,7 +45,7 @@ class Task(Shape):
     """One work item. `version` grows with every change; `attempt` is 0 before the first.
 
     In a list, `cut` names the fields of which this is a preview: the beginning of a text, null for other JSON; and
-    `usage` is what its own attempts used, where they reported any.
+    `usage` is what its own attempts used, where they reported any, `started_at` when it was first dispatched.
     """
 
     id: str
@@ -64,6 +64,7 @@ class Task(Shape):
     created_at: Instant
     updated_at: Instant
     settled_at: Instant | None = None
+    started_at: Instant | None = None
     usage: Usage | None = None
     cut: list[str] | None = None
 

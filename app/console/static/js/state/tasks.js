@@ -124,7 +124,8 @@ function apply(latest) {
     if (!event || event.at < task.updated_at) return task;
     const status = STATUS[event.kind];
     const settled_at = SETTLED.has(status) ? event.at : undefined;
-    return { ...task, status, attempt: event.attempt ?? task.attempt, updated_at: event.at, settled_at };
+    const started_at = task.started_at ?? (event.kind === "task_attempt_started" ? event.at : undefined);
+    return { ...task, status, attempt: event.attempt ?? task.attempt, updated_at: event.at, settled_at, started_at };
   };
   list.value = { ...list.value, tasks: list.value.tasks.map(changed) };
   children.value = new Map([...children.value].map(([id, tasks]) => [id, tasks.map(changed)]));
@@ -146,7 +147,7 @@ async function refresh() {
   try {
     const page = await readPage(queryOf(asked));
     if (asked !== filters.value) return;
-    if (!atTop.peek() || asked.sort === "oldest") return update(page.items);
+    if (!atTop.peek() || (asked.sort && asked.sort !== "newest")) return update(page.items);
     const kept = tasks.filter((task) => fits(task, filters.value) && !page.items.some((item) => item.id === task.id));
     const last = page.items.at(-1)?.id ?? "";
     const older = page.next_cursor ? kept.filter((task) => task.id < last) : [];

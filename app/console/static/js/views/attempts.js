@@ -7,6 +7,7 @@ import { Trouble } from "../parts/problem.js";
 import { Preview, Text } from "../parts/text.js";
 import { ask, may } from "../state/session.js";
 import { attemptPath, outputsBehind } from "../state/task.js";
+import { REASONS } from "../text/reasons.js";
 import { span } from "../text/times.js";
 import { usedText } from "../text/usage.js";
 import { line } from "../text/visible.js";
@@ -26,7 +27,7 @@ function Attempt({ attempt, task, late, first, onDone }) {
   const cut = attempt.cut ?? [];
   const took = Date.parse(attempt.ended_at ?? new Date().toISOString()) - Date.parse(attempt.started_at);
   const { kind, queue } = attempt.spawner;
-  const facts = [queue ? `queue ${queue}` : kind, attempt.layers.length && `layers ${attempt.layers.join(", ")}`, attempt.worker_id && `worker ${attempt.worker_id}`, attempt.reason?.replaceAll("_", " "), attempt.detail].filter(Boolean);
+  const facts = [queue ? `queue ${queue}` : kind, attempt.layers.length && `layers ${attempt.layers.join(", ")}`, attempt.worker_id && `worker ${attempt.worker_id}`, attempt.reason !== "final" && (REASONS[attempt.reason] ?? attempt.reason), attempt.detail].filter(Boolean);
   const isOwn = attempt.prompt !== task.spec.initial_directive && !(cut.includes("prompt") && task.spec.initial_directive.startsWith(attempt.prompt ?? ""));
   // The result of the task stands above.
   const isNews = attempt.final && JSON.stringify(attempt.final.value) !== JSON.stringify(task.last_result);

@@ -22,7 +22,7 @@ export function Filters() {
       <${Adder} label="Label, as key:value" placeholder="Label key:value" pattern=".+:.*" onAdd=${addLabel} />
       <label><span class="unseen">Created</span><select value=${own ? "own" : range} onChange=${choose}>
         <option value="">Any time</option>${Object.entries(RANGES).map(([name, [words]]) => html`<option key=${name} value=${name}>In ${words}</option>`)}<option value="own">Between…</option></select></label>
-      <label><span class="unseen">Order</span><select value=${sort} onChange=${(event) => setFilters({ sort: event.target.value })}><option value="">Newest first</option><option value="oldest">Oldest first</option></select></label>
+      <label><span class="unseen">Order</span><select value=${sort} onChange=${(event) => setFilters({ sort: event.target.value })}><option value="">Newest first</option><option value="oldest">Oldest first</option><option value="longest">Longest first</option><option value="shortest">Shortest first</option></select></label>
       ${own && html`<label class="date">From<input type="datetime-local" value=${local(from)} onChange=${(event) => setFilters({ from: event.target.value })} /></label>
         <label class="date">Until<input type="datetime-local" value=${local(until)} onChange=${(event) => setFilters({ until: event.target.value })} /></label>`}
       <${Chips} />

@@ -3,20 +3,9 @@ import { html } from "../../vendor/preact.js";
 import { Age } from "../parts/age.js";
 import { Typeset } from "../parts/typeset.js";
 import { addressOf } from "../state/route.js";
+import { REASONS } from "../text/reasons.js";
 import { visible } from "../text/visible.js";
 import { FirstWorker } from "./first-steps.js";
-
-const REASONS = {
-  final: "Its worker said that the work did not succeed.",
-  failed: "Its worker failed.",
-  timeout: "Its attempt took longer than it may.",
-  lost: "Its worker was lost: no heartbeat came in time.",
-  spawn_failed: "Its worker could not be started.",
-  spawn_refused: "Its worker was not allowed to start.",
-  revoked: "The credential that it was dispatched with is no longer valid.",
-  deadline: "A question was not answered in time.",
-  mark_blocked: "It was marked blocked.",
-};
 
 export function Outcome({ facts, children }) {
   const { task, attempts, why } = facts;
@@ -34,7 +23,7 @@ const needsWorker = (last) => last?.status === "live" && last.phase === "queued"
 function Said({ task, last, why }) {
   if (task.status === "pass") return html`<p>It passed${task.settled_at && html` <${Age} at=${task.settled_at} suffix=" ago" />`}.</p>`;
   if (task.status === "blocked") {
-    const reason = REASONS[last?.reason] ?? (last?.reason ? `It is blocked: ${last.reason.replaceAll("_", " ")}.` : "It is blocked by a verdict.");
+    const reason = REASONS[last?.reason] ?? (last?.reason ? `It is blocked: ${last.reason.replaceAll("-", " ")}.` : "It is blocked by a verdict.");
     return html`<p>${reason}${last?.detail && html` <span class="detail">${visible(last.detail)}</span>`}</p>`;
   }
   if (task.status === "suspended") {

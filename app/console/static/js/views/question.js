@@ -20,6 +20,9 @@ import { Context } from "./context.js";
 import { Handling } from "./handling.js";
 import { Settlement } from "./settlement.js";
 
+/** The agent of a question that was asked without a task. */
+const ALONE = "ask";
+
 export function QuestionView({ id, onDone }) {
   const known = questionOf(id);
   const { value: whole, problem } = useFetched(() => fetchQuestion(id), [id], known?.status ?? "open");
@@ -37,7 +40,7 @@ export function QuestionView({ id, onDone }) {
   return html`<article class="question">
     <header>
       <a class="back" href=${addressOf("inbox")}><${Icon} name="back" />Inbox</a>
-      <h1>${question.title ? line(question.title, 200) : html`<span class="agent">${line(question.agent, 80)}</span> asks`} <${Badge} status=${question.status} /></h1>
+      <h1>${question.title ? line(question.title, 200) : heading(question)} <${Badge} status=${question.status} /></h1>
       <p class="facts">
         ${question.title && html`<span class="agent">${line(question.agent, 80)}</span>`}
         <${Age} at=${question.asked_at} suffix=" ago" />
@@ -64,6 +67,9 @@ export function QuestionView({ id, onDone }) {
     </div>
   </article>`;
 }
+
+/** Who asks, of a question without a title; one that has no task of its own to speak for says so of itself. */
+const heading = ({ agent }) => (agent === ALONE ? "A question" : html`<span class="agent">${line(agent, 80)}</span> asks`);
 
 /** What may have changed since the question was read whole. */
 function newer(known) {

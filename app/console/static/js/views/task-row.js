@@ -21,7 +21,7 @@ export function TaskRow({ task, depth, open, picked, onPick, onToggle }) {
       ${labels.slice(0, SHOWN).map(([name, value]) => html` <span class="tag" key=${name}>${line(name, 20)}: ${line(value, 30)}</span>`)}${labels.length > SHOWN && html` <span class="tag">+${labels.length - SHOWN}</span>`}${task.usage && html` <span class="tag used">used ${usedText(task.usage)}</span>`}</a>
     <span class="parent">${task.parent_task_id && html`<a href=${addressOf("task", task.parent_task_id)} title=${`Its parent is ${task.parent_task_id}`}>…${task.parent_task_id.slice(-5)}</a>`}</span>
     <span class="number">${task.attempt}</span>
-    <span class="number took"><${Took} from=${task.created_at} to=${task.settled_at} /></span>
+    <span class="number took">${task.started_at ? html`<${Took} from=${task.started_at} to=${task.settled_at} />` : "–"}</span>
     <${Age} at=${task.updated_at} />
   </div>`;
 }

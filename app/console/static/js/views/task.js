@@ -35,7 +35,7 @@ export function TaskPage({ id }) {
     Escape: (event) => (event.target.matches("textarea, input, select") ? event.target.blur() : (location.hash = listAddress.value)),
   });
   const facts = story.facts.value;
-  if (!facts) return html`<div class="blank"><h1>Task</h1><${Trouble} problem=${story.problem.value} />${!story.problem.value && html`<p>Reading…</p>`}</div>`;
+  if (!facts) return html`<div class="blank"><h1>Task</h1><${Trouble} problem=${story.problem.value} />${story.problem.value ? html`<p><a href=${listAddress.value}>Go to the tasks</a></p>` : html`<p>Reading…</p>`}</div>`;
   return html`<article class="task">
     <${Head} facts=${facts} />
     <${Outcome} facts=${facts}><${Actions} facts=${facts} onDone=${() => story.read()} /><//>
