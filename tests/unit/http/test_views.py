@@ -104,7 +104,8 @@ def _value(name: str, hint: str) -> Any:
 
 
 ANSWER: dict[str, object] = {"key": "R-1", "question": 1, "answer": 2, "answered_by": "s", "answered_at": 1}
-PAYLOAD = WorkerPayload(task_id="T", attempt=1, agent="a", prompt="p", system="s", answers=[ANSWER])
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01 rojo=1"
+PAYLOAD = WorkerPayload(task_id="T", attempt=1, agent="a", prompt="p", system="s", answers=[ANSWER], trace=TRACE)
 BARE_PAYLOAD = WorkerPayload(task_id="T", attempt=1, agent="a", prompt="p", system=None, answers=[])
 LINK: WhyLink = {
     "kind": "question",
