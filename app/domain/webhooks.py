@@ -44,6 +44,7 @@ class WebhookFormat(StrEnum):
     NTFY = "ntfy"
     TEMPLATE = "template"
     MAIL = "mail"
+    APPRISE = "apprise"
 
     @property
     def is_chat(self) -> bool:
@@ -51,6 +52,8 @@ class WebhookFormat(StrEnum):
         return self not in _FOR_PROGRAMS
 
 
+UNSIGNED = frozenset({WebhookFormat.MAIL, WebhookFormat.APPRISE})
+"""The formats whose messages are no requests of this server to the receiver."""
 _FOR_PROGRAMS = frozenset({WebhookFormat.SWARMHOLD, WebhookFormat.STANDARD, WebhookFormat.CLOUDEVENTS})
 CHAT_KINDS = (
     EventKind.SENIOR_QUERIED.value,
@@ -116,7 +119,7 @@ class Webhook(NamedTuple):
     @property
     def has_secret(self) -> bool:
         """Return whether its receiver verifies deliveries by a secret."""
-        return self.sign is WebhookSign.SYMMETRIC and self.format is not WebhookFormat.MAIL
+        return self.sign is WebhookSign.SYMMETRIC and self.format not in UNSIGNED
 
     @property
     def shown_url(self) -> str:
@@ -124,6 +127,8 @@ class Webhook(NamedTuple):
         if not self.format.is_chat or self.format is WebhookFormat.MAIL:
             return self.url
         scheme, _, rest = self.url.partition("://")
+        if self.format is WebhookFormat.APPRISE:
+            return f"{scheme}://…"
         return f"{scheme}://{rest.partition('/')[0].partition('?')[0]}/…"
 
 
@@ -167,8 +172,8 @@ class WebhookSpec:
             for field, given in (("content", self.content), ("links", self.links)):
                 if given is not None:
                     raise WebhookInvalid(f"the format {self.format} has no content; choose a format for people", field)
-        if self.format is WebhookFormat.MAIL and self.sign is WebhookSign.ASYMMETRIC:
-            raise WebhookInvalid("mail is not signed; leave it out", "sign")
+        if self.format in UNSIGNED and self.sign is WebhookSign.ASYMMETRIC:
+            raise WebhookInvalid(f"messages of the format {self.format} are not signed; leave it out", "sign")
         if self.format is WebhookFormat.TEMPLATE:
             if self.template is None:
                 raise WebhookInvalid("give the text of a message", "template")

@@ -124,7 +124,7 @@ class Webhooks:
         if self._sender is None:
             raise InvalidRequest("the settings allow no URL (setting webhooks.allow)", "url")
         spec.check()
-        self._sender.check(spec.format, spec.url)
+        await self._sender.check(spec.format, spec.url)
         if spec.links is not None and not self._sender.answer_links:
             raise WebhookInvalid("the settings have no answer links (setting doors.link.enabled)", "links")
 

@@ -18,11 +18,12 @@ from app.domain.errors import DispatchFailed, InvalidRequest, WebhookInvalid
 from app.domain.events import Event
 from app.domain.notices import Notice
 from app.domain.redaction import printable
-from app.domain.webhooks import Webhook, WebhookFormat, WebhookSign
+from app.domain.webhooks import UNSIGNED, Webhook, WebhookFormat, WebhookSign
 from app.spawning.outbound import chat, formats
 from app.spawning.outbound.client import CallFailed, OutboundClient, Reply, Timeouts
 from app.spawning.outbound.formats import Names
 from app.spawning.outbound.mail import SCHEME, MailSender
+from app.spawning.outbound.notify import AppriseSender
 from app.spawning.outbound.settings import SenderSettings, SmtpSettings
 from app.spawning.outbound.signing import sign, sign_by_keys
 from app.spawning.outbound.urls import UrlPrefix, allowed
@@ -72,11 +73,14 @@ class WebhookSender:
         timeouts = Timeouts(settings.timeout_s, settings.total_timeout_s)
         self._client = OutboundClient(timeouts)
         self._mail = MailSender(smtp or SmtpSettings(), addresses, timeouts)
+        self._apprise = AppriseSender(self._prefixes, timeouts)
 
-    def check(self, format: WebhookFormat, url: str) -> None:
+    async def check(self, format: WebhookFormat, url: str) -> None:
         """Raise InvalidRequest unless the settings allow the URL, WebhookInvalid for one that the format has not."""
         if format is WebhookFormat.MAIL:
             self._mail.address(url)
+        elif format is WebhookFormat.APPRISE:
+            await self._apprise.check(url)
         else:
             self._url(url)
 
@@ -106,8 +110,8 @@ class WebhookSender:
 
         Raises DeliveryFailed. After a cancellation it is unknown whether the message arrived.
         """
-        if row.format is WebhookFormat.MAIL:
-            return await self._send_mail(row, notice)
+        if row.format in UNSIGNED:
+            return await self._hand_over(row, notice)
         asked = chat.request(row, self._destination(row), notice)
         headers = {
             **asked.headers,
@@ -120,9 +124,12 @@ class WebhookSender:
             _raise_unless_accepted(reply)
         return chat.reference_in(row, reply.body)
 
-    async def _send_mail(self, row: Webhook, notice: Notice) -> str:
+    async def _hand_over(self, row: Webhook, notice: Notice) -> str | None:
+        """Send a message by a mail server or by Apprise."""
         try:
-            return await self._mail.send(row.url, notice)
+            if row.format is WebhookFormat.MAIL:
+                return await self._mail.send(row.url, notice)
+            return await self._apprise.send(row.url, notice)
         except (InvalidRequest, WebhookInvalid, CallFailed) as failure:
             raise DeliveryFailed(str(failure)) from failure
 

@@ -33,7 +33,8 @@ class WebhookCalls(Calls):
         """Create a webhook: events of these kinds (None: all) go to `url`, from the cursor `after` or from now on.
 
         They are the events of one namespace, by default `default`, in batches or as `format` says (`standard`,
-        `cloudevents`, or for people `slack`, `teams`, `discord`, `ntfy`, `template`, and `mail` with a `mailto:` URL).
+        `cloudevents`, or for people `slack`, `teams`, `discord`, `ntfy`, `template`, `mail` with a `mailto:` URL, and
+        `apprise` with a URL of Apprise).
         `content` (`none`, `summary`, `full`) is how much of a question people see, `links` the id or name of the key of
         a person who gets answer links, `template` a JSON text with `{{field|json}}` for each value.
 

@@ -90,7 +90,7 @@ class ApiKey(Shape):
 Url = Annotated[
     str,
     StringConstraints(min_length=1, max_length=4096),
-    Field(json_schema_extra={"pattern": r"^(https?://|mailto:)[^\s\x00-\x1f]+$"}),
+    Field(json_schema_extra={"pattern": r"^([a-z][a-z0-9+.-]*://|mailto:)[^\s\x00-\x1f]+$"}),
 ]
 
 
@@ -100,11 +100,12 @@ Template = Annotated[str, StringConstraints(min_length=1, max_length=16_384)]
 class WebhookRequest(Request):
     """Send events of these kinds (all without `events`) to `url`, beginning after the cursor `after` or now.
 
-    The formats `slack`, `teams`, `discord`, `ntfy`, `template` and `mail` (to a `mailto:` URL) write messages for
-    people: about questions, about deadlines that are near, and about blocked tasks. `content` says how much of a
-    question they show. `links` names the key of a person (by its id or name) who gets an answer link in each message
-    about a question. `template` is a JSON text with `{{field|json}}` for each value. With `sign: asymmetric` deliveries
-    are signed by the server's key and there is no secret.
+    The formats `slack`, `teams`, `discord`, `ntfy`, `template`, `mail` (to a `mailto:` URL) and `apprise` (to a URL of
+    Apprise) write messages for people: about questions, about deadlines that are near, and about blocked tasks.
+    `content` says how much of a question they show. `links` names the key of a person (by its id or name) who gets an
+    answer link in each message about a question. `template` is a JSON text with `{{field|json}}` for each value.
+
+    With `sign: asymmetric` deliveries are signed by the server's key and there is no secret.
     """
 
     url: Url

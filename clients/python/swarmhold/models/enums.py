@@ -171,6 +171,7 @@ class WebhookFormat(StrEnum):
     NTFY = "ntfy"
     TEMPLATE = "template"
     MAIL = "mail"
+    APPRISE = "apprise"
 
 
 class WebhookSign(StrEnum):
