@@ -35,7 +35,7 @@ SOURCES := app clients tests $(wildcard benchmarks) $(wildcard examples)
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help venv venv-run serve dev demo test test-nodes test-fast check format-check lint types imports fmt lock openapi openapi-check docs \
-	docs-check bench bench-instructions schemathesis chaos chaos-cluster claude-code browser-deps proxy-deps audit pin-image clean
+	docs-check bench bench-instructions schemathesis chaos chaos-cluster claude-code codex browser-deps proxy-deps audit pin-image clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | while IFS= read -r line; do \
@@ -173,6 +173,17 @@ $(VENV)/claude/.installed: $(VENV)/.dev
 
 claude-code: $(VENV)/claude/.installed ## Run the tests with the real Claude Code, which is downloaded (178 MB)
 	@PYTHONPATH=$(CURDIR)/$(VENV)/claude exec $(BIN)/python -m pytest tests/conformance/test_claude_code.py $(ARGS)
+
+# The program is an npm package of 172 MB for this system.
+CODEX := @openai/codex@0.171.0
+
+$(VENV)/codex/.installed: $(VENV)/.dev
+	@echo "installing $(CODEX)"
+	@npm install --silent --no-audit --no-fund --prefix $(VENV)/codex $(CODEX)
+	@touch $@
+
+codex: $(VENV)/codex/.installed ## Run the tests with the real Codex, which is downloaded (172 MB; needs npm)
+	@PATH="$(CURDIR)/$(VENV)/codex/node_modules/.bin:$$PATH" exec $(BIN)/python -m pytest tests/conformance/test_codex.py $(ARGS)
 
 audit: $(VENV)/.dev ## Check the locked versions for known vulnerabilities
 	$(BIN)/pip-audit --strict --require-hashes --disable-pip -r requirements.lock

@@ -29,8 +29,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body: Body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         path = self.path.partition("?")[0]
-        if path.endswith("/messages") and body.get("stream"):
-            events = _streamed(_message(body, self.script))
+        if body.get("stream"):
+            events = (
+                _streamed(_message(body, self.script)) if path.endswith("/messages") else _events(body, self.script)
+            )
             text = "".join(f"event: {one['type']}\ndata: {json.dumps(one)}\n\n" for one in events)
             self._send("text/event-stream", text.encode())
             return
@@ -108,6 +110,15 @@ def _response(body: Body, turns: Sequence[Calls]) -> Body:
     usage = {**USAGE, "input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0}}
     more = {"created_at": 0, "tools": [], "tool_choice": "auto", "parallel_tool_calls": True, "usage": usage}
     return {**_made("response", body), **more, "status": "completed", "output": items}
+
+
+def _events(body: Body, turns: Sequence[Calls]) -> Iterator[Body]:
+    """The events of a response that is streamed, without those of its parts."""
+    done = _response(body, turns)
+    yield {"type": "response.created", "response": {**done, "status": "in_progress", "output": []}}
+    for index, item in enumerate(done["output"]):
+        yield {"type": "response.output_item.done", "output_index": index, "item": item}
+    yield {"type": "response.completed", "response": done}
 
 
 def _message(body: Body, turns: Sequence[Calls]) -> Body:
