@@ -68,6 +68,7 @@ def head(db: Connection, *, lock: bool = False) -> Head:
 
 def append(db: Connection, seal: AuditSeal, rows: Sequence[AuditRow]) -> None:
     """Append rows, whose numbers and digests are given here. Nothing may be locked after this in the transaction."""
+    db.take_turn()
     last = head(db, lock=True)
     for row in rows:
         chained = seal.chain(last.digest, row._replace(seq=last.seq + 1))

@@ -46,6 +46,10 @@ class Connection(Protocol):
         """The id of the row that was inserted last (SQLite; 0 in PostgreSQL)."""
         ...
 
+    def take_turn(self) -> None:
+        """Wait for the other transactions of this process that have called it, until each has ended."""
+        ...
+
     def text_beginning(self, table: str, column: str, row_id: int, size: int) -> str:
         """Return the first `size` bytes of a text without reading the rest of it (SQLite; PostgreSQL slices texts)."""
         ...

@@ -7,8 +7,10 @@ import psycopg
 import pytest
 
 from app.domain.errors import LockBusy, LockBusyAfterRetry
+from app.domain.ids import IdSource
 from app.state.policies import HoldPolicy
 from app.state.port import Store
+from app.state.postgres.connection import CommitUnknown, Contended, PostgresConnection
 from app.state.postgres.store import PostgresStore
 from app.state.sqlite.store import SqliteStore
 from app.state.state import State
@@ -52,6 +54,39 @@ async def test_operations_that_wait_for_a_connection_are_counted(postgres_url: s
     assert waits["point"].seconds > 0
     assert waits["bulk"].count == 0
     await store.close()
+
+
+def test_one_transaction_of_a_process_waits_for_the_row_that_all_want(postgres_url: str) -> None:
+    """The others wait for their turn, as long as for a locked row; it ends with the transaction, however that ends."""
+    turns = threading.Lock()
+    first, second = (PostgresConnection(postgres_url, IdSource(), lock_timeout_ms=30, turns=turns) for _ in range(2))
+    for end in (first.commit, first.rollback):
+        first.begin()
+        first.take_turn()
+        first.take_turn()
+        set_meta(first, "wanted", "by all")
+        for no_wait in (False, True):
+            second.begin(no_wait=no_wait)
+            with pytest.raises(Contended):
+                second.take_turn()
+            second.rollback()
+        end()
+        second.begin()
+        second.take_turn()
+        assert get_meta(second, "wanted") == "by all"
+        second.commit()
+    first.begin()
+    first.take_turn()
+    get_meta(first, "wanted")
+    with psycopg.connect(postgres_url, autocommit=True) as other:
+        other.execute("SELECT pg_terminate_backend(%s)", (first.query("SELECT pg_backend_pid()", ())[0][0],))
+    with pytest.raises(CommitUnknown):
+        first.commit()
+    second.begin()
+    second.take_turn()
+    second.rollback()
+    first.close()
+    second.close()
 
 
 async def test_deadlocked_operations_are_run_again(store: Store) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -72,10 +73,24 @@ class PostgresConnection:
     dialect: Dialect = "postgresql"
     last_row_id = 0
 
-    __slots__ = ("_begin", "_driver", "_escape", "_pg", "_prepared", "feed_offset", "ids", "keepalive", "reading")
+    __slots__ = (
+        *("_begin", "_driver", "_escape", "_has_turn", "_lock_timeout_s", "_patience_s", "_pg", "_prepared", "_turns"),
+        *("feed_offset", "ids", "keepalive", "reading"),
+    )
 
-    def __init__(self, url: str, ids: IdSource, *, lock_timeout_ms: int, keepalive: Keepalive | None = None) -> None:
-        """Connect. Raises StoreUnavailable."""
+    def __init__(
+        self,
+        url: str,
+        ids: IdSource,
+        *,
+        lock_timeout_ms: int,
+        keepalive: Keepalive | None = None,
+        turns: threading.Lock | None = None,
+    ) -> None:
+        """Connect. `turns` is common to the connections of a process. Raises StoreUnavailable."""
+        self._turns = turns or threading.Lock()
+        self._has_turn = False
+        self._patience_s = self._lock_timeout_s = lock_timeout_ms / 1000
         self.keepalive = keepalive or Keepalive()
         settings = f"{_SETTINGS}; {self.keepalive.statements()}; SET lock_timeout = {lock_timeout_ms:d}"
         try:
@@ -117,12 +132,28 @@ class PostgresConnection:
         """Raise TypeError: statements slice texts themselves."""
         raise TypeError("PostgreSQL slices a text in the statement that reads it")
 
+    def take_turn(self) -> None:
+        """Wait until no other transaction of this process has the turn, and take it until this one ends.
+
+        For a row that all want in the end: so only one of each process waits at the database.
+        """
+        if not self._has_turn:
+            if not self._turns.acquire(timeout=self._patience_s):
+                raise Contended("another transaction of this process has the turn")
+            self._has_turn = True
+
+    def _end_turn(self) -> None:
+        if self._has_turn:
+            self._has_turn = False
+            self._turns.release()
+
     def begin(self, *, no_wait: bool = False, unbounded: bool = False) -> None:
         """Start a transaction that may write; with `no_wait` a locked row is an error at once.
 
         The statements of one that is `unbounded` may take as long as they need.
         """
         self.reading = False
+        self._patience_s = 0.0 if no_wait else self._lock_timeout_s
         self._begin = (_BEGIN_NO_WAIT if no_wait else _BEGIN) + (_UNBOUNDED if unbounded else b"")
 
     def begin_reading(self, *, unbounded: bool = False) -> None:
@@ -141,14 +172,19 @@ class PostgresConnection:
             if self.reading:
                 raise
             raise CommitUnknown(str(error)) from error
+        finally:
+            self._end_turn()
         if result.command_status != b"COMMIT":
             raise RuntimeError("the operation continued after one of its statements had failed; it was rolled back")
 
     def rollback(self) -> None:
         """Roll the transaction back, if there is one. Raises ConnectionLost."""
         self._begin = b""
-        if self._pg.transaction_status != pq.TransactionStatus.IDLE:
-            self._simple(b"ROLLBACK")
+        try:
+            if self._pg.transaction_status != pq.TransactionStatus.IDLE:
+                self._simple(b"ROLLBACK")
+        finally:
+            self._end_turn()
 
     @property
     def is_broken(self) -> bool:

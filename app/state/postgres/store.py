@@ -13,6 +13,7 @@ soon as possible; a node that was declared dead is refused until it enters again
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -85,6 +86,7 @@ class PostgresStore:
         self._jitter = jitter
         self._seal = seal
         self._keepalive = keepalive
+        self._turns = threading.Lock()
         self.counts = StoreCounts()
         self._health = HealthCheck()
         self._listener: CommitListener | None = None
@@ -254,7 +256,11 @@ class PostgresStore:
 
     def _connect(self) -> PostgresConnection:
         return PostgresConnection(
-            self._url, self._ids(), lock_timeout_ms=self._lock_timeout_ms, keepalive=self._keepalive
+            self._url,
+            self._ids(),
+            lock_timeout_ms=self._lock_timeout_ms,
+            keepalive=self._keepalive,
+            turns=self._turns,
         )
 
     def _return(self, db: PostgresConnection) -> None:

@@ -156,6 +156,9 @@ class SqliteConnection:
         except UNUSABLE as error:
             raise unavailable(error) from error
 
+    def take_turn(self) -> None:
+        """Do nothing: there is one writer."""
+
     def text_beginning(self, table: str, column: str, row_id: int, size: int) -> str:
         """Return the first `size` bytes of a text without reading the rest of it."""
         return _text_beginning(self.raw, table, column, row_id, size)
@@ -290,6 +293,9 @@ class SqliteReader:
     def change(self, sql: str, args: tuple[Any, ...]) -> int:
         """Raise TypeError: a read must not write."""
         raise _refused()
+
+    def take_turn(self) -> None:
+        """Do nothing: there is one writer."""
 
     def text_beginning(self, table: str, column: str, row_id: int, size: int) -> str:
         """Return the first `size` bytes of a text without reading the rest of it."""

@@ -40,6 +40,9 @@ class CountingConnection:
     def change(self, sql: str, args: tuple[Any, ...]) -> int:
         return self._inner.change(sql, args)
 
+    def take_turn(self) -> None:
+        self._inner.take_turn()
+
     def text_beginning(self, table: str, column: str, row_id: int, size: int) -> str:
         text = self._inner.text_beginning(table, column, row_id, size)
         self.bytes += len(text.encode())

@@ -28,6 +28,9 @@ class Recorder:
         self.calls.append((sql, args))
         return 0
 
+    def take_turn(self) -> None:
+        """Do nothing: there is one writer."""
+
     def text_beginning(self, table: str, column: str, row_id: int, size: int) -> str:
         return ""
 
