@@ -37,7 +37,7 @@ from app.http.app import Application, create_app
 from app.http.conversions import skill_spec
 from app.http.metrics import Metrics
 from app.mcp.routes import mcp_routes
-from app.telemetry import dropped_lines
+from app.telemetry.logs import dropped_lines
 from app.ws.sockets import Sockets
 
 if TYPE_CHECKING:

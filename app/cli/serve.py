@@ -11,7 +11,7 @@ import typer
 from app.bootstrap.init_process import fork_if_adopting_orphans
 from app.bootstrap.prctl import deny_memory_access, forget_variables
 from app.config import load
-from app.telemetry import configure
+from app.telemetry.logs import configure
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on (127.0.0.1).")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on (7777); 0 takes a free one.")]

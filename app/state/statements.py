@@ -9,11 +9,8 @@ from collections.abc import Callable
 from operator import itemgetter
 from typing import Any, Literal, Protocol
 
-import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import ClauseElement, visitors
-from sqlalchemy.sql.functions import FunctionElement
 
 Dialect = Literal["sqlite", "postgresql"]
 
@@ -68,25 +65,6 @@ class Compiled:
         self.names: tuple[str, ...] = tuple(compiled.positiontup or ())
         constants: dict[str, Any] = {k: v for k, v in dict(compiled.params).items() if v is not None}
         self.args = _binder(self.names, constants)
-
-
-class is_one_of(FunctionElement[bool]):  # noqa: N801 - reads as a function where it is used
-    """The condition that a text column, the first argument, has one of the texts of a JSON array, the second."""
-
-    type = sa.Boolean()
-    inherit_cache = True
-
-
-@compiles(is_one_of, "sqlite")
-def _listed_in_sqlite(element: Any, compiler: Any, **options: Any) -> str:
-    column, listed = (compiler.process(part, **options) for part in element.clauses)
-    return f"{column} IN (SELECT value FROM json_each({listed}))"  # noqa: S608 - a column and a placeholder
-
-
-@compiles(is_one_of, "postgresql")
-def _listed_in_postgres(element: Any, compiler: Any, **options: Any) -> str:
-    column, listed = (compiler.process(part, **options) for part in element.clauses)
-    return f"{column} = ANY (ARRAY(SELECT json_array_elements_text(CAST({listed} AS json))))"
 
 
 def _make_optional(parameter: Any) -> None:

@@ -20,7 +20,7 @@ from app.engine.ops import task_filters
 from app.engine.ops.task_filters import TaskFilter
 from app.state import schema
 from app.state.state import State
-from app.state.statements import Statement, is_one_of
+from app.state.statements import Statement
 
 LOOKED_AT = 10_000
 """The newest tasks that fit a filter, among which the longest or shortest are found."""
@@ -29,11 +29,12 @@ Order = Literal["longest", "shortest"]
 
 _T, _A = schema.tasks.c, schema.attempts.c
 _POSITION = re.compile(r"([0-9]{1,15})\.([0-9]{1,15})\.(T-.{26})")
-_STARTS = Statement(
-    sa.select(_A.task_id, _A.started_at).where(
-        is_one_of(_A.task_id, sa.bindparam("listed")), _A.attempt == sa.literal_column("1")
-    )
-)
+_STARTS = {
+    # Written as a cross join, each task is looked up; SQLite would rather read the whole table.
+    "sqlite": "SELECT value, started_at FROM json_each(?) CROSS JOIN attempts ON task_id = value AND attempt = 1",
+    "postgresql": "SELECT task_id, started_at FROM attempts"
+    " WHERE task_id = ANY (ARRAY(SELECT json_array_elements_text(%s::json))) AND attempt = 1",
+}
 
 
 class Position(NamedTuple):
@@ -50,7 +51,7 @@ class Position(NamedTuple):
 
 def starts(state: State, ids: list[str]) -> dict[str, Instant]:
     """Return when these tasks were dispatched first; one that never was is left out."""
-    return dict(_STARTS.query(state.db, listed=Json.of(ids).text)) if ids else {}
+    return dict(state.db.query(_STARTS[state.db.dialect], (Json.of(ids).text,))) if ids else {}
 
 
 def ordered(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from itertools import takewhile
 from typing import Any, Generic, TypeVar, cast
 
 import sqlalchemy as sa
@@ -28,7 +27,7 @@ from app.engine.ops.tasks import view
 from app.state import schema
 from app.state.paging import Beginning, FoundPage, FoundRow, PageBounds, PageSearch
 from app.state.state import State
-from app.state.statements import Statement, is_one_of
+from app.state.statements import Statement
 from app.state.tables import API_KEYS, ATTEMPTS, LATE_RESULTS, QUESTIONS, SESSIONS, SKILLS, TASKS, WEBHOOKS
 
 T = TypeVar("T")
@@ -135,9 +134,9 @@ def _with_more(state: State, page: Page[Task]) -> Page[TaskState]:
     return Page(shown, page.next_cursor, page.cut)
 
 
-_LISTED = PageSearch(
+_TASK = PageSearch(
     TASKS,
-    is_one_of(_T.id, sa.bindparam("listed")),
+    _T.id == sa.bindparam("of_task"),
     order=(_T.id,),
     long=("directive", "last_result"),
     unread=("next_prompt",),
@@ -156,19 +155,17 @@ def _by_duration(
 ) -> Page[TaskState]:
     """Return tasks by how long they took. Where they are large, a page ends early, after one task at least."""
     places = durations.ordered(state, namespace, wanted, order, most=limit + 1, cursor=cursor)
-    rows = _listed(state, limits, places[:limit])
-    if places and places[0].id not in rows:
-        rows = _listed(state, limits, places[:1])
-    shown = list(takewhile(lambda place: place.id in rows, places[:limit]))
-    following = shown[-1].spelled() if len(shown) < len(places) and shown else None
-    found = _cut(FoundPage([rows[place.id] for place in shown], more=False), "id")
-    return _with_more(state, Page(found.items, following, found.cut))
-
-
-def _listed(state: State, limits: Limits, places: list[durations.Position]) -> dict[str, FoundRow[Task]]:
-    listed = Json.of([place.id for place in places]).text
-    found = _LISTED.page(state.db, _bounds(limits, max(1, len(places))), listed=listed)
-    return {row.row.id: row for row in found.rows}
+    rows, size = list[FoundRow[Task]](), 0
+    following: str | None = None
+    for number, place in enumerate(places):
+        found = _TASK.page(state.db, _bounds(limits, 1), of_task=place.id)
+        size += found.bytes
+        if number == limit or (rows and size > limits.page_bytes):
+            following = places[number - 1].spelled()
+            break
+        rows += found.rows
+    page = _cut(FoundPage(rows, more=False), "id")
+    return _with_more(state, Page(page.items, following, page.cut))
 
 
 _TASK_POSITIONS = {"before": _T.id < sa.bindparam("before"), "behind": _T.id > sa.bindparam("behind")}

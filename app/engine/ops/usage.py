@@ -12,7 +12,7 @@ from app.domain.json import Json
 from app.domain.usage import OTHER_MODEL, Usage, UsageRow, read_report
 from app.state import schema
 from app.state.state import State
-from app.state.statements import Statement, is_one_of
+from app.state.statements import Statement
 from app.state.tables import USAGE
 
 MOST_MODELS = 16
@@ -35,9 +35,13 @@ _OF_ATTEMPTS = USAGE.search(
     _U.attempt.between(sa.bindparam("first"), sa.bindparam("last")),
     order=(_U.attempt, _U.model),
 )
-_OF_TASKS = Statement(
-    sa.select(_U.task_id, *_SUMS).where(is_one_of(_U.task_id, sa.bindparam("listed"))).group_by(_U.task_id)
-)
+_SUMS_OF_EACH = "CAST(sum(input_tokens) AS bigint), CAST(sum(output_tokens) AS bigint), sum(cost)"
+_OF_TASKS = {
+    # Written as a cross join, each task is looked up; SQLite would rather read the whole table.
+    "sqlite": f"SELECT value, {_SUMS_OF_EACH} FROM json_each(?) CROSS JOIN usage ON task_id = value GROUP BY value",  # noqa: S608 - constants
+    "postgresql": f"SELECT task_id, {_SUMS_OF_EACH} FROM usage"  # noqa: S608 - constants
+    " WHERE task_id = ANY (ARRAY(SELECT json_array_elements_text(%s::json))) GROUP BY task_id",
+}
 
 
 def _of_tree() -> Statement:
@@ -91,7 +95,7 @@ def of_tasks(state: State, ids: Sequence[str]) -> dict[str, Usage]:
     """Return what each of these tasks used itself; one without reports is left out."""
     if not ids:
         return {}
-    rows = _OF_TASKS.query(state.db, listed=Json.of(list(ids)).text)
+    rows = state.db.query(_OF_TASKS[state.db.dialect], (Json.of(list(ids)).text,))
     return {task_id: _usage(*sums) for task_id, *sums in rows}
 
 

@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from app.domain.redaction import redact
-from app.telemetry import configure, dropped_lines
+from app.telemetry.logs import configure, dropped_lines
 from app.telemetry.rate_limit import BURST
 
 SECRETS = {
