@@ -28,5 +28,8 @@ ANSWERING = frozenset(Door) - {Door.ENGINE, Door.CLI, Door.DEADLINE}
 CONSOLE = "console"
 """What a question calls the doors `rest` and `ws` together, by which the console answers."""
 
+MEASURED = "swarmhold.door.measured"
+"""Where the scope of a door's request has its method, as metrics count it."""
+
 DOOR: ContextVar[Door] = ContextVar("door", default=Door.ENGINE)
 """The door of the request that is being served. The edges set it; each transaction takes it along as `State.door`."""

@@ -186,7 +186,8 @@ class Application:
     def _read_headers(self, scope: Scope) -> bytes:
         """Take the caller's trace context, and return its id for this request if that is valid, else a new one."""
         # A request that follows another one on its connection may begin in the context of that one.
-        TRACE.set(scope.get(TRACE_KEY))
+        if (given := scope.get(TRACE_KEY)) is not TRACE.get():
+            TRACE.set(given)
         request_id = None
         for name, value in scope["headers"]:
             if name == _REQUEST_ID:

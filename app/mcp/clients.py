@@ -17,9 +17,6 @@ from app.mcp.calls import CallFailed
 CLIENT = "swarmhold.mcp.client"
 """The key of the scope that has who calls."""
 
-MEASURED = "swarmhold.mcp.measured"
-"""The key of the scope that has how metrics count the request."""
-
 
 @dataclass(frozen=True, slots=True)
 class Client:

@@ -15,13 +15,14 @@ from pydantic import ValidationError
 from starlette.types import Message, Receive, Scope, Send
 
 from app.domain.access import Role
+from app.domain.doors import MEASURED
 from app.http import bodies
 from app.http.bodies import SizeLimit
 from app.http.context import SCOPE_KEY, ServerContext
 from app.http.settings import MIB
 from app.mcp.asking import Waiters
 from app.mcp.calls import Api, received
-from app.mcp.clients import CLIENT, MEASURED, Client
+from app.mcp.clients import CLIENT, Client
 from app.mcp.persons import taken
 from app.mcp.requests import CAPABILITIES, bearer_of
 from app.mcp.seals import Seals

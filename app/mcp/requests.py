@@ -11,12 +11,13 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from app.domain.access import Role
+from app.domain.doors import MEASURED
 from app.domain.tokens import Bearer
 from app.http import auth
 from app.http.context import SCOPE_KEY, ServerContext
 from app.http.metrics import DoorRequest
 from app.mcp.calls import Api, Asking, CallFailed
-from app.mcp.clients import CLIENT, MEASURED, Client
+from app.mcp.clients import CLIENT, Client
 
 RequestContext = ServerRequestContext[Any, Request]
 

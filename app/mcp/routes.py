@@ -8,14 +8,14 @@ from urllib.parse import urlsplit
 from starlette.routing import BaseRoute, Route
 from starlette.types import Message, Receive, Scope, Send
 
-from app.domain.doors import DOOR, Door
+from app.domain.doors import DOOR, MEASURED, Door
 from app.http import bodies
 from app.http.context import SCOPE_KEY, ServerContext
 from app.http.door_settings import McpSettings
 from app.http.errors import OriginNotAllowed
 from app.http.hosts import LOOPBACK
 from app.http.metrics import DoorRequest
-from app.mcp.clients import CLIENT, MEASURED, client_of
+from app.mcp.clients import CLIENT, client_of
 
 if TYPE_CHECKING:
     from app.mcp.serving import McpServer

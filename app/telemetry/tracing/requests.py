@@ -7,12 +7,10 @@ from typing import Any
 from opentelemetry.trace import NonRecordingSpan, Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.domain.doors import DOOR
+from app.domain.doors import DOOR, MEASURED
 from app.domain.traces import TRACE_KEY, TRACEPARENT, TRACESTATE, Trace, trace_of
 from app.telemetry.tracing import names
 from app.telemetry.tracing.spans import context_of, text_of
-
-_MCP_METHOD = b"mcp-method"
 
 
 class TracedRequests:
@@ -58,7 +56,8 @@ class TracedRequests:
 
 def _describe(span: Span, scope: Scope, status: int) -> None:
     """Add what is known of a request once it has been answered; 0 is the status of one that was not."""
-    route = getattr(scope.get("route"), "path", None)
+    # The door that is measured by itself has a route of Starlette's, which the scope does not name.
+    route = scope["path"] if MEASURED in scope else getattr(scope.get("route"), "path", None)
     if route is not None:
         span.update_name(f"{scope['method']} {route}")
         span.set_attribute(names.ROUTE, route)
@@ -72,6 +71,5 @@ def _describe(span: Span, scope: Scope, status: int) -> None:
     for name, attribute in (("task_id", names.TASK), ("key", names.QUESTION_KEY)):
         if name in parameters and (name != "key" or "/questions/" in scope["path"]):
             span.set_attribute(attribute, str(parameters[name]))
-    method = next((value for name, value in scope["headers"] if name == _MCP_METHOD), None)
-    if method is not None and route == "/mcp":
-        span.set_attribute(names.MCP_METHOD, method.decode("latin-1")[:100])
+    if MEASURED in scope:
+        span.set_attribute(names.MCP_METHOD, scope[MEASURED].method)

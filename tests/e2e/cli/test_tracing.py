@@ -1,5 +1,6 @@
 """Traces of a real server, read by a receiver of OTLP over HTTP."""
 
+import asyncio
 import os
 import subprocess
 from collections.abc import Iterator
@@ -11,10 +12,11 @@ import pytest
 from app.domain import traces
 from tests.conftest import StartServer
 from tests.e2e.cli.conftest import SWARMHOLD
+from tests.support.mcp_clients import connected
 from tests.support.otlp import Exported, OtlpReceiver, otlp_receiver
 from tests.support.processes import ServerProcess
 from tests.support.swarm import OPERATOR, WORKER, Swarm
-from tests.support.waiting import wait_until
+from tests.support.waiting import eventually, wait_until
 
 CLIENT = traces.Parts("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", "01", None)
 PARENT = f"00-{CLIENT.trace_id}-{CLIENT.parent}-01"
@@ -104,6 +106,30 @@ def test_a_trace_goes_from_the_caller_through_question_and_crash_to_the_child(
     assert {span.resource["service.name"] for span in receiver.spans} == {"holder"}
     assert [word for word in SECRETS if word in repr(receiver.spans)] == []
     assert {path for path, _ in receiver.requests} == {"/v1/traces"}
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_call_of_the_mcp_door_is_named(start_server: StartServer, receiver: OtlpReceiver, mode: str) -> None:
+    """By its method; the task that it starts belongs to the trace that its `_meta` names."""
+    node = await asyncio.to_thread(start_server, settings=settings(receiver))
+    meta: Any = {"traceparent": PARENT}
+    async with connected(node.url, node.root_key(), mode, follows=False) as client:
+        made = await client.call_tool("start_task", {"agent": "coder", "directive": "d", "hold": 0}, meta=meta)
+        task: Any = made.structured_content
+        await client.call_tool("get_task", {"task_id": task["task_id"]})
+    swarm = Swarm(node.url, node.root_key())
+    handle = swarm.dispatch(task["task_id"])["worker_handle"]
+    trace = swarm.call(handle, "GET", f"{WORKER}/prompt")["trace"]["traceparent"]
+    swarm.close()
+    assert traces.parts(trace).trace_id == CLIENT.trace_id
+
+    def calls() -> list[Exported]:
+        return [span for span in receiver.spans if span.attributes.get("mcp.method.name") == "tools/call"]
+
+    await eventually(lambda: len(calls()) == 2)
+    assert {(span.name, span.attributes["swarmhold.door"], span.kind) for span in calls()} == {
+        ("POST /mcp", "mcp", SERVER)
+    }
 
 
 def test_content_and_headers_go_only_where_the_settings_say(start_server: StartServer, receiver: OtlpReceiver) -> None:
