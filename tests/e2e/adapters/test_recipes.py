@@ -1,10 +1,15 @@
 """The recipes in docs/connect for scripts, run as they stand."""
 
+import asyncio
+import json
+import os
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
+from mcp.client import Client
+from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from tests.e2e.adapters.conftest import DEADLINE_S, Asking
 from tests.e2e.cli.conftest import SWARMHOLD, surroundings
@@ -82,6 +87,30 @@ def test_a_recipe_makes_its_key(asking: Asking) -> None:
     setup = recipes("shell")[0].replace("http://127.0.0.1:7777", asking.node.url)
     done = run(asking, f"unset SWARMHOLD_KEY\n{setup}\n[[ $SWARMHOLD_KEY == shk_* ]]")
     assert done.wait(DEADLINE_S) == 0, done.communicate()
+
+
+async def test_a_desktop_client_starts_the_bridge(asking: Asking) -> None:
+    """The commands print what the page shows, and with the key in its place the official client works by it."""
+    page = (CONNECT / "desktop-cursor.md").read_text()
+    [shown] = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    [commands] = recipes("desktop-cursor")
+    # The page is for a server at the default address.
+    out, err = await asyncio.to_thread(run(asking, f"unset SWARMHOLD_URL SWARMHOLD_KEY\n{commands}").communicate)
+    program = json.loads(shown)["mcpServers"]["swarmhold"]
+    assert "{" in out, err
+    assert json.loads(out[out.index("{") :])["mcpServers"]["swarmhold"] == program
+    configured = StdioServerParameters(
+        command=str(Path(SWARMHOLD).with_name(program["command"])),
+        args=[*program["args"], "--url", asking.node.url],
+        env={**os.environ, **program["env"], "SWARMHOLD_KEY": asking.key},
+    )
+    async with Client(stdio_client(configured)) as client:
+        answer = asyncio.create_task(client.call_tool("ask_human", {"question": "May I?", "hold": 50}))
+        [question] = await asyncio.to_thread(wait_until, asking.open)
+        asking.swarm.answer(question["key"], "yes")
+        said = (await answer).structured_content
+        assert said is not None
+        assert said["answer"] == "yes"
 
 
 def test_the_guides_program_acts_once(asking: Asking) -> None:

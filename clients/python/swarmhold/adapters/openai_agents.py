@@ -72,7 +72,7 @@ async def _decide(state: RunState[Any, Any], hold: Hold, once: str) -> None:
         reason = None
         if not _is_ask_human(item):
             [decision] = await decide_all(hold, [question])
-            reason = refusal(decision, item.name or "")
+            reason = refusal(decision, _name(item))
         state.reject(item, rejection_message=reason) if reason else state.approve(item)
 
 
@@ -80,7 +80,11 @@ async def _ask(hold: Hold, item: ToolApprovalItem, once: str) -> Question:
     arguments = _object(item.arguments or "{}")
     if _is_ask_human(item):
         return await hold.begin(arguments["question"], once=once, choices=arguments.get("choices") or None)
-    return await hold.begin(once=once, action=Action(name=item.name or "tool", arguments=arguments))
+    return await hold.begin(once=once, action=Action(name=_name(item), arguments=arguments))
+
+
+def _name(item: ToolApprovalItem) -> str:
+    return item.name or "tool"
 
 
 def _is_ask_human(item: ToolApprovalItem) -> bool:
