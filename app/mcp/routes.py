@@ -46,6 +46,8 @@ class _Endpoint:
         if origin is not None and not _is_own(origin, context.settings.base_url):
             raise OriginNotAllowed
         scope[CLIENT] = await client_of(context, scope)
+        # White space around a value is no part of it (RFC 9110, section 5.5); the HTTP parser leaves it there.
+        scope["headers"] = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
         if self._server is None:
             from app.mcp.serving import McpServer
 

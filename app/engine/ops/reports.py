@@ -152,8 +152,10 @@ def _failure(task: Task, attempt: Attempt | None) -> str | None:
     """Return why a blocked task has no result that says so."""
     if attempt is None:
         return Reason.DEADLINE.value if task.last_result is None else None
-    by_result = attempt.final_ok is not None or attempt.reason is Reason.VERDICT
-    return None if by_result or attempt.reason is None else attempt.reason.value
+    # A worker whose program failed may have said how, which is no result.
+    if attempt.reason in (None, Reason.FINAL, Reason.VERDICT):
+        return None
+    return attempt.reason.value
 
 
 def _questions(state: State, task: Task) -> list[WhyLink]:

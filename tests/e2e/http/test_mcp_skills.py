@@ -188,6 +188,12 @@ async def test_a_call_becomes_a_task_for_clients_that_follow_it(node: Node) -> N
         failed = await about(client, "tasks/get", failing)
         assert (failed["status"], failed["result"]["isError"]) == ("completed", True)
         assert failed["result"]["content"][0]["text"] == "cannot"
+        broken = (await started(client, "greet", name="World"))["taskId"]
+        found = await claim(node, worker)
+        assert found is not None
+        await found[1].post("/v1/worker/submit", json="broken", params={"failed": "true"})
+        failed = await about(client, "tasks/get", broken)
+        assert (failed["status"], failed["error"]["data"]) == ("failed", {"code": "worker-failed"})
         assert value(await client.call_tool("at_once", {"name": "World"}))["open"] is True
 
 
