@@ -4,6 +4,7 @@ Its model is scripted, on loopback. It comes in the wheel of the package claude-
 dependencies, since it has about 178 MB: `make claude-code` installs it and runs these tests.
 """
 
+import asyncio
 import json
 import os
 import re
@@ -11,15 +12,17 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from swarmhold import CallRetry, SwarmholdClient
 from tests.e2e.cli.conftest import SWARMHOLD
 from tests.support.processes import ServerProcess
 from tests.support.scripted_models import scripted_model
@@ -116,6 +119,18 @@ class Machine:
         return (self.folder / "project" / "key").read_text().strip()
 
 
+@contextmanager
+def running_node(folder: Path) -> Iterator[ServerProcess]:
+    """A node that the test may stop and kill."""
+    node = ServerProcess(folder / "data")
+    node.start()
+    try:
+        yield node
+    finally:
+        if node.running:
+            node.stop()
+
+
 def machine_with(folder: Path, model: str) -> Iterator[Machine]:
     """A machine in a folder, until it is no longer used."""
     assert SDK is not None
@@ -123,17 +138,14 @@ def machine_with(folder: Path, model: str) -> Iterator[Machine]:
     for name in ("bin", "home", "project"):
         (folder / name).mkdir()
     (folder / "bin" / "claude").symlink_to(Path(SDK.origin).with_name("_bundled") / "claude")
-    node = ServerProcess(folder / "data")
-    found = Machine(folder, node, model)
-    node.start()
-    try:
-        yield found
-    finally:
-        for process in found.running:
-            if process.poll() is None:
-                killed(process)
-        if node.running:
-            node.stop()
+    with running_node(folder) as node:
+        found = Machine(folder, node, model)
+        try:
+            yield found
+        finally:
+            for process in found.running:
+                if process.poll() is None:
+                    killed(process)
 
 
 @pytest.fixture
@@ -278,3 +290,32 @@ def test_a_program_with_the_sdk_waits(asking_machine: Machine) -> None:
     machine.answer(second["key"], {"decision": "approve"})
     out, err = again.communicate(timeout=DEADLINE_S)
     assert machine.ran == ["ran"], out + err
+
+
+async def test_the_callbacks_of_the_sdk_answer_and_deny(tmp_path: Path) -> None:
+    """What AskUserQuestion asks is answered by its texts; whatever goes wrong denies, in both forms."""
+    adapter, sdk = (import_module(name) for name in ("swarmhold.adapters.claude", "claude_agent_sdk"))
+    questions = [
+        {"question": "Where?", "options": [{"label": "eu"}, {"label": "us"}], "multiSelect": True},
+        {"question": "Why?"},
+    ]
+    asked = {"questions": questions}
+    event = {"hook_event_name": "PreToolUse", "session_id": "s-1", "tool_name": "AskUserQuestion", "tool_input": asked}
+    with running_node(tmp_path) as node, closing(Swarm(node.url, node.root_key())) as swarm:
+        key = swarm.call(node.root_key(), "POST", "/v1/admin/keys", {"name": "agent", "roles": ["operator"]})["key"]
+        retry = CallRetry(timeout=timedelta(seconds=1))
+        async with SwarmholdClient(node.url, call_retry=retry) as server:
+            hold = server.asking(key)
+            before = adapter.hooks(hold)["PreToolUse"][0].hooks[0]
+            said = await before(event, "toolu_1", None)
+            assert said["hookSpecificOutput"]["permissionDecision"] == "defer"
+            answers = {"Where?": ["us"], "Why?": "because"}
+            for one in swarm.call(swarm.senior, "GET", "/v1/senior/questions?status=open")["items"]:
+                swarm.answer(one["key"], answers[one["question"]])
+            said = (await before(event, "toolu_1", None))["hookSpecificOutput"]
+            assert (said["permissionDecision"], said["updatedInput"]) == ("allow", {**asked, "answers": answers})
+            await asyncio.to_thread(node.stop)
+            said = (await before({**event, "tool_name": "Bash"}, "toolu_2", None))["hookSpecificOutput"]
+            assert said["permissionDecision"] == "deny"
+            result = await adapter.can_use_tool(hold)("Bash", {}, sdk.ToolPermissionContext(tool_use_id="toolu_3"))
+            assert result.behavior == "deny"
