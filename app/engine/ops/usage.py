@@ -48,9 +48,9 @@ def _of_tree() -> Statement:
     below = sa.select(_T.id).where(_T.parent_task_id == sa.bindparam("root")).cte("below", recursive=True)
     child = schema.tasks.alias("child").c
     below = below.union_all(sa.select(child.id).where(child.parent_task_id == below.c.id))
-    some = sa.select(below.c.id).limit(sa.bindparam("most")).subquery("some_below")
-    found = some.outerjoin(schema.usage, _U.task_id == some.c.id)
-    return Statement(sa.select(sa.func.count(sa.distinct(some.c.id)), *_SUMS).select_from(found))
+    some = sa.select(below.c.id).limit(sa.bindparam("most")).cte("some_below")
+    count = sa.select(sa.func.count()).select_from(some).scalar_subquery()
+    return Statement(sa.select(count, *_SUMS).select_from(some.join(schema.usage, _U.task_id == some.c.id)))
 
 
 _OF_TREE = _of_tree()

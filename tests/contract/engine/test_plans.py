@@ -122,7 +122,6 @@ async def list_everything(swarm: Swarm, task_id: str) -> None:
         await engine.questions.page(swarm.senior, **options)
     await engine.attempts.page(operator, task_id)
     await engine.attempts.usage(operator, task_id, [1])
-    await engine.attempts.usage_of_tree(operator, task_id)
     await engine.attempts.outputs(operator, task_id, 1)
     await engine.with_state("events", lambda state: feed.page(state.db, 0, 10, task_id))
 
