@@ -56,10 +56,17 @@ def swarmhold(node: ServerProcess) -> Command:
 def run() -> Run:
     """`swarmhold …` with nothing set but what is given; its status is checked."""
 
-    def run(*arguments: str | Path, status: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        *arguments: str | Path, status: int = 0, stdin: str | None = None, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
         own = {name: value for name, value in os.environ.items() if not name.startswith("SWARMHOLD_")}
         done = subprocess.run(
-            [SWARMHOLD, *map(str, arguments)], capture_output=True, text=True, timeout=100, env={**own, **variables}
+            [SWARMHOLD, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=100,
+            env={**own, **variables},
+            input=stdin,
         )
         assert done.returncode == status, done.stderr
         assert "Traceback" not in done.stderr

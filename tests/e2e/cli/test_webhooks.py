@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from swarmhold import Admin, ApiProblem, SwarmholdClient
-from swarmhold.models.enums import WebhookStatus
+from swarmhold.models.enums import Role, WebhookStatus
 from tests.conftest import StartServer
 from tests.e2e.cli.conftest import Run
 from tests.support.processes import ServerProcess
@@ -20,9 +20,9 @@ def _node(start_server: StartServer, receiver: Receiver) -> ServerProcess:
     return start_server(settings={"SWARMHOLD_WEBHOOKS__ALLOW": receiver.url, "SWARMHOLD_WEBHOOKS__BACKOFF": "0.01"})
 
 
-async def _command(run: Run, *arguments: str | Path, status: int = 0) -> str:
+async def _command(run: Run, *arguments: str | Path, status: int = 0, stdin: str | None = None) -> str:
     """What the command said, the receiver going on meanwhile."""
-    done = await asyncio.to_thread(run, "webhooks", *arguments, status=status)
+    done = await asyncio.to_thread(run, "webhooks", *arguments, status=status, stdin=stdin)
     return done.stderr if status else done.stdout
 
 
@@ -50,6 +50,36 @@ async def test_a_webhook_is_managed_from_the_shell(start_server: StartServer, ru
         assert json.loads(await _command(run, "pause", listed["id"], "--json", *here))["status"] == "paused"
         assert json.loads(await _command(run, "delete", listed["id"], "--json", *here)) == {"deleted": listed["id"]}
         assert json.loads(await _command(run, "list", "--json", *here)) == []
+
+
+async def test_messages_for_people_are_set_up_from_the_shell(
+    start_server: StartServer, run: Run, tmp_path: Path
+) -> None:
+    """The URL, which is a secret, comes by standard input and is shown no more; a template is checked at once."""
+    template = tmp_path / "message.json"
+    template.write_text('{"say": {{heading|json}}, "go": {{link|json}}}')
+    async with receiving() as receiver:
+        node = await asyncio.to_thread(_node, start_server, receiver)
+        here = ("--data-dir", node.data_dir)
+        async with SwarmholdClient(node.url) as server:
+            await server.admin(node.root_key()).create_key("pat", [Role.SENIOR], person=True)
+            options = ("--format", "template", "--template", template, "--links", "pat", "--content", "none", *here)
+            said = await _command(run, "create", "-", *options, stdin=f"{receiver.url}\n")
+            assert receiver.url not in said
+            (listed,) = json.loads(await _command(run, "list", "--json", *here))
+            assert (listed["format"], listed["content"], listed["template"]) == (
+                "template",
+                "none",
+                template.read_text(),
+            )
+            operator = await server.attach_operator(node.root_key(), "test")
+            await operator.ask((await operator.start_task("coder", "b")).id, "May I?")
+            await eventually(lambda: len(receiver.bodies) == 1)
+            assert receiver.bodies[0]["say"] == "coder asks"
+            assert receiver.bodies[0]["go"].startswith(f"{node.url}/a#al_")
+
+        template.write_text('{"say": {{words|json}}}')
+        assert "there is no field words" in await _command(run, "create", receiver.url, *options, status=1)
 
 
 async def test_what_cannot_be_done_is_told(start_server: StartServer, run: Run) -> None:
@@ -85,5 +115,11 @@ async def test_a_program_manages_webhooks(start_server: StartServer) -> None:
             await eventually(lambda: len(receiver.events) == 3)
             assert [one.id for one in await admin.webhooks()] == [made.id]
             await admin.delete_webhook(made.id)
+            unshared = await admin.create_webhook(receiver.url, format="slack", content="none", sign="asymmetric")
+            assert (unshared.secret, unshared.content, unshared.sign) == (None, "none", "asymmetric")
+            assert unshared.url == f"http://127.0.0.1:{receiver.port}/…"
+            (key,) = (await admin.webhook_keys()).keys
+            assert key.standard.startswith("whpk_")
+            await admin.delete_webhook(unshared.id)
             with pytest.raises(ApiProblem, match="webhook-not-found"):
                 await admin.webhook(made.id)

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -173,6 +174,14 @@ def verifying(keys: list[dict[str, str]], sent: tuple[dict[str, str], bytes]) ->
     return found
 
 
+def documented() -> Any:
+    """The function by which the documentation verifies."""
+    text = Path("docs/webhooks.md").read_text()
+    names: dict[str, Any] = {}
+    exec(text.split("```python\n")[1].split("```")[0], names)  # noqa: S102 - the documentation's own text
+    return names["verify"]
+
+
 async def test_the_servers_key_signs_where_no_secret_is_shared() -> None:
     """Anybody reads the public keys; those that were read before a rotation still verify after it."""
     async with receiving() as receiver, node_that_tells(receiver) as node:
@@ -194,6 +203,7 @@ async def test_the_servers_key_signs_where_no_secret_is_shared() -> None:
             sent = await _delivered(node, receiver)
             newest = [key["kid"] for key in known[-1]][:2]
             assert verifying(known[-1], sent) == newest
+            documented()(known[-1], *sent)
         headers, body = sent
         assert verifying(known[1], sent) == ["new-1"]
         assert verifying(known[0], sent) == []
