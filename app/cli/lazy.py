@@ -44,6 +44,7 @@ COMMANDS = {
     "keys": ("app.cli.keys:keys", "Make, list and revoke API keys; rotate the key that signs tokens."),
     "namespaces": ("app.cli.namespaces:namespaces", "List all namespaces: their keys, tasks and open questions."),
     "nodes": ("app.cli.nodes:nodes", "List the server processes that share the database."),
+    "skills": ("app.cli.skills:skills", "Publish agents behind queues as MCP tools: make, list and delete them."),
     "webhooks": (
         "app.cli.webhooks:webhooks",
         "Send events to other systems: make, watch, pause and move webhooks.",

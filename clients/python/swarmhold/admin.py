@@ -10,6 +10,7 @@ from swarmhold.models.admin import ApiKey, CommandRequest, CreatedKey, KeyReques
 from swarmhold.models.enums import Role
 from swarmhold.models.server import LoopSwitch
 from swarmhold.models.shapes import Page, given
+from swarmhold.published import SkillCalls
 from swarmhold.tasks import seconds
 from swarmhold.transport import segment
 from swarmhold.webhooks import WebhookCalls
@@ -19,8 +20,8 @@ _PATH = f"{_ADMIN}/keys"
 _COMMANDS = f"{_ADMIN}/audit/commands"
 
 
-class Admin(WebhookCalls):
-    """Calls that make, list and revoke API keys and release their ids; and those about webhooks."""
+class Admin(SkillCalls, WebhookCalls):
+    """Calls about API keys and the ids that they own, webhooks and published skills."""
 
     async def create_key(
         self,
