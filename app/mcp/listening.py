@@ -43,7 +43,7 @@ class _TaskNotification(types.Notification[dict[str, Any], Literal["notification
 
 
 @dataclass(slots=True)
-class _Followed:
+class Followed:
     """One task or resource of a stream: `state` is what was last said of a task, None for a resource."""
 
     name: str
@@ -51,14 +51,14 @@ class _Followed:
 
 
 @dataclass(slots=True)
-class _Wanted:
+class Wanted:
     """All that one stream follows: by the task whose events change it, and beside those the open questions."""
 
-    by_task: dict[str, list[_Followed]] = field(default_factory=lambda: defaultdict[str, list[_Followed]](list))
+    by_task: dict[str, list[Followed]] = field(default_factory=lambda: defaultdict[str, list[Followed]](list))
     inbox: bool = False
     namespace: int = ALL_ID
 
-    def changed_by(self, batch: list[Event | Lagged]) -> tuple[list[_Followed], bool]:
+    def changed_by(self, batch: list[Event | Lagged]) -> tuple[list[Followed], bool]:
         """Return what these items change, and whether the open questions are among it."""
         if any(isinstance(item, Lagged) for item in batch):
             return [one for found in self.by_task.values() for one in found], self.inbox
@@ -115,7 +115,7 @@ class _Stream:
         self._tasks = tasks
         self._server = server_of(context)
         self._meta = {SUBSCRIPTION_ID_META_KEY: context.request_id}
-        self._wanted = _Wanted()
+        self._wanted = Wanted()
         self._bearer: Bearer | None = None
         self._events = self._server.engine.feed.follow()
 
@@ -148,14 +148,14 @@ class _Stream:
 
     async def _follow_task(self, name: str) -> None:
         state = await self._tasks.state(self._context, name)
-        self._wanted.by_task[await self._tasks.task_of(self._context, name)].append(_Followed(name, state))
+        self._wanted.by_task[await self._tasks.task_of(self._context, name)].append(Followed(name, state))
 
     async def _follow_resource(self, uri: str) -> None:
         value = await read_value(self._context, uri)
         if uri == OPEN_URI:
             self._wanted.inbox = True
         else:
-            self._wanted.by_task[value.get("task_id") or value["id"]].append(_Followed(uri))
+            self._wanted.by_task[value.get("task_id") or value["id"]].append(Followed(uri))
 
     async def acknowledge(self, honored: types.SubscriptionFilter) -> None:
         """Say what is followed: the first message of the stream."""
@@ -199,7 +199,7 @@ class _Stream:
             pass
         return batch
 
-    async def _tell(self, one: _Followed) -> None:
+    async def _tell(self, one: Followed) -> None:
         """Say what became of a task, if anything did, or that a resource may have changed."""
         if one.state is None:
             await self._send_updated(one.name)

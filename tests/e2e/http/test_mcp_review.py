@@ -121,6 +121,7 @@ async def test_what_no_form_shows_is_answered_at_an_address(node: Node, mode: st
     """The client opens an answer link of the person; the review waits for what is entered there."""
     action = {"name": "deploy", "arguments": {"to": "all"}}
     key = await asked(node, action=action, allowed=["approve", "edit"])
+    opened, presses_made = asyncio.Event(), list[asyncio.Task[None]]()
 
     async def visits(context: Any, params: types.ElicitRequestParams) -> types.ElicitResult:
         del context
@@ -128,13 +129,19 @@ async def test_what_no_form_shows_is_answered_at_an_address(node: Node, mode: st
         assert '"to": "all"' in params.message
         address, _, secret = params.url.partition("#")
         assert address == "http://127.0.0.1:7777/a"
-        body = {"link": secret, "value": {"decision": "approve"}}
-        assert (await node.as_(None).post("/v1/links/answer", json=body)).status_code == 200
+        presses_made.append(asyncio.create_task(presses({"link": secret, "value": {"decision": "approve"}})))
+        opened.set()
         return types.ElicitResult(action="accept")
+
+    async def presses(body: dict[str, Any]) -> None:
+        await opened.wait()
+        await eventually(lambda: node.application.context.holds.parked, awaited="the review to wait")
+        assert (await node.as_(None).post("/v1/links/answer", json=body)).status_code == 200
 
     async with connected(node.url, await person(node, "judge"), mode, elicitation_callback=visits) as client:
         [found] = reviewed(await client.call_tool("review", {"key": key}))
     assert found == {"key": key, "status": "answered", "answer": {"decision": "approve"}}
+    await asyncio.gather(*presses_made)
     assert (await row(node, key))["answered_through"]["door"] == "link"
 
 

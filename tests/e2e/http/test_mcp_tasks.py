@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+import jsonschema
 import pytest
 from mcp import types
 from mcp.client import Client
@@ -41,6 +42,21 @@ async def answer(node: Node, key: str, value: Any) -> None:
     senior = await node.operator(Role.SENIOR)
     reply = await senior.post(f"{SENIOR}/questions/{key}/answer", json={"value": value})
     assert reply.status_code == 200, reply.text
+
+
+async def row(node: Node, key: str) -> dict[str, Any]:
+    """A question as it is."""
+    return (await (await node.operator()).get(f"{OP}/questions/{key}", params={"hold": 0})).json()
+
+
+async def fits(client: Client, tool: str, state: dict[str, Any]) -> dict[str, Any]:
+    """What a task returned, which has the schema of the tool's own results and nothing beside it."""
+    [schema] = [one.output_schema for one in (await client.list_tools()).tools if one.name == tool]
+    assert schema is not None
+    found = state["result"]["structuredContent"]
+    jsonschema.validate(found, schema)
+    assert found.keys() <= schema["properties"].keys()
+    return found
 
 
 async def until_done(client: Client, task_id: str) -> dict[str, Any]:
@@ -92,7 +108,7 @@ async def test_a_question_is_followed_through_each_of_its_states(node: Node) -> 
 
             done = await until_done(client, question["key"])
             assert (done["status"], done["result"]["isError"]) == ("completed", is_error)
-            assert done["result"]["structuredContent"]["status"] == status
+            assert (await fits(client, "ask_human", done))["status"] == status
         gone = await started(client, "ask_human", question="?")
         for _ in range(2):
             assert await about(client, "tasks/cancel", gone["taskId"]) == {}
@@ -140,7 +156,7 @@ async def test_a_started_task_is_followed_through_each_of_its_states(node: Node)
         await worker.post("/v1/worker/submit", params={"ok": "false"}, json="no way")
         done = await about(client, "tasks/get", blocked)
         assert (done["status"], done["result"]["isError"]) == ("completed", True)
-        assert done["result"]["structuredContent"]["result"] == "no way"
+        assert (await fits(client, "start_task", done))["result"] == "no way"
         assert done["ttlMs"] >= 90 * 86_400_000
 
         retry = {"max_attempts": 2, "backoff": 600, "on": ["blocked"]}
@@ -170,6 +186,9 @@ async def test_a_person_is_asked_and_nobody_else(node: Node) -> None:
     ):
         task = await started(mine, "ask_human", question="Which?", choices=["a", "b"])
         key = task["taskId"]
+        for of, status in ((agent, "working"), (asker, "working"), (judge, "input_required")):
+            async with connected(node.url, await node.attach(Role.SENIOR, key=of), **can) as one:
+                assert (await about(one, "tasks/get", key))["status"] == status
         for one in (mine, other, mute):
             assert (await about(one, "tasks/get", key))["status"] == "working"
         shown = await about(client, "tasks/get", key)
@@ -201,6 +220,28 @@ async def test_a_person_is_asked_and_nobody_else(node: Node) -> None:
         ignored = [row for row in log if row.action == "answers_ignored"]
         assert {(row.target, row.door) for row in ignored} == {(key, "mcp")}
         assert [row.detail.value["count"] for row in ignored if row.detail] == [2, 1, 1, 1, 1]
+
+
+async def test_a_person_is_asked_for_a_task_that_others_wait_for(node: Node) -> None:
+    """By the task's id: each open question is one request, the task goes on after the last of them. So is root."""
+    starter = await node.key("starter", Role.OPERATOR)
+    task_id, worker = await node.worker(await node.operator(key=starter))
+    keys = [(await worker.post("/v1/worker/questions", json={"question": "?"})).json()["key"] for _ in range(2)]
+    judge = await person(node, "judge", Role.SENIOR)
+    can: dict[str, Any] = {"elicitation_callback": declined}
+    async with (
+        connected(node.url, starter, **can) as mine,
+        connected(node.url, judge, **can) as client,
+        connected(node.url, ROOT_KEY, **can) as root,
+    ):
+        assert (await about(mine, "tasks/get", task_id))["status"] == "working"
+        for one, left in ((client, keys), (root, keys[1:])):
+            shown = await about(one, "tasks/get", task_id)
+            assert (shown["status"], list(shown["inputRequests"])) == ("input_required", left)
+            said = {left[0]: {"action": "accept", "content": {"answer": "go"}}}
+            assert await about(one, "tasks/update", task_id, inputResponses=said) == {}
+        assert (await about(client, "tasks/get", task_id))["status"] == "working"
+        assert [(await row(node, key))["answered_by"] for key in keys] == ["mcp:judge", "mcp:root"]
 
 
 async def test_ids_and_headers_are_checked(node: Node) -> None:
