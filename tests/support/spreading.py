@@ -60,9 +60,9 @@ def use_several(nodes: Several) -> Iterator[None]:
 class Spreader:
     """Forwards each connection to the next of its ports, for one request. It runs in a thread; use `spreading`."""
 
-    def __init__(self, ports: Sequence[int]) -> None:
-        self._ports = ports
-        self._turns = itertools.cycle(ports)
+    def __init__(self, ports: Sequence[int] = ()) -> None:
+        self.ports = ports
+        self._turns = itertools.count()
         self._forwarding: set[asyncio.Task[None]] = set()
         self._listener = listen()
         self._started = threading.Event()
@@ -124,9 +124,9 @@ class Spreader:
 
     async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A connection to the next node that accepts one. Raises OSError where none does."""
-        for port in itertools.islice(self._turns, len(self._ports)):
+        for number in itertools.islice(self._turns, len(self.ports)):
             with contextlib.suppress(OSError):
-                return await asyncio.open_connection(LOOPBACK, port)
+                return await asyncio.open_connection(LOOPBACK, self.ports[number % len(self.ports)])
         raise ConnectionRefusedError
 
 
@@ -177,15 +177,16 @@ class SpreadServers(ServerProcess):
     """
 
     def __init__(self, data_dir: Path, settings: Mapping[str, str], *, count: int) -> None:
+        self._spreader = Spreader()
+        settings = {"SWARMHOLD_PUBLIC_URL": f"http://{LOOPBACK}:{self._spreader.port}", **settings}
         super().__init__(data_dir, settings)
         more = [data_dir.with_name(f"{data_dir.name}-{number}") for number in range(2, count + 1)]
         self._others = [ServerProcess(directory, settings) for directory in more]
-        self._spreader: Spreader | None = None
+        self._spreader.start()
 
     @property
     def url(self) -> str:
         """The root of the HTTP routes of all of them."""
-        assert self._spreader is not None, "the servers were not started"
         return f"http://{LOOPBACK}:{self._spreader.port}"
 
     @property
@@ -199,9 +200,7 @@ class SpreadServers(ServerProcess):
         for other in self._others:
             other.settings = {**self.settings, "SWARMHOLD_ROOT_KEY": self.root_key()}
             other.start(within=within)
-        if self._spreader is None:
-            self._spreader = Spreader([self.port, *(other.port for other in self._others)])
-            self._spreader.start()
+        self._spreader.ports = [self.port, *(other.port for other in self._others)]
 
     def kill(self) -> None:
         """End all at once."""
@@ -216,8 +215,7 @@ class SpreadServers(ServerProcess):
 
     def close(self) -> None:
         """Stop forwarding to them, for good."""
-        if self._spreader is not None:
-            self._spreader.stop()
+        self._spreader.stop()
 
 
 @contextlib.contextmanager

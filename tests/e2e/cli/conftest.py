@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.processes import ServerProcess
 from tests.support.sources import ROOT
-from tests.support.spreading import server_process
+from tests.support.spreading import server_process, several
 
 SWARMHOLD = str(Path(sys.executable).with_name("swarmhold"))
 
@@ -33,7 +33,10 @@ def surroundings(node: ServerProcess, **more: str) -> dict[str, str]:
     own = {
         name: value for name, value in os.environ.items() if not name.startswith(("SWARMHOLD_", "OPENAI", "ANTHROPIC"))
     }
-    return {**own, "SWARMHOLD_URL": node.url, "SWARMHOLD_DATA_DIR": str(node.data_dir), "PYTHONUNBUFFERED": "1", **more}
+    # The key of the data directory is for the process whose directory it is, and several nodes have several.
+    key = {} if several() is None else {"SWARMHOLD_KEY": node.root_key()}
+    place = {"SWARMHOLD_URL": node.url, "SWARMHOLD_DATA_DIR": str(node.data_dir), **key}
+    return {**own, **place, "PYTHONUNBUFFERED": "1", **more}
 
 
 @pytest.fixture
