@@ -246,6 +246,21 @@ def _compose_client() -> list[str] | None:
     return None
 
 
+def test_every_alert_says_what_it_means() -> None:
+    """By a summary, of the cluster's also with what to do; each metric of the cluster has one."""
+    [group] = yaml.safe_load((ROOT / "deploy" / "prometheus" / "swarmhold.rules.yml").read_text())["groups"]
+    explained = " ".join(rule["expr"] for rule in group["rules"] if "description" in rule["annotations"])
+
+    assert [rule["alert"] for rule in group["rules"] if not {"summary"} <= set(rule["annotations"])] == []
+    assert {rule["labels"]["severity"] for rule in group["rules"]} == {"page", "ticket"}
+    for name in (
+        *("hints_sent_total", "hints_received_total", "hints_lost_total", "hints_failing", "nodes"),
+        *("takeovers_total", "node_fenced_total", "fenced_writes_total", "database_pool_wait_seconds_total"),
+        "feed_unread_seconds",
+    ):
+        assert f"swarmhold_{name}" in explained
+
+
 def _targets() -> dict[str, list[str]]:
     """The Makefile's targets and what each needs."""
     found = re.findall(r"^([a-z-]+):([^=#\n]*)", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
