@@ -20,8 +20,8 @@ import structlog
 
 from app.bus.local import LocalBus
 
-GATHER_S = 0.005
-"""Hints within this time of the last payload are sent together: it bounds payloads to 200 a second."""
+GATHER_S = 0.02
+"""Hints within this time of the last payload are sent together: it bounds payloads to 50 a second."""
 PULSE_S = 5.0
 """After how long without a payload an empty one is sent."""
 PULSES_MISSED = 3
