@@ -129,7 +129,7 @@ def start(state: State, cfg: EngineCfg, caller: Caller, spec: TaskSpec, *, expan
         (parent.root_task_id or parent.id) if parent else None,
         caller.namespace,
         expands,
-        _trace(state, cfg, parent),
+        None if parent is None and state.trace is None else _trace(state, cfg, parent),
     )
     TASKS.insert(state.db, task)
     if task.trace is not None:
