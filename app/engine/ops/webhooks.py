@@ -244,7 +244,9 @@ def advance(
         return
     changes = {"delivered": row.delivered + delivered, "delivered_at": state.now} if delivered else {}
     cleared = {"failures": 0, "failing_since": None, "next_at": None, "last_error": None, "retry_to": None}
-    cleared = cleared if delivered else {}
+    # What failed may be nothing to send any more: it is not counted towards a pause by later failures.
+    behind = row.retry_to is not None and cursor >= row.retry_to
+    cleared = cleared if delivered or behind else {}
     WEBHOOKS.update(state.db, row.id, cursor=cursor, **changes, **cleared)
 
 

@@ -12,14 +12,15 @@ from app.domain.events import Event, EventKind
 from app.domain.json import Json
 from app.domain.notices import Content, Notice
 from app.domain.questions import Question
-from app.domain.webhooks import Webhook, WebhookFormat, WebhookSpec
+from app.domain.webhooks import Webhook, WebhookFormat, WebhookSpec, WebhookStatus
 from app.engine.ops import notices, webhooks
 from app.engine.ops.notices import NoticeParts
+from app.engine.ops.webhooks import Failure
 from app.state import audit_log, retention
 from app.state.policies import RetentionPolicy
 from app.state.tables import ANSWER_LINKS, API_KEYS, WEBHOOK_MESSAGES, WEBHOOKS
 from tests.support.desks import YES, Desk
-from tests.support.swarms import Swarm, unchanged
+from tests.support.swarms import DAY, Swarm, unchanged
 
 
 async def root_row(swarm: Swarm) -> Any:
@@ -196,6 +197,28 @@ async def test_what_was_sent_is_forgotten(desk: Desk) -> None:
     while await desk.swarm.engine.store.transact("sweep", lambda s: retention.sweep(s, RetentionPolicy())):
         pass
     assert await remembered() == []
+
+
+async def test_a_failure_about_what_is_closed_meanwhile_is_over(desk: Desk) -> None:
+    """The next failure, days later, does not pause the webhook as if it had failed all the time."""
+    row, about = await hook(desk, after=0), await event(desk, EventKind.SENIOR_QUERIED)
+    failure = Failure(detail="away", pause_ms=1, retry_to=about.cursor)
+
+    async def fail() -> Webhook | None:
+        def run(state: Any) -> Webhook | None:
+            webhooks.failed(state, WEBHOOKS.get(state.db, row.id) or row, failure, pause_after_ms=1000)
+            return WEBHOOKS.get(state.db, row.id)
+
+        return await desk.swarm.engine.store.transact("fail", run)
+
+    failing = await fail()
+    assert failing is not None
+    assert failing.failing_since is not None
+    await desk.swarm.engine.store.transact("skip", lambda state: webhooks.advance(state, row, about.cursor, 0))
+    desk.swarm.clock.advance(DAY.total_seconds())
+    again = await fail()
+    assert again is not None
+    assert (again.status, again.failures) == (WebhookStatus.ACTIVE, 1)
 
 
 @pytest.mark.parametrize("person", ["nobody", "agent", "reader"])
