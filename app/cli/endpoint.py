@@ -192,7 +192,12 @@ def endpoint_of(
     config: ConfigFile = None,
     namespace: InNamespace = None,
 ) -> Endpoint:
-    """Return the server that a command's options name. Raises CommandFailed, ConfigurationError, StartFailed."""
+    """Return the server that a command's options name. Raises CommandFailed, ConfigurationError, StartFailed.
+
+    The settings of a server here are read unless both URL and key are given.
+    """
+    if url is not None and key and data_dir is None and config is None:
+        return Endpoint(url=_checked_url(url), key=_checked_key(key), namespace=namespace)
     found = find_endpoint(settings_of(data_dir=data_dir, config=config), url=url, key=key)
     return replace(found, namespace=namespace)
 

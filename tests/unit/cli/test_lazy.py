@@ -61,6 +61,19 @@ with contextlib.suppress(Exception):
     assert _imported(statement) == {"httpx", "pydantic", "rich"}
 
 
+def test_no_settings_are_read_for_a_server_that_is_named_with_its_key() -> None:
+    """Its own are elsewhere; a URL that is none is still refused."""
+    statement = """import sys
+from app.cli.endpoint import CommandFailed, endpoint_of
+assert endpoint_of(url="http://there:1/", key="shk_x").url == "http://there:1"
+assert "app.config" not in sys.modules
+try:
+    endpoint_of(url="there", key="shk_x")
+except CommandFailed:
+    import structlog"""
+    assert _imported(statement) == {"httpx", "structlog", "rich"}
+
+
 @pytest.mark.parametrize("module", ["mcp", "skill"])
 def test_a_command_that_prints_no_table_loads_nothing(module: str) -> None:
     """A client of MCP starts one of them for each session."""
