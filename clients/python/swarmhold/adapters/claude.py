@@ -13,6 +13,7 @@ from typing import Any
 from swarmhold.adapters.decisions import ASK_HUMAN, answer_to_model, decide_all, refusal
 from swarmhold.asking import Hold
 from swarmhold.digests import digest_of
+from swarmhold.errors import Error
 from swarmhold.models.enums import Decision as Verdict
 from swarmhold.models.questions import Action, Question
 from swarmhold.questions import answer_of
@@ -29,7 +30,7 @@ _ALLOWED = (Verdict.APPROVE, Verdict.EDIT, Verdict.REJECT)
 _ASK_USER = "AskUserQuestion"
 
 
-class _Denied(Exception):
+class _Denied(Error):
     """The tool is denied, and why."""
 
 
