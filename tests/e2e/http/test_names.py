@@ -88,6 +88,7 @@ async def test_a_socket_cannot_be_opened_under_a_name_that_deceives(node: Node, 
     assert b"invalid-name" in refused.value.response.body
 
 
+@pytest.mark.one_node("it changes a row in SQLite's words")
 async def test_a_queue_that_was_named_before_is_emptied(node: Node) -> None:
     """Its attempts can be claimed; only then the name is refused."""
     operator = await node.operator()
