@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StrictBool, StringConstraints
+from pydantic import Field, StrictBool, StringConstraints, WithJsonSchema
 
 from swarmhold.models.enums import Role, Verb, WebhookContent, WebhookFormat, WebhookSign, WebhookStatus
 from swarmhold.models.instants import Instant, Seconds
@@ -187,6 +187,13 @@ SkillApproval = Literal["never", "always"]
 CALLERS: tuple[CallingRole, ...] = (Role.OPERATOR, Role.WORKER)
 
 
+SchemaOfObjects = Annotated[
+    JsonObject,
+    WithJsonSchema({"type": "object", "properties": {"type": {"const": "object"}}, "required": ["type"]}),
+]
+"""A JSON Schema whose `type` is `object`."""
+
+
 class SkillRequest(Request):
     """Publish agents behind a queue as a tool: its arguments, which fit `input_schema`, are a task's directive as JSON.
 
@@ -198,8 +205,8 @@ class SkillRequest(Request):
     description: Annotated[str, StringConstraints(min_length=1, max_length=4096)]
     agent: NewName
     queue: NewName
-    input_schema: JsonObject
-    output_schema: JsonObject | None = None
+    input_schema: SchemaOfObjects
+    output_schema: SchemaOfObjects | None = None
     tags: Annotated[tuple[NewName, ...], Field(max_length=20), null_as(())] = ()
     approval: Annotated[SkillApproval, null_as("never")] = "never"
     roles: Annotated[tuple[CallingRole, ...], Field(min_length=1, max_length=2), null_as(CALLERS)] = CALLERS
