@@ -122,6 +122,10 @@ class NameTaken(Conflict):
     def __str__(self) -> str:
         return f"There is a {self.kind} named {self.name!r}. Give another name, or {self.first} first."
 
+    def fields(self) -> dict[str, Any]:
+        """Return the name alone; the rest is for the message."""
+        return {"name": self.name}
+
 
 @dataclass(eq=False)
 class SpawnDepthExceeded(Conflict):
