@@ -40,7 +40,7 @@ FEW_ROUNDS = 4
 """In CI: one of each of the first kinds."""
 PAST_ITS_LEASE_S = LEASE_S * 1.5
 LEASE_OF_TASKS = timedelta(seconds=4 * LEASE_S)
-"""As many times the lease of a node as by default: a heartbeat may hang at a node that is cut off, and then at another."""
+"""As many times a node's as by default: a heartbeat may hang at a node that is cut off, and then at another one."""
 WITHIN_S = 120
 
 
