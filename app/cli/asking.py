@@ -50,8 +50,8 @@ def ask(
 ) -> None:
     """Ask a question; a task is made for it, whose result the answer is. It stays open when a waiting command ends.
 
-    With --action it asks leave for an action, and the answer is a decision about it; `consume` its approval before
-    acting.
+    With --action it asks for approval of an action, and the answer is a decision about it; `consume` the approval
+    before acting.
     """
     options: QuestionOptions = {"choices": choice or None, "title": title, "allowed": allowed or None}
     if action is not None:

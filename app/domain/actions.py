@@ -1,4 +1,4 @@
-"""Actions that a question asks leave for: their digest, the answers that decide on them, and what was approved."""
+"""Actions that a question asks approval for: their digest, the answers that decide on them, and what was approved."""
 
 from __future__ import annotations
 

@@ -48,11 +48,11 @@ REMINDER_MS = 3_600_000
 
 
 class Purpose(StrEnum):
-    """The kind of asker: a caller, a layer that holds back a Final, or a skill whose calls need leave to begin."""
+    """The kind of asker: a caller, a layer that holds back a Final, or a skill whose calls need approval."""
 
     ASK = "ask"
     ESCALATION = "escalation"
-    LEAVE = "leave"
+    SKILL = "skill"
 
 
 NO_KEYS = Json("[]")

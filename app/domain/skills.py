@@ -35,7 +35,7 @@ TOOL_NAMES = frozenset(
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
-class Leave(StrEnum):
+class SkillApproval(StrEnum):
     """Whether a senior has to approve each call before it is carried out."""
 
     NEVER = "never"
@@ -53,7 +53,7 @@ class SkillSpec:
     input_schema: Json
     output_schema: Json | None = None
     tags: tuple[str, ...] = ()
-    approval: Leave = Leave.NEVER
+    approval: SkillApproval = SkillApproval.NEVER
     roles: tuple[Role, ...] = CALLERS
     task: bool = True
 
@@ -101,7 +101,7 @@ class Skill(NamedTuple):
     input_schema: Json
     output_schema: Json | None
     tags: Json
-    approval: Leave
+    approval: SkillApproval
     roles: str
     task: bool
     of_settings: bool

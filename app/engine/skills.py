@@ -8,13 +8,13 @@ from app.domain.access import Caller, Verb
 from app.domain.errors import RoleViolation
 from app.domain.json import Json
 from app.domain.namespaces import DEFAULT
-from app.domain.skills import LABEL, Leave, Skill, SkillSpec
+from app.domain.skills import LABEL, Skill, SkillApproval, SkillSpec
 from app.domain.tasks import TaskSpec
 from app.domain.tokens import Bearer
 from app.engine.api_keys import ApiKeys
 from app.engine.dispatcher import Dispatcher
 from app.engine.namespaces import Namespaces
-from app.engine.ops import credentials, dispatches, leave, namespaces, pages, skills, tasks
+from app.engine.ops import credentials, dispatches, namespaces, pages, skill_approvals, skills, tasks
 from app.engine.ops.dispatches import Prepared
 from app.engine.ops.idempotency import Idempotency, once, scope_of
 from app.engine.ops.pages import Page
@@ -109,7 +109,8 @@ class Skills:
         """Make a task whose directive is the arguments, in the skill's queue; return its id.
 
         Where the skill says so, a senior is asked in the same transaction, and no worker gets it before the approval.
-        The same idempotency key returns the same task. Raises what `tasks.start`, a dispatch and `leave.ask` raise.
+        The same idempotency key returns the same task. Raises what `tasks.start`, a dispatch and
+        `skill_approvals.ask` raise.
         """
         request = self._dispatcher.request(self._dispatcher.build({"kind": "queue", "queue": skill.queue}))
         spec = TaskSpec(agent=skill.agent, initial_directive=arguments.text, labels={LABEL: skill.name})
@@ -121,8 +122,8 @@ class Skills:
                 raise RoleViolation(caller.role.value, Verb.START_TASK.value)
             task = tasks.start(state, self._cfg, caller, spec, expands=False)
             prepared = dispatches.prepare(state, self._cfg, caller, task.id, request)
-            if skill.approval is Leave.ALWAYS:
-                leave.ask(state, self._cfg, caller, prepared.attempt, skill, arguments)
+            if skill.approval is SkillApproval.ALWAYS:
+                skill_approvals.ask(state, self._cfg, caller, prepared.attempt, skill, arguments)
             made = prepared
             return task.id
 

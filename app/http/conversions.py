@@ -14,7 +14,7 @@ from app.domain.json import Json
 from app.domain.notices import Content
 from app.domain.questions import Ask, OnDeadline
 from app.domain.sessions import OperatorKind, SessionOptions
-from app.domain.skills import Leave, SkillSpec
+from app.domain.skills import SkillApproval, SkillSpec
 from app.domain.tasks import RetryPolicy, Status, TaskSpec
 from app.domain.webhooks import WebhookFormat, WebhookSign, WebhookSpec
 from app.engine.ops.task_filters import TaskFilter
@@ -139,7 +139,7 @@ def skill_spec(body: SkillRequest) -> SkillSpec:
         input_schema=Json.of(body.input_schema),
         output_schema=None if body.output_schema is None else Json.of(body.output_schema),
         tags=body.tags,
-        approval=Leave(body.approval),
+        approval=SkillApproval(body.approval),
         roles=tuple(Role(role.value) for role in body.roles),
         task=body.task,
     )

@@ -7,8 +7,8 @@ disconnect. Neither holds a thread.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from typing import TypeVar
+from collections.abc import Awaitable, Coroutine
+from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
@@ -169,3 +169,16 @@ class Holds:
                 self._parked.discard(parked)
                 if parked.listener is not None:
                     parked.listener.cancel()
+
+
+async def until_first(*parts: Coroutine[Any, Any, None]) -> None:
+    """Run these at once until one of them ends, and cancel the others. Raises what the one that ended raises."""
+    running = [asyncio.ensure_future(part) for part in parts]
+    try:
+        done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        for part in done:
+            part.result()
+    finally:
+        for part in running:
+            part.cancel()
+        await asyncio.gather(*running, return_exceptions=True)

@@ -23,6 +23,7 @@ from app.domain.events import Event, Lagged
 from app.domain.namespaces import ALL_ID
 from app.domain.questions import ASKED, SETTLED
 from app.domain.tokens import Bearer
+from app.http.holds import until_first
 from app.mcp.calls import Value
 from app.mcp.requests import RequestContext, bearer_of, client_of, server_of
 from app.mcp.resources import OPEN_URI, read_value
@@ -169,15 +170,7 @@ class _Stream:
             poll_interval_s = self._server.settings.sse_recheck.total_seconds()
             until_invalid = self._server.engine.credentials.wait_until_invalid
             ends += [self._pump(), until_invalid(self._bearer, poll_interval_s=poll_interval_s)]
-        running = [asyncio.ensure_future(end) for end in ends]
-        try:
-            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            for part in done:
-                part.result()
-        finally:
-            for part in running:
-                part.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+        await until_first(*ends)
 
     async def _pump(self) -> None:
         while batch := await self._batch():

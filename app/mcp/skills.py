@@ -12,7 +12,7 @@ from app.domain.answer_schemas import first_violation
 from app.domain.errors import EngineError
 from app.domain.json import Json, canonical
 from app.domain.namespaces import ALL_ID, DEFAULT_ID
-from app.domain.skills import LABEL, Leave, Skill
+from app.domain.skills import LABEL, Skill, SkillApproval
 from app.engine.ops.idempotency import Idempotency
 from app.mcp.calls import Api, CallFailed, Value, segment
 from app.mcp.clients import Client
@@ -138,7 +138,7 @@ def result_for(task: Value, skill: Skill | None) -> types.CallToolResult:
 
 
 def _waiting(skill: Skill | None) -> str:
-    asked = "A senior decides on it first. " if skill is not None and skill.approval is Leave.ALWAYS else ""
+    asked = "A senior decides on it first. " if skill is not None and skill.approval is SkillApproval.ALWAYS else ""
     return asked + _LATER
 
 

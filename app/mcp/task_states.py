@@ -15,7 +15,7 @@ from app.mcp.tools.answers import answer_of
 from app.mcp.tools.runs import run_of
 
 FRAME = ("taskId", "status", "statusMessage", "createdAt", "lastUpdatedAt", "ttlMs", "pollIntervalMs")
-"""What is said of every task, whatever its status."""
+"""The fields that a task has in every status."""
 _PACES = ((timedelta(minutes=1), 2_000), (timedelta(hours=1), 10_000))
 _SLOWEST_MS = 60_000
 _MS = timedelta(milliseconds=1)

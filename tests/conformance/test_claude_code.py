@@ -267,7 +267,7 @@ def test_a_session_of_the_sdk_resumes(machine: Machine) -> None:
 
 
 def test_a_program_with_the_sdk_waits(asking_machine: Machine) -> None:
-    """Its model asks by `ask_human`, and `can_use_tool` waits for leave; killed meanwhile, nothing ran."""
+    """Its model asks by `ask_human`, and `can_use_tool` waits for approval; killed meanwhile, nothing ran."""
     machine = asking_machine
     people = """mcp_servers={"swarmhold": create_sdk_mcp_server("swarmhold", tools=[ask_human(hold, "run")])}"""
     options = f"can_use_tool=can_use_tool(hold), allowed_tools=['ToolSearch', '{ASK_HUMAN}'], {people}"

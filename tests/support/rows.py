@@ -9,7 +9,7 @@ from app.domain.notices import Content
 from app.domain.outputs import LateResult, Output, OutputType
 from app.domain.questions import OnDeadline, Purpose, Question, QuestionStatus
 from app.domain.sessions import Session
-from app.domain.skills import Leave
+from app.domain.skills import SkillApproval
 from app.domain.tasks import Status, Task
 from app.domain.tokens import TokenRecord
 from app.domain.webhooks import WebhookFormat, WebhookSign, WebhookStatus
@@ -27,7 +27,7 @@ _VALUES: dict[str, Any] = {
     "Role": Role.WORKER,
     "OutputType": OutputType.PROGRESS,
     "Purpose": Purpose.ASK,
-    "Leave": Leave.NEVER,
+    "Leave": SkillApproval.NEVER,
     "OnDeadline": OnDeadline.KEEP_WAITING,
     "QuestionStatus": QuestionStatus.ANSWERED,
     "Content": Content.SUMMARY,

@@ -52,7 +52,7 @@ def _is_exempt(state: State, caller: Caller) -> bool:
 
 
 def answered_through(state: State, caller: Caller, proof: Mapping[str, str] | None = None) -> Json:
-    """Return by which door, role, key and session the caller answers, with what proves it where that is no token."""
+    """Return how the caller answers: door, role, key and session, and the fields of `proof`, as those of a link."""
     key = None if caller.key_id is None else API_KEYS.get(state.db, caller.key_id)
     return Json.of(
         {

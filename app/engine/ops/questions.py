@@ -38,7 +38,7 @@ from app.domain.questions import (
     check_decision,
 )
 from app.domain.tasks import Step, Task, TaskSpec, step
-from app.engine.ops import audit, cancelling, finals, held_ids, leases, leave, spans, suspension
+from app.engine.ops import audit, cancelling, finals, held_ids, leases, skill_approvals, spans, suspension
 from app.engine.ops.access import bound_rows, descends_from, require_access, require_live, session_of
 from app.engine.ops.principals import answered_through, may_be_asked, require_no_asker
 from app.engine.ops.queries import lock_task, reaches
@@ -276,7 +276,7 @@ def _settle_answer(
     )
     answered = question._replace(**changes)
     spans.question_settled(state, task, answered)
-    if question.purpose is not Purpose.LEAVE or leave.decide(state, task, question, value, caller):
+    if question.purpose is not Purpose.SKILL or skill_approvals.decide(state, task, question, value, caller):
         _close_one(state, layers, task, question)
     return answered
 

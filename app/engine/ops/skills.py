@@ -64,7 +64,7 @@ def create(state: State, spec: SkillSpec, *, namespace: int, by: ApiKey | str) -
         **_said(spec),
     )
     SKILLS.insert(state.db, row)
-    _changed(state, "skill_created", row, by=by)
+    _recorded(state, "skill_created", row, by=by)
     return row
 
 
@@ -74,7 +74,7 @@ def delete(state: State, skill_id: str, *, by: ApiKey | str) -> None:
     if row.of_settings and isinstance(by, ApiKey):
         raise InvalidRequest("the settings publish this skill; remove it from them and restart the server", "id")
     SKILLS.delete(state.db, row.id)
-    _changed(state, "skill_deleted", row, by=by)
+    _recorded(state, "skill_deleted", row, by=by)
 
 
 def keep(state: State, published: Sequence[Published]) -> None:
@@ -93,7 +93,7 @@ def keep(state: State, published: Sequence[Published]) -> None:
         after = changed(row, **_said(spec))
         if after != row:
             SKILLS.update(state.db, row.id, **_said(spec))
-            _changed(state, "skill_created", after, by="server")
+            _recorded(state, "skill_changed", after, by="server")
     for (namespace, _), spec in wanted.items():
         create(state, spec, namespace=namespace, by="server")
 
@@ -114,6 +114,6 @@ def _said(spec: SkillSpec) -> dict[str, Any]:
     }
 
 
-def _changed(state: State, action: str, row: Skill, *, by: ApiKey | str) -> None:
+def _recorded(state: State, action: str, row: Skill, *, by: ApiKey | str) -> None:
     said: dict[str, Any] = {"name": row.name, "agent": row.agent, "queue": row.queue, "approval": row.approval.value}
     audit.record(state, by, action, target=row.id, namespace=row.namespace, **said)

@@ -17,7 +17,7 @@ from app.domain.tokens import Bearer
 from app.engine.feed import EventStream
 from app.http import auth, bodies
 from app.http.context import ServerContext, context_of
-from app.http.holds import Drained
+from app.http.holds import Drained, until_first
 from app.http.parameters import (
     AFTER,
     LAST,
@@ -137,19 +137,8 @@ class EventsReply(Reply):
     async def _pump(self, send: Send) -> None:
         """Send until the feed ends or the credential is no longer valid."""
         poll_interval_s = self._context.settings.sse_recheck.total_seconds()
-        parts = (
-            self._follow(send),
-            self._context.engine.credentials.wait_until_invalid(self._bearer, poll_interval_s=poll_interval_s),
-        )
-        running = [asyncio.ensure_future(part) for part in parts]
-        try:
-            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            for part in done:
-                part.result()
-        finally:
-            for part in running:
-                part.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+        until_invalid = self._context.engine.credentials.wait_until_invalid
+        await until_first(self._follow(send), until_invalid(self._bearer, poll_interval_s=poll_interval_s))
 
     async def _follow(self, send: Send) -> None:
         comment_every = self._context.settings.sse_comment_every.total_seconds()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from app.domain.access import Role
-from app.domain.tokens import CapToken
 from app.mcp.calls import Api, CallFailed, Value, segment
+from app.mcp.persons import offered
 from app.mcp.tools.answers import ANSWER, answer_of
 from app.mcp.tools.runs import RUN, run_of
 from app.mcp.tools.tool import AGAIN, ID, READS, TEXT, Tool, picked
@@ -38,16 +38,16 @@ async def _list_questions(api: Api, arguments: Value) -> Value:
 
 async def _review(api: Api, arguments: Value) -> Value:
     """Ask the person at the client. The answer is theirs alone: no argument of the model has a part in it."""
-    asking, offered = api.asking, api.server.engine.questions.offered
+    asking = api.asking
     key: str | None = arguments.get("key") or (None if asking is None else asking.asked)
     if key is None:
-        keys = await offered(CapToken(api.credential))
+        keys = await offered(api)
         if not keys:
             return {"questions": []}
         key = keys[0]
     question = await _seen(api, key)
     if question["status"] == "open":
-        if asking is None or not await offered(CapToken(api.credential), key=key):
+        if asking is None or not await offered(api, key=key):
             raise CallFailed(_NOT_ASKED)
         elsewhere = await asking.ask(api, question)
         hold = api.server.settings.doors.hold.total_seconds() if elsewhere else 0

@@ -1,4 +1,4 @@
-"""Asking people from any program: a question, or leave for an action, that is found again after a kill or days later.
+"""Asking people from any program: a question, or approval of an action, that is found again after a kill or days later.
 
 `SwarmholdClient.asking` returns a `Hold`. What makes an ask the same is its `once`: a program that runs again with the
 same `once` and the same content finds the question that it asked before, and its answer. An approval is consumed before
@@ -87,7 +87,7 @@ class Hold:
         question: JsonValue = None,
         **options: Unpack[QuestionOptions],
     ) -> Decision:
-        """Ask leave for an action and return the decision; an approval is consumed by then.
+        """Ask for approval of an action and return the decision; an approval is consumed by then.
 
         Carry the action out with the decision's `arguments`, and report with `record_outcome` what came of it.
 
@@ -108,7 +108,7 @@ class Hold:
         labels: Mapping[str, str] | None = None,
         **options: Unpack[QuestionOptions],
     ) -> Question:
-        """Ask a question, or leave for the `action` of the options, and return it without waiting.
+        """Ask a question, or for approval of the `action` of the options, and return it without waiting.
 
         `labels` are those of the task that an operator's question gets; a worker asks about its own task.
 

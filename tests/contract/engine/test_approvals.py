@@ -1,4 +1,4 @@
-"""Actions that questions ask leave for: digests, decisions, approvals that are consumed once, and outcomes."""
+"""Actions that questions ask approval for: digests, decisions, approvals that are consumed once, and outcomes."""
 
 import asyncio
 from dataclasses import replace
@@ -37,7 +37,7 @@ APPROVE = {"decision": "approve"}
 
 
 async def asked(swarm: Swarm, *, bearer: CapToken | None = None, **parts: Any) -> Question:
-    """A question of the operator that asks leave for the action."""
+    """A question of the operator that asks for approval of the action."""
     ask = replace(Ask(question=Json.of("May I?"), action=ACTION), **parts)
     return await swarm.engine.questions.ask_alone(bearer or swarm.operator, ask)
 

@@ -1,4 +1,4 @@
-"""Published skills over both databases: names, limits, calls made once, and leave asked before a worker begins."""
+"""Published skills over both databases: names, limits, calls made once, and approval asked before a worker begins."""
 
 from datetime import timedelta
 from typing import Any
@@ -17,12 +17,13 @@ from app.domain.errors import (
 )
 from app.domain.json import Json
 from app.domain.sessions import SessionOptions
-from app.domain.skills import CALLERS, TOOL_NAMES, Leave, Skill, SkillSpec
+from app.domain.skills import CALLERS, TOOL_NAMES, Skill, SkillApproval, SkillSpec
 from app.domain.tokens import CapToken
 from app.engine.engine import Engine
 from app.engine.ops import skills
 from app.engine.ops.idempotency import Idempotency
 from app.mcp.tools.catalog import TOOLS
+from app.state import audit_log
 
 ROOT = "shk_" + "root0" * 8
 HOUR = timedelta(hours=1)
@@ -125,14 +126,24 @@ async def test_the_settings_publish_change_and_delete_their_own(engine: Engine) 
     assert {name: row.of_settings for name, row in before.items()} == {"mine": False, "a": True, "b": True}
     with pytest.raises(InvalidRequest):
         await engine.skills.delete(ROOT, before["a"].id)
-    await engine.skills.keep([("default", spec("a", description="changed", approval=Leave.ALWAYS))])
+    await engine.skills.keep([("default", spec("a", description="changed", approval=SkillApproval.ALWAYS))])
     after = {row.name: row for row in (await engine.skills.page(ROOT)).items}
     assert after.keys() == {"mine", "a"}
-    assert (after["a"].id, after["a"].description, after["a"].approval) == (before["a"].id, "changed", Leave.ALWAYS)
+    assert (after["a"].id, after["a"].description, after["a"].approval) == (
+        before["a"].id,
+        "changed",
+        SkillApproval.ALWAYS,
+    )
     with pytest.raises(NameTaken):
         await engine.skills.keep([("default", spec("mine"))])
     await engine.skills.keep([])
     assert [row.id for row in (await engine.skills.page(ROOT)).items] == [made.id]
+    rows = await engine.store.read(lambda state: audit_log.page(state.db, 0, 1000))
+    assert [row.action for row in rows if row.target == before["a"].id] == [
+        "skill_created",
+        "skill_changed",
+        "skill_deleted",
+    ]
 
 
 async def published(engine: Engine, **changes: Any) -> Skill:
@@ -172,7 +183,7 @@ EDITED: dict[str, Any] = {
 @pytest.mark.parametrize(("answer", "prompt"), [(APPROVED, '{"to":"production"}'), (EDITED, '{"to":"staging"}')])
 async def test_no_worker_begins_before_the_approval(engine: Engine, answer: dict[str, Any], prompt: str) -> None:
     """The question has the action; the caller cannot answer it; approved, a worker gets what was approved, once."""
-    skill = await published(engine, approval=Leave.ALWAYS)
+    skill = await published(engine, approval=SkillApproval.ALWAYS)
     caller = await key(engine, "caller", Role.OPERATOR, Role.SENIOR)
     operator, own = [
         (await engine.sessions.attach_by_key(caller, "caller", role, HOUR, SessionOptions())).token
@@ -197,7 +208,7 @@ async def test_no_worker_begins_before_the_approval(engine: Engine, answer: dict
 
 async def test_a_rejected_call_is_carried_out_by_nobody(engine: Engine) -> None:
     """Its task is blocked with the senior's words, and cannot be approved afterwards; nor can a cancelled one."""
-    skill = await published(engine, approval=Leave.ALWAYS)
+    skill = await published(engine, approval=SkillApproval.ALWAYS)
     operator, senior = await token(engine, "caller", Role.OPERATOR), await token(engine, "senior", Role.SENIOR)
     worker = await key(engine, "worker", Role.WORKER)
     task_id = await engine.skills.call(operator, skill, Json.of({}))

@@ -84,7 +84,7 @@ def ask_human(hold: Hold, run: str) -> Any:
 
 
 async def _ask(hold: Hold, tool: str, asked: Value, once: str, labels: dict[str, str] | None = None) -> list[Question]:
-    """Ask leave for a tool, or what AskUserQuestion asks."""
+    """Ask for approval of a tool, or what AskUserQuestion asks."""
     if tool != _ASK_USER:
         action = Action(name=tool, arguments=asked)
         return [await hold.begin(once=once, labels=labels, action=action, allowed=_ALLOWED)]

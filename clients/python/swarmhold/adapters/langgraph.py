@@ -35,7 +35,7 @@ async def run(graph: Any, input: Any, config: Mapping[str, Any], hold: Hold) -> 
     """
     state = await graph.aget_state(config)
     if state.next and not state.interrupts:
-        # It was cut off while it worked: what it had leave for must not begin again.
+        # It was cut off while it worked: what was approved must not begin again.
         await _answers(hold, (await graph.aget_state(state.config)).interrupts)
     if not state.interrupts:
         await graph.ainvoke(None if state.next else input, config)

@@ -84,7 +84,7 @@ async def results(requests: DeferredToolRequests, hold: Hold, run: str) -> Defer
     questions = [call for call in requests.calls if requests.kind(call.tool_call_id) == "question"]
     once = f"pydantic-ai:{run}"
     asked = [await _ask(hold, call, once) for call in questions]
-    held = [await _leave(hold, call, once) for call in requests.approvals]
+    held = [await _approval(hold, call, once) for call in requests.approvals]
     # Approvals are consumed last, when nothing more has to be waited for.
     answered = await hold.wait(asked)
     decided = list(zip(requests.approvals, await decide_all(hold, held), strict=True))
@@ -115,6 +115,6 @@ async def _ask(hold: Hold, call: ToolCallPart, once: str) -> Question:
     )
 
 
-async def _leave(hold: Hold, call: ToolCallPart, once: str) -> Question:
+async def _approval(hold: Hold, call: ToolCallPart, once: str) -> Question:
     action = Action(name=call.tool_name, arguments=call.args_as_dict())
     return await hold.begin(once=f"{once}:{call.tool_call_id}", action=action, allowed=_ALLOWED)

@@ -49,7 +49,7 @@ def _needs(field: str, schema: JsonValue, *policies: OnDeadline) -> JsonObject:
 
 
 class Action(Request):
-    """An action that an asker asks leave for: the name of a tool, its arguments, and the server that has it, if any."""
+    """An action that needs approval: the name of a tool, its arguments, and the server that has it, if any."""
 
     name: NewName
     arguments: JsonObject

@@ -1,4 +1,4 @@
-"""Leave to begin: an attempt that nobody may claim until a senior has approved the call that it carries out."""
+"""Approval of a skill's calls: nobody may claim the attempt until a senior has approved the call."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def ask(state: State, cfg: EngineCfg, caller: Caller, attempt: Attempt, skill: S
         lock_task(state, attempt.task_id, caller),
         attempt,
         asked,
-        purpose=Purpose.LEAVE,
+        purpose=Purpose.SKILL,
         asked_by=caller.subject,
         asker_role=caller.role.value,
         asker_keys=caller.keys,
