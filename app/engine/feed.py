@@ -197,8 +197,8 @@ class Wanted:
 class EventStream:
     """An async iterator of Event and Lagged; close it, or use it as a context manager.
 
-    Without a cursor it begins at the moment when it was created: it yields whatever is acknowledged after that; beside
-    other nodes, whatever is begun after `open`. It holds one page at most.
+    Without a cursor it begins at the moment when it was created: it yields whatever this process commits after that,
+    and what other nodes commit after `open`. It holds one page at most.
     """
 
     def __init__(self, hub: Feed, *, after: int | None, end: int | None, wanted: Wanted) -> None:
