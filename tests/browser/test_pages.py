@@ -18,7 +18,12 @@ SMALL = """
   .filter((one) => one.checkVisibility() && one.getBoundingClientRect().height < 43.5)
   .map((one) => `${one.outerHTML.slice(0, 100)} ${one.getBoundingClientRect().height}`)
 """
-FIRST_PAINT = "() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? 0"
+FIRST_PAINT = """
+() => new Promise((resolve) => {
+  const report = (list) => list.getEntriesByName("first-contentful-paint").forEach((one) => resolve(one.startTime))
+  new PerformanceObserver(report).observe({ type: "paint", buffered: true })
+})
+"""
 
 
 @pytest.fixture

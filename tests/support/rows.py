@@ -16,24 +16,27 @@ from app.domain.webhooks import WebhookFormat, WebhookSign, WebhookStatus
 
 EMPTY, NOTHING = Json("{}"), Json("[]")
 
+_ENUMERATED = (
+    Phase.ENDED,
+    Status.PASS,
+    Role.WORKER,
+    OutputType.PROGRESS,
+    Purpose.ASK,
+    SkillApproval.NEVER,
+    OnDeadline.KEEP_WAITING,
+    QuestionStatus.ANSWERED,
+    Content.SUMMARY,
+    WebhookFormat.SWARMHOLD,
+    WebhookSign.SYMMETRIC,
+    WebhookStatus.ACTIVE,
+)
 _VALUES: dict[str, Any] = {
     "str": "",
     "int": 0,
     "bool": False,
     "Instant": 0,
     "Json": EMPTY,
-    "Phase": Phase.ENDED,
-    "Status": Status.PASS,
-    "Role": Role.WORKER,
-    "OutputType": OutputType.PROGRESS,
-    "Purpose": Purpose.ASK,
-    "Leave": SkillApproval.NEVER,
-    "OnDeadline": OnDeadline.KEEP_WAITING,
-    "QuestionStatus": QuestionStatus.ANSWERED,
-    "Content": Content.SUMMARY,
-    "WebhookFormat": WebhookFormat.SWARMHOLD,
-    "WebhookSign": WebhookSign.SYMMETRIC,
-    "WebhookStatus": WebhookStatus.ACTIVE,
+    **{type(member).__name__: member for member in _ENUMERATED},
 }
 
 
