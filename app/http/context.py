@@ -9,10 +9,11 @@ from typing import Annotated, Any
 from fastapi import Depends
 from starlette.requests import Request
 
+from app.domain.questions import Question
 from app.domain.tokens import Bearer
 from app.engine.engine import Engine
 from app.engine.ops.idempotency import Idempotency
-from app.http import auth
+from app.http import auth, question_views
 from app.http.auth_rate_limit import AuthFailures
 from app.http.holds import Holds
 from app.http.idempotency import idempotency_of
@@ -21,6 +22,7 @@ from app.http.metrics import Metrics
 from app.http.presence import Presence
 from app.http.replies import SharedBodies
 from app.http.settings import HttpSettings
+from app.http.views import View
 
 SCOPE_KEY = "swarmhold"
 
@@ -42,6 +44,10 @@ class ServerContext:
     def names(self, namespace: int) -> str | None:
         """Return the name of a namespace, None for all of them."""
         return self.engine.namespaces.name(namespace)
+
+    def question(self, row: Question) -> View:
+        """Render a question as it is now."""
+        return question_views.question(self.names, row, self.engine.parts.clock())
 
 
 def context_of(request: Request) -> ServerContext:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from app.domain.actions import DAY_MS, Approval
 from app.domain.answer_links import AnswerLink
 from app.domain.choices import shown_choices
-from app.domain.clock import system_clock
+from app.domain.clock import Instant
 from app.domain.clock import to_rfc3339 as at
 from app.domain.json import NULL
 from app.domain.questions import Question, QuestionStatus
@@ -15,8 +15,8 @@ from app.engine.ops.links import Opened
 from app.http.views import Names, View, at_or_none, fragment, present, with_cut
 
 
-def question(names: Names, row: Question, cut: Sequence[str] = ()) -> View:
-    """Render a question, with its answer once there is one."""
+def question(names: Names, row: Question, now: Instant, cut: Sequence[str] = ()) -> View:
+    """Render a question as it is at `now`, by the engine's clock: with its answer, and a claim that has not ended."""
     shown: View = {
         "key": row.key,
         "namespace": names(row.namespace),
@@ -40,7 +40,7 @@ def question(names: Names, row: Question, cut: Sequence[str] = ()) -> View:
         "status": row.status.value,
         "asked_at": at(row.asked_at),
         **present(
-            claim=_claim(row),
+            claim=_claim(row, now),
             answer_comment=row.answer_comment,
             answered_by=row.answered_by,
             answered_through=fragment(row.answered_through),
@@ -109,9 +109,9 @@ def opened_link(found: Opened, base_url: str) -> View:
     }
 
 
-def _claim(row: Question) -> View | None:
-    """Render who is on an open question now."""
+def _claim(row: Question, now: Instant) -> View | None:
+    """Render who is on an open question at `now`."""
     found: View | None = None if row.claim is None else row.claim.value
-    if found is None or row.status is not QuestionStatus.OPEN or found["until"] <= system_clock():
+    if found is None or row.status is not QuestionStatus.OPEN or found["until"] <= now:
         return None
     return {**found, "since": at(found["since"]), "until": at(found["until"])}

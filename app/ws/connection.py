@@ -21,7 +21,6 @@ from app.domain.errors import Busy, EngineError, SessionNotFound
 from app.domain.events import Event, EventKind
 from app.domain.questions import ASKED, SETTLED, Question, QuestionStatus
 from app.engine.feed import EventStream
-from app.http import question_views
 from app.http.bodies import off_loop
 from app.http.context import ServerContext
 from app.http.problems import FAILED_CREDENTIAL
@@ -111,7 +110,7 @@ class Connection:
 
     async def ask(self, question: Question) -> None:
         """Send a question, unless it was sent already."""
-        self.send(self.protocol.ask(question_views.question(self.context.names, question)))
+        self.send(self.protocol.ask(self.context.question(question)))
 
     @property
     def name(self) -> str:
@@ -299,7 +298,7 @@ class Connection:
             after = rows[-1].key
 
     async def _show_from_backlog(self, row: Question) -> None:
-        frame = self.protocol.ask(question_views.question(self.context.names, row))
+        frame = self.protocol.ask(self.context.question(row))
         if frame is not None:
             await self._outbox.put(frame)
 
@@ -319,7 +318,7 @@ class Connection:
     async def _show_new(self, key: str) -> None:
         row = await self.context.engine.questions.read(self.client.token, key)
         if row.status is QuestionStatus.OPEN:
-            self.send(self.protocol.ask(question_views.question(self.context.names, row)))
+            self.send(self.protocol.ask(self.context.question(row)))
 
     # Monitoring the credential
 

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.cluster.conftest import LEASE_S, OP, WORK, Cluster
+from tests.cluster.conftest import LEASE_S, OP, SENIOR, WORK, Cluster
 from tests.cluster.test_two_nodes import created, dispatched
 from tests.support.waiting import eventually
 
@@ -77,6 +77,15 @@ async def test_what_is_shown_and_what_ends_goes_by_one_clock(
     assert asked.status_code == 201, asked.text
     waited = await clients[2].get(f"{OP}/questions/{asked.json()['key']}?hold=50")
     assert waited.json()["status"] == "expired"
+
+    asked = await clients[0].post(f"{OP}/questions", json={"question": "?"})
+    assert asked.status_code == 201, asked.text
+    senior = await cluster.attach(cluster.nodes[0], "senior")
+    question = f"{SENIOR}/questions/{asked.json()['key']}"
+    claimed = await cluster.as_(cluster.nodes[0], senior).post(f"{question}/claim", json={"ttl": 50})
+    for node in cluster.nodes:
+        shown = (await cluster.as_(node, senior).get(question)).json()
+        assert shown["claim"] == claimed.json()["claim"]
 
     for node in cluster.nodes:
         brief = await cluster.attach(node, ttl=30)

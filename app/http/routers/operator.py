@@ -9,7 +9,7 @@ from fastapi import Request
 
 from app.domain.access import Role, Verb
 from app.domain.tokens import CapToken
-from app.http import bodies, conversions, operating_views, question_views, replies, views
+from app.http import bodies, conversions, operating_views, replies, views
 from app.http.context import ApiKeyText, ContextDep, Once, Token
 from app.http.errors import InvalidBody
 from app.http.parameters import (
@@ -193,7 +193,7 @@ async def ask(context: ContextDep, token: Token, task_id: TaskPath, body: Questi
     """Ask a senior about the task, which is suspended until the answer."""
     asked = asked_of(context, body)
     row = await context.engine.questions.ask(token, asked, task_id=task_id, idempotency=once)
-    return replies.json(question_views.question(context.names, row), status=201)
+    return replies.json(context.question(row), status=201)
 
 
 @router.post(
@@ -211,7 +211,7 @@ async def ask_alone(context: ContextDep, token: Token, body: LoneQuestionRequest
     """
     asked = asked_of(context, body)
     row = await context.engine.questions.ask_alone(token, asked, agent=body.agent, labels=body.labels, idempotency=once)
-    return replies.json(question_views.question(context.names, row), status=201)
+    return replies.json(context.question(row), status=201)
 
 
 @router.post("/questions/{key}/withdraw", response_model=Question, openapi_extra=requires(Verb.CANCEL_TASK))
@@ -221,7 +221,7 @@ async def withdraw(context: ContextDep, token: Token, key: QuestionPath, body: W
     Who may cancel the task may do it. Withdrawing it again changes nothing; an answered one is refused.
     """
     row = await context.engine.questions.withdraw(token, key, reason=body.reason)
-    return replies.json(question_views.question(context.names, row))
+    return replies.json(context.question(row))
 
 
 @router.post(
@@ -241,7 +241,7 @@ async def consume(context: ContextDep, token: Token, key: QuestionPath, body: Co
 async def outcome(context: ContextDep, token: Token, key: QuestionPath, body: OutcomeRequest) -> Reply:
     """Record what came of an action whose approval was consumed. The first outcome stands."""
     row = await context.engine.questions.record_outcome(token, key, body.status, body.note)
-    return replies.json(question_views.question(context.names, row))
+    return replies.json(context.question(row))
 
 
 @router.get(

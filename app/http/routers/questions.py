@@ -53,4 +53,4 @@ async def watched(request: Request, context: ServerContext, bearer: Bearer, key:
             )
     except Drained:
         row, settled = await context.engine.questions.watch(bearer, key, NOTHING)
-    return replies.json(question_views.question(context.names, row), status=200 if settled else 202)
+    return replies.json(context.question(row), status=200 if settled else 202)

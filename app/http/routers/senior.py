@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import Query, Request
@@ -11,7 +10,7 @@ from fastapi import Query, Request
 from app.domain.access import Verb
 from app.domain.errors import InvalidRequest
 from app.domain.questions import QuestionStatus as DomainStatus
-from app.http import bodies, question_views, replies, views
+from app.http import bodies, replies, views
 from app.http.context import ContextDep, Token
 from app.http.parameters import Limit, NameQuery, QuestionCursor, QuestionPath, TaskPath, TaskQuery, limit_of
 from app.http.replies import Reply
@@ -53,7 +52,7 @@ async def list_questions(
         decided = await context.engine.questions.decided(
             token, search=q, limit=limit_of(limit, context.settings), cursor=cursor
         )
-        return replies.json(views.page(decided, partial(question_views.question, context.names)))
+        return replies.json(views.page(decided, context.question))
     if q is not None:
         raise InvalidRequest("a search needs order=decided", "q")
     page = await context.engine.questions.page(
@@ -64,13 +63,13 @@ async def list_questions(
         limit=limit_of(limit, context.settings),
         cursor=cursor,
     )
-    return replies.json(views.page(page, partial(question_views.question, context.names)))
+    return replies.json(views.page(page, context.question))
 
 
 @router.get("/questions/{key}", response_model=Question, openapi_extra=requires(Verb.ANSWER_QUERY))
 async def read_question(context: ContextDep, token: Token, key: QuestionPath) -> Reply:
     """Read one question."""
-    return replies.json(question_views.question(context.names, await context.engine.questions.read(token, key)))
+    return replies.json(context.question(await context.engine.questions.read(token, key)))
 
 
 @router.post("/questions/{key}/answer", response_model=Question, openapi_extra=requires(Verb.ANSWER_QUERY))
@@ -78,7 +77,7 @@ async def answer(request: Request, context: ContextDep, token: Token, key: Quest
     """Answer a question. The first answer wins; an identical repeat changes nothing."""
     value = await bodies.encoded_value(await request.body(), body.value)
     row = await context.engine.questions.answer(token, key, value, comment=body.comment)
-    return replies.json(question_views.question(context.names, row))
+    return replies.json(context.question(row))
 
 
 @router.post("/questions/{key}/claim", response_model=Question, openapi_extra=requires(Verb.ANSWER_QUERY))
@@ -88,21 +87,19 @@ async def claim(context: ContextDep, token: Token, key: QuestionPath, body: Ques
     A claim of another is taken over, an own one renewed.
     """
     row = await context.engine.questions.claim(token, key, timedelta(seconds=body.ttl))
-    return replies.json(question_views.question(context.names, row))
+    return replies.json(context.question(row))
 
 
 @router.delete("/questions/{key}/claim", response_model=Question, openapi_extra=requires(Verb.ANSWER_QUERY))
 async def release(context: ContextDep, token: Token, key: QuestionPath) -> Reply:
     """End your own claim. That of another stays; without one nothing changes."""
-    return replies.json(question_views.question(context.names, await context.engine.questions.release(token, key)))
+    return replies.json(context.question(await context.engine.questions.release(token, key)))
 
 
 @router.post("/questions/{key}/escalate", response_model=Question, openapi_extra=requires(Verb.ANSWER_QUERY))
 async def escalate(context: ContextDep, token: Token, key: QuestionPath, body: EscalateRequest) -> Reply:
     """Hand the question over to the bridge `to` now. A claim ends, the deadline stays."""
-    return replies.json(
-        question_views.question(context.names, await context.engine.questions.escalate(token, key, body.to))
-    )
+    return replies.json(context.question(await context.engine.questions.escalate(token, key, body.to)))
 
 
 @router.post("/tasks/{task_id}/verdict", response_model=Task, openapi_extra=requires(Verb.OVERRIDE_VERDICT))

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from app.domain.access import Role, Verb
 from app.domain.json import Json
 from app.domain.outputs import OutputEvent, OutputType
-from app.http import auth, bodies, question_views, replies, views
+from app.http import auth, bodies, replies, views
 from app.http.context import ApiKeyText, ContextDep, Once, Token, context_of
 from app.http.errors import MalformedBody, UnsupportedMediaType
 from app.http.holds import Drained
@@ -155,10 +155,8 @@ async def heartbeat(request: Request) -> Reply:
 async def ask(context: ContextDep, bearer: Token, body: QuestionRequest, once: Once) -> Reply:
     """Ask a senior about the worker's own task, which is suspended until the answer."""
     asked = asked_of(context, body)
-    return replies.json(
-        question_views.question(context.names, await context.engine.questions.ask(bearer, asked, idempotency=once)),
-        status=201,
-    )
+    row = await context.engine.questions.ask(bearer, asked, idempotency=once)
+    return replies.json(context.question(row), status=201)
 
 
 @router.post(
@@ -180,7 +178,7 @@ async def consume(context: ContextDep, bearer: Token, key: QuestionPath, body: C
 async def outcome(context: ContextDep, bearer: Token, key: QuestionPath, body: OutcomeRequest) -> Reply:
     """Record what came of an action whose approval was consumed. The first outcome stands."""
     row = await context.engine.questions.record_outcome(bearer, key, body.status, body.note)
-    return replies.json(question_views.question(context.names, row))
+    return replies.json(context.question(row))
 
 
 @router.get(

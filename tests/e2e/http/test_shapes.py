@@ -205,7 +205,8 @@ async def test_reports_fit_their_models(node: Node) -> None:
     assert registry.keys() == Registry.model_fields.keys()
     assert not [link.model_extra for link in why.chain if link.model_extra]
     assert not stats.model_extra
-    assert [(row.alive, row.draining, row.model_extra) for row in nodes.items] == [(True, False, {})]
+    assert len(nodes.items) == 1 + len(node.others)
+    assert all((row.alive, row.draining, row.model_extra) == (True, False, {}) for row in nodes.items)
     assert why.status == "suspended"
     assert {link.kind for link in why.chain} >= {"question", "attempt"}
     assert attempts.items == [one]

@@ -64,7 +64,7 @@ SPECIAL: dict[str, Any] = {
     "delivered_to": Json('["b"]'),
     "choices": Json("[1]"),
     "choice_words": Json("[null]"),
-    "claim": Json('{"by": "mo", "through": {"door": "rest"}, "since": 1, "until": 4102444800000}'),
+    "claim": Json('{"by": "mo", "through": {"door": "rest"}, "since": 1, "until": 9}'),
     "action": Json('{"name": "n", "arguments": {}}'),
     "allowed": Json('["approve"]'),
     "doors": Json('["rest"]'),
@@ -184,8 +184,8 @@ VIEWS: dict[str, tuple[type[BaseModel], list[tuple[Any, ...]], list[tuple[Any, .
     "late": (attempts.LateResult, [(most(LateResult), ("value",))], [(least(LateResult),)]),
     "question": (
         questions.Question,
-        [(most(Question, status=OPEN, takes_comment=True, outcome=OUTCOME), ("question",))],
-        [(least(Question, status=OPEN),)],
+        [(most(Question, status=OPEN, takes_comment=True, outcome=OUTCOME), 8, ("question",))],
+        [(least(Question, status=OPEN), 8)],
     ),
     "answer_link": (links.AnswerLink, [(most(AnswerLink, allow=Json("[1]")), "http://h/a#al_")], []),
     "opened_link": (
@@ -289,6 +289,14 @@ def test_a_view_has_exactly_its_models_fields(name: str) -> None:
         assert rendered(name, *arguments).keys() == model.model_fields.keys()
     for arguments in [*complete, *bare]:
         assert not list(undeclared(model.model_validate(rendered(name, *arguments))))
+
+
+def test_a_claim_is_shown_until_it_ends_or_its_question_is_closed() -> None:
+    """By the clock of the call and by no other."""
+    claimed = most(Question, status=OPEN, outcome=OUTCOME)
+    assert "claim" in rendered("question", claimed, 8)
+    assert "claim" not in rendered("question", claimed, 9)
+    assert "claim" not in rendered("question", claimed._replace(status=QuestionStatus.ANSWERED), 8)
 
 
 def test_outputs_have_the_fields_of_their_type() -> None:
