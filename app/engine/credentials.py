@@ -21,7 +21,7 @@ from app.engine.ops.queries import reaches
 from app.engine.ops.rules import EngineCfg
 from app.engine.transactions import Transactions
 from app.state.state import State
-from app.state.tables import ATTEMPTS, TOKENS
+from app.state.tables import API_KEYS, ATTEMPTS, TOKENS
 
 _CLAIMED_MS = 5 * 60 * 1000
 
@@ -111,6 +111,19 @@ class Credentials:
         """Return the caller that a valid credential authenticates, whatever it may do; spends no use."""
         presented = await self._transactions.presented(bearer, ())
         return await self._transactions.read(lambda state: authenticate(state, presented, consume=False))
+
+    async def whose(self, bearer: Bearer) -> tuple[Caller, ApiKey | None]:
+        """Return what `whoami` does, and the API key that the credential descends from; None for code of this process.
+
+        A worker's credential descends from its dispatcher's.
+        """
+        presented = await self._transactions.presented(bearer, ())
+
+        def run(state: State) -> tuple[Caller, ApiKey | None]:
+            caller = authenticate(state, presented, consume=False)
+            return caller, API_KEYS.get(state.db, caller.key_id or "")
+
+        return await self._transactions.read(run)
 
     async def wait_until_invalid(self, bearer: Bearer, *, poll_interval_s: float) -> None:
         """Return when the credential is revoked or has expired; spends no use.

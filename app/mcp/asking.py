@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 
 from mcp import types
 from starlette.requests import ClientDisconnect
 
+from app.bus.port import HintBus, Subscription
 from app.http.holds import Drained
 from app.mcp import forms
 from app.mcp.calls import Api, CallFailed, InputNeeded, Value, segment
@@ -18,24 +22,54 @@ from app.mcp.streams import STREAM, ReplyStream
 
 
 class Waiters:
-    """Calls of this process that wait for a reply of their client. Another process takes a reply as well."""
+    """Calls of this process that wait for a reply of their client. Another process takes a reply as well.
 
-    def __init__(self) -> None:
+    It writes an answer down, by which the call ends like everybody's who waits for the question; that the person gave
+    none is written nowhere, and comes as a hint.
+    """
+
+    def __init__(self, bus: HintBus) -> None:
+        self._bus = bus
         self._waiting: dict[str, asyncio.Future[types.ElicitResult]] = {}
 
-    def expect(self, request_id: str) -> asyncio.Future[types.ElicitResult]:
-        """Return what has the reply to a request once it is there."""
+    @asynccontextmanager
+    async def expecting(self, request_id: str) -> AsyncGenerator[asyncio.Future[types.ElicitResult]]:
+        """Expect the reply to a request inside the block: the future has it once it is there."""
         waiter = self._waiting[request_id] = asyncio.get_running_loop().create_future()
-        waiter.add_done_callback(lambda _: self._waiting.pop(request_id, None))
-        return waiter
+        subscription = self._bus.subscribe(_topic(request_id))
+        cancelling = asyncio.create_task(_cancel_by_hint(subscription, waiter), name="wait for a person's reply")
+        try:
+            yield waiter
+        finally:
+            del self._waiting[request_id]
+            subscription.close()
+            cancelling.cancel()
+            waiter.cancel()
 
     def hand_over(self, request_id: str, said: types.ElicitResult) -> bool:
-        """Give a reply to the call that waits for it; return whether there is one."""
+        """Give a reply to the call that waits for it in this process; return whether there is one.
+
+        What is no answer ends the call in another process.
+        """
         waiter = self._waiting.get(request_id)
-        if waiter is None or waiter.done():
-            return False
-        waiter.set_result(said)
-        return True
+        if waiter is not None and not waiter.done():
+            waiter.set_result(said)
+            return True
+        if said.action != "accept":
+            self._bus.publish((_topic(request_id),))
+        return False
+
+
+def _topic(request_id: str) -> str:
+    return f"mcp-reply:{sha256(request_id.encode()).hexdigest()}"
+
+
+async def _cancel_by_hint(subscription: Subscription, waiter: asyncio.Future[types.ElicitResult]) -> None:
+    """End the wait with the first hint. One that was none leaves the question open, and a later reply counts."""
+    while not await subscription.wait(None):
+        pass
+    if not waiter.done():
+        waiter.set_result(types.ElicitResult(action="cancel"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,21 +118,20 @@ class AskingMeanwhile:
         params = request.params.model_dump(by_alias=True, mode="json", exclude_none=True)
         if isinstance(request.params, types.ElicitRequestURLParams):
             params["elicitationId"] = key
-        waiter = self.waiters.expect(name)
-        settled = asyncio.ensure_future(api.get(f"/v1/operator/questions/{segment(key)}", hold=LIFE_S))
-        try:
-            await stream.push({"jsonrpc": "2.0", "id": name, "method": "elicitation/create", "params": params})
-            either = asyncio.wait({waiter, settled}, return_when=asyncio.FIRST_COMPLETED)
-            await server_of(self.context).holds.park(stream.receive, either, scope)
-            if waiter.done():
-                said = waiter.result()
-                return not await answer(api, question, said) and said.action == "accept"
-        except (Drained, ClientDisconnect):
-            pass  # the question stays open, and the reply is taken when it comes
-        finally:
-            waiter.cancel()
-            settled.cancel()
-            await asyncio.gather(settled, return_exceptions=True)
+        async with self.waiters.expecting(name) as waiter:
+            settled = asyncio.ensure_future(api.get(f"/v1/operator/questions/{segment(key)}", hold=LIFE_S))
+            try:
+                await stream.push({"jsonrpc": "2.0", "id": name, "method": "elicitation/create", "params": params})
+                either = asyncio.wait({waiter, settled}, return_when=asyncio.FIRST_COMPLETED)
+                await server_of(self.context).holds.park(stream.receive, either, scope)
+                if waiter.done():
+                    said = waiter.result()
+                    return not await answer(api, question, said) and said.action == "accept"
+            except (Drained, ClientDisconnect):
+                pass  # the question stays open, and the reply is taken when it comes
+            finally:
+                settled.cancel()
+                await asyncio.gather(settled, return_exceptions=True)
         return False
 
 

@@ -5,19 +5,21 @@ So a tool checks, limits, records and answers what the route does, and nothing e
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 from urllib.parse import quote, urlencode
 
 import orjson
+from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope
 
 from app.domain.access import Role
 from app.domain.doors import DOOR, Door
+from app.http.app import LEFT
 from app.http.context import SCOPE_KEY, ServerContext
+from app.mcp.streams import STREAM, ReplyStream
 
 Value = dict[str, Any]
 
@@ -115,13 +117,15 @@ class Api:
             "headers": headers,
         }
         DOOR.set(Door.MCP)
-        reply = _Reply()
+        reply, stream = _Reply(), cast("ReplyStream", self.scope[STREAM])
         try:
-            await self.scope["app"](scope, received(body), reply.send)
+            await self.scope["app"](scope, received(body, stream.receive), reply.send)
         except Exception:
             # FastAPI raises an unexpected error again after it has been logged and answered.
             if reply.status != 500:
                 raise
+        if reply.status == LEFT:
+            raise ClientDisconnect
         value: Value = orjson.loads(reply.body) if reply.body else {}
         if reply.status >= 400:
             raise CallFailed(value)
@@ -135,15 +139,12 @@ def segment(text: Any) -> str:
     return quote(text, safe="")
 
 
-def received(body: bytes) -> Receive:
-    """Return what receives this body and then waits, for what ends otherwise."""
+def received(body: bytes, then: Receive) -> Receive:
+    """Return what receives this body, and `then` what follows it: that the client has left."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> Message:
-        if messages:
-            return messages.pop()
-        await asyncio.Event().wait()
-        raise AssertionError
+        return messages.pop() if messages else await then()
 
     return receive
 

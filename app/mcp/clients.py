@@ -22,30 +22,30 @@ CLIENT = "swarmhold.mcp.client"
 class Client:
     """An authenticated caller: a credential bound to one role, or an API key with several.
 
-    `task_id` and `attempt` are those that a worker's handle or token is bound to.
+    `key` is the API key that is the credential, `origin` the one that any credential descends from; `in_session` says
+    that a token is that of a session and of nothing below it. `task_id` and `attempt` are those that a worker's handle
+    or token is bound to.
     """
 
     roles: frozenset[Role]
     credential: str = field(repr=False)
     namespace: int
     key: ApiKey | None = None
+    origin: ApiKey | None = None
+    in_session: bool = False
     task_id: str | None = None
     attempt: int | None = None
 
     @property
     def may_answer(self) -> bool:
-        """Whether a model may answer with it: a key for agents, never that of a person."""
-        return self.key is not None and not self.is_person
+        """Whether a model may answer with it: with what an agent's key gives, never with what a person's does."""
+        return self.origin is not None and not (self.origin.person or self.origin.root)
 
     @property
     def is_person(self) -> bool:
-        """Whether it is a person's own key, or the root key."""
-        return self.key is not None and (self.key.person or self.key.root)
-
-    @property
-    def is_asked(self) -> bool:
-        """Whether a question may be put to its person: a person's key, or root's. Of a token the engine decides."""
-        return self.key is None or self.is_person
+        """Whether a question may be put to its person: with a person's key or root's, and in a session of one."""
+        own = self.key is not None or self.in_session
+        return own and self.origin is not None and (self.origin.person or self.origin.root)
 
     @property
     def principal(self) -> str:
@@ -94,8 +94,15 @@ async def client_of(context: ServerContext, scope: Scope) -> Client:
     text = auth.credential_text(scope)
     if not auth.is_key(text):
         bearer = auth.bearer_of(text)
-        caller = await context.engine.credentials.whoami(bearer)
-        own = bearer.text if isinstance(bearer, Handle) else text
-        return Client(frozenset({caller.role}), own, caller.namespace, task_id=caller.task_id, attempt=caller.attempt)
+        caller, origin = await context.engine.credentials.whose(bearer)
+        return Client(
+            roles=frozenset({caller.role}),
+            credential=bearer.text if isinstance(bearer, Handle) else text,
+            namespace=caller.namespace,
+            origin=origin,
+            in_session=caller.session_id is not None and caller.attempt is None,
+            task_id=caller.task_id,
+            attempt=caller.attempt,
+        )
     key = await context.engine.keys.find(auth.api_key(scope))
-    return Client(key.role_set, text, key.namespace, key)
+    return Client(key.role_set, text, key.namespace, key, key)

@@ -56,10 +56,10 @@ class Handshakes:
             await send({"type": "http.response.body", "body": b""})
             return None
         if frame.get("method") == "initialize":
-            return received(body), self._with_session(client, frame.get("params"), send)
+            return received(body, receive), self._with_session(client, frame.get("params"), send)
         if (session := bodies.header(scope, _SESSION)) is not None:
             scope[CAPABILITIES] = self._seals.open_session(client.principal, session)
-        return received(body), send
+        return received(body, receive), send
 
     def _with_session(self, client: Client, params: Any, send: Send) -> Send:
         """Return `send` with what the client sends along from now on, if it can ask its person."""
@@ -83,15 +83,22 @@ class Handshakes:
         key = self._seals.open_request(client.principal, frame.get("id"))
         if key is None:
             return
-        try:
-            if self._waiters.hand_over(frame["id"], types.ElicitResult.model_validate(frame.get("result"))):
-                return
-        except ValidationError:
-            pass
-        server: ServerContext = scope[SCOPE_KEY]
-        api = Api(scope=scope, credential=await client.token(server, Role.SENIOR), role=Role.SENIOR, tool="review")
-        if "error" not in frame and not await taken(api, key, frame.get("result")):
-            await server.engine.questions.ignore(bearer_of(api), key, [key])
+        said = _said(frame)
+        if said is None or not self._waiters.hand_over(frame["id"], said):
+            server: ServerContext = scope[SCOPE_KEY]
+            api = Api(scope=scope, credential=await client.token(server, Role.SENIOR), role=Role.SENIOR, tool="review")
+            if not await taken(api, key, said):
+                await server.engine.questions.ignore(bearer_of(api), key, [key])
+
+
+def _said(frame: Mapping[str, Any]) -> types.ElicitResult | None:
+    """Return what the person said; a client that could not ask them says that nobody answered. None for neither."""
+    if "error" in frame:
+        return types.ElicitResult(action="cancel")
+    try:
+        return types.ElicitResult.model_validate(frame.get("result"))
+    except ValidationError:
+        return None
 
 
 def _frame(body: bytes) -> Mapping[str, Any]:

@@ -21,7 +21,7 @@ _LINK_LIFE_S = 86_400
 async def person_of(context: RequestContext) -> Api | None:
     """Return the API for the answers of the person whose key this is, None for a key of no person."""
     client = client_of(context)
-    if not client.is_asked or Role.SENIOR not in client.roles:
+    if not client.is_person or Role.SENIOR not in client.roles:
         return None
     return await api_of(context, Role.SENIOR, "review")
 
@@ -67,7 +67,7 @@ async def request_for(
     None where the client can do neither.
     """
     address = forms.console_address(api.server.settings.base_url, question["key"])
-    key = client_of(context).key
+    key = client_of(context).origin
     if key is not None and can.url is not None and not forms.is_form(question, can):
         path = f"/v1/senior/questions/{segment(question['key'])}/links"
         try:

@@ -17,13 +17,16 @@ from mcp.shared.exceptions import MCPError
 from mcp.types.methods import SPEC_CLIENT_METHODS, SPEC_CLIENT_NOTIFICATION_METHODS
 from mcp.types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from pydantic import ValidationError
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 import app
 from app.domain import traces
 from app.domain.access import Role
+from app.domain.doors import MEASURED
 from app.domain.skills import Skill
 from app.http.context import ServerContext
+from app.http.metrics import LEFT
 from app.http.settings import MIB
 from app.mcp import skills
 from app.mcp.asking import AskingAgain, AskingMeanwhile, Waiters
@@ -75,7 +78,7 @@ class McpServer:
             on_get_prompt=self._limited(get_prompt),
         )
         self._seals = Seals(context.engine.parts.mint)
-        self._waiters = Waiters()
+        self._waiters = Waiters(context.engine.parts.bus)
         self._handshakes = Handshakes(self._seals, self._waiters)
         self._server.middleware.insert(0, _measured)
         self._server.middleware.append(RequestStateBoundary(self._seals.of_calls, default_audience=self._server.name))
@@ -93,10 +96,10 @@ class McpServer:
         self._server.add_request_handler("tools/call", types.CallToolRequestParams, call)
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Serve one request. Raises ClientDisconnect when its client left before a reply began."""
         comment_every_s = self._context.settings.sse_comment_every.total_seconds()
         stream = scope[STREAM] = ReplyStream(scope, receive, send, comment_every_s=comment_every_s)
-        prepared = await self._handshakes.prepared(scope, receive, stream.send)
+        prepared = await self._handshakes.prepared(scope, stream.receive, stream.send)
         if prepared is None:
             return
         manager = StreamableHTTPSessionManager(
@@ -104,6 +107,10 @@ class McpServer:
         )
         async with stream.kept(), manager.run():
             await manager.handle_request(scope, *prepared)
+        if stream.client_left:
+            scope[MEASURED].code = LEFT
+            if not stream.has_begun:
+                raise ClientDisconnect
 
     def _limited(
         self, handle: Callable[[RequestContext, P], Awaitable[R]]
@@ -142,6 +149,8 @@ class McpServer:
         except CallFailed as failed:
             measured_of(context).code = str(failed.problem.get("code"))
             return failure_of(failed.problem)
+        except ClientDisconnect:
+            return failure_of({"title": "The client has left"})  # for nobody: nothing is sent any more
         except InputNeeded as needed:
             measured_of(context).code = "input-required"
             return needed.result

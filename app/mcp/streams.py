@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import orjson
 from starlette.types import Message, Receive, Scope, Send
 
 from app.http import bodies
-from app.mcp.calls import Value
 
 STREAM = "swarmhold.mcp.stream"
 """The key of the scope that has the stream of its reply."""
@@ -28,7 +28,9 @@ class ReplyStream:
     """The reply to one request. It begins to stream with the first message that is pushed, and when it takes long."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, *, comment_every_s: float) -> None:
-        self.receive = receive
+        self.client_left = False
+        """Whether the client was seen to be gone. Nothing is sent from then on."""
+        self._receive = receive
         self._raw = send
         self._every_s = comment_every_s
         self._may_stream = "text/event-stream" in (bodies.header(scope, b"accept") or "")
@@ -37,17 +39,30 @@ class ReplyStream:
         self._writing = asyncio.Lock()
 
     @property
+    def has_begun(self) -> bool:
+        """Whether a part of the reply was sent."""
+        return self._began or self._streams
+
+    @property
     def can_push(self) -> bool:
         """Whether messages can precede the reply."""
         return self._may_stream and (self._streams or not self._began)
 
-    async def push(self, message: Value) -> None:
+    async def receive(self) -> Message:
+        """Receive from the client. Its disconnect ends what waits on its behalf."""
+        message = await self._receive()
+        self.client_left |= message["type"] == "http.disconnect"
+        return message
+
+    async def push(self, message: dict[str, Any]) -> None:
         """Send a message before the reply."""
         await self._write(_event(orjson.dumps(message)))
 
     async def send(self, message: Message) -> None:
         """Pass on a part of the reply, as an event of the stream if that has begun."""
         async with self._writing:
+            if self.client_left:
+                return
             self._began = True
             if not self._streams:
                 await self._raw(message)
@@ -76,7 +91,7 @@ class ReplyStream:
 
     async def _write(self, part: bytes) -> None:
         async with self._writing:
-            if not self.can_push:
+            if not self.can_push or self.client_left:
                 return
             if not self._streams:
                 self._streams = True

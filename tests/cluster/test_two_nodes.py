@@ -1,11 +1,13 @@
 """A second node that was started with the same settings serves everything of the first."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+import orjson
 
-from tests.cluster.conftest import OP, SENIOR, WORK, Cluster
+from tests.cluster.conftest import OP, ROOT_KEY, SENIOR, WORK, Cluster
 from tests.support.speaking import speaking
 from tests.support.waiting import eventually
 
@@ -154,3 +156,37 @@ async def test_a_bridge_gets_what_is_asked_on_another_node_and_one_connection_ho
             assert (await newer.receive())["type"] == "accepted"
             asker = cluster.as_(first, handle)
             assert (await asker.get(f"{WORK}/questions/{key}?hold=20")).json()["answer"] == "yes"
+
+
+async def test_a_person_who_declines_at_another_node_ends_the_review(cluster: Cluster) -> None:
+    """At once, long before the call's own end; the question stays open, and the next review asks it again."""
+    first, second = cluster.start(), cluster.start()
+    key = (await (await cluster.operator(first)).post(f"{OP}/questions", json={"question": "?"})).json()["key"]
+    body = {"name": "judge", "roles": ["senior"], "person": True}
+    judge = (await cluster.as_(first, ROOT_KEY).post("/v1/admin/keys", json=body)).json()["key"]
+    here, there = cluster.as_(first, judge), cluster.as_(second, judge)
+    hello = {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {"elicitation": {}},
+        "clientInfo": {"name": "c", "version": "1"},
+    }
+    accept = {"Accept": "application/json, text/event-stream"}
+    initialize = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}
+    session = (await there.post("/mcp", json=initialize, headers=accept)).headers["mcp-session-id"]
+    headers = accept | {"MCP-Protocol-Version": "2025-11-25", "Mcp-Session-Id": session}
+    call = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "review", "arguments": {}}}
+    for result in ({"result": {"action": "decline"}}, {"error": {"code": -32603, "message": "no form"}}):
+        async with asyncio.timeout(300), here.stream("POST", "/mcp", json=call, headers=headers) as reply:
+            messages = _messages(reply)
+            asked = await anext(messages)
+            said = {"jsonrpc": "2.0", "id": asked["id"], **result}
+            assert (await there.post("/mcp", json=said, headers=headers)).status_code == 202
+            ended = await anext(messages)
+        assert ended["result"]["structuredContent"]["questions"] == [{"key": key, "status": "open"}]
+
+
+async def _messages(reply: httpx.Response) -> AsyncIterator[Any]:
+    """The messages of a stream."""
+    async for line in reply.aiter_lines():
+        if line.startswith("data: "):
+            yield orjson.loads(line.removeprefix("data: "))

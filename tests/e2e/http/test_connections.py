@@ -54,9 +54,10 @@ async def half_closed(server: ServerProcess, request: bytes) -> bytes:
         return answered
 
 
-def written(method: str, path: str, token: str = "", body: bytes = b"") -> bytes:
+def written(method: str, path: str, token: str = "", body: bytes = b"", **more: str) -> bytes:
     """A request as it is sent."""
     head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in {"Content-Type": "application/json", **more}.items())
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
@@ -80,8 +81,13 @@ async def test_a_half_closed_long_poll_is_answered_at_once(server: ServerProcess
     began = monotonic()
     polled = await half_closed(server, written("GET", f"{OP}/tasks/{task_id}/poll?hold=50", token))
 
+    call = {"name": "ask_human", "arguments": {"question": "?", "hold": 50}}
+    asking = orjson.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call})
+    asked = await half_closed(server, written("POST", "/mcp", token, asking, Accept="application/json"))
+
     assert polled.startswith(b"HTTP/1.1 202 ")
-    assert monotonic() - began < 40
+    assert orjson.loads(asked.partition(b"\r\n\r\n")[2])["result"]["structuredContent"]["open"] is True
+    assert monotonic() - began < 80
 
 
 async def test_a_half_closed_event_stream_goes_on(server: ServerProcess) -> None:

@@ -204,14 +204,22 @@ async def test_a_senior_directs_a_task_and_dispatching(node: Node) -> None:
 
 
 async def test_a_credential_decides_which_tools_there_are(node: Node) -> None:
-    """No model answers with a person's key, the root key or a session's token, and no asker answers itself."""
+    """No model answers with a person's key, the root key or a session of theirs, and no asker answers itself."""
     both = await named(node, "both", "default", Role.OPERATOR, Role.SENIOR)
     person = await named(node, "person", "default", Role.OPERATOR, Role.SENIOR, person=True)
     async with plain(node, both) as client:
         asked = value(await client.call_tool("ask_human", {"question": "?", "hold": 0}))
         answered = await client.call_tool("answer_question", {"key": asked["key"], "value": "yes"})
         assert problem(answered) == "asker-cannot-answer"
-    for credential in (person, await node.attach(Role.SENIOR), "shk_" + "root0" * 8):
+    async with plain(node, await node.attach(Role.SENIOR, key=both)) as client:
+        answered = await client.call_tool("answer_question", {"key": asked["key"], "value": "yes"})
+        assert problem(answered) == "asker-cannot-answer"
+    for credential in (
+        person,
+        await node.attach(Role.SENIOR, key=person),
+        await node.attach(Role.SENIOR),
+        "shk_" + "root0" * 8,
+    ):
         async with plain(node, credential) as client:
             names = {tool.name for tool in (await client.list_tools()).tools}
             assert "list_questions" in names

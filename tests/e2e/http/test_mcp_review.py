@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import httpx
+import httpx2
 import orjson
 import pytest
 from mcp import types
@@ -164,11 +165,36 @@ async def test_whoever_cannot_be_asked_is_sent_to_the_console(node: Node, mode: 
         assert problem(await client.call_tool("review", {"key": "R-" + "0" * 26}))["code"] == "resume-key-not-found"
     assert judge.shown == []
     assert {(await row(node, one))["status"] for one in (own, closed, key)} == {"open"}
-    for agent in (await node.key("agent", Role.SENIOR), await node.attach(Role.SENIOR)):
-        async with connected(node.url, agent, mode, elicitation_callback=judge) as client:
+    agent = await node.key("agent", Role.SENIOR)
+    for credential in (agent, await node.attach(Role.SENIOR, key=agent)):
+        async with connected(node.url, credential, mode, elicitation_callback=judge) as client:
             assert "review" not in {tool.name for tool in (await client.list_tools()).tools}
             with pytest.raises(MCPError):
                 await client.call_tool("review", {"key": key})
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_session_of_a_person_reviews_as_their_key_does(node: Node, mode: str) -> None:
+    """Not what they asked in another one, and no longer than the key lives."""
+    both = await person(node, "both", Role.OPERATOR, Role.SENIOR)
+    token, operator = await node.attach(Role.SENIOR, name="desk", key=both), await node.operator(key=both)
+    own = (await operator.post(f"{OP}/questions", json={"question": "Mine?"})).json()["key"]
+    key = await asked(node, choices=["north", "south"])
+    judge = Person(accept(answer="south"))
+    async with connected(node.url, token, mode, elicitation_callback=judge) as client:
+        names = {tool.name for tool in (await client.list_tools()).tools}
+        assert "review" in names
+        assert "answer_question" not in names
+        assert problem(await client.call_tool("review", {"key": own}))["code"] == "asker-cannot-answer"
+        assert reviewed(await client.call_tool("review", {})) == [{"key": key, "status": "answered", "answer": "south"}]
+        through = (await row(node, key))["answered_through"]
+        assert (through["door"], through["key_name"], through["role"]) == ("mcp", "both", "senior")
+        keys = (await node.as_(ROOT_KEY).get("/v1/admin/keys")).json()["items"]
+        (key_id,) = [one["id"] for one in keys if one["name"] == "both"]
+        assert (await node.as_(ROOT_KEY).delete(f"/v1/admin/keys/{key_id}")).status_code == 204
+        with pytest.raises((MCPError, httpx2.HTTPStatusError)):
+            await client.call_tool("review", {})
+    assert len(judge.shown) == 1
 
 
 async def test_the_state_of_a_call_is_sealed_for_its_principal_and_arguments(node: Node) -> None:
