@@ -239,7 +239,8 @@ def run_call(call: Callable[[], Coroutine[Any, Any, R]]) -> R:
     except InvalidArgument as error:
         raise CommandFailed(f"The server would not accept this: {error}.", status=EXIT_MISUSED) from error
     except Error as error:
-        raise CommandFailed(f"The server cannot be reached: {error}. Is it running? Name it with --url.") from error
+        why = str(error).removesuffix(".")
+        raise CommandFailed(f"The server cannot be reached: {why}. Is it running? Name it with --url.") from error
 
 
 def _readable(problem: ApiProblem) -> str:

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,6 +17,7 @@ SWARMHOLD = str(Path(sys.executable).with_name("swarmhold"))
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 Run = Callable[..., subprocess.CompletedProcess[str]]
+Serve = Callable[[Mapping[str, str]], ServerProcess]
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +34,27 @@ def surroundings(node: ServerProcess, **more: str) -> dict[str, str]:
     own = {
         name: value for name, value in os.environ.items() if not name.startswith(("SWARMHOLD_", "OPENAI", "ANTHROPIC"))
     }
+    return {**own, **place(node), "PYTHONUNBUFFERED": "1", **more}
+
+
+def place(node: ServerProcess) -> dict[str, str]:
+    """The variables that say where the node is, and by which key."""
     # The key of the data directory is for the process whose directory it is, and several nodes have several.
     key = {} if several() is None else {"SWARMHOLD_KEY": node.root_key()}
-    place = {"SWARMHOLD_URL": node.url, "SWARMHOLD_DATA_DIR": str(node.data_dir), **key}
-    return {**own, **place, "PYTHONUNBUFFERED": "1", **more}
+    return {"SWARMHOLD_URL": node.url, "SWARMHOLD_DATA_DIR": str(node.data_dir), **key}
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Starts a node with these settings; ended after the test."""
+    with ExitStack() as started:
+
+        def start(settings: Mapping[str, str]) -> ServerProcess:
+            node = started.enter_context(server_process(tmp_path / "node" / "data", settings))
+            node.start()
+            return node
+
+        yield start
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,15 +10,15 @@ import pytest
 from swarmhold import Admin, ApiProblem, SwarmholdClient
 from swarmhold.models.enums import Role, WebhookStatus
 from tests.conftest import StartServer
-from tests.e2e.cli.conftest import Run
+from tests.e2e.cli.conftest import Run, Serve, place
 from tests.support.processes import ServerProcess
 from tests.support.receiver import Receiver, receiving
 from tests.support.waiting import eventually
 
 
-def _node(start_server: StartServer, receiver: Receiver) -> ServerProcess:
+def _node(serve: Serve, receiver: Receiver) -> ServerProcess:
     """A node that may send to this receiver and looks again soon."""
-    return start_server(settings={"SWARMHOLD_WEBHOOKS__ALLOW": receiver.url, "SWARMHOLD_WEBHOOKS__BACKOFF": "0.01"})
+    return serve({"SWARMHOLD_WEBHOOKS__ALLOW": receiver.url, "SWARMHOLD_WEBHOOKS__BACKOFF": "0.01"})
 
 
 async def _command(run: Run, *arguments: str | Path, status: int = 0, stdin: str | None = None) -> str:
@@ -26,47 +27,45 @@ async def _command(run: Run, *arguments: str | Path, status: int = 0, stdin: str
     return done.stderr if status else done.stdout
 
 
-async def test_a_webhook_is_managed_from_the_shell(start_server: StartServer, run: Run) -> None:
+async def test_a_webhook_is_managed_from_the_shell(serve: Serve, run: Run) -> None:
     """Made, listed, paused, resumed, replayed and deleted, also by scripts; deliveries are signed as was shown."""
     async with receiving() as receiver:
-        node = await asyncio.to_thread(_node, start_server, receiver)
-        here = ("--data-dir", node.data_dir)
+        node = await asyncio.to_thread(_node, serve, receiver)
+        here = partial(run, **place(node))
         _, receiver.secret = (
-            await _command(run, "create", receiver.url, "--name", "chat", "--event", "task_created", *here)
+            await _command(here, "create", receiver.url, "--name", "chat", "--event", "task_created")
         ).splitlines()
-        (listed,) = json.loads(await _command(run, "list", "--json", *here))
+        (listed,) = json.loads(await _command(here, "list", "--json"))
         assert (listed["name"], listed["events"], listed["status"]) == ("chat", ["task_created"], "active")
         assert receiver.secret not in json.dumps(listed)
 
-        rotated = (await _command(run, "rotate", listed["id"], *here)).strip()
+        rotated = (await _command(here, "rotate", listed["id"])).strip()
         assert rotated.startswith("whsec_")
         assert rotated != receiver.secret
         receiver.secret = rotated
 
-        assert "is paused" in await _command(run, "pause", listed["id"], *here)
-        assert "paused" in await _command(run, "list", *here)
-        assert "is active" in await _command(run, "resume", listed["id"], *here)
-        assert "at cursor 0" in await _command(run, "replay", listed["id"], "--after", "0", *here)
-        assert json.loads(await _command(run, "pause", listed["id"], "--json", *here))["status"] == "paused"
-        assert json.loads(await _command(run, "delete", listed["id"], "--json", *here)) == {"deleted": listed["id"]}
-        assert json.loads(await _command(run, "list", "--json", *here)) == []
+        assert "is paused" in await _command(here, "pause", listed["id"])
+        assert "paused" in await _command(here, "list")
+        assert "is active" in await _command(here, "resume", listed["id"])
+        assert "at cursor 0" in await _command(here, "replay", listed["id"], "--after", "0")
+        assert json.loads(await _command(here, "pause", listed["id"], "--json"))["status"] == "paused"
+        assert json.loads(await _command(here, "delete", listed["id"], "--json")) == {"deleted": listed["id"]}
+        assert json.loads(await _command(here, "list", "--json")) == []
 
 
-async def test_messages_for_people_are_set_up_from_the_shell(
-    start_server: StartServer, run: Run, tmp_path: Path
-) -> None:
+async def test_messages_for_people_are_set_up_from_the_shell(serve: Serve, run: Run, tmp_path: Path) -> None:
     """The URL, which is a secret, comes by standard input and is shown no more; a template is checked at once."""
     template = tmp_path / "message.json"
     template.write_text('{"say": {{heading|json}}, "go": {{link|json}}}')
     async with receiving() as receiver:
-        node = await asyncio.to_thread(_node, start_server, receiver)
-        here = ("--data-dir", node.data_dir)
+        node = await asyncio.to_thread(_node, serve, receiver)
+        here = partial(run, **place(node))
         async with SwarmholdClient(node.url) as server:
             await server.admin(node.root_key()).create_key("pat", [Role.SENIOR], person=True)
-            options = ("--format", "template", "--template", template, "--links", "pat", "--content", "none", *here)
-            said = await _command(run, "create", "-", *options, stdin=f"{receiver.url}\n")
+            options = ("--format", "template", "--template", template, "--links", "pat", "--content", "none")
+            said = await _command(here, "create", "-", *options, stdin=f"{receiver.url}\n")
             assert receiver.url not in said
-            (listed,) = json.loads(await _command(run, "list", "--json", *here))
+            (listed,) = json.loads(await _command(here, "list", "--json"))
             assert (listed["format"], listed["content"], listed["template"]) == (
                 "template",
                 "none",
@@ -79,25 +78,31 @@ async def test_messages_for_people_are_set_up_from_the_shell(
             assert receiver.bodies[0]["go"].startswith(f"{node.url}/a#al_")
 
         template.write_text('{"say": {{words|json}}}')
-        assert "there is no field words" in await _command(run, "create", receiver.url, *options, status=1)
+        assert "there is no field words" in await _command(here, "create", receiver.url, *options, status=1)
 
 
-async def test_what_cannot_be_done_is_told(start_server: StartServer, run: Run) -> None:
-    """A URL that the settings do not have, a kind and an id that do not exist, and no server at all."""
+async def test_what_cannot_be_done_is_told(serve: Serve, run: Run) -> None:
+    """A URL that the settings do not have, a kind and an id that do not exist."""
     async with receiving() as receiver:
-        node = await asyncio.to_thread(_node, start_server, receiver)
-        here = ("--data-dir", node.data_dir)
-        assert "webhooks.allow" in await _command(run, "create", "http://127.0.0.1:9/", *here, status=1)
-        assert "task_made" in await _command(run, "create", receiver.url, "--event", "task_made", *here, status=1)
-        assert "webhook-not-found" in await _command(run, "pause", f"H-{'0' * 26}", *here, status=1)
-        await asyncio.to_thread(node.stop)
-        assert "No server of" in await _command(run, "list", "--url", node.url, *here, status=1)
+        node = await asyncio.to_thread(_node, serve, receiver)
+        here = partial(run, **place(node))
+        assert "webhooks.allow" in await _command(here, "create", "http://127.0.0.1:9/", status=1)
+        assert "task_made" in await _command(here, "create", receiver.url, "--event", "task_made", status=1)
+        assert "webhook-not-found" in await _command(here, "pause", f"H-{'0' * 26}", status=1)
 
 
-async def test_a_program_manages_webhooks(start_server: StartServer) -> None:
+async def test_a_server_that_is_gone_is_told(start_server: StartServer, run: Run) -> None:
+    """By its data directory, since another one may listen there by now."""
+    node = await asyncio.to_thread(start_server)
+    await asyncio.to_thread(node.stop)
+    gone = ("--url", node.url, "--data-dir", node.data_dir)
+    assert "No server of" in await _command(run, "list", *gone, status=1)
+
+
+async def test_a_program_manages_webhooks(serve: Serve) -> None:
     """The client's calls do what the shell's do, with typed replies, and events arrive."""
     async with receiving() as receiver:
-        node = await asyncio.to_thread(_node, start_server, receiver)
+        node = await asyncio.to_thread(_node, serve, receiver)
         async with SwarmholdClient(node.url) as server:
             admin: Admin = server.admin(node.root_key())
             made = await admin.create_webhook(receiver.url, name="ledger", events=["task_created"])

@@ -9,6 +9,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from app.domain.access import Role
+from app.state.tables import ATTEMPTS
 from tests.support.serving import ROOT_KEY, Node, served
 
 OP, WORK, ADMIN = "/v1/operator", "/v1/worker", "/v1/admin"
@@ -88,16 +89,13 @@ async def test_a_socket_cannot_be_opened_under_a_name_that_deceives(node: Node, 
     assert b"invalid-name" in refused.value.response.body
 
 
-@pytest.mark.one_node("it changes a row in SQLite's words")
 async def test_a_queue_that_was_named_before_is_emptied(node: Node) -> None:
     """Its attempts can be claimed; only then the name is refused."""
     operator = await node.operator()
     task_id = (await operator.post(f"{OP}/tasks", json=TASK)).json()["id"]
     body = {"spawner": {"kind": "queue", "queue": "old"}}
     assert (await operator.post(f"{OP}/tasks/{task_id}/dispatch", json=body)).status_code == 202
-    await node.engine.with_state(
-        "name as before", lambda state: state.db.change("UPDATE attempts SET queue = ?", ("old ",))
-    )
+    await node.engine.with_state("name as before", lambda state: ATTEMPTS.update(state.db, task_id, 1, queue="old "))
     claim = {"queue": "old ", "hold": 0}
     claimed = await node.as_(ROOT_KEY).post(f"{WORK}/claim", json=claim)
     assert claimed.json()["task_id"] == task_id

@@ -4,7 +4,6 @@ from dataclasses import replace
 from typing import Any
 
 import httpx
-import pytest
 
 from app.domain.events import EventKind
 from app.domain.numbers import ExactFloat
@@ -132,7 +131,6 @@ async def test_a_receiver_that_is_gone_is_paused_at_once() -> None:
         assert receiver.tries == 1
 
 
-@pytest.mark.one_node("it adds to cursors as if they were numbered one by one, as on SQLite alone")
 async def test_a_replay_delivers_again_from_a_cursor() -> None:
     """What was delivered comes once more, in the same order."""
     async with receiving() as receiver, node_that_tells(receiver) as node:
@@ -147,7 +145,7 @@ async def test_a_replay_delivers_again_from_a_cursor() -> None:
         await eventually(lambda: len(receiver.events) == 6)
         assert receiver.cursors == first + first[2:]
 
-        future = await root.post(f"{HOOKS}/{made['id']}/replay", json={"after": first[-1] + 1000})
+        future = await root.post(f"{HOOKS}/{made['id']}/replay", json={"after": 2**53 - 1})
         assert (future.status_code, future.json()["code"]) == (400, "invalid-request")
 
 
