@@ -41,8 +41,10 @@ from app.telemetry.logs import dropped_lines
 from app.ws.sockets import Sockets
 
 if TYPE_CHECKING:
+    from starlette.routing import BaseRoute
     from starlette.types import ASGIApp
 
+    from app.http.door_settings import DoorSettings
     from app.telemetry.tracing.exporting import Tracing
 
 _log = structlog.get_logger(__name__)
@@ -146,7 +148,7 @@ class Server:
         self._application = create_app(
             self.engine,
             http_settings(self.settings, self.base_url, self.identity),
-            more=[*self.sockets.routes(), *console_routes(), *mcp_routes(self.settings.doors.mcp)],
+            more=[*self.sockets.routes(), *console_routes(), *door_routes(self.settings.doors)],
         )
         metrics = self._application.context.metrics
         metrics.gauge("swarmhold_websockets", "WebSocket connections that are open.", lambda: self.sockets.count)
@@ -368,6 +370,16 @@ def _http_date(second: int) -> bytes:
 def _proxies(settings: Settings) -> Container[str]:
     """Return the addresses of trusted proxies, each of which speaks for many sources."""
     return ProxyHeadersMiddleware(cast(Any, None), list(settings.http.trusted_proxies)).trusted_hosts
+
+
+def door_routes(doors: DoorSettings) -> list[BaseRoute]:
+    """Return the routes of the doors that have protocols of their own. What is switched off is not imported."""
+    routes = mcp_routes(doors.mcp)
+    if doors.aap.enabled:
+        from app.aap.routes import aap_routes
+
+        routes += aap_routes()
+    return routes
 
 
 def _connections_grace(settings: Settings) -> float:

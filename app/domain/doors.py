@@ -14,6 +14,8 @@ class Door(StrEnum):
     MCP = "mcp"
     HOOK = "hook"
     """The hook of a coding agent."""
+    AAP = "aap"
+    """The Agent Approval Protocol, by which programs ask."""
     LINK = "link"
     """An answer link: its holder is taken for the person that it was made for."""
     CLI = "cli"
@@ -23,7 +25,7 @@ class Door(StrEnum):
     """Nobody decided: a question's deadline came."""
 
 
-ANSWERING = frozenset(Door) - {Door.ENGINE, Door.CLI, Door.DEADLINE}
+ANSWERING = frozenset(Door) - {Door.AAP, Door.ENGINE, Door.CLI, Door.DEADLINE}
 """Doors of requests, which a question may close to answers."""
 CONSOLE = "console"
 """What a question calls the doors `rest` and `ws` together, by which the console answers."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from uuid import UUID
 
 from app.domain.clock import Clock, system_clock
 
@@ -45,6 +46,19 @@ def encode_base32(number: int, length: int) -> str:
 def is_id(text: str, prefix: str) -> bool:
     """Return whether `text` is a well-formed id with this prefix (`T`, `S`, `R`, `K`, `N`, `W`, `H`, `L` or `P`)."""
     return text.startswith(prefix + "-") and _ID.fullmatch(text) is not None
+
+
+def uuid_of(id: str) -> UUID:
+    """Return the 128 bits of an id as the UUIDv7 that they are."""
+    number = 0
+    for letter in id.partition("-")[2]:
+        number = number << 5 | ALPHABET.index(letter)
+    return UUID(int=number)
+
+
+def id_of(prefix: str, uuid: UUID) -> str:
+    """Return the id with the bits of a UUID."""
+    return f"{prefix}-{encode_base32(uuid.int, ID_LENGTH)}"
 
 
 def first_id(prefix: str, at: int) -> str:

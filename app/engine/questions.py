@@ -75,19 +75,36 @@ class Questions:
 
         The caller may both ask and start tasks. Raises RoleViolation, InvalidRequest, PayloadTooLarge, QuotaExceeded.
         """
+        question, _ = await self.ask_or_find(bearer, ask, agent=agent, labels=labels, idempotency=idempotency)
+        return question
+
+    async def ask_or_find(
+        self,
+        bearer: Bearer,
+        ask: Ask,
+        *,
+        agent: str = questions.KIND,
+        labels: Mapping[str, str] | None = None,
+        idempotency: Idempotency | None = None,
+    ) -> tuple[Question, bool]:
+        """Ask as `ask_alone` does; return the question, and whether this call made it. Raises what `ask_alone` does."""
         await self._transactions.presented(bearer, Verb.START_TASK)
 
-        def run(state: State, caller: Caller) -> Question:
+        def run(state: State, caller: Caller) -> tuple[Question, bool]:
             if not caller.may(Verb.START_TASK, self._transactions.gate):
                 raise RoleViolation(caller.role.value, Verb.START_TASK.value)
+
+            def make() -> tuple[Question, bool]:
+                return questions.ask_alone(state, self._cfg, caller, ask, agent=agent, labels=labels or {}), True
+
             return once(
                 state,
                 scope_of(caller, "question"),
                 idempotency,
-                lambda: questions.ask_alone(state, self._cfg, caller, ask, agent=agent, labels=labels or {}),
-                name=lambda made: made.key,
-                again=lambda key: _found(state, key, caller),
-                task_of=lambda made: made.task_id,
+                make,
+                name=lambda made: made[0].key,
+                again=lambda key: (_found(state, key, caller), False),
+                task_of=lambda made: made[0].task_id,
             )
 
         return await self._transactions.call("query_senior", bearer, Verb.QUERY_SENIOR, run)

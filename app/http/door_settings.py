@@ -25,6 +25,14 @@ class HookDoorSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AapSettings:
+    """Settings of the approval provider."""
+
+    enabled: bool = False
+    """Whether `/aap/v1` serves clients of the Agent Approval Protocol; see [connect](connect/approval-protocol.md)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LinkDoorSettings:
     """Settings of answer links."""
 
@@ -40,4 +48,5 @@ class DoorSettings:
     """How long a call of a door waits for an answer or a result where it does not say; 50 seconds at most."""
     mcp: McpSettings = field(default_factory=McpSettings)
     hooks: HookDoorSettings = field(default_factory=HookDoorSettings)
+    aap: AapSettings = field(default_factory=AapSettings)
     link: LinkDoorSettings = field(default_factory=LinkDoorSettings)

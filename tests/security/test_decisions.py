@@ -1,10 +1,12 @@
 """Every route that changes something either leaves a row of the audit log, or is known to decide nothing."""
 
+from app.aap.routes import aap_routes
 from app.http.routers import all_routes
 from tests.contract.engine.test_audit import DECISIONS
 
 OP, WORK, SENIOR, ADMIN = "/v1/operator", "/v1/worker", "/v1/senior", "/v1/admin"
 TASK = "/tasks/{task_id}"
+REQUESTS = "/aap/v1/requests"
 VERDICTS = ("mark_pass", "mark_blocked", "override_pass", "override_blocked")
 
 DECIDING: dict[tuple[str, str], tuple[str, ...]] = {
@@ -14,6 +16,10 @@ DECIDING: dict[tuple[str, str], tuple[str, ...]] = {
     ("POST", f"{OP}/sessions"): ("session_attached",),
     ("POST", "/v1/doors/claude-code/hook"): ("session_attached", "approval_consumed"),
     ("POST", "/v1/doors/codex/hook"): ("session_attached", "approval_consumed"),
+    ("POST", REQUESTS): ("session_attached",),
+    ("DELETE", f"{REQUESTS}/{{id}}"): ("question_withdrawn", "task_cancelled"),
+    ("POST", f"{REQUESTS}/{{id}}/consume"): ("approval_consumed",),
+    ("POST", f"{REQUESTS}/{{id}}/outcome"): ("approval_outcome",),
     ("DELETE", f"{OP}/session"): ("session_detached",),
     ("POST", f"{OP}{TASK}/verdict"): VERDICTS[:2],
     ("PUT", f"{OP}/resources/{{key:path}}"): ("resource_set",),
@@ -76,7 +82,7 @@ def test_every_route_that_changes_something_is_accounted_for() -> None:
     """A new one is added to either table."""
     changing = {
         (method, str(getattr(route, "path", "")))
-        for route in all_routes()
+        for route in [*all_routes(), *aap_routes()]
         for method in getattr(route, "methods", None) or ()
         if method not in ("GET", "HEAD", "OPTIONS")
     }

@@ -17,12 +17,16 @@ from mcp import types
 
 from app.domain.access import Role
 from app.domain.doors import ANSWERING
+from app.domain.ids import uuid_of
+from app.http.door_settings import AapSettings, DoorSettings
+from app.http.settings import HttpSettings
 from tests.support.mcp_clients import connected
 from tests.support.serving import ROOT_KEY, Node, served
 from tests.support.speaking import Speaker, speaking
 
 OP, WORK, SENIOR, ADMIN = "/v1/operator", "/v1/worker", "/v1/senior", "/v1/admin"
 HOOK = "/v1/doors/claude-code/hook"
+AAP = "/aap/v1/requests"
 ACTION = {"name": "deploy", "arguments": {"to": "production"}}
 APPROVE = {"decision": "approve"}
 
@@ -88,7 +92,7 @@ async def _below(node: Node, asker: Somebody) -> Somebody:
 async def stage() -> AsyncIterator[Stage]:
     """A served node with all its doors."""
     both = (Role.OPERATOR, Role.SENIOR)
-    async with served() as node:
+    async with served(HttpSettings(doors=DoorSettings(aap=AapSettings(enabled=True)))) as node:
         asker = await _party(node, "asker", *Role)
         yield Stage(
             node,
@@ -131,6 +135,17 @@ async def _by_hook(stage: Stage, bridge: str | None) -> None:
     assert reply.json()["hookSpecificOutput"]["permissionDecision"] == "defer", reply.text
 
 
+def _submission(stage: Stage) -> dict[str, Any]:
+    body = {"tool": ACTION["name"], "arguments": ACTION["arguments"], "timeout": "24h"}
+    return {"json": body, "headers": {"Idempotency-Key": f"a{stage.count}"}}
+
+
+async def _by_aap(stage: Stage, bridge: str | None) -> None:
+    assert bridge is None
+    reply = await stage.node.as_(stage.people["asker"].key).post(AAP, **_submission(stage))
+    assert reply.status_code == 201, reply.text
+
+
 async def _by_worker(stage: Stage, bridge: str | None) -> None:
     assert bridge is None
     worker = stage.node.as_(stage.people["below"].handle)
@@ -138,7 +153,7 @@ async def _by_worker(stage: Stage, bridge: str | None) -> None:
     assert reply.status_code == 201, reply.text
 
 
-ASKING = {"rest": _by_rest, "mcp": _by_mcp, "hook": _by_hook, "worker": _by_worker}
+ASKING = {"rest": _by_rest, "mcp": _by_mcp, "hook": _by_hook, "aap": _by_aap, "worker": _by_worker}
 
 
 async def asked(stage: Stage, door: str = "rest", bridge: str | None = None) -> dict[str, Any]:
@@ -253,6 +268,15 @@ async def _answer_by_hook(stage: Stage, who: Somebody, key: str) -> None:
         await client.post(HOOK, json=event, params={"hold": 0})
 
 
+async def _answer_by_aap(stage: Stage, who: Somebody, key: str) -> None:
+    """All that it can send about the request; a program that asks for approval gives none."""
+    client, path = stage.node.as_(who.key or who.handle), f"{AAP}/{uuid_of(key)}"
+    await client.post(AAP, **_submission(stage))
+    await client.get(path)
+    await client.post(f"{path}/consume", json={"status": "approved", **APPROVE}, headers={"Idempotency-Key": "c"})
+    await client.post(f"{path}/outcome", json={"status": "succeeded"})
+
+
 Way = Callable[[Stage, Somebody, str], Awaitable[None]]
 NOBODY: frozenset[str] = frozenset()
 SENIORS = frozenset({"agent", "person", "both"})
@@ -269,6 +293,7 @@ ANSWERS: dict[str, tuple[set[str], Way, frozenset[str]]] = {
     "own link": ({"link"}, _answer_by_own_link, SENIORS),
     "link to it": ({"link"}, _answer_by_link_to_it, frozenset({"person"})),
     "hook": ({"hook"}, _answer_by_hook, NOBODY),
+    "approval provider": (set(), _answer_by_aap, NOBODY),
 }
 """The doors that each way is, how it goes, and for whom it settles the question."""
 
@@ -313,12 +338,14 @@ async def _consume(stage: Stage, who: Somebody, question: dict[str, Any]) -> Non
         for role in (OP, WORK):
             path = f"{role}/questions/{question['key']}/consume"
             await stage.node.as_(credential).post(path, json=body, headers=headers)
+    await stage.node.as_(who.key).post(f"{AAP}/{uuid_of(question['key'])}/consume", headers=headers)
 
 
 async def _withdraw(stage: Stage, who: Somebody, question: dict[str, Any]) -> None:
     for credential in [*who.tokens.values(), *([who.handle] if who.handle else [])]:
         await stage.node.as_(credential).post(f"{OP}/questions/{question['key']}/withdraw", json={})
     await _tool(stage.node, who, "withdraw_question", {"key": question["key"]})
+    await stage.node.as_(who.key).delete(f"{AAP}/{uuid_of(question['key'])}")
 
 
 @pytest.mark.parametrize("asking", ASKING)

@@ -12,9 +12,11 @@ import httpx
 import orjson
 import pytest
 
+from app.aap.routes import aap_routes
 from app.domain.access import Role
 from app.engine.ops.namespaces import NamespaceSummary
 from app.http import namespace_metrics
+from app.http.door_settings import AapSettings, DoorSettings
 from app.http.openapi import document
 from app.http.settings import AuthRateLimitSettings, HttpSettings
 from tests.security.test_access import OP, ROOT_KEY, SENIOR, WORK, body_of, may
@@ -64,7 +66,8 @@ class Two:
 async def two() -> AsyncIterator[Two]:
     """Two tenants, each with one of everything."""
     patient = AuthRateLimitSettings(burst_per_source=1e9, burst_overall=1e9)
-    async with served(HttpSettings(auth_rate_limit=patient)) as node:
+    doors = DoorSettings(aap=AapSettings(enabled=True))
+    async with served(HttpSettings(auth_rate_limit=patient, doors=doors)) as node:
         yield Two(node, await _tenant(node, "here"), await _tenant(node, "there"))
 
 
@@ -142,6 +145,27 @@ async def test_a_foreign_id_answers_as_one_that_never_was(two: Two) -> None:
     mine = two.node.as_(two.here.tokens[Role.OPERATOR])
     assert (await mine.get(f"{OP}/tasks/{foreign['task_id']}")).json()["status"] == "suspended"
     assert (await mine.get(f"{OP}/resources/{foreign['key']}")).json()["value"] == "secret of here"
+
+
+async def test_a_foreign_request_for_approval_answers_as_one_that_never_was(two: Two) -> None:
+    """By every route of the approval provider that names one; and it stays as it is."""
+    bodies = {"outcome": {"status": "failed"}}
+    once = {"Idempotency-Key": "k"}
+    mine, stranger = two.node.as_(two.here.key), two.node.as_(two.there.key)
+    submission = {"tool": "t", "arguments": {}, "timeout": "1h"}
+    request = (await mine.post("/aap/v1/requests", json=submission, headers=once)).json()
+    named = [route for route in aap_routes() if "{id}" in getattr(route, "path", "")]
+    assert len(named) == 4
+    for route in named:
+        path, [method] = getattr(route, "path", ""), [*getattr(route, "methods", ())]
+        replies = [
+            await stranger.request(method, path.format(id=id), json=bodies.get(path.rpartition("/")[2]), headers=once)
+            for id in (request["id"], "0" * 8 + "-0000-7000-8000-" + "0" * 12)
+        ]
+        texts = [{**reply.json()["error"], "request_id": ""} for reply in replies]
+        assert [reply.status_code for reply in replies] == [404, 404], path
+        assert texts[0] == texts[1], path
+    assert (await mine.get(f"/aap/v1/requests/{request['id']}")).json() == request
 
 
 def test_every_route_is_walked_or_is_of_keys() -> None:

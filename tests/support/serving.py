@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 import httpx
 import uvicorn
 
+from app.bootstrap.server import door_routes
 from app.bus.opening import choose_bus
 from app.domain.access import Role
 from app.engine.engine import Engine
@@ -20,7 +21,6 @@ from app.engine.parts import Parts, default_parts
 from app.http.app import Application, create_app
 from app.http.door_settings import DoorSettings
 from app.http.settings import HttpSettings
-from app.mcp.routes import mcp_routes
 from app.spawning.backends.registry import Registries
 from app.state.opening import clock_of, open_store
 from app.ws.sockets import Sockets
@@ -171,7 +171,7 @@ async def _node(engine: Engine, settings: HttpSettings | None, protocols: Sequen
     async with engine:
         await engine.keys.ensure_root(ROOT_KEY)
         doors = settings.doors if settings else DoorSettings()
-        application = create_app(engine, settings, more=[*Sockets().routes(), *mcp_routes(doors.mcp)])
+        application = create_app(engine, settings, more=[*Sockets().routes(), *door_routes(doors)])
         http, ws = protocols
         config = uvicorn.Config(
             application,

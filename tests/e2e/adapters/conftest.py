@@ -3,7 +3,7 @@
 import contextlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,18 +60,26 @@ class Asking:
 
     def killed_while_it_waits(self, source: str) -> dict[str, Any]:
         """The question that the program has asked, which waits for its answer until it is killed."""
-        known = {one["key"] for one in self.open()}
+        known = self.keys()
         process = self.start(source)
-
-        def asked() -> bool:
-            assert process.poll() is None, process.communicate()
-            return any(one["key"] not in known for one in self.open())
-
-        wait_until(asked)
+        question = self.asked_by(process, known)
         process.kill()
         process.communicate()
-        [question] = [one for one in self.open() if one["key"] not in known]
-        return self.swarm.question(question["key"])
+        return question
+
+    def asked_by(self, process: subprocess.Popen[str], known: Collection[str] = ()) -> dict[str, Any]:
+        """The question that a program has asked beside those that are known, as soon as it has."""
+
+        def asked() -> set[str]:
+            assert process.poll() is None, process.communicate()
+            return self.keys().difference(known)
+
+        [key] = wait_until(asked)
+        return self.swarm.question(key)
+
+    def keys(self) -> set[str]:
+        """The keys of the questions that wait for an answer."""
+        return {one["key"] for one in self.open()}
 
     def open(self) -> list[dict[str, Any]]:
         """The questions that wait for an answer."""

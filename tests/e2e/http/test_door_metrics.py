@@ -4,6 +4,8 @@ import re
 from typing import Any
 
 from app.domain.access import Role
+from app.http.door_settings import AapSettings, DoorSettings
+from app.http.settings import HttpSettings
 from tests.support.mcp_clients import about, connected, refused, started
 from tests.support.serving import ROOT_KEY, Node, served
 
@@ -25,7 +27,7 @@ async def _counts(node: Node) -> dict[tuple[str, str, str], float]:
 
 async def test_each_door_is_counted_by_method_and_code() -> None:
     """What succeeds, what a tool or the protocol refuses, and who is nobody; no client's own word is a label."""
-    async with served() as node:
+    async with served(HttpSettings(doors=DoorSettings(aap=AapSettings(enabled=True)))) as node:
         key = await node.key("k", Role.OPERATOR)
         async with connected(node.url, key) as client:
             question = (await started(client, "ask_human", question="?"))["taskId"]
@@ -53,6 +55,10 @@ async def test_each_door_is_counted_by_method_and_code() -> None:
         for call, body in (("open", {}), ("answer", {"value": 1}), ("open", {}), ("answer", {"value": 1})):
             await node.as_(None).post(f"/v1/links/{call}", json={"link": secret, **body})
 
+        once, submission = {"Idempotency-Key": "k"}, {"tool": "t", "arguments": {}, "timeout": "1h"}
+        for credential, body in ((key, submission), (key, {}), ("shk_" + "x" * 40, submission)):
+            await node.as_(credential).post("/aap/v1/requests", json=body, headers=once)
+
         counts = await _counts(node)
         assert {key: value for key, value in counts.items() if key[1] not in ("server/discover", "tools/list")} == {
             ("mcp", "tools/call", "ok"): 1,
@@ -66,6 +72,9 @@ async def test_each_door_is_counted_by_method_and_code() -> None:
             ("hook", "claude-code/PreToolUse", "unauthenticated"): 1,
             ("hook", "claude-code/other", "invalid-body"): 1,
             ("hook", "codex/PermissionRequest", "ok"): 1,
+            ("aap", "create", "ok"): 1,
+            ("aap", "create", "invalid-body"): 1,
+            ("aap", "create", "unauthenticated"): 1,
             ("link", "open", "ok"): 1,
             ("link", "open", "link-not-found"): 1,
             ("link", "answer", "ok"): 1,

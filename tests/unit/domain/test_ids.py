@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.ids import ALPHABET, IdSource, encode_base32, is_id
+from app.domain.ids import ALPHABET, IdSource, encode_base32, id_of, is_id, uuid_of
 from tests.support.clocks import HandClock
 
 
@@ -39,6 +39,9 @@ def test_an_id_is_a_uuid_of_version_seven() -> None:
     assert number >> 80 == clock.now
     assert number >> 76 & 15 == 7
     assert number >> 62 & 3 == 2
+    assert uuid_of(text).int == number
+    assert uuid_of(text).version == 7
+    assert id_of("S", uuid_of(text)) == text
 
 
 def test_prefixes_distinguish_ids() -> None:
