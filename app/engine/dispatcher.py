@@ -190,7 +190,7 @@ class Dispatcher:
             return dispatched
 
         # An attempt that was prepared has to be run, even if its caller has gone meanwhile.
-        may_drive = request.stack.may_drive or await self._transactions.is_worker(bearer)
+        may_drive = request.stack.may_drive or self._transactions.may_be_worker(bearer)
         prepare = partial(self._to_the_end, prepare_and_run) if may_drive else prepare_and_run
         loop = asyncio.get_running_loop()
         end = loop.time() + hold_s
@@ -294,10 +294,13 @@ class Dispatcher:
 
         return await self._to_the_end(prepare_and_run)
 
-    def run(self, attempt: Attempt, job: Job, stack: ActiveStack) -> None:
-        """Start to run the attempt in this process, if it needs a driver and has none here yet."""
+    def run(self, attempt: Attempt, job: Job | None, stack: ActiveStack) -> None:
+        """Start to run the attempt in this process, if it needs a driver and has none here yet.
+
+        One that needs a driver has a job.
+        """
         key = attempt.task_id, attempt.attempt
-        if key in self._running or attempt.phase is Phase.ENDED or not attempt.needs_driver:
+        if job is None or key in self._running or attempt.phase is Phase.ENDED or not attempt.needs_driver:
             return
         runner = AttemptRunner(self._parts, attempt, job, stack)
         task = asyncio.get_running_loop().create_task(runner.run(), name=f"attempt {key[0]} {key[1]}")

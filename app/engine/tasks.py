@@ -69,7 +69,7 @@ class Tasks:
             )
 
         start = make if idempotency is None else run
-        return await self._transactions.call("start_task", bearer, Verb.START_TASK, start)
+        return await self._transactions.call("start_task", bearer, Verb.START_TASK, start, lock=True)
 
     async def read(self, bearer: Bearer, task_id: str) -> TaskState:
         """Return the task. Workers read their own and its descendants. Raises TaskNotFound, TokenTaskMismatch."""

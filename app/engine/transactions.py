@@ -181,9 +181,19 @@ class Transactions:
         return result
 
     async def call(
-        self, op: str, bearer: Bearer, verbs: Verb | Sequence[Verb], fn: CallerFn[R], *, bulk: bool = False
+        self,
+        op: str,
+        bearer: Bearer,
+        verbs: Verb | Sequence[Verb],
+        fn: CallerFn[R],
+        *,
+        bulk: bool = False,
+        lock: bool = False,
     ) -> R:
-        """Check the credential and run `fn` for its caller, in one transaction; a worker's call is a heartbeat."""
+        """Check the credential and run `fn` for its caller, in one transaction; a worker's call is a heartbeat.
+
+        `lock` locks a token's record at once, for an `fn` that would lock it first of all.
+        """
         try:
             presented = self.authenticate(bearer, verbs)
         except BadSignature as error:
@@ -192,7 +202,7 @@ class Transactions:
 
         def run(state: State) -> R | CommitThenRaise[EngineError]:
             nonlocal renewing
-            caller = authenticate(state, presented)
+            caller = authenticate(state, presented, lock=lock)
             renewing = self._renewal_due(state, caller)
             return fn(state, caller)
 
@@ -293,12 +303,12 @@ class Transactions:
             raise error
         return self.authenticate(bearer, verbs)
 
-    async def is_worker(self, bearer: Bearer) -> bool:
-        """Return whether a credential is a worker's. Raises BadSignature, TokenExpired."""
-        if isinstance(bearer, Handle):
+    def may_be_worker(self, bearer: Bearer) -> bool:
+        """Return whether a credential is a worker's, or invalid as far as this node knows: its call finds that out."""
+        try:
+            return isinstance(bearer, Handle) or self._signer.verify(bearer).role is Role.WORKER
+        except (BadSignature, TokenExpired):
             return True
-        presented = await self.presented(bearer, ())
-        return isinstance(presented, Claims) and presented.role is Role.WORKER
 
     def _renewal_due(self, state: State, caller: Caller) -> Caller | None:
         """Return the caller when it is a worker whose lease is due for renewal."""

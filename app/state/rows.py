@@ -88,7 +88,7 @@ class RowCodec(Generic[R]):
         self._encoders_at = tuple((i, _ENCODE[k]) for i, (k, _) in enumerate(kinds) if k in _ENCODE)
         self._encoders = {name: _ENCODE[k] for name, (k, _) in zip(names, kinds, strict=True) if k in _ENCODE}
 
-    def decode(self, values: tuple[Any, ...]) -> R:
+    def decode(self, values: Sequence[Any]) -> R:
         """Return the typed row for a row of the driver."""
         cells = list(values)
         for index, convert in self._decoders:
@@ -156,9 +156,9 @@ class Reference:
         self._source = table.alias("referred")
         self._found = sa.and_(*(self._source.c[name] == own for name, own in key.items()))
 
-    def value(self, own: ColumnElement[Any]) -> ColumnElement[Any]:
-        """Return the value: that of the column `own`, or the other one."""
-        return self._either(own, self._source.c[self.column])
+    def value(self, own: ColumnElement[Any], most: int | None = None) -> ColumnElement[Any]:
+        """Return the value: that of the column `own`, or the other one; null where it has more than `most` bytes."""
+        return self._either(_up_to(own, most), _up_to(self._source.c[self.column], most))
 
     def size(self, own: ColumnElement[Any]) -> ColumnElement[Any]:
         """Return the length of the value in bytes; neither database reads it for that."""
@@ -171,6 +171,10 @@ class Reference:
     def _either(self, own: ColumnElement[Any], other: ColumnElement[Any]) -> ColumnElement[Any]:
         found = sa.select(other).select_from(self._source).where(self._found).correlate(self._refers.table)
         return sa.case((self._refers.is_(None), own), else_=found.scalar_subquery())
+
+
+def _up_to(column: ColumnElement[Any], most: int | None) -> ColumnElement[Any]:
+    return column if most is None else sa.case((sa.func.octet_length(column) <= sa.literal_column(str(most)), column))
 
 
 class Rows(Generic[R]):
@@ -194,10 +198,13 @@ class Rows(Generic[R]):
         self._delete = Statement(sa.delete(table).where(self._by_key))
         self._updates: dict[tuple[str, ...], Statement] = {}
 
-    def read(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
-        """Return what reads a column of the table: the column, unless it is one of the `references`."""
+    def read(self, column: ColumnElement[Any], *, most: int | None = None) -> ColumnElement[Any]:
+        """Return what reads a column of the table: the column, unless it is one of the `references`.
+
+        A text of more than `most` bytes is read as null.
+        """
         reference = self.references.get(column.key or "")
-        return column if reference is None else reference.value(column).label(column.key)
+        return _up_to(column, most) if reference is None else reference.value(column, most).label(column.key)
 
     def length(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
         """Return the length of a text column in bytes, null without a value; no value is read for that."""
@@ -242,16 +249,17 @@ class Rows(Generic[R]):
         order: tuple[Any, ...] = (),
         limit: bool = False,
         lock: bool = False,
+        share: bool = False,
     ) -> Search[R]:
         """Prepare a search: conditions on `self.table.c` with `sa.bindparam`s; `limit` adds a parameter `limit`.
 
-        `lock` locks the rows found until the transaction ends.
+        `lock` locks the rows found until the transaction ends, `share` against changes alone.
         """
         clause = self._select.where(*where).order_by(*order)
         if limit:
             clause = clause.limit(sa.bindparam("limit"))
-        if lock:
-            clause = clause.with_for_update()
+        if lock or share:
+            clause = clause.with_for_update(read=share)
         return Search(self.codec, Statement(clause))
 
     def _one(self, rows: list[tuple[Any, ...]]) -> R | None:

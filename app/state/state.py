@@ -114,12 +114,13 @@ class State:
     """One open transaction. Valid only inside the operation that receives it.
 
     `now` is one instant for the whole transaction; `jitter()` is injected randomness in [-1, 1]; `door` is the way by
-    which the call came, `trace` its trace context, and `writes_spans` whether to record what ends.
+    which the call came, `trace` its trace context, and `writes_spans` whether to record what ends. `locked_jti` is the
+    token whose record was read under a lock, if one was.
     """
 
     __slots__ = (
-        *("_audit_rows", "_events", "_traces", "db", "door", "effects", "ids", "jitter", "now", "seal", "trace"),
-        "writes_spans",
+        *("_audit_rows", "_events", "_traces", "db", "door", "effects", "ids", "jitter", "locked_jti", "now", "seal"),
+        *("trace", "writes_spans"),
     )
 
     def __init__(
@@ -138,6 +139,7 @@ class State:
         self.door = Door.ENGINE
         self.trace: Trace | None = None
         self.writes_spans = False
+        self.locked_jti: str | None = None
         self._traces: dict[str, str] | None = None
         self.effects: Effects | None = None
         self.seal = seal

@@ -71,6 +71,7 @@ _SPEND = Statement(
     sa.update(schema.tokens).where(_T.jti == sa.bindparam("key"), _T.uses_left > 0).values(uses_left=_T.uses_left - 1)
 )
 _SHARE = Statement(sa.select(_T.revoked_at).where(_T.jti == sa.bindparam("key")).with_for_update(read=True))
+_SHARED_RECORD = TOKENS.search(_T.jti == sa.bindparam("key"), share=True)
 _SESSION_OF = SESSIONS.search(schema.sessions.c.jti == sa.bindparam("jti"))
 
 
@@ -99,16 +100,20 @@ def revocation_of(jti: str | None) -> str:
     return f"revoked:{jti}"
 
 
-def authenticate(state: State, presented: Presented, *, consume: bool = True) -> Caller:
+def authenticate(state: State, presented: Presented, *, consume: bool = True, lock: bool = False) -> Caller:
     """Return the caller of a credential. Raises TokenNotFound, TokenRevoked, TokenUsesExhausted, TokenExpired.
 
-    A worker's credential of an ended attempt is valid here: which conflict it gets depends on its request.
+    `lock` locks a token's record against revocation until this transaction ends. A worker's credential of an ended
+    attempt is valid here: which conflict it gets depends on its request.
     """
     if isinstance(presented, Digest):
         return _rows_by_handle(state, presented, lock=False).caller
     if presented.attempt is not None and presented.task_id is not None:
         return _authenticate_attempt_token(state, presented, presented.task_id, presented.attempt)
-    record = TOKENS.get(state.db, presented.jti)
+    if lock and state.db.dialect != "sqlite":
+        record, state.locked_jti = _SHARED_RECORD.first(state.db, key=presented.jti), presented.jti
+    else:
+        record = TOKENS.get(state.db, presented.jti)
     if record is None:
         raise TokenNotFound
     if record.revoked_at is not None:
@@ -242,7 +247,7 @@ def lock_record(state: State, jti: str | None) -> None:
 
     An attempt's own token has no record. SQLite runs one transaction at a time and needs no lock.
     """
-    if jti is None or state.db.dialect == "sqlite":
+    if jti is None or jti == state.locked_jti or state.db.dialect == "sqlite":
         return
     rows = _SHARE.query(state.db, key=jti)
     if rows and rows[0][0] is not None:

@@ -17,7 +17,7 @@ from app.domain.questions import QuestionStatus
 from app.domain.sessions import OperatorKind, kind_for
 from app.domain.spans import context_of_attempt
 from app.domain.tasks import Task
-from app.engine.ops import leases
+from app.engine.ops import leases, loop
 from app.engine.ops.access import ended_because
 from app.engine.ops.queries import lock_task, queue_topic, reaches, require_task
 from app.engine.ops.rules import EngineCfg
@@ -33,38 +33,47 @@ _ANSWERED = QUESTIONS.search(
     _Q.task_id == sa.bindparam("task_id"), _Q.status == QuestionStatus.ANSWERED.value, order=(_Q.key,)
 )
 _S = schema.sessions.c
-_HOW_AGENTS_RUN = Statement(
-    sa.select(
-        _S.kind,
-        _S.operator_kind_overrides,
-        _S.bp_agent_kinds,
-        _S.bp_global_kind,
-        _S.hook_id,
-        _S.bridge_id,
-        _S.operator_backend_id,
-    ).where(_S.id == sa.bindparam("of_session"))
+_HOW = (
+    *(_S.kind, _S.operator_kind_overrides, _S.bp_agent_kinds, _S.bp_global_kind),
+    *(_S.hook_id, _S.bridge_id, _S.operator_backend_id),
 )
+_HOW_AGENTS_RUN = Statement(sa.select(*_HOW).where(_S.id == sa.bindparam("of_session")))
+_NO_SESSION = (None,) * len(_HOW)
+_KIND_COLUMNS = 4
+_NO_KIND = ((None,) * _KIND_COLUMNS, (None, "{}", "{}", None))
+"""Without a session, and in one that sets no kind."""
+_HOW_AND_SWITCHES = Statement(sa.select(*loop.MARKERS, *_HOW).where(_S.id == sa.bindparam("of_session")))
+"""Not a join, which takes SQLite five times as long."""
 _facts = maker(Facts)
 _INSERT_HANDLE = Statement(sa.insert(schema.handles))
 
 
+def require_how_agents_run(state: State, namespace: int, session_id: str | None) -> tuple[Any, ...]:
+    """Return how the agents of a session are run, for `facts_of`. Raises LoopPaused while dispatching is paused."""
+    rows = _HOW_AND_SWITCHES.query(state.db, **loop.marker_names(namespace), of_session=session_id)
+    if not rows:
+        loop.require_running(state, namespace)
+        return _NO_SESSION
+    switches = len(loop.MARKERS)
+    loop.require_unmarked(*rows[0][:switches])
+    return rows[0][switches:]
+
+
 def facts_of(
-    state: State,
     task: Task,
     number: int,
     spawner: str,
     hints: tuple[str, ...],
     session_id: str | None,
+    how: tuple[Any, ...],
     *,
     gates: tuple[str, ...] = (),
 ) -> Facts:
-    """Return the facts that every step of the attempt can use, those of its session included."""
-    rows = _HOW_AGENTS_RUN.query(state.db, of_session=session_id) if session_id else None
-    if rows:
-        kind, overrides, agents, of_all, hook_id, bridge_id, backend_id = rows[0]
+    """Return the facts that every step of the attempt can use. `how` the agents of its session are run is a row."""
+    kind, overrides, agents, of_all, hook_id, bridge_id, backend_id = how
+    operator_kind = None
+    if how[:_KIND_COLUMNS] not in _NO_KIND:
         operator_kind = kind_for(task.agent, _kind(kind), Json(overrides), Json(agents), _kind(of_all))
-    else:
-        operator_kind = hook_id = bridge_id = backend_id = None
     return _facts(
         task_id=task.id,
         attempt=number,
@@ -89,7 +98,9 @@ def facts_for(state: State, task: Task, attempt: Attempt) -> Facts:
     """Return the facts of an attempt that was prepared before."""
     router = str(attempt.spawner.value.get("kind", attempt.kind))
     hints, gates = tuple(attempt.layers.value), attempt.rights.gates
-    return facts_of(state, task, attempt.attempt, router, hints, attempt.session_id, gates=gates)
+    rows = _HOW_AGENTS_RUN.query(state.db, of_session=attempt.session_id) if attempt.session_id else None
+    how = rows[0] if rows else _NO_SESSION
+    return facts_of(task, attempt.attempt, router, hints, attempt.session_id, how, gates=gates)
 
 
 def load(state: State, cfg: EngineCfg, task_id: str, number: int) -> tuple[Attempt, Job]:

@@ -15,9 +15,9 @@ from app.domain.events import EventKind
 from app.domain.handles import HandleMint
 from app.domain.json import NO_ITEMS, Json
 from app.domain.tasks import SETTLED, Status, Step, Task, step
-from app.engine.ops import leases, loop, resources, turns
+from app.engine.ops import leases, resources, turns
 from app.engine.ops.access import lock_record, require_no_cancelled_ancestor, session_of
-from app.engine.ops.attempts import facts_for, facts_of, new_handle, trace_of
+from app.engine.ops.attempts import facts_for, facts_of, new_handle, require_how_agents_run, trace_of
 from app.engine.ops.credentials import is_revoked
 from app.engine.ops.queries import lock_task, queue_topic, require_task
 from app.engine.ops.rules import EngineCfg
@@ -69,10 +69,10 @@ class _Descent(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """A new live attempt, with its job and its resolved stack."""
+    """A new live attempt, with its job, if a server process has to drive it, and its resolved stack."""
 
     attempt: Attempt
-    job: Job
+    job: Job | None
     stack: ActiveStack
 
 
@@ -91,11 +91,11 @@ def prepare(state: State, cfg: EngineCfg, caller: Caller, task_id: str, request:
     if task.live:
         raise InvalidTransition(task.id, task.status.value, Step.DISPATCH.value, f"attempt {task.attempt} is live")
     require_no_cancelled_ancestor(state, task)
-    loop.require_running(state, task.namespace)
     number, stack = task.attempt + 1, request.stack
     session_id = session_of(state, caller) or task.session_id
+    how = require_how_agents_run(state, task.namespace, session_id)
     gates = () if above is None else _gates_of(state, above, stack)
-    active = stack.resolve(facts_of(state, task, number, stack.router.kind, stack.hints, session_id, gates=gates))
+    active = stack.resolve(facts_of(task, number, stack.router.kind, stack.hints, session_id, how, gates=gates))
     rights = _rights(cfg, caller, request, active)
     require_alive(rights, state.now)
     directive = (task.next_prompt or task.directive).value
@@ -118,7 +118,7 @@ def prepare(state: State, cfg: EngineCfg, caller: Caller, task_id: str, request:
     )
     if attempt.queue is not None:
         state.wake(queue_topic(attempt.namespace, attempt.queue))
-    return Prepared(attempt, _job(cfg, task, attempt, draft), active)
+    return Prepared(attempt, _job(cfg, task, attempt, draft) if attempt.needs_driver else None, active)
 
 
 def _changed_prompt(cfg: EngineCfg, draft: Draft) -> Json:

@@ -23,6 +23,10 @@ _NAME = "loop:"
 _PAUSED = "paused:"
 """Prefix of the copy that is there only while dispatching is paused: all that a dispatch asks."""
 _M = schema.meta.c
+MARKERS = tuple(
+    sa.select(_M.value).where(_M.name == sa.bindparam(name)).scalar_subquery().label(name) for name in ("own", "of_all")
+)
+"""Columns that read the copies of both switches of a namespace, named by `marker_names`, in another statement."""
 # Two searches: to test a name against a list, SQLite builds a table of it.
 _FOUND = Statement(
     sa.union_all(*(sa.select(_M.name, _M.value).where(_M.name == sa.bindparam(name)) for name in ("own", "of_all")))
@@ -111,6 +115,11 @@ def _found(state: State, prefix: str, namespace: int) -> list[tuple[Any, ...]]:
     return _FOUND.query(state.db, own=f"{prefix}{namespace}", of_all=f"{prefix}{ALL_ID}")
 
 
+def marker_names(namespace: int) -> dict[str, str]:
+    """Return the parameters of `MARKERS`."""
+    return {"own": f"{_PAUSED}{namespace}", "of_all": f"{_PAUSED}{ALL_ID}"}
+
+
 def _decoded(text: str) -> LoopState:
     value = Json(text).value
     return LoopState(bool(value["paused"]), value["by"], value["since"])
@@ -118,8 +127,14 @@ def _decoded(text: str) -> LoopState:
 
 def require_running(state: State, namespace: int) -> None:
     """Raise LoopPaused while dispatching is paused, in the namespace or in all."""
-    paused = is_paused(state, namespace)
-    if paused is not None:
+    found = dict(_found(state, _PAUSED, namespace))
+    require_unmarked(*map(found.get, marker_names(namespace).values()))
+
+
+def require_unmarked(own: str | None, of_all: str | None) -> None:
+    """Raise LoopPaused if one of these copies, which `MARKERS` read, is there."""
+    if (text := of_all or own) is not None:
+        paused = _decoded(text)
         raise LoopPaused(paused.by, paused.since)
 
 

@@ -143,7 +143,7 @@ def announce(state: State, attempt: Attempt, kind: OutputType) -> dict[str, Any]
         task_id=attempt.task_id,
         session_id=attempt.session_id,
         attempt=attempt.attempt,
-        type=kind.value,
+        type=kind,
         seq=seq,
     )
     return {"outputs": seq}

@@ -53,14 +53,18 @@ def _counting(column: sa.Column[Any]) -> Statement:
 
 _UNSETTLED_CHILDREN = _counting(_T.parent_task_id)
 _UNSETTLED_BELOW = _counting(_T.root_task_id)
+_GLANCED_BYTES = 4096
+"""Bytes of directive and result with which a task is read at a glance."""
+_LONG = ("directive", "last_result")
 _GLANCE = Statement(
     sa.select(
-        _T.status,
-        _T.version,
-        TASKS.length(_T.directive) + sa.func.coalesce(TASKS.length(_T.last_result), 0),
-        _T.namespace,
-    ).where(_T.id == sa.bindparam("of_task"))
+        *(TASKS.read(sa.column(name), most=_GLANCED_BYTES if name in _LONG else None) for name in TASKS.codec.names),
+        TASKS.length(sa.column("directive")) + sa.func.coalesce(TASKS.length(sa.column("last_result")), 0),
+    )
+    .select_from(schema.tasks)
+    .where(_T.id == sa.bindparam("of_task"))
 )
+_STATUS, _VERSION, _NAMESPACE = map(TASKS.codec.names.index, ("status", "version", "namespace"))
 
 
 _create = fresh(
@@ -204,12 +208,15 @@ def view(state: State, task: Task) -> TaskState:
 def glance(state: State, caller: Caller, task_id: str, since: int | None, *, end: bool = False) -> Glance:
     """Look at a task, and read it if it is news or `end`, unless it is large. Raises TaskNotFound."""
     rows = _GLANCE.query(state.db, of_task=task_id)
-    if not rows or not reaches(caller, rows[0][3]):
+    if not rows or not reaches(caller, rows[0][_NAMESPACE]):
         raise TaskNotFound(task_id)
-    status, version, size, _ = rows[0]
-    is_news = Status(status) in AWAITED or (since is not None and version > since)
-    wanted = (is_news or end) and size <= BESIDE_THE_LOOP_BYTES
-    return Glance(version, is_news, view(state, require_task(state, task_id, caller)) if wanted else None)
+    *cells, size = rows[0]
+    version = cells[_VERSION]
+    is_news = cells[_STATUS] in AWAITED or (since is not None and version > since)
+    if not (is_news or end) or size > BESIDE_THE_LOOP_BYTES:
+        return Glance(version, is_news, None)
+    task = TASKS.codec.decode(cells) if size <= _GLANCED_BYTES else require_task(state, task_id, caller)
+    return Glance(version, is_news, view(state, task))
 
 
 def post_interim(state: State, caller: Caller, task_id: str, value: Json) -> Task:

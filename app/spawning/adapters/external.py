@@ -25,7 +25,11 @@ class ExternalSpawner(DetachedSpawner):
         return {"kind": self.kind}
 
 
+_EXTERNAL = ExternalSpawner()
+"""It has no state: one serves all."""
+
+
 def build_external(spec: dict[str, Any]) -> ExternalSpawner:
     """Build from `{kind: external}`. Raises DispatchFailed for any other field."""
     only_fields(spec, ())
-    return ExternalSpawner()
+    return _EXTERNAL

@@ -52,11 +52,12 @@ class Stage:
 
     def runner(self, prepared: Prepared) -> AttemptRunner:
         """Its runner."""
+        assert prepared.job is not None
         return AttemptRunner(self.parts, prepared.attempt, prepared.job, prepared.stack)
 
     async def rows(self, prepared: Prepared) -> tuple[Task, Attempt]:
         """Task and attempt as they are now."""
-        key = prepared.job.task_id, prepared.job.attempt
+        key = prepared.attempt.task_id, prepared.attempt.attempt
 
         def read(state: State) -> tuple[Task | None, Attempt | None]:
             return TASKS.get(state.db, key[0]), ATTEMPTS.get(state.db, *key)
@@ -69,7 +70,7 @@ class Stage:
     async def take_over(self, prepared: Prepared) -> None:
         """Another server process takes the attempt over."""
         ((_, job, _),) = await self.parts.transactions.run("claim", lambda state: recovery.claim(state, "N-2", CFG, 10))
-        assert job.task_id == prepared.job.task_id
+        assert job.task_id == prepared.attempt.task_id
 
 
 @pytest.fixture
