@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 import psycopg
+from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
 from app.bus.shared import LineLost
@@ -17,7 +18,7 @@ CHANNEL = "swarmhold_hints"
 """Channels are those of one database, so that clusters in other databases have their own."""
 CONNECT_TIMEOUT_S = 5
 _BEGIN = f"SET synchronous_commit = off; LISTEN {CHANNEL}"
-_NOTIFY = "SELECT pg_notify(%s, %s)"
+_NOTIFY = f"SELECT pg_notify('{CHANNEL}', $1)".encode()
 
 
 class PostgresLink:
@@ -46,7 +47,7 @@ class PostgresLink:
 
 
 class PostgresLine:
-    """One connection that listens and notifies."""
+    """One connection that listens and notifies, driven through libpq: psycopg's calls take several times the CPU."""
 
     def __init__(
         self,
@@ -55,27 +56,29 @@ class PostgresLine:
         lost: Callable[[str], None],
     ) -> None:
         self._connection = connection
+        self._driver = connection.pgconn
         self._received = received
         self._lost = lost
-        self._sending = False
+        self._sending: asyncio.Future[None] | None = None
         self._socket = socket.socket(fileno=os.dup(connection.fileno()))
         self._loop = asyncio.get_running_loop()
-        connection.add_notify_handler(lambda notify: received(notify.payload))
         self._loop.add_reader(self._socket, self._on_readable)
 
     async def send(self, payload: str) -> None:
-        """Notify every node. Raises LineLost."""
-        self._sending = True
+        """Notify every node; one call at a time. Raises LineLost."""
+        self._sending = self._loop.create_future()
         try:
-            await self._connection.execute(_NOTIFY, (CHANNEL, payload))
+            self._driver.send_query_params(_NOTIFY, [payload.encode()])
+            if self._driver.flush():
+                raise LineLost("PostgreSQL takes nothing more on the connection for hints")
+            await self._sending
         except psycopg.Error as error:
             raise LineLost(_line(error)) from error
         finally:
-            self._sending = False
-        self._on_readable()
+            self._sending = None
 
     def abort(self) -> None:
-        """Make a `send` that hangs raise."""
+        """Make a `send` that hangs raise, at once."""
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
@@ -87,17 +90,29 @@ class PostgresLine:
         await self._connection.close()
 
     def _on_readable(self) -> None:
-        """Take notifications that came unasked. Those that come during a `send` are taken by it."""
-        if self._sending:
-            return
-        driver = self._connection.pgconn
+        """Take what has come: notifications, and the reply to a `send`."""
         try:
-            driver.consume_input()
-            while notify := driver.notifies():
+            self._driver.consume_input()
+            while notify := self._driver.notifies():
                 self._received(notify.extra.decode(errors="replace"))
+            if self._sending is not None:
+                self._take_reply(self._sending)
         except psycopg.Error as error:
             self._loop.remove_reader(self._socket)
             self._lost(_line(error))
+            if self._sending is not None and not self._sending.done():
+                self._sending.set_exception(LineLost(_line(error)))
+
+    def _take_reply(self, sending: asyncio.Future[None]) -> None:
+        """Take the results of a statement that are there, the last of which ends the `send`. Raises psycopg.Error."""
+        while not self._driver.is_busy():
+            result = self._driver.get_result()
+            if result is None:
+                if not sending.done():
+                    sending.set_result(None)
+                return
+            if result.status != pq.ExecStatus.TUPLES_OK:
+                raise psycopg.OperationalError(result.error_message.decode(errors="replace"))
 
 
 def _line(error: Exception) -> str:

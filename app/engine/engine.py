@@ -205,6 +205,7 @@ class Engine:
         await self.refusals.stop()
         await self.nodes.leave()
         await self.parts.bus.close()
+        await self.workers.stop()
         await self.parts.catalog.aclose()
         if self.parts.webhook_sender is not None:
             await self.parts.webhook_sender.aclose()

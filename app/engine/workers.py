@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,12 +19,13 @@ from app.domain.outputs import Final, OutputEvent, OutputType
 from app.domain.tasks import Status
 from app.domain.tokens import Bearer
 from app.engine.api_keys import ApiKeys
+from app.engine.claiming import WaitingClaims
 from app.engine.listening import ListenerKey, Listeners
 from app.engine.ops import attempts, credentials, finals, leases, loop, namespaces, outputs, queues
 from app.engine.ops.access import WorkerRows, require_live, require_same_task, revocation_of, trusted_rows
 from app.engine.ops.idempotency import Idempotency, once
 from app.engine.ops.queries import queue_topic
-from app.engine.ops.queues import Claim
+from app.engine.ops.queues import Claim, Line
 from app.engine.ops.rules import EngineCfg
 from app.engine.transactions import Expiry, Transactions
 from app.spawning.ports import LayerRegistry
@@ -57,6 +59,7 @@ class Workers:
         self._layers = layers
         self._listeners = listeners
         self._cfg = cfg
+        self._waiting = WaitingClaims(transactions)
 
     async def payload(self, bearer: Bearer, *, task_id: str | None = None) -> WorkerPayload:
         """Return prompt, system prompt, agent, attempt and answers of the credential's attempt; a heartbeat.
@@ -211,22 +214,21 @@ class Workers:
         seconds = self._transactions.hold_seconds(hold)
         expiry = Expiry()
         digest = self._keys.digest(key_text)
+        wanted, since = tuple(agents), asyncio.get_running_loop().time()
 
         topics: tuple[str, ...] = ()
         who: ListenerKey | None = None
 
-        def run(state: State) -> Claim | None:
+        def take(state: State, line: Line) -> Claim | None:
             nonlocal topics, who
-            key = credentials.find_key(state, digest)
+            key = line.key(digest)
             expiry.note(state, key.expires_at)
             credentials.require_role(key, Role.WORKER)
             worker, mint = worker_name or f"key:{key.name}", self._mint
             place = namespaces.of_key(state, key, namespace)
             who = (place, queue, key.id, worker)
             topics = (queue_topic(place, queue), loop.topic(place), loop.topic(ALL_ID), revocation_of(key.id))
-            make = partial(
-                queues.claim, state, self._cfg, mint, key, namespace=place, queue=queue, agents=agents, worker=worker
-            )
+            make = partial(queues.claim, state, self._cfg, mint, key, line, namespace=place, worker=worker)
             return once(
                 state,
                 f"key:{key.id}:claim",
@@ -236,10 +238,22 @@ class Workers:
                 again=lambda made: queues.claimed(state, self._cfg, mint, made[0], made[1], worker) or make(),
             )
 
+        def take_alone(state: State) -> Claim | None:
+            line = Line(state, queue, wanted)
+            found = take(state, line)
+            line.give_back()
+            return found
+
         async def probe() -> Claim | None:
-            found = await self._transactions.run("claim", run)
+            if who is not None:
+                return await self._waiting.look(queue, wanted, take, since=since)
+            found = await self._transactions.run("claim", take_alone)
             waiting.by(who)
             return found
 
         with self._listeners.waiting() as waiting:
             return await self._transactions.wait(lambda: topics, probe, seconds, expiry)
+
+    async def stop(self) -> None:
+        """Wait until no claim is under way."""
+        await self._waiting.finish()

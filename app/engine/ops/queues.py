@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -15,7 +16,8 @@ from app.domain.names import check_name
 from app.domain.tokens import ApiKey
 from app.engine.ops import leases, loop
 from app.engine.ops.attempts import new_handle, payload
-from app.engine.ops.credentials import lock_key
+from app.engine.ops.credentials import find_key, lock_key
+from app.engine.ops.queries import queue_topic
 from app.engine.ops.rules import EngineCfg
 from app.state import schema
 from app.state.state import State
@@ -43,36 +45,80 @@ _WAITING = (
         sa.text("phase = 'queued' AND paused_at IS NULL"),
     )
     .order_by(_A.priority.desc(), _A.turn, _A.task_id)
-    .limit(1)
+    .limit(sa.bindparam("most", type_=sa.Integer))
     .with_for_update(skip_locked=True)
 )
 _NEXT = Statement(_WAITING)
 _NEXT_FOR = Statement(_WAITING.where(_A.agent == sa.bindparam("of_agent")))
 
 
+class Line:
+    """The attempts next in line in a queue, for any agent or for some: what the claims of one transaction share.
+
+    They are locked, as many as there are claims, at the first claim of a namespace; what other transactions have locked
+    is passed over. Each API key is read and locked once.
+    """
+
+    def __init__(self, state: State, queue: str, agents: Sequence[str] = (), *, claims: int = 1) -> None:
+        self.queue = queue
+        self._state = state
+        self._agents = agents
+        self._claims = claims
+        self._found: dict[int, list[tuple[Any, ...]]] = {}
+        self._keys: dict[str, ApiKey] = {}
+        self._locked: set[str] = set()
+
+    def key(self, digest: str) -> ApiKey:
+        """Return the valid API key with this digest. Raises Unauthenticated."""
+        if (key := self._keys.get(digest)) is None:
+            key = self._keys[digest] = find_key(self._state, digest)
+        return key
+
+    def lock_key(self, key: ApiKey) -> None:
+        """Lock the key against revocation: see `credentials.lock_key`. Raises Unauthenticated."""
+        if key.id not in self._locked:
+            lock_key(self._state, key)
+            self._locked.add(key.id)
+
+    def waiting(self, namespace: int) -> list[tuple[Any, ...]]:
+        """Return what is left for further claims: the keys of attempts, and by what they are ordered."""
+        found = self._found.get(namespace)
+        if found is None:
+            found = self._found[namespace] = [] if loop.is_paused(self._state, namespace) else self._look(namespace)
+        return found
+
+    def give_back(self) -> None:
+        """Wake those who passed over what was locked here and is not claimed."""
+        for namespace, left in self._found.items():
+            if left:
+                self._state.wake(queue_topic(namespace, self.queue))
+
+    def _look(self, namespace: int) -> list[tuple[Any, ...]]:
+        where = {"of_namespace": namespace, "of_queue": self.queue, "most": self._claims}
+        if not self._agents:
+            return _NEXT.query(self._state.db, **where)
+        found = [row for agent in self._agents for row in _NEXT_FOR.query(self._state.db, of_agent=agent, **where)]
+        return sorted(found, key=lambda row: (-row[2], row[3], row[0]))
+
+
 def claim(
-    state: State,
-    cfg: EngineCfg,
-    mint: HandleMint,
-    key: ApiKey,
-    *,
-    namespace: int,
-    queue: str,
-    agents: Sequence[str],
-    worker: str,
+    state: State, cfg: EngineCfg, mint: HandleMint, key: ApiKey, line: Line, *, namespace: int, worker: str
 ) -> Claim | None:
-    """Give the worker of an API key the next attempt of the queue: highest priority first, then agent by agent in turn.
+    """Give the worker of an API key the next attempt in line: highest priority first, then agent by agent in turn.
 
     None when nothing waits, or while dispatching is paused. Two claims never get the same attempt: its row is locked,
     and one that another claim has locked is passed over. Raises InvalidName for a queue that cannot be named now,
-    once what was queued under such a name before is claimed, and Unauthenticated when the key was revoked meanwhile.
+    once what was queued under such a name before is claimed, and Unauthenticated when the key was revoked meanwhile;
+    then nothing is written, and what was in line still is.
     """
-    found = None if loop.is_paused(state, namespace) else _candidate(state, namespace, queue, agents)
-    if found is None:
-        check_name(queue, "queue")
+    waiting = line.waiting(namespace)
+    if not waiting:
+        check_name(line.queue, "queue")
         return None
-    task = TASKS.get(state.db, found[0])
-    attempt = ATTEMPTS.get(state.db, *found)
+    line.lock_key(key)
+    task_id, number, *_ = waiting.pop(0)
+    task = TASKS.get(state.db, task_id)
+    attempt = ATTEMPTS.get(state.db, task_id, number)
     if task is None or attempt is None:
         return None
     if task.trace is not None:
@@ -93,10 +139,9 @@ def claim(
         task_id=task.id,
         attempt=attempt.attempt,
         worker=worker,
-        queue=queue,
+        queue=line.queue,
     )
     state.wake(f"attempt:{task.id}")
-    lock_key(state, key)
     handle = new_handle(state, mint, task.id, attempt.attempt)
     expires_at = deadlines["lease_expires_at"]
     return Claim(handle=handle, payload=payload(state, cfg, task, attempt), lease_expires_at=expires_at)
@@ -131,19 +176,3 @@ def claimed_by(state: State, key: ApiKey, about: str) -> Attempt | None:
         return None
     attempt = ATTEMPTS.get(state.db, task_id, int(number))
     return attempt if attempt is not None and attempt.claimed_key_id == key.id else None
-
-
-def _candidate(state: State, namespace: int, queue: str, agents: Sequence[str]) -> tuple[str, int] | None:
-    """Return the next attempt in line for any agent, or for these agents."""
-    if agents:
-        found = [
-            row
-            for agent in agents
-            for row in _NEXT_FOR.query(state.db, of_namespace=namespace, of_queue=queue, of_agent=agent)
-        ]
-    else:
-        found = _NEXT.query(state.db, of_namespace=namespace, of_queue=queue)
-    if not found:
-        return None
-    task_id, number, *_ = min(found, key=lambda row: (-row[2], row[3], row[0]))
-    return task_id, number

@@ -13,10 +13,14 @@ from app.domain.access import Role
 from app.domain.errors import NotStarted, RoleViolation, Unauthenticated
 from app.domain.json import Json
 from app.domain.tasks import Status, TaskSpec
-from app.domain.tokens import Handle
+from app.domain.tokens import ApiKey, Handle
+from app.engine.claiming import TOGETHER, ClaimFn, WaitingClaims
 from app.engine.ops import queues
-from app.engine.ops.queues import Claim
+from app.engine.ops.queries import queue_topic
+from app.engine.ops.queues import Claim, Line
+from app.state.state import State
 from tests.support.swarms import Swarm, refused
+from tests.support.waiting import eventually
 
 NOW = timedelta(0)
 HOUR = timedelta(hours=1)
@@ -229,13 +233,115 @@ async def test_claims_go_by_index(swarm: Swarm) -> None:
         return repr(state.db.query("EXPLAIN " + sql.split(" FOR UPDATE")[0], ()))
 
     for statement, args, index in (
-        (queues._NEXT, {"of_namespace": 1, "of_queue": "q"}, "attempts_queued"),
-        (queues._NEXT_FOR, {"of_namespace": 1, "of_queue": "q", "of_agent": "coder"}, "attempts_queued_agent"),
+        (queues._NEXT, {"of_namespace": 1, "of_queue": "q", "most": 16}, "attempts_queued"),
+        (
+            queues._NEXT_FOR,
+            {"of_namespace": 1, "of_queue": "q", "of_agent": "coder", "most": 16},
+            "attempts_queued_agent",
+        ),
     ):
         shown = await swarm.engine.with_state("plan", lambda s, x=(statement, args): plan(s, *x))
         assert index in shown, shown
         assert "TEMP B-TREE" not in shown
         assert "Sort" not in shown, shown
+
+
+# Claims that wait share a transaction
+
+
+def taking(swarm: Swarm, text: str, states: list[State], *, known: ApiKey | None = None) -> ClaimFn:
+    """What claims for a worker with this API key; `known` is the key as another transaction has read it."""
+    engine, digest = swarm.engine, swarm.engine.keys.digest(text)
+
+    def take(state: State, line: Line) -> Claim | None:
+        states.append(state)
+        key = known or line.key(digest)
+        return queues.claim(state, engine.cfg, engine.parts.mint, key, line, namespace=1, worker=f"w{len(states)}")
+
+    return take
+
+
+async def worker_key(swarm: Swarm, name: str) -> tuple[ApiKey, str]:
+    """Another key that may claim, and its text."""
+    return await swarm.engine.keys.create(KEY, name, frozenset({Role.WORKER}), None)
+
+
+async def test_claims_that_look_at_once_share_a_transaction(swarm: Swarm) -> None:
+    """Who has waited longest gets what comes first; one for whom nothing is left gets nothing, and holds nothing."""
+    waiting, states = WaitingClaims(swarm.engine.transactions), list[State]()
+    tasks = [await queued(swarm, priority=p) for p in (1, 3, 2)]
+    looks = [waiting.look("q", (), taking(swarm, KEY, states), since=since) for since in (4, 3, 1, 2)]
+    found = await asyncio.gather(*looks)
+    assert len(states) == 4
+    assert len(set(map(id, states))) == 1
+    assert [x and x.payload.task_id for x in found] == [None, tasks[0], tasks[1], tasks[2]]
+    assert len({(await swarm.attempt(task_id)).worker_id for task_id in tasks}) == 3
+    await waiting.finish()
+
+
+async def test_the_refusal_of_one_claim_leaves_its_attempt_to_the_next(swarm: Swarm) -> None:
+    """A key that is gone, or that another transaction revokes meanwhile, holds nothing and harms nobody beside it."""
+    engine, states = swarm.engine, list[State]()
+    waiting = WaitingClaims(engine.transactions)
+    (gone, gone_text), (_, good) = [await worker_key(swarm, name) for name in ("gone", "good")]
+    task_id = await queued(swarm)
+    await engine.keys.revoke(KEY, gone.id)
+    refusals = [taking(swarm, gone_text, states)]
+    if swarm.plan.store_url.startswith("postgres"):  # SQLite has one transaction at a time
+        refusals.append(taking(swarm, gone_text, states, known=gone))
+    looks = [waiting.look("q", (), take, since=n) for n, take in enumerate([*refusals, taking(swarm, good, states)])]
+    *refused_, found = await asyncio.gather(*looks, return_exceptions=True)
+    assert [type(error) for error in refused_] == [Unauthenticated] * len(refusals)
+    assert isinstance(found, Claim)
+    assert found.payload.task_id == task_id
+    assert len(set(map(id, states))) == 1
+    assert (await swarm.kinds(task_id)).count("worker_claimed") == 1
+
+
+async def test_a_caller_that_left_before_the_shared_look_claims_nothing(swarm: Swarm) -> None:
+    """What it would have got is the next one's, at once."""
+    waiting, states = WaitingClaims(swarm.engine.transactions), list[State]()
+    task_id = await queued(swarm)
+    left, stayed = (
+        asyncio.ensure_future(waiting.look("q", (), taking(swarm, KEY, states), since=since)) for since in (1, 2)
+    )
+    await asyncio.sleep(0)
+    left.cancel()
+    found = await stayed
+    assert found is not None
+    assert found.payload.task_id == task_id
+    assert len(states) == 1
+
+
+async def test_what_was_locked_and_not_claimed_wakes_those_who_passed_over_it(swarm: Swarm) -> None:
+    """A claim for two agents locks the next attempt of each: whoever looked meanwhile has to look again."""
+    await queued(swarm, "a")
+    await queued(swarm, "b")
+    subscription = swarm.engine.parts.bus.subscribe(queue_topic(1, "q"))
+    assert await claim(swarm, "a", "b") is not None
+    assert await subscription.wait(0)
+    subscription.clear()
+    assert await claim(swarm, "a", "b") is not None
+    assert not await subscription.wait(0)
+    subscription.close()
+
+
+async def test_every_parked_worker_gets_one_attempt_of_a_burst(swarm: Swarm) -> None:
+    """No wake-up is missed, with more workers than share a transaction, of two keys and with several filters."""
+    count = 2 * TOGETHER + 3
+    _, other = await worker_key(swarm, "other")
+    parked = [
+        asyncio.ensure_future(
+            swarm.engine.workers.claim((KEY, other)[n % 2], queue="q", hold=HOUR, agents=((), ("a", "b"))[n % 3 == 0])
+        )
+        for n in range(count)
+    ]
+    bus: Any = swarm.engine.parts.bus
+    await eventually(lambda: len(bus._subscriptions.get(queue_topic(1, "q"), ())) == count)
+    tasks = await asyncio.gather(*(queued(swarm, "ab"[n % 2]) for n in range(count)))
+    async with asyncio.timeout(60):
+        found = await asyncio.gather(*parked)
+    assert sorted(x.payload.task_id for x in found if x) == sorted(tasks)
 
 
 # Races
