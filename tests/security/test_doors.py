@@ -6,7 +6,7 @@ The console is no door of its own: it answers by REST and the senior's WebSocket
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
@@ -18,11 +18,18 @@ from mcp import types
 from app.domain.access import Role
 from app.domain.doors import ANSWERING
 from app.domain.ids import uuid_of
+from app.engine.engine import Engine
+from app.engine.ops.rules import EngineCfg
+from app.engine.parts import default_parts
 from app.http.door_settings import AapSettings, DoorSettings
 from app.http.settings import HttpSettings
+from app.spawning.outbound.settings import SenderSettings
+from app.spawning.outbound.webhooks import WebhookSender
 from tests.support.mcp_clients import connected
+from tests.support.receiver import Receiver, receiving
 from tests.support.serving import ROOT_KEY, Node, served
 from tests.support.speaking import Speaker, speaking
+from tests.support.waiting import eventually
 
 OP, WORK, SENIOR, ADMIN = "/v1/operator", "/v1/worker", "/v1/senior", "/v1/admin"
 HOOK = "/v1/doors/claude-code/hook"
@@ -50,12 +57,33 @@ class Stage:
 
     node: Node
     people: dict[str, Somebody]
+    chat: Receiver
+    chats: set[str] = field(default_factory=set[str])
+    """Who gets messages with answer links about each question."""
     count: int = 0
 
     @property
     def asker(self) -> httpx.AsyncClient:
         """The asker's operator."""
         return self.node.as_(self.people["asker"].token(Role.OPERATOR))
+
+    async def chat_with(self, name: str) -> None:
+        """Let somebody get messages with answer links, if that can be."""
+        template = f'{{"to": "{name}", "key": {{{{key|json}}}}, "link": {{{{link|json}}}}}}'
+        hook = {"url": self.chat.url, "format": "template", "template": template, "events": ["senior_queried"]}
+        made = await self.node.as_(ROOT_KEY).post(f"{ADMIN}/webhooks", json={**hook, "links": name})
+        assert made.status_code in (201, 422), made.text
+        if made.status_code == 201:
+            self.chats.add(name)
+
+    async def link_in_chat(self, name: str, key: str) -> str:
+        """The link in the message to somebody about a question."""
+
+        def found() -> list[str]:
+            return [one["link"] for one in self.chat.bodies if (one["to"], one["key"]) == (name, key)]
+
+        await eventually(found, awaited=f"the message to {name}")
+        return found()[0]
 
     async def status(self, key: str) -> str:
         """How a question stands."""
@@ -92,9 +120,10 @@ async def _below(node: Node, asker: Somebody) -> Somebody:
 async def stage() -> AsyncIterator[Stage]:
     """A served node with all its doors."""
     both = (Role.OPERATOR, Role.SENIOR)
-    async with served(HttpSettings(doors=DoorSettings(aap=AapSettings(enabled=True)))) as node:
+    settings = HttpSettings(doors=DoorSettings(aap=AapSettings(enabled=True)))
+    async with receiving() as chat, served(settings, engine=_writing_to(chat)) as node:
         asker = await _party(node, "asker", *Role)
-        yield Stage(
+        made = Stage(
             node,
             {
                 "asker": asker,
@@ -105,7 +134,16 @@ async def stage() -> AsyncIterator[Stage]:
                 "both": await _party(node, "both", *both),
                 "foreign": await _party(node, "foreign", *both, namespace="elsewhere"),
             },
+            chat,
         )
+        for name in made.people:
+            await made.chat_with(name)
+        yield made
+
+
+def _writing_to(chat: Receiver) -> Engine:
+    settings = SenderSettings(allow=(chat.url,), backoff_s=0.01)
+    return Engine(replace(default_parts(EngineCfg()), webhook_sender=WebhookSender(settings)))
 
 
 # Ways to ask
@@ -246,6 +284,12 @@ async def _answer_by_link_to_it(stage: Stage, who: Somebody, key: str) -> None:
         await _use(stage, made.json()["url"])
 
 
+async def _answer_by_link_in_chat(stage: Stage, who: Somebody, key: str) -> None:
+    """The link in a message that it receives about the question."""
+    if (name := _name(stage, who)) in stage.chats:
+        await _use(stage, await stage.link_in_chat(name, key))
+
+
 async def _use(stage: Stage, url: str) -> None:
     body = {"link": url.partition("#")[2], "value": APPROVE}
     reply = await stage.node.as_(None).post("/v1/links/answer", json=body)
@@ -292,6 +336,7 @@ ANSWERS: dict[str, tuple[set[str], Way, frozenset[str]]] = {
     "person at an mcp client": ({"mcp", "link"}, _answer_at_own_client, frozenset({"person"})),
     "own link": ({"link"}, _answer_by_own_link, SENIORS),
     "link to it": ({"link"}, _answer_by_link_to_it, frozenset({"person"})),
+    "link in a chat message": ({"link"}, _answer_by_link_in_chat, frozenset({"person"})),
     "hook": ({"hook"}, _answer_by_hook, NOBODY),
     "approval provider": (set(), _answer_by_aap, NOBODY),
 }
@@ -329,6 +374,22 @@ async def test_a_bridge_answers_what_is_addressed_to_it_unless_it_asked(stage: S
         token = stage.people[name].token(Role.OPERATOR)
         await _over(stage, f"{OP}/backends/{bridge}/ws", token, question["key"])
         assert (await stage.status(question["key"]) == "answered") is answered, name
+
+
+async def test_who_asked_gets_no_answer_link_in_a_chat_message(stage: Stage) -> None:
+    """A person who may get links has one for the question of another, and none for what they or theirs have asked."""
+    stage.people["pat"] = pat = await _party(stage.node, "pat", *Role, person=True)
+    await stage.chat_with("pat")
+    worker = stage.node.as_((await _below(stage.node, pat)).handle)
+    own = await stage.node.as_(pat.token(Role.OPERATOR)).post(f"{OP}/questions", json={"question": "?"})
+    below = await worker.post(f"{WORK}/questions", json={"question": "?"})
+    for reply in (own, below):
+        key = reply.json()["key"]
+        for name, linked in (("pat", False), ("person", True)):
+            assert ("#al_" in await stage.link_in_chat(name, key)) is linked
+    other = (await asked(stage))["key"]
+    await _answer_by_link_in_chat(stage, pat, other)
+    assert await stage.status(other) == "answered"
 
 
 async def _consume(stage: Stage, who: Somebody, question: dict[str, Any]) -> None:

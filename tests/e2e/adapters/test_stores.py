@@ -4,7 +4,7 @@ import asyncio
 import stat
 from pathlib import Path
 
-from swarmhold.adapters.stores import store_of
+from swarmhold.asking.stores import store_of
 
 
 class Row:

@@ -10,28 +10,20 @@ from collections.abc import Awaitable, Callable
 from importlib import import_module
 from typing import Any
 
-from swarmhold.adapters.decisions import ASK_HUMAN, answer_to_model, decide_all, refusal
 from swarmhold.asking import Hold
+from swarmhold.asking.tool_uses import ASK_HUMAN, EDITABLE, ToolUse, begin, settle, settled
 from swarmhold.digests import digest_of
 from swarmhold.errors import Error
-from swarmhold.models.enums import Decision as Verdict
-from swarmhold.models.questions import Action, Question
+from swarmhold.models.questions import Question
 from swarmhold.questions import answer_of
 
 try:
     _sdk: Any = import_module("claude_agent_sdk")
 except ImportError as error:
-    raise ImportError(
-        "swarmhold.adapters.claude needs Claude's Agent SDK: pip install 'claude-agent-sdk>=0.2.189'"
-    ) from error
+    needed = "swarmhold.adapters.claude needs Claude's Agent SDK: pip install 'claude-agent-sdk>=0.2.189'"
+    raise ImportError(needed) from error
 
 Value = dict[str, Any]
-_ALLOWED = (Verdict.APPROVE, Verdict.EDIT, Verdict.REJECT)
-_ASK_USER = "AskUserQuestion"
-
-
-class _Denied(Error):
-    """The tool is denied, and why."""
 
 
 def can_use_tool(hold: Hold) -> Callable[[str, Value, Any], Awaitable[Any]]:
@@ -39,8 +31,8 @@ def can_use_tool(hold: Hold) -> Callable[[str, Value, Any], Awaitable[Any]]:
 
     async def decide(tool: str, asked: Value, context: Any) -> Any:
         try:
-            questions = await _ask(hold, tool, asked, f"claude:{context.tool_use_id}")
-            return _sdk.PermissionResultAllow(updated_input=await _allowed(hold, tool, asked, questions))
+            use = ToolUse(once=f"claude:{context.tool_use_id}", name=tool, arguments=asked, allowed=EDITABLE)
+            return _sdk.PermissionResultAllow(updated_input=await _input(hold, use, await _ask(hold, use)))
         except Exception as problem:  # noqa: BLE001 whatever goes wrong denies
             return _sdk.PermissionResultDeny(message=_reason(problem))
 
@@ -57,13 +49,16 @@ def hooks(hold: Hold, matcher: str | None = None) -> dict[str, list[Any]]:
         del context
         session, tool, asked = event["session_id"], event["tool_name"], event["tool_input"]
         labels = {"harness": "claude-code", "harness-session": session}
+        once = f"claude:{session}:{tool_use_id}"
+        use = ToolUse(once=once, name=tool, arguments=asked, allowed=EDITABLE, labels=labels)
         try:
-            questions = await _ask(hold, tool, asked, f"claude:{session}:{tool_use_id}", labels)
+            questions = await _ask(hold, use)
             if waiting := [question.key for question in questions if question.is_open]:
-                return _said("defer", f"{', '.join(waiting)} waits for an answer. Resume the session when it is there.")
-            return _said("allow", None, await _allowed(hold, tool, asked, questions))
+                text = f"{', '.join(waiting)} waits for an answer. Resume the session when it is there."
+                return _said("defer", permissionDecisionReason=text)
+            return _said("allow", updatedInput=await _input(hold, use, questions))
         except Exception as problem:  # noqa: BLE001 whatever goes wrong denies
-            return _said("deny", _reason(problem))
+            return _said("deny", permissionDecisionReason=_reason(problem))
 
     return {"PreToolUse": [_sdk.HookMatcher(matcher=matcher, hooks=[before], on_failure="block")]}
 
@@ -73,24 +68,21 @@ def ask_human(hold: Hold, run: str) -> Any:
 
     async def ask(asked: Value) -> Value:
         once = f"claude:ask:{run}:{digest_of(asked)}"
-        [found] = await hold.wait(
-            [await hold.begin(asked["question"], once=once, choices=asked.get("choices") or None)]
-        )
-        return {"content": [{"type": "text", "text": json.dumps(answer_to_model(found))}]}
+        [said] = await settle(hold, [ToolUse(once=once, name="ask_human", arguments=asked, asks=True)])
+        return {"content": [{"type": "text", "text": json.dumps(said.answer)}]}
 
     texts = {"type": "array", "items": {"type": "string"}}
     fields = {"question": {"type": "string"}, "choices": texts}
     return _sdk.tool("ask_human", ASK_HUMAN, {"type": "object", "properties": fields, "required": ["question"]})(ask)
 
 
-async def _ask(hold: Hold, tool: str, asked: Value, once: str, labels: dict[str, str] | None = None) -> list[Question]:
-    """Ask for approval of a tool, or what AskUserQuestion asks."""
-    if tool != _ASK_USER:
-        action = Action(name=tool, arguments=asked)
-        return [await hold.begin(once=once, labels=labels, action=action, allowed=_ALLOWED)]
+async def _ask(hold: Hold, use: ToolUse) -> list[Question]:
+    """Ask whether a tool may be used, or what the questions of AskUserQuestion ask."""
+    if use.name != "AskUserQuestion":
+        return [await begin(hold, use)]
     return [
-        await hold.begin(one["question"], once=f"{once}:{index}", labels=labels, answer_schema=_answers_to(one))
-        for index, one in enumerate(asked["questions"])
+        await hold.begin(one["question"], once=f"{use.once}:{index}", labels=use.labels, answer_schema=_answers_to(one))
+        for index, one in enumerate(use.arguments["questions"])
     ]
 
 
@@ -100,24 +92,21 @@ def _answers_to(asked: Value) -> Value:
     return {"type": "array", "items": one, "minItems": 1, "uniqueItems": True} if asked.get("multiSelect") else one
 
 
-async def _allowed(hold: Hold, tool: str, asked: Value, questions: list[Question]) -> Value:
+async def _input(hold: Hold, use: ToolUse, questions: list[Question]) -> Value:
     """Return the input with which the tool may be used, once everything is decided. Raises what denies it."""
-    if tool == _ASK_USER:
-        closed = await hold.wait(questions)
-        texts = [one["question"] for one in asked["questions"]]
-        return {**asked, "answers": dict(zip(texts, map(answer_of, closed), strict=True))}
-    [decision] = await decide_all(hold, questions)
-    if reason := refusal(decision, tool):
-        raise _Denied(reason)
-    return decision.arguments
+    closed = await hold.wait(questions)
+    if use.name == "AskUserQuestion":
+        texts = [one["question"] for one in use.arguments["questions"]]
+        return {**use.arguments, "answers": dict(zip(texts, map(answer_of, closed), strict=True))}
+    said = await settled(hold, use, closed[0])
+    if said.refusal:
+        raise Error(said.refusal)
+    return use.arguments if said.edited is None else said.edited
 
 
 def _reason(problem: Exception) -> str:
     return str(problem) or type(problem).__name__
 
 
-def _said(decision: str, reason: str | None, updated: Value | None = None) -> Value:
-    said: Value = {"hookEventName": "PreToolUse", "permissionDecision": decision}
-    said |= {} if reason is None else {"permissionDecisionReason": reason}
-    said |= {} if updated is None else {"updatedInput": updated}
-    return {"hookSpecificOutput": said}
+def _said(decision: str, **more: Any) -> Value:
+    return {"hookSpecificOutput": {"hookEventName": "PreToolUse", "permissionDecision": decision, **more}}

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from swarmhold.adapters.decisions import answer_to_model, decide_all
 from swarmhold.adapters.interrupts import review_of
 from swarmhold.asking import Hold
+from swarmhold.asking.tool_uses import answer_to_model, decide_all
 from swarmhold.models.questions import Question
 from swarmhold.questions import answer_of
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 from typing import Protocol
 
 
@@ -20,7 +23,32 @@ class Store(Protocol):
         ...
 
 
-def store_of(store: Store | str | os.PathLike[str]) -> Store:
+AnyStore = Store | str | os.PathLike[str]
+"""A store, or the path of a file that is one."""
+
+
+@dataclass(slots=True)
+class KeptRun:
+    """A run and its latest state, None before the first. Its name is one in every process that goes on with it."""
+
+    store: Store
+    name: str
+    state: str | None
+
+    async def put(self, state: str) -> None:
+        """Replace the state; it is durable when this returns."""
+        await self.store.put(json.dumps({"run": self.name, "state": state}))
+        self.state = state
+
+
+async def kept_run(store: AnyStore) -> KeptRun:
+    """Return the run of a store, or a new one."""
+    kept = store_of(store)
+    saved = json.loads(await kept.get() or "{}")
+    return KeptRun(kept, saved.get("run") or token_hex(16), saved.get("state"))
+
+
+def store_of(store: AnyStore) -> Store:
     """Return the store itself, or one that is a file of this path, which only its owner may read."""
     return _File(Path(store)) if isinstance(store, str | os.PathLike) else store
 
