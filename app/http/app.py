@@ -43,7 +43,7 @@ from app.http.problems import refuse
 from app.http.queries import KnownParameters
 from app.http.receiving import Receiving
 from app.http.replies import Reply, nothing, send_body
-from app.http.routers import all_routes
+from app.http.routers import all_routes, senior
 from app.http.routes import PlainRoute, methods_of
 from app.http.settings import HttpSettings
 
@@ -168,18 +168,19 @@ class Application:
             await reply(scope, receive, exchange.send)
 
     def _shortcut(self, scope: Scope) -> PlainRoute | None:
-        """Return the plain route of this method and path, whose only path parameter may be a task id."""
+        """Return the plain route of this method and path, whose only parameter may be the id of a task or question."""
         method, path = scope["method"], scope["path"]
         found = self._shortcuts.get((method, path))
         if found is None:
-            head, tasks, rest = path.partition("/tasks/")
-            task_id, slash, tail = rest.partition("/")
-            if not task_id:
+            before, name = ("/questions/", "key") if path.startswith(senior.PREFIX) else ("/tasks/", "task_id")
+            head, place, rest = path.partition(before)
+            value, slash, tail = rest.partition("/")
+            if not value:
                 return None
-            found = self._shortcuts.get((method, f"{head}{tasks}{{task_id}}{slash}{tail}"))
+            found = self._shortcuts.get((method, f"{head}{place}{{{name}}}{slash}{tail}"))
             if found is None:
                 return None
-            scope["path_params"] = {"task_id": task_id}
+            scope["path_params"] = {name: value}
         scope["route"] = found
         return found
 

@@ -41,6 +41,8 @@ _SECONDS = {"type": "number", "minimum": 0}
 _COUNT = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
 
 TASK_ID = parameter("task_id", _ID, "A task's id.", where="path")
+_KEY_TEXT = "A question's key."
+QUESTION_KEY = parameter("key", {**_id_schema("R"), "description": _KEY_TEXT}, _KEY_TEXT, where="path")
 OPTIONAL_TASK_ID = parameter("task_id", _ID, "Checked when given: it must be the worker's own.")
 HOLD = parameter("hold", _SECONDS, "Seconds to wait; 0 is a snapshot.")
 WAIT = parameter("wait", {**_SECONDS, "default": 0}, "Seconds to wait for the outcome.")
@@ -241,6 +243,14 @@ def task_id_of(scope: Scope) -> str:
     """Return the task id in the path. Raises InvalidRequest for a malformed one."""
     text: str = scope["path_params"]["task_id"]
     return checked_task_id(text)
+
+
+def question_key_of(scope: Scope) -> str:
+    """Return the question's key in the path. Raises InvalidRequest for a malformed one."""
+    text: str = scope["path_params"]["key"]
+    if not is_id(text, "R"):
+        raise InvalidRequest("an id here is R- and 26 letters and digits", "key")
+    return text
 
 
 def checked_task_id(text: str, name: str = "task_id") -> str:

@@ -29,6 +29,7 @@ _ROUTERS = (
     tasks.routes(worker.PREFIX, "worker", "worker"),
     worker.hot,
     worker.router,
+    senior.hot,
     senior.router,
     links.router,
     links.opened,

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import Query, Request
 
 from app.domain.access import Verb
 from app.domain.errors import InvalidRequest
 from app.domain.questions import QuestionStatus as DomainStatus
-from app.http import bodies, replies, views
-from app.http.context import ContextDep, Token
-from app.http.parameters import Limit, NameQuery, QuestionCursor, QuestionPath, TaskPath, TaskQuery, limit_of
+from app.http import auth, bodies, replies, views
+from app.http.context import ContextDep, Token, context_of
+from app.http.errors import InvalidBody
+from app.http.parameters import (
+    QUESTION_KEY,
+    Limit,
+    NameQuery,
+    QuestionCursor,
+    QuestionPath,
+    TaskPath,
+    TaskQuery,
+    limit_of,
+    question_key_of,
+)
 from app.http.replies import Reply
-from app.http.routers.tasks import shown
-from app.http.routes import model_router, requires
+from app.http.routers.tasks import body_of, shown
+from app.http.routes import documented, model_router, plain_router, requires
 from swarmhold.models.enums import QuestionStatus
 from swarmhold.models.names import Text
 from swarmhold.models.questions import AnswerRequest, EscalateRequest, Question, QuestionClaimRequest
@@ -23,7 +34,10 @@ from swarmhold.models.server import LoopState
 from swarmhold.models.shapes import Page
 from swarmhold.models.tasks import DirectiveRequest, OverrideRequest, Task
 
-router = model_router("/v1/senior", "senior")
+PREFIX = "/v1/senior"
+
+hot = plain_router(PREFIX, "senior")
+router = model_router(PREFIX, "senior")
 
 Order = Annotated[Literal["asked", "decided"], Query(description="`decided`: the newest decision first.")]
 Search = Annotated[Text | None, Query(min_length=1, max_length=200, description="Text to search for.")]
@@ -72,10 +86,22 @@ async def read_question(context: ContextDep, token: Token, key: QuestionPath) ->
     return replies.json(context.question(await context.engine.questions.read(token, key)))
 
 
-@router.post("/questions/{key}/answer", response_model=Question, openapi_extra=requires(Verb.ANSWER_QUERY))
-async def answer(request: Request, context: ContextDep, token: Token, key: QuestionPath, body: AnswerRequest) -> Reply:
+@hot.post(
+    "/questions/{key}/answer",
+    response_model=Question,
+    openapi_extra=requires(Verb.ANSWER_QUERY) | documented(parameters=(QUESTION_KEY,), body=AnswerRequest),
+)
+async def answer(request: Request) -> Reply:
     """Answer a question. The first answer wins; an identical repeat changes nothing."""
-    value = await bodies.encoded_value(await request.body(), body.value)
+    context, scope = context_of(request), request.scope
+    raw = await body_of(request, context)
+    decoded = await bodies.value_of(raw, context.settings.limits) if raw else None
+    token: Any = auth.bearer(scope)  # no handle, which this path refuses
+    key = question_key_of(scope)
+    if not raw:
+        raise InvalidBody([{"field": "", "message": "Field required"}])
+    body = bodies.validated(AnswerRequest, decoded)
+    value = await bodies.encoded_value(raw, body.value)
     row = await context.engine.questions.answer(token, key, value, comment=body.comment)
     return replies.json(context.question(row))
 
