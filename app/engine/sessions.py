@@ -166,6 +166,11 @@ class Sessions:
         """Record a heartbeat; a detached session is attached again. Raises SessionNotFound."""
         await self._transactions.call("heartbeat", token, Verb.HEARTBEAT, sessions.heartbeat)
 
+    async def detach_left(self, caller: Caller) -> None:
+        """Mark the caller's session detached after its client left, if it is a quiet one, which only looks."""
+        if caller.session_id is not None:
+            await self._transactions.run("detach_left", lambda state: sessions.detach_left(state, caller))
+
     async def read_own(self, token: CapToken) -> Session:
         """Return the caller's own session. Raises SessionNotFound."""
 

@@ -32,6 +32,7 @@ from app.domain.traces import TRACE, TRACE_KEY, TRACEPARENT, trace_of
 from app.engine.engine import Engine
 from app.http import bodies, openapi
 from app.http.auth_rate_limit import AuthFailures, AuthRateLimit
+from app.http.connected import Connected
 from app.http.context import SCOPE_KEY, ServerContext
 from app.http.error_responses import ErrorResponses
 from app.http.errors import HttpError, PlaceholderInPath, RouteNotFound
@@ -261,6 +262,7 @@ def create_app(
         metrics=metrics,
         document=lambda: openapi.document(settings),
         key_sessions=KeySessions(engine.sessions, longest=timedelta(milliseconds=settings.limits.session_life_ms)),
+        connected=Connected(engine.sessions),
     )
     return Application(context, more=more)
 

@@ -15,6 +15,7 @@ from app.engine.engine import Engine
 from app.engine.ops.idempotency import Idempotency
 from app.http import auth, question_views
 from app.http.auth_rate_limit import AuthFailures
+from app.http.connected import Connected
 from app.http.holds import Holds
 from app.http.idempotency import idempotency_of
 from app.http.key_sessions import KeySessions
@@ -38,6 +39,7 @@ class ServerContext:
     metrics: Metrics
     document: Callable[[], bytes]
     key_sessions: KeySessions
+    connected: Connected
     presence: Presence = field(default_factory=Presence)
     bodies: SharedBodies = field(default_factory=SharedBodies)
 

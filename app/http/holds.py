@@ -7,7 +7,7 @@ disconnect. Neither holds a thread.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect
@@ -33,11 +33,11 @@ class Drained(Exception):
 class _Parked:
     """One waiting request; `end` may be called once, while it waits."""
 
-    __slots__ = ("_deadline", "_keep_half_closed", "client_left", "listener")
+    __slots__ = ("_deadline", "_half_closed", "client_left", "listener")
 
-    def __init__(self, deadline: asyncio.Timeout, *, keep_half_closed: bool) -> None:
+    def __init__(self, deadline: asyncio.Timeout, *, half_closed: Callable[[], None] | None) -> None:
         self._deadline = deadline
-        self._keep_half_closed = keep_half_closed
+        self._half_closed = half_closed
         self.client_left = False
         self.listener: asyncio.Task[None] | None = None
 
@@ -51,9 +51,11 @@ class _Parked:
         self.listener = asyncio.create_task(self._until_gone(receive), name="listen for disconnect")
 
     async def _until_gone(self, receive: Receive) -> None:
-        ends = {"http.disconnect"} if self._keep_half_closed else {"http.disconnect", HALF_CLOSED}
-        while (kind := (await receive())["type"]) not in ends:
-            pass
+        while (kind := (await receive())["type"]) != "http.disconnect":
+            if kind == HALF_CLOSED:
+                if self._half_closed is None:
+                    break
+                self._half_closed()
         self.client_left = kind == "http.disconnect"
         self.end()
 
@@ -141,20 +143,28 @@ class Holds:
         for parked in list(self._parked):
             parked.end()
 
-    async def park(self, receive: Receive, waiting: Awaitable[R], scope: Scope, *, keep_half_closed: bool = False) -> R:
+    async def park(
+        self,
+        receive: Receive,
+        waiting: Awaitable[R],
+        scope: Scope,
+        *,
+        half_closed: Callable[[], None] | None = None,
+    ) -> R:
         """Return the result of `waiting`, which is cancelled when the wait ends for another reason.
 
+        With `half_closed` the wait goes on when the client closes its sending side, and this is called.
         The seconds of the wait are added to `PARKED` of the request's scope.
 
         Raises:
-            Drained: the server stops, or the client has closed its sending side, unless
-                `keep_half_closed`: then it may be gone, and a reply now shows whether it is.
+            Drained: the server stops, or the client has closed its sending side: it may be gone, and a reply now
+                shows whether it is.
             ClientDisconnect: nobody is there to be answered.
         """
         loop = asyncio.get_running_loop()
         since = loop.time()
         async with asyncio.timeout(0 if self.draining else None) as deadline:
-            parked = _Parked(deadline, keep_half_closed=keep_half_closed)
+            parked = _Parked(deadline, half_closed=half_closed)
             self._parked.add(parked)
             timer = loop.call_later(LISTEN_AFTER_S, parked.listen, receive)
             try:

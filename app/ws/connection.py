@@ -131,6 +131,8 @@ class Connection:
     async def serve(self) -> Ending:
         """Serve the connection until something ends it, then close it."""
         stream = self.context.engine.feed.follow(kinds=_FOLLOWED, namespace=self.namespace)
+        ending = LEFT
+        self.context.connected.opened(self.client.caller)
         try:
             await stream.open()
             await self._welcome()
@@ -140,6 +142,7 @@ class Connection:
             ending = ending_of(error)
         finally:
             await stream.aclose()
+            await self.context.connected.closed(self.client.caller, by_client=ending in (LEFT, SLOW))
         await self._close(ending)
         return ending
 

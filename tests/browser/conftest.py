@@ -13,6 +13,9 @@ from tests.support.swarm import Swarm
 
 OpenConsole = Callable[..., Console]
 
+NOWHERE = "http://127.0.0.1:1/"
+"""Where webhooks may send something, and nobody listens."""
+
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -38,7 +41,8 @@ def browser(chromium: Path) -> Iterator[Browser]:
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A node for the tests of one file."""
     large = {f"SWARMHOLD_LIMITS__{name}": "4194304" for name in ("QUESTION", "DIRECTIVE", "WORKER_BODY")}
-    with ServerProcess(tmp_path_factory.mktemp("node") / "data", settings=large) as server:
+    settings = {**large, "SWARMHOLD_WEBHOOKS__ALLOW": NOWHERE}
+    with ServerProcess(tmp_path_factory.mktemp("node") / "data", settings=settings) as server:
         yield server
 
 

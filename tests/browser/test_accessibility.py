@@ -82,6 +82,7 @@ def test_axe_finds_nothing(
         "workers": "tbody tr",
         "events": ".event-row",
         "sessions": "tbody tr",
+        "webhooks": ".unlock input",
     }
     for where, sign in shown.items():
         console.go(*where.split("/"))

@@ -103,7 +103,7 @@ def test_an_action_is_decided(page: Page, swarm: Swarm, person: str) -> None:
     key, url = linked(swarm, "May I?", action=ACTION, allowed=allowed)
     page.goto(url)
     expect(page.get_by_text("make deploy").first).to_be_visible()
-    names = ['Answer Approve bash ({"decision":"approve"})', "Reject bash", "Type first"]
+    names = ["Approve bash", "Reject bash", "Type first"]
     for name in names:
         expect(page.get_by_role("button", name=name, exact=True)).to_be_visible()
     page.get_by_label("Other arguments, as JSON").fill('{"command": "make plan"')
@@ -128,7 +128,7 @@ def test_an_action_is_decided(page: Page, swarm: Swarm, person: str) -> None:
     [
         ({}, "Go ahead", "Answer “Go ahead”", "Go ahead"),
         ({"answer_schema": {"type": "integer"}}, "42", "Answer 42", 42),
-        ({"answer_schema": {"type": "boolean"}}, None, "Answer Yes (true)", True),
+        ({"answer_schema": {"type": "boolean"}}, None, "Answer Yes", True),
         ({"answer_schema": {"enum": ["a", 2, None]}}, None, "Answer null", None),
         ({"choices": [{"value": {"n": 1}, "label": "One"}]}, None, 'Answer One ({"n":1})', {"n": 1}),
     ],

@@ -192,13 +192,18 @@ def test_an_action_is_shown_and_decided_on(console: Console, swarm: Swarm) -> No
     expect(decisions.get_by_role("button")).to_have_text(["Approve", "Edit and approve", "Reject"])
     expect(console.page.get_by_role("button", name="Send")).to_have_count(0)
 
+    console.press("a")
+    expect(decisions.get_by_role("button", name="Approve", exact=True)).to_be_focused()
     decisions.get_by_role("button", name="Edit and approve").click()
     console.page.get_by_label("Arguments, as JSON").fill('{"command": "make check", "n": 9007199254740992}')
     console.page.get_by_label("Message").fill("not yet")
     will_send = console.page.get_by_role("region", name="What will be sent")
     expect(will_send).to_contain_text('"command": "make check"')
     sent = json.loads(will_send.get_by_role("group", name="The JSON that will be sent").inner_text())
-    console.page.get_by_role("button", name="Send").click()
+    console.press("Control+Enter")
+    expect(console.page.get_by_role("log", name="Answers on their way")).to_contain_text(
+        "Sent: Approve with changes: not yet"
+    )
 
     edited = {"name": "bash", "arguments": {"command": "make check", "n": 9007199254740992}}
     answer = answered(swarm, asked["key"])["answer"]

@@ -153,7 +153,13 @@ def test_nested_members_and_lists_hold_what_was_typed(console: Console, swarm: S
             "tags": {"type": "array", "items": {"type": "string"}},
             "days": {"type": "array", "uniqueItems": True, "items": {"enum": ["mon", "tue", "wed"]}},
         },
-        "$defs": {"place": {"type": "object", "required": ["town"], "properties": {"town": {"type": "string"}}}},
+        "$defs": {
+            "place": {
+                "type": "object",
+                "required": ["lastTown"],
+                "properties": {"lastTown": {"type": "string"}},
+            }
+        },
     }
     asked = swarm.ask("Where to?", answer_schema=schema)
     console.go("inbox", asked["key"])
@@ -161,7 +167,7 @@ def test_nested_members_and_lists_hold_what_was_typed(console: Console, swarm: S
     console.page.get_by_label("name").fill("Ada")
     stops = console.page.locator("fieldset.list").first
     stops.get_by_role("button", name="Add an item").click()
-    stops.get_by_label("town").fill("Bern")
+    stops.get_by_label("Last town", exact=True).fill("Bern")
     tags = console.page.locator("fieldset.list").last
     tags.get_by_role("button", name="Add an item").click()
     tags.get_by_role("button", name="Add an item").click()
@@ -172,7 +178,7 @@ def test_nested_members_and_lists_hold_what_was_typed(console: Console, swarm: S
     said = json.loads(preview(console).locator(".said").inner_text())
     console.button("Send").click()
 
-    value = {"who": {"name": "Ada"}, "stops": [{"town": "Bern"}], "tags": ["fast"], "days": ["mon", "wed"]}
+    value = {"who": {"name": "Ada"}, "stops": [{"lastTown": "Bern"}], "tags": ["fast"], "days": ["mon", "wed"]}
     assert answered(swarm, asked["key"]) == value == said
 
 

@@ -1,11 +1,14 @@
 """Operating the swarm: a list whose address is its filter, many tasks at once, who listens, what a page says first."""
 
+import contextlib
+import json
 import re
+from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, Error, expect
 
-from tests.browser.conftest import OpenConsole
+from tests.browser.conftest import FLAGS, NOWHERE, OpenConsole
 from tests.browser.console import Console
 from tests.support.processes import ServerProcess
 from tests.support.swarm import Swarm
@@ -158,6 +161,71 @@ def test_looking_leaves_no_trace_and_a_closed_console_is_not_attached(open_conso
     console.page.goto("about:blank")
     wait_until(lambda: "passer-by" not in sessions(attached=True))
     assert sessions(attached=False).count("passer-by") == 2
+
+
+def test_a_console_whose_browser_is_killed_is_not_attached(
+    browser: Browser, chromium: Path, node: ServerProcess, swarm: Swarm
+) -> None:
+    """Its connections end with it, though no page says goodbye; others stay."""
+
+    def attached(name: str) -> int:
+        found = swarm.call(swarm.operator, "GET", "/v1/operator/sessions?attached=true&limit=200")["items"]
+        return [one["operator_id"] for one in found].count(name)
+
+    consoles = {}
+    with contextlib.ExitStack() as stack:
+        for name in ("killed", "stays"):
+            own = stack.enter_context(
+                contextlib.closing(browser.browser_type.launch(executable_path=str(chromium), args=FLAGS))
+            )
+            consoles[name] = Console(own.new_page(), node.url)
+            consoles[name].open()
+            consoles[name].sign_in(swarm.root_key, name=name)
+            consoles[name].expect_live()
+            assert attached(name) == 2
+        with contextlib.suppress(Error):
+            consoles["killed"].page.context.browser.new_browser_cdp_session().send("Browser.crash")
+        wait_until(lambda: attached("killed") == 0, awaited="the end of its sessions")
+        assert attached("stays") == 2
+
+
+def test_webhooks_are_seen_and_managed_with_the_root_key(console: Console, swarm: Swarm) -> None:
+    """The key is asked for and kept nowhere; why one fails and when it is tried again is said; it can be stopped."""
+    made = swarm.call(swarm.root_key, "POST", "/v1/admin/webhooks", {"url": NOWHERE + "x", "name": "pager"})
+    swarm.start("Something to tell.", agent="teller")
+    console.go("webhooks")
+    console.page.get_by_label("Root key").fill(swarm.key("operator", "senior"))
+    console.press("Enter")
+    expect(console.page.get_by_role("alert")).to_contain_text("This is not the root key.")
+    console.page.get_by_label("Root key").fill(swarm.root_key)
+    console.press("Enter")
+    hook = console.page.get_by_role("article", name="pager")
+    expect(hook).to_contain_text("failing", timeout=30_000)
+    expect(hook).to_contain_text(
+        re.compile(r"\d+ failures? in a row.*Last error: .*connect", re.DOTALL | re.IGNORECASE)
+    )
+    assert swarm.root_key not in json.dumps(console.stored())
+
+    hook.get_by_role("button", name="Pause").click()
+    expect(hook).to_contain_text("Paused by the holder of the root key.")
+    hook.get_by_role("button", name="Resume").click()
+    expect(hook).not_to_contain_text("paused")
+    hook.get_by_role("button", name="Pause").click()
+    hook.get_by_role("button", name="Send again…").click()
+    console.page.get_by_label("All after event number").fill("0")
+    console.button("Send them").click()
+    expect(hook).to_contain_text("up to event 0")
+    hook.get_by_role("button", name="New secret…").click()
+    console.button("Make a new secret").click()
+    expect(console.page.locator(".secret")).to_have_text(re.compile("^whsec_"))
+    console.page.get_by_role("dialog").get_by_role("button", name="Close").click()
+    hook.get_by_role("button", name="Delete…").click()
+    console.button("Delete it").click()
+    expect(hook).to_have_count(0)
+    listed = swarm.call(swarm.root_key, "GET", "/v1/admin/webhooks")["items"]
+    assert made["id"] not in [one["id"] for one in listed]
+    console.button("Forget the root key").click()
+    expect(console.page.get_by_label("Root key")).to_have_value("")
 
 
 def test_the_script_fits_its_budget_and_unknown_pages_say_so(open_console: OpenConsole) -> None:

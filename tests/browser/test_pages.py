@@ -8,15 +8,29 @@ from playwright.sync_api import expect
 from tests.browser.conftest import OpenConsole
 from tests.browser.console import Console
 from tests.support.swarm import Swarm
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.browser
 
-PAGES = ("inbox", "tasks", "overview", "events", "sessions")
+PAGES = ("inbox", "tasks", "overview", "workers", "events", "sessions", "webhooks")
 SMALL = """
 () => [...document.querySelectorAll("button, select, textarea, summary, label.check, input")]
   .filter((one) => !["checkbox", "radio"].includes(one.type))
   .filter((one) => one.checkVisibility() && one.getBoundingClientRect().height < 43.5)
   .map((one) => `${one.outerHTML.slice(0, 100)} ${one.getBoundingClientRect().height}`)
+"""
+CUT = """
+() => [...document.querySelectorAll("main .handling, main .buttons, main .bar")]
+  .flatMap((bar) => [bar, ...bar.children])
+  .filter((one) => one.checkVisibility() && (one.scrollWidth > one.clientWidth + 1 && one.matches("div")
+    || one.getBoundingClientRect().right > innerWidth))
+  .map((one) => one.outerHTML.slice(0, 100))
+"""
+WIDTHS = """
+() => [...document.querySelectorAll("main > *")]
+  .filter((one) => one.checkVisibility())
+  .filter((one) => Math.abs(one.getBoundingClientRect().width - document.querySelector("main").clientWidth) > 1)
+  .map((one) => `${one.outerHTML.slice(0, 100)} ${one.getBoundingClientRect().width}`)
 """
 FIRST_PAINT = """
 () => new Promise((resolve) => {
@@ -54,17 +68,17 @@ def test_an_unknown_page_says_so(console: Console) -> None:
 
 
 @pytest.mark.parametrize("viewport", [(1920, 1080), (390, 844)])
-def test_pages_have_one_left_edge(
+def test_pages_have_one_left_edge_and_one_width(
     open_console: OpenConsole, swarm: Swarm, story: tuple[str, str], viewport: tuple[int, int]
 ) -> None:
-    """Titles stand on one line from page to page, and nothing has to be scrolled sideways."""
+    """Titles stand on one line from page to page, all take the whole width, and none has to be scrolled sideways."""
     console = open_console(viewport=viewport)
     console.sign_in(swarm.root_key)
     edges = {}
     for page, id in (*((page, "") for page in PAGES), ("task", story[0])):
         console.go(page, id)
         title = console.page.locator("main").get_by_text(
-            re.compile("^(Inbox|Tasks|Overview|Events|Sessions and|coder)")
+            re.compile("^(Inbox|Tasks|Overview|Workers|Events|Sessions and|Webhooks|coder)")
         )
         expect(title.first).to_be_visible()
         expect(console.main.get_by_text("Reading…")).to_have_count(0)
@@ -74,6 +88,7 @@ def test_pages_have_one_left_edge(
             left for left in iter(lambda title=title, edge=edge: title.first.evaluate(edge), None) if left >= 0
         )
         assert console.page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), page
+        assert console.page.evaluate(WIDTHS) == [], page
 
     assert len(set(edges.values())) == 1, edges
 
@@ -89,7 +104,7 @@ def test_times_are_local_and_tell_the_instant(console: Console, story: tuple[str
 
 
 def test_fingers_reach_everything(open_console: OpenConsole, swarm: Swarm, story: tuple[str, str]) -> None:
-    """On a phone, controls are at least 44 pixels high, and no keys are shown beside them."""
+    """On a phone, controls are at least 44 pixels high and wholly shown, and no keys are shown beside them."""
     console = open_console(viewport=(390, 844))
     console.sign_in(swarm.root_key)
     listed = swarm.ask("Choices?", choices=["a", "b"])["key"]
@@ -101,6 +116,7 @@ def test_fingers_reach_everything(open_console: OpenConsole, swarm: Swarm, story
         if sign:
             expect(console.page.locator(sign).first).to_be_visible()
         assert console.page.evaluate(SMALL) == [], page
+        assert console.page.evaluate(CUT) == [], page
         assert (
             console.page.locator("main kbd").evaluate_all("(all) => all.filter((one) => one.checkVisibility()).length")
             == 0
@@ -108,12 +124,12 @@ def test_fingers_reach_everything(open_console: OpenConsole, swarm: Swarm, story
 
 
 def test_the_first_content_comes_within_a_second(open_console: OpenConsole) -> None:
-    """The best of a few loads, on a machine that runs other tests."""
+    """In one of the loads, on a machine that runs other tests."""
     console = open_console()
-    paints = []
-    for _ in range(5):
+
+    def comes() -> bool:
         console.page.reload()
         expect(console.page.get_by_label("API key")).to_be_visible()
-        paints.append(console.page.evaluate(FIRST_PAINT))
+        return 0 < console.page.evaluate(FIRST_PAINT) < 1000
 
-    assert 0 < min(paints) < 1000
+    wait_until(comes, awaited="a first paint within a second")

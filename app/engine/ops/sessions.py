@@ -177,6 +177,13 @@ def detach_revoked(state: State, session_id: str) -> None:
         _detach(state, session, "revoked")
 
 
+def detach_left(state: State, caller: Caller) -> None:
+    """Mark the caller's session detached after its client left, if it is a quiet one. A heartbeat attaches it again."""
+    session = SESSIONS.lock(state.db, caller.session_id) if caller.session_id else None
+    if session is not None and session.quiet and session.jti == caller.jti:
+        _detach(state, session, "left")
+
+
 def _detach(state: State, session: Session, why: str) -> None:
     if session.attached:
         SESSIONS.update(state.db, session.id, attached=False, detached_at=state.now)

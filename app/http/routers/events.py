@@ -9,7 +9,7 @@ import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
-from app.domain.access import Verb
+from app.domain.access import Caller, Verb
 from app.domain.errors import InvalidRequest
 from app.domain.events import Event, EventKind, Lagged
 from app.domain.json import encode
@@ -44,6 +44,8 @@ _HEADERS = [
 ]
 _HELLO = b"retry: 2000\n: swarmhold events\n\n"
 _COMMENT = b": still here\n\n"
+_DOUBTED_COMMENT_EVERY_S = 1.0
+"""Comments to a client that has closed its sending side: whether it is gone shows when they are sent."""
 MOST_LAST = 1000
 _STREAM = {
     "description": "Server-sent events. `event` is the kind, `id` the cursor, `data` the event as JSON; `lagged` has "
@@ -78,7 +80,7 @@ async def events(request: Request) -> Reply:
     if last is not None:
         after = await context.engine.feed.back(last, caller.namespace)
     stream = context.engine.feed.follow(after=after, kinds=kinds, task_id=task_id, namespace=caller.namespace)
-    return EventsReply(context, bearer, stream)
+    return EventsReply(context, bearer, caller, stream)
 
 
 def _start(last_event_id: str | None, query: Mapping[str, str]) -> tuple[int | None, int | None]:
@@ -106,17 +108,22 @@ def _kinds(names: list[str]) -> frozenset[str] | None:
 class EventsReply(Reply):
     """A streaming reply that ends when the client disconnects, the credential expires, or the server shuts down."""
 
-    def __init__(self, context: ServerContext, bearer: Bearer, stream: EventStream) -> None:
+    def __init__(self, context: ServerContext, bearer: Bearer, caller: Caller, stream: EventStream) -> None:
         super().__init__(200, b"", list(_HEADERS))
         self._context = context
         self._bearer = bearer
+        self._caller = caller
         self._stream = stream
+        self._comment_every_s = context.settings.sse_comment_every.total_seconds()
+        self._patience: asyncio.Timeout | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send events as they come. A slow client delays only itself: the feed buffers one page for each.
 
         Raises QuotaExceeded before anything is sent.
         """
+        has_left = False
+        self._context.connected.opened(self._caller)
         try:
             with self._context.holds.streams.take(self._bearer.text):
                 await self._stream.open()
@@ -125,14 +132,15 @@ class EventsReply(Reply):
                     await send({"type": "http.response.body", "body": b""})
                     return
                 await send({"type": "http.response.body", "body": _HELLO, "more_body": True})
-                await self._context.holds.park(receive, self._pump(send), scope, keep_half_closed=True)
+                await self._context.holds.park(receive, self._pump(send), scope, half_closed=self._doubt)
                 await send({"type": "http.response.body", "body": b""})
         except Drained:
             await send({"type": "http.response.body", "body": b""})
         except ClientDisconnect:
-            return
+            has_left = True
         finally:
             await self._stream.aclose()
+            await self._context.connected.closed(self._caller, by_client=has_left)
 
     async def _pump(self, send: Send) -> None:
         """Send until the feed ends or the credential is no longer valid."""
@@ -141,18 +149,25 @@ class EventsReply(Reply):
         await until_first(self._follow(send), until_invalid(self._bearer, poll_interval_s=poll_interval_s))
 
     async def _follow(self, send: Send) -> None:
-        comment_every = self._context.settings.sse_comment_every.total_seconds()
-        while (body := await self._next(comment_every)) is not None:
+        while (body := await self._next()) is not None:
             await send({"type": "http.response.body", "body": body, "more_body": True})
 
-    async def _next(self, patience_s: float) -> bytes | None:
+    def _doubt(self) -> None:
+        """The client sends no more, and may be gone: send comments soon, of which the second fails if it is."""
+        self._comment_every_s = min(self._comment_every_s, _DOUBTED_COMMENT_EVERY_S)
+        if self._patience is not None and not self._patience.expired():
+            self._patience.reschedule(asyncio.get_running_loop().time())
+
+    async def _next(self) -> bytes | None:
         try:
-            async with asyncio.timeout(patience_s):
+            async with asyncio.timeout(self._comment_every_s) as self._patience:
                 return _message(self._context, await anext(self._stream))
         except TimeoutError:
             return _COMMENT
         except StopAsyncIteration:
             return None
+        finally:
+            self._patience = None
 
 
 def _message(context: ServerContext, item: Event | Lagged) -> bytes:

@@ -122,7 +122,7 @@ async def dispatch(request: Request) -> Reply:
         try:
             with context.holds.polls.take(bearer.text):
                 started, outcome = await context.holds.park(
-                    request.receive, starting(), request.scope, keep_half_closed=True
+                    request.receive, starting(), request.scope, half_closed=lambda: None
                 )
         except Drained:
             raise ShuttingDown from None

@@ -124,7 +124,7 @@ function simple(schema) {
   if (Array.isArray(schema.enum) && schema.enum.every(isScalar)) return schema.enum.map((value) => pressed({ value }));
   switch (schema.type) {
     case "boolean":
-      return [pressed({ value: true, label: "Yes" }), pressed({ value: false, label: "No" })];
+      return [named("Answer Yes", true), named("Answer No", false)];
     case "string":
       return [typed("Your answer", (text) => text)];
     case "number":
@@ -143,7 +143,11 @@ function numbered(text) {
 /** A form that is one button, which names its answer. A dangerous one has to be pressed twice. */
 function pressed({ value, label, description, danger }) {
   const name = label ? `${oneLine(label)} (${spelled(value)})` : spelled(value);
-  const button = make("button", { type: "button" }, `Answer ${name}`);
+  return named(`Answer ${name}`, value, { name, description, danger });
+}
+
+function named(words, value, { name = words, description, danger } = {}) {
+  const button = make("button", { type: "button" }, words);
   let sure = !danger;
   return formOf([description ? make("p", {}, visible(description)) : null], button, () => {
     if (sure) return send(value);
@@ -175,7 +179,7 @@ function decided(decision, action) {
   const name = oneLine(action.name);
   switch (decision) {
     case "approve":
-      return pressed({ value: { decision }, label: `Approve ${name}` });
+      return named(`Approve ${name}`, { decision });
     case "reject":
       return typed("Why not (the asker reads it; it may stay empty)", (text) => ({ decision, ...(text.trim() && { message: text }) }), { empty: true, name: () => `Reject ${name}` });
     case "respond":

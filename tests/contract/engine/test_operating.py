@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.domain.access import Role
+from app.domain.access import Role, Verb
 from app.domain.errors import InvalidRequest, LoopPaused, RoleViolation
 from app.domain.json import Json
 from app.domain.limits import Limits
@@ -327,6 +327,23 @@ async def test_a_quiet_session_leaves_no_events_and_an_ended_one_is_no_longer_li
     for attached, who in ((True, {"operator", "senior", "observer"}), (False, {"quiet"})):
         page = await engine.sessions.page(swarm.operator, attached=attached)
         assert {row.operator_id for row in page.items} == who
+
+
+async def test_a_quiet_session_ends_when_its_client_leaves_and_comes_back(swarm: Swarm) -> None:
+    """The last connection of one that only looks is its presence; another session's, and a minted token's, are not."""
+    engine = swarm.engine
+    tokens = [
+        await engine.sessions.attach(name, Role.OPERATOR, HOUR, SessionOptions(quiet=name == "quiet"))
+        for name in ("quiet", "loud")
+    ]
+    quiet, loud = [await engine.credentials.authorize(token, Verb.SUBSCRIBE_EVENTS) for token in tokens]
+    for caller in (quiet, loud, quiet._replace(session_id=None)):
+        await engine.sessions.detach_left(caller)
+    attached = [(await engine.sessions.read_own(token)).attached for token in tokens]
+    assert attached == [False, True]
+    await engine.heartbeat(tokens[0])
+    await engine.sessions.detach_left(quiet._replace(jti=loud.jti))
+    assert (await engine.sessions.read_own(tokens[0])).attached
 
 
 @pytest.fixture

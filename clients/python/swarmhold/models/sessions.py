@@ -23,7 +23,8 @@ class AttachRequest(Request):
 
     `namespace` is for the root key, which belongs to none: `default` without one. For other keys it is their own.
 
-    A `quiet` session leaves no events when it comes and goes: for those who only look.
+    A `quiet` session leaves no events when it comes and goes: for those who only look. It is detached when its client
+    closes its last event stream or WebSocket, and attached again by a heartbeat.
 
     `kind` and `operator_kind_overrides` are the runtime tiers of the kind cascade and win
     over the `bp_` ones; an explicit `automate` counts.

@@ -2,7 +2,7 @@
 import { signal, useLayoutEffect, useRef } from "../../vendor/preact.js";
 import { go } from "./route.js";
 
-const PAGES = { i: "inbox", t: "tasks", o: "overview", e: "events", w: "workers", s: "sessions" };
+const PAGES = { i: "inbox", t: "tasks", o: "overview", e: "events", w: "workers", s: "sessions", h: "webhooks" };
 const SEQUENCE_MS = 1_200;
 const layers = [];
 

@@ -2,10 +2,11 @@
 import { computed, effect, signal, untracked } from "../../vendor/preact.js";
 import { Bridge } from "../net/bridge.js";
 import { Feed } from "../net/feed.js";
-import { held, reader, sessionEnded } from "./session.js";
+import { beat, held, reader, sessionEnded } from "./session.js";
 
 const LATEST = 500;
 const HIDDEN_MS = 30_000;
+const STOPPED_MS = 2_000;
 const listeners = new Set();
 const frames = {};
 
@@ -58,10 +59,19 @@ effect(() => {
   });
 });
 
+// The server takes a closed connection for a closed console, until its next heartbeat.
+effect(() => {
+  if (standing.value === "live" && held.value) untracked(beat);
+});
+
 // Browsers limit HTTP/1.1 connections per host: a hidden tab closes its feed. The WebSocket still brings questions.
 let hiding = 0;
+function hide() {
+  feed.value?.stop();
+  setTimeout(beat, STOPPED_MS);
+}
 document.addEventListener("visibilitychange", () => {
   clearTimeout(hiding);
-  if (document.hidden) hiding = setTimeout(() => feed.value?.stop(), HIDDEN_MS);
+  if (document.hidden) hiding = setTimeout(hide, HIDDEN_MS);
   else feed.value?.start();
 });

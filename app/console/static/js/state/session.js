@@ -89,7 +89,8 @@ export async function ask(role, method, path, options) {
   }
 }
 
-function beat() {
+/** Say that this console is there. */
+export function beat() {
   for (const role of roles.value) ask(role, "POST", "/v1/operator/session/heartbeat").catch(() => {});
 }
 

@@ -49,3 +49,12 @@ export function wordsOf(value) {
   const { text, code } = typeof value === "string" && /\n| {2}/.test(value) ? { code: literal(value) } : wordOf(value);
   return text && code ? `${text} (${code})` : (text ?? code);
 }
+
+const DECISIONS = { approve: "Approve", edit: "Approve with changes", reject: "Reject", respond: "Respond" };
+const DECIDED = new Set(["decision", "edited_action", "message"]);
+
+/** Returns an answer that was given in one line: a decision about an action in words, and else the value. */
+export function answerOf(value) {
+  if (!value || typeof value !== "object" || !Object.hasOwn(DECISIONS, value.decision) || !Object.keys(value).every((name) => DECIDED.has(name))) return wordsOf(value);
+  return DECISIONS[value.decision] + (typeof value.message === "string" ? `: ${escaped(value.message).replace(/\s+/g, " ")}` : "");
+}

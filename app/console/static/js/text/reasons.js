@@ -7,7 +7,7 @@ export const REASONS = {
   timeout: "Its attempt took longer than it may.",
   lost: "Its worker was lost: no heartbeat came in time.",
   cancelled: "It was cancelled.",
-  verdict: "Somebody decided about its task meanwhile.",
+  verdict: "Somebody set it by hand.",
   revoked: "The credential that it was dispatched with is no longer valid.",
   deadline: "A question was not answered in time.",
 };

@@ -17,6 +17,7 @@ import { SessionsPage } from "./sessions.js";
 import { SignIn } from "./sign-in.js";
 import { TaskPage } from "./task.js";
 import { TasksPage } from "./tasks.js";
+import { WebhooksPage } from "./webhooks-page.js";
 import { WorkersPage } from "./workers.js";
 
 const PAGES = {
@@ -27,6 +28,7 @@ const PAGES = {
   sessions: ["Sessions", SessionsPage],
   events: ["Events", EventsPage],
   overview: ["Overview", OverviewPage],
+  webhooks: ["Webhooks", WebhooksPage],
 };
 
 export function App() {

@@ -21,7 +21,7 @@ function Branch({ tasks, more, parent }) {
 function Leaf({ task }) {
   const [below, setBelow] = useState(null);
   const toggle = () => (below ? setBelow(null) : childrenOf(task.id).then(setBelow, () => {}));
-  return html`<li><button class="quiet twist" type="button" aria-expanded=${Boolean(below)} aria-label=${`Children of ${task.id}`} onClick=${toggle}><${Icon} name=${below ? "down" : "right"} /></button>
-    <${Badge} status=${task.status} /> <a href=${addressOf("task", task.id)}>${line(task.spec.agent, 40)}: ${line(task.spec.initial_directive, 100)}</a>${task.usage && html` <span class="hint used">used ${usedText(task.usage)}</span>`}
+  return html`<li><div class="leaf"><button class="quiet twist" type="button" aria-expanded=${Boolean(below)} aria-label=${`Children of ${task.id}`} onClick=${toggle}><${Icon} name=${below ? "down" : "right"} /></button>
+    <${Badge} status=${task.status} /><span><a href=${addressOf("task", task.id)}>${line(task.spec.agent, 40)}: ${line(task.spec.initial_directive, 100)}</a>${task.usage && html` <span class="hint used">used ${usedText(task.usage)}</span>`}</span></div>
     ${below && (below.items.length ? html`<${Branch} tasks=${below.items} more=${below.more} parent=${task.id} />` : html`<p class="hint">No children.</p>`)}</li>`;
 }

@@ -2,6 +2,7 @@
 import { html, useEffect, useState } from "../../vendor/preact.js";
 import { Text } from "../parts/text.js";
 import { draftOf, keepDraft } from "../state/drafts.js";
+import { useKeys } from "../state/keys.js";
 import { parse } from "../text/json.js";
 import { literal } from "../text/literal.js";
 import { textOf, visible } from "../text/visible.js";
@@ -41,6 +42,7 @@ export function DecisionForm({ question, onSend }) {
     if (folded || found.fault) setFault(found.fault ?? "Read it whole first: the rest is shown now.");
     else onSend(found.value);
   };
+  useKeys({ a: () => document.querySelector(".answer .choice")?.focus(), "Control+Enter": () => draft.choice && submit() });
   return html`<fieldset class="member options"><legend>Your decision</legend>
       <div class="choices" role="group" aria-label="Decisions">${question.allowed.map((one) => html`<button key=${one} type="button" class="choice" aria-pressed=${draft.choice === one} onClick=${() => change({ choice: one })}><span class="value">${WORDS[one] ?? visible(one)}</span></button>`)}</div></fieldset>
     ${draft.choice === "edit" && html`<label class="field"><span class="name">Arguments, as JSON</span>
@@ -49,5 +51,5 @@ export function DecisionForm({ question, onSend }) {
       <textarea rows="2" dir="auto" value=${draft.message} onInput=${(event) => change({ message: event.target.value })}></textarea></label>`}
     ${"value" in found && html`<section class="will-send" aria-label="What will be sent"><h2>This will be sent</h2><${Text} text=${literal(found.value, 2)} mono=${true} label="The JSON that will be sent" /></section>`}
     ${fault && html`<p class="trouble" role="alert">${visible(fault)}</p>`}
-    ${draft.choice && html`<div class="buttons"><button class="main" type="button" onClick=${submit}>Send</button></div>`}`;
+    ${draft.choice && html`<div class="buttons"><button class="main" type="button" onClick=${submit}>Send <kbd aria-hidden="true">Ctrl ⏎</kbd></button></div>`}`;
 }

@@ -5,7 +5,7 @@ import { addressOf } from "../state/route.js";
 import { line } from "../text/visible.js";
 import { stringify } from "../text/json.js";
 
-const COMMON = new Set(["cursor", "kind", "at", "task_id", "session_id", "attempt", "key"]);
+const COMMON = new Set(["cursor", "kind", "at", "task_id", "session_id", "attempt", "key", "namespace"]);
 
 const ID = /\b([TSRKWHN]-[0-9a-z]{5})[0-9a-z]{17}([0-9a-z]{4})\b/g;
 

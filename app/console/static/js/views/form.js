@@ -67,10 +67,19 @@ function suits({ kind, options }, value) {
 
 const same = (one, other) => String(one).replace(/[^\p{L}\p{N}]/gu, "").toLowerCase() === String(other).replace(/[^\p{L}\p{N}]/gu, "").toLowerCase();
 
-/** The name that is sent, and beside it the asker's title. */
+const NAME = /^[A-Za-z][A-Za-z0-9]*(?:[_-][A-Za-z0-9]+)*$/;
+
+/** A member's name in words: `retry_after` and `retryAfter` are "Retry after". One that is no plain name stays. */
+function humanised(name) {
+  if (!NAME.test(name)) return visible(name);
+  const words = name.replace(/[_-]+/g, " ").replace(/([a-z0-9])([A-Z][a-z])/g, (_, before, next) => `${before} ${next.toLowerCase()}`);
+  return words[0].toUpperCase() + words.slice(1);
+}
+
+/** The name that is sent, in words, and beside it the asker's title. */
 function Head({ name, schema, required }) {
   const title = name !== undefined && same(name, schema.title) ? undefined : schema.title;
-  return html`<span class="name">${name === undefined ? "Your answer" : visible(String(name))}</span>
+  return html`<span class="name" title=${name === undefined ? undefined : visible(String(name))}>${name === undefined ? "Your answer" : humanised(String(name))}</span>
     ${!required && html` <span class="hint">optional</span>`}${title && html` <${Asker} words=${title} />`}`;
 }
 

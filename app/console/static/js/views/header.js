@@ -17,6 +17,7 @@ const PAGES = [
   ["workers", "Workers"],
   ["events", "Events"],
   ["sessions", "Sessions"],
+  ["webhooks", "Webhooks"],
 ];
 
 export function Header({ page }) {

@@ -17,7 +17,7 @@ import { loaded, open, questionOf, sync } from "../state/questions.js";
 import { addressOf, go, route } from "../state/route.js";
 import { may } from "../state/session.js";
 import { snoozed } from "../state/snoozed.js";
-import { wordsOf } from "../text/literal.js";
+import { answerOf } from "../text/literal.js";
 import { byUrgency } from "../text/order.js";
 import { questionLine } from "../text/title.js";
 import { line } from "../text/visible.js";
@@ -157,7 +157,7 @@ function DoneRow({ question, current }) {
     <span class="first"><b>${line(question.agent, 60)}</b>${question.answered_at && html`<${Age} at=${question.answered_at} suffix=" ago" />`}</span>
     <span class="second">${questionLine(question, 100)}</span>
     ${question.status === "answered"
-      ? html`<span class="third"><b class="word">${question.cut?.includes("answer") && question.answer === null ? "a long answer" : line(wordsOf(question.answer), 120)}</b> <span class="hint">${by}</span></span>`
+      ? html`<span class="third"><b class="word">${question.cut?.includes("answer") && question.answer === null ? "a long answer" : line(answerOf(question.answer), 120)}</b> <span class="hint">${by}</span></span>`
       : html`<span class="third"><${Badge} status=${question.status} /></span>`}
   </a>`;
 }

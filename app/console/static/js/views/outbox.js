@@ -5,7 +5,7 @@ import { forgetRefusal, sending, undo } from "../state/answers.js";
 import { now } from "../state/clock.js";
 import { useKeys } from "../state/keys.js";
 import { addressOf, go } from "../state/route.js";
-import { wordsOf } from "../text/literal.js";
+import { answerOf } from "../text/literal.js";
 import { line, visible } from "../text/visible.js";
 
 const LONG_MS = 1_500;
@@ -20,7 +20,7 @@ export function Outbox() {
 }
 
 function Entry({ id, entry, onUndo }) {
-  const what = line(wordsOf(entry.value), 200);
+  const what = line(answerOf(entry.value), 200);
   if (entry.state === "waiting")
     return html`<p class="notice good"><span>Sent: <b class="word">${what}</b> <span class="hint">${visible(entry.about)}</span></span><button type="button" class="small" onClick=${onUndo} aria-keyshortcuts="u">Undo</button></p>`;
   if (entry.state === "sending")

@@ -43,7 +43,7 @@ export function OverviewPage() {
       <section><h2>Live attempts</h2>${attempts?.length ? html`<dl class="counts">${attempts.map(({ spawner, phase, count }) => html`<div key=${spawner + phase}><dt>${line(spawner, 40)}, ${phase}</dt><dd>${count}</dd></div>`)}</dl>` : html`<p class="hint">None.</p>`}</section>
       <section><h2>Nodes</h2><dl class="counts">${nodes.value.map((node) => html`<div key=${node.id}><dt title=${node.id}>${line(node.url, 60)}, version ${line(node.version, 20)}</dt><dd>${stateOf(node)}</dd></div>`)}</dl></section>
       ${may("senior") && html`<${Ages} />`}
-      ${stats.value.webhooks?.paused > 0 && html`<section><h2>Webhooks</h2><p class="trouble">${stats.value.webhooks.paused} paused after failing for too long. The holder of the root key can look at them and resume them.</p></section>`}
+      ${stats.value.webhooks?.paused > 0 && html`<section><h2>Webhooks</h2><p class="trouble">${stats.value.webhooks.paused} paused. <a href=${addressOf("webhooks")}>Look why, and resume</a></p></section>`}
     </div>
   </div>`;
 }
