@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import orjson
@@ -10,6 +9,7 @@ from mcp import types
 from mcp.server.request_state import AESGCMRequestStateCodec, InvalidRequestState, RequestStateSecurity
 from pydantic import ValidationError
 
+from app.domain.clock import Clock
 from app.domain.handles import HandleMint
 from app.mcp.calls import Value
 from app.mcp.requests import client_of
@@ -21,8 +21,9 @@ LIFE_S = 600.0
 class Seals:
     """Seals and opens. What was sealed for one principal, or by another key ring, opens as nothing."""
 
-    def __init__(self, mint: HandleMint) -> None:
+    def __init__(self, mint: HandleMint, clock: Clock) -> None:
         self._codec = AESGCMRequestStateCodec([mint.keyed_digest("mcp: what clients keep")])
+        self._clock = clock
 
     @property
     def of_calls(self) -> RequestStateSecurity:
@@ -42,12 +43,12 @@ class Seals:
 
     def seal_request(self, principal: str, key: str) -> str:
         """Return the id of a request to a client that asks its person a question."""
-        return self._seal({"for": principal, "key": key, "until": time.time() + LIFE_S})
+        return self._seal({"for": principal, "key": key, "until": self._clock() / 1000 + LIFE_S})
 
     def open_request(self, principal: str, text: Any) -> str | None:
         """Return the key of the question that a client's reply is for, None unless it was asked it lately."""
         found = self._open(principal, text) if isinstance(text, str) else {}
-        return found["key"] if found.get("until", 0.0) > time.time() else None
+        return found["key"] if found.get("until", 0.0) > self._clock() / 1000 else None
 
     def _seal(self, content: Value) -> str:
         return self._codec.seal(orjson.dumps(content))

@@ -77,7 +77,7 @@ class McpServer:
             on_list_prompts=self._limited(list_prompts),
             on_get_prompt=self._limited(get_prompt),
         )
-        self._seals = Seals(context.engine.parts.mint)
+        self._seals = Seals(context.engine.parts.mint, context.engine.parts.clock)
         self._waiters = Waiters(context.engine.parts.bus)
         self._handshakes = Handshakes(self._seals, self._waiters)
         self._server.middleware.insert(0, _measured)
