@@ -12,7 +12,7 @@ from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from tests.e2e.adapters.conftest import DEADLINE_S, Asking
-from tests.e2e.cli.conftest import SWARMHOLD, surroundings
+from tests.e2e.cli.conftest import SWARMHOLD, place, surroundings
 from tests.support.sources import ROOT
 from tests.support.waiting import wait_until
 
@@ -85,7 +85,8 @@ def test_a_job_asks_once_and_works_once(asking: Asking) -> None:
 def test_a_recipe_makes_its_key(asking: Asking) -> None:
     """By the commands as they are printed."""
     setup = recipes("shell")[0].replace("http://127.0.0.1:7777", asking.node.url)
-    done = run(asking, f"unset SWARMHOLD_KEY\n{setup}\n[[ $SWARMHOLD_KEY == shk_* ]]")
+    own = "\n".join(f"export {name}={value}" for name, value in place(asking.node).items())
+    done = run(asking, f"unset SWARMHOLD_KEY\n{own}\n{setup}\n[[ $SWARMHOLD_KEY == shk_* ]]")
     assert done.wait(DEADLINE_S) == 0, done.communicate()
 
 

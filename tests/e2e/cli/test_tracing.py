@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from app.domain import traces
-from tests.conftest import StartServer
-from tests.e2e.cli.conftest import SWARMHOLD
+from tests.e2e.cli.conftest import SWARMHOLD, Serve
 from tests.support.mcp_clients import connected
 from tests.support.otlp import Exported, OtlpReceiver, otlp_receiver
 from tests.support.processes import ServerProcess
@@ -66,10 +65,10 @@ def worked(node: ServerProcess, swarm: Swarm, receiver: OtlpReceiver) -> tuple[s
 
 
 def test_a_trace_goes_from_the_caller_through_question_and_crash_to_the_child(
-    start_server: StartServer, receiver: OtlpReceiver
+    serve: Serve, receiver: OtlpReceiver
 ) -> None:
     """Requests, attempts and questions are one tree; what answered is a link; no prompt, result or answer is in it."""
-    node = start_server(settings=settings(receiver, SWARMHOLD_OTEL__SERVICE_NAME="holder"))
+    node = serve(settings(receiver, SWARMHOLD_OTEL__SERVICE_NAME="holder"))
     swarm = Swarm(node.url, node.root_key())
     task, key, trace = worked(node, swarm, receiver)
     attempt, question = one(receiver, "invoke_agent coder"), one(receiver, "swarmhold.question coder")
@@ -110,9 +109,9 @@ def test_a_trace_goes_from_the_caller_through_question_and_crash_to_the_child(
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_a_call_of_the_mcp_door_is_named(start_server: StartServer, receiver: OtlpReceiver, mode: str) -> None:
+async def test_a_call_of_the_mcp_door_is_named(serve: Serve, receiver: OtlpReceiver, mode: str) -> None:
     """By its method; the task that it starts belongs to the trace that its `_meta` names."""
-    node = await asyncio.to_thread(start_server, settings=settings(receiver))
+    node = await asyncio.to_thread(serve, settings(receiver))
     meta: Any = {"traceparent": PARENT}
     async with connected(node.url, node.root_key(), mode, follows=False) as client:
         made = await client.call_tool("start_task", {"agent": "coder", "directive": "d", "hold": 0}, meta=meta)
@@ -133,10 +132,10 @@ async def test_a_call_of_the_mcp_door_is_named(start_server: StartServer, receiv
     }
 
 
-def test_content_and_headers_go_only_where_the_settings_say(start_server: StartServer, receiver: OtlpReceiver) -> None:
+def test_content_and_headers_go_only_where_the_settings_say(serve: Serve, receiver: OtlpReceiver) -> None:
     """Prompt, result, question and answer on their spans; a receiver that needs a key gets it."""
     more = {"SWARMHOLD_OTEL__CONTENT": "true", "SWARMHOLD_OTEL__HEADERS": "x-key=hidden-word, x-other=2"}
-    node = start_server(settings=settings(receiver, **more))
+    node = serve(settings(receiver, **more))
     swarm = Swarm(node.url, node.root_key())
     worked(node, swarm, receiver)
     swarm.close()
@@ -149,9 +148,9 @@ def test_content_and_headers_go_only_where_the_settings_say(start_server: StartS
     assert "hidden-word" not in node.logs()
 
 
-def test_a_receiver_that_is_away_costs_nothing_but_its_spans(start_server: StartServer) -> None:
+def test_a_receiver_that_is_away_costs_nothing_but_its_spans(serve: Serve) -> None:
     """The server works, and stops in time."""
-    node = start_server(settings={"SWARMHOLD_OTEL__ENDPOINT": "http://127.0.0.1:9", "OTEL_BSP_SCHEDULE_DELAY": "50"})
+    node = serve({"SWARMHOLD_OTEL__ENDPOINT": "http://127.0.0.1:9", "OTEL_BSP_SCHEDULE_DELAY": "50"})
     swarm = Swarm(node.url, node.root_key())
     _, handle = swarm.worker()
     swarm.call(handle, "POST", f"{WORKER}/submit", "done")
