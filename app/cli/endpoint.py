@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, TypeVar
 
 import typer
 
-from app.cli import interrupts
 from app.cli.exits import EXIT_MISUSED, CommandFailed
 
 # The client, the settings and what finds a server are loaded when a server is called: help needs none of them.
@@ -106,14 +105,15 @@ def running_server(settings: Settings, *, url: str | None = None) -> RunningServ
 
     from app.bootstrap import pidfile
     from app.domain.identity import CHALLENGE, PROOF, is_proof
+    from swarmhold.tls import verification
 
     found = pidfile.find_server(settings.data_dir)
     if found is None:
         return None
-    challenge = secrets.token_hex(32)
+    challenge, at = secrets.token_hex(32), f"{url or found.url}/healthz"
     try:
         reply = httpx.get(
-            f"{url or found.url}/healthz", headers={CHALLENGE: challenge}, timeout=PROOF_TIMEOUT_S, trust_env=False
+            at, headers={CHALLENGE: challenge}, timeout=PROOF_TIMEOUT_S, trust_env=False, verify=verification(at)
         )
     except (httpx.HTTPError, httpx.InvalidURL):
         return None
@@ -230,6 +230,7 @@ def calls_server(*, namespace: bool = True) -> Callable[[ServerCommand], Callabl
 
 def run_call(call: Callable[[], Coroutine[Any, Any, R]]) -> R:
     """Run a call of a server; its error responses become CommandFailed, as readable messages."""
+    from app.cli import interrupts
     from swarmhold.errors import ApiProblem, Error, InvalidArgument
 
     try:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Annotated, Any, cast
+from urllib.parse import SplitResult, urlsplit
 
-import httpx
 import typer
 
 from app.cli.agents import AGENTS, Agent, agent_of
 from app.cli.credential import AgentUrl, credential
 from app.cli.endpoint import AsJson
 from app.cli.exits import EXIT_MISUSED, CommandFailed
-from app.cli.hook_files import install as install_file
 
 _SPARE_S = 5.0
 """Seconds of the timeout kept for sending the request and receiving the reply."""
@@ -66,6 +66,8 @@ def install(
     as_json: AsJson = False,
 ) -> None:
     """Write the hook into the agent's settings file; what stands there stays. Doing it again changes nothing."""
+    from app.cli.hook_files import install as install_file
+
     done = install_file(agent_of(agent), Path.cwd() if project else None)
     print(json.dumps({"done": done}) if as_json else done)
 
@@ -75,7 +77,7 @@ def _said(agent: Agent, url: str, timeout: float, hold: float | None) -> str:
     event = _event()
     defers = event.get("hook_event_name") == "PreToolUse"
     held = hold if hold is not None else 0.0 if defers else max(0.0, timeout - _SPARE_S)
-    said = _call(f"{url.rstrip('/')}{agent.path}", event, min(held, max(0.0, timeout - _SPARE_S)), timeout)
+    said = _call(_server(url), agent, event, min(held, max(0.0, timeout - _SPARE_S)), timeout)
     if not said:
         raise _Denied("nobody answered in time. The question stays open; ask again later")
     return json.dumps(said)
@@ -94,28 +96,53 @@ def _event() -> dict[str, Any]:
     return cast("dict[str, Any]", event)
 
 
-def _call(url: str, event: dict[str, Any], hold: float, timeout: float) -> dict[str, Any]:
-    reply = httpx.post(
-        url,
-        params={"hold": hold},
-        json=event,
-        headers={"Authorization": f"Bearer {credential()}"},
-        timeout=timeout,
-        trust_env=False,
-    )
-    if reply.status_code != 200:
-        raise _Denied(f"the server answered {reply.status_code}: {reply.text[:500]}")
-    said = reply.json()
+def _server(url: str) -> SplitResult:
+    try:
+        server = urlsplit(url)
+        good = server.scheme in ("http", "https") and bool(server.hostname) and server.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise _Denied(f"SWARMHOLD_URL is written as http://host:port, and {url!r} is not")
+    return server
+
+
+def _call(server: SplitResult, agent: Agent, event: dict[str, Any], hold: float, timeout: float) -> dict[str, Any]:
+    connection = _connection(server, timeout)
+    try:
+        connection.request(
+            "POST",
+            f"{server.path.rstrip('/')}{agent.path}?hold={hold}",
+            json.dumps(event).encode(),
+            {"Authorization": f"Bearer {credential()}", "Content-Type": "application/json"},
+        )
+        reply = connection.getresponse()
+        content = reply.read()
+    finally:
+        connection.close()
+    if reply.status != 200:
+        raise _Denied(f"the server answered {reply.status}: {content.decode(errors='replace')[:500]}")
+    said = json.loads(content)
     if not isinstance(said, dict) or (said and "hookSpecificOutput" not in said):
         raise _Denied("the reply is not that of a swarmhold server")
     return cast("dict[str, Any]", said)
 
 
+def _connection(server: SplitResult, timeout: float) -> HTTPConnection:
+    """Return a connection to be opened. An agent runs this for each use of a tool: httpx takes longer than the call."""
+    host = server.hostname or ""
+    if server.scheme == "http":
+        return HTTPConnection(host, server.port, timeout=timeout)
+    from httpx import create_ssl_context  # with the authorities that every other command trusts
+
+    return HTTPSConnection(host, server.port, timeout=timeout, context=create_ssl_context(trust_env=False))
+
+
 def _why(error: BaseException) -> str:
     if isinstance(error, _Denied | CommandFailed):
         return str(error)
-    if isinstance(error, httpx.TimeoutException):
+    if isinstance(error, TimeoutError):
         return "the server did not answer in time"
-    if isinstance(error, httpx.HTTPError | httpx.InvalidURL):
+    if isinstance(error, OSError | HTTPException):
         return f"the server cannot be reached ({type(error).__name__}). Is it running, and SWARMHOLD_URL right?"
     return f"{type(error).__name__}"

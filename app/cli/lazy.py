@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from importlib import import_module
 from typing import Any
 
@@ -86,11 +85,7 @@ class LazyGroup(TyperGroup):
 def loaded(name: str) -> Any:
     """Import a command and return it."""
     module, _, attribute = COMMANDS[name][0].partition(":")
-    gc.disable()  # modules stay: looking for garbage among them takes a tenth of the time
-    try:
-        found = getattr(import_module(module), attribute)
-    finally:
-        gc.enable()
+    found = getattr(import_module(module), attribute)
     holder = typer.Typer(rich_markup_mode=None)
     if isinstance(found, typer.Typer):
         holder.add_typer(found, name=name)

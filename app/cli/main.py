@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+from types import ModuleType
 from typing import Annotated, TextIO, cast
 
 import typer
@@ -10,6 +12,9 @@ import typer
 import app as package
 from app.cli.checked_output import CheckedOutput
 from app.cli.lazy import LazyGroup
+
+_COLLECT_AFTER = 20_000
+"""New objects after which garbage is collected: most of those of a command are its modules, which stay."""
 
 cli = typer.Typer(
     name="swarmhold",
@@ -39,11 +44,15 @@ def _options(version: Version = False) -> None:
 def main() -> None:
     """Run the command line. Errors that users can correct end in a message and an exit status, without a traceback."""
     sys.stdout = cast("TextIO", CheckedOutput(sys.stdout))
+    gc.set_threshold(_COLLECT_AFTER)
+    # httpx does without its own command, for which it would import a highlighter of syntax and a parser of options.
+    cast("dict[str, ModuleType | None]", sys.modules).setdefault("httpx._main", None)
     try:
         try:
             cli()
         finally:
             sys.stdout.flush()
+            gc.freeze()  # nothing looks for garbage once more when the interpreter ends
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:

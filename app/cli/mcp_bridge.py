@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, cast
 import httpx
 
 from app.cli import interrupts
+from swarmhold.tls import verification
 
 _LONGEST_FRAME = 1024 * 1024
 _RECONNECT_S = 60.0
@@ -58,6 +59,7 @@ class _Bridge:
             timeout=_TIMEOUT,
             limits=httpx.Limits(max_connections=None),
             trust_env=False,
+            verify=verification(url),
         )
         self._version: str | None = None
         self._session: str | None = None

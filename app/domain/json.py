@@ -18,7 +18,6 @@ from typing import Any, cast
 
 import orjson
 
-from app.domain.errors import InvalidRequest
 from app.domain.numbers import (
     MOST_DIGITS,
     ExactNumbers,
@@ -197,7 +196,7 @@ def _checked(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_checked(item) for item in cast(list[Any], value)]
     if isinstance(value, float) and not math.isfinite(value):
-        raise InvalidRequest("JSON has no NaN and no infinity; give null or text instead")
+        raise _invalid("JSON has no NaN and no infinity; give null or text instead")
     if isinstance(value, int) and not -(2**63) <= value < 2**64:
         return orjson.Fragment(_digits(value))
     return value
@@ -207,7 +206,13 @@ def _digits(number: int) -> str:
     try:
         return str(number)
     except ValueError as error:
-        raise InvalidRequest(f"an integer is too long: {error}") from error
+        raise _invalid(f"an integer is too long: {error}") from error
+
+
+def _invalid(reason: str) -> Exception:
+    from app.domain.errors import InvalidRequest  # commands print JSON without this tree
+
+    return InvalidRequest(reason)
 
 
 def canonical(value: Any) -> bytes:

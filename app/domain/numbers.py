@@ -10,8 +10,6 @@ import sys
 from decimal import Decimal
 from typing import NamedTuple
 
-from app.domain.errors import PayloadTooLarge
-
 MOST_DIGITS = 4096
 """Most digits of one number with its exponent written out, where no setting says otherwise."""
 _INTEGER_DIGITS = 320
@@ -104,6 +102,8 @@ class ExactNumbers:
     def real(self, text: str) -> float:
         """Return a number that has a fraction or an exponent."""
         if ("e" in text or "E" in text or len(text) > self._most) and count_digits(text) > self._most:
+            from app.domain.errors import PayloadTooLarge  # commands print JSON without this tree
+
             raise PayloadTooLarge("digits", self._most)
         return ExactFloat(text)
 

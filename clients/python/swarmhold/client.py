@@ -15,6 +15,7 @@ from swarmhold.errors import InvalidArgument
 from swarmhold.models.enums import OperatorKind, Role
 from swarmhold.models.sessions import Attached, AttachRequest, SessionRole
 from swarmhold.models.shapes import JsonValue, given
+from swarmhold.tls import verification
 from swarmhold.transport import Transport
 
 # What this client returns is imported when it is asked for: most programs need one of them.
@@ -245,6 +246,6 @@ def _pool(base_url: str) -> httpx.AsyncClient:
     # Every long poll holds a connection, so how many there are is for the caller to decide.
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=3.0)
     try:
-        return httpx.AsyncClient(base_url=base_url, limits=limits)
+        return httpx.AsyncClient(base_url=base_url, limits=limits, verify=verification(base_url))
     except httpx.InvalidURL as error:
         raise InvalidArgument(f"give a base URL such as http://127.0.0.1:7777: {error}") from error

@@ -21,14 +21,17 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import httpx
 from pydantic import ValidationError
 
 from swarmhold.models.close_codes import CloseCode
 from swarmhold.models.problems import Problem
-from swarmhold.models.questions import Question
 from swarmhold.models.shapes import Error, InvalidArgument, JsonObject, JsonValue
+
+if TYPE_CHECKING:
+    from swarmhold.models.questions import Question
 
 __all__ = [
     "AlreadyConsumed",

@@ -7,8 +7,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Unpack
 
 from swarmhold.calls import read
-from swarmhold.models.admin import MintableRole, MintedToken, MintRequest, TokenVerdict, VerifyRequest
-from swarmhold.models.enums import Verb
 from swarmhold.models.questions import LoneQuestionRequest, Question, WithdrawRequest
 from swarmhold.models.shapes import JsonValue, given
 from swarmhold.models.tasks import (
@@ -29,6 +27,8 @@ from swarmhold.transport import segment
 
 if TYPE_CHECKING:
     from swarmhold.backend import Backend
+    from swarmhold.models.admin import MintableRole, MintedToken, TokenVerdict
+    from swarmhold.models.enums import Verb
     from swarmhold.requests import BackendHandlers
 
 
@@ -138,6 +138,8 @@ class Operator(SessionCalls, TaskCalls, TraceCalls, QuestionCalls):
         idempotency_key: str | None = None,
     ) -> MintedToken:
         """Mint a token for a worker or an observer; it is valid no longer than this session's own token."""
+        from swarmhold.models.admin import MintedToken, MintRequest
+
         body = MintRequest(
             agent_id=agent_id,
             role=role,
@@ -148,6 +150,8 @@ class Operator(SessionCalls, TaskCalls, TraceCalls, QuestionCalls):
 
     async def verify_token(self, token: str, verb: Verb, *, task_id: str | None = None) -> TokenVerdict:
         """Return whether `token` may do `verb`. It consumes one of its uses, so the call is never repeated in doubt."""
+        from swarmhold.models.admin import TokenVerdict, VerifyRequest
+
         body = VerifyRequest(token=token, verb=verb, **given(task_id=task_id))
         return read(TokenVerdict, await self._transport.post(f"{self._prefix}/tokens/verify", body))
 

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 
 from swarmhold.calls import read
 from swarmhold.models.enums import QuestionStatus
-from swarmhold.models.links import AnswerLink, LinkRequest
 from swarmhold.models.questions import AnswerRequest, EscalateRequest, Question, QuestionClaimRequest
-from swarmhold.models.server import LoopState
 from swarmhold.models.shapes import JsonValue, Page, given
 from swarmhold.models.tasks import DirectiveRequest, OverrideRequest, Task
 from swarmhold.sessions import SessionCalls
@@ -19,6 +17,8 @@ from swarmhold.transport import segment
 
 if TYPE_CHECKING:
     from swarmhold.console import Console
+    from swarmhold.models.links import AnswerLink
+    from swarmhold.models.server import LoopState
 
 _SENIOR = "/v1/senior"
 
@@ -120,6 +120,8 @@ class Senior(SessionCalls, TraceCalls):
         It lives as long as `ttl`, 7 days at most, and takes the answers of `allow` alone if they are given.
         The holder of its URL answers as the person.
         """
+        from swarmhold.models.links import AnswerLink, LinkRequest
+
         path = f"{_SENIOR}/questions/{segment(key)}/links"
         some = None if allow is None else list(allow)
         body = LinkRequest(person=person, ttl=ttl.total_seconds(), **given(allow=some))
@@ -151,4 +153,6 @@ class Senior(SessionCalls, TraceCalls):
 
     async def loop(self) -> LoopState:
         """Return whether dispatching is paused, by whom and since when."""
+        from swarmhold.models.server import LoopState
+
         return read(LoopState, await self._transport.get(f"{_SENIOR}/loop"))

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from swarmhold.calls import read
 from swarmhold.models.attempts import Dispatched, DispatchOutcome, DispatchRequest, Retry
-from swarmhold.models.server import Resource
 from swarmhold.models.shapes import given
 from swarmhold.models.spawners import Spawner
 from swarmhold.models.tasks import CancelRequest, StartTaskRequest, Task
 from swarmhold.transport import segment
 from swarmhold.waits import WaitCalls
+
+if TYPE_CHECKING:
+    from swarmhold.models.server import Resource
 
 
 class TaskCalls(WaitCalls):
@@ -86,6 +89,8 @@ class TaskCalls(WaitCalls):
 
     async def resource(self, key: str) -> Resource:
         """Return a named value that an operator stored."""
+        from swarmhold.models.server import Resource
+
         return read(Resource, await self._transport.get(f"{self._prefix}/resources/{segment(key)}"))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from datetime import datetime
-from typing import Any, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from swarmhold.calls import read
 from swarmhold.events import follow
@@ -12,14 +12,17 @@ from swarmhold.models.attempts import Attempt, LateResult
 from swarmhold.models.enums import Status
 from swarmhold.models.events import Event, Lagged
 from swarmhold.models.instants import to_rfc3339
-from swarmhold.models.outputs import OutputRecord
-from swarmhold.models.server import History, Minute, Node, Nodes, Stats, Workers
 from swarmhold.models.sessions import Registry, Session
 from swarmhold.models.shapes import Page, given
 from swarmhold.models.tasks import Task, TaskCounts, Why
 from swarmhold.models.usage import TaskUsage
 from swarmhold.transport import segment
 from swarmhold.waits import WaitCalls
+
+# Imported where they are read: to build them all takes longer than a call.
+if TYPE_CHECKING:
+    from swarmhold.models.outputs import OutputRecord
+    from swarmhold.models.server import Minute, Node, Stats, Workers
 
 
 class TaskFilters(TypedDict, total=False):
@@ -103,6 +106,8 @@ class TraceCalls(WaitCalls):
 
         Unless `whole`, long ones have only the size and address of their value (`cut` names it).
         """
+        from swarmhold.models.outputs import OutputRecord
+
         path = f"{self._prefix}/tasks/{segment(task_id)}/attempts/{attempt}/output"
         async for one in self._pages(path, Page[OutputRecord], cursor_name="after", after=after):
             yield await self._read_at(OutputRecord, f"{path}/{one.seq}") if one.cut and whole else one
@@ -127,10 +132,14 @@ class TraceCalls(WaitCalls):
 
     async def workers(self) -> Workers:
         """Return the queue workers: who listens to which queue, since when, and what they hold."""
+        from swarmhold.models.server import Workers
+
         return read(Workers, await self._transport.get(f"{self._prefix}/workers"))
 
     async def history(self, *, minutes: int = 60) -> list[Minute]:
         """Return what happened in each of the latest whole minutes, oldest first."""
+        from swarmhold.models.server import History
+
         reply = await self._transport.get(f"{self._prefix}/history", params={"minutes": minutes})
         return read(History, reply).items
 
@@ -140,10 +149,14 @@ class TraceCalls(WaitCalls):
 
     async def stats(self) -> Stats:
         """Return counts of the whole server."""
+        from swarmhold.models.server import Stats
+
         return read(Stats, await self._transport.get(f"{self._prefix}/stats"))
 
     async def nodes(self) -> list[Node]:
         """Return the server processes that share the database, in the order of their starts; dead ones for an hour."""
+        from swarmhold.models.server import Nodes
+
         return read(Nodes, await self._transport.get(f"{self._prefix}/nodes")).items
 
     def events(

@@ -6,8 +6,10 @@ import os
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
-from swarmhold.models.workers import TraceContext
+if TYPE_CHECKING:
+    from swarmhold.models.workers import TraceContext
 
 _HEADERS: ContextVar[Mapping[str, str] | None] = ContextVar("swarmhold_trace", default=None)
 _NONE: Mapping[str, str] = {}

@@ -23,6 +23,9 @@ DEAR = {
     "structlog",
     "websockets",
 }
+MODELS_OF_TASKS = {"attempts", "enums", "events", "instants", "names", "numbers", "problems", "sessions", "shapes",
+    "spawners", "tasks", "usage", "close_codes"}  # fmt: skip
+"""Modules of models that reading tasks needs."""
 CALLING = ("events", "loop", "namespaces", "nodes", "questions", "run", "session_list", "tasks", "webhooks", "workers")
 """Modules of commands that call a server and print tables."""
 
@@ -30,7 +33,8 @@ CALLING = ("events", "loop", "namespaces", "nodes", "questions", "run", "session
 def _imported(statement: str) -> set[str]:
     """Which of the packages that take long to load a fresh interpreter has loaded after a statement."""
     shown = f"import sys\n{statement}\nprint(*{DEAR!r} & sys.modules.keys())"
-    done = subprocess.run([sys.executable, "-c", shown], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", shown], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     return set(done.stdout.split())
 
 
@@ -72,6 +76,48 @@ try:
 except CommandFailed:
     import structlog"""
     assert _imported(statement) == {"httpx", "structlog", "rich"}
+
+
+def test_reading_tasks_builds_the_models_of_tasks_alone() -> None:
+    """A model takes as long to build as a module to load; those that a command does not read are left out."""
+    statement = f"""import asyncio, sys
+import app.cli.tasks
+from app.cli.endpoint import Endpoint
+async def observe():
+    async with Endpoint(url="http://127.0.0.1:1", key="shk_x").connect() as server:
+        server.observer("token")
+asyncio.run(observe())
+models = {{name.removeprefix("swarmhold.models.") for name in sys.modules if name.startswith("swarmhold.models.")}}
+assert models == {MODELS_OF_TASKS!r}, models"""
+    assert _imported(statement) == {"httpx", "pydantic", "rich"}
+
+
+def _run(*words: str, after: str) -> str:
+    """A statement that runs a command, whose server is away, to its end, and another statement then.
+
+    Loading the certificates of authorities raises an exception.
+    """
+    return f"""import contextlib, io, os, ssl, sys
+from app.cli.main import main
+ssl.create_default_context = None
+os.environ["SWARMHOLD_KEY"] = "shk_x"
+sys.stdin = io.TextIOWrapper(io.BytesIO(b"{{}}"))
+sys.argv = ["swarmhold", *{words!r}, "--url", "http://127.0.0.1:1"]
+with contextlib.suppress(SystemExit):
+    main()
+sys.stdout = sys.__stdout__
+{after}"""
+
+
+def test_a_hook_loads_no_client() -> None:
+    """An agent starts it for each use of a tool: it asks with the standard library. Typer needs pydantic."""
+    assert _imported(_run("hook", "claude", after="assert 'asyncio' not in sys.modules")) == {"pydantic"}
+
+
+def test_a_bridge_of_mcp_loads_no_models() -> None:
+    """Nor certificates of authorities, which a URL without TLS does not need, nor what httpx's own command needs."""
+    others = "assert not {'click', 'pygments', 'swarmhold.models.shapes'} & sys.modules.keys()"
+    assert _imported(_run("mcp", after=others)) == {"httpx", "pydantic"}
 
 
 @pytest.mark.parametrize("module", ["mcp", "skill"])
