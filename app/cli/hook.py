@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -97,14 +98,11 @@ def _event() -> dict[str, Any]:
 
 
 def _server(url: str) -> SplitResult:
-    try:
+    with suppress(ValueError):
         server = urlsplit(url)
-        good = server.scheme in ("http", "https") and bool(server.hostname) and server.port != 0
-    except ValueError:
-        good = False
-    if not good:
-        raise _Denied(f"SWARMHOLD_URL is written as http://host:port, and {url!r} is not")
-    return server
+        if server.scheme in ("http", "https") and server.hostname and server.port != 0:
+            return server
+    raise _Denied(f"SWARMHOLD_URL is written as http://host:port, and {url!r} is not")
 
 
 def _call(server: SplitResult, agent: Agent, event: dict[str, Any], hold: float, timeout: float) -> dict[str, Any]:
