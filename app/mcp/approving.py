@@ -7,11 +7,15 @@ from secrets import token_hex
 from typing import cast
 
 from app.domain.actions import Approval, Decision, approval_of
+from app.domain.errors import InvalidRequest
 from app.domain.json import Json
+from app.http.parameters import hold_of, query_of
 from app.mcp.calls import Api, CallFailed, Value, refused, segment
 
 _ALLOWED = [Decision.APPROVE.value, Decision.EDIT.value, Decision.REJECT.value]
 _LONGEST_TITLE = 200
+_SPARE_S = 5.0
+"""How long before its client gives it up a call is answered."""
 _OPEN = "Nobody has decided yet, so nothing ran. Question {key} stays open: read it with get_answer. "
 _AGAIN = "Once it is answered, call approve again with this tool_use_id and input."
 _ANEW = "A call without a tool_use_id cannot find it again and asks anew."
@@ -24,11 +28,12 @@ async def approve(api: Api, arguments: Value) -> Value:
     """
     if not isinstance(arguments["tool_name"], str) or not isinstance(arguments["input"], dict):
         raise refused("tool_name is a text and input an object.")
+    hold = _hold(api, arguments["hold"])
     use = arguments.get("tool_use_id", api.once)
     if use is not None and (not isinstance(use, str) or not use):
         raise refused("tool_use_id is a text.")
     try:
-        question = await _asked(replace(api, once=use), arguments)
+        question = await _asked(replace(api, once=use), arguments, hold)
         if question["status"] == "open":
             return _deny(_OPEN.format(key=question["key"]) + (_AGAIN if "tool_use_id" in arguments else _ANEW))
         return await _settled(api, arguments, question)
@@ -36,7 +41,21 @@ async def approve(api: Api, arguments: Value) -> Value:
         return _deny(str(failed.problem.get("detail") or failed.problem.get("title")))
 
 
-async def _asked(api: Api, arguments: Value) -> Value:
+def _hold(api: Api, default_s: float) -> float:
+    """Return for how many seconds to wait. The address that a client calls may say when it gives up (`timeout`).
+
+    Raises CallFailed.
+    """
+    text = query_of(api.scope).get("timeout")
+    if text is None:
+        return default_s
+    try:
+        return max(0.0, hold_of(text, api.server.settings).total_seconds() - _SPARE_S)
+    except InvalidRequest as error:
+        raise refused(f"timeout in the address is {error.reason}.") from None
+
+
+async def _asked(api: Api, arguments: Value, hold: float) -> Value:
     """Return the question of this use of the tool, once it is settled or the hold is over."""
     name = arguments["tool_name"]
     body = {
@@ -46,7 +65,7 @@ async def _asked(api: Api, arguments: Value) -> Value:
         "allowed": _ALLOWED,
     }
     made = await api.post(f"{api.base}/questions", body, once=True)
-    return await api.get(f"{api.base}/questions/{segment(made['key'])}", hold=arguments["hold"])
+    return await api.get(f"{api.base}/questions/{segment(made['key'])}", hold=hold)
 
 
 async def _settled(api: Api, arguments: Value, question: Value) -> Value:

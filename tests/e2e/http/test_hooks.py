@@ -20,6 +20,7 @@ from app.state.opening import open_store
 from app.state.policies import RetentionPolicy
 from app.state.retention import sweep
 from tests.support.clocks import HandClock
+from tests.support.mcp_clients import plain, value
 from tests.support.serving import Node, served
 from tests.support.waiting import eventually
 
@@ -234,8 +235,8 @@ async def test_the_asker_answers_through_no_door(agent: Agent) -> None:
 
 
 @pytest.mark.one_node("it moves the clock of the only node")
-async def test_a_hook_that_resumes_on_the_third_day_finds_its_question(tmp_path: Any) -> None:
-    """After restarts and sweeps it asks nothing again, and the answer of the second day lets the tool be used once."""
+async def test_what_comes_again_on_the_third_day_finds_its_question(tmp_path: Any) -> None:
+    """After restarts and sweeps no door asks again, and the answer of the second day lets the hook's tool run once."""
     clock, url = HandClock(system_clock()), f"{tmp_path}/node.db"
     event = use("days")
 
@@ -246,9 +247,14 @@ async def test_a_hook_that_resumes_on_the_third_day_finds_its_question(tmp_path:
     def engine() -> Engine:
         return Engine(replace(parts, open_store=store))
 
+    async def asked_by_mcp(node: Node, credential: str) -> str:
+        async with plain(node, credential) as client:
+            return value(await client.call_tool("ask_human", {"question": "?", "once": "days", "hold": 0}))["key"]
+
     async with served(engine=engine()) as node:
         agent = await agent_on(node)
         key, hook = await agent.asked(event), agent.hook.headers["Authorization"].removeprefix("Bearer ")
+        other = await asked_by_mcp(node, hook)
     clock.advance(2 * DAY)
     kept = store()
     await kept.open()
@@ -258,8 +264,9 @@ async def test_a_hook_that_resumes_on_the_third_day_finds_its_question(tmp_path:
     async with served(engine=engine()) as node:
         hooks, senior = node.as_(hook), await node.operator(Role.SENIOR)
         assert decision_of((await hooks.post(CLAUDE, json=event)).json()) == ("defer", None)
-        (found,) = (await senior.get("/v1/senior/questions", params={"status": "open"})).json()["items"]
-        assert found["key"] == key
+        assert await asked_by_mcp(node, hook) == other
+        found = (await senior.get("/v1/senior/questions", params={"status": "open"})).json()["items"]
+        assert [one["key"] for one in found] == [key, other]
         await senior.post(f"/v1/senior/questions/{key}/answer", json={"value": APPROVE})
         clock.advance(DAY / 2)
         decided = [decision_of((await hooks.post(CLAUDE, json=event)).json())[0] for _ in range(2)]

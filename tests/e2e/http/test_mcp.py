@@ -165,6 +165,29 @@ async def test_what_a_senior_decides_is_what_the_permission_prompt_is_told(node:
         assert unfit[0] == "deny"
 
 
+async def test_a_permission_prompt_waits_until_its_client_gives_up() -> None:
+    """The address says when; without it the call waits as others do, here not at all."""
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "approve", "arguments": USE}}
+    async with served(HttpSettings(doors=DoorSettings(hold=timedelta(0)))) as node:
+        client = node.as_(await node.key("agent", Role.OPERATOR))
+        client.headers.update({"Accept": "application/json"})
+        senior = await node.operator(Role.SENIOR)
+
+        async def approved(query: str) -> CallToolResult:
+            reply = await client.post(f"/mcp{query}", json=call)
+            return CallToolResult.model_validate(reply.json()["result"])
+
+        for query in ("", "?timeout=5"):
+            assert said(await approved(query))[0] == "deny"
+        for query in ("?timeout=soon", "?timeout=-1", "?timeout=1e9"):
+            assert problem(await approved(query)) == "invalid-body"
+        waiting = asyncio.create_task(approved("?timeout=600"))
+        await eventually(lambda: node.parked, awaited="the call to wait")
+        [*_, question] = (await senior.get("/v1/senior/questions", params={"status": "open"})).json()["items"]
+        await senior.post(f"/v1/senior/questions/{question['key']}/answer", json={"value": {"decision": "approve"}})
+        assert said(await waiting) == ("allow", USE["input"])
+
+
 @pytest.mark.parametrize("mode", MODES)
 async def test_a_task_is_worked_on_from_start_to_result(node: Node, mode: str) -> None:
     """Started once, done by a worker's tools, read by the one who started it; others are cancelled."""
