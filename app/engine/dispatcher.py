@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import structlog
 
@@ -33,7 +33,7 @@ from app.domain.names import check_name
 from app.domain.redaction import describe
 from app.domain.tokens import Bearer
 from app.engine.attempt_runner import AttemptRunner, RunnerParts
-from app.engine.ops import attempts, dispatches, settling
+from app.engine.ops import attempts, dispatches, settling, timers
 from app.engine.ops.access import require_access
 from app.engine.ops.attempts import require_attempt
 from app.engine.ops.dispatches import DispatchRequest, Prepared
@@ -339,12 +339,15 @@ class Dispatcher:
 
     # Retry
 
-    async def redispatch(self, task_id: str) -> None:
-        """Dispatch a task again whose retry is due, like its last attempt; not while dispatching is paused."""
+    async def redispatch(self, task_id: str) -> bool:
+        """Dispatch a task again whose retry is due, like its last attempt; not while dispatching is paused.
+
+        Returns False when another transaction has the task locked, perhaps to do that.
+        """
         try:
             prepared = await self._transactions.run("redispatch", partial(self._prepare_again, task_id=task_id))
         except LoopPaused:
-            return
+            return True
         except Busy:
             raise
         except TokenRevoked:
@@ -356,15 +359,22 @@ class Dispatcher:
             await self._give_up(task_id, Reason.SPAWN_FAILED, detail)
             _log.warning("retry_failed", task_id=task_id, error=detail, exc_info=not isinstance(error, EngineError))
         else:
-            if prepared is not None:
+            if isinstance(prepared, Prepared):
                 self.run(prepared.attempt, prepared.job, prepared.stack)
+            return prepared is not False
+        return True
 
     async def _give_up(self, task_id: str, reason: Reason, detail: str) -> None:
         give_up = partial(settling.give_up_retry, task_id=task_id, reason=reason, detail=detail)
         await self._transactions.run("give_up", give_up)
 
-    def _prepare_again(self, state: State, task_id: str) -> Prepared | None:
-        """Prepare an attempt like the last one; None when none is due. Raises TokenRevoked."""
+    def _prepare_again(self, state: State, task_id: str) -> Prepared | Literal[False] | None:
+        """Prepare an attempt like the last one; None when none is due, False when the task is locked.
+
+        Raises TokenRevoked.
+        """
+        if not timers.claim(state, [task_id]):
+            return False
         last = dispatches.due_for_retry(state, task_id)
         if last is None:
             return None

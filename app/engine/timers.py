@@ -1,18 +1,22 @@
-"""Timers: carry out what falls due (leases, deadlines of attempts and questions, retries of tasks)."""
+"""Timers: carry out what falls due (leases, deadlines of attempts and questions, retries of tasks).
+
+The timers of all nodes read the same rows. What one node is carrying out is locked, and the others pass over it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar
 
 import structlog
 
 from app.domain.clock import Clock, Instant
 from app.domain.errors import Busy, Conflict, NotFound, StoreUnavailable
 from app.domain.redaction import describe
+from app.domain.tasks import Task
 from app.engine.dispatcher import Dispatcher
 from app.engine.gaps import GapMonitor
 from app.engine.ops import questions, settling, timers
@@ -32,10 +36,13 @@ LONGEST_SLEEP_S = 5.0
 AFTER_FAULT_S = 1.0
 TOGETHER = 25
 """How many steps one transaction carries out at most."""
+WHILE_LOCKED_S = 0.05
+"""Pause before another look at what other transactions have locked."""
 
-Step = Callable[[State], bool | None]
-"""Returns False if it is to be tried again."""
-D = TypeVar("D")
+Step = tuple[str, Callable[[State], bool | None]]
+"""The task, and what is due for it; that returns False if it is to be tried again."""
+Done = bool | None
+"""Whether a step is done; None where another transaction has its task locked."""
 
 
 class Timers:
@@ -103,36 +110,47 @@ class Timers:
     async def carry_out_due(self) -> int:
         """Carry out what is due now, a batch in each transaction; return how many are to be tried again soon.
 
-        These are the ones that failed, and those that a gap postpones or may have made due.
+        These are the ones that failed, and those that a gap postpones or may have made due. What other transactions
+        have locked is looked at again until it is done or not due any more.
         """
-        postponed = 0
         while True:
             await self._gaps.catch_up()
             work = await self._transactions.read(lambda state: timers.due(state, BATCH))
-            for some in _parts(work.attempts):
-                steps = [
-                    partial(self._expire_attempt, task_id=attempt.task_id, number=attempt.attempt)
-                    for attempt in some
-                    if not self._deferred(attempt.timeout_at)
-                ]
-                postponed += len(some) - await self._carry_out_all("expire_attempts", steps)
-            for some in _parts(work.questions):
-                steps = [
-                    partial(questions.expire, layers=self._layers, key=question.key)
-                    for question in some
-                    if not self._deferred(question.due_at)
-                ]
-                postponed += len(some) - await self._carry_out_all("expire_questions", steps)
-            for some in _parts(work.reminders):
-                steps = [partial(questions.remind, key=question.key) for question in some]
-                postponed += len(some) - await self._carry_out_all("remind_questions", steps)
-            for task in work.retries:
-                if self._deferred(task.retry_at):
-                    postponed += 1
-                else:
-                    await self._dispatcher.redispatch(task.id)
-            if postponed or max(map(len, (work.attempts, work.questions, work.reminders))) < BATCH:
-                return postponed
+            done = Counter(await self._expire(work) + await self._retry(work.retries))
+            if done[None]:
+                await asyncio.sleep(WHILE_LOCKED_S)
+            elif not done[True] or max(map(len, (work.attempts, work.questions, work.reminders))) < BATCH:
+                return done[False]
+
+    async def _expire(self, work: timers.DueWork) -> list[Done]:
+        """Carry out what is due of attempts and questions."""
+        attempts: list[Step] = [
+            (attempt.task_id, partial(self._expire_attempt, task_id=attempt.task_id, number=attempt.attempt))
+            for attempt in work.attempts
+            if not self._deferred(attempt.timeout_at)
+        ]
+        expired: list[Step] = [
+            (question.task_id, partial(questions.expire, layers=self._layers, key=question.key))
+            for question in work.questions
+            if not self._deferred(question.due_at)
+        ]
+        reminded: list[Step] = [
+            (question.task_id, partial(questions.remind, key=question.key)) for question in work.reminders
+        ]
+        deferred = len(work.attempts) - len(attempts) + len(work.questions) - len(expired)
+        return [
+            *deferred * [False],
+            *await self._carry_out_all("expire_attempts", attempts),
+            *await self._carry_out_all("expire_questions", expired),
+            *await self._carry_out_all("remind_questions", reminded),
+        ]
+
+    async def _retry(self, tasks: Sequence[Task]) -> list[Done]:
+        """Dispatch tasks again whose retry is due."""
+        return [
+            False if self._deferred(task.retry_at) else (await self._dispatcher.redispatch(task.id) or None)
+            for task in tasks
+        ]
 
     def _deferred(self, due_at: Instant | None) -> bool:
         """Return whether this fell due within a gap and still has to wait for late calls."""
@@ -156,23 +174,26 @@ class Timers:
         heartbeat = attempt.started_at if attempt.last_seen_at is None else attempt.last_seen_at
         return self._gaps.shift_for(heartbeat, attempt.lease_expires_at, state.now)
 
-    async def _carry_out_all(self, op: str, steps: Sequence[Step]) -> int:
-        """Carry out all in one transaction, or each in its own where one fails; return how many are done."""
+    async def _carry_out_all(self, op: str, steps: Sequence[Step]) -> list[Done]:
+        """Carry out all, a batch in each transaction."""
+        parts = [steps[at : at + TOGETHER] for at in range(0, len(steps), TOGETHER)]
+        return [done for part in parts for done in await self._carry_out_part(op, part)]
+
+    async def _carry_out_part(self, op: str, steps: Sequence[Step]) -> list[Done]:
+        """Carry out some in one transaction, or each in its own where one fails."""
         if len(steps) > 1:
             try:
-                done = await self._transactions.run(op, partial(_each, steps=steps))
+                return await self._transactions.run(op, partial(_each, steps=steps))
             except StoreUnavailable:
                 raise
             except Exception as error:  # noqa: BLE001 - what one step raises is logged when it runs alone
                 _log.info("due_steps_separated", op=op, count=len(steps), error=describe(error))
-            else:
-                return len(done) - done.count(False)
-        return sum([await self._carry_out(op, step) for step in steps])
+        return [await self._carry_out(op, step) for step in steps]
 
-    async def _carry_out(self, op: str, fn: Step) -> bool:
+    async def _carry_out(self, op: str, step: Step) -> Done:
         """Return whether it is done, by this call or by an earlier one."""
         try:
-            return await self._transactions.run(op, fn) is not False
+            [done] = await self._transactions.run(op, partial(_each, steps=[step]))
         except (Conflict, NotFound) as error:
             _log.info("due_step_overtaken", op=op, reason=str(error))
         except Busy:
@@ -180,12 +201,11 @@ class Timers:
         except Exception as error:  # noqa: BLE001 - a layer's fault in one task's settling must not hold up all others
             _log.warning("due_step_failed", op=op, error=describe(error), exc_info=True)
             return False
+        else:
+            return done
         return True
 
 
-def _each(state: State, steps: Sequence[Step]) -> list[bool | None]:
-    return [step(state) for step in steps]
-
-
-def _parts(due: Sequence[D]) -> Iterator[Sequence[D]]:
-    return (due[at : at + TOGETHER] for at in range(0, len(due), TOGETHER))
+def _each(state: State, steps: Sequence[Step]) -> list[Done]:
+    claimed = timers.claim(state, [task_id for task_id, _ in steps])
+    return [step(state) is not False if task_id in claimed else None for task_id, step in steps]

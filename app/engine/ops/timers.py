@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from app.domain.attempts import Attempt
+from app.domain.json import Json
 from app.domain.questions import Question
 from app.domain.tasks import Task
 from app.engine.ops import loop
@@ -35,6 +37,9 @@ _NEXT_QUESTION = Statement(sa.select(sa.func.min(_Q.due_at)).where(_Q.due_at.is_
 _NEXT_REMINDER = Statement(sa.select(sa.func.min(_Q.remind_at)).where(_Q.remind_at.is_not(None)))
 
 
+_CLAIM = "SELECT id FROM tasks WHERE id = ANY (ARRAY(SELECT json_array_elements_text(%s::json))) FOR UPDATE SKIP LOCKED"
+
+
 class DueWork(NamedTuple):
     """Attempts, retries and questions that are due, and the questions whose deadline is near."""
 
@@ -42,6 +47,13 @@ class DueWork(NamedTuple):
     retries: list[Task]
     questions: list[Question]
     reminders: list[Question]
+
+
+def claim(state: State, task_ids: Iterable[str]) -> set[str]:
+    """Lock these tasks, and return those that no other transaction has locked: perhaps another node's timers."""
+    if state.db.dialect == "sqlite":  # one transaction at a time
+        return set(task_ids)
+    return {row[0] for row in state.db.query(_CLAIM, (Json.of(list(task_ids)).text,))}
 
 
 def due(state: State, limit: int) -> DueWork:

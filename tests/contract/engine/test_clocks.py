@@ -1,13 +1,16 @@
 """Deadlines: leases, timeouts, retries; and clocks that are stopped during suspension."""
 
 import asyncio
+import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
+from app.domain.access import ENGINE
 from app.domain.attempts import DispatchOutcome, Outcome, Phase, Reason
 from app.domain.clock import system_clock
 from app.domain.errors import AttemptSuperseded, Cancelled, PayloadTooLarge, TaskNotFound
@@ -19,6 +22,7 @@ from app.domain.tokens import Handle
 from app.engine import timers
 from app.engine.engine import Engine
 from app.engine.ops import attempts, settling
+from app.engine.ops.queries import lock_task
 from app.spawning.ports import Draft, Layer, Lookup
 from app.state.state import State
 from tests.support.scripted import IN_PROCESS, ScriptedFunction
@@ -546,6 +550,45 @@ async def test_thousands_are_due_at_once(swarm: Swarm, monkeypatch: pytest.Monke
     rows = [await swarm.row(work.task_id) for work in works]
     assert {row.status for row in rows} == {Status.BLOCKED}
     assert ran["expire_attempts"] == len(works) / timers.TOGETHER
+
+
+async def _has_status(swarm: Swarm, task_id: str, status: Status) -> bool:
+    return await swarm.status(task_id) is status
+
+
+async def test_what_another_transaction_has_locked_is_passed_over(swarm: Swarm) -> None:
+    """The timers of two nodes share what is due: they do not queue up at each other's rows, and leave nothing."""
+    if not swarm.plan.store_url.startswith("postgres"):
+        return  # one transaction at a time
+    engine, held, release = swarm.engine, threading.Event(), threading.Event()
+    works = [await swarm.external(lease=LEASE) for _ in range(3)]
+    retried = await swarm.task(retry=policy())
+    await engine.dispatcher.dispatch(swarm.operator, retried, QUEUE)
+    await engine.workers.submit(await claimed(swarm), Json.of("no"), ok=False)
+
+    def hold(state: State) -> None:
+        for task_id in (works[0].task_id, retried):
+            lock_task(state, task_id, ENGINE)
+        held.set()
+        while not release.wait(1):
+            state.db.query("SELECT 1", ())  # a transaction that stays idle is ended
+
+    holding = asyncio.ensure_future(engine.with_state("hold", hold))
+    try:
+        await eventually(held.is_set)
+        swarm.clock.advance(10)
+        timers_at_work = asyncio.ensure_future(engine.timers.carry_out_due())
+        for work in works[1:]:
+            await eventually(partial(_has_status, swarm, work.task_id, Status.BLOCKED))
+        assert await swarm.status(works[0].task_id) is Status.RUNNING
+        assert (await swarm.row(retried)).attempt == 1
+        assert not timers_at_work.done()
+    finally:
+        release.set()
+        await holding
+    assert await timers_at_work == 0
+    assert await swarm.status(works[0].task_id) is Status.BLOCKED
+    assert (await swarm.row(retried)).attempt == 2
 
 
 async def test_the_timers_themselves_carry_out_what_is_due(store_url: str) -> None:
