@@ -15,7 +15,7 @@ from app.cli.exits import EXIT_MISUSED, CommandFailed
 from app.cli.instants import duration
 from app.cli.output import add_row, console, document, inert, print_json, short, table, to_seconds
 from app.cli.sessions import call_in, senior_session
-from swarmhold.models.enums import QuestionStatus
+from swarmhold.models.enums import Decision, QuestionStatus
 
 if TYPE_CHECKING:
     from swarmhold.models.links import AnswerLink
@@ -29,7 +29,9 @@ OfBridge = Annotated[str | None, typer.Option("--bridge", help="Only questions t
 Most = Annotated[int, typer.Option("-n", "--most", help="How many to show at most.", min=1, max=10_000)]
 Answer = Annotated[
     str,
-    typer.Argument(help="A choice or its number, a text, or := and any JSON; - reads JSON from standard input."),
+    typer.Argument(
+        help="A choice or its number, approve or reject, a text, or := and any JSON; - reads JSON from standard input."
+    ),
 ]
 Comment = Annotated[str | None, typer.Option("--comment", help="A reason or note, where the asker takes one.")]
 
@@ -181,8 +183,17 @@ def _answer_of(asked: Question, line: str) -> Any:
     try:
         if line.startswith(":="):
             return decoded(line[2:])
+        if asked.action is not None:
+            return _decision(line)
         if fields[0].name is not None:
             raise InvalidAnswer("write := and a JSON object: its schema has named fields")
         return fields[0].read(line)
     except InvalidAnswer as wrong:
-        raise CommandFailed(f"This answers {asked.key} not: {wrong}.", status=EXIT_MISUSED) from wrong
+        raise CommandFailed(f"{asked.key} does not take this answer: {wrong}.", status=EXIT_MISUSED) from wrong
+
+
+def _decision(word: str) -> Any:
+    """Return the decision about an action; one that needs more than a word is written as JSON."""
+    if word in (Decision.APPROVE, Decision.REJECT):
+        return {"decision": word}
+    raise InvalidAnswer('write approve or reject, or := and JSON such as {"decision": "reject", "message": "why"}')

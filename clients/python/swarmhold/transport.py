@@ -203,7 +203,9 @@ class Transport:
 
 
 def segment(text: str) -> str:
-    """Return `text` as one segment of a path, whatever it holds."""
+    """Return `text` as one segment of a path. Raises InvalidArgument for one that would make it another path."""
+    if text in ("", ".", ".."):
+        raise InvalidArgument(f"an id or a name has other signs than {text!r}" if text else "an id or a name is empty")
     return quote(text, safe="")
 
 

@@ -125,7 +125,8 @@ def test_leave_for_an_action_is_asked_consumed_once_and_reported(
     assert (asked["action"]["name"], asked["allowed"]) == ("deploy", ["approve", "reject"])
     consume = ("questions", "consume", asked["key"], "--action", action, "--once", "build-7")
     assert "not-approved" in swarmhold(*consume, status=1).stderr
-    parsed("questions", "answer", asked["key"], ':={"decision": "approve"}')
+    assert "approve or reject" in swarmhold("questions", "answer", asked["key"], "ship it", status=MISUSED).stderr
+    assert parsed("questions", "answer", asked["key"], "approve")["answer"] == {"decision": "approve"}
     other = json.dumps({"name": "deploy", "arguments": {"to": "all"}})
     assert "action-mismatch" in swarmhold(*consume[:4], other, "--once", "build-7", status=1).stderr
     assert parsed(*consume)["action"] == json.loads(action)

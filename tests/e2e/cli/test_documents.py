@@ -8,6 +8,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import httpx
+
+from app.config.loading import names
 from tests.e2e.cli.conftest import surroundings
 from tests.support.processes import ServerProcess
 from tests.support.sources import ROOT
@@ -38,6 +41,20 @@ def test_the_quickstart_runs_as_it_is_pasted(node: ServerProcess) -> None:
     assert '"prompt":"Two lines about rain."' in done.stdout
     assert '"status":"pass"' in done.stdout
     assert '"last_result":"Rain on the roof. / Rain in the shoe."' in done.stdout
+
+
+def test_operations_lists_every_metric_and_limit(node: ServerProcess) -> None:
+    """Under the names that they have; and no document has a metric that there is not."""
+    reply = httpx.get(f"{node.url}/metrics", headers={"Authorization": f"Bearer {node.root_key()}"})
+    there = {name for name in re.findall(r"^# TYPE (\w+)", reply.text, re.MULTILINE) if not name.endswith("_created")}
+    text = (ROOT / "docs/operations.md").read_text()
+    hints = (ROOT / "docs/scaling.md").read_text()
+    assert there
+    assert [name for name in there if f"`{name}`" not in text + hints] == []
+    assert [name for name in names() if name.startswith("limits.") and name.removeprefix("limits.") not in text] == []
+    for document in (ROOT / "docs").rglob("*.md"):
+        named = set(re.findall(r"`(swarmhold_[a-z]\w*)", document.read_text()))
+        assert [name for name in named if not any(one.startswith(name) for one in there)] == [], document
 
 
 def _programs(document: str) -> dict[str, str]:

@@ -44,6 +44,12 @@ def test_a_key_that_no_header_can_carry(swarmhold: Command, key: str) -> None:
     assert key.strip() not in line
 
 
+@pytest.mark.parametrize("words", [("tasks", "show", ""), ("tasks", "cancel", ".."), ("questions", "show", ".")])
+def test_an_id_that_would_make_another_path(swarmhold: Command, words: tuple[str, ...]) -> None:
+    """Nothing is asked of the server under a path that was not meant."""
+    assert "an id or a name" in assert_one_line(swarmhold(*words, status=MISUSED).stderr)
+
+
 @pytest.mark.parametrize("arguments", [("--version",), ("tasks", "list"), ("tasks", "list", "--json"), ("doctor",)])
 def test_standard_output_without_room(node: ServerProcess, arguments: tuple[str, ...]) -> None:
     """As with a full disk."""
