@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser.console import Console
 from tests.support.processes import ServerProcess
@@ -25,6 +25,9 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+ACTION_MS = 60_000
+"""How long a machine that is busy may take for one of its steps."""
+expect.set_options(timeout=ACTION_MS)
 
 
 # For a module, not a session: while the synchronous driver lives, its event loop is in the way of every other test's.
@@ -66,8 +69,7 @@ def open_console(browser: Browser, node: ServerProcess) -> Iterator[OpenConsole]
     ) -> Console:
         width, height = viewport
         context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)  # pyright: ignore[reportArgumentType] - one of Playwright's names
-        context.set_default_timeout(10_000)
-        context.set_default_navigation_timeout(30_000)
+        context.set_default_timeout(ACTION_MS)
         page: Page = context.new_page()
         console = Console(page, url or node.url, offline_is_fine=offline_is_fine)
         opened.append(console)

@@ -92,7 +92,7 @@ class Console:
 
     def expect_live(self) -> None:
         """Wait until both connections stand."""
-        expect(self.page.locator(".standing")).to_have_text("live", timeout=20_000)
+        expect(self.page.locator(".standing")).to_have_text("live")
 
     def stored(self) -> dict[str, Any]:
         """Everything that the browser keeps: both storages and the cookies."""

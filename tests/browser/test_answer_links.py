@@ -10,6 +10,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, Request, expect
 
+from tests.browser.conftest import ACTION_MS
 from tests.browser.console import WATCH
 from tests.support.processes import ServerProcess
 from tests.support.swarm import Swarm
@@ -38,7 +39,7 @@ def theme(request: pytest.FixtureRequest) -> str:
 def page(browser: Browser, node: ServerProcess) -> Iterator[Page]:
     """A phone. Nothing may fail behind its back, go elsewhere, or have a secret in an address that is requested."""
     context = browser.new_context(viewport={"width": 390, "height": 844})
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(ACTION_MS)
     page = context.new_page()
     wrong: list[str] = []
 

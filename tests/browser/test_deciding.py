@@ -199,6 +199,7 @@ def test_an_action_is_shown_and_decided_on(console: Console, swarm: Swarm) -> No
     console.page.get_by_label("Message").fill("not yet")
     will_send = console.page.get_by_role("region", name="What will be sent")
     expect(will_send).to_contain_text('"command": "make check"')
+    expect(will_send).to_contain_text("not yet")
     sent = json.loads(will_send.get_by_role("group", name="The JSON that will be sent").inner_text())
     console.press("Control+Enter")
     expect(console.page.get_by_role("log", name="Answers on their way")).to_contain_text(

@@ -175,6 +175,7 @@ def test_nested_members_and_lists_hold_what_was_typed(console: Console, swarm: S
     console.page.get_by_label("wed").check()
     console.page.get_by_label("mon").check()
     expect(preview(console)).to_contain_text("who.home")
+    expect(preview(console).locator(".said")).to_contain_text("mon")
     said = json.loads(preview(console).locator(".said").inner_text())
     console.button("Send").click()
 

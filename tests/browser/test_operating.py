@@ -24,7 +24,7 @@ def test_the_address_is_the_filter(open_console: OpenConsole, console: Console, 
         swarm.call(handle, "POST", "/v1/worker/submit?ok=false", {"error": f"no {team} paint"})
     console.go("tasks")
     console.page.get_by_label("Search").fill("bicyc paint")
-    expect(console.row("Polish the red bicycle.")).to_be_visible(timeout=20_000)
+    expect(console.row("Polish the red bicycle.")).to_be_visible()
     console.page.get_by_label("Label, as key:value").fill("team:blue")
     console.press("Enter")
     expect(console.row("Polish the red bicycle.")).to_have_count(0)

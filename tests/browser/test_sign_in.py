@@ -69,7 +69,7 @@ def test_a_session_that_ends_asks_for_a_key_again(open_console: OpenConsole, swa
     swarm.call(swarm.root_key, "DELETE", f"/v1/admin/keys/{made['id']}")
     console.go("overview")
 
-    expect(console.page.get_by_text("The session ended")).to_be_visible(timeout=30_000)
+    expect(console.page.get_by_text("The session ended")).to_be_visible()
 
 
 def test_who_gives_no_name_goes_by_the_keys(open_console: OpenConsole, swarm: Swarm) -> None:
