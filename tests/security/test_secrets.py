@@ -106,7 +106,9 @@ async def begun(start_server: StartServer, tmp_path: Path) -> AsyncIterator[tupl
             "SWARMHOLD_WEBHOOKS__ALLOW": receiver.url,
             "OPENAI_API_KEY": INHERITED,
         }
-        server = await asyncio.to_thread(lambda: start_server(data_dir=tmp_path / "data", settings=settings))
+        server = await asyncio.to_thread(
+            lambda: start_server(data_dir=tmp_path / "data", settings=settings, fresh=True)
+        )
         run = Run(server)
         run.keep("root key", server.root_key())
         run.keep("secret of calls", CALLS_ARE_SIGNED_WITH)

@@ -13,6 +13,7 @@ from typing import Self
 import httpx
 
 from tests.support import moved_clock
+from tests.support.forking import Forked
 from tests.support.ports import LOOPBACK, NO_AUTHORITIES, free_port
 from tests.support.waiting import wait_until
 
@@ -31,6 +32,9 @@ class ServerProcess:
     descriptor `output` where one is given, else to a log file, has `max_descriptors` of its own at most, and a clock
     that is `clock_ahead_s` ahead. Every method blocks its caller: use `asyncio.to_thread` inside a running loop. Not
     safe for concurrent use. Leaving it as a context stops it.
+
+    It is forked from a process that has imported its code, which saves most of what a start costs. A `fresh` one is
+    started as a shell does: for tests of its command line, of limits that it inherits, or of its memory.
     """
 
     data_dir: Path
@@ -41,7 +45,8 @@ class ServerProcess:
     output: int | None = None
     max_descriptors: int | None = None
     clock_ahead_s: int = 0
-    _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    fresh: bool = False
+    _process: subprocess.Popen[bytes] | Forked | None = field(default=None, repr=False)
 
     @property
     def url(self) -> str:
@@ -84,7 +89,7 @@ class ServerProcess:
 
     def kill(self) -> None:
         """End the node at once, as a crash or a power cut would."""
-        self._end(signal.SIGKILL, within=10.0)
+        self._end(signal.SIGKILL, within=60.0)
 
     def stop(self, *, within: float = 60.0) -> int:
         """Ask the node to end in good order and return its exit status.
@@ -141,21 +146,30 @@ class ServerProcess:
 
     def _launch(self, *, within: float) -> None:
         self._log_file.parent.mkdir(parents=True, exist_ok=True)
-        with self._log_file.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command(),
-                stdin=subprocess.DEVNULL,
-                stdout=log if self.output is None else self.output,
-                stderr=log if self.output is None else self.output,
-                env=self._environment(),
-                start_new_session=True,
-            )
+        with self._log_file.open("ab") as log, Path(os.devnull).open("rb") as nothing:
+            output = log.fileno() if self.output is None else self.output
+            self._process = self._begin(nothing.fileno(), output)
         try:
             wait_until(self._ready, within=within, awaited=f"/readyz of port {self.port} to answer 200")
         except AssertionError:
             sys.stderr.write(self._last_lines())
             self.kill()
             raise
+
+    def _begin(self, nothing: int, output: int) -> subprocess.Popen[bytes] | Forked:
+        interpreter = any(name.startswith("PYTHON") for name in self.settings)
+        if self.fresh or interpreter or self.clock_ahead_s or self.max_descriptors is not None:
+            return subprocess.Popen(
+                self._command(),
+                stdin=nothing,
+                stdout=output,
+                stderr=output,
+                env=self._environment(),
+                start_new_session=True,
+            )
+        return Forked(
+            ["serve", *self.arguments], env=self._environment(), descriptors=[nothing, output, output], own_session=True
+        )
 
     def _ready(self) -> bool:
         assert self._process is not None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import forking
 from tests.support.processes import ServerProcess
 from tests.support.sources import ROOT
 from tests.support.spreading import server_process, several
@@ -62,10 +63,7 @@ def swarmhold(node: ServerProcess) -> Command:
     """Runs `swarmhold …` beside the node to its end."""
 
     def run(*arguments: str, status: int = 0, **options: object) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [SWARMHOLD, *arguments],
-            **{"capture_output": True, "text": True, "timeout": 60, "env": surroundings(node), **options},
-        )
+        done = forking.run(*arguments, **{"env": surroundings(node), **options})  # pyright: ignore[reportArgumentType] - checked by the call itself
         assert done.returncode == status, done.stderr
         assert "Traceback" not in done.stderr
         return done
@@ -81,14 +79,7 @@ def run() -> Run:
         *arguments: str | Path, status: int = 0, stdin: str | None = None, **variables: str
     ) -> subprocess.CompletedProcess[str]:
         own = {name: value for name, value in os.environ.items() if not name.startswith("SWARMHOLD_")}
-        done = subprocess.run(
-            [SWARMHOLD, *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            timeout=100,
-            env={**own, **variables},
-            input=stdin,
-        )
+        done = forking.run(*map(str, arguments), env={**own, **variables}, input=stdin)
         assert done.returncode == status, done.stderr
         assert "Traceback" not in done.stderr
         return done

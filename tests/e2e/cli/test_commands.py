@@ -12,6 +12,7 @@ import pytest
 from swarmhold import ExternalSpawner, InvalidArgument, JobFailed, QueueSpawner, Retry, SwarmholdClient
 from swarmhold.jobs import Job
 from tests.e2e.cli.conftest import SWARMHOLD, Command, surroundings
+from tests.support import forking
 from tests.support.processes import ServerProcess
 
 MISUSED = 2
@@ -222,10 +223,7 @@ async def test_workers_outputs_are_shown_as_they_come(node: ServerProcess) -> No
 
 
 def _workers(node: ServerProcess) -> Any:
-    done = subprocess.run(
-        [SWARMHOLD, "workers", "--json"], env=surroundings(node), capture_output=True, text=True, check=True
-    )
-    return json.loads(done.stdout)
+    return json.loads(forking.run("workers", "--json", env=surroundings(node)).stdout)
 
 
 def test_settings_are_checked_and_shown(swarmhold: Command, parsed: Callable[..., Any], tmp_path: Any) -> None:

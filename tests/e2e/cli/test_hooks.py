@@ -12,6 +12,7 @@ from typing import Any
 from swarmhold import SwarmholdClient
 from swarmhold.models.enums import Role
 from tests.e2e.cli.conftest import SWARMHOLD, Run
+from tests.support import forking
 from tests.support.processes import ServerProcess
 from tests.support.waiting import eventually
 
@@ -33,11 +34,7 @@ def own() -> dict[str, str]:
 def fire(event: Any, *options: str, agent: str = "claude", **variables: str) -> subprocess.CompletedProcess[str]:
     """`swarmhold hook` with an event on standard input, and no server or key in its environment but what is given."""
     text = event if isinstance(event, str) else json.dumps(event)
-    return subprocess.run(
-        [SWARMHOLD, "hook", agent, *options],
-        input=text, capture_output=True, text=True, timeout=120,
-        env={**own(), **variables},
-    )  # fmt: skip
+    return forking.run("hook", agent, *options, input=text, env={**own(), **variables})
 
 
 def test_whatever_goes_wrong_denies(node: ServerProcess, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from swarmhold.models.enums import Role
 from swarmhold.models.spawners import ExternalSpawner
 from swarmhold.senior import Senior
 from tests.e2e.cli.conftest import SWARMHOLD, Run
+from tests.support import forking
 from tests.support.processes import ServerProcess
 from tests.support.waiting import eventually
 
@@ -54,10 +55,7 @@ async def senior_of(node: ServerProcess, name: str) -> AsyncIterator[Senior]:
 
 def started(lines: Sequence[str], **variables: str) -> subprocess.CompletedProcess[str]:
     """`swarmhold mcp` with these lines on standard input, to its end."""
-    return subprocess.run(
-        [SWARMHOLD, "mcp"], input="\n".join(lines) + "\n", capture_output=True, text=True, timeout=120,
-        env={**own(), **variables},
-    )  # fmt: skip
+    return forking.run("mcp", input="\n".join(lines) + "\n", env={**own(), **variables})
 
 
 async def called(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def _serve(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]
 
 def test_a_first_start_makes_everything_private(start_server: StartServer) -> None:
     """The directory is its owner's alone, and so are keys, root key and database; the log says where the key is."""
-    node = start_server()
+    node = start_server(fresh=True)
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in node.data_dir.iterdir()}
 
     assert stat.S_IMODE(node.data_dir.stat().st_mode) == 0o700
@@ -54,7 +54,7 @@ def test_it_serves_more_connections_than_its_shell_would_let_it(start_server: St
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, hard), hard))
     try:
-        node = start_server()
+        node = start_server(fresh=True)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     (limit,) = re.findall(r"Max open files +(\d+)", Path(f"/proc/{node.pid}/limits").read_text())
@@ -105,7 +105,7 @@ def _is_served(node: ServerProcess) -> bool:
 
 def test_a_taken_port_and_a_taken_database_are_told(start_server: StartServer) -> None:
     """The second server says in one line what is in its way, and leaves the first alone."""
-    node = start_server()
+    node = start_server(fresh=True)
     port = _serve("--port", str(node.port), "--data-dir", f"{node.data_dir}-other")
     data = _serve("--port", "0", "--data-dir", str(node.data_dir))
 
@@ -137,7 +137,7 @@ def test_a_config_file_is_read_and_the_environment_wins(start_server: StartServe
     """What the file says holds unless a variable says otherwise; the log is JSON then, one object a line."""
     file = tmp_path / "swarmhold.toml"
     file.write_text('log_format = "console"\n[http]\nmetrics_open = true\n')
-    node = start_server(settings={"SWARMHOLD_LOG_FORMAT": "json"}, arguments=("--config", str(file)))
+    node = start_server(fresh=True, settings={"SWARMHOLD_LOG_FORMAT": "json"}, arguments=("--config", str(file)))
 
     assert httpx.get(f"{node.url}/metrics", trust_env=False).status_code == 200
     assert [json.loads(line)["event"] for line in node.logs().splitlines()][-1] == "listening"
@@ -145,7 +145,7 @@ def test_a_config_file_is_read_and_the_environment_wins(start_server: StartServe
 
 async def test_sigterm_lets_go_of_what_waits(start_server: StartServer) -> None:
     """Parked polls are answered, sockets are closed with a reason, and the process ends with 0, soon."""
-    node = start_server()
+    node = start_server(fresh=True)
     async with SwarmholdClient(node.url) as server, httpx.AsyncClient(trust_env=False, base_url=node.url) as http:
         attached = await server.attach(node.root_key(), "test", ttl=timedelta(hours=1))
         operator = server.operator(attached.token)
@@ -182,7 +182,7 @@ async def test_sigterm_lets_go_of_what_waits(start_server: StartServer) -> None:
 
 def test_tokens_survive_a_rotation_and_restarts(start_server: StartServer) -> None:
     """A token that was signed before the rotation is good while the server runs, and after its next start."""
-    node = start_server()
+    node = start_server(fresh=True)
     token = _attach(node.url, node.root_key())
     rotated = subprocess.run(
         [SWARMHOLD, "keys", "rotate-signing", "--data-dir", str(node.data_dir)],
@@ -201,7 +201,7 @@ def test_tokens_survive_a_rotation_and_restarts(start_server: StartServer) -> No
 
 def test_the_root_key_of_the_settings_replaces_the_other(start_server: StartServer) -> None:
     """A key from the environment counts from the next start on, and the one before it no more."""
-    node = start_server()
+    node = start_server(fresh=True)
     before = node.root_key()
     node.stop()
     node.settings = {"SWARMHOLD_ROOT_KEY": "shk_" + "k" * 40}

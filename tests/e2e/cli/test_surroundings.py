@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are l
 def test_the_root_key_leaves_the_environment_of_the_server(start_server: StartServer) -> None:
     """Not even the system's own copy of it holds the key; the rest of the environment stays."""
     key = "shk_" + "k" * 40
-    node = start_server(settings={"SWARMHOLD_ROOT_KEY": key, "SWARMHOLD_LOG_LEVEL": "debug"})
+    node = start_server(fresh=True, settings={"SWARMHOLD_ROOT_KEY": key, "SWARMHOLD_LOG_LEVEL": "debug"})
     environment = Path(f"/proc/{node.pid}/environ").read_bytes()
 
     assert key.encode() not in environment
