@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 # Arguments appended to the command of `serve`, `demo`, `test`, `bench…` and `chaos`.
 ARGS ?=
-# Parallel test processes. Tests of one file share a server and stay together, and the files keep their order, slow ones
+# Parallel test processes, one more than there are cores. Tests of one file share a server and stay together, and the files keep their order, slow ones
 # first. PARALLEL= runs all tests in one process.
 PARALLEL ?= -n auto --dist loadfile --no-loadscope-reorder
 # How many times `make chaos` kills a server per scenario.

@@ -48,6 +48,13 @@ def _is_roomy(directory: Path) -> bool:
     return system.f_bavail * system.f_frsize >= ENOUGH_ROOM and not system.f_flag & os.ST_NOEXEC
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Run one process more than there are cores: many tests wait for most of their time."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores + 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that hold slow tests: at the end they would keep one process busy and the others idle."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
