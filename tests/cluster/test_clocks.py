@@ -18,7 +18,7 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.chaos
 
 WRONG_BY_S = 60
-NEAR_S = 5
+NEAR_S = 20
 _CLOCK = """
 import os, time
 

@@ -209,8 +209,8 @@ async def test_a_session_that_never_heard_of_its_end_is_replaced(
     with psycopg.connect(postgres_url, autocommit=True) as other:
         before = set(other.execute(LOCK_HOLDER).fetchall())
         proxied[0].fall_silent(reassuring=True)
-        await eventually(lambda: set(other.execute(LOCK_HOLDER).fetchall()) - before, within=20)
-    await eventually(lambda: works(store), within=20)
+        await eventually(lambda: set(other.execute(LOCK_HOLDER).fetchall()) - before)
+    await eventually(lambda: works(store))
     await store.transact("write", notes.write("a", "2"))
     await store.close()
 
@@ -264,18 +264,18 @@ async def test_killed_postgres_loses_nothing_and_is_found_again(durable_cluster:
             try:
                 await store.transact("write", write(number))
             except StoreUnavailable:
-                await eventually(lambda: works(store), within=30)
+                await eventually(lambda: works(store))
             else:
                 acknowledged.add(number)
 
     calling = [asyncio.ensure_future(call()) for _ in range(8)]
     for _ in range(3):
         before = len(acknowledged)
-        await eventually(lambda: len(acknowledged) > before + 50, within=30)  # noqa: B023 - used up in this turn
+        await eventually(lambda: len(acknowledged) > before + 50)  # noqa: B023 - used up in this turn
         await asyncio.to_thread(durable_cluster.kill)
         assert not await works(store)
-        await eventually(lambda: asyncio.to_thread(started, durable_cluster), within=30)
-        await eventually(lambda: works(store), within=30)
+        await eventually(lambda: asyncio.to_thread(started, durable_cluster))
+        await eventually(lambda: works(store))
     stop = True
     await asyncio.gather(*calling)
     names = await store.read(lambda state: {row[0] for row in state.db.query("SELECT name FROM meta", ())})

@@ -19,7 +19,7 @@ from tests.support.processes import ServerProcess
 pytestmark = pytest.mark.one_node("connections are those of one process, which are counted there")
 
 OP = "/v1/operator"
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 LIMIT = 20
 WATCHING = 40
 """Polls of one task."""

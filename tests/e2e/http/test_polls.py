@@ -17,7 +17,7 @@ from tests.support.waiting import eventually
 
 OP, WORK, SENIOR = "/v1/operator", "/v1/worker", "/v1/senior"
 HOLD_S = 3
-SOON_S = 5
+SOON_S = 30
 """A second, and what a busy machine needs."""
 
 
@@ -210,7 +210,7 @@ async def test_a_claim_is_answered_by_a_dispatch(node: Node) -> None:
 
 
 async def test_a_cancelled_queue_worker_hears_of_it_at_once() -> None:
-    """Long before its next heartbeat, which is 20 seconds away: its function is cancelled while it waits."""
+    """Long before its next heartbeat, which is minutes away: its function is cancelled while it waits."""
     begun, stopped = asyncio.Event(), asyncio.Event()
 
     async def work(job: Job) -> None:
@@ -225,7 +225,7 @@ async def test_a_cancelled_queue_worker_hears_of_it_at_once() -> None:
         operator = client.operator(await node.attach())
         task = await operator.start_task("coder", "x")
         await operator.dispatch(task.id, QueueSpawner(queue="q"))
-        loop = client.queue_worker(ROOT_KEY, "q", work, heartbeat=timedelta(seconds=20))
+        loop = client.queue_worker(ROOT_KEY, "q", work, heartbeat=timedelta(minutes=5))
         running = asyncio.create_task(loop.run())
         async with asyncio.timeout(60):
             await begun.wait()

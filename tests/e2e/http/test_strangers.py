@@ -22,7 +22,7 @@ from tests.support.speaking import speaking
 
 OP, WORK, SENIOR = "/v1/operator", "/v1/worker", "/v1/senior"
 PROBLEM = "application/problem+json"
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 @pytest.fixture

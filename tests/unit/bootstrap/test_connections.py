@@ -12,7 +12,7 @@ from app.bootstrap.http_writes import BatchingHttpProtocol
 from tests.support.ports import LOOPBACK
 from tests.support.waiting import eventually
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 def test_each_source_and_all_together_have_a_limit() -> None:

@@ -13,7 +13,7 @@ from app.bootstrap.http_limits import HEAD_LIMIT
 from app.bootstrap.http_writes import BatchingHttpProtocol
 from tests.support.ports import LOOPBACK
 
-PATIENCE_S = 1
+PATIENCE_S = 2
 """What the server under test has of it."""
 SOON_S = 60.0
 
