@@ -96,7 +96,7 @@ async def test_a_node_that_stood_still_past_its_lease_changes_nothing(cluster: C
     assert await attempts(two, task) == before
     assert not is_running(orphan)
     assert await works(cluster, first)
-    assert "node_fenced" in first.logs()
+    await eventually(lambda: "node_fenced" in first.logs())
     assert (await cluster.metrics(first))["swarmhold_node_fenced_total"] == 1
     assert (await cluster.metrics(second))["swarmhold_node_fenced_total"] == 0
 

@@ -44,7 +44,7 @@ def test_a_first_start_makes_everything_private(start_server: StartServer) -> No
     assert stat.S_IMODE(node.data_dir.stat().st_mode) == 0o700
     assert {"keys.json", "root.key", "swarmhold.db"} <= set(modes)
     assert {name: oct(mode) for name, mode in modes.items() if mode != 0o600} == {}
-    assert str(node.data_dir / "root.key") in node.logs()
+    wait_until(lambda: str(node.data_dir / "root.key") in node.logs())
     assert node.root_key() not in node.logs()
 
 
@@ -79,7 +79,7 @@ def test_strangers_cannot_take_every_descriptor(start_server: StartServer, limit
         # The last one is closed without a reply; it would wait for the head of its request otherwise.
         with socket.create_connection((LOOPBACK, node.port), timeout=60) as refused, suppress(ConnectionResetError):
             assert refused.recv(1) == b""
-        assert "cause='descriptors'" in node.logs()
+        wait_until(lambda: "cause='descriptors'" in node.logs())
         body = {"agent": "a", "initial_directive": "said"}
         task = client.post("/v1/operator/tasks", json=body, headers=operator).json()["id"]
         path, spawner = f"/v1/operator/tasks/{task}", {"kind": "process", "program": "cat"}
@@ -140,7 +140,8 @@ def test_a_config_file_is_read_and_the_environment_wins(start_server: StartServe
     node = start_server(fresh=True, settings={"SWARMHOLD_LOG_FORMAT": "json"}, arguments=("--config", str(file)))
 
     assert httpx.get(f"{node.url}/metrics", trust_env=False).status_code == 200
-    assert [json.loads(line)["event"] for line in node.logs().splitlines()][-1] == "listening"
+    # It is ready a little before it says so, and a thread writes what it says.
+    wait_until(lambda: [json.loads(line)["event"] for line in node.logs().splitlines()][-1:] == ["listening"])
 
 
 async def test_sigterm_lets_go_of_what_waits(start_server: StartServer) -> None:
@@ -170,7 +171,7 @@ async def test_sigterm_lets_go_of_what_waits(start_server: StartServer) -> None:
         path = f"{node.websocket_url}/v1/senior/bridges/desk/ws"
         async with connect(path, additional_headers=headers, proxy=None) as socket:
             await socket.recv()
-            status = await asyncio.to_thread(node.stop, within=15)
+            status = await asyncio.to_thread(node.stop)
             await socket.wait_closed()
         reply = await polling
 
