@@ -245,7 +245,7 @@ def _become(asked: dict[str, object]) -> None:
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = list(map(str, asked["argv"]))  # pyright: ignore[reportArgumentType] - a list, as it was sent
-    sys.path[0] = str(Path(PROGRAM).parent)
+    sys.path.insert(0, str(Path(PROGRAM).parent))  # before the repository's root, where settings may name functions
     sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stdout = sys.__stdout__ = _output(1, "strict", unbuffered="PYTHONUNBUFFERED" in environment)
     sys.stderr = sys.__stderr__ = _output(2, "backslashreplace", unbuffered=True)

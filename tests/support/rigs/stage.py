@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -222,7 +221,6 @@ def settings(control_server: ControlServer, site: Site, more: Mapping[str, str])
     }
     return {
         DESK: str(control_server.port),
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "clients" / "python")]),
         "SWARMHOLD_SPAWN__PROGRAMS": json.dumps(programs),
         "SWARMHOLD_SPAWN__FUNCTIONS": json.dumps({"obey": f"{functions.__name__}:obey"}),
         "SWARMHOLD_SPAWN__HTTP_ALLOW": json.dumps([site.url]),
