@@ -30,8 +30,6 @@ class Decision(StrEnum):
 
 USUAL = (Decision.APPROVE.value, Decision.REJECT.value)
 """Decisions that an asker allows who does not say which."""
-PERMITS = frozenset({Decision.APPROVE.value, Decision.EDIT.value})
-"""Decisions after which an action may be carried out."""
 
 
 @dataclass(frozen=True, slots=True)

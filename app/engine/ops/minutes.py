@@ -27,7 +27,6 @@ COUNTED = {
     EventKind.TASK_BLOCKED: "blocked",
     EventKind.TASK_CANCELLED: "cancelled",
 }
-GAUGES = ("pending", "running", "suspended", "queued", "open_questions", "oldest_question_at")
 
 _M, _T, _A, _Q = minutes.c, schema.tasks.c, schema.attempts.c, schema.questions.c
 _TASKS = Statement(
