@@ -78,7 +78,7 @@ def elements(console: Console) -> int:
     return console.page.evaluate("() => document.querySelectorAll('*').length")
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_large_lists_stay_small_and_quick(open_console: OpenConsole, node: ServerProcess, swarm: Swarm) -> None:
     """What is in sight is in the document and nothing else; typing, scrolling and answering do not wait."""
     # Playwright has an event loop in this thread already.

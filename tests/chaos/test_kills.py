@@ -9,7 +9,7 @@ from tests.chaos.survival import LONG, ROUNDS, SEED, Strike, diagnose, survive
 from tests.conftest import StartServer
 from tests.support.processes import ServerProcess
 
-pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(0 if LONG else 240)]
+pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(0 if LONG else 600)]
 
 
 def _kill(node: ServerProcess) -> Strike:

@@ -23,7 +23,7 @@ from tests.support.waiting import eventually
 REFUSALS = 20
 HOLD = timedelta(seconds=60)
 
-pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(0 if LONG else 240)]
+pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(0 if LONG else 600)]
 
 
 @pytest.fixture

@@ -198,7 +198,7 @@ KEEPALIVE = Keepalive(MIN_TIMEOUT)
 """What the tests of dead hosts wait for."""
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_a_session_that_never_heard_of_its_end_is_replaced(
     postgres_url: str, proxied: tuple[CuttingProxy, str]
 ) -> None:

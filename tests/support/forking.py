@@ -255,7 +255,7 @@ def _output(descriptor: int, errors: str, *, unbuffered: bool) -> io.TextIOWrapp
     raw = io.FileIO(descriptor, "w", closefd=False)
     buffer = raw if unbuffered else io.BufferedWriter(raw)
     return io.TextIOWrapper(
-        buffer,  # pyright: ignore[reportArgumentType] - as the interpreter makes it
+        buffer,
         encoding="utf-8",
         errors=errors,
         line_buffering=unbuffered or raw.isatty(),

@@ -63,7 +63,7 @@ def swarmhold(node: ServerProcess) -> Command:
     """Runs `swarmhold …` beside the node to its end."""
 
     def run(*arguments: str, status: int = 0, **options: object) -> subprocess.CompletedProcess[str]:
-        done = forking.run(*arguments, **{"env": surroundings(node), **options})  # pyright: ignore[reportArgumentType] - checked by the call itself
+        done = forking.run(*arguments, **{"env": surroundings(node), **options})
         assert done.returncode == status, done.stderr
         assert "Traceback" not in done.stderr
         return done

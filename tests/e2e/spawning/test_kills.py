@@ -385,14 +385,14 @@ async def test_while_a_child_that_has_submitted_lingers(stage: Stage) -> None:
 async def test_while_no_server_was_there(stage: Stage) -> None:
     """No heartbeat could arrive, so that leases begin anew; timeouts and deadlines went on."""
     [(asking, asker)] = await at_work(stage, ["external"])
-    [(timed, _)] = await at_work(stage, ["external"], timeout=0.5)
-    soon = datetime.now(UTC) + timedelta(seconds=0.5)
+    [(timed, _)] = await at_work(stage, ["external"], timeout=3.0)
+    soon = datetime.now(UTC) + timedelta(seconds=3.0)
     await stage.worker(asker.handle).ask("May I?", deadline=soon, on_deadline=OnDeadline.BLOCK)
     [leased] = await cells(stage, ["external"])
-    await leased.rig.dispatch(leased.task_id, lease=1.0)
+    await leased.rig.dispatch(leased.task_id, lease=5.0)
     worker = await leased.worker()
     await stage.kill()
-    late = datetime.now(UTC) + timedelta(seconds=1.0)
+    late = datetime.now(UTC) + timedelta(seconds=5.0)
     await eventually(lambda: datetime.now(UTC) > late, awaited="all clocks to run out")
     await stage.start_again()
 

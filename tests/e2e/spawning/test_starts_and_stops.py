@@ -73,7 +73,7 @@ async def test_a_backend_that_cannot_start_a_worker_blocks(stage: Stage) -> None
 @pytest.mark.parametrize("how", ["cancelled", "timeout"])
 async def test_what_waits_for_a_backend_ends_without_it(stage: Stage, how: str) -> None:
     """It is not asked for it when it comes."""
-    task_id = await stage.task(timeout=0.3 if how == "timeout" else None)
+    task_id = await stage.task(timeout=2.0 if how == "timeout" else None)
     await stage.disconnect()
     await OperatorRig(stage).dispatch(task_id)
     await stage.phase(task_id, Phase.SPAWNING)
@@ -129,7 +129,7 @@ async def test_a_site_that_does_not_take_the_attempt_blocks(stage: Stage, status
 @pytest.mark.parametrize("how", ["cancelled", "timeout", "broken", "passed by handle"])
 async def test_no_process_of_a_child_survives_it(stage: Stage, how: str) -> None:
     """Neither what ignores SIGTERM nor what left its process group, whatever ended the attempt."""
-    rig, task_id = ChildRig(stage), await stage.task(timeout=1.0 if how == "timeout" else None)
+    rig, task_id = ChildRig(stage), await stage.task(timeout=5.0 if how == "timeout" else None)
     worker = await rig.begin(task_id)
     assert isinstance(worker, ChildWorker)
     pids = await worker.start_children()

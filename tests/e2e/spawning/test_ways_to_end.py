@@ -154,7 +154,7 @@ async def test_its_hook_takes_too_long(stage: Stage, rig: Rig) -> None:
 
 async def test_it_takes_too_long(stage: Stage, rig: Rig) -> None:
     """The attempt's own timeout ends it, and its worker is stopped."""
-    task_id = await stage.task(timeout=1.0)
+    task_id = await stage.task(timeout=3.0)
     worker = await rig.begin(task_id)
     await worker.stop_noticed()
 
