@@ -244,6 +244,7 @@ def _become(asked: dict[str, object]) -> None:
     assert isinstance(environment, dict)
     os.environ.clear()
     os.environ.update(environment)
+    sys.modules["__main__"].__package__ = None  # else the command line calls itself by the name of this module
     sys.argv = list(map(str, asked["argv"]))  # pyright: ignore[reportArgumentType] - a list, as it was sent
     sys.path.insert(0, str(Path(PROGRAM).parent))  # before the repository's root, where settings may name functions
     sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115

@@ -22,9 +22,11 @@ def test_arguments_directory_variables_output_and_status_are_its_own(tmp_path: P
     started = subprocess.run(
         [forking.PROGRAM, *asked], env=variables, cwd=tmp_path, capture_output=True, text=True, check=True
     )
+    shown = forking.run("--help", env=own)
     refused = forking.run("config", "check", "--config", "two.toml", env=own, cwd=tmp_path)
 
     assert (forked.returncode, forked.stdout, forked.stderr) == (0, started.stdout, started.stderr)
+    assert shown.stdout.lstrip().startswith("Usage: swarmhold ")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "two.toml" in refused.stderr
 
