@@ -121,6 +121,7 @@ def test_an_action_is_decided(page: Page, swarm: Swarm, person: str) -> None:
     page.get_by_label("Why not").fill("not today")
     page.get_by_role("button", name="Reject bash").click()
     expect(page.get_by_role("heading", name="Your answer was taken")).to_be_visible()
+    expect(page.get_by_role("main")).to_contain_text("Rejected. not today")
     assert swarm.question(key)["answer"] == {"decision": "reject", "message": "not today"}
 
 

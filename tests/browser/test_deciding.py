@@ -209,6 +209,10 @@ def test_an_action_is_shown_and_decided_on(console: Console, swarm: Swarm) -> No
     edited = {"name": "bash", "arguments": {"command": "make check", "n": 9007199254740992}}
     answer = answered(swarm, asked["key"])["answer"]
     assert answer == sent == {"decision": "edit", "edited_action": edited, "message": "not yet"}
+    console.go("inbox", asked["key"])
+    settled = console.page.get_by_role("region", name="How it was answered")
+    expect(settled).to_contain_text("Approve with changes: not yet")
+    expect(settled).to_contain_text("make check")
 
 
 def test_a_question_is_taken_back_by_who_may(console: Console, swarm: Swarm, open_console: OpenConsole) -> None:

@@ -106,6 +106,8 @@ def test_times_are_local_and_tell_the_instant(console: Console, story: tuple[str
 def test_fingers_reach_everything(open_console: OpenConsole, swarm: Swarm, story: tuple[str, str]) -> None:
     """On a phone, controls are at least 44 pixels high and wholly shown, and no keys are shown beside them."""
     console = open_console(viewport=(390, 844))
+    expect(console.button("Sign in")).to_be_visible()
+    assert console.page.evaluate(SMALL) == [], "sign-in"
     console.sign_in(swarm.root_key)
     listed = swarm.ask("Choices?", choices=["a", "b"])["key"]
     for page, id in (*((page, "") for page in PAGES), ("task", story[0]), ("inbox", story[1]), ("inbox", listed)):

@@ -237,6 +237,15 @@ function formOf(parts, button, act) {
   return make("section", {}, ...parts, button);
 }
 
+const DECIDED = { approve: "Approved.", edit: "Approved with other arguments.", reject: "Rejected.", respond: "Responded." };
+
+/** What was answered: a decision in words, and else the value. */
+function taken(value, write) {
+  const decided = value && typeof value === "object" && Object.hasOwn(DECIDED, value.decision) && Object.keys(value).every((name) => DECISION.has(name));
+  if (decided) return make("p", {}, [DECIDED[value.decision], visible(value.message ?? "")].join(" "));
+  return make("pre", {}, write === JSON.stringify ? said(value) : visible(write(value, 2)));
+}
+
 /** `write` spells the value as JSON. */
 async function send(value, write = JSON.stringify) {
   const controls = [...main.querySelectorAll("button, input, select, textarea")].filter((one) => !one.disabled);
@@ -253,7 +262,7 @@ async function send(value, write = JSON.stringify) {
     enable("The connection failed, and it is not known whether your answer arrived. Press again; if the link cannot be used then, an answer had arrived.");
     return;
   }
-  if (reply.ok) show("Your answer was taken", make("pre", {}, write === JSON.stringify ? said(value) : visible(write(value, 2))), make("p", {}, "You can close this page."));
+  if (reply.ok) show("Your answer was taken", taken(value, write), make("p", {}, "You can close this page."));
   else if (reply.status === 404) show("This link cannot be used any more", make("p", {}, "The question has been answered meanwhile, or the link's time is over."));
   else enable(visible(reply.value?.detail ?? `The server answered ${reply.status}.`));
 }

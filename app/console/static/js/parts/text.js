@@ -1,5 +1,6 @@
 // Untrusted text: one text node with all characters visible, folded when it is long.
 import { html, useMemo, useState } from "../../vendor/preact.js";
+import { decisionOf } from "../text/literal.js";
 import { useBusy } from "./busy.js";
 import { Trouble } from "./problem.js";
 import { textOf, visible } from "../text/visible.js";
@@ -53,6 +54,13 @@ export function Text({ text, mono = false, label }) {
 export function Value({ value, label }) {
   const text = useMemo(() => textOf(value), [value]);
   return html`<${Text} text=${text} mono=${typeof value !== "string"} label=${label} />`;
+}
+
+/** An answer: a decision about an action in words, with the arguments if it changed them; else the value. */
+export function Given({ value, label }) {
+  const decided = decisionOf(value);
+  if (!decided) return html`<${Value} value=${value} label=${label} />`;
+  return html`<p class="block"><b>${decided}</b></p>${value.edited_action && html`<${Value} value=${value.edited_action.arguments} label="The changed arguments" />`}`;
 }
 
 /** A JSON value of which a list shows a part only (`cut`); `whole()` resolves to all of it. */

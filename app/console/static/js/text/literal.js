@@ -53,8 +53,11 @@ export function wordsOf(value) {
 const DECISIONS = { approve: "Approve", edit: "Approve with changes", reject: "Reject", respond: "Respond" };
 const DECIDED = new Set(["decision", "edited_action", "message"]);
 
-/** Returns an answer that was given in one line: a decision about an action in words, and else the value. */
-export function answerOf(value) {
-  if (!value || typeof value !== "object" || !Object.hasOwn(DECISIONS, value.decision) || !Object.keys(value).every((name) => DECIDED.has(name))) return wordsOf(value);
+/** Returns a decision about an action in words, and nothing for another value. */
+export function decisionOf(value) {
+  if (!value || typeof value !== "object" || !Object.hasOwn(DECISIONS, value.decision) || !Object.keys(value).every((name) => DECIDED.has(name))) return "";
   return DECISIONS[value.decision] + (typeof value.message === "string" ? `: ${escaped(value.message).replace(/\s+/g, " ")}` : "");
 }
+
+/** Returns an answer that was given in one line. */
+export const answerOf = (value) => decisionOf(value) || wordsOf(value);

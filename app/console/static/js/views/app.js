@@ -1,5 +1,5 @@
 // The whole page: the sign-in, or the frame with the page named by the address.
-import { html, useEffect, useErrorBoundary } from "../../vendor/preact.js";
+import { html, useEffect, useErrorBoundary, useState } from "../../vendor/preact.js";
 import { resumeSending } from "../state/answers.js";
 import { setTitle } from "../state/attention.js";
 import { helpShown, useKeys } from "../state/keys.js";
@@ -17,7 +17,6 @@ import { SessionsPage } from "./sessions.js";
 import { SignIn } from "./sign-in.js";
 import { TaskPage } from "./task.js";
 import { TasksPage } from "./tasks.js";
-import { WebhooksPage } from "./webhooks-page.js";
 import { WorkersPage } from "./workers.js";
 
 const PAGES = {
@@ -53,6 +52,13 @@ function Frame() {
     <${Outbox} />
     ${helpShown.value && html`<${Help} />`}
   `;
+}
+
+/** Loaded with its first look, since few people open it. */
+function WebhooksPage() {
+  const [{ Webhooks, failed }, setLoaded] = useState({});
+  useEffect(() => void import("./webhooks.js").then(setLoaded, () => setLoaded({ failed: true })), []);
+  return Webhooks ? html`<${Webhooks} />` : html`<div class="blank"><h1>Webhooks</h1><p>${failed ? "The page could not be loaded. Reload it." : "Reading…"}</p></div>`;
 }
 
 function Unknown() {

@@ -6,7 +6,7 @@ import { useFetched } from "../parts/busy.js";
 import { Icon } from "../parts/icon.js";
 import { Trouble } from "../parts/problem.js";
 import { Id } from "../parts/id.js";
-import { Value } from "../parts/text.js";
+import { Given } from "../parts/text.js";
 import { Typeset } from "../parts/typeset.js";
 import { PENDING, sending, undo } from "../state/answers.js";
 import { useKeys } from "../state/keys.js";
@@ -87,7 +87,7 @@ function Action({ question: { action, action_digest: digest, consumed_at: consum
 }
 
 function OnItsWay({ id, entry }) {
-  return html`<section class="will-send" aria-label="Your answer, on its way"><h2>${entry.state === "waiting" ? "Sent in a moment" : "Sending…"}</h2><${Value} value=${entry.value} label="Your answer" />
+  return html`<section class="will-send" aria-label="Your answer, on its way"><h2>${entry.state === "waiting" ? "Sent in a moment" : "Sending…"}</h2><${Given} value=${entry.value} label="Your answer" />
     ${entry.comment && html`<p class="hint">With your comment: ${line(entry.comment, 300)}</p>`}
     ${entry.state === "waiting" && html`<button type="button" class="small" onClick=${() => undo(id)}>Undo</button>`}</section>`;
 }

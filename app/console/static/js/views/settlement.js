@@ -2,7 +2,7 @@
 import { html } from "../../vendor/preact.js";
 import { Through, isByDeadline } from "../parts/answerer.js";
 import { Moment } from "../parts/age.js";
-import { Text, Value } from "../parts/text.js";
+import { Given, Text, Value } from "../parts/text.js";
 import { draftOf, keepDraft } from "../state/drafts.js";
 import { forgetRefusal, sending } from "../state/answers.js";
 import { held } from "../state/session.js";
@@ -19,7 +19,7 @@ export function Settlement({ question }) {
     ${question.status === "answered"
       ? html`<h2>${isByDeadline(question) ? "Nobody answered in time: the default was given" : own ? "You answered" : `Answered by ${line(question.answered_by ?? "somebody else", 60)}`}</h2>
           <p class="hint">${question.answered_at && html`<${Moment} at=${question.answered_at} />`} <${Through} question=${question} /></p>
-          <${Value} value=${question.answer} label="The answer" />
+          <${Given} value=${question.answer} label="The answer" />
           ${question.answer_comment && html`<h2>Comment</h2><${Text} text=${question.answer_comment} label="The comment" />`}`
       : html`<h2>${CLOSED[question.status] ?? question.status}</h2>${question.reason && html`<p class="hint">${line(question.reason, 300)}</p>`}`}
     ${draft && html`<h2>Your draft, not sent</h2><${Value} value=${draft} label="Your draft" />
