@@ -12,7 +12,9 @@ from mcp import types
 from starlette.requests import ClientDisconnect
 
 from app.bus.port import HintBus, Subscription
+from app.domain.errors import AnswerInvalid
 from app.http.holds import Drained
+from app.http.problems import problem_of
 from app.mcp import forms
 from app.mcp.calls import Api, CallFailed, InputNeeded, Value, segment
 from app.mcp.persons import answer, request_for
@@ -20,30 +22,40 @@ from app.mcp.requests import RequestContext, capabilities_of, client_of, scope_o
 from app.mcp.seals import LIFE_S, Seals
 from app.mcp.streams import STREAM, ReplyStream
 
+_NO_ANSWER, _REFUSED = "none", "refused"
+
+Said = types.ElicitResult | None
+"""What a person said; None for an answer that another process took, and that the question refused."""
+
 
 class Waiters:
     """Calls of this process that wait for a reply of their client. Another process takes a reply as well.
 
-    It writes an answer down, by which the call ends like everybody's who waits for the question; that the person gave
-    none is written nowhere, and comes as a hint.
+    It writes an answer down, by which the call ends like everybody's who waits for the question. That the person gave
+    none, or one that was refused, is written nowhere, and comes as a hint.
     """
 
     def __init__(self, bus: HintBus) -> None:
         self._bus = bus
-        self._waiting: dict[str, asyncio.Future[types.ElicitResult]] = {}
+        self._waiting: dict[str, asyncio.Future[Said]] = {}
 
     @asynccontextmanager
-    async def expecting(self, request_id: str) -> AsyncGenerator[asyncio.Future[types.ElicitResult]]:
+    async def expecting(self, request_id: str) -> AsyncGenerator[asyncio.Future[Said]]:
         """Expect the reply to a request inside the block: the future has it once it is there."""
         waiter = self._waiting[request_id] = asyncio.get_running_loop().create_future()
-        subscription = self._bus.subscribe(_topic(request_id))
-        cancelling = asyncio.create_task(_cancel_by_hint(subscription, waiter), name="wait for a person's reply")
+        subscriptions = [self._bus.subscribe(_topic(how, request_id)) for how in (_NO_ANSWER, _REFUSED)]
+        ending = [
+            asyncio.create_task(_end_by_hint(subscription, waiter, said), name="wait for a person's reply")
+            for subscription, said in zip(subscriptions, (types.ElicitResult(action="cancel"), None), strict=True)
+        ]
         try:
             yield waiter
         finally:
             del self._waiting[request_id]
-            subscription.close()
-            cancelling.cancel()
+            for subscription in subscriptions:
+                subscription.close()
+            for task in ending:
+                task.cancel()
             waiter.cancel()
 
     def hand_over(self, request_id: str, said: types.ElicitResult) -> bool:
@@ -56,20 +68,24 @@ class Waiters:
             waiter.set_result(said)
             return True
         if said.action != "accept":
-            self._bus.publish((_topic(request_id),))
+            self._bus.publish((_topic(_NO_ANSWER, request_id),))
         return False
 
+    def refuse(self, request_id: str) -> None:
+        """End the call in another process whose question refused the reply that was taken here."""
+        self._bus.publish((_topic(_REFUSED, request_id),))
 
-def _topic(request_id: str) -> str:
-    return f"mcp-reply:{sha256(request_id.encode()).hexdigest()}"
+
+def _topic(how: str, request_id: str) -> str:
+    return f"mcp-{how}:{sha256(request_id.encode()).hexdigest()}"
 
 
-async def _cancel_by_hint(subscription: Subscription, waiter: asyncio.Future[types.ElicitResult]) -> None:
+async def _end_by_hint(subscription: Subscription, waiter: asyncio.Future[Said], said: Said) -> None:
     """End the wait with the first hint. One that was none leaves the question open, and a later reply counts."""
     while not await subscription.wait(None):
         pass
     if not waiter.done():
-        waiter.set_result(types.ElicitResult(action="cancel"))
+        waiter.set_result(said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +142,8 @@ class AskingMeanwhile:
                 await server_of(self.context).holds.park(stream.receive, either, scope)
                 if waiter.done():
                     said = waiter.result()
+                    if said is None:
+                        raise CallFailed(problem_of(AnswerInvalid(key, "it was refused where it arrived")).document())
                     return not await answer(api, question, said) and said.action == "accept"
             except (Drained, ClientDisconnect):
                 pass  # the question stays open, and the reply is taken when it comes

@@ -88,6 +88,8 @@ class Handshakes:
             server: ServerContext = scope[SCOPE_KEY]
             api = Api(scope=scope, credential=await client.token(server, Role.SENIOR), role=Role.SENIOR, tool="review")
             if not await taken(api, key, said):
+                if said is not None:
+                    self._waiters.refuse(frame["id"])
                 await server.engine.questions.ignore(bearer_of(api), key, [key])
 
 

@@ -158,10 +158,11 @@ async def test_a_bridge_gets_what_is_asked_on_another_node_and_one_connection_ho
             assert (await asker.get(f"{WORK}/questions/{key}?hold=20")).json()["answer"] == "yes"
 
 
-async def test_a_person_who_declines_at_another_node_ends_the_review(cluster: Cluster) -> None:
+async def test_a_reply_to_another_node_that_is_no_answer_ends_the_review(cluster: Cluster) -> None:
     """At once, long before the call's own end; the question stays open, and the next review asks it again."""
     first, second = cluster.start(), cluster.start()
-    key = (await (await cluster.operator(first)).post(f"{OP}/questions", json={"question": "?"})).json()["key"]
+    asking = {"question": "?", "choices": ["yes", "no"]}
+    key = (await (await cluster.operator(first)).post(f"{OP}/questions", json=asking)).json()["key"]
     body = {"name": "judge", "roles": ["senior"], "person": True}
     judge = (await cluster.as_(first, ROOT_KEY).post("/v1/admin/keys", json=body)).json()["key"]
     here, there = cluster.as_(first, judge), cluster.as_(second, judge)
@@ -175,14 +176,18 @@ async def test_a_person_who_declines_at_another_node_ends_the_review(cluster: Cl
     session = (await there.post("/mcp", json=initialize, headers=accept)).headers["mcp-session-id"]
     headers = accept | {"MCP-Protocol-Version": "2025-11-25", "Mcp-Session-Id": session}
     call = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "review", "arguments": {}}}
-    for result in ({"result": {"action": "decline"}}, {"error": {"code": -32603, "message": "no form"}}):
+    declined = [{"result": {"action": "decline"}}, {"error": {"code": -32603, "message": "no form"}}]
+    for result in (*declined, {"result": {"action": "accept", "content": {"answer": "maybe"}}}):
         async with asyncio.timeout(300), here.stream("POST", "/mcp", json=call, headers=headers) as reply:
             messages = _messages(reply)
             asked = await anext(messages)
             said = {"jsonrpc": "2.0", "id": asked["id"], **result}
             assert (await there.post("/mcp", json=said, headers=headers)).status_code == 202
             ended = await anext(messages)
-        assert ended["result"]["structuredContent"]["questions"] == [{"key": key, "status": "open"}]
+        if result in declined:
+            assert ended["result"]["structuredContent"]["questions"] == [{"key": key, "status": "open"}]
+        else:
+            assert "answer-invalid" in ended["result"]["content"][0]["text"]
 
 
 async def _messages(reply: httpx.Response) -> AsyncIterator[Any]:

@@ -146,6 +146,7 @@ async def test_a_revoked_key_works_on_nothing(node: Node) -> None:
     assert attempt["reason"] == "lost"
 
 
+@pytest.mark.one_node("it starts another server on the SQLite file of the first")
 async def test_another_server_knows_the_assignment(tmp_path: Path) -> None:
     """Nothing of it is kept in the process that gave it: after a restart the key and the name are enough."""
     url, cfg = str(tmp_path / "swarm.db"), EngineCfg()

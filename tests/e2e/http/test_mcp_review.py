@@ -136,7 +136,7 @@ async def test_what_no_form_shows_is_answered_at_an_address(node: Node, mode: st
 
     async def presses(body: dict[str, Any]) -> None:
         await opened.wait()
-        await eventually(lambda: node.application.context.holds.parked, awaited="the review to wait")
+        await eventually(lambda: node.parked, awaited="the review to wait")
         assert (await node.as_(None).post("/v1/links/answer", json=body)).status_code == 200
 
     async with connected(node.url, await person(node, "judge"), mode, elicitation_callback=visits) as client:
