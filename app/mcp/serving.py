@@ -51,6 +51,8 @@ logging.getLogger("mcp").setLevel(logging.WARNING)
 
 _METHODS = SPEC_CLIENT_METHODS | SPEC_CLIENT_NOTIFICATION_METHODS | {"tasks/get", "tasks/update", "tasks/cancel"}
 """Methods that metrics name; a client's own words make no series."""
+_LISTEN = "subscriptions/listen"
+"""The method whose reply goes on until its client leaves."""
 _TOOL_USE = "claudecode/toolUseId"
 _ONCE = "io.swarmhold/once"
 _INSTRUCTIONS = (
@@ -83,9 +85,7 @@ class McpServer:
         self._server.middleware.insert(0, _measured)
         self._server.middleware.append(RequestStateBoundary(self._seals.of_calls, default_audience=self._server.name))
         self._extend(tasks := TasksExtension())
-        self._server.add_request_handler(
-            "subscriptions/listen", types.SubscriptionsListenRequestParams, Listening(tasks)
-        )
+        self._server.add_request_handler(_LISTEN, types.SubscriptionsListenRequestParams, Listening(tasks))
 
     def _extend(self, extension: Extension) -> None:
         """Serve an extension: its methods, and its part in calls of tools."""
@@ -107,7 +107,7 @@ class McpServer:
         )
         async with stream.kept(), manager.run():
             await manager.handle_request(scope, *prepared)
-        if stream.client_left:
+        if stream.client_left and scope[MEASURED].method != _LISTEN:
             scope[MEASURED].code = LEFT
             if not stream.has_begun:
                 raise ClientDisconnect

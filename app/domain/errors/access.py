@@ -106,7 +106,8 @@ class RoleViolation(AccessDenied):
     verb: str
 
     def __str__(self) -> str:
-        return f"A credential with role {self.role} may not {self.verb}."
+        who = "This API key" if self.role == "this API key" else f"A credential with role {self.role}"
+        return f"{who} may not {self.verb}."
 
 
 @dataclass(eq=False)

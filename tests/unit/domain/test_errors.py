@@ -74,3 +74,9 @@ def test_the_reason_of_a_failed_authentication_is_not_shown() -> None:
     assert error.reason == "revoked key"
     assert "revoked" not in str(error)
     assert error.fields() == {}
+
+
+def test_who_may_not_is_named() -> None:
+    """A role, or the key whose roles do not suffice."""
+    assert str(errors.RoleViolation("worker", "mint_token")) == "A credential with role worker may not mint_token."
+    assert str(errors.RoleViolation("this API key", "act as senior")) == "This API key may not act as senior."
