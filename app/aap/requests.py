@@ -26,10 +26,10 @@ _LONGEST_S = 3650 * 86_400
 """Seconds after which the deadline of any request has come."""
 _LONGEST_TITLE = 200
 
-_Text = Annotated[str, Field(min_length=1)]
+Text = Annotated[str, Field(min_length=1)]
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
     """A body of the protocol: no unknown members, and none that is null."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,11 +42,11 @@ class _Body(BaseModel):
         return cast(Any, given)
 
 
-class Submission(_Body):
+class Submission(Body):
     """A request for approval of one call of a tool."""
 
-    tool: _Text
-    server: _Text | None = None
+    tool: Text
+    server: Text | None = None
     arguments: JsonObject
     timeout: Annotated[str, Field(pattern=rf"^{DURATION}$")]
     agent_reasoning: str | None = None
@@ -69,11 +69,11 @@ class Submission(_Body):
         )
 
 
-class Report(_Body):
+class Report(Body):
     """The outcome of a call that was approved and begun."""
 
     status: Literal["succeeded", "failed"]
-    note: _Text | None = None
+    note: Text | None = None
 
 
 def seconds_of(duration: str, longest: int) -> int:

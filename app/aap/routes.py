@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute
 
 from app.aap import requests
 from app.aap.errors import refusal
+from app.aap.instances import Provision, shown_instance
 from app.aap.requests import Report, Submission
 from app.domain.access import Role
 from app.domain.doors import DOOR, Door
@@ -140,10 +141,23 @@ async def outcome(request: Request) -> Reply:
     return replies.json(requests.shown(recorded))
 
 
+@router.post("/instances", openapi_extra=requires(credential="root"))
+async def instances(request: Request) -> Reply:
+    """Make an instance: 201; the same key and content again return it with its credential: 200."""
+    context = context_of(request)
+    text = auth.api_key(request.scope)
+    await context.engine.keys.check_root(text)
+    body, value = await json_body(request, context)
+    asked = bodies.validated(Provision, value)
+    once, delivery = await _once(request, body), asked.wanted()
+    made = await context.engine.webhooks.provision(text, asked.instance_name, delivery, idempotency=once)
+    return replies.json(shown_instance(made, delivery), status=201 if made.made else 200)
+
+
 async def _caller(request: Request) -> tuple[ApiKey, CapToken]:
     """Return the key of an instance and the token of its session. Raises Unauthenticated, RoleViolation.
 
-    The root key makes instances and is none.
+    The root key makes instances and is none itself.
     """
     context, text = context_of(request), auth.api_key(request.scope)
     key = await context.engine.keys.find(text)

@@ -126,7 +126,11 @@ def _webhook_sender(settings: Settings, source: str) -> WebhookSender:
     """Return what sends events to webhooks. Raises StartFailed."""
     try:
         return WebhookSender(
-            settings.webhooks, source=source, answer_links=settings.doors.link.enabled, smtp=settings.notify.smtp
+            settings.webhooks,
+            source=source,
+            answer_links=settings.doors.link.enabled,
+            instances=settings.doors.aap.enabled,
+            smtp=settings.notify.smtp,
         )
     except ValueError as error:
         raise StartFailed(f"The settings webhooks.allow and notify.smtp cannot be used: {error}.") from error

@@ -45,6 +45,8 @@ class WebhookFormat(StrEnum):
     TEMPLATE = "template"
     MAIL = "mail"
     APPRISE = "apprise"
+    AAP = "aap"
+    """The notifications of an instance of the Agent Approval Protocol."""
 
     @property
     def is_chat(self) -> bool:
@@ -54,7 +56,9 @@ class WebhookFormat(StrEnum):
 
 UNSIGNED = frozenset({WebhookFormat.MAIL, WebhookFormat.APPRISE})
 """The formats whose messages are no requests of this server to the receiver."""
-_FOR_PROGRAMS = frozenset({WebhookFormat.SWARMHOLD, WebhookFormat.STANDARD, WebhookFormat.CLOUDEVENTS})
+_FOR_PROGRAMS = frozenset(
+    {WebhookFormat.SWARMHOLD, WebhookFormat.STANDARD, WebhookFormat.CLOUDEVENTS, WebhookFormat.AAP}
+)
 CHAT_KINDS = (
     EventKind.SENIOR_QUERIED.value,
     EventKind.QUESTION_REMINDED.value,
@@ -75,6 +79,7 @@ class Webhook(NamedTuple):
 
     A chat's messages show as much of a question as `content` says. `links` is the id of the person's key for whom each
     message about a question has an answer link; `template` is the text of a message in the format `template`.
+    `instance` is the id of the API key whose questions alone are reported, by a secret from outside, `sealed_secret`.
     """
 
     id: str
@@ -104,6 +109,8 @@ class Webhook(NamedTuple):
     template: str | None = None
     links: str | None = None
     sign: WebhookSign = WebhookSign.SYMMETRIC
+    instance: str | None = None
+    sealed_secret: str | None = None
 
     def wants(self, event: Event) -> bool:
         """Return whether the event is of its namespace, or everybody's, and of one of its kinds.
@@ -118,8 +125,8 @@ class Webhook(NamedTuple):
 
     @property
     def has_secret(self) -> bool:
-        """Return whether its receiver verifies deliveries by a secret."""
-        return self.sign is WebhookSign.SYMMETRIC and self.format not in UNSIGNED
+        """Return whether its receiver verifies deliveries by a secret of this server."""
+        return self.sign is WebhookSign.SYMMETRIC and self.format not in UNSIGNED and self.sealed_secret is None
 
     @property
     def shown_url(self) -> str:
@@ -152,7 +159,7 @@ class WebhookMessage(NamedTuple):
 class WebhookSpec:
     """The request for a webhook. `after` is a cursor of the feed; None starts with events from now on.
 
-    `links` is the id or name of the key of a person.
+    `links` is the id or name of the key of a person. `instance` and `sealed_secret` are those of the row.
     """
 
     name: str
@@ -164,10 +171,14 @@ class WebhookSpec:
     template: str | None = None
     links: str | None = None
     sign: WebhookSign = WebhookSign.SYMMETRIC
+    instance: str | None = None
+    sealed_secret: str | None = None
 
     def check(self) -> None:
         """Raise InvalidRequest for unknown kinds or an empty list of kinds, WebhookInvalid for what does not fit."""
         self._check_kinds()
+        if self.format is WebhookFormat.AAP and self.instance is None:
+            raise WebhookInvalid("an instance is made by POST /aap/v1/instances; choose another format", "format")
         if not self.format.is_chat:
             for field, given in (("content", self.content), ("links", self.links)):
                 if given is not None:

@@ -180,6 +180,8 @@ class Deliveries:
         secrets = self._secrets_of(row, self._clock())
         if row.format.is_chat:
             return await self._chats.send(row, secrets, events[0])
+        if row.instance is not None and not await self._store.read(lambda s: webhooks.reports(s, row, events[0])):
+            return None
         await self._webhook_sender.send(row, secrets, events, self._names)
         return _record_nothing
 

@@ -3,38 +3,69 @@
 from __future__ import annotations
 
 import base64
+import os
+import secrets
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from app.bus.port import HintBus
-from app.domain.clock import Clock, Instant
+from app.domain.access import Role
+from app.domain.clock import Clock, Instant, system_clock, to_rfc3339
 from app.domain.errors import InvalidRequest, WebhookInvalid
 from app.domain.handles import HandleMint
+from app.domain.ids import IdSource, encode_base32, uuid_of
 from app.domain.namespaces import DEFAULT
-from app.domain.tokens import TokenSigner
-from app.domain.webhooks import Webhook, WebhookSign, WebhookSpec
+from app.domain.questions import SETTLED
+from app.domain.tokens import KEY_PREFIX, ApiKey, TokenSigner
+from app.domain.webhooks import Webhook, WebhookFormat, WebhookSign, WebhookSpec
 from app.engine.api_keys import ApiKeys
 from app.engine.chats import Chats
 from app.engine.deliveries import Deliveries
 from app.engine.feed import Feed
 from app.engine.namespaces import Namespaces
 from app.engine.ops import credentials, namespaces, pages, webhooks
-from app.engine.ops.idempotency import Idempotency, once
+from app.engine.ops.idempotency import Idempotency, known, once
 from app.engine.ops.notices import NoticeParts
 from app.engine.ops.pages import Page
 from app.engine.ops.rules import EngineCfg
 from app.engine.transactions import Transactions
 from app.spawning.outbound.signing import PRIVATE_PREFIX, SECRET_PREFIX, public_key
-from app.spawning.outbound.webhooks import WebhookSender
+from app.spawning.outbound.webhooks import DeliveryFailed, WebhookSender
 from app.state.port import Store
 from app.state.state import State
+from app.state.tables import API_KEYS
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 OLD_SECRET_PREFIX = "whs_"
 """Of the secrets of webhooks that earlier releases made."""
 SIGNING_KEYS = 2
 """How many of the server's keys sign a delivery."""
+NONCE_BYTES = 12
 ROTATION = timedelta(days=1)
 """How long the secret before signs as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Where an instance is notified, and the secret that its receiver keeps under the id of a registration."""
+
+    url: str
+    registration_id: str
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """An agent's API key with its text, and whether this call made it."""
+
+    key: ApiKey
+    text: str = field(repr=False)
+    made: bool = field(kw_only=True)
 
 
 class Webhooks:
@@ -83,6 +114,8 @@ class Webhooks:
 
         With the server's keys the one before always signs as well, since receivers may have read the keys before.
         """
+        if row.sealed_secret is not None:
+            return [self._unsealed(row.instance or "", row.sealed_secret)]
         if row.sign is WebhookSign.ASYMMETRIC:
             return [PRIVATE_PREFIX + base64.b64encode(seed).decode() for _, seed in self._seeds()[:SIGNING_KEYS]]
         rotated = row.rotated_at
@@ -96,6 +129,19 @@ class Webhooks:
 
     def _seeds(self) -> list[tuple[str, bytes]]:
         return self._signer.derived("webhook signatures")
+
+    def _cipher(self) -> AESGCM:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # loaded with the first such webhook
+
+        return AESGCM(bytes.fromhex(self._mint.keyed_digest("webhook secrets from outside")))
+
+    def _sealed(self, instance: str, secret: str) -> str:
+        nonce = os.urandom(NONCE_BYTES)
+        return base64.b64encode(nonce + self._cipher().encrypt(nonce, secret.encode(), instance.encode())).decode()
+
+    def _unsealed(self, instance: str, sealed: str) -> str:
+        content = base64.b64decode(sealed)
+        return self._cipher().decrypt(content[:NONCE_BYTES], content[NONCE_BYTES:], instance.encode()).decode()
 
     def _shown_secret(self, row: Webhook) -> str | None:
         return self._secret(row.id, row.secret_number) if row.has_secret else None
@@ -142,6 +188,88 @@ class Webhooks:
         row = await self._transactions.run("create_webhook", run)
         await self._namespaces.learn(row.namespace)
         return row, self._shown_secret(row)
+
+    async def provision(
+        self, key_text: str, name: str | None, delivery: Delivery | None, *, idempotency: Idempotency
+    ) -> Instance:
+        """Make an API key with the role operator for an agent, and a webhook about the questions that it asks.
+
+        The receiver has to repeat a challenge that the secret signs, before anything is made. The same idempotency key
+        returns the same API key, whose text follows from its id. Needs the root key.
+
+        Raises IdempotencyMismatch, InvalidName, NameTaken, InvalidRequest for a URL that is not allowed, WebhookInvalid
+        for a receiver that was not verified, and KeyNotFound when the API key was revoked since.
+        """
+        root = await self._keys.check_root(key_text)
+        scope = f"key:{root.id}:instance"
+        before = await self._transactions.read(lambda state: known(state, scope, idempotency))
+        id = IdSource().new("K") if before is None else str(before.value)
+        spec = None if delivery is None else self._instance_webhook(id, name or _name_of(id), delivery)
+        if delivery is not None and before is None:
+            await self._verify(id, delivery)
+
+        def make(state: State) -> tuple[ApiKey, bool]:
+            place = namespaces.use(state, DEFAULT, by=root)
+            key = credentials.create_key(
+                state,
+                id=id,
+                name=name or _name_of(id),
+                roles=frozenset({Role.OPERATOR}),
+                digest=self._keys.digest(self._instance_text(id)),
+                ttl=None,
+                namespace=place,
+                by=root,
+            )
+            if spec is not None:
+                webhooks.create(state, spec, namespace=place, by=root)
+            return key, True
+
+        def run(state: State) -> tuple[ApiKey, bool]:
+            credentials.require_root(credentials.find_key(state, self._keys.digest(key_text)))
+            API_KEYS.lock(state.db, root.id)  # one after the other, since names are unique
+            return once(
+                state,
+                scope,
+                idempotency,
+                lambda: make(state),
+                name=lambda made: made[0].id,
+                again=lambda key_id: (credentials.living_key(state, key_id), False),
+            )
+
+        key, made = await self._transactions.run("create_instance", run)
+        return Instance(key, self._instance_text(key.id), made=made)
+
+    def _instance_webhook(self, id: str, name: str, delivery: Delivery) -> WebhookSpec:
+        return WebhookSpec(
+            name=name,
+            url=delivery.url,
+            kinds=tuple(SETTLED),
+            format=WebhookFormat.AAP,
+            instance=id,
+            sealed_secret=self._sealed(id, delivery.secret),
+        )
+
+    async def _verify(self, id: str, delivery: Delivery) -> None:
+        if self._sender is None:
+            raise InvalidRequest("the settings allow no URL (setting webhooks.allow)", "url")
+        try:
+            await self._sender.verify(
+                delivery.url,
+                delivery.secret,
+                secrets.token_urlsafe(),
+                id=str(uuid4()),
+                type="webhook.verification",
+                registration_id=delivery.registration_id,
+                instance_id=str(uuid_of(id)),
+                created_at=to_rfc3339(system_clock()),
+            )
+        except DeliveryFailed as failure:
+            raise WebhookInvalid(f"the receiver was not verified: {failure}", "url") from failure
+
+    def _instance_text(self, key_id: str) -> str:
+        """Return the text of an instance's key: derived from the server's own key, so no table holds it."""
+        number = int(self._mint.keyed_digest(f"instance\0{key_id}"), 16)
+        return KEY_PREFIX + encode_base32(number >> 56, 40)
 
     async def rotate(
         self, key_text: str, webhook_id: str, *, idempotency: Idempotency | None = None
@@ -204,3 +332,8 @@ class Webhooks:
         """Resume deliveries from its cursor, at once. Raises WebhookNotFound."""
         by = await self._keys.check_root(key_text)
         return await self._transactions.run("resume_webhook", lambda state: webhooks.resume(state, webhook_id, by=by))
+
+
+def _name_of(key_id: str) -> str:
+    """Return the name of an instance that was given none."""
+    return f"instance {key_id}"

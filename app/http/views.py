@@ -422,6 +422,7 @@ def webhook(names: Names, row: Webhook) -> View:
             content=row.content,
             template=row.template,
             links=row.links,
+            instance=row.instance,
         ),
     }
 

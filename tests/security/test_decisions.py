@@ -16,6 +16,7 @@ DECIDING: dict[tuple[str, str], tuple[str, ...]] = {
     ("POST", f"{OP}/sessions"): ("session_attached",),
     ("POST", "/v1/doors/claude-code/hook"): ("session_attached", "approval_consumed"),
     ("POST", "/v1/doors/codex/hook"): ("session_attached", "approval_consumed"),
+    ("POST", "/aap/v1/instances"): ("key_created", "webhook_created"),
     ("POST", REQUESTS): ("session_attached",),
     ("DELETE", f"{REQUESTS}/{{id}}"): ("question_withdrawn", "task_cancelled"),
     ("POST", f"{REQUESTS}/{{id}}/consume"): ("approval_consumed",),

@@ -11,7 +11,7 @@ import uvicorn
 from standardwebhooks import Webhook
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.spawning.outbound.signing import verify
 from tests.support.ports import LOOPBACK, listen
@@ -74,13 +74,19 @@ class Receiver:
 async def receiving(port: int = 0) -> AsyncIterator[Receiver]:
     """A receiver on a free port of 127.0.0.1, or on this one, until the block ends."""
     receiver = Receiver()
+    async with listening(receiver, port) as receiver.port:
+        yield receiver
+
+
+@contextlib.asynccontextmanager
+async def listening(application: ASGIApp, port: int = 0) -> AsyncIterator[int]:
+    """The port of 127.0.0.1, a free one unless it is given, on which an application is served."""
     bound = listen(port)
-    receiver.port = bound.getsockname()[1]
-    server = QuietServer(uvicorn.Config(receiver, lifespan="off", log_level="warning", access_log=False))
+    server = QuietServer(uvicorn.Config(application, lifespan="off", log_level="warning", access_log=False))
     serving = asyncio.create_task(server.serve(sockets=[bound]))
     try:
         await eventually(lambda: server.started, awaited="the receiver to listen")
-        yield receiver
+        yield bound.getsockname()[1]
     finally:
         server.should_exit = True
         await serving

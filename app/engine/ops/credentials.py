@@ -107,8 +107,9 @@ def create_key(
     person: bool = False,
     email: str | None = None,
     by: ApiKey | str,
+    id: str | None = None,
 ) -> ApiKey:
-    """Record a new key. Raises InvalidName, NameTaken, InvalidRequest."""
+    """Record a new key, under this id if one is given. Raises InvalidName, NameTaken, InvalidRequest."""
     check_name(name, "name")
     if email is not None:
         check_name(email, "email")
@@ -119,7 +120,7 @@ def create_key(
     if ttl is not None and ttl <= timedelta(0):
         raise InvalidRequest("give more than 0 seconds, or leave it out", "ttl")
     key = ApiKey(
-        id=state.ids.new("K"),
+        id=id or state.ids.new("K"),
         name=name,
         roles=" ".join(sorted(roles)),
         digest=digest,
@@ -141,6 +142,14 @@ def create_key(
 def _has_living_key(state: State, namespace: int, name: str) -> bool:
     found = _BY_NAME.all(state.db, of_namespace=namespace, name=name)
     return any(is_living(key, state.now) for key in found)
+
+
+def living_key(state: State, key_id: str) -> ApiKey:
+    """Return a key. Raises KeyNotFound, also when it was revoked."""
+    key = API_KEYS.get(state.db, key_id)
+    if key is None or key.revoked_at is not None:
+        raise KeyNotFound(key_id)
+    return key
 
 
 def renew_key_secret(state: State, key_id: str, digest: str, *, by: ApiKey) -> ApiKey:

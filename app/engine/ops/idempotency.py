@@ -50,17 +50,17 @@ def once(
     """
     if idempotency is None:
         return make()
-    known = _known(state, scope, idempotency)
-    if known is not None:
-        return again(known.value)
+    before = known(state, scope, idempotency)
+    if before is not None:
+        return again(before.value)
     try:
         made = make()
     except Conflict:
         # Nothing was written yet; perhaps a concurrent call with this key was first.
-        known = _known(state, scope, idempotency)
-        if known is None:
+        before = known(state, scope, idempotency)
+        if before is None:
             raise
-        return again(known.value)
+        return again(before.value)
     if made is None:
         return made
     _INSERT.change(
@@ -75,7 +75,7 @@ def once(
     return made
 
 
-def _known(state: State, scope: str, idempotency: Idempotency) -> Json | None:
+def known(state: State, scope: str, idempotency: Idempotency) -> Json | None:
     """Return the name of what the key made before, if anything. Raises IdempotencyMismatch."""
     rows = _GET.query(state.db, in_scope=scope, of_key=idempotency.key)
     if not rows:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from app.domain.clock import Instant
 from app.domain.errors import InvalidRequest, KeyNotFound, WebhookInvalid, WebhookNotFound
-from app.domain.events import EventKind
+from app.domain.events import Event, EventKind
 from app.domain.json import Json
 from app.domain.names import check_name
 from app.domain.notices import Content
@@ -21,7 +21,7 @@ from app.engine.ops.links import person_named
 from app.state import feed, schema
 from app.state.state import State
 from app.state.statements import Statement
-from app.state.tables import NODES, WEBHOOKS
+from app.state.tables import API_KEYS, NODES, QUESTIONS, WEBHOOKS
 
 MAX_WEBHOOKS = 100
 TOPIC = "webhooks"
@@ -92,6 +92,8 @@ def create(state: State, spec: WebhookSpec, *, namespace: int, by: ApiKey) -> We
         content=(spec.content or Content.SUMMARY) if spec.format.is_chat else None,
         template=spec.template,
         sign=spec.sign,
+        instance=spec.instance,
+        sealed_secret=spec.sealed_secret,
         links=None if spec.links is None else _person(state, namespace, spec.links),
     )
     WEBHOOKS.insert(state.db, row)
@@ -107,6 +109,16 @@ def _person(state: State, namespace: int, named: str) -> str:
         raise WebhookInvalid(
             "name a key of this namespace that was made with the role senior and person: true", "links"
         ) from error
+
+
+def reports(state: State, row: Webhook, event: Event) -> bool:
+    """Return whether an event that closes a question is about one that the webhook's instance asked, and still may."""
+    data: dict[str, Any] = {} if event.data is None else event.data.value
+    question = QUESTIONS.get(state.db, str(data.get("key")))
+    if question is None or row.instance not in question.asker_keys.value:
+        return False
+    key = API_KEYS.get(state.db, row.instance or "")
+    return key is not None and key.revoked_at is None
 
 
 def every(state: State) -> list[Webhook]:
@@ -175,7 +187,9 @@ def rotate(state: State, webhook_id: str, *, by: ApiKey | str) -> Webhook:
     """Give a webhook its next secret. Raises WebhookNotFound, WebhookInvalid for one that has none."""
     row = _locked(state, webhook_id)
     if not row.has_secret:
-        raise WebhookInvalid("it has no secret; swarmhold keys rotate-signing rotates the server's keys", "webhook_id")
+        raise WebhookInvalid(
+            "it has no secret of this server; swarmhold keys rotate-signing rotates the server's keys", "webhook_id"
+        )
     WEBHOOKS.update(state.db, row.id, secret_number=row.secret_number + 1, rotated_at=state.now)
     _changed(state, "webhook_rotated", row, by=by)
     return find(state, row.id)

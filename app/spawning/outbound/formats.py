@@ -1,4 +1,5 @@
-"""Bodies of deliveries: a batch of events, one event as Standard Webhooks 1.0 has it, or one CloudEvent 1.0.
+"""Bodies of deliveries: a batch of events, one event as Standard Webhooks 1.0 has it, or one CloudEvent 1.0; and the
+notifications of the Agent Approval Protocol.
 
 Events are rendered as the feed renders them, so that their numbers keep their digits.
 """
@@ -8,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid5
 
+from app.domain.clock import to_rfc3339
 from app.domain.events import Event
+from app.domain.ids import uuid_of
 from app.domain.json import encode
 from app.domain.webhooks import Webhook, WebhookFormat
 
@@ -32,12 +36,28 @@ def render(row: Webhook, events: Sequence[Event], names: Names, *, source: str) 
     if row.format is WebhookFormat.SWARMHOLD:
         batch = {"webhook_id": row.id, "events": documents}
         return Message(id=f"{row.id}.{events[0].cursor}-{events[-1].cursor}", body=encode(batch))
+    if row.format is WebhookFormat.AAP:
+        return _resolved(row, events[0])
     (document,) = documents
     id = f"E-{document['cursor']}"
     if row.format is WebhookFormat.STANDARD:
         return Message(id=id, body=encode(_standard(document)))
     body = encode(_cloud_event(document, source))
     return Message(id=id, body=body, content_type="application/cloudevents+json")
+
+
+def _resolved(row: Webhook, event: Event) -> Message:
+    """Say that a request of the Agent Approval Protocol was decided, and not how: the receiver reads it by its key."""
+    data: dict[str, Any] = {} if event.data is None else event.data.value
+    id = str(uuid5(uuid_of(row.id), str(event.cursor)))
+    said = {
+        "id": id,
+        "type": "request.resolved",
+        "instance_id": str(uuid_of(row.instance or "")),
+        "request_id": str(uuid_of(data["key"])),
+        "created_at": to_rfc3339(event.at),
+    }
+    return Message(id=id, body=encode(said))
 
 
 def _standard(document: dict[str, Any]) -> dict[str, Any]:

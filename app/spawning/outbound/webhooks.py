@@ -9,13 +9,16 @@ more behind them; their cursors identify them.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import httpx
 
 from app.domain.errors import DispatchFailed, InvalidRequest, WebhookInvalid
 from app.domain.events import Event
+from app.domain.json import decode, encode
 from app.domain.notices import Notice
 from app.domain.redaction import printable
 from app.domain.webhooks import UNSIGNED, Webhook, WebhookFormat, WebhookSign
@@ -29,6 +32,8 @@ from app.spawning.outbound.signing import sign, sign_by_keys
 from app.spawning.outbound.urls import UrlPrefix, allowed
 
 GONE = 410
+VERIFIED_WITHIN_S = 10.0
+"""How long a receiver has to repeat a challenge."""
 NOT_FOUND = 404
 _READ_OF_A_REPLY = 2_000
 _READ_OF_A_MESSAGE = 64_000
@@ -57,15 +62,17 @@ class WebhookSender:
         *,
         source: str = "swarmhold:",
         answer_links: bool = True,
+        instances: bool = True,
         smtp: SmtpSettings | None = None,
         clock_s: Callable[[], float] = time.time,
     ) -> None:
         """`source` is the server's URL, which CloudEvents name; `answer_links` is whether messages may have them.
 
-        `smtp` are the settings of the mail server.
+        `instances` is whether those of the approval provider are notified, `smtp` the settings of the mail server.
         """
         self.settings = settings
         self.answer_links = answer_links
+        self._instances = instances
         self._source = source
         addresses = [entry for entry in settings.allow if entry.startswith(SCHEME)]
         self._prefixes = [UrlPrefix.parse(entry) for entry in settings.allow if entry not in addresses]
@@ -105,6 +112,20 @@ class WebhookSender:
         reply = await self._call("POST", self._destination(row), message.body, headers, limit=_READ_OF_A_REPLY)
         _raise_unless_accepted(reply)
 
+    async def verify(self, url: str, secret: str, challenge: str, **said: str) -> None:
+        """Raise DeliveryFailed unless the receiver repeats the challenge of a signed message, InvalidRequest for a URL
+        that the settings do not allow.
+        """
+        body, now_s = encode({**said, "challenge": challenge}), int(self._clock_s())
+        headers = sign([secret.encode()], body, id=said["id"], at_s=now_s)
+        try:
+            async with asyncio.timeout(VERIFIED_WITHIN_S):
+                reply = await self._call("POST", self._url(url), body, headers, limit=_READ_OF_A_REPLY)
+        except TimeoutError as error:
+            raise DeliveryFailed(f"no reply came within {VERIFIED_WITHIN_S:g} s") from error
+        if reply.status != 200 or not _repeats(reply.body, challenge):
+            raise DeliveryFailed(f"the receiver replied {reply.status}, without the challenge or not 200")
+
     async def send_notice(self, row: Webhook, secrets: Sequence[str], notice: Notice) -> str | None:
         """Send a message for people once; return the receiver's id of it, if it gave one that is of use.
 
@@ -140,6 +161,8 @@ class WebhookSender:
 
     def _destination(self, row: Webhook) -> httpx.URL:
         """Return the URL of a webhook. Raises DeliveryFailed when the settings have changed since it was made."""
+        if row.instance is not None and not self._instances:
+            raise DeliveryFailed("the approval provider is switched off (setting doors.aap.enabled)")
         try:
             return self._url(row.url)
         except InvalidRequest as refusal:
@@ -154,6 +177,12 @@ class WebhookSender:
     async def aclose(self) -> None:
         """Close the client."""
         await self._client.aclose()
+
+
+def _repeats(body: bytes, challenge: str) -> bool:
+    with suppress(ValueError):
+        return bool(decode(body) == {"challenge": challenge})
+    return False
 
 
 def _raise_unless_accepted(reply: Reply) -> None:

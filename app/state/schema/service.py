@@ -87,6 +87,8 @@ webhooks = sa.Table(
     text("template", null=True),
     text("links", null=True),
     text("sign", default="symmetric"),
+    text("instance", null=True),
+    text("sealed_secret", null=True),
 )
 
 webhook_messages = sa.Table(

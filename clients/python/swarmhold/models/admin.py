@@ -131,7 +131,8 @@ class Webhook(Shape):
 
     Everything up to `cursor` was delivered. A paused one says why in `reason`; `failures`, `failing_since`, `next_at`
     and `last_error` are about failures since the last success. The `url` of one that writes to people ends behind its
-    host, since the rest lets its holder write there as well. `links` is the id of the key of the person with the links.
+    host, since the rest lets its holder write there as well. `links` is the id of the key of the person with the links,
+    `instance` that of the key whose requests for approval are reported.
     """
 
     id: str
@@ -143,6 +144,7 @@ class Webhook(Shape):
     content: WebhookContent | None = None
     template: str | None = None
     links: str | None = None
+    instance: str | None = None
     sign: WebhookSign = WebhookSign.SYMMETRIC
     status: WebhookStatus
     reason: str | None = None

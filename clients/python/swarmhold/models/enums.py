@@ -172,6 +172,7 @@ class WebhookFormat(StrEnum):
     TEMPLATE = "template"
     MAIL = "mail"
     APPRISE = "apprise"
+    AAP = "aap"
 
 
 class WebhookSign(StrEnum):
