@@ -12,7 +12,7 @@ from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
 
-from app.domain.errors import Busy, EngineError
+from app.domain.errors import Busy, EngineError, StoreUnavailable
 from app.engine.ops.queues import Claim, Line
 from app.engine.transactions import Transactions
 from app.state.state import State
@@ -71,9 +71,14 @@ class WaitingClaims:
         del self._running[place]
 
     async def _carry_out(self, place: _Queue, looks: list[_Look]) -> None:
+        """Claim for all in one transaction, or for each in its own where that fails."""
         try:
             outcomes = await self._transactions.run("claim", partial(_claim_each, place=place, looks=looks))
         except Exception as error:  # noqa: BLE001 - raised again where each caller waits
+            if len(looks) > 1 and not isinstance(error, StoreUnavailable):
+                for look in looks:
+                    await self._carry_out(place, [look])
+                return
             outcomes = [(None, error)] * len(looks)
         for look, outcome in zip(looks, outcomes, strict=True):
             resolve(look.found, *outcome)

@@ -298,6 +298,24 @@ async def test_the_refusal_of_one_claim_leaves_its_attempt_to_the_next(swarm: Sw
     assert (await swarm.kinds(task_id)).count("worker_claimed") == 1
 
 
+async def test_a_claim_that_fails_harms_nobody_beside_it(swarm: Swarm) -> None:
+    """Whatever it had written is rolled back with what the others claimed; then each claims alone."""
+    waiting, states = WaitingClaims(swarm.engine.transactions), list[State]()
+    task_id, take = await queued(swarm), taking(swarm, KEY, states)
+
+    def fail(state: State, line: Line) -> Claim | None:
+        take(state, line)
+        raise ZeroDivisionError
+
+    broken, found = await asyncio.gather(
+        waiting.look("q", (), fail, since=1), waiting.look("q", (), take, since=2), return_exceptions=True
+    )
+    assert isinstance(broken, ZeroDivisionError)
+    assert isinstance(found, Claim)
+    assert found.payload.task_id == task_id
+    assert (await swarm.kinds(task_id)).count("worker_claimed") == 1
+
+
 async def test_a_caller_that_left_before_the_shared_look_claims_nothing(swarm: Swarm) -> None:
     """What it would have got is the next one's, at once."""
     waiting, states = WaitingClaims(swarm.engine.transactions), list[State]()
