@@ -19,7 +19,9 @@ DataDir = Annotated[Path | None, typer.Option(help="Directory of the database an
 DatabaseUrl = Annotated[
     str | None, typer.Option(help="A file's path, sqlite:///path or postgresql://…; by default a file in the data dir.")
 ]
-BusUrl = Annotated[str | None, typer.Option(help="Reserved for several servers.")]
+BusUrl = Annotated[
+    str | None, typer.Option(help="nats://host:4222 carries hints between nodes; by default PostgreSQL.")
+]
 PublicUrl = Annotated[str | None, typer.Option(help="Base URL under which workers reach this server.")]
 LogFormat = Annotated[str | None, typer.Option(help="console or json.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Short for --log-format json.")]
