@@ -2,7 +2,8 @@
 
 The application runs under `valgrind --tool=callgrind` (Debian's package `valgrind`), called without sockets. Time
 stands nearly still for it, since valgrind is fifty times slower than the machine: otherwise leases would need renewal
-at every call, and every operation would be logged as slow. `--write` makes the counts the committed ones of this
+at every call, every operation would be logged as slow, and what the server does each second would be counted, the more
+of it the slower the machine is. `--write` makes the counts the committed ones of this
 build of Python, which its next runs are compared with.
 """
 
@@ -33,6 +34,8 @@ LIFE = ("create", "dispatch", "prompt", "submit", "poll")
 READING_NS = 10_000
 """By how much each reading of a clock advances it."""
 LONG_S = 1e6
+SWITCH_S = 0.25
+"""After how long a thread has to let another one go on: Python's 5 ms, fifty times slower."""
 _TASK = json.dumps({"agent": "bench", "initial_directive": "Say hello to the world."}).encode()
 _DISPATCH = json.dumps({"spawner": {"kind": "external"}}).encode()
 _QUESTION = json.dumps({"question": "Ship it?"}).encode()
@@ -181,6 +184,7 @@ def _child(folder: Path) -> None:
     """Run under callgrind: at each mark wait until the parent has read or reset the counts."""
 
     def mark(name: str) -> None:
+        runner.get_loop().timers_stand = not name  # pyright: ignore[reportAttributeAccessIssue]
         request = folder / "mark"
         request.with_suffix(".new").write_text(name)
         request.with_suffix(".new").rename(request)
@@ -188,9 +192,19 @@ def _child(folder: Path) -> None:
             time.sleep(0.01)
 
     slow_time()
+    sys.setswitchinterval(SWITCH_S)
     import uvloop
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    class Loop(uvloop.Loop):
+        """An event loop whose timers begin to stand still during the steps."""
+
+        timers_stand = False
+
+        def call_later(self, delay: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:
+            later = LONG_S if self.timers_stand and delay > 0 else delay
+            return super().call_later(later, callback, *args, context=context)
+
+    with asyncio.Runner(loop_factory=Loop) as runner:
         runner.run(run(mark))
 
 
