@@ -318,23 +318,29 @@ async def answer_all(senior: httpx.AsyncClient) -> bool:
     return bool(found)
 
 
+async def asker(node: Node, version: str) -> httpx.AsyncClient:
+    """A client of this revision that calls ask_human."""
+    client = node.as_(await node.key("asker", Role.OPERATOR))
+    client.headers.update({"MCP-Protocol-Version": version, "Mcp-Method": "tools/call", "Mcp-Name": "ask_human"})
+    return client
+
+
+def asking(version: str, once: str, hold: float) -> dict[str, Any]:
+    """The body of a call of ask_human."""
+    meta = {"io.modelcontextprotocol/protocolVersion": version, "io.modelcontextprotocol/clientCapabilities": {}}
+    call = _call("ask_human", question="?", once=once, hold=hold)
+    call["params"]["_meta"] = meta if version == "2026-07-28" else {}
+    return call
+
+
 @pytest.mark.parametrize("version", ["2026-07-28", "2025-11-25"])
 async def test_a_held_call_streams_comments_until_its_reply(version: str) -> None:
-    """For a client that takes a stream; another gets JSON in the end, and whatever is quick is JSON for both."""
+    """For a client that takes a stream; another gets JSON in the end."""
     async with served(HttpSettings(sse_comment_every=timedelta(milliseconds=300))) as node:
-        client = node.as_(await node.key("asker", Role.OPERATOR))
-        client.headers.update({"MCP-Protocol-Version": version, "Mcp-Method": "tools/call", "Mcp-Name": "ask_human"})
-        senior = await node.operator(Role.SENIOR)
-        meta = {"io.modelcontextprotocol/protocolVersion": version, "io.modelcontextprotocol/clientCapabilities": {}}
-
-        def body(once: str, hold: float) -> dict[str, Any]:
-            call = _call("ask_human", question="?", once=once, hold=hold)
-            call["params"]["_meta"] = meta if version == "2026-07-28" else {}
-            return call
-
+        client, senior = await asker(node, version), await node.operator(Role.SENIOR)
         plain = {"Accept": "application/json"}
-        waiting = asyncio.create_task(client.post("/mcp", json=body("json", 50), headers=plain))
-        async with client.stream("POST", "/mcp", json=body("sse", 50), headers=BOTH) as reply:
+        waiting = asyncio.create_task(client.post("/mcp", json=asking(version, "json", 50), headers=plain))
+        async with client.stream("POST", "/mcp", json=asking(version, "sse", 50), headers=BOTH) as reply:
             assert (reply.headers["content-type"], reply.headers["x-accel-buffering"]) == (
                 "text/event-stream; charset=utf-8", "no"
             )  # fmt: skip
@@ -347,5 +353,12 @@ async def test_a_held_call_streams_comments_until_its_reply(version: str) -> Non
         assert whole.headers["content-type"] == "application/json"
         for [answered] in (streamed, [whole.json()]):
             assert answered["result"]["structuredContent"]["answer"] == "yes"
-        quick = await client.post("/mcp", json=body("sse", 50), headers=BOTH)
-        assert quick.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize("version", ["2026-07-28", "2025-11-25"])
+async def test_a_quick_call_is_json_for_every_client(node: Node, version: str) -> None:
+    """A client that would take a stream gets none before the first comment is due."""
+    client = await asker(node, version)
+    quick = await client.post("/mcp", json=asking(version, "quick", 0), headers=BOTH)
+    assert quick.headers["content-type"] == "application/json"
+    assert quick.json()["result"]["structuredContent"]["open"] is True
