@@ -211,7 +211,7 @@ async def _until_end_of_metrics(reader: asyncio.StreamReader) -> bytes:
 
 def test_clients_that_do_not_read_do_not_hold_a_stop_up(tmp_path: Path) -> None:
     """An event stream and large replies that nobody reads: the stop takes a fraction of what is allowed."""
-    with ServerProcess(tmp_path) as server:
+    with ServerProcess(tmp_path, {"SWARMHOLD_SHUTDOWN_GRACE": "60"}) as server:
         token, _ = session(server)
         stuck: list[socket.socket] = []
         for path in ("/openapi.json", f"{OP}/events"):
@@ -223,7 +223,7 @@ def test_clients_that_do_not_read_do_not_hold_a_stop_up(tmp_path: Path) -> None:
         began = monotonic()
 
         assert server.stop() == 0
-        assert monotonic() - began < 8
+        assert monotonic() - began < 40
         assert "engine_stopped_late" not in server.logs()
         for client in stuck:
             client.close()
