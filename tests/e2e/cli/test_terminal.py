@@ -321,6 +321,7 @@ def test_completion_knows_the_commands(swarmhold: Command, node: ServerProcess, 
         assert completed in found.stdout, line
 
 
+@pytest.mark.one_node("it backs up the SQLite file of its node")
 def test_long_work_shows_its_progress_on_a_terminal(swarmhold: Command, node: ServerProcess, tmp_path: Path) -> None:
     """And nowhere else: a script's standard error stays empty."""
     with Terminal([SWARMHOLD, "backup", str(tmp_path / "one.tar")], env=surroundings(node)) as terminal:
