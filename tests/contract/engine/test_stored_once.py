@@ -97,3 +97,13 @@ async def test_a_held_final_is_an_output_with_others_behind_it(swarm: Swarm) -> 
     assert (await swarm.attempt(work.task_id)).final == Json.of("poor")
     [final] = await swarm.engine.output_tail(work.task_id, 1)
     assert final.body == OutputEvent.final("poor", ok=False).body
+
+
+async def test_a_poll_shows_texts_of_any_length_whole(swarm: Swarm) -> None:
+    """Short ones are read at a glance, longer ones behind it, and very long ones beside the loop."""
+    for asked, told in ((10, 10), (4_000, 50), (4_090, 4_090), (10, 5_000), (5_000, 10), (10, 300_000)):
+        task_id = await swarm.task("coder", "d" * asked)
+        await swarm.submit(await swarm.external(task_id), "r" * told)
+        shown = (await swarm.engine.tasks.poll(swarm.operator, task_id)).task
+        assert (shown.directive, shown.last_result) == (Json.of("d" * asked), Json.of("r" * told))
+        assert shown == await swarm.row(task_id)
