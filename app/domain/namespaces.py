@@ -13,6 +13,8 @@ DEFAULT = "default"
 """The namespace of whatever names none."""
 ALL_ID = 0
 """Stands for all namespaces in the rows of root keys and of events that everybody sees, and in the engine's calls."""
+KNOWN: dict[int, str | None] = {ALL_ID: None, DEFAULT_ID: DEFAULT}
+"""The names that every process knows; None for all namespaces."""
 OTHER = "other"
 """Stands for many namespaces in metrics."""
 

@@ -128,7 +128,7 @@ class Engine:
             transactions=transactions, layers=layers, mint=mint, sign=self.credentials.sign, cfg=cfg
         )
         self.dispatcher = Dispatcher(runner_parts, catalog=catalog, bus=bus, node=nodes.current)
-        self.skills = Skills(transactions, keys=keys, namespaces=self.namespaces, dispatcher=self.dispatcher, cfg=cfg)
+        self.skills = Skills(transactions, keys=keys, dispatcher=self.dispatcher, cfg=cfg)
         self.selections = Selections(transactions, dispatcher=self.dispatcher, cfg=cfg)
         self.indexing = Indexing(transactions, bus=bus, clock=clock, poll_interval_s=cfg.poll_interval_ms / 1000)
         self.recovery = Recovery(transactions, dispatcher=self.dispatcher, nodes=nodes, bus=bus, cfg=cfg)
@@ -170,7 +170,6 @@ class Engine:
                 _log.info("audit_log_sealed")
             await self.nodes.join()
             self._own(self.nodes.run(self.dispatcher.end_running))
-            await self.namespaces.learn()
             await self.gaps.begin()
             recovered = await self.recovery.recover()
             for part in (self.gaps, self.timers, self.recovery, self.batches, self.registrations, self.refusals):

@@ -16,6 +16,7 @@ from types import TracebackType
 from app.bus.port import HintBus
 from app.domain.events import Event, Lagged
 from app.domain.namespaces import ALL_ID
+from app.engine.ops.queries import learn_names
 from app.engine.retrying import try_step
 from app.state import feed
 from app.state.port import Store
@@ -115,7 +116,7 @@ class Feed:
 
     async def page(self, after: int, limit: int = PAGE) -> list[Event]:
         """Return events after the cursor `after`, from the store."""
-        return await self._store.read(lambda state: feed.page(state.db, after, limit))
+        return await self._store.read(lambda state: _page(state, after, limit))
 
     async def page_of(self, task_id: str | None, after: int) -> tuple[list[Event], int]:
         """Return one task's events (or all) after the cursor `after`, and the cursor up to which they are complete.
@@ -126,7 +127,7 @@ class Feed:
         def read(state: State) -> tuple[list[Event], int]:
             # The head first: whatever is committed meanwhile lies after it or is found by the page.
             head = feed.head(state.db)
-            events = feed.page(state.db, after, PAGE, task_id)
+            events = _page(state, after, PAGE, task_id)
             if not events and head < after:
                 return [], head
             last = events[-1].cursor if events else after
@@ -175,6 +176,13 @@ class Feed:
     def _wake(self) -> None:
         for stream in self._streams:
             stream.wake()
+
+
+def _page(state: State, after: int, limit: int, task_id: str | None = None) -> list[Event]:
+    """Return events after a cursor, whose namespaces are known by name from now on."""
+    events = feed.page(state.db, after, limit, task_id)
+    learn_names(state, *(event.namespace for event in events))
+    return events
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from app.domain.namespaces import ALL_ID, DEFAULT, DEFAULT_ID
+from app.domain.namespaces import ALL_ID
 from app.engine.ops import namespaces
 from app.engine.ops.namespaces import NamespaceSummary
+from app.engine.ops.queries import learn_names
 from app.engine.transactions import Transactions
 
 
 class Namespaces:
-    """A cache of names that only grows: a namespace is never renamed or removed."""
+    """Calls about namespaces, and their names."""
 
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
-        self._names = {DEFAULT_ID: DEFAULT}
+        self._names = transactions.names
 
     def name(self, namespace: int) -> str | None:
-        """Return the name of a namespace that was learnt; None for all of them."""
-        return None if namespace == ALL_ID else self._names[namespace]
+        """Return the name of a namespace; None for all of them.
 
-    async def learn(self, namespace: int = ALL_ID) -> None:
-        """Read the names again, unless that of the namespace is known."""
-        if namespace not in self._names:
-            rows = await self._transactions.read(namespaces.every)
-            self._names |= {row.id: row.name for row in rows}
+        It is known from the moment when a call was authenticated in it or an event of it was read, and after `learn`.
+        """
+        return self._names[namespace]
+
+    async def learn(self, *ids: int) -> None:
+        """Read the names again, unless those of these namespaces are known."""
+        if not self._names.keys() >= set(ids):
+            await self._transactions.read(lambda state: learn_names(state, *ids))
 
     async def use(self, name: str) -> int:
         """Return the id of a namespace for code of this process; its first use creates it. Raises InvalidName."""

@@ -153,7 +153,6 @@ class Sessions:
             )
 
         session, record = await self._transactions.run("attach", run)
-        await self._namespaces.learn(session.namespace)
         return Attached(self._signer.sign(record.claims()), session)
 
     # The session of a token

@@ -13,7 +13,6 @@ from app.domain.tasks import TaskSpec
 from app.domain.tokens import Bearer
 from app.engine.api_keys import ApiKeys
 from app.engine.dispatcher import Dispatcher
-from app.engine.namespaces import Namespaces
 from app.engine.ops import credentials, dispatches, namespaces, pages, skill_approvals, skills, tasks
 from app.engine.ops.dispatches import Prepared
 from app.engine.ops.idempotency import Idempotency, once, scope_of
@@ -27,18 +26,9 @@ from app.state.state import State
 class Skills:
     """Calls about skills. Making and deleting them needs the root key."""
 
-    def __init__(
-        self,
-        transactions: Transactions,
-        *,
-        keys: ApiKeys,
-        namespaces: Namespaces,
-        dispatcher: Dispatcher,
-        cfg: EngineCfg,
-    ) -> None:
+    def __init__(self, transactions: Transactions, *, keys: ApiKeys, dispatcher: Dispatcher, cfg: EngineCfg) -> None:
         self._transactions = transactions
         self._keys = keys
-        self._namespaces = namespaces
         self._dispatcher = dispatcher
         self._cfg = cfg
 
@@ -61,9 +51,7 @@ class Skills:
                 again=lambda skill_id: skills.find(state, skill_id),
             )
 
-        row = await self._transactions.run("create_skill", run)
-        await self._namespaces.learn(row.namespace)
-        return row
+        return await self._transactions.run("create_skill", run)
 
     async def page(
         self, key_text: str, *, namespace: str | None = None, limit: int = 50, cursor: str | None = None
@@ -93,7 +81,6 @@ class Skills:
         for _, spec in published:
             spec.check(self._cfg.limits.question_bytes)
         await self._transactions.run("keep_skills", lambda state: skills.keep(state, published))
-        await self._namespaces.learn()
 
     async def offered(self, namespace: int) -> list[Skill]:
         """Return the skills of a namespace, by name."""

@@ -100,6 +100,11 @@ class Transactions:
         return self._gate
 
     @property
+    def names(self) -> dict[int, str | None]:
+        """The names of namespaces that this process knows: see `Store.names`."""
+        return self._store.names
+
+    @property
     def limits(self) -> Limits:
         """The limits of the server."""
         return self._cfg.limits

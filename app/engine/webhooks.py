@@ -186,7 +186,6 @@ class Webhooks:
             )
 
         row = await self._transactions.run("create_webhook", run)
-        await self._namespaces.learn(row.namespace)
         return row, self._shown_secret(row)
 
     async def provision(

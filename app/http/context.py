@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from fastapi import Depends
 from starlette.requests import Request
@@ -23,9 +23,18 @@ from app.http.metrics import Metrics
 from app.http.presence import Presence
 from app.http.replies import SharedBodies
 from app.http.settings import HttpSettings
-from app.http.views import View
+from app.http.views import Names, View
 
 SCOPE_KEY = "swarmhold"
+
+
+class InNamespace(Protocol):
+    """A row of a namespace."""
+
+    @property
+    def namespace(self) -> int:
+        """The namespace's id."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +55,11 @@ class ServerContext:
     def names(self, namespace: int) -> str | None:
         """Return the name of a namespace, None for all of them."""
         return self.engine.namespaces.name(namespace)
+
+    async def names_of(self, rows: Iterable[InNamespace]) -> Names:
+        """Return `names`, which knows those of these rows: root reads what lies in any namespace."""
+        await self.engine.namespaces.learn(*{row.namespace for row in rows})
+        return self.names
 
     def question(self, row: Question) -> View:
         """Render a question as it is now."""

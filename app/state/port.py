@@ -37,6 +37,8 @@ class Store(Protocol):
     """The database behind the engine."""
 
     counts: StoreCounts
+    names: dict[int, str | None]
+    """The names of namespaces that this process knows, by id. They only grow: none is ever renamed or removed."""
 
     async def open(self) -> None:
         """Connect and migrate. A file is locked: SQLite has one node.

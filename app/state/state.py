@@ -115,12 +115,12 @@ class State:
 
     `now` is one instant for the whole transaction; `jitter()` is injected randomness in [-1, 1]; `door` is the way by
     which the call came, `trace` its trace context, and `writes_spans` whether to record what ends. `locked_jti` is the
-    token whose record was read under a lock, if one was.
+    token whose record was read under a lock, if one was, and `names` the names of namespaces that this process knows.
     """
 
     __slots__ = (
-        *("_audit_rows", "_events", "_traces", "db", "door", "effects", "ids", "jitter", "locked_jti", "now", "seal"),
-        *("trace", "writes_spans"),
+        *("_audit_rows", "_events", "_traces", "db", "door", "effects", "ids", "jitter", "locked_jti", "names", "now"),
+        *("seal", "trace", "writes_spans"),
     )
 
     def __init__(
@@ -131,6 +131,7 @@ class State:
         ids: IdSource,
         jitter: Callable[[], float],
         seal: AuditSeal | None = None,
+        names: dict[int, str | None] | None = None,
     ) -> None:
         self.db = db
         self.now = now
@@ -143,6 +144,7 @@ class State:
         self._traces: dict[str, str] | None = None
         self.effects: Effects | None = None
         self.seal = seal
+        self.names = {} if names is None else names
         self._events: list[feed.Cells] = []
         self._audit_rows: list[AuditRow] = []
 

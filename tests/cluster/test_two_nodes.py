@@ -57,6 +57,26 @@ async def test_every_step_of_a_task_may_be_on_another_node(cluster: Cluster) -> 
     assert (await two.get(f"{OP}/tasks/{task}/attempts/1/output")).json()["items"]
 
 
+async def test_a_namespace_of_one_node_is_known_to_the_other(cluster: Cluster) -> None:
+    """Its first use is at the first node; the second shows by name what lies in it."""
+    first, second = cluster.start(), cluster.start()
+    operator = cluster.as_(second, await cluster.attach(first, namespace="by-session"))
+    task = await created(operator)
+    worker = cluster.as_(second, (await dispatched(operator, task))["worker_handle"])
+    asked = await worker.post(f"{WORK}/questions", json={"question": "which?"})
+    assert asked.json()["namespace"] == "by-session", asked.text
+    for listed in ("sessions", "tasks"):
+        assert [item["namespace"] for item in (await operator.get(f"{OP}/{listed}")).json()["items"]] == ["by-session"]
+
+    skill = {"name": "s", "description": "d", "agent": "a", "queue": "q", "input_schema": {"type": "object"}}
+    for path, body in (("keys", {"name": "k", "roles": ["operator"]}), ("skills", skill)):
+        place = f"by-{path}"
+        made = await cluster.as_(first, ROOT_KEY).post(f"/v1/admin/{path}", json=body | {"namespace": place})
+        assert made.status_code == 201, made.text
+        read = await cluster.as_(second, ROOT_KEY).get(f"/v1/admin/{path}", params={"namespace": place})
+        assert [item["namespace"] for item in read.json()["items"]] == [place], read.text
+
+
 async def test_a_claim_that_waits_on_one_node_gets_what_another_queues(cluster: Cluster) -> None:
     """The claim is parked first, then the task comes to the other node."""
     first, second = cluster.start(), cluster.start()

@@ -31,7 +31,7 @@ from app.domain.namespaces import ALL_ID
 from app.domain.tasks import Status, Task
 from app.domain.tokens import Claims
 from app.engine.ops import leases
-from app.engine.ops.queries import lock_task, require_task
+from app.engine.ops.queries import learn_names, lock_task, require_task
 from app.state import schema
 from app.state.rows import maker
 from app.state.state import State
@@ -123,6 +123,8 @@ def authenticate(state: State, presented: Presented, *, consume: bool = True, lo
         raise TokenExpired
     if record.uses_left is not None and consume and not _SPEND.change(state.db, key=record.jti):
         raise TokenUsesExhausted
+    if record.namespace not in state.names:
+        learn_names(state, record.namespace)
     return _caller(
         record.role,
         record.subject,
@@ -207,6 +209,8 @@ def _bound(state: State, attempt: Attempt, via: str) -> Caller:
         raise TokenExpired
     if attempt.is_live and attempt.credential_ends_at is not None and attempt.credential_ends_at <= state.now:
         raise TokenExpired  # it does not stand still
+    if attempt.namespace not in state.names:
+        learn_names(state, attempt.namespace)
     return _caller(
         Role.WORKER,
         attempt.worker_id or f"{attempt.task_id}#{attempt.attempt}",

@@ -11,9 +11,10 @@ from app.domain.questions import QuestionStatus
 from app.domain.tasks import Task
 from app.state import schema
 from app.state.state import State
-from app.state.tables import LATE_RESULTS, QUESTIONS, TASKS
+from app.state.tables import LATE_RESULTS, NAMESPACES, QUESTIONS, TASKS
 
 _T, _Q, _L = schema.tasks.c, schema.questions.c, schema.late_results.c
+_NAMESPACES = NAMESPACES.search()
 _OPEN = _Q.status == QuestionStatus.OPEN.value
 
 CHILDREN = TASKS.search(_T.parent_task_id == sa.bindparam("parent"), order=(_T.id,))
@@ -31,6 +32,12 @@ LATE_RESULTS_OF_ATTEMPT = LATE_RESULTS.search(
 def queue_topic(namespace: int, queue: str) -> str:
     """Return the topic that is woken when something waits in a queue."""
     return f"queue:{namespace}:{queue}"
+
+
+def learn_names(state: State, *namespaces: int) -> None:
+    """Read the names of all namespaces, unless those of these are known: another node may have made one just now."""
+    if any(namespace not in state.names for namespace in namespaces):
+        state.names.update((row.id, row.name) for row in _NAMESPACES.all(state.db))
 
 
 def reaches(caller: Caller, namespace: int) -> bool:

@@ -29,7 +29,6 @@ async def create_key(context: ContextDep, key: ApiKeyText, body: KeyRequest, onc
     row, text = await context.engine.keys.create(
         key, body.name, roles, ttl, namespace=body.namespace, person=body.person, email=body.email, idempotency=once
     )
-    await context.engine.namespaces.learn(row.namespace)
     return replies.json(views.created_key(row, text), status=201)
 
 
@@ -45,7 +44,7 @@ async def list_keys(
     page = await context.engine.keys.page(
         key, namespace=namespace, limit=limit_of(limit, context.settings), cursor=cursor
     )
-    return replies.json(views.page(page, partial(views.api_key, context.names)))
+    return replies.json(views.page(page, partial(views.api_key, await context.names_of(page.items))))
 
 
 @router.delete("/ids/{id:path}", status_code=204, openapi_extra=requires(credential="root"))

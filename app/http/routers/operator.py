@@ -76,7 +76,7 @@ async def attach(context: ContextDep, key: ApiKeyText, body: AttachRequest, once
         namespace=body.namespace,
         idempotency=once,
     )
-    return replies.json(views.attached(context.names, attached), status=201)
+    return replies.json(views.attached(await context.names_of([attached.session]), attached), status=201)
 
 
 @router.get("/sessions", response_model=Page[Session], openapi_extra=requires(Verb.READ_TRACE, Verb.ATTACH_SESSION))

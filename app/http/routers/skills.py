@@ -23,7 +23,7 @@ async def create_skill(context: ContextDep, key: ApiKeyText, body: SkillRequest,
     row = await context.engine.skills.create(
         key, conversions.skill_spec(body), namespace=body.namespace, idempotency=once
     )
-    return replies.json(views.skill(context.names, row), status=201)
+    return replies.json(views.skill(await context.names_of([row]), row), status=201)
 
 
 @router.get("", response_model=Page[Skill], openapi_extra=_ROOT)
@@ -38,13 +38,14 @@ async def list_skills(
     page = await context.engine.skills.page(
         key, namespace=namespace, limit=limit_of(limit, context.settings), cursor=cursor
     )
-    return replies.json(views.page(page, partial(views.skill, context.names)))
+    return replies.json(views.page(page, partial(views.skill, await context.names_of(page.items))))
 
 
 @router.get("/{skill_id}", response_model=Skill, openapi_extra=_ROOT)
 async def read_skill(context: ContextDep, key: ApiKeyText, skill_id: NamePath) -> Reply:
     """Read one skill."""
-    return replies.json(views.skill(context.names, await context.engine.skills.read(key, skill_id)))
+    row = await context.engine.skills.read(key, skill_id)
+    return replies.json(views.skill(await context.names_of([row]), row))
 
 
 @router.delete("/{skill_id}", status_code=204, openapi_extra=_ROOT)

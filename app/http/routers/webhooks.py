@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
+from app.domain.webhooks import Webhook as Row
 from app.http import conversions, replies, views
-from app.http.context import ApiKeyText, ContextDep, Once
+from app.http.context import ApiKeyText, ContextDep, Once, ServerContext
 from app.http.parameters import Limit, NamePath, NamespaceQuery, WebhookCursor, limit_of
 from app.http.replies import Reply
 from app.http.routes import model_router, requires
@@ -17,6 +18,10 @@ router = model_router("/v1/admin/webhooks", "admin")
 public = model_router("/.well-known/swarmhold-webhook-keys", "webhooks")
 
 _ROOT = requires(credential="root")
+
+
+async def _shown(context: ServerContext, row: Row) -> Reply:
+    return replies.json(views.webhook(await context.names_of([row]), row))
 
 
 @router.post(
@@ -42,13 +47,13 @@ async def list_webhooks(
     page = await context.engine.webhooks.page(
         key, namespace=namespace, limit=limit_of(limit, context.settings), cursor=cursor
     )
-    return replies.json(views.page(page, partial(views.webhook, context.names)))
+    return replies.json(views.page(page, partial(views.webhook, await context.names_of(page.items))))
 
 
 @router.get("/{webhook_id}", response_model=Webhook, openapi_extra=_ROOT)
 async def read_webhook(context: ContextDep, key: ApiKeyText, webhook_id: NamePath) -> Reply:
     """Read one webhook."""
-    return replies.json(views.webhook(context.names, await context.engine.webhooks.read(key, webhook_id)))
+    return await _shown(context, await context.engine.webhooks.read(key, webhook_id))
 
 
 @router.delete("/{webhook_id}", status_code=204, openapi_extra=_ROOT)
@@ -61,7 +66,7 @@ async def delete_webhook(context: ContextDep, key: ApiKeyText, webhook_id: NameP
 @router.post("/{webhook_id}/replay", response_model=Webhook, openapi_extra=_ROOT)
 async def replay_webhook(context: ContextDep, key: ApiKeyText, webhook_id: NamePath, body: ReplayRequest) -> Reply:
     """Deliver again the events after a cursor; this resumes a paused webhook."""
-    return replies.json(views.webhook(context.names, await context.engine.webhooks.replay(key, webhook_id, body.after)))
+    return await _shown(context, await context.engine.webhooks.replay(key, webhook_id, body.after))
 
 
 @router.post(
@@ -70,19 +75,19 @@ async def replay_webhook(context: ContextDep, key: ApiKeyText, webhook_id: NameP
 async def rotate_webhook(context: ContextDep, key: ApiKeyText, webhook_id: NamePath, once: Once) -> Reply:
     """Give a webhook a new secret, which only this reply shows; for a day the one before signs as well."""
     row, secret = await context.engine.webhooks.rotate(key, webhook_id, idempotency=once)
-    return replies.json(views.created_webhook(context.names, row, secret))
+    return replies.json(views.created_webhook(await context.names_of([row]), row, secret))
 
 
 @router.post("/{webhook_id}/pause", response_model=Webhook, openapi_extra=_ROOT)
 async def pause_webhook(context: ContextDep, key: ApiKeyText, webhook_id: NamePath) -> Reply:
     """Pause a webhook; its position in the feed is kept."""
-    return replies.json(views.webhook(context.names, await context.engine.webhooks.pause(key, webhook_id)))
+    return await _shown(context, await context.engine.webhooks.pause(key, webhook_id))
 
 
 @router.post("/{webhook_id}/resume", response_model=Webhook, openapi_extra=_ROOT)
 async def resume_webhook(context: ContextDep, key: ApiKeyText, webhook_id: NamePath) -> Reply:
     """Resume a webhook at once, from its position in the feed."""
-    return replies.json(views.webhook(context.names, await context.engine.webhooks.resume(key, webhook_id)))
+    return await _shown(context, await context.engine.webhooks.resume(key, webhook_id))
 
 
 @public.get("", response_model=WebhookKeys)

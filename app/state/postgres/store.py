@@ -27,6 +27,7 @@ from app.domain.audit import AuditSeal
 from app.domain.clock import Clock, Instant, running_ms, system_clock
 from app.domain.errors import LockBusy, LockBusyAfterRetry, StoreUnavailable
 from app.domain.ids import IdSource
+from app.domain.namespaces import KNOWN
 from app.state import migrations
 from app.state.health_check import HealthCheck
 from app.state.operations import run_operation
@@ -88,6 +89,7 @@ class PostgresStore:
         self._keepalive = keepalive
         self._turns = threading.Lock()
         self.counts = StoreCounts()
+        self.names = dict(KNOWN)
         self._health = HealthCheck()
         self._listener: CommitListener | None = None
         self._idle: deque[PostgresConnection] = deque()
@@ -229,7 +231,7 @@ class PostgresStore:
         db = self._take_connection()
         try:
             begin(db)
-            state = State(db, now=self._clock(), ids=db.ids, jitter=self._jitter, seal=self._seal)
+            state = State(db, now=self._clock(), ids=db.ids, jitter=self._jitter, seal=self._seal, names=self.names)
             answer = run_operation(op, fn, state, policy)
             db.commit()
         except BaseException:

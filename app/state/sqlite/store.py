@@ -19,6 +19,7 @@ from app.domain.audit import AuditSeal
 from app.domain.clock import Clock, Instant, system_clock
 from app.domain.errors import StoreUnavailable
 from app.domain.ids import IdSource
+from app.domain.namespaces import KNOWN
 from app.state import migrations, private_file
 from app.state.health_check import HealthCheck
 from app.state.operations import run_operation
@@ -71,6 +72,7 @@ class SqliteStore:
         self._jitter = jitter
         self._seal = seal
         self.counts = StoreCounts()
+        self.names = dict(KNOWN)
         self._health = HealthCheck()
         self._listener: CommitListener | None = None
         self._lock = FileLock(Path(f"{self.path}.lock"))
@@ -98,6 +100,7 @@ class SqliteStore:
             ids=self._ids(),
             jitter=self._jitter,
             seal=self._seal,
+            names=self.names,
             checkpointer=self._checkpointer,
         )
         try:
@@ -208,7 +211,7 @@ class SqliteStore:
     def _read(self, reader: SqliteReader, fn: Callable[[State], R], ids: IdSource, policy: HoldPolicy) -> R:
         reader.begin()
         try:
-            state = State(reader, now=self._clock(), ids=ids, jitter=self._jitter, seal=self._seal)
+            state = State(reader, now=self._clock(), ids=ids, jitter=self._jitter, seal=self._seal, names=self.names)
             return run_operation("read", fn, state, policy)
         finally:
             reader.end()

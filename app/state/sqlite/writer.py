@@ -96,6 +96,7 @@ class SqliteWriter:
         ids: IdSource,
         jitter: Callable[[], float],
         seal: AuditSeal | None,
+        names: dict[int, str | None],
         checkpointer: Checkpointer | None,
     ) -> None:
         self._connect = connect
@@ -105,6 +106,7 @@ class SqliteWriter:
         self._ids = ids
         self._jitter = jitter
         self._seal = seal
+        self._names = names
         self._checkpointer = checkpointer
         self.listener: CommitListener | None = None
         self._db: SqliteConnection | None = None
@@ -247,7 +249,7 @@ class SqliteWriter:
 
         Raises apsw.Error or StoreUnavailable when the transaction is void for all.
         """
-        state = State(db, now=self._clock(), ids=self._ids, jitter=self._jitter, seal=self._seal)
+        state = State(db, now=self._clock(), ids=self._ids, jitter=self._jitter, seal=self._seal, names=self._names)
         db.start_operation()
         try:
             call.answer = run_operation(call.op, call.fn, state, call.policy)

@@ -12,7 +12,6 @@ from app.domain.skills import SkillSpec
 from app.domain.tasks import Status
 from app.engine.indexing import Indexing
 from app.engine.links import AnswerLinks
-from app.engine.namespaces import Namespaces
 from app.engine.ops import registrations
 from app.engine.ops.links import LinkWish
 from app.engine.ops.task_filters import TaskFilter
@@ -50,9 +49,7 @@ async def test_skills(ground: Ground) -> None:
     """A call of a published skill is a task in its queue."""
     keys, dispatcher = ground.keys(), ground.dispatcher()
     await keys.ensure_root(ROOT)
-    skills = Skills(
-        ground.transactions, keys=keys, namespaces=Namespaces(ground.transactions), dispatcher=dispatcher, cfg=CFG
-    )
+    skills = Skills(ground.transactions, keys=keys, dispatcher=dispatcher, cfg=CFG)
     spec = SkillSpec(name="dig", description="Dig.", agent="mole", queue="q", input_schema=Json.of({"type": "object"}))
     skill = await skills.create(ROOT, spec)
     assert [row.name for row in await skills.offered(skill.namespace)] == ["dig"]
