@@ -1,5 +1,6 @@
 """A small swarm over HTTP, for tests that need tasks and questions and not a client."""
 
+import secrets
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -53,7 +54,8 @@ class Swarm:
 
     def key(self, *roles: str) -> str:
         """A new API key with these roles."""
-        return self.call(self.root_key, "POST", "/v1/admin/keys", {"name": "test", "roles": roles})["key"]
+        body = {"name": f"test-{secrets.token_hex(4)}", "roles": roles}
+        return self.call(self.root_key, "POST", "/v1/admin/keys", body)["key"]
 
     def start(self, directive: str = "Do it.", *, agent: str = "coder", **fields: Any) -> str:
         """The id of a new task."""
