@@ -173,12 +173,13 @@ async def test_what_counts_rows_counts_those_of_all_nodes(cluster: Cluster) -> N
         assert sorted(reply.status_code for reply in replies) == [201] * 3 + [429] * 5, replies[0].text
 
     parked: list[asyncio.Future[httpx.Response]] = []
+    idle = await created(one)
     for client in (one, two):
-        both = [asyncio.ensure_future(client.get(f"{OP}/tasks/{task}/poll?hold=50")) for _ in range(2)]
+        both = [asyncio.ensure_future(client.get(f"{OP}/tasks/{idle}/poll?hold=50")) for _ in range(2)]
         (refused,), waiting = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         assert refused.result().json().get("quota") == "parked", refused.result().text
         parked += waiting
-    await one.post(f"{OP}/tasks/{task}/cancel")
+    await one.post(f"{OP}/tasks/{idle}/cancel")
     assert [(await poll).status_code for poll in parked] == [200, 200]
 
     async with one.stream("GET", f"{OP}/events") as here, two.stream("GET", f"{OP}/events") as there:
