@@ -3,11 +3,15 @@
 import re
 from typing import Any
 
+import pytest
+
 from app.domain.access import Role
 from app.http.door_settings import AapSettings, DoorSettings
 from app.http.settings import HttpSettings
 from tests.support.mcp_clients import about, connected, refused, started
 from tests.support.serving import ROOT_KEY, Node, served
+
+pytestmark = pytest.mark.one_node("counters are those of one process")
 
 SENIOR = "/v1/senior"
 EVENT = {"hook_event_name": "PreToolUse", "session_id": "s", "tool_name": "Bash", "tool_input": {}, "tool_use_id": "u"}
