@@ -24,6 +24,11 @@ class ServerFailedError(RuntimeError):
     """The node ended instead of becoming ready; the message holds the end of its log."""
 
 
+def own_variables() -> dict[str, str]:
+    """Return the variables of this process without the server's settings."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("SWARMHOLD_")}
+
+
 @dataclass(slots=True)
 class ServerProcess:
     """A node with its own data directory and port.
@@ -128,13 +133,12 @@ class ServerProcess:
         return self.log_file or self.data_dir.with_name(f"{self.data_dir.name}.log")
 
     def _environment(self) -> dict[str, str]:
-        own = {name: value for name, value in os.environ.items() if not name.startswith("SWARMHOLD_")}
         place = {
             "SWARMHOLD_HOST": LOOPBACK,
             "SWARMHOLD_PORT": str(self.port),
             "SWARMHOLD_DATA_DIR": str(self.data_dir),
         }
-        return {**own, "PYTHONUNBUFFERED": "1", **place, **self.settings}
+        return {**own_variables(), "PYTHONUNBUFFERED": "1", **place, **self.settings}
 
     def _command(self) -> list[str]:
         limited = ["/bin/sh", "-c", f'ulimit -n {self.max_descriptors}; exec "$@"', "sh"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import forking
-from tests.support.processes import ServerProcess
+from tests.support.processes import ServerProcess, own_variables
 from tests.support.sources import ROOT
 from tests.support.spreading import server_process, several
 
@@ -78,7 +78,7 @@ def run() -> Run:
     def run(
         *arguments: str | Path, status: int = 0, stdin: str | None = None, **variables: str
     ) -> subprocess.CompletedProcess[str]:
-        own = {name: value for name, value in os.environ.items() if not name.startswith("SWARMHOLD_")}
+        own = own_variables()
         done = forking.run(*map(str, arguments), env={**own, **variables}, input=stdin)
         assert done.returncode == status, done.stderr
         assert "Traceback" not in done.stderr

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import subprocess
 import sys
 from functools import partial
@@ -13,7 +12,7 @@ from swarmhold import SwarmholdClient
 from swarmhold.models.enums import Role
 from tests.e2e.cli.conftest import SWARMHOLD, Run
 from tests.support import forking
-from tests.support.processes import ServerProcess
+from tests.support.processes import ServerProcess, own_variables
 from tests.support.waiting import eventually
 
 DENIED = 2
@@ -28,7 +27,7 @@ EVENT = {
 
 def own() -> dict[str, str]:
     """This process's environment without what names a server or a key."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("SWARMHOLD_")}
+    return own_variables()
 
 
 def fire(event: Any, *options: str, agent: str = "claude", **variables: str) -> subprocess.CompletedProcess[str]:

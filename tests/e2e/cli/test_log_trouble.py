@@ -14,6 +14,7 @@ import pytest
 from tests.e2e.cli.conftest import SWARMHOLD
 from tests.support.pipes import full_pipe
 from tests.support.ports import LOOPBACK, free_port
+from tests.support.processes import own_variables
 from tests.support.swarm import Swarm
 from tests.support.waiting import wait_until
 
@@ -57,7 +58,7 @@ def _dropped(url: str) -> float:
 def test_a_log_that_nobody_takes_is_only_lost(kind: str, tmp_path: Path) -> None:
     """Floods of malformed requests, a whole task and SIGTERM go as ever; what was not written is counted."""
     port = free_port()
-    own = {name: value for name, value in os.environ.items() if not name.startswith("SWARMHOLD_")}
+    own = own_variables()
     with _unreadable(kind) as error:
         server = subprocess.Popen(
             [SWARMHOLD, "serve", "--port", str(port), "--data-dir", str(tmp_path / "data"), "--log-level", "debug"],

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
 import tomllib
@@ -21,7 +20,7 @@ from swarmhold.models.spawners import ExternalSpawner
 from swarmhold.senior import Senior
 from tests.e2e.cli.conftest import SWARMHOLD, Run
 from tests.support import forking
-from tests.support.processes import ServerProcess
+from tests.support.processes import ServerProcess, own_variables
 from tests.support.waiting import eventually
 
 LIST = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
@@ -29,7 +28,7 @@ LIST = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
 
 def own() -> dict[str, str]:
     """This process's environment without what names a server or a key."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("SWARMHOLD_")}
+    return own_variables()
 
 
 @asynccontextmanager

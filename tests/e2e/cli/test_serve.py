@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import re
 import resource
 import socket
@@ -24,13 +23,13 @@ from swarmhold.models.spawners import ExternalSpawner
 from tests.conftest import StartServer
 from tests.e2e.cli.conftest import SWARMHOLD
 from tests.support.ports import LOOPBACK
-from tests.support.processes import ServerProcess
+from tests.support.processes import ServerProcess, own_variables
 from tests.support.waiting import eventually, wait_until
 
 
 def _serve(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Start a node that is expected to refuse; it gets 30 s to say why."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("SWARMHOLD_")}
+    own = own_variables()
     return subprocess.run(
         [SWARMHOLD, "serve", *arguments], capture_output=True, text=True, timeout=100, env={**own, **settings}
     )

@@ -18,6 +18,7 @@ from tests.conftest import StartServer
 from tests.e2e.cli.conftest import SWARMHOLD
 from tests.support.pids import children
 from tests.support.ports import LOOPBACK, free_port
+from tests.support.processes import own_variables
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked at through /proc")
@@ -49,7 +50,7 @@ class _Adopting:
         self.port = free_port()
         self.data_dir = folder / "data"
         reading, self._writing = os.pipe()
-        own = {name: value for name, value in os.environ.items() if not name.startswith("SWARMHOLD_")}
+        own = own_variables()
         programs = '{"fails": {"path": "/bin/sh", "args": ["-c", "exit 3"]}}'
         with (folder / "log").open("wb") as log:
             self.process = subprocess.Popen(

@@ -13,7 +13,7 @@ from app.domain import traces
 from tests.e2e.cli.conftest import SWARMHOLD, Serve
 from tests.support.mcp_clients import connected
 from tests.support.otlp import Exported, OtlpReceiver, otlp_receiver
-from tests.support.processes import ServerProcess
+from tests.support.processes import ServerProcess, own_variables
 from tests.support.swarm import OPERATOR, WORKER, Swarm
 from tests.support.waiting import eventually, wait_until
 
@@ -161,7 +161,7 @@ def test_a_receiver_that_is_away_costs_nothing_but_its_spans(serve: Serve) -> No
 def test_without_the_extra_the_start_says_what_to_install(tmp_path: Path) -> None:
     """Where traces are wanted and the SDK is missing, nothing starts."""
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['opentelemetry.sdk'] = None\n")
-    own = {name: value for name, value in os.environ.items() if not name.startswith("SWARMHOLD_")}
+    own = own_variables()
     path = os.pathsep.join([str(tmp_path), own.get("PYTHONPATH", "")])
     environment = {**own, "PYTHONPATH": path, "SWARMHOLD_OTEL__ENDPOINT": "http://127.0.0.1:4318"}
     command = [SWARMHOLD, "serve", "--port", "0", "--data-dir", str(tmp_path / "data")]

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
 from pathlib import Path
@@ -14,6 +13,7 @@ from swarmhold import SwarmholdClient
 from swarmhold.models.spawners import QueueSpawner
 from tests.e2e.cli.conftest import SWARMHOLD
 from tests.support.pids import alive, children
+from tests.support.processes import own_variables
 from tests.support.waiting import eventually, wait_until
 
 
@@ -42,7 +42,7 @@ def test_a_server_a_worker_and_the_console_are_there_until_a_signal(tmp_path: Pa
     browser.chmod(0o755)
     temporary = tmp_path / "tmp"
     temporary.mkdir()
-    own = {name: value for name, value in os.environ.items() if not name.startswith("SWARMHOLD_")}
+    own = own_variables()
     with subprocess.Popen(
         [SWARMHOLD, "dev", "--json"],
         env={**own, "BROWSER": str(browser), "TMPDIR": str(temporary)},

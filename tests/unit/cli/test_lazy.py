@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from app.cli.lazy import COMMANDS, loaded
+from tests.support.processes import own_variables
 
 DEAR = {
     "alembic",
@@ -33,7 +34,7 @@ CALLING = ("events", "loop", "namespaces", "nodes", "questions", "run", "session
 def _imported(statement: str) -> set[str]:
     """Which of the packages that take long to load a fresh interpreter has loaded after a statement."""
     shown = f"import sys\n{statement}\nprint(*{DEAR!r} & sys.modules.keys())"
-    done = subprocess.run([sys.executable, "-c", shown], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", shown], env=own_variables(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return set(done.stdout.split())
 

@@ -9,12 +9,13 @@ import pytest
 
 from tests.support import forking
 from tests.support.forking import Forked
+from tests.support.processes import own_variables
 from tests.support.waiting import wait_until
 
 
 def test_arguments_directory_variables_output_and_status_are_its_own(tmp_path: Path) -> None:
     """As with a program that `subprocess` runs in this place."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("SWARMHOLD_")}
+    own = own_variables()
     (tmp_path / "one.toml").write_text("[engine]\nlease = 31\n")
     asked = ("config", "show", "--config", "one.toml")
     variables = own | {"SWARMHOLD_ENGINE__HANDLE_LIFE": "86400"}
@@ -37,7 +38,7 @@ def test_a_signal_ends_it_and_is_its_status(tmp_path: Path) -> None:
     with log.open("wb") as output, Path(os.devnull).open("rb") as nothing:
         descriptors = [nothing.fileno(), output.fileno(), output.fileno()]
         arguments = ["serve", "--port", "0", "--data-dir", str(tmp_path / "data")]
-        process = Forked(arguments, env=os.environ, descriptors=descriptors, own_session=True)
+        process = Forked(arguments, env=own_variables(), descriptors=descriptors, own_session=True)
     wait_until(lambda: "listening" in log.read_text())
 
     assert os.getsid(process.pid) == process.pid
